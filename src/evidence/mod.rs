@@ -20,7 +20,11 @@
 mod convention;
 mod measure;
 mod reading;
+mod sequential;
+mod snapshot;
 
 pub use convention::{BuiltIn, Convention, ConventionError, MetricNames, StatusLabel, TimeUnit};
 pub use measure::{CheckKind, CheckSpec, Key, Measure, PodSeen};
 pub use reading::{Reading, Readings, Reason, Unit, Verdict};
+pub use sequential::Sequential;
+pub use snapshot::{Answer, Answered, Bucket, Counted, Counters, Fault, Scraped, Snapshot, Target};
