@@ -1,6 +1,9 @@
 //! Stepgate: staged rollouts for Kubernetes. Schema first, then code, in steps, and back by itself.
 //!
-//! Read it top down: [`api`] is what users write, [`plan`] decides, [`evidence`](crate) judges
-//! numbers, `cluster` touches the API server, `operator` wires them together.
+//! Read it top down: [`api`] is what users write, [`plan`] decides, [`evidence`] judges numbers,
+//! [`cluster`] touches the API server.
 
 pub mod api;
+pub mod cluster;
+pub mod evidence;
+pub mod plan;
