@@ -1,0 +1,117 @@
+//! `spec.analysis`: what is measured at every step, and what a failed check does.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What users get, measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Analysis {
+    /// Name of a metric source that the administrator configured for the operator.
+    #[serde(default = "default_source")]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub source: String,
+
+    /// Seconds between two polls.
+    #[serde(default = "default_interval")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub interval_seconds: i64,
+
+    /// The checks. Every step must pass all of them.
+    #[schemars(length(min = 1, max = 10))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub checks: Vec<Check>,
+}
+
+/// One measured condition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.errorRate) != has(self.latency)")
+        .message("give a check either errorRate or latency; two conditions are two checks")
+)]
+pub struct Check {
+    /// Name of the check, shown in status and events.
+    #[schemars(
+        length(min = 1, max = 40),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+
+    /// Share of requests that may fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_rate: Option<ErrorRate>,
+
+    /// How slow the slowest requests may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+
+    /// Requests that must have been counted since the hold began before the check can pass.
+    #[serde(default = "default_min_requests")]
+    #[schemars(range(min = 1, max = 1000000000))]
+    pub min_requests: i64,
+
+    /// What is done when the check fails.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+/// A limit on the share of failed requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("double(self.maxPercent) > 0.0 && double(self.maxPercent) < 100.0")
+        .message("errorRate.maxPercent must lie between 0 and 100, both excluded, e.g. \"0.5\"")
+)]
+pub struct ErrorRate {
+    /// Percentage of requests that may fail, a decimal as a string, e.g. "0.5".
+    #[schemars(
+        length(min = 1, max = 12),
+        regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,6})?$")
+    )]
+    pub max_percent: String,
+}
+
+/// A limit on a latency percentile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Latency {
+    /// The percentile, e.g. 95.
+    #[serde(default = "default_percentile")]
+    #[schemars(range(min = 1, max = 99))]
+    pub percentile: i64,
+
+    /// Milliseconds that this percentile may take.
+    #[schemars(range(min = 1, max = 3600000))]
+    pub max_milliseconds: i64,
+}
+
+/// What is done when a check fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnFailure {
+    /// Return to stable.
+    #[default]
+    Undo,
+    /// Wait for a person.
+    Pause,
+}
+
+fn default_source() -> String {
+    "default".into()
+}
+
+const fn default_interval() -> i64 {
+    15
+}
+
+const fn default_percentile() -> i64 {
+    95
+}
+
+const fn default_min_requests() -> i64 {
+    100
+}

@@ -1,0 +1,134 @@
+//! The `DatabaseSchema` resource: the memory of what ran on a database, and who holds it.
+//!
+//! Made by the operator only. Its `record` is not in `status`, so that a backup keeps it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::PhaseKind;
+
+/// The schema phases of one database, one at a time. Written by the operator only.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "stepgate.io",
+    version = "v1alpha1",
+    kind = "DatabaseSchema",
+    plural = "databaseschemas",
+    shortname = "sdb",
+    category = "stepgate",
+    namespaced,
+    no_spec,
+    derive = "PartialEq",
+    doc = "The schema phases of one database, one at a time. Written by the operator only.",
+    printcolumn(
+        name = "Holder",
+        type_ = "string",
+        json_path = ".record.holder.rollout"
+    ),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".record.holder.phase"),
+    printcolumn(name = "Dirty", type_ = "string", json_path = ".record.dirty.job"),
+    printcolumn(name = "Floor", type_ = "integer", json_path = ".record.undoFloor"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+pub struct DatabaseSchemaSpec {
+    /// What ran, and who holds the database.
+    #[serde(default)]
+    pub record: DatabaseRecord,
+}
+
+/// What ran on a database, and who holds it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DatabaseRecord {
+    /// The phase that runs now. It ends when its Job is terminal, its result recorded and its
+    /// pods gone, or by a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+
+    /// Phases that ended, the latest last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 500))]
+    pub phases: Vec<PhaseRecord>,
+
+    /// A phase that failed and may have left the schema half-way. The next phase needs a retry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dirty: Option<Dirty>,
+
+    /// The highest contracted version: revisions below it can no longer be returned to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo_floor: Option<i64>,
+}
+
+/// Who holds a database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Holder {
+    /// Name of the Rollout.
+    pub rollout: String,
+    /// The revision the phase runs for.
+    pub revision: String,
+    /// Schema version of that revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
+    /// Which phase.
+    pub phase: PhaseKind,
+    /// Its attempt, from 1.
+    pub attempt: i64,
+    /// Name of the Job.
+    pub job: String,
+    /// The Job's uid, recorded while it is still suspended; it is released only after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_uid: Option<String>,
+    /// When the hold was taken.
+    pub since: Time,
+}
+
+/// A phase that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PhaseRecord {
+    /// Name of the Rollout.
+    pub rollout: String,
+    /// The revision it ran for.
+    pub revision: String,
+    /// Schema version of that revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
+    /// Which phase.
+    pub phase: PhaseKind,
+    /// Its attempt.
+    pub attempt: i64,
+    /// Whether it succeeded.
+    pub succeeded: bool,
+    /// Name of the Job.
+    pub job: String,
+    /// When it ended.
+    pub ended: Time,
+    /// For people; after a failure the Job's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// A phase that failed and may have left the schema half-way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Dirty {
+    /// Name of the Rollout.
+    pub rollout: String,
+    /// The revision.
+    pub revision: String,
+    /// Which phase.
+    pub phase: PhaseKind,
+    /// Its attempt.
+    pub attempt: i64,
+    /// Name of the Job.
+    pub job: String,
+    /// When it failed.
+    pub since: Time,
+}

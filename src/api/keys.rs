@@ -1,0 +1,27 @@
+//! Labels, annotations and field managers that Stepgate writes or reads.
+
+/// API group of the custom resources and prefix of every key below.
+pub const GROUP: &str = "stepgate.io";
+/// The field manager of every write of the operator.
+pub const FIELD_MANAGER: &str = "stepgate";
+
+/// Label on every child (and its pods): the name of the Rollout.
+pub const ROLLOUT: &str = "stepgate.io/rollout";
+/// Label on every child (and its pods): the revision's hash.
+pub const REVISION: &str = "stepgate.io/revision";
+/// Label on a phase's Job and its pods: the name of the database.
+pub const DATABASE: &str = "stepgate.io/database";
+/// Label on a phase's Job and its pods: `expand`, `backfill` or `contract`.
+pub const PHASE: &str = "stepgate.io/phase";
+/// Label on Deployments and suspended Jobs: the leadership epoch that may write them.
+pub const EPOCH: &str = "stepgate.io/epoch";
+
+/// Annotation on a ControllerRevision: how the revision ended (`Stable`, `Failed`, `Withdrawn`).
+pub const OUTCOME: &str = "stepgate.io/outcome";
+/// Annotation on a ControllerRevision: why it ended so, for people.
+pub const OUTCOME_REASON: &str = "stepgate.io/outcome-reason";
+/// Annotation on a ControllerRevision: ids of acknowledged commands, separated by commas.
+pub const ACKNOWLEDGED: &str = "stepgate.io/acknowledged";
+
+/// Prefix of the command annotations on a Rollout, e.g. `stepgate.io/promote`.
+pub const COMMAND_PREFIX: &str = "stepgate.io/";

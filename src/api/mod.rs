@@ -1,0 +1,20 @@
+//! What users write and read: the custom resources, one file per part of the spec.
+//!
+//! The CRDs in `crds/` are generated from these types (`stepgate crds`), so what a field's
+//! documentation says here is what `kubectl explain` says.
+
+pub mod analysis;
+pub mod crd;
+pub mod database;
+pub mod keys;
+pub mod rollout;
+pub mod schema;
+pub mod status;
+pub mod strategy;
+
+pub use analysis::{Analysis, Check, ErrorRate, Latency, OnFailure};
+pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};
+pub use rollout::{Rollout, RolloutSpec, Selector};
+pub use schema::{Phase, PhaseKind, SchemaSpec};
+pub use status::RolloutStatus;
+pub use strategy::{OnInconclusive, Step, Strategy};

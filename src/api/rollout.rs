@@ -1,0 +1,143 @@
+//! The `Rollout` resource.
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Analysis, RolloutStatus, SchemaSpec, Strategy};
+
+/// A workload whose releases go out in steps, schema first, and come back by themselves.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "stepgate.io",
+    version = "v1alpha1",
+    kind = "Rollout",
+    plural = "rollouts",
+    shortname = "sro",
+    category = "stepgate",
+    namespaced,
+    status = "RolloutStatus",
+    derive = "PartialEq",
+    doc = "A workload whose releases go out in steps, schema first, and come back by themselves.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.summary.step"),
+    printcolumn(name = "Share", type_ = "string", json_path = ".status.summary.share"),
+    printcolumn(name = "Stable", type_ = "string", json_path = ".status.stable.revision"),
+    printcolumn(name = "Canary", type_ = "string", json_path = ".status.canary.revision"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
+    printcolumn(name = "Checks", type_ = "string", json_path = ".status.summary.checks", priority = 1),
+    printcolumn(name = "Schema", type_ = "string", json_path = ".status.summary.schema", priority = 1),
+    printcolumn(name = "Paused", type_ = "string", json_path = ".status.summary.paused", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 40")
+        .message("a Rollout's name may have at most 40 characters, so that its Deployments, Jobs and pods fit in Kubernetes' limits: shorten metadata.name"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("a Rollout's name must start with a letter and have only lower case letters, digits and dashes: it begins the names of its children"),
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.selector == oldSelf.selector")
+        .message("spec.selector cannot be changed: running pods would be lost from sight; create a Rollout of another name instead"),
+    validation = Rule::new("!has(self.selector.matchLabels) || (has(self.template.metadata) && has(self.template.metadata.labels) && self.selector.matchLabels.all(k, k in self.template.metadata.labels && self.template.metadata.labels[k] == self.selector.matchLabels[k]))")
+        .message("spec.template.metadata.labels must carry every label of spec.selector.matchLabels with the same value: add them to the template"),
+    validation = Rule::new("self.replicas != 1 || !(self.strategy.maxSurge == 0 || self.strategy.maxSurge == '0%')")
+        .message("a single replica gets its canary by surge: with replicas: 1, set strategy.maxSurge to 1 or leave it out"),
+)]
+pub struct RolloutSpec {
+    /// Number of pods. Leave it out of Git when an autoscaler scales the Rollout.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 100000))]
+    pub replicas: i32,
+
+    /// Which pods belong to the workload. Cannot be changed.
+    pub selector: Selector,
+
+    /// The pod template, as in a Deployment.
+    #[schemars(schema_with = "super::crd::pod_template")]
+    pub template: Value,
+
+    /// What the template needs of its database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaSpec>,
+
+    /// How a new revision replaces the stable one.
+    #[serde(default)]
+    pub strategy: Strategy,
+
+    /// What is measured on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysis>,
+
+    /// Holds the rollout where it is: no new release starts and no step is left. Undo on evidence
+    /// stays on.
+    #[serde(default)]
+    pub paused: bool,
+
+    /// Number of old revisions that are kept to return to.
+    #[serde(default = "ten")]
+    #[schemars(range(min = 1, max = 100))]
+    pub revision_history_limit: i32,
+}
+
+/// A label selector.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)")
+        .message("spec.selector must not be empty: it would match every pod; give matchLabels")
+)]
+pub struct Selector {
+    /// Labels that a pod must have, with these values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16), schema_with = "super::crd::labels")]
+    pub match_labels: BTreeMap<String, String>,
+
+    /// Further conditions, all of which must hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub match_expressions: Vec<Requirement>,
+}
+
+/// One condition of a selector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Requirement {
+    /// The label's name.
+    #[schemars(length(min = 1, max = 316))]
+    pub key: String,
+    /// How the label is compared.
+    pub operator: Operator,
+    /// Values for `In` and `NotIn`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 63)))]
+    pub values: Vec<String>,
+}
+
+/// How a label is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Operator {
+    /// The value is one of `values`.
+    In,
+    /// The value is none of `values`, or the label is absent.
+    NotIn,
+    /// The label is present.
+    Exists,
+    /// The label is absent.
+    DoesNotExist,
+}
+
+const fn one() -> i32 {
+    1
+}
+
+const fn ten() -> i32 {
+    10
+}

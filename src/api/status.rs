@@ -1,0 +1,307 @@
+//! `Rollout.status`: the authority for where a rollout stands, and what people read.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where a rollout stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RolloutStatus {
+    /// The `metadata.generation` this status speaks of; −1 until the operator has seen the object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready`, `Reconciling` and `Stalled` as kstatus reads them; `Available`, `SchemaReady`,
+    /// `UndoPossible` beside them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), schema_with = "super::crd::conditions")]
+    pub conditions: Vec<Condition>,
+
+    /// The label selector as a string, for autoscalers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+
+    /// Pods of all revisions.
+    pub replicas: i32,
+    /// Available pods of all revisions.
+    pub available_replicas: i32,
+
+    /// The revision that serves users until another one has passed its bake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stable: Option<RevisionStatus>,
+    /// The revision on its way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<RevisionStatus>,
+
+    /// The release in motion; absent when nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
+
+    /// What the last poll of each check said, as of the last change of a verdict.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckStatus>,
+
+    /// The last schema phase of this Rollout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaStatus>,
+
+    /// Releases that ended, the latest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Ended>,
+
+    /// The commands that were acknowledged or refused last, the latest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<CommandStatus>,
+
+    /// Set while a person's `pause` command holds the rollout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_since: Option<Time>,
+
+    /// Short texts for the columns of `kubectl get`.
+    pub summary: Summary,
+}
+
+/// A revision and its pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionStatus {
+    /// The revision's hash.
+    pub revision: String,
+    /// Pods asked for.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Pods available.
+    #[serde(default)]
+    pub available: i32,
+    /// Schema version it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<i64>,
+}
+
+/// A release in motion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// The revision that is released.
+    pub revision: String,
+    /// Where it stands.
+    pub stage: Stage,
+    /// There is no stable revision yet: full size at once, nothing to return to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first: bool,
+    /// When the release began.
+    pub started: Time,
+    /// The attempt of its expand; raised only by a retry.
+    #[serde(default = "one")]
+    pub attempt: i64,
+    /// The step under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepStatus>,
+    /// Why Stepgate itself paused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Why>,
+    /// Why and how it is being undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Undo>,
+    /// When the first pod of the revision was ready: the evidence starts there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_since: Option<Time>,
+    /// Seconds and start of the time in which the step's (or undo's) target was not reached.
+    #[serde(default)]
+    pub unreached: Stopwatch,
+}
+
+/// Where a release stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Stage {
+    /// Names and selectors are checked and the children are made, at 0 replicas.
+    Preflight,
+    /// The schema is expanded.
+    Expand,
+    /// Pods of the revision run.
+    Step,
+    /// Back to stable.
+    Undo,
+}
+
+/// The step under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// Position among the steps, from 0.
+    pub index: i32,
+    /// Its name.
+    pub name: String,
+    /// When the step began.
+    pub began: Time,
+    /// When its target was first reached; what passes the step is counted from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<Time>,
+    /// Time in which the target was held.
+    #[serde(default)]
+    pub held: Stopwatch,
+}
+
+/// Seconds added up over interruptions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Stopwatch {
+    /// Seconds before the present run.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seconds: i64,
+    /// Start of the present run; absent while stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+}
+
+/// A reason and its words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Why {
+    /// One CamelCase word.
+    pub reason: String,
+    /// For people, with the figures that decided.
+    pub message: String,
+}
+
+/// An undo under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Undo {
+    /// What the revision will have ended as.
+    pub outcome: Outcome,
+    /// One CamelCase word.
+    pub reason: String,
+    /// For people, with the figures that decided.
+    pub message: String,
+    /// When it was decided.
+    pub since: Time,
+}
+
+/// How a revision ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Outcome {
+    /// Its bake at 100% passed.
+    Stable,
+    /// A check, a deadline, its expand, or a person refused it.
+    Failed,
+    /// The spec moved away first.
+    Withdrawn,
+}
+
+/// A release that ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// The revision.
+    pub revision: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// One CamelCase word.
+    pub reason: String,
+    /// For people, with the figures that decided.
+    pub message: String,
+    /// When its release began.
+    pub started: Time,
+    /// When it ended.
+    pub ended: Time,
+    /// The attempt of its expand that this release used.
+    #[serde(default = "one")]
+    pub attempt: i64,
+}
+
+/// What a check said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckStatus {
+    /// The check's name.
+    pub name: String,
+    /// `Pass`, `Fail` or `Inconclusive`.
+    pub verdict: String,
+    /// One CamelCase word.
+    pub reason: String,
+    /// The measured value with its unit, e.g. "0.21%" or "93ms".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// The limit with its unit.
+    pub limit: String,
+    /// Bad requests since the revision's first pod was ready.
+    pub bad: i64,
+    /// All requests since then.
+    pub total: i64,
+    /// For people.
+    pub message: String,
+}
+
+/// The last schema phase of a Rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SchemaStatus {
+    /// The database.
+    pub database: String,
+    /// Schema version of the revision it ran for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
+    /// Which phase.
+    pub phase: super::PhaseKind,
+    /// Its revision.
+    pub revision: String,
+    /// Its attempt.
+    pub attempt: i64,
+    /// `Waiting`, `Running`, `Succeeded` or `Failed`.
+    pub state: String,
+    /// The Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// For people; after a failure the end of the Job's log.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// A command that was read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CommandStatus {
+    /// `promote`, `undo`, `retry`, `pause` or `resume`.
+    pub command: String,
+    /// The request's id.
+    pub id: String,
+    /// `Done` or `Ignored`.
+    pub result: String,
+    /// For people: what it did, or why it was ignored.
+    pub message: String,
+}
+
+/// Short texts for the columns of `kubectl get`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Summary {
+    /// e.g. `canary 1/3`, `expand`, `undo`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub step: String,
+    /// Share of pods that run the canary, e.g. `2/8`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub share: String,
+    /// e.g. `error-rate Pass 0.1%`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub checks: String,
+    /// e.g. `shop-db v7 expanded`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub schema: String,
+    /// Who paused it, if anybody.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub paused: String,
+}
+
+const fn one() -> i64 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_zero(value: &i64) -> bool {
+    *value == 0
+}

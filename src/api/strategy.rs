@@ -1,0 +1,167 @@
+//! `spec.strategy`: the steps a release takes, and the bounds it keeps on the way.
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How a new revision replaces the stable one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Strategy {
+    /// Pods above `spec.replicas` that a release may run: a number, or a percentage rounded up.
+    #[serde(default = "quarter")]
+    #[schemars(schema_with = "super::crd::count_or_percent")]
+    pub max_surge: IntOrString,
+
+    /// Pods below `spec.replicas` that a release may cost: a number, or a percentage rounded down.
+    /// When both round to 0, one surge pod is used.
+    #[serde(default = "quarter")]
+    #[schemars(schema_with = "super::crd::count_or_percent")]
+    pub max_unavailable: IntOrString,
+
+    /// Seconds a step's target may stay unreached, added up over the step, before the release is
+    /// undone. Holding does not count.
+    #[serde(default = "default_progress_deadline")]
+    #[schemars(range(min = 1, max = 604800))]
+    pub progress_deadline_seconds: i64,
+
+    /// Which former stable revisions may be returned to at once, without steps.
+    #[serde(default)]
+    pub rollback_window: RollbackWindow,
+
+    /// The steps.
+    #[serde(default)]
+    pub canary: Canary,
+}
+
+/// How far back a return skips the steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackWindow {
+    /// Number of former stable revisions, the latest first.
+    #[serde(default = "default_window")]
+    #[schemars(range(min = 0, max = 100))]
+    pub revisions: i64,
+}
+
+/// The steps of a release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Canary {
+    /// Target states in rising order; the last must be 100%.
+    #[serde(default = "default_steps")]
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["name".into()]),
+        validation = Rule::new("self[size(self) - 1].replicas == '100%'")
+            .message("the last step must have replicas: \"100%\": add one, so that the release ends whole"),
+        validation = Rule::new("self.filter(s, type(s.replicas) == string).map(s, int(s.replicas.replace('%', ''))).isSorted()")
+            .message("steps must rise: order the percentages from small to large"),
+        validation = Rule::new("self.filter(s, type(s.replicas) == int).map(s, int(s.replicas)).isSorted()")
+            .message("steps must rise: order the pod counts from small to large"),
+    )]
+    pub steps: Vec<Step>,
+}
+
+/// One target state: how much of the workload runs the new revision, and for how long it is held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Name of the step, shown and used in commands.
+    #[schemars(
+        length(min = 1, max = 40),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+
+    /// Pods of the new revision: a number of at least 1, or a percentage of `spec.replicas`
+    /// rounded up. Below 100% at least one pod of each revision runs.
+    #[schemars(schema_with = "super::crd::step_replicas")]
+    pub replicas: IntOrString,
+
+    /// Seconds the target must be held, all of it available, before its checks may pass it.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 2592000))]
+    pub hold_seconds: i64,
+
+    /// Seconds after the hold within which the checks must have come to a verdict.
+    #[serde(default = "default_step_deadline")]
+    #[schemars(range(min = 1, max = 2592000))]
+    pub deadline_seconds: i64,
+
+    /// What is done at that deadline when a check is still inconclusive.
+    #[serde(default)]
+    pub on_inconclusive: OnInconclusive,
+}
+
+/// What is done when a step's checks came to no verdict in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnInconclusive {
+    /// Wait for a person.
+    #[default]
+    Pause,
+    /// Return to stable.
+    Undo,
+    /// Go on without the verdict.
+    Proceed,
+}
+
+fn quarter() -> IntOrString {
+    IntOrString::String("25%".into())
+}
+
+const fn default_progress_deadline() -> i64 {
+    600
+}
+
+const fn default_window() -> i64 {
+    3
+}
+
+const fn default_step_deadline() -> i64 {
+    3600
+}
+
+fn default_steps() -> Vec<Step> {
+    let step = |name: &str, replicas: IntOrString, hold_seconds| Step {
+        name: name.into(),
+        replicas,
+        hold_seconds,
+        deadline_seconds: default_step_deadline(),
+        on_inconclusive: OnInconclusive::default(),
+    };
+    vec![
+        step("canary", IntOrString::Int(1), 300),
+        step("quarter", quarter(), 600),
+        step("full", IntOrString::String("100%".into()), 900),
+    ]
+}
+
+impl Default for RollbackWindow {
+    fn default() -> Self {
+        Self {
+            revisions: default_window(),
+        }
+    }
+}
+
+impl Default for Canary {
+    fn default() -> Self {
+        Self {
+            steps: default_steps(),
+        }
+    }
+}
+
+impl Default for Strategy {
+    fn default() -> Self {
+        Self {
+            max_surge: quarter(),
+            max_unavailable: quarter(),
+            progress_deadline_seconds: default_progress_deadline(),
+            rollback_window: RollbackWindow::default(),
+            canary: Canary::default(),
+        }
+    }
+}

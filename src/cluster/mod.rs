@@ -1,0 +1,178 @@
+//! Observe and act: the narrow trait behind which the cluster lies, and what is built on it.
+//!
+//! The trait has two implementations, the Kubernetes API and the cluster in memory that the
+//! simulator uses; [`pass`] is the same code over both.
+
+pub mod pass;
+
+use std::{collections::BTreeMap, future::Future};
+
+use thiserror::Error;
+
+use crate::plan::{
+    facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts, Question, RevisionFacts, RolloutFacts},
+    intent::Write,
+};
+
+/// What is reconciled.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// A Rollout.
+    Rollout {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// A DatabaseSchema, in its own right.
+    Database {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What the caches hold of one Rollout. They may lag, each on its own.
+#[derive(Clone, Debug)]
+pub struct Cached {
+    /// The Rollout.
+    pub rollout: RolloutFacts,
+    /// ControllerRevisions with its label.
+    pub revisions: Vec<RevisionFacts>,
+    /// Deployments with its label.
+    pub children: Vec<ChildFacts>,
+    /// Pods with its label.
+    pub pods: Vec<PodFacts>,
+    /// Jobs with its label.
+    pub jobs: Vec<JobFacts>,
+    /// The DatabaseSchema its spec names.
+    pub database: Option<DatabaseFacts>,
+    /// Names of the other Rollouts of the namespace whose selector may overlap.
+    pub neighbours: Vec<String>,
+}
+
+/// What the caches hold of one DatabaseSchema.
+#[derive(Clone, Debug)]
+pub struct CachedDatabase {
+    /// The namespace.
+    pub namespace: String,
+    /// The DatabaseSchema.
+    pub database: DatabaseFacts,
+    /// Jobs with its label.
+    pub jobs: Vec<JobFacts>,
+    /// Names and uids of the Rollouts that name it.
+    pub rollouts: BTreeMap<String, String>,
+}
+
+/// The answer to one [`Question`].
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Overlapping Deployments.
+    Overlaps(Vec<String>),
+    /// The live list.
+    Revisions(Vec<RevisionFacts>),
+    /// Missing ones.
+    Config(Vec<crate::plan::facts::ConfigRef>),
+    /// The end of a log.
+    JobLog(String),
+}
+
+/// An object as the API server answered a write of it.
+#[derive(Clone, Debug)]
+pub enum Written {
+    /// A Rollout.
+    Rollout(RolloutFacts),
+    /// A ControllerRevision.
+    Revision(RevisionFacts),
+    /// A Deployment.
+    Child(ChildFacts),
+    /// A Job.
+    Job(JobFacts),
+    /// A DatabaseSchema.
+    Database(DatabaseFacts),
+    /// Deleted.
+    Gone,
+}
+
+/// Why a write did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum WriteError {
+    /// The object has changed since it was read (409 on an update, 404, another uid).
+    #[error("{object} has changed since it was read")]
+    Conflict {
+        /// Kind and name.
+        object: String,
+    },
+    /// An object of that name exists already (409 on a create).
+    #[error("{object} exists already")]
+    Exists {
+        /// Kind and name.
+        object: String,
+    },
+    /// The API server refuses the object (400, 403 of admission, 422).
+    #[error("{object}: {message}")]
+    Refused {
+        /// Kind and name.
+        object: String,
+        /// The API server's words.
+        message: String,
+        /// It may pass later: quota, or a missing permission.
+        transient: bool,
+    },
+    /// The API server did not take it (429, 503 before it was handled, no connection).
+    #[error("{object}: not taken: {message}")]
+    NotTaken {
+        /// Kind and name.
+        object: String,
+        /// What was said.
+        message: String,
+    },
+    /// Nobody knows whether it happened: a time-out, a broken connection, 5xx.
+    #[error("{object}: unanswered: {message}")]
+    Unanswered {
+        /// Kind and name.
+        object: String,
+        /// What was said.
+        message: String,
+    },
+}
+
+/// Why a question got no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{what}: {message}")]
+pub struct ReadError {
+    /// What was read.
+    pub what: String,
+    /// What was said.
+    pub message: String,
+}
+
+/// The cluster, as narrow as it can be.
+pub trait Cluster {
+    /// What the caches hold of a Rollout; `None` when they do not know it.
+    fn rollout(&self, namespace: &str, name: &str) -> Option<Cached>;
+
+    /// What the caches hold of a DatabaseSchema; `None` when they do not know it.
+    fn database(&self, namespace: &str, name: &str) -> Option<CachedDatabase>;
+
+    /// A live read.
+    ///
+    /// # Errors
+    /// When the API server gave no answer.
+    fn ask(
+        &self,
+        rollout: &RolloutFacts,
+        question: &Question,
+    ) -> impl Future<Output = Result<Answer, ReadError>> + Send;
+
+    /// One write.
+    ///
+    /// # Errors
+    /// When it did not happen, or nobody knows.
+    fn write(
+        &self,
+        namespace: &str,
+        write: &Write,
+    ) -> impl Future<Output = Result<Written, WriteError>> + Send;
+}

@@ -1,0 +1,391 @@
+//! Under which names a workload counts its requests.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A well-known set of metric and label names.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum BuiltIn {
+    /// `http_requests_total` with the label `status` or `code`;
+    /// `http_request_duration_seconds`.
+    #[default]
+    Prometheus,
+    /// `http_server_request_duration_seconds` with `http_response_status_code`, as
+    /// OpenTelemetry's HTTP conventions are written for Prometheus; `error_type` marks requests
+    /// that got no status.
+    Opentelemetry,
+}
+
+/// Unit in which a histogram's bounds are given.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum TimeUnit {
+    /// Seconds, as Prometheus advises.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+}
+
+impl TimeUnit {
+    /// How many of this unit a millisecond is.
+    pub fn per_millisecond(self) -> f64 {
+        match self {
+            Self::Seconds => 0.001,
+            Self::Milliseconds => 1.0,
+        }
+    }
+}
+
+/// Metric and label names, as far as they differ from the convention they are based on.
+/// The same block is used for a metric source and, narrower, for one check.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Convention {
+    /// The built-in convention the rest differs from. Default: the metric source's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convention: Option<BuiltIn>,
+    /// Counter of requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 200),
+        regex(pattern = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
+    )]
+    pub counter: Option<String>,
+    /// Label of the counter that holds the status of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 100),
+        regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+    )]
+    pub status_label: Option<String>,
+    /// Regular expression (RE2, anchored) of the status values that are errors. Default: `5..`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub error_values: Option<String>,
+    /// Histogram of request durations, without `_bucket`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 200),
+        regex(pattern = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
+    )]
+    pub histogram: Option<String>,
+    /// Unit of the histogram's bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<TimeUnit>,
+    /// Label that holds the namespace of the pod. Default: `namespace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 100),
+        regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+    )]
+    pub namespace_label: Option<String>,
+    /// Label that holds the name of the pod. Default: `pod`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 100),
+        regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+    )]
+    pub pod_label: Option<String>,
+}
+
+/// A label that tells wrong answers from right ones.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StatusLabel {
+    /// Name of the label.
+    pub label: String,
+    /// Anchored RE2 of the values that are errors.
+    pub errors: String,
+}
+
+/// The names in full, checked: what queries are built from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MetricNames {
+    pub(crate) counter: String,
+    pub(crate) status: Vec<StatusLabel>,
+    pub(crate) histogram: String,
+    pub(crate) unit: TimeUnit,
+    pub(crate) namespace_label: String,
+    pub(crate) pod_label: String,
+}
+
+impl MetricNames {
+    /// Counter of requests.
+    pub fn counter(&self) -> &str {
+        &self.counter
+    }
+    /// Labels that tell wrong answers from right ones; a request is wrong if any of them says so.
+    pub fn status(&self) -> &[StatusLabel] {
+        &self.status
+    }
+    /// Histogram of request durations, without `_bucket`.
+    pub fn histogram(&self) -> &str {
+        &self.histogram
+    }
+    /// Unit of the histogram's bounds.
+    pub fn unit(&self) -> TimeUnit {
+        self.unit
+    }
+    /// Label that holds the namespace of the pod.
+    pub fn namespace_label(&self) -> &str {
+        &self.namespace_label
+    }
+    /// Label that holds the name of the pod.
+    pub fn pod_label(&self) -> &str {
+        &self.pod_label
+    }
+}
+
+/// A name that cannot stand in a query.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConventionError {
+    /// Not a metric name.
+    #[error(
+        "{field}: {name:?} is not a metric name: write letters, digits, `_` and `:` only, \
+         starting with no digit"
+    )]
+    MetricName {
+        /// Which field.
+        field: &'static str,
+        /// What it says.
+        name: String,
+    },
+    /// Not a label name.
+    #[error(
+        "{field}: {name:?} is not a label name: write letters, digits and `_` only, starting \
+         with no digit"
+    )]
+    LabelName {
+        /// Which field.
+        field: &'static str,
+        /// What it says.
+        name: String,
+    },
+    /// The expression for error values is empty or too long.
+    #[error("errorValues: write a regular expression of 1 to 200 characters, such as `5..`")]
+    ErrorValues,
+    /// Error values without a label that they are values of, where the convention has several.
+    #[error("errorValues: name the label they are values of in statusLabel too")]
+    ErrorValuesWithoutLabel,
+}
+
+impl Convention {
+    /// One of the built-in conventions, as it is.
+    pub fn built_in(convention: BuiltIn) -> Self {
+        Self {
+            convention: Some(convention),
+            ..Self::default()
+        }
+    }
+
+    /// The names in full: this block's, else the source's, else those of the built-in
+    /// convention. A block that names a convention of its own takes from the source only the
+    /// labels that find the pods.
+    pub fn resolve(&self, source: &Self) -> Result<MetricNames, ConventionError> {
+        let own = self.convention.is_some();
+        let base = self.convention.or(source.convention).unwrap_or_default();
+        let (counter, histogram) = match base {
+            BuiltIn::Prometheus => ("http_requests_total", "http_request_duration_seconds"),
+            BuiltIn::Opentelemetry => (
+                "http_server_request_duration_seconds_count",
+                "http_server_request_duration_seconds",
+            ),
+        };
+        let pick = |mine: &Option<String>, theirs: &Option<String>, built_in: &str| {
+            mine.clone()
+                .or_else(|| theirs.clone().filter(|_| !own))
+                .unwrap_or_else(|| built_in.to_owned())
+        };
+        let label = |mine: &Option<String>, theirs: &Option<String>, built_in: &str| {
+            mine.clone()
+                .or_else(|| theirs.clone())
+                .unwrap_or_else(|| built_in.to_owned())
+        };
+        let names = MetricNames {
+            counter: pick(&self.counter, &source.counter, counter),
+            status: self.status(base, source, own)?,
+            histogram: pick(&self.histogram, &source.histogram, histogram),
+            unit: self
+                .unit
+                .or(source.unit.filter(|_| !own))
+                .unwrap_or(TimeUnit::Seconds),
+            namespace_label: label(&self.namespace_label, &source.namespace_label, "namespace"),
+            pod_label: label(&self.pod_label, &source.pod_label, "pod"),
+        };
+        names.check()?;
+        Ok(names)
+    }
+
+    fn status(
+        &self,
+        base: BuiltIn,
+        source: &Self,
+        own: bool,
+    ) -> Result<Vec<StatusLabel>, ConventionError> {
+        let theirs = |v: &Option<String>| v.clone().filter(|_| !own);
+        let label = self
+            .status_label
+            .clone()
+            .or_else(|| theirs(&source.status_label));
+        let errors = self
+            .error_values
+            .clone()
+            .or_else(|| theirs(&source.error_values));
+        let of = |label: &str, errors: &str| StatusLabel {
+            label: label.to_owned(),
+            errors: errors.to_owned(),
+        };
+        match (label, errors) {
+            (Some(label), errors) => Ok(vec![of(&label, errors.as_deref().unwrap_or("5.."))]),
+            (None, Some(_)) => Err(ConventionError::ErrorValuesWithoutLabel),
+            (None, None) => Ok(match base {
+                // There is no standard; both are common, a series has one of them.
+                BuiltIn::Prometheus => vec![of("status", "5.."), of("code", "5..")],
+                // A request that ended without a status has `error_type` only.
+                BuiltIn::Opentelemetry => {
+                    vec![
+                        of("http_response_status_code", "5.."),
+                        of("error_type", ".+"),
+                    ]
+                }
+            }),
+        }
+    }
+}
+
+impl MetricNames {
+    fn check(&self) -> Result<(), ConventionError> {
+        for (field, name) in [("counter", &self.counter), ("histogram", &self.histogram)] {
+            if !is_name(name, true) {
+                return Err(ConventionError::MetricName {
+                    field,
+                    name: shown(name),
+                });
+            }
+        }
+        let labels = [
+            ("namespaceLabel", &self.namespace_label),
+            ("podLabel", &self.pod_label),
+        ];
+        let status = self.status.iter().map(|s| ("statusLabel", &s.label));
+        for (field, name) in labels.into_iter().chain(status) {
+            if !is_name(name, false) {
+                return Err(ConventionError::LabelName {
+                    field,
+                    name: shown(name),
+                });
+            }
+        }
+        let length_fits = |s: &StatusLabel| (1..=200).contains(&s.errors.chars().count());
+        if !self.status.iter().all(length_fits) {
+            return Err(ConventionError::ErrorValues);
+        }
+        Ok(())
+    }
+}
+
+fn is_name(name: &str, colon: bool) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || (colon && c == ':');
+    name.len() <= 200
+        && name.starts_with(|c: char| !c.is_ascii_digit() && legal(c))
+        && name.chars().all(legal)
+}
+
+/// A wrong name as an error shows it: cut, because nothing has bounded it yet.
+fn shown(name: &str) -> String {
+    name.chars().take(60).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_names() {
+        let p = Convention::default()
+            .resolve(&Convention::default())
+            .unwrap();
+        assert_eq!(p.counter, "http_requests_total");
+        assert_eq!(
+            p.status
+                .iter()
+                .map(|s| s.label.as_str())
+                .collect::<Vec<_>>(),
+            ["status", "code"]
+        );
+        let o = Convention::built_in(BuiltIn::Opentelemetry);
+        let o = Convention::default().resolve(&o).unwrap();
+        assert_eq!(o.counter, "http_server_request_duration_seconds_count");
+        assert_eq!(o.histogram, "http_server_request_duration_seconds");
+        assert_eq!(o.status[0].label, "http_response_status_code");
+    }
+
+    #[test]
+    fn check_overrides_source_overrides_built_in() {
+        let source = Convention {
+            counter: Some("served_total".into()),
+            pod_label: Some("k8s_pod_name".into()),
+            ..Convention::default()
+        };
+        let check = Convention {
+            status_label: Some("result".into()),
+            ..Convention::default()
+        };
+        let names = check.resolve(&source).unwrap();
+        assert_eq!(names.counter, "served_total");
+        assert_eq!(names.pod_label, "k8s_pod_name");
+        assert_eq!(
+            names.status,
+            [StatusLabel {
+                label: "result".into(),
+                errors: "5..".into()
+            }]
+        );
+        // A check that names a convention does not get half of another one.
+        let names = Convention::built_in(BuiltIn::Prometheus)
+            .resolve(&source)
+            .unwrap();
+        assert_eq!(
+            (names.counter(), names.pod_label()),
+            ("http_requests_total", "k8s_pod_name")
+        );
+    }
+
+    #[test]
+    fn nonsense_names_are_refused_by_field() {
+        let bad = |c: Convention| c.resolve(&Convention::default()).unwrap_err().to_string();
+        let text = |s: &str| Some(s.to_owned());
+        let error = bad(Convention {
+            counter: text("up{}"),
+            ..Convention::default()
+        });
+        assert!(error.starts_with("counter: "), "{error}");
+        let error = bad(Convention {
+            histogram: text("1st"),
+            ..Convention::default()
+        });
+        assert!(error.starts_with("histogram: "), "{error}");
+        let error = bad(Convention {
+            pod_label: text("a:b"),
+            ..Convention::default()
+        });
+        assert!(error.starts_with("podLabel: "), "{error}");
+        let error = bad(Convention {
+            status_label: text(""),
+            ..Convention::default()
+        });
+        assert!(error.starts_with("statusLabel: "), "{error}");
+        let error = bad(Convention {
+            error_values: text("5.."),
+            ..Convention::default()
+        });
+        assert!(error.contains("statusLabel"), "{error}");
+    }
+}

@@ -1,0 +1,113 @@
+//! What the planner asks to be measured.
+
+use jiff::Timestamp;
+
+use super::Convention;
+
+/// Names one measurement: the canary of one Rollout.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Namespace of the Rollout and of its pods.
+    pub namespace: String,
+    /// Name of the Rollout.
+    pub rollout: String,
+    /// Revision under test.
+    pub revision: String,
+}
+
+/// What the planner asks to be measured for a canary. Its identity is namespace, rollout and
+/// revision; everything else may change from one reconcile to the next without losing history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measure {
+    /// Namespace of the Rollout and of its pods; forced into every query.
+    pub namespace: String,
+    /// Name of the Rollout.
+    pub rollout: String,
+    /// Revision under test.
+    pub revision: String,
+    /// `<deployment>-`: every pod of the revision has it, also those that are gone.
+    pub pod_prefix: String,
+    /// Pods of the revision that exist now.
+    pub pods: Vec<PodSeen>,
+    /// When the first pod was ready: where the test starts. Never moved for one revision.
+    pub since: Timestamp,
+    /// Where the counts that can pass a step start; `None` while the target is not available.
+    pub hold_since: Option<Timestamp>,
+    /// Name of the metric source.
+    pub source: String,
+    /// Seconds between two polls; values below 1 are read as 1.
+    pub interval_seconds: i64,
+    /// What is judged; names are unique.
+    pub checks: Vec<CheckSpec>,
+}
+
+impl Measure {
+    /// What names this measurement.
+    pub fn key(&self) -> Key {
+        Key {
+            namespace: self.namespace.clone(),
+            rollout: self.rollout.clone(),
+            revision: self.revision.clone(),
+        }
+    }
+}
+
+/// A pod of the canary as the planner sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodSeen {
+    /// Name of the pod.
+    pub name: String,
+    /// Since when it has been ready without a break; `None` when it is not ready.
+    pub ready_since: Option<Timestamp>,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+/// One check of a Rollout.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckSpec {
+    /// Its name in the Rollout.
+    pub name: String,
+    /// What is measured, and the limit.
+    pub kind: CheckKind,
+    /// Requests needed since the hold began before the check can pass; at least one is needed
+    /// whatever this says, because silence never passes.
+    pub min_requests: i64,
+    /// Metric and label names that differ from those of the source;
+    /// `Convention::default()` when none do.
+    pub convention: Convention,
+}
+
+/// What a check measures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CheckKind {
+    /// The share of requests answered with an error.
+    ErrorRate {
+        /// Percent of all requests, 0 to 100; 0 means that one error fails the check.
+        max_percent: f64,
+    },
+    /// A percentile of the time requests take.
+    Latency {
+        /// Which percentile, above 0 and below 100.
+        percentile: f64,
+        /// What it may be at most, in milliseconds.
+        max_milliseconds: f64,
+    },
+}
+
+impl CheckKind {
+    /// The share of requests that may be bad, between 0 and 1: wrong for an error rate, slower
+    /// than the limit for a latency ("p95 below 200 ms" is "at most 5% slower than 200 ms").
+    pub fn share(&self) -> f64 {
+        let share = match self {
+            Self::ErrorRate { max_percent } => max_percent / 100.0,
+            Self::Latency { percentile, .. } => (100.0 - percentile) / 100.0,
+        };
+        // A limit that is not a number forbids everything: it must not let anything pass.
+        if share.is_nan() {
+            0.0
+        } else {
+            share.clamp(0.0, 1.0)
+        }
+    }
+}

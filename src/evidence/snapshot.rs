@@ -1,0 +1,107 @@
+//! The raw counters of one moment, as a metric source has them.
+
+use jiff::Timestamp;
+
+use super::{CheckSpec, Reason};
+
+/// One scraped process: a pod, and which of its ports or containers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    /// Name of the pod.
+    pub pod: String,
+    /// The source's `instance` label; empty when it has none.
+    pub instance: String,
+}
+
+/// What a metric source knows about one check's pods at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// The source's own clock at that moment, Unix seconds. Ages are judged by it, so that a
+    /// difference between its clock and ours does no harm.
+    pub clock: f64,
+    /// Seconds between two scrapes of a pod.
+    pub scrape_interval: f64,
+    /// Targets that are up, and when each was last scraped.
+    pub scraped: Vec<Scraped>,
+    /// Targets with request series.
+    pub counted: Vec<Counted>,
+    /// Requests are counted, but no series has the label that tells the wrong ones.
+    pub without_status: bool,
+    /// There are native histograms, which are not read.
+    pub native: bool,
+    /// The source warned that its answer is not whole.
+    pub warned: bool,
+}
+
+/// A target that is up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scraped {
+    /// Which.
+    pub target: Target,
+    /// Time of its latest scrape by the source's clock, Unix seconds.
+    pub last: f64,
+}
+
+/// A target's request counters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counted {
+    /// Which.
+    pub target: Target,
+    /// Its counters since its process started.
+    pub counters: Counters,
+}
+
+/// Raw counters: they rise, and start at zero with the process.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Counters {
+    /// For an error rate.
+    Requests {
+        /// Requests answered with an error.
+        bad: f64,
+        /// All requests.
+        total: f64,
+    },
+    /// For a latency: the buckets, in any order; the one at infinity counts all requests.
+    Histogram(Vec<Bucket>),
+}
+
+/// Requests that took at most `le`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bucket {
+    /// Upper bound in milliseconds, infinite for the last.
+    pub le: f64,
+    /// Requests up to that bound.
+    pub count: f64,
+}
+
+impl Counters {
+    /// Whether every figure is one that a counter can have.
+    pub fn are_counts(&self) -> bool {
+        let count = |v: f64| v.is_finite() && v >= 0.0;
+        match self {
+            Self::Requests { bad, total } => count(*bad) && count(*total),
+            Self::Histogram(buckets) => buckets.iter().all(|b| !b.le.is_nan() && count(b.count)),
+        }
+    }
+}
+
+/// Why a check could not be measured at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The fixed reason.
+    pub reason: Reason,
+    /// One line for people, without a word of what the source answered.
+    pub message: String,
+}
+
+/// One check's part of a poll.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    /// Earlier moments, when the history was asked for, in order of time.
+    pub history: Vec<(Timestamp, Snapshot)>,
+    /// The moment of the poll.
+    pub now: Snapshot,
+}
+
+/// The outcome of one poll: for each check that was asked about, in any order.
+pub type Answer = Vec<(CheckSpec, Result<Answered, Fault>)>;

@@ -1,0 +1,287 @@
+//! What the planner reads: facts about one Rollout and everything that belongs to it.
+//!
+//! Small copies of what the cluster said, without client types, so that a decision can be
+//! replayed from a value.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    api::{DatabaseRecord, PhaseKind, RolloutSpec, RolloutStatus, SchemaSpec, status::Outcome},
+    evidence::Readings,
+};
+
+/// Everything that one pass of the planner reads.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The Rollout itself.
+    pub rollout: RolloutFacts,
+    /// Its ControllerRevisions, in no order.
+    pub revisions: Vec<RevisionFacts>,
+    /// Its Deployments, in no order.
+    pub children: Vec<ChildFacts>,
+    /// Their pods, in no order, terminating ones too.
+    pub pods: Vec<PodFacts>,
+    /// Jobs of its phases, in no order.
+    pub jobs: Vec<JobFacts>,
+    /// The DatabaseSchema that `spec.schema.database` names.
+    pub database: Option<DatabaseFacts>,
+    /// Other Rollouts of the namespace whose selector may overlap.
+    pub neighbours: Vec<String>,
+    /// Answers to the questions that an earlier plan of this pass asked.
+    pub answers: Answers,
+    /// What the API server refused in this pass, with its words.
+    pub refusals: Vec<Refusal>,
+    /// What the sampler last read of the canary.
+    pub readings: Option<Readings>,
+    /// From when on the clock is trusted: start of the process, of the leadership, or the last
+    /// jump of the clock.
+    pub trusted_since: Timestamp,
+    /// When status was last written by this process, if ever.
+    pub status_written: Option<Timestamp>,
+    /// Epoch of the present leadership.
+    pub epoch: i64,
+}
+
+/// A Rollout.
+#[derive(Clone, Debug)]
+pub struct RolloutFacts {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The version this is a copy of.
+    pub resource_version: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Its annotations.
+    pub annotations: Arc<BTreeMap<String, String>>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// What the user asked for; or why it could not be read.
+    pub spec: Result<Arc<RolloutSpec>, String>,
+    /// What was recorded.
+    pub status: Arc<RolloutStatus>,
+}
+
+/// A ControllerRevision: the durable memory of what a revision is and how it ended.
+#[derive(Clone, Debug)]
+pub struct RevisionFacts {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The version this is a copy of.
+    pub resource_version: String,
+    /// The revision's hash.
+    pub revision: String,
+    /// `.revision`: rises when the revision becomes stable; 0 before.
+    pub number: i64,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Why, as `Reason: message`.
+    pub outcome_reason: String,
+    /// The pod template, as the user wrote it.
+    pub template: Arc<Value>,
+    /// The schema block at the time it was made.
+    pub schema: Option<Arc<SchemaSpec>>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The Rollout it says it belongs to.
+    pub owner_uid: Option<String>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// A Deployment of one revision.
+#[derive(Clone, Debug)]
+pub struct ChildFacts {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The version this is a copy of.
+    pub resource_version: String,
+    /// The revision's hash.
+    pub revision: String,
+    /// The ControllerRevision it says it belongs to.
+    pub owner_uid: Option<String>,
+    /// The epoch that may write it.
+    pub epoch: Option<i64>,
+    /// `spec.replicas`.
+    pub replicas: i32,
+    /// The lowest and highest `spec.replicas` that may hold now: they differ from `replicas` only
+    /// while a write of this process is unanswered.
+    pub possible: (i32, i32),
+    /// Whether its controller has seen the present spec.
+    pub current: bool,
+    /// `status.replicas`.
+    pub status_replicas: i32,
+    /// `status.availableReplicas`.
+    pub available: i32,
+    /// Somebody changed its template after it was made.
+    pub edited: bool,
+    /// Why it cannot make pods, in the words of its controller (quota, refused pods).
+    pub problem: Option<String>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// A pod of one revision, or of a phase's Job.
+#[derive(Clone, Debug)]
+pub struct PodFacts {
+    /// Its name.
+    pub name: String,
+    /// The revision's hash.
+    pub revision: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Since when it is ready.
+    pub ready_since: Option<Timestamp>,
+    /// Restarts of its containers, added up.
+    pub restarts: i32,
+    /// Why a container waits, e.g. `CrashLoopBackOff`, with its words.
+    pub waiting: Option<(String, String)>,
+    /// Why it is not scheduled, in the scheduler's words.
+    pub unschedulable: Option<String>,
+    /// Whether it is going away.
+    pub deleting: bool,
+}
+
+/// A Job of one schema phase.
+#[derive(Clone, Debug)]
+pub struct JobFacts {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The version this is a copy of.
+    pub resource_version: String,
+    /// The Rollout it was made for.
+    pub rollout: String,
+    /// The revision it was made for.
+    pub revision: String,
+    /// The epoch that may write it.
+    pub epoch: Option<i64>,
+    /// Whether it is still suspended.
+    pub suspended: bool,
+    /// Pods that are not terminal yet.
+    pub live_pods: i32,
+    /// How it ended.
+    pub ended: Option<JobEnd>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// How a Job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobEnd {
+    /// Whether it succeeded.
+    pub succeeded: bool,
+    /// The Job controller's words.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A DatabaseSchema.
+#[derive(Clone, Debug)]
+pub struct DatabaseFacts {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The version this is a copy of.
+    pub resource_version: String,
+    /// What ran, and who holds it.
+    pub record: Arc<DatabaseRecord>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// Something the planner must know that no cache holds. It is asked only when a decision needs it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    /// Names of the Deployments of the namespace whose selector overlaps the Rollout's and that
+    /// are not its own.
+    Overlaps,
+    /// A live list of the Rollout's ControllerRevisions: replaces the cached one.
+    Revisions,
+    /// Which of these ConfigMaps and Secrets do not exist.
+    Config(Vec<ConfigRef>),
+    /// The end of the log of this Job's pods, for a message.
+    JobLog(String),
+}
+
+/// A ConfigMap or Secret that a template names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConfigRef {
+    /// Whether it is a Secret.
+    pub secret: bool,
+    /// Its name.
+    pub name: String,
+}
+
+/// Answers to [`Question`]s. `None`: not asked in this pass.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// Names of overlapping Deployments.
+    pub overlaps: Option<Vec<String>>,
+    /// The ControllerRevisions were read live in this pass.
+    pub revisions_live: bool,
+    /// Missing ConfigMaps and Secrets. Those the operator may not read are not listed.
+    pub missing_config: Option<Vec<ConfigRef>>,
+    /// The end of a Job's log.
+    pub job_log: Option<String>,
+}
+
+/// A write that the API server refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was refused.
+    pub what: Refused,
+    /// The API server's words.
+    pub message: String,
+    /// It may pass later (quota, a missing permission); otherwise the object itself is wrong.
+    pub transient: bool,
+}
+
+/// What the API server refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A Deployment.
+    Deployment,
+    /// A Job of this phase.
+    Job(PhaseKind),
+    /// Anything else.
+    Other,
+}
+
+impl Observed {
+    /// The child of this revision that is not being deleted.
+    #[must_use]
+    pub fn child(&self, revision: &str) -> Option<&ChildFacts> {
+        self.children
+            .iter()
+            .find(|c| c.revision == revision && !c.deleting)
+    }
+
+    /// The ControllerRevision of this revision that is not being deleted.
+    #[must_use]
+    pub fn revision(&self, revision: &str) -> Option<&RevisionFacts> {
+        self.revisions
+            .iter()
+            .find(|r| r.revision == revision && !r.deleting)
+    }
+
+    /// Pods of this revision that are not going away.
+    pub fn pods_of<'a>(&'a self, revision: &'a str) -> impl Iterator<Item = &'a PodFacts> {
+        self.pods
+            .iter()
+            .filter(move |p| p.revision == revision && !p.deleting)
+    }
+}

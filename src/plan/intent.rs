@@ -1,0 +1,151 @@
+//! What the planner wants: writes in order, and what to tell people.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::facts::Question;
+use crate::{
+    api::{DatabaseRecord, RolloutStatus, status::Outcome},
+    evidence::Measure,
+};
+
+/// What is to be done now.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Answer these first and plan again; nothing else in the plan counts then.
+    pub questions: Vec<Question>,
+    /// Writes, in order. When one fails, those after it are dropped: they may rest on it.
+    pub writes: Vec<Write>,
+    /// Told once the writes have succeeded.
+    pub events: Vec<Event>,
+    /// What the sampler should measure; `None`: nothing.
+    pub measure: Option<Measure>,
+    /// When to look again if nothing happens before.
+    pub wake_at: Option<Timestamp>,
+    /// Why, one line per decision.
+    pub notes: Vec<String>,
+}
+
+/// One write. Every update names the uid and resourceVersion it rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// The Rollout's status: decisions, and what people read.
+    RecordStatus {
+        /// The Rollout as it was read.
+        base: Base,
+        /// The whole status.
+        status: Box<RolloutStatus>,
+    },
+    /// A new ControllerRevision.
+    CreateRevision {
+        /// The object.
+        manifest: Value,
+    },
+    /// A ControllerRevision's outcome and number.
+    MarkRevision {
+        /// The ControllerRevision as it was read.
+        base: Base,
+        /// How it ended; `None` takes an outcome back (retry).
+        outcome: Option<Outcome>,
+        /// Why.
+        reason: String,
+        /// `.revision`, when it changes.
+        number: Option<i64>,
+    },
+    /// Ownership of a child whose owner is gone or another (a restored backup).
+    Adopt {
+        /// What kind of child.
+        kind: Kind,
+        /// The child as it was read.
+        base: Base,
+        /// The new `ownerReferences`.
+        owner: Value,
+    },
+    /// A new Deployment, at 0 replicas.
+    CreateDeployment {
+        /// The object.
+        manifest: Value,
+    },
+    /// A Deployment's replicas.
+    Scale {
+        /// The Deployment as it was read.
+        base: Base,
+        /// Replicas now.
+        from: i32,
+        /// Replicas wanted.
+        to: i32,
+    },
+    /// The epoch on a Deployment or suspended Job, so that a deposed leader's writes are refused.
+    Fence {
+        /// What kind of object.
+        kind: Kind,
+        /// The object as it was read.
+        base: Base,
+        /// The present epoch.
+        epoch: i64,
+    },
+    /// A new DatabaseSchema.
+    CreateDatabase {
+        /// The object.
+        manifest: Value,
+    },
+    /// A DatabaseSchema's record.
+    RecordDatabase {
+        /// The DatabaseSchema as it was read.
+        base: Base,
+        /// The whole record.
+        record: Box<DatabaseRecord>,
+    },
+    /// A new Job, suspended.
+    CreateJob {
+        /// The object.
+        manifest: Value,
+    },
+    /// Lets a suspended Job run.
+    ReleaseJob {
+        /// The Job as it was read.
+        base: Base,
+    },
+    /// Deletes a child that is no longer needed.
+    Delete {
+        /// What kind of object.
+        kind: Kind,
+        /// The object as it was read.
+        base: Base,
+    },
+}
+
+/// The version of an object that a write rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// Name of the object.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
+}
+
+/// Kinds of objects that belong to a Rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// apps/v1 ControllerRevision.
+    Revision,
+    /// apps/v1 Deployment.
+    Deployment,
+    /// batch/v1 Job.
+    Job,
+    /// DatabaseSchema.
+    Database,
+}
+
+/// An Event for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// With the figures that decided.
+    pub message: String,
+    /// Whether it is a warning.
+    pub warning: bool,
+}

@@ -1,0 +1,4 @@
+//! Decisions: pure functions from facts to intents.
+
+pub mod facts;
+pub mod intent;
