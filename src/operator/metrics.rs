@@ -27,6 +27,16 @@ pub enum Outcome {
     Panicked,
 }
 
+impl Outcome {
+    const ALL: [Self; 5] = [
+        Self::Unchanged,
+        Self::Changed,
+        Self::Waiting,
+        Self::Failed,
+        Self::Panicked,
+    ];
+}
+
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(missing_docs)] // The kinds of Kubernetes, as they are.
@@ -42,6 +52,20 @@ pub enum WriteKind {
     Lease,
 }
 
+impl WriteKind {
+    const ALL: [Self; 9] = [
+        Self::RolloutStatus,
+        Self::Rollout,
+        Self::DatabaseSchema,
+        Self::ControllerRevision,
+        Self::Deployment,
+        Self::Scale,
+        Self::Job,
+        Self::Event,
+        Self::Lease,
+    ];
+}
+
 /// How a write ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum WriteResult {
@@ -53,6 +77,15 @@ pub enum WriteResult {
     Refused,
     /// No answer came: it was done or it was not.
     Unanswered,
+}
+
+impl WriteResult {
+    const ALL: [Self; 4] = [
+        Self::Accepted,
+        Self::Conflict,
+        Self::Refused,
+        Self::Unanswered,
+    ];
 }
 
 /// How a question to a metric source ended.
@@ -68,6 +101,10 @@ pub enum PollResult {
     Failed,
 }
 
+impl PollResult {
+    const ALL: [Self; 4] = [Self::Data, Self::Empty, Self::Partial, Self::Failed];
+}
+
 /// Why a release was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum UndoCause {
@@ -81,6 +118,16 @@ pub enum UndoCause {
     Person,
     /// The specification moved on before the end.
     Withdrawn,
+}
+
+impl UndoCause {
+    const ALL: [Self; 5] = [
+        Self::Check,
+        Self::Pods,
+        Self::Deadline,
+        Self::Person,
+        Self::Withdrawn,
+    ];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -141,7 +188,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All families, at nothing.
+    /// All families, with every series that is known beforehand at nothing.
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Arc::default(),
@@ -156,7 +203,28 @@ impl Metrics {
             requests: Family::default(),
         };
         metrics.registry = Arc::new(metrics.registered());
+        metrics.start_at_nothing();
         metrics
+    }
+
+    /// Makes every series whose labels are known. A counter that first appears at 1 shows no
+    /// increase to Prometheus, and the first failure would be missed.
+    fn start_at_nothing(&self) {
+        for outcome in Outcome::ALL {
+            drop(self.reconciles.get_or_create(&OutcomeLabels { outcome }));
+            drop(self.durations.get_or_create(&OutcomeLabels { outcome }));
+        }
+        for kind in WriteKind::ALL {
+            for result in WriteResult::ALL {
+                drop(self.writes.get_or_create(&WriteLabels { kind, result }));
+            }
+        }
+        for result in PollResult::ALL {
+            drop(self.polls.get_or_create(&PollLabels { result }));
+        }
+        for cause in UndoCause::ALL {
+            drop(self.undos.get_or_create(&UndoLabels { cause }));
+        }
     }
 
     fn registered(&self) -> Registry {
@@ -324,6 +392,18 @@ mod tests {
         }
         let foreign = |l: &&str| !l.starts_with("stepgate_") && !l.starts_with('#');
         assert_eq!(text.lines().find(foreign), None);
+    }
+
+    #[test]
+    fn counters_are_there_before_the_first_event() {
+        let text = Metrics::new().render();
+        assert!(
+            text.contains("stepgate_reconciles_total{outcome=\"Panicked\"} 0\n"),
+            "{text}"
+        );
+        assert!(text.contains("stepgate_undos_total{cause=\"Check\"} 0\n"));
+        let series = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert!(series < 200, "{series} series");
     }
 
     #[test]
