@@ -1,3 +1,4 @@
 //! Stepgate.
 
 pub mod evidence;
+pub mod prometheus;

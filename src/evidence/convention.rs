@@ -33,10 +33,10 @@ pub enum TimeUnit {
 }
 
 impl TimeUnit {
-    /// How many of this unit a millisecond is.
-    pub fn per_millisecond(self) -> f64 {
+    /// How many milliseconds it is.
+    pub fn milliseconds(self) -> f64 {
         match self {
-            Self::Seconds => 0.001,
+            Self::Seconds => 1000.0,
             Self::Milliseconds => 1.0,
         }
     }
