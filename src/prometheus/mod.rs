@@ -13,8 +13,10 @@ mod decode;
 mod error;
 mod promql;
 mod query;
+mod sampler;
 
 pub use client::{Client, MetricSource};
 pub use config::{BasicAuth, ConfigError, SourceConfig, SourcesFile};
 pub use error::Error;
 pub use query::{Pods, Query};
+pub use sampler::Sampler;
