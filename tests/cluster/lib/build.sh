@@ -58,6 +58,8 @@ with_progress() {
   log=$(mktemp)
   "$@" >"$log" 2>&1 &
   job=$!
+  # Bash lets background jobs ignore an interrupt.
+  trap 'kill "$job" 2>/dev/null; exit 130' INT TERM
   while kill -0 "$job" 2>/dev/null; do
     sleep 0.5
     tick=$((tick + 1))
@@ -77,7 +79,7 @@ download_set() {
   local try words
   read -ra words <<<"$(packages_of "$1")"
   for try in 1 2 3; do
-    ! with_progress "$1: loading sources" go list -deps "${flags[@]}" "${words[@]}" || return 0
+    ! with_progress "$1: loading sources" timeout 900 go list -deps "${flags[@]}" "${words[@]}" || return 0
     say "$1: sources could not be loaded (try $try of 3)"
   done
   die "the sources of $1 cannot be loaded: is a Go module proxy reachable? (go env GOPROXY)"

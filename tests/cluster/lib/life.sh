@@ -5,7 +5,7 @@ name_cluster() {
   [[ $1 =~ ^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$ ]] ||
     die "'$1' is no name for a cluster: use up to 32 small letters, digits and dashes"
   name=$1 netns=stepgate-$1 state=$run/$1 pki=$run/$1/pki
-  cgroup=$(cgroup_root)/stepgate-$1
+  cgroup=$(cgroup_root)/stepgate-$1 || die 'no cgroup v2 hierarchy is mounted here'
 }
 
 # One command at a time changes a cluster. The file goes with the cluster, hence the second look.
@@ -26,8 +26,7 @@ must_be_up() {
 
 # Whether anything of the cluster is there.
 has_remains() {
-  [[ -e $state || -d $cgroup || -e /run/netns/$netns ]] ||
-    compgen -G "/sys/fs/cgroup/*/stepgate-$name" >/dev/null
+  [[ -e $state || -d $cgroup || -e /run/netns/$netns ]]
 }
 
 command_up() {
@@ -44,7 +43,7 @@ command_up() {
   ! has_remains || { say "removing what is left of an earlier cluster $name"; remove_cluster; }
   local began=$SECONDS
   mkdir -p "$state"/{logs,pids}
-  make_cgroup
+  mkdir -p "$cgroup/components"
   make_network
   make_certificates
   make_users
@@ -141,10 +140,5 @@ command_down() {
     rm -f "$run/.$name.lock"
   done
   remove_mount_points
-}
-
-# The last one out takes the empty folders that mounts needed.
-remove_mount_points() {
-  [[ -d $run ]] || return 0
-  rmdir --ignore-fail-on-non-empty "$run"
+  [[ ! -d $run ]] || rmdir --ignore-fail-on-non-empty "$run"
 }

@@ -62,9 +62,9 @@ podLogsDir: $state/pods
 volumePluginDir: $state/kubelet/plugins-exec
 resolvConf: $state/kubelet/resolv.conf
 clusterDomain: cluster.local
-clusterDNS: [10.96.0.10]
+# There is no DNS. Nobody listens here, so that lookups fail at once; the machine's would be asked in vain.
+clusterDNS: [$node_address]
 cgroupDriver: cgroupfs
-cgroupRoot: /stepgate-$name/pods
 cgroupsPerQOS: false
 enforceNodeAllocatable: []
 failCgroupV1: false
@@ -94,12 +94,42 @@ conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeou
 CONFIG
 }
 
+# The private folders must be there on the machine to be mounted over. Those that were not are
+# listed in this file, and the last cluster to go takes them along.
+mount_points=/run/stepgate.folders
+
+make_mount_points() {
+  local folder
+  (
+    exec 7>>"$mount_points"
+    flock 7
+    for folder in "${private_folders[@]}"; do
+      [[ -d $folder ]] || { mkdir "$folder"; echo "$folder" >&7; }
+    done
+  )
+}
+
+remove_mount_points() {
+  local folder
+  [[ -e $mount_points ]] || return 0
+  (
+    exec 7>>"$mount_points"
+    flock 7
+    ! compgen -G "$(cgroup_root)/stepgate-*" >/dev/null || exit 0
+    while read -r folder; do
+      [[ ! -d $folder ]] || rmdir --ignore-fail-on-non-empty "$folder"
+    done <"$mount_points"
+    rm -f "$mount_points"
+  )
+}
+
 # The node's processes share a view of mounts, made by the first of them. It goes with the last of
 # them, and so does everything mounted in it.
 start_containerd() {
   local folder setting
+  make_mount_points
   for folder in "${private_folders[@]}"; do
-    mkdir -p "$folder" "$state/private$folder"
+    mkdir -p "$state/private$folder"
   done
   for setting in "${kernel_settings[@]}"; do
     mkdir -p "$state/private/sys/${setting%/*}"
@@ -118,8 +148,7 @@ start_containerd() {
 containers() { ctr -a "$state/containerd/containerd.sock" -n k8s.io "$@"; }
 
 import_pause() {
-  local set
-  for set in node; do locate_set "$set"; done
+  locate_set node
   wait_until 30 containerd 'answer from containerd' containers version
   containers image import "$programs/pause.tar" >/dev/null
 }

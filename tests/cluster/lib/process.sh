@@ -1,5 +1,6 @@
-# Processes of a cluster. All live in a cgroup of its own, pods included: what is in there belongs
-# to the cluster and nothing else does, also after a crash or when process ids were used again.
+# Processes of a cluster. They are told by their cgroup: the components, with all they start, live
+# in stepgate-NAME/components; each container in k8s.io/ID, with an ID from the folder of this containerd.
+# That holds after a crash too, and when process ids were used again.
 
 # Where cgroup v2 is mounted: alone, or beside v1.
 cgroup_root() {
@@ -8,12 +9,6 @@ cgroup_root() {
     [[ ! -e $root/cgroup.controllers ]] || { echo "$root"; return; }
   done
   return 1
-}
-
-make_cgroup() {
-  cgroup=$(cgroup_root)/stepgate-$name
-  # The kernel wants processes in the leaves only; the kubelet makes those of the pods.
-  mkdir -p "$cgroup/components"
 }
 
 # start COMPONENT COMMAND...: in the background, in the cluster's cgroup and network.
@@ -29,7 +24,7 @@ start() {
   echo $! >"$state/pids/$component"
 }
 
-is_alive() { grep -qx "$(cat "$state/pids/$1")" "$cgroup/components/cgroup.procs"; }
+is_alive() { [[ $'\n'$(<"$cgroup/components/cgroup.procs")$'\n' == *$'\n'$(<"$state/pids/$1")$'\n'* ]]; }
 
 # Prints the first component that was started and is no more.
 dead_component() {
@@ -59,35 +54,60 @@ wait_until() {
   done
 }
 
-# Ends all processes of the cgroup, and those that others run in the cluster's network.
+# The cgroups of the cluster that are there, in all hierarchies (v1 has one for each controller).
+cgroups() {
+  local root id
+  for root in /sys/fs/cgroup /sys/fs/cgroup/*/; do
+    root=${root%/}
+    [[ ! -d $root/stepgate-$name ]] || echo "$root/stepgate-$name"
+    for id in "$state"/containerd/state/io.containerd.runtime.v2.task/k8s.io/*/; do
+      id=$(basename "$id")
+      [[ ! -d $root/k8s.io/$id ]] || echo "$root/k8s.io/$id"
+    done
+  done
+}
+
+# Processes that others run in the cluster's network; without this command itself.
+processes_in_network() {
+  [[ -e /run/netns/$netns ]] || return 0
+  local inode
+  inode=$(stat -Lc %i "/run/netns/$netns")
+  [[ $(stat -Lc %i /proc/self/ns/net) != "$inode" ]] || die "leave the network of cluster $name first"
+  find /proc/[0-9]*/ns/net -maxdepth 0 -lname "net:\\[$inode\\]" -printf '%h\n' 2>/dev/null |
+    sed 's,/proc/\([0-9]*\)/ns,\1,' || true
+}
+
+populated() { [[ -d $1 ]] && grep -q '^populated 1' "$1/cgroup.events"; }
+
+# Kills all in the cgroups given (those of v1 cannot do that, and need not), and waits for their end.
+end_cgroups() {
+  local each end=$((SECONDS + 20))
+  for each in "$@"; do
+    [[ ! -e $each/cgroup.kill ]] || echo 1 >"$each/cgroup.kill"
+  done
+  for each in "$@"; do
+    while [[ -e $each/cgroup.kill ]] && populated "$each"; do
+      ((SECONDS < end)) || die "processes of cluster $name do not end: see $each"
+      sleep 0.05
+    done
+  done
+}
+
 end_processes() {
-  local end=$((SECONDS + 20)) pid
-  if [[ -e $cgroup/cgroup.kill ]]; then echo 1 >"$cgroup/cgroup.kill"; fi
+  local all pid
+  # First those that start others.
+  end_cgroups "$cgroup"
+  mapfile -t all < <(cgroups)
+  end_cgroups "${all[@]}"
   for pid in $(processes_in_network); do
     kill -KILL "$pid" 2>/dev/null || true
   done
-  while [[ -d $cgroup ]] && grep -q '^populated 1' "$cgroup/cgroup.events"; do
-    ((SECONDS < end)) || die "processes of cluster $name cannot be ended: $(find "$cgroup" \
-      -name cgroup.procs -exec cat {} + | paste -sd' ')"
-    sleep 0.05
-  done
 }
 
-# Without this command itself, should it run in there.
-processes_in_network() {
-  [[ -e /run/netns/$netns ]] || return 0
-  local wanted process
-  wanted=$(stat -Lc %i "/run/netns/$netns")
-  [[ $(stat -Lc %i /proc/self/ns/net) != "$wanted" ]] || die "leave the cluster's network first"
-  for process in /proc/[0-9]*; do
-    [[ $(stat -Lc %i "$process/ns/net" 2>/dev/null) != "$wanted" ]] || echo "${process#/proc/}"
-  done
-}
-
-# Cgroup v1 has a tree for each controller; empty ones are left where containers were.
 remove_cgroups() {
-  local tree
-  for tree in /sys/fs/cgroup/*/"stepgate-$name" "$cgroup"; do
-    [[ ! -d $tree ]] || find "$tree" -depth -type d -exec rmdir {} +
+  local each
+  for each in $(cgroups); do
+    find "$each" -depth -type d -exec rmdir {} +
+    [[ $each != */k8s.io/* ]] || rmdir --ignore-fail-on-non-empty "${each%/*}"
   done
 }
