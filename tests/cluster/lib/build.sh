@@ -98,7 +98,9 @@ build_set() {
     cd "$here/$(module_of "$1")"
     export CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS=-mod=readonly GOWORK=off
     download_set "$1"
-    part=$(mktemp -d "$cache/part.XXXXXX")
+    # What is there under the lock was left by a build that was killed.
+    rm -rf "$cache"/.part.*
+    part=$(mktemp -d "$cache/.part.XXXXXX")
     trap 'rm -rf "$part"' EXIT
     with_progress "$1: compiling" go build -v -o "$part/" "${flags[@]}" "${words[@]}" ||
       die "$1 does not build; nothing was cached"

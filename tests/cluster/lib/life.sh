@@ -21,7 +21,10 @@ lock_cluster() {
 is_up() { [[ -e $state/size && -d $cgroup ]] && ! dead_component >/dev/null; }
 
 must_be_up() {
-  is_up || die "cluster $name is not running; start it: cluster up $name"
+  local dead
+  [[ -e $state/size && -d $cgroup ]] || die "cluster $name is not running; start it: cluster up $name"
+  ! dead=$(dead_component) ||
+    die "cluster $name is not running: its $dead has ended, see $state/logs/$dead.log; start it anew: cluster up $name"
 }
 
 # Whether anything of the cluster is there.
@@ -126,7 +129,7 @@ command_down() {
       [[ ! -d $each ]] || names+=("$(basename "$each")")
     done
   else
-    names=("${1:?which cluster? cluster down NAME, or --all}")
+    names=("${1:-}")
   fi
   for each in "${names[@]}"; do
     name_cluster "$each"

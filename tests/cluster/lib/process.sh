@@ -50,7 +50,7 @@ wait_until() {
   until "$@" >/dev/null 2>&1; do
     ! dead=$(dead_component) || give_up "$dead" "$dead ended while waiting for $what"
     ((SECONDS < end)) || give_up "$component" "no $what within $limit s"
-    sleep 0.1
+    sleep 0.2
   done
 }
 
