@@ -18,7 +18,12 @@ make_network() {
   "${inside[@]}" route add "$service_range" dev node0
   # Elsewhere fails at once instead of timing out.
   "${inside[@]}" route add unreachable default
-  in_network sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+  # Clients that open a connection for each request should not run out of ports: more of them, and
+  # those of closed connections again after a second.
+  in_network sh -c 'cd /proc/sys/net/ipv4
+    echo 1 >ip_forward
+    echo 16384 65000 >ip_local_port_range
+    echo 1 >tcp_tw_reuse'
 }
 
 # ip netns exec would mount another /sys, without the cgroups the kubelet looks for.

@@ -53,12 +53,24 @@ obstacles() {
   cgroup_root >/dev/null || echo 'no cgroup v2 hierarchy is mounted (/sys/fs/cgroup or /sys/fs/cgroup/unified)'
   packages=$(missing_packages "$1" | paste -sd' ')
   [[ -z $packages ]] || echo "missing Debian packages: $packages (as root: $here/cluster install)"
-  use_go
-  command -v go >/dev/null || {
-    locate_set control-plane
-    [[ -d $programs ]] || echo 'no Go: the pinned programs are built with it (https://go.dev/dl)'
-  }
+  go_obstacle "$1"
   ((${#run} <= 60)) || echo "STEPGATE_RUN is longer than 60 characters: sockets below it would not fit"
+}
+
+# Go is needed as long as something is to be built.
+go_obstacle() {
+  local set wanted found missing=''
+  for set in $(sets_of_size "$1"); do
+    locate_set "$set"
+    [[ -d $programs ]] || missing=yes
+  done
+  [[ -n $missing ]] || return 0
+  use_go
+  wanted=$(sed -n 's/^go //p' "$here"/*/go.mod | sort -V | tail -n 1)
+  found=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || found=none
+  found=${found#go}
+  [[ $(printf '%s\n' "$wanted" "${found/none/0}" | sort -V | head -n 1) == "$wanted" ]] ||
+    echo "Go $wanted or later is needed to build the pinned programs (https://go.dev/dl); found: $found"
 }
 
 other_way() {
