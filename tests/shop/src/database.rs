@@ -44,18 +44,25 @@ pub fn pool(config: &Config, size: usize) -> Result<Pool, Error> {
         .connect_timeout(PATIENCE)
         .options("-c statement_timeout=2000")
         .tcp_user_timeout(Duration::from_secs(3));
-    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    Ok(Pool::builder(Manager::from_config(config, NoTls, recycling))
-        .max_size(size)
-        .wait_timeout(Some(PATIENCE))
-        .create_timeout(Some(PATIENCE))
-        .runtime(Runtime::Tokio1)
-        .build()?)
+    let recycling = ManagerConfig {
+        recycling_method: RecyclingMethod::Fast,
+    };
+    Ok(
+        Pool::builder(Manager::from_config(config, NoTls, recycling))
+            .max_size(size)
+            .wait_timeout(Some(PATIENCE))
+            .create_timeout(Some(PATIENCE))
+            .runtime(Runtime::Tokio1)
+            .build()?,
+    )
 }
 
 /// The steps on record; none where the table is not there yet.
 pub async fn done<C: GenericClient>(client: &C) -> Result<Done, Error> {
-    match client.query("SELECT version, phase FROM schema_version", &[]).await {
+    match client
+        .query("SELECT version, phase FROM schema_version", &[])
+        .await
+    {
         Ok(rows) => rows
             .iter()
             .map(|row| {

@@ -65,7 +65,10 @@ pub struct Share {
 impl Share {
     /// Picks `share` (0 to 1) of the events.
     pub fn new(share: f64) -> Self {
-        Self { share, seen: AtomicU64::new(0) }
+        Self {
+            share,
+            seen: AtomicU64::new(0),
+        }
     }
 
     /// Whether the next event is picked.
@@ -86,7 +89,10 @@ mod tests {
         assert_eq!(fault("errors"), Fault::Errors(0.5));
         assert_eq!(fault("errors=0.05"), Fault::Errors(0.05));
         assert_eq!(fault("slow=250"), Fault::Slow(Duration::from_millis(250)));
-        assert_eq!(fault("crash=1.5"), Fault::Crash(Duration::from_millis(1500)));
+        assert_eq!(
+            fault("crash=1.5"),
+            Fault::Crash(Duration::from_millis(1500))
+        );
         assert_eq!(fault("never-ready"), Fault::NeverReady);
         assert_eq!(fault("bad-migration"), Fault::BadMigration);
         assert_eq!(fault(""), Fault::None);
@@ -94,7 +100,14 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["error", "errors=0", "errors=2", "errors=x", "slow=-1", "never-ready=1"] {
+        for text in [
+            "error",
+            "errors=0",
+            "errors=2",
+            "errors=x",
+            "slow=-1",
+            "never-ready=1",
+        ] {
             assert!(text.parse::<Fault>().is_err(), "{text}");
         }
     }

@@ -28,15 +28,26 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// The release to be.
-    #[arg(long, global = true, env = "SHOP_VERSION", value_enum, default_value = "v1")]
+    #[arg(
+        long,
+        global = true,
+        env = "SHOP_VERSION",
+        value_enum,
+        default_value = "v1"
+    )]
     version: Release,
     /// What is wrong with it: errors[=SHARE], slow[=MILLISECONDS], crash[=SECONDS],
     /// never-ready, bad-migration, none.
     #[arg(long, global = true, env = "SHOP_FAULT", default_value = "none")]
     fault: Fault,
     /// The database, as postgres://USER@HOST:PORT/NAME or host=… user=….
-    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true,
-          default_value = "postgres://shop@localhost/shop")]
+    #[arg(
+        long,
+        global = true,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        default_value = "postgres://shop@localhost/shop"
+    )]
     database_url: Config,
 }
 
@@ -57,14 +68,24 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let Arguments { command, version, fault, database_url } = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let Arguments {
+        command,
+        version,
+        fault,
+        database_url,
+    } = Arguments::parse();
     let ended: Result<(), Box<dyn std::error::Error>> = match command {
-        Command::Serve(options) => {
-            serve::run(&database_url, version, fault, &options).await.map_err(Into::into)
-        }
+        Command::Serve(options) => serve::run(&database_url, version, fault, &options)
+            .await
+            .map_err(Into::into),
         Command::Migrate { phase, options } => {
-            migrate::run(&database_url, version, phase, fault, &options).await.map_err(Into::into)
+            migrate::run(&database_url, version, phase, fault, &options)
+                .await
+                .map_err(Into::into)
         }
     };
     match ended {

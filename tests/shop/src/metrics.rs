@@ -49,7 +49,11 @@ impl Metrics {
             Unit::Seconds,
             durations.clone(),
         );
-        Self { registry, requests, durations }
+        Self {
+            registry,
+            requests,
+            durations,
+        }
     }
 
     /// Counts one answered request. `path` is the route's template, so that series are bounded.
@@ -57,7 +61,11 @@ impl Metrics {
         let status = u32::from(status);
         let path = path.to_owned();
         self.requests
-            .get_or_create(&RequestLabels { method, path: path.clone(), status })
+            .get_or_create(&RequestLabels {
+                method,
+                path: path.clone(),
+                status,
+            })
             .inc();
         self.durations
             .get_or_create(&DurationLabels { method, path })

@@ -76,12 +76,17 @@ pub async fn run(
     fault: Fault,
     options: &Options,
 ) -> Result<(), Error> {
-    let mut session = Session { client: connect(config, options).await?, options };
+    let mut session = Session {
+        client: connect(config, options).await?,
+        options,
+    };
     session.ddl(None, PREPARE).await?;
     let done = database::done(&session.client).await?;
     let steps = done.plan(release, phase)?;
     if phase == Phase::Expand && fault == Fault::BadMigration {
-        session.ddl(Some((release.number(), phase)), BAD_EXPAND).await?;
+        session
+            .ddl(Some((release.number(), phase)), BAD_EXPAND)
+            .await?;
     }
     for step in &steps {
         session.step(*step).await?;
@@ -96,7 +101,9 @@ pub async fn run(
 /// Waits until PostgreSQL answers, or the time is over.
 async fn connect(config: &Config, options: &Options) -> Result<Client, Error> {
     let mut config = config.clone();
-    config.application_name("shop-migrate").connect_timeout(Duration::from_secs(2));
+    config
+        .application_name("shop-migrate")
+        .connect_timeout(Duration::from_secs(2));
     let deadline = Instant::now() + Duration::from_secs(options.wait_seconds);
     loop {
         match config.connect(NoTls).await {
@@ -179,14 +186,18 @@ impl Session<'_> {
         let lock_timeout = format!("SET LOCAL lock_timeout = {}", self.options.lock_timeout_ms);
         let transaction = self.client.transaction().await?;
         transaction.batch_execute(&lock_timeout).await?;
-        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&ADVISORY_LOCK]).await?;
+        transaction
+            .execute("SELECT pg_advisory_xact_lock($1)", &[&ADVISORY_LOCK])
+            .await?;
         for statement in statements {
             transaction.batch_execute(statement).await?;
         }
         if let Some((version, phase)) = step {
             let record = "INSERT INTO schema_version (version, phase) VALUES ($1, $2)
                           ON CONFLICT DO NOTHING";
-            transaction.execute(record, &[&version, &phase.as_str()]).await?;
+            transaction
+                .execute(record, &[&version, &phase.as_str()])
+                .await?;
         }
         transaction.commit().await
     }

@@ -71,7 +71,11 @@ impl Readiness {
             if let Some(seen) = seen {
                 self.set(seen);
             }
-            let pause = if self.schema.borrow().is_ok() { 2000 } else { 250 };
+            let pause = if self.schema.borrow().is_ok() {
+                2000
+            } else {
+                250
+            };
             sleep(Duration::from_millis(pause)).await;
         }
     }

@@ -86,9 +86,10 @@ impl IntoResponse for Problem {
         let (status, error) = match self {
             Self::BadRequest(error) => (StatusCode::BAD_REQUEST, error),
             Self::NoUser(id) => (StatusCode::NOT_FOUND, format!("there is no user {id}")),
-            Self::NoName(id) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, format!("user {id} has no name here"))
-            }
+            Self::NoName(id) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("user {id} has no name here"),
+            ),
             Self::Database(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         };
         if status.is_server_error() {
@@ -105,10 +106,17 @@ async fn read(
     let Path(id) = id.map_err(|error| Problem::BadRequest(error.body_text()))?;
     let client = app.pool.get().await?;
     let select = client.prepare_cached(app.release.select()).await?;
-    let row = client.query_opt(&select, &[&id]).await?.ok_or(Problem::NoUser(id))?;
+    let row = client
+        .query_opt(&select, &[&id])
+        .await?
+        .ok_or(Problem::NoUser(id))?;
     let name: Option<String> = row.try_get(0)?;
     let name = name.ok_or(Problem::NoName(id))?;
-    Ok(Json(User { id, name, release: app.release.to_string() }))
+    Ok(Json(User {
+        id,
+        name,
+        release: app.release.to_string(),
+    }))
 }
 
 async fn add(
@@ -119,7 +127,14 @@ async fn add(
     let client = app.pool.get().await?;
     let insert = client.prepare_cached(app.release.insert()).await?;
     let id = client.query_one(&insert, &[&name]).await?.try_get(0)?;
-    Ok((StatusCode::CREATED, Json(User { id, name, release: app.release.to_string() })))
+    Ok((
+        StatusCode::CREATED,
+        Json(User {
+            id,
+            name,
+            release: app.release.to_string(),
+        }),
+    ))
 }
 
 async fn nothing() -> (StatusCode, &'static str) {
@@ -147,7 +162,8 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let path = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
     let path = path.as_ref().map_or("other", MatchedPath::as_str);
-    app.metrics.answered(method, path, response.status().as_u16(), start.elapsed());
+    app.metrics
+        .answered(method, path, response.status().as_u16(), start.elapsed());
     response
 }
 
@@ -181,7 +197,9 @@ async fn spoil(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
 async fn say_goodbye(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if app.readiness.is_draining() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

@@ -30,7 +30,9 @@ impl Phase {
 
     /// The phase with this name in the table `schema_version`, if there is one.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Expand, Self::Backfill, Self::Contract].into_iter().find(|p| p.as_str() == name)
+        [Self::Expand, Self::Backfill, Self::Contract]
+            .into_iter()
+            .find(|p| p.as_str() == name)
     }
 }
 
@@ -62,7 +64,9 @@ impl FromIterator<Step> for Done {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// An expand is missing.
-    #[error("{release} needs schema version {version}: run `shop migrate expand --version v{version}`")]
+    #[error(
+        "{release} needs schema version {version}: run `shop migrate expand --version v{version}`"
+    )]
     NotExpanded {
         /// The release asked for.
         release: Release,
@@ -104,7 +108,12 @@ impl Done {
     }
 
     fn highest(&self, phase: Phase) -> i32 {
-        self.0.iter().filter(|(_, p)| *p == phase).map(|(v, _)| *v).max().unwrap_or(0)
+        self.0
+            .iter()
+            .filter(|(_, p)| *p == phase)
+            .map(|(v, _)| *v)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Whether pods of this release can serve on this schema.
@@ -115,7 +124,10 @@ impl Done {
             return Err(Unfit::NotExpanded { release, version });
         }
         if needed > BACKFILLED && !self.has(BACKFILLED, Phase::Backfill) {
-            return Err(Unfit::NotBackfilled { release, version: BACKFILLED });
+            return Err(Unfit::NotBackfilled {
+                release,
+                version: BACKFILLED,
+            });
         }
         Ok(())
     }
@@ -151,7 +163,10 @@ impl Done {
             Phase::Contract => {
                 self.fits(release)?;
                 let due = to >= CONTRACTED && !self.has(CONTRACTED, Phase::Contract);
-                Ok(due.then_some((CONTRACTED, Phase::Contract)).into_iter().collect())
+                Ok(due
+                    .then_some((CONTRACTED, Phase::Contract))
+                    .into_iter()
+                    .collect())
             }
         }
     }
@@ -165,12 +180,18 @@ impl Done {
     fn expanded(&self, release: Release) -> Result<(), Unfit> {
         let version = release.number();
         let known = self.has(version, Phase::Expand);
-        known.then_some(()).ok_or(Unfit::NotExpanded { release, version })
+        known
+            .then_some(())
+            .ok_or(Unfit::NotExpanded { release, version })
     }
 
     fn not_contracted(&self, release: Release) -> Result<(), Unfit> {
         let by = self.highest(Phase::Contract);
-        if release.number() < by { Err(Unfit::Contracted { release, by }) } else { Ok(()) }
+        if release.number() < by {
+            Err(Unfit::Contracted { release, by })
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -188,7 +209,13 @@ mod tests {
     fn an_empty_database_is_brought_all_the_way_up() {
         assert_eq!(
             Done::default().plan(V4, Expand).unwrap(),
-            [(1, Expand), (2, Expand), (2, Backfill), (3, Expand), (4, Expand)]
+            [
+                (1, Expand),
+                (2, Expand),
+                (2, Backfill),
+                (3, Expand),
+                (4, Expand)
+            ]
         );
     }
 
@@ -197,9 +224,21 @@ mod tests {
         let v2 = done(&[(1, Expand), (2, Expand)]);
         assert_eq!(v2.fits(V1), Ok(()));
         assert_eq!(v2.fits(V2), Ok(()));
-        assert_eq!(v2.fits(V3), Err(Unfit::NotExpanded { release: V3, version: 3 }));
+        assert_eq!(
+            v2.fits(V3),
+            Err(Unfit::NotExpanded {
+                release: V3,
+                version: 3
+            })
+        );
         let v1 = done(&[(1, Expand)]);
-        assert_eq!(v1.plan(V3, Expand), Err(Unfit::OutOfOrder { release: V3, from: 1 }));
+        assert_eq!(
+            v1.plan(V3, Expand),
+            Err(Unfit::OutOfOrder {
+                release: V3,
+                from: 1
+            })
+        );
     }
 
     #[test]
@@ -207,7 +246,10 @@ mod tests {
         let steps = [(1, Expand), (2, Expand), (3, Expand)];
         assert_eq!(
             done(&steps).fits(V3),
-            Err(Unfit::NotBackfilled { release: V3, version: 2 })
+            Err(Unfit::NotBackfilled {
+                release: V3,
+                version: 2
+            })
         );
         let filled = done(&[&steps[..], &[(2, Backfill)]].concat());
         assert_eq!(filled.fits(V3), Ok(()));
@@ -216,7 +258,13 @@ mod tests {
 
     #[test]
     fn a_backfill_can_be_repeated_until_its_source_is_gone() {
-        let all = [(1, Expand), (2, Expand), (2, Backfill), (3, Expand), (4, Expand)];
+        let all = [
+            (1, Expand),
+            (2, Expand),
+            (2, Backfill),
+            (3, Expand),
+            (4, Expand),
+        ];
         assert_eq!(done(&all).plan(V2, Backfill).unwrap(), [(2, Backfill)]);
         let contracted = done(&[&all[..], &[(4, Contract)]].concat());
         assert_eq!(contracted.plan(V4, Backfill).unwrap(), []);
@@ -226,8 +274,14 @@ mod tests {
 
     #[test]
     fn after_the_contract_only_v4_is_left() {
-        let contracted =
-            done(&[(1, Expand), (2, Expand), (2, Backfill), (3, Expand), (4, Expand), (4, Contract)]);
+        let contracted = done(&[
+            (1, Expand),
+            (2, Expand),
+            (2, Backfill),
+            (3, Expand),
+            (4, Expand),
+            (4, Contract),
+        ]);
         for release in [V1, V2, V3] {
             let refusal = Unfit::Contracted { release, by: 4 };
             assert_eq!(contracted.fits(release), Err(refusal.clone()));

@@ -49,7 +49,9 @@ pub struct Options {
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a number of seconds"))?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
     Ok(seconds)
 }
@@ -81,14 +83,20 @@ pub async fn run(
     let cannot_listen = |error| Error::Listen(options.listen, error);
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
-    let listener = TcpListener::bind(options.listen).await.map_err(cannot_listen)?;
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
     tracing::info!("{release} listens on {address}");
 
     let pool = database::pool(config, options.pool)?;
     let readiness = Readiness::new();
     tokio::spawn(readiness.clone().watch(pool.clone(), release, fault));
-    let share = if let Fault::Errors(share) = fault { share } else { 0.0 };
+    let share = if let Fault::Errors(share) = fault {
+        share
+    } else {
+        0.0
+    };
     let router = routes::router(Arc::new(App {
         release,
         fault,
@@ -116,14 +124,18 @@ pub async fn run(
         () = server.accept_all() => {}
         () = sleep_until(until) => {}
     }
-    server.close(Duration::from_secs_f64(options.grace_seconds)).await?;
+    server
+        .close(Duration::from_secs_f64(options.grace_seconds))
+        .await?;
     tracing::info!("every request is answered");
     Ok(())
 }
 
 /// Returns when it is time to crash.
 async fn crash(readiness: &Readiness, fault: Fault) {
-    let Fault::Crash(after) = fault else { return std::future::pending().await };
+    let Fault::Crash(after) = fault else {
+        return std::future::pending().await;
+    };
     readiness.reached().await;
     sleep(after).await;
 }
@@ -155,7 +167,8 @@ impl Server {
 
     fn serve(&mut self, stream: TcpStream) {
         let service = self.service.clone();
-        self.connections.spawn(connection(stream, service, self.closing.subscribe()));
+        self.connections
+            .spawn(connection(stream, service, self.closing.subscribe()));
     }
 
     /// Takes what is in the queue, closes the door, and waits for the rest.
@@ -189,7 +202,8 @@ async fn connection(
         service.call(request)
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30));
+    http.timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(30));
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     // How a client ends its connection is the client's business.
     tokio::select! {
