@@ -1,8 +1,10 @@
 //! `shop migrate`: does the steps of a phase, each re-runnable.
 //!
-//! A step is one transaction with its own record, behind an advisory lock, so that two migrations
-//! at once do each step once. Locks are asked for with a short time-out and asked for again: a
-//! change that queues behind a long transaction would hold up every query that comes after it.
+//! One migration runs at a time: the others wait at an advisory lock, and then find it done. A
+//! step is one transaction with its own record; on an empty database all steps are one, because
+//! a migration that died half-way there would look like an older release. Locks are asked for
+//! with a short time-out and asked for again: a change that queues behind a long transaction
+//! would hold up every query that comes after it.
 
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use tokio_postgres::{Client, Config, NoTls};
 use crate::database;
 use crate::fault::Fault;
 use crate::release::Release;
-use crate::schema::{Phase, Step, Unfit};
+use crate::schema::{Done, Phase, Step, Unfit};
 
 /// Any number, as long as every migration of this database takes the same.
 const ADVISORY_LOCK: i64 = 0x73_68_6f_70;
@@ -80,17 +82,33 @@ pub async fn run(
         client: connect(config, options).await?,
         options,
     };
-    session.ddl(None, PREPARE).await?;
+    // Held until this connection ends.
+    session
+        .client
+        .execute("SELECT pg_advisory_lock($1)", &[&ADVISORY_LOCK])
+        .await?;
+    session.transaction(&[], PREPARE).await?;
     let done = database::done(&session.client).await?;
     let steps = done.plan(release, phase)?;
     if phase == Phase::Expand && fault == Fault::BadMigration {
         session
-            .ddl(Some((release.number(), phase)), BAD_EXPAND)
+            .transaction(&[(release.number(), phase)], BAD_EXPAND)
             .await?;
     }
-    for step in &steps {
-        session.step(*step).await?;
-        tracing::info!("{} of schema version {} is done", step.1, step.0);
+    if done == Done::default() {
+        let all: Vec<_> = steps
+            .iter()
+            .flat_map(|step| statements(*step))
+            .copied()
+            .collect();
+        session.transaction(&steps, &all).await?;
+    } else {
+        for step in &steps {
+            session.step(*step).await?;
+        }
+    }
+    for (version, phase) in &steps {
+        tracing::info!("{phase} of schema version {version} is done");
     }
     if steps.is_empty() {
         tracing::info!("nothing is left to do for the {phase} of {release}");
@@ -131,7 +149,7 @@ const BAD_EXPAND: &[&str] = &[
     "ALTER TABLE users ADD COLUMN full_name text NOT NULL",
 ];
 
-/// The statements of a step. All but the backfill, which goes in batches, are here.
+/// The statements of a step. The backfill is here as it is done where there are no users yet.
 fn statements(step: Step) -> &'static [&'static str] {
     match step {
         (1, Phase::Expand) => &[
@@ -142,6 +160,7 @@ fn statements(step: Step) -> &'static [&'static str] {
              WHERE NOT EXISTS (SELECT FROM users)",
         ],
         (2, Phase::Expand) => &["ALTER TABLE users ADD COLUMN IF NOT EXISTS full_name text"],
+        (2, Phase::Backfill) => &["UPDATE users SET full_name = name WHERE full_name IS NULL"],
         (4, Phase::Expand) => &["ALTER TABLE users ALTER COLUMN name DROP NOT NULL"],
         (4, Phase::Contract) => &["ALTER TABLE users DROP COLUMN IF EXISTS name"],
         _ => &[],
@@ -156,18 +175,21 @@ struct Session<'a> {
 impl Session<'_> {
     async fn step(&mut self, step: Step) -> Result<(), Error> {
         match step {
-            (_, Phase::Backfill) => self.backfill().await?,
+            (_, Phase::Backfill) => {
+                self.backfill().await?;
+                return self.transaction(&[step], &[]).await;
+            }
             (_, Phase::Contract) => self.filled().await?,
             (_, Phase::Expand) => {}
         }
-        self.ddl(Some(step), statements(step)).await
+        self.transaction(&[step], statements(step)).await
     }
 
     /// One transaction with all statements and the record, tried again while a lock is taken.
-    async fn ddl(&mut self, step: Option<Step>, statements: &[&str]) -> Result<(), Error> {
+    async fn transaction(&mut self, steps: &[Step], statements: &[&str]) -> Result<(), Error> {
         let attempts = self.options.lock_attempts;
         for attempt in 1..=attempts {
-            match self.attempt(step, statements).await {
+            match self.attempt(steps, statements).await {
                 Err(error) if is_lock(&error) => {
                     tracing::info!("attempt {attempt} of {attempts}: the lock is taken");
                 }
@@ -180,23 +202,20 @@ impl Session<'_> {
 
     async fn attempt(
         &mut self,
-        step: Option<Step>,
+        steps: &[Step],
         statements: &[&str],
     ) -> Result<(), tokio_postgres::Error> {
         let lock_timeout = format!("SET LOCAL lock_timeout = {}", self.options.lock_timeout_ms);
         let transaction = self.client.transaction().await?;
         transaction.batch_execute(&lock_timeout).await?;
-        transaction
-            .execute("SELECT pg_advisory_xact_lock($1)", &[&ADVISORY_LOCK])
-            .await?;
         for statement in statements {
             transaction.batch_execute(statement).await?;
         }
-        if let Some((version, phase)) = step {
+        for (version, phase) in steps {
             let record = "INSERT INTO schema_version (version, phase) VALUES ($1, $2)
                           ON CONFLICT DO NOTHING";
             transaction
-                .execute(record, &[&version, &phase.as_str()])
+                .execute(record, &[version, &phase.as_str()])
                 .await?;
         }
         transaction.commit().await
