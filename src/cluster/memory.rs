@@ -42,18 +42,14 @@ const TAKEN_FOR_GOOD: u32 = 5;
 impl Memory {
     /// Lays what is remembered over what the caches hold, and forgets what they know by now.
     pub(super) fn overlay(&mut self, cached: &mut Cached) {
-        if newest(
-            &mut self.rollout,
-            |mine| same(&mine.uid, &cached.rollout.uid),
-            |mine| is_newer(&mine.resource_version, &cached.rollout.resource_version),
-        ) && let Some(mine) = &self.rollout
-        {
-            let annotations = cached.rollout.annotations.clone();
-            cached.rollout = mine.clone();
-            // The answer to a status write carries them too, but the older of the two is harmless.
-            if cached.rollout.annotations.is_empty() {
-                cached.rollout.annotations = annotations;
+        match &self.rollout {
+            Some(mine)
+                if mine.uid == cached.rollout.uid
+                    && is_newer(&mine.resource_version, &cached.rollout.resource_version) =>
+            {
+                cached.rollout = mine.clone();
             }
+            _ => self.rollout = None,
         }
         lay(&mut self.revisions, &mut cached.revisions, |r| {
             (&r.uid, &r.resource_version)
@@ -171,19 +167,6 @@ impl Memory {
         *count += 1;
         *count >= TAKEN_FOR_GOOD
     }
-}
-
-/// Keeps `mine` only while it is of the same object and newer. Says whether it was kept.
-fn newest<T>(mine: &mut Option<T>, same: impl Fn(&T) -> bool, newer: impl Fn(&T) -> bool) -> bool {
-    let keep = mine.as_ref().is_some_and(|m| same(m) && newer(m));
-    if !keep {
-        *mine = None;
-    }
-    keep
-}
-
-fn same(a: &str, b: &str) -> bool {
-    a == b
 }
 
 /// Lays the remembered objects that are newer than the cached ones, or not cached yet, over them.

@@ -3,7 +3,7 @@
 use super::{conditions, draft::Draft, revision::child_name};
 use crate::{
     api::{Check, status::Stage},
-    evidence::{CheckKind, CheckSpec, Convention, Measure, PodSeen},
+    evidence::{CheckKind, CheckSpec, Measure, PodSeen},
 };
 
 /// What the sampler should measure now; `None` while no pod of a canary has been ready.
@@ -60,6 +60,6 @@ fn spec(check: &Check) -> Option<CheckSpec> {
         name: check.name.clone(),
         kind,
         min_requests: check.min_requests,
-        convention: check.metric.clone().unwrap_or_else(Convention::default),
+        convention: check.metric.clone().unwrap_or_default(),
     })
 }
