@@ -29,6 +29,9 @@ pub trait Sampling: Send + Sync + 'static {
 
     /// What was last read of a revision.
     fn readings(&self, namespace: &str, rollout: &str, revision: &str) -> Option<Readings>;
+
+    /// Why a metric source cannot be used by Rollouts of this namespace, if it cannot.
+    fn problem(&self, source: &str, namespace: &str) -> Option<String>;
 }
 
 /// Passes over the objects of one cluster.
@@ -64,9 +67,11 @@ impl<S: Sampling> Reconcile for Passes<S> {
             Key::Rollout { .. } => self.sampler.readings(namespace, name, revision),
             Key::Database { .. } => None,
         };
+        let problem = |source: &str| self.sampler.problem(source, namespace);
         let around = Surroundings {
             now: &now,
             readings: &readings,
+            source_problem: &problem,
             trusted_since: term.trusted_since,
             epoch: i64::from(term.epoch),
         };

@@ -80,6 +80,10 @@ impl Sampling for Sampler {
     fn readings(&self, namespace: &str, rollout: &str, revision: &str) -> Option<Readings> {
         Self::readings(self, namespace, rollout, revision)
     }
+
+    fn problem(&self, source: &str, namespace: &str) -> Option<String> {
+        self.admits(source, namespace).err().map(|f| f.message)
+    }
 }
 
 /// Runs the operator until a signal, or until a vital part of it ends.
