@@ -25,8 +25,8 @@ use super::{
     shutdown::Stop,
 };
 use crate::cluster::{
-    Key, WriteError,
-    pass::{Memory, Ran, Stopped},
+    Key,
+    pass::{Memory, Ran},
 };
 
 /// How often the loop turns when nothing happens: the longest that a jump of the clock, or the end
@@ -222,7 +222,7 @@ impl<'a, R: Reconcile> Turns<'a, R> {
                 self.memories.insert(key.clone(), memory);
                 match &ran.error {
                     None => Ended::Well(ran.wake_at.map(|at| self.parent.clock.instant_of(at))),
-                    Some(error) if was_old(error) => Ended::Conflict,
+                    Some(stopped) if stopped.is_conflict() => Ended::Conflict,
                     Some(_) => Ended::Failed,
                 }
             }
@@ -256,15 +256,6 @@ async fn pass<R: Reconcile>(reconcile: &R, key: Key, mut memory: Memory, term: T
     }
 }
 
-/// Whether a pass was stopped because what it had read was no longer so, or in good order.
-const fn was_old(stopped: &Stopped) -> bool {
-    matches!(
-        stopped,
-        Stopped::Write(WriteError::Conflict { .. } | WriteError::Exists { .. })
-            | Stopped::Unfinished
-    )
-}
-
 fn outcome(ran: &Ran) -> Outcome {
     match (&ran.error, ran.writes, ran.wake_at) {
         (Some(_), ..) => Outcome::Failed,
@@ -286,7 +277,7 @@ fn report(key: &Key, ran: &Ran) {
         }
     }
     match &ran.error {
-        Some(error) if was_old(error) => {
+        Some(error) if error.is_conflict() => {
             debug!(kind, namespace, name, %error, "again with a newer copy");
         }
         Some(error) => warn!(kind, namespace, name, %error, "to be tried again"),
