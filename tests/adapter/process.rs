@@ -1,0 +1,1 @@
+//! The operator as a process on a real control plane.
