@@ -4,6 +4,14 @@
 //! Needs `KUBECONFIG` with full rights (any cluster with a controller manager; no nodes). The CRDs
 //! of `crds/` are installed; each test works in a namespace of its own.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod answers;
 mod fixture;
 mod following;
