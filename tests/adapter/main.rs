@@ -13,9 +13,11 @@
 )]
 
 mod answers;
+mod asking;
 mod fixture;
 mod following;
 mod input;
 mod outage;
 mod process;
+mod telling;
 mod writes;
