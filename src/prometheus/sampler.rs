@@ -41,11 +41,14 @@ impl<S> Clone for Sampler<S> {
     }
 }
 
+/// Is told whose readings changed, and how.
+type Changed = dyn Fn(&Key, Change) + Send + Sync;
+
 struct Shared<S> {
     board: Mutex<Board>,
     sources: BTreeMap<String, Source<S>>,
     woken: Notify,
-    changed: Box<dyn Fn(&Key, Change) + Send + Sync>,
+    changed: Box<Changed>,
 }
 
 struct Source<S> {
