@@ -200,10 +200,12 @@ async fn odd_sources_are_open_with_a_reason() {
         http_server_request_duration_seconds_count{error_type=\"timeout\"} 3\n",
     );
     world.show("other-r1-a", "http_requests_total{code=\"500\"} 300\n");
+    world.show("nan-r1-a", "http_requests_total{code=\"200\"} NaN\n");
     world.scrape(
         "pods",
         "shop",
         &[
+            "nan-r1-a",
             "silent-r1-a",
             "bare-r1-a",
             "mixed-r1-a",
@@ -215,6 +217,7 @@ async fn odd_sources_are_open_with_a_reason() {
     sampler.measure(named("absent", Convention::default()));
     sampler.measure(named("silent", Convention::default()));
     sampler.measure(named("bare", Convention::default()));
+    sampler.measure(named("nan", Convention::default()));
     sampler.measure(named("double", Convention::default()));
     sampler.measure(named("otel", Convention::built_in(BuiltIn::Opentelemetry)));
     sampler.measure(named("mixed", counter("mixed")));
@@ -229,6 +232,7 @@ async fn odd_sources_are_open_with_a_reason() {
         ("absent", Reason::PartialData),
         ("silent", Reason::NoData),
         ("bare", Reason::NoStatusLabel),
+        ("nan", Reason::NotANumber),
         ("regex", Reason::QueryFailed),
     ] {
         let r = until_first(&sampler, rollout, |r| r.reason == reason).await;

@@ -179,3 +179,27 @@ async fn a_history_that_is_too_large_is_asked_for_in_larger_steps() {
     );
     assert_eq!(*asked.lock().unwrap(), 2);
 }
+
+#[tokio::test]
+async fn authorities_that_cannot_be_read_are_refused_at_the_start() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = std::env::temp_dir().join(format!("stepgate-ca-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("ca.pem");
+    let made = || {
+        let yaml = format!(
+            "sources: [{{name: a, url: \"https://localhost\", caFile: {}}}]",
+            path.display()
+        );
+        Client::new(SourcesFile::parse(&yaml).unwrap().sources.remove(0))
+    };
+    let missing = made().map(|_| ()).unwrap_err().to_string();
+    assert!(missing.contains("\"a\": caFile: cannot read"), "{missing}");
+    std::fs::write(&path, "no certificate").unwrap();
+    let junk = made().map(|_| ()).unwrap_err().to_string();
+    assert!(
+        junk.contains("\"a\": caFile: no certificate in it"),
+        "{junk}"
+    );
+    std::fs::remove_dir_all(folder).unwrap();
+}
