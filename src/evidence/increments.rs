@@ -185,7 +185,7 @@ impl Ledger {
         step
     }
 
-    /// Whether the pod has ever had request series, and through which targets.
+    /// The targets through which a pod has shown request series.
     pub fn targets_of<'a>(&'a self, pod: &'a str) -> impl Iterator<Item = &'a Target> {
         self.targets.keys().filter(move |t| t.pod == pod)
     }
