@@ -93,8 +93,8 @@ impl Tracker {
         }
     }
 
-    /// From when on a check's past is wanted beside its present; `None` once it is known, or
-    /// when there is hardly any. Pods born in the window count from zero anyway.
+    /// Whether a check's past, from the beginning of the test, is wanted beside its present. Not
+    /// once it is known, nor when there is hardly any: pods born in the window count from zero.
     pub fn wants_history(&self, measure: &Measure, check: &CheckSpec, at: Timestamp) -> bool {
         const HARDLY_ANY: SignedDuration = SignedDuration::from_secs(3);
         let caught_up = self.checks.get(&check.name).is_some_and(|t| t.caught_up);
