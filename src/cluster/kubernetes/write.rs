@@ -106,7 +106,11 @@ pub fn prepare(namespace: &str, write: &Write) -> Result<Prepared, hyper::http::
         Write::RecordDatabase { base, record } => {
             // `record` is replaced as a whole: a merge would keep what is left out. While it has a
             // holder, a deletion waits: the running Job is owned by it.
-            let finalizers: &[&str] = if record.holder.is_some() { &[keys::HELD] } else { &[] };
+            let finalizers: &[&str] = if record.holder.is_some() {
+                &[keys::HELD]
+            } else {
+                &[]
+            };
             let add = json!([
                 {"op": "add", "path": "/record", "value": record},
                 {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
