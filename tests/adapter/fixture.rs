@@ -18,7 +18,7 @@ use stepgate::{
     api::{DatabaseSchema, Rollout},
     operator::{client::Clients, metrics::Metrics},
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 /// The longest that anything here may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -132,5 +132,54 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
         }
         assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// A definition that takes anything for `spec.paused`, until dropped. Needs a runtime of several
+/// threads.
+pub struct Relaxed {
+    api: Api<CustomResourceDefinition>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Relaxed {
+    pub async fn new(home: &Home) -> Self {
+        let relaxed = Self {
+            api: Api::all(home.client.clone()),
+            _alone: ONE_AT_A_TIME.lock().await,
+        };
+        relaxed
+            .set(json!({"x-kubernetes-preserve-unknown-fields": true}))
+            .await;
+        relaxed
+    }
+
+    async fn set(&self, schema: Value) {
+        set_paused(&self.api, schema).await;
+    }
+}
+
+async fn set_paused(api: &Api<CustomResourceDefinition>, schema: Value) {
+    let name = "rollouts.stepgate.io";
+    let definition = api.get(name).await.expect("the definition");
+    let mut definition = serde_json::to_value(definition).expect("JSON");
+    let at = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/paused";
+    *definition.pointer_mut(at).expect("the field") = schema;
+    let definition = serde_json::from_value(definition).expect("a definition");
+    api.replace(name, &PostParams::default(), &definition)
+        .await
+        .expect("replaced");
+}
+
+impl Drop for Relaxed {
+    fn drop(&mut self) {
+        let api = self.api.clone();
+        let restore = async move {
+            set_paused(&api, json!({"type": "boolean", "default": false})).await;
+        };
+        // Also when the test fails, and before the next one begins.
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(restore));
     }
 }

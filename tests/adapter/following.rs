@@ -5,13 +5,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use k8s_openapi::{
-    api::{
-        apps::v1::{ControllerRevision, Deployment},
-        batch::v1::Job,
-        core::v1::Pod,
-    },
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, Deployment},
+    batch::v1::Job,
+    core::v1::Pod,
 };
 use kube::{
     Api,
@@ -29,7 +26,7 @@ use stepgate::cluster::{
 use tokio::task::JoinHandle;
 
 use super::{
-    fixture::{Home, eventually, minimal},
+    fixture::{Home, Relaxed, eventually, minimal},
     writes::{database_manifest, deployment_manifest, job_manifest, revision_manifest},
 };
 
@@ -316,47 +313,4 @@ async fn a_malformed_rollout_is_told_apart_and_stops_nobody() {
     };
     let error = wrong.rollout.spec.expect_err("it cannot be read");
     assert!(error.starts_with("paused: invalid type"), "{error}");
-}
-
-/// A definition that takes anything for `spec.paused`, until dropped.
-struct Relaxed {
-    api: Api<CustomResourceDefinition>,
-}
-
-impl Relaxed {
-    async fn new(home: &Home) -> Self {
-        let api = Api::<CustomResourceDefinition>::all(home.client.clone());
-        let relaxed = Self { api };
-        relaxed
-            .set(json!({"x-kubernetes-preserve-unknown-fields": true}))
-            .await;
-        relaxed
-    }
-
-    async fn set(&self, schema: Value) {
-        set_paused(&self.api, schema).await;
-    }
-}
-
-async fn set_paused(api: &Api<CustomResourceDefinition>, schema: Value) {
-    let name = "rollouts.stepgate.io";
-    let definition = api.get(name).await.expect("the definition");
-    let mut definition = serde_json::to_value(definition).expect("JSON");
-    let at = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/paused";
-    *definition.pointer_mut(at).expect("the field") = schema;
-    let definition = serde_json::from_value(definition).expect("a definition");
-    api.replace(name, &PostParams::default(), &definition)
-        .await
-        .expect("replaced");
-}
-
-impl Drop for Relaxed {
-    fn drop(&mut self) {
-        let api = self.api.clone();
-        let restore = async move {
-            set_paused(&api, json!({"type": "boolean", "default": false})).await;
-        };
-        // Also when the test fails, and before the next one begins.
-        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(restore));
-    }
 }

@@ -11,7 +11,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use super::fixture::{Home, eventually, minimal};
+use super::fixture::{Home, Relaxed, eventually, minimal};
 
 /// An operator for one namespace; killed when dropped.
 fn operator(home: &Home) -> Child {
@@ -82,4 +82,34 @@ async fn a_first_release_ends_ready_and_an_idle_rollout_is_left_alone() {
         before.metadata.resource_version,
         after.metadata.resource_version
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_rollout_says_so_and_the_next_one_goes_on() {
+    let home = Home::new("poison").await;
+    let _relaxed = Relaxed::new(&home).await;
+    let mut wrong = minimal("wrong");
+    wrong["spec"]["paused"] = json!("yes");
+    eventually("the relaxed definition", async || {
+        home.create(&wrong).await.ok()
+    })
+    .await;
+    let _operator = operator(&home);
+    let stalled = eventually("the malformed Rollout to be Stalled", async || {
+        let stalled = condition(&home, "wrong", "Stalled").await?;
+        (stalled["status"] == "True").then_some(stalled)
+    })
+    .await;
+    let words = stalled["message"].as_str().unwrap_or_default();
+    assert!(words.contains("paused"), "{words}");
+    home.create(&minimal("shop")).await.expect("a Rollout");
+    eventually("the next one to begin", async || {
+        condition(&home, "shop", "Ready").await
+    })
+    .await;
+    let params = kube::api::DeleteParams::default();
+    home.rollouts()
+        .delete("wrong", &params)
+        .await
+        .expect("deleted");
 }
