@@ -38,6 +38,10 @@ pub fn adapter(home: &Home) -> Kubernetes {
     Kubernetes::new(index.into(), reads.client(), writes.client(), patience)
 }
 
+/// Letters that JSON may write in several ways. The API server keeps what it was sent, and refuses
+/// every later change if it would write it otherwise itself.
+const HARD: &str = "a > b && c < d \u{1} \u{8} \u{c} \u{7f} \u{2028} \u{2029} \\ / \" ß 🦀\t\n";
+
 pub fn revision_manifest(name: &str) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "ControllerRevision",
@@ -45,7 +49,8 @@ pub fn revision_manifest(name: &str) -> Value {
             "name": name,
             "labels": {"stepgate.io/rollout": "shop", "stepgate.io/revision": "r1"},
         },
-        "data": {"template": {"spec": {"newer": [1, null]}}, "schema": {"database": "db"}},
+        "data": {"template": {"spec": {"newer": [1, null]}, "hard": HARD, "numbers": [1.5, 0.1, 1e-7, 1e21, -3]},
+                 "schema": {"database": "db"}},
         "revision": 0,
     })
 }
@@ -238,6 +243,7 @@ async fn a_revision_is_made_marked_and_unmarked() {
     assert_eq!((made.number, made.outcome), (0, None));
     assert_eq!(made.revision, "r1");
     assert_eq!(made.template["spec"]["newer"], json!([1, null]), "raw");
+    assert_eq!(made.template["hard"], json!(HARD));
     assert_eq!(made.schema.as_ref().expect("a schema").database, "db");
     let again = adapter.write(&home.namespace, &create).await;
     assert!(matches!(again, Err(WriteError::Exists { .. })), "{again:?}");
