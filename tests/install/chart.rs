@@ -21,7 +21,10 @@ impl Release {
         let namespace = Namespace::new(test);
         let name = namespace.0.clone();
         let release = Self { name, namespace };
-        helm(&release.arguments("install", &[&["replicas=0"], values].concat()));
+        helm(&release.arguments(
+            "install",
+            &[&["replicas=0", "commands.policy=false"], values].concat(),
+        ));
         release
     }
 
@@ -80,7 +83,13 @@ fn a_release_for_some_namespaces_has_no_rights_elsewhere() {
             "it may {verb} {resource} elsewhere"
         );
     }
-    let values = ["replicas=0", "crds.enabled=false", "workers=3", &namespaces];
+    let values = [
+        "replicas=0",
+        "crds.enabled=false",
+        "commands.policy=false",
+        "workers=3",
+        &namespaces,
+    ];
     helm(&release.arguments("upgrade", &values));
     let name = format!("deployment/{}", release.full_name());
     let container =

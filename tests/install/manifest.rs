@@ -148,3 +148,91 @@ fn the_examples_are_accepted_without_a_warning() {
         "defaults are filled in: {hello}"
     );
 }
+
+/// A Rollout of the namespace, annotated as this ServiceAccount; what kubectl said.
+fn annotate(namespace: &str, who: &str, annotation: &str) -> Result<(), String> {
+    let account = format!("system:serviceaccount:{namespace}:{who}");
+    let arguments = [
+        "-n",
+        namespace,
+        "annotate",
+        "--overwrite",
+        "sro/hello",
+        annotation,
+        "--as",
+        &account,
+    ];
+    let said = super::output("kubectl", &arguments);
+    if said.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&said.stderr).into_owned())
+}
+
+#[test]
+fn commands_need_a_right_of_their_own() {
+    definitions();
+    apply();
+    let namespace = Namespace::new("commands");
+    let ns = namespace.0.as_str();
+    kubectl(&["-n", ns, "apply", "-f", "deploy/examples/minimal.yaml"]);
+    // One may write Rollouts, and undo; the other is an editor, who may do everything.
+    let deployer = format!("{ns}:deployer");
+    let verbs = "--verb=get,patch,undo";
+    kubectl(&[
+        "-n",
+        ns,
+        "create",
+        "role",
+        "deployer",
+        verbs,
+        "--resource=rollouts.stepgate.io",
+    ]);
+    let bound = ["-n", ns, "create", "rolebinding"];
+    kubectl(
+        &[
+            &bound[..],
+            &["d", "--role=deployer", "--serviceaccount", &deployer],
+        ]
+        .concat(),
+    );
+    let editor = format!("{ns}:editor");
+    kubectl(
+        &[
+            &bound[..],
+            &["e", "--clusterrole=edit", "--serviceaccount", &editor],
+        ]
+        .concat(),
+    );
+
+    // Policies count a moment after they are stored.
+    eventually("the policy to count", || {
+        annotate(ns, "deployer", "stepgate.io/promote=abc/canary 1").is_err()
+    });
+    let error = annotate(ns, "deployer", "stepgate.io/promote=abc/canary 1").unwrap_err();
+    assert!(
+        error.contains("you may not command this Rollout so (promote)"),
+        "{error}"
+    );
+    assert_eq!(annotate(ns, "deployer", "stepgate.io/undo=abc 2"), Ok(()));
+    assert_eq!(
+        annotate(ns, "deployer", "team=shop"),
+        Ok(()),
+        "other annotations are free"
+    );
+    eventually("the roles to be aggregated", || {
+        may(&editor, ns, "promote", "rollouts.stepgate.io")
+    });
+    assert_eq!(
+        annotate(ns, "editor", "stepgate.io/promote=abc/canary 3"),
+        Ok(())
+    );
+    // What stands there already is nobody's new command.
+    assert_eq!(annotate(ns, "deployer", "team=checkout"), Ok(()));
+    assert!(annotate(ns, "deployer", "stepgate.io/promote=abc/full 4").is_err());
+    assert_eq!(
+        annotate(ns, "deployer", "stepgate.io/promote-"),
+        Ok(()),
+        "taking one away"
+    );
+}
