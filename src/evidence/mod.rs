@@ -17,14 +17,23 @@
 //! 8. `tracker`: all of it for one canary;
 //! 9. `board`: when each canary is due.
 
+mod board;
 mod convention;
+#[cfg(test)]
+mod fixture;
+mod histogram;
+mod increments;
+mod judge;
 mod measure;
 mod reading;
 mod sequential;
 mod snapshot;
+mod tracker;
 
+pub use board::{Ask, Board, Change, CheckAsk};
 pub use convention::{BuiltIn, Convention, ConventionError, MetricNames, StatusLabel, TimeUnit};
 pub use measure::{CheckKind, CheckSpec, Key, Measure, PodSeen};
 pub use reading::{Reading, Readings, Reason, Unit, Verdict};
 pub use sequential::Sequential;
 pub use snapshot::{Answer, Answered, Bucket, Counted, Counters, Fault, Scraped, Snapshot, Target};
+pub use tracker::Tracker;

@@ -244,3 +244,7 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "sequential_figures.rs"]
+mod figures;

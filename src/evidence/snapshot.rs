@@ -75,12 +75,15 @@ pub struct Bucket {
 }
 
 impl Counters {
-    /// Whether every figure is one that a counter can have.
+    /// Whether every figure is one that a counter can have, and all requests are counted.
     pub fn are_counts(&self) -> bool {
         let count = |v: f64| v.is_finite() && v >= 0.0;
         match self {
             Self::Requests { bad, total } => count(*bad) && count(*total),
-            Self::Histogram(buckets) => buckets.iter().all(|b| !b.le.is_nan() && count(b.count)),
+            Self::Histogram(buckets) => {
+                buckets.iter().all(|b| !b.le.is_nan() && count(b.count))
+                    && buckets.iter().any(|b| b.le == f64::INFINITY)
+            }
         }
     }
 }

@@ -1,0 +1,209 @@
+//! Which canary is due to be asked about, and what is known of each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Answer, CheckSpec, Key, Measure, Readings, Tracker};
+
+/// An ask that is not answered for so long is given up: nobody will answer it.
+const GIVE_UP: SignedDuration = SignedDuration::from_secs(120);
+
+/// Every canary under test. Whoever owns it asks what is [due](Board::due), finds the answers
+/// out, and [hands them in](Board::answer); how and when is his business.
+#[derive(Debug, Default)]
+pub struct Board {
+    entries: BTreeMap<Key, Entry>,
+    tickets: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    measure: Arc<Measure>,
+    tracker: Tracker,
+    due: Timestamp,
+    /// The ask that is out, and since when.
+    out: Option<(u64, Timestamp)>,
+}
+
+/// A poll to make.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// For whom.
+    pub key: Key,
+    /// What is measured, as it was when the poll fell due.
+    pub measure: Arc<Measure>,
+    /// What is to be found out.
+    pub checks: Vec<CheckAsk>,
+    /// The moment of the poll.
+    pub at: Timestamp,
+    ticket: u64,
+}
+
+/// One check's part of a poll.
+#[derive(Clone, Debug)]
+pub struct CheckAsk {
+    /// The check.
+    pub spec: CheckSpec,
+    /// The past is wanted too, from here on; else only the present.
+    pub history_since: Option<Timestamp>,
+}
+
+/// What an answer changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Figures at most: no decision can depend on it.
+    Figures,
+    /// A verdict or a reason, the first complete poll, or the first for a hold.
+    Verdicts,
+}
+
+impl Board {
+    /// Measures a canary from now on, or takes over what changed about it. History is kept,
+    /// unless the test itself begins elsewhere: then it is another attempt.
+    pub fn measure(&mut self, measure: Measure, now: Timestamp) {
+        let key = measure.key();
+        match self.entries.get_mut(&key) {
+            Some(entry) if entry.measure.since == measure.since => {
+                if *entry.measure == measure {
+                    return;
+                }
+                // A hold's counts start at the first poll after it began: make it soon.
+                let hold_began = entry.measure.hold_since != measure.hold_since;
+                let checks_changed = entry.measure.checks != measure.checks;
+                if hold_began || checks_changed {
+                    entry.due = now;
+                }
+                entry.tracker.follow(&measure);
+                entry.measure = Arc::new(measure);
+            }
+            _ => {
+                let mut tracker = Tracker::default();
+                tracker.follow(&measure);
+                let measure = Arc::new(measure);
+                self.entries.insert(
+                    key,
+                    Entry {
+                        measure,
+                        tracker,
+                        due: now,
+                        out: None,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Stops measuring; what was known is gone.
+    pub fn forget(&mut self, key: &Key) {
+        self.entries.remove(key);
+    }
+
+    /// What is measured, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.entries.keys()
+    }
+
+    /// How the checks of a canary stand; `None` if it is not measured.
+    pub fn readings(&self, key: &Key) -> Option<Readings> {
+        let entry = self.entries.get(key)?;
+        Some(entry.tracker.readings(&entry.measure))
+    }
+
+    /// The polls that are due, each handed out once.
+    pub fn due(&mut self, now: Timestamp) -> Vec<Ask> {
+        let mut asks = Vec::new();
+        for (key, entry) in &mut self.entries {
+            if entry.wakes(now) > now {
+                continue;
+            }
+            self.tickets += 1;
+            let checks = entry.measure.checks.iter().map(|spec| CheckAsk {
+                spec: spec.clone(),
+                history_since: entry
+                    .tracker
+                    .wants_history(&entry.measure, spec, now)
+                    .then_some(entry.measure.since),
+            });
+            asks.push(Ask {
+                key: key.clone(),
+                measure: Arc::clone(&entry.measure),
+                checks: checks.collect(),
+                at: now,
+                ticket: self.tickets,
+            });
+            // On the beat, so that polls do not drift; missed beats are not made up for.
+            let next = later(entry.due, entry.interval());
+            entry.due = if next > now {
+                next
+            } else {
+                later(now, entry.interval())
+            };
+            entry.out = Some((self.tickets, now));
+        }
+        asks
+    }
+
+    /// When the next poll falls due; `None` when nothing is measured.
+    pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        self.entries.values().map(|e| e.wakes(now)).min()
+    }
+
+    /// Takes in the outcome of a poll. `None` if nobody waits for it any more.
+    pub fn answer(&mut self, ask: &Ask, answer: Answer) -> Option<Change> {
+        let entry = self.entries.get_mut(&ask.key)?;
+        if entry.out.is_none_or(|(ticket, _)| ticket != ask.ticket) {
+            return None;
+        }
+        entry.out = None;
+        let before = entry.tracker.readings(&entry.measure);
+        let after = entry.tracker.absorb(&entry.measure, answer, ask.at);
+        Some(if same_verdicts(&before, &after) {
+            Change::Figures
+        } else {
+            Change::Verdicts
+        })
+    }
+}
+
+impl Entry {
+    fn interval(&self) -> SignedDuration {
+        // A day at most, so that no sum of times can overflow.
+        SignedDuration::from_secs(self.measure.interval_seconds.clamp(1, 86_400))
+    }
+
+    /// When the entry is next to be asked about, given that it is `now`.
+    fn wakes(&self, now: Timestamp) -> Timestamp {
+        let mut due = self.due;
+        if let Some((_, since)) = self.out {
+            due = due.max(later(since, GIVE_UP));
+        }
+        // After the clock was set back nothing waits longer than it would have.
+        let longest = if self.out.is_some() {
+            GIVE_UP.max(self.interval())
+        } else {
+            self.interval()
+        };
+        if due > later(now, longest) { now } else { due }
+    }
+}
+
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+fn same_verdicts(before: &Readings, after: &Readings) -> bool {
+    (before.complete_polls == 0) == (after.complete_polls == 0)
+        && before.hold_since == after.hold_since
+        && before.readings.len() == after.readings.len()
+        && before
+            .readings
+            .iter()
+            .zip(&after.readings)
+            .all(|(b, a)| b.name == a.name && b.verdict == a.verdict && b.reason == a.reason)
+}
+
+#[cfg(test)]
+#[path = "board_tests.rs"]
+mod tests;

@@ -1,0 +1,134 @@
+use super::*;
+use crate::evidence::fixture::*;
+use crate::evidence::{PodSeen, Reason, Verdict};
+
+fn ask(board: &mut Board, at: i64) -> Ask {
+    let mut asks = board.due(second(at));
+    assert_eq!(asks.len(), 1, "at {at}");
+    asks.remove(0)
+}
+
+fn reply(ask: &Ask, bad: f64, total: f64) -> Answer {
+    let at = ask.at.duration_since(second(0)).as_secs();
+    answer(&ask.measure, &snapshot(at, &[("a", bad, total)]))
+}
+
+#[test]
+fn asks_on_the_beat_and_one_at_a_time() {
+    let mut board = Board::default();
+    let m = Measure {
+        interval_seconds: 5,
+        ..measure(&["a"])
+    };
+    board.measure(m.clone(), second(1));
+    let first = ask(&mut board, 1);
+    assert!(
+        board.due(second(60)).is_empty(),
+        "the first has not been answered"
+    );
+    assert_eq!(
+        board.answer(&first, reply(&first, 0.0, 10.0)),
+        Some(Change::Verdicts)
+    );
+    assert!(board.due(second(5)).is_empty());
+    assert_eq!(board.next_due(second(5)), Some(second(6)));
+    let second_ask = ask(&mut board, 6);
+    assert_eq!(
+        board.answer(&second_ask, reply(&second_ask, 0.0, 20.0)),
+        Some(Change::Figures)
+    );
+    assert_eq!(
+        board.answer(&second_ask, reply(&second_ask, 0.0, 20.0)),
+        None,
+        "answered before"
+    );
+    board.forget(&m.key());
+    assert_eq!(board.next_due(second(7)), None);
+    assert!(board.readings(&m.key()).is_none());
+}
+
+#[test]
+fn a_new_hold_is_looked_at_at_once_and_history_is_kept() {
+    let mut board = Board::default();
+    let mut m = Measure {
+        interval_seconds: 60,
+        ..measure(&["a"])
+    };
+    board.measure(m.clone(), second(1));
+    let a = ask(&mut board, 1);
+    board.answer(&a, reply(&a, 0.0, 300.0));
+    m.hold_since = Some(second(2));
+    board.measure(m.clone(), second(2));
+    let a = ask(&mut board, 2);
+    board.answer(&a, reply(&a, 0.0, 350.0));
+    // The same again, and other pods, ask for nothing new.
+    board.measure(m.clone(), second(3));
+    m.pods.push(PodSeen {
+        name: "b".to_owned(),
+        ready_since: None,
+        created: second(3),
+    });
+    board.measure(m.clone(), second(3));
+    assert!(board.due(second(4)).is_empty());
+    let a = ask(&mut board, 62);
+    assert_eq!(
+        board.answer(&a, reply(&a, 0.0, 500.0)),
+        Some(Change::Verdicts)
+    );
+    let readings = board.readings(&m.key()).unwrap();
+    assert_eq!(readings.readings[0].verdict, Verdict::Pass);
+    assert_eq!(
+        (readings.readings[0].hold_total, readings.readings[0].total),
+        (150.0, 500.0)
+    );
+}
+
+#[test]
+fn another_attempt_begins_from_nothing() {
+    let mut board = Board::default();
+    let mut m = measure(&["a"]);
+    board.measure(m.clone(), second(1));
+    let a = ask(&mut board, 1);
+    board.answer(&a, reply(&a, 90.0, 100.0));
+    assert_eq!(
+        board.readings(&m.key()).unwrap().readings[0].verdict,
+        Verdict::Fail
+    );
+    m.since = second(100);
+    board.measure(m.clone(), second(100));
+    assert_eq!(
+        board.readings(&m.key()).unwrap().readings[0].reason,
+        Reason::NotYetPolled
+    );
+}
+
+#[test]
+fn history_is_asked_for_until_it_has_come() {
+    let mut board = Board::default();
+    let m = measure(&["a"]);
+    board.measure(m.clone(), second(500));
+    let a = ask(&mut board, 500);
+    assert_eq!(a.checks[0].history_since, Some(second(0)));
+    let fault = crate::evidence::Fault {
+        reason: Reason::TimedOut,
+        message: String::new(),
+    };
+    board.answer(&a, vec![(m.checks[0].clone(), Err(fault))]);
+    let a = ask(&mut board, 501);
+    assert_eq!(a.checks[0].history_since, Some(second(0)));
+    board.answer(&a, reply(&a, 0.0, 10.0));
+    assert_eq!(ask(&mut board, 502).checks[0].history_since, None);
+}
+
+#[test]
+fn a_lost_ask_and_a_clock_set_back_do_not_stop_it() {
+    let mut board = Board::default();
+    board.measure(measure(&["a"]), second(1));
+    let lost = ask(&mut board, 1);
+    assert!(board.due(second(60)).is_empty());
+    let again = ask(&mut board, 122);
+    assert_eq!(board.answer(&lost, reply(&lost, 0.0, 1.0)), None);
+    assert!(board.answer(&again, reply(&again, 0.0, 1.0)).is_some());
+    // An hour back: due at 123 by the old clock.
+    assert_eq!(board.due(second(-3600)).len(), 1);
+}

@@ -1,0 +1,320 @@
+//! Raw counters of pods that come, go and restart, made into requests counted once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::snapshot::{Bucket, Counted, Counters, Snapshot, Target};
+use super::{Measure, PodSeen};
+
+/// Targets that are followed per check. Beyond it those that are gone are forgotten first.
+const MAX_TARGETS: usize = 2_000;
+
+/// A pod that was ready this much before the test began has served before it.
+const SERVED_BEFORE: SignedDuration = SignedDuration::from_secs(60);
+
+/// Requests of one check, out of one moment or many.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Tally {
+    pub bad: f64,
+    pub total: f64,
+    /// For a latency: requests by the upper bound of their bucket, ascending, not cumulated;
+    /// empty buckets too, because they bound the next one from below.
+    pub slots: Vec<Bucket>,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Self) {
+        self.bad += other.bad;
+        self.total += other.total;
+        for slot in &other.slots {
+            match self.slots.binary_search_by(|s| s.le.total_cmp(&slot.le)) {
+                Ok(at) => self.slots[at].count += slot.count,
+                Err(at) => self.slots.insert(at, *slot),
+            }
+        }
+    }
+}
+
+/// What one moment added.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Step {
+    /// Requests not counted before.
+    pub tally: Tally,
+    /// Those of them that certainly came after the hold began.
+    pub hold: Tally,
+    /// Targets whose buckets all lie below the limit, so that nothing can be counted.
+    pub limit_above: bool,
+    /// The bound that stood for the limit, in milliseconds: the highest, where targets differ.
+    pub bound: Option<f64>,
+    /// Targets that are not followed because there are too many.
+    pub dropped: bool,
+}
+
+/// The counters of every target seen for one check, as they were last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledger {
+    targets: BTreeMap<Target, Last>,
+    /// Whether a moment was taken in before: what appears later is new.
+    begun: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Last {
+    at: Timestamp,
+    counters: Flat,
+    /// Bad requests already counted as good, or the other way, because a client library writes
+    /// the buckets of one request one after the other and was scraped in between.
+    carry: f64,
+}
+
+/// Counters in one shape: cumulated by bound, the last one all requests. For an error rate the
+/// bound below "all" is "good".
+#[derive(Clone, Debug, PartialEq)]
+struct Flat(Vec<Bucket>);
+
+impl Flat {
+    fn of(counters: &Counters) -> Self {
+        match counters {
+            Counters::Requests { bad, total } => Self(vec![
+                Bucket {
+                    le: 0.0,
+                    count: (total - bad).max(0.0),
+                },
+                Bucket {
+                    le: f64::INFINITY,
+                    count: *total,
+                },
+            ]),
+            Counters::Histogram(buckets) => {
+                let mut buckets = buckets.clone();
+                buckets.sort_by(|a, b| a.le.total_cmp(&b.le));
+                buckets.dedup_by(|a, b| a.le == b.le);
+                Self(buckets)
+            }
+        }
+    }
+
+    fn zero(&self) -> Self {
+        Self(
+            self.0
+                .iter()
+                .map(|b| Bucket {
+                    le: b.le,
+                    count: 0.0,
+                })
+                .collect(),
+        )
+    }
+
+    fn all(&self) -> f64 {
+        self.0.last().map_or(0.0, |b| b.count)
+    }
+
+    fn same_bounds(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(|(a, b)| a.le == b.le)
+    }
+
+    /// Whether the process behind the counters started anew since `before`.
+    fn restarted(&self, before: &Self) -> bool {
+        let bad = |f: &Self| match f.0.as_slice() {
+            [good, all] => all.count - good.count,
+            _ => 0.0,
+        };
+        if !self.same_bounds(before) {
+            return self.all() < before.all();
+        }
+        // Only an error rate has two bounds that are counted apart, so only there a fall of the
+        // difference means anything.
+        self.0
+            .iter()
+            .zip(&before.0)
+            .any(|(now, then)| now.count < then.count)
+            || (self.0.len() == 2 && self.0[0].le == 0.0 && bad(self) < bad(before))
+    }
+}
+
+impl Ledger {
+    /// Takes in one moment. `limit` is the latency limit in milliseconds, 0 for an error rate.
+    pub fn absorb(
+        &mut self,
+        measure: &Measure,
+        snapshot: &Snapshot,
+        at: Timestamp,
+        limit: f64,
+    ) -> Step {
+        self.note_empty_restarts(snapshot, at);
+        let mut step = Step::default();
+        let known: BTreeSet<String> = self.targets.keys().map(|t| t.pod.clone()).collect();
+        for counted in &snapshot.counted {
+            let flat = Flat::of(&counted.counters);
+            let Some(bound) = bound_at(&flat, limit) else {
+                step.limit_above = true;
+                continue;
+            };
+            let Some(last) = self.last_of(measure, counted, &flat, &known, at) else {
+                step.dropped = true;
+                continue;
+            };
+            let le = flat.0[bound].le;
+            step.bound = Some(step.bound.map_or(le, |b: f64| b.max(le)));
+            let (tally, carry) = difference(&last, &flat, bound);
+            let after_hold = measure.hold_since.is_some_and(|hold| last.at >= hold);
+            if after_hold {
+                step.hold.add(&tally);
+            }
+            step.tally.add(&tally);
+            self.targets.insert(
+                counted.target.clone(),
+                Last {
+                    at,
+                    counters: flat,
+                    carry,
+                },
+            );
+        }
+        self.begun = true;
+        step
+    }
+
+    /// Whether the pod has ever had request series, and through which targets.
+    pub fn targets_of<'a>(&'a self, pod: &'a str) -> impl Iterator<Item = &'a Target> {
+        self.targets.keys().filter(move |t| t.pod == pod)
+    }
+
+    /// A target that is scraped but has no request series any more has restarted and not yet
+    /// served anything: the next series counts from zero, even if it has overtaken the old one.
+    fn note_empty_restarts(&mut self, snapshot: &Snapshot, at: Timestamp) {
+        let counted: BTreeSet<&Target> = snapshot.counted.iter().map(|c| &c.target).collect();
+        for scraped in &snapshot.scraped {
+            if let Some(last) = self.targets.get_mut(&scraped.target)
+                && !counted.contains(&scraped.target)
+            {
+                *last = Last {
+                    at,
+                    counters: last.counters.zero(),
+                    carry: 0.0,
+                };
+            }
+        }
+    }
+
+    /// What the target's counters were when it was last seen; for a new one, from where it is
+    /// to be counted. `None` when no more targets can be followed.
+    fn last_of(
+        &mut self,
+        measure: &Measure,
+        counted: &Counted,
+        flat: &Flat,
+        known: &BTreeSet<String>,
+        at: Timestamp,
+    ) -> Option<Last> {
+        if let Some(last) = self.targets.get(&counted.target) {
+            return Some(last.clone());
+        }
+        if self.targets.len() >= MAX_TARGETS && !self.forget_gone(measure) {
+            return None;
+        }
+        let pod = measure.pods.iter().find(|p| p.name == counted.target.pod);
+        let served_before = match pod {
+            Some(pod) => served_before(pod, measure.since),
+            // Not known and there from the beginning: maybe left over from before.
+            None => !self.begun,
+        };
+        // A pod that is already followed under another instance was renamed by the scraper.
+        let renamed = known.contains(&counted.target.pod);
+        Some(if served_before || renamed {
+            Last {
+                at,
+                counters: flat.clone(),
+                carry: 0.0,
+            }
+        } else {
+            let born = pod.map_or(measure.since, |p| p.created);
+            Last {
+                at: born,
+                counters: flat.zero(),
+                carry: 0.0,
+            }
+        })
+    }
+
+    /// Makes room: of the pods that no longer exist, the quarter not seen for longest goes.
+    fn forget_gone(&mut self, measure: &Measure) -> bool {
+        let alive: BTreeSet<&str> = measure.pods.iter().map(|p| p.name.as_str()).collect();
+        let mut gone: Vec<(Timestamp, Target)> = self
+            .targets
+            .iter()
+            .filter(|(t, _)| !alive.contains(t.pod.as_str()))
+            .map(|(t, last)| (last.at, t.clone()))
+            .collect();
+        gone.sort();
+        gone.truncate(MAX_TARGETS / 4);
+        for (_, target) in &gone {
+            self.targets.remove(target);
+        }
+        !gone.is_empty()
+    }
+}
+
+fn served_before(pod: &PodSeen, since: Timestamp) -> bool {
+    pod.ready_since
+        .is_some_and(|ready| since.duration_since(ready) > SERVED_BEFORE)
+}
+
+/// Index of the bucket that separates good from bad: the lowest finite one that reaches the
+/// limit.
+fn bound_at(flat: &Flat, limit: f64) -> Option<usize> {
+    // Bounds and limits are decimal fractions; 0.2 s and 200 ms must meet.
+    let reaches = |le: f64| le >= limit * (1.0 - 1e-9);
+    let found = flat.0.iter().position(|b| reaches(b.le))?;
+    flat.0[found].le.is_finite().then_some(found)
+}
+
+fn difference(last: &Last, now: &Flat, bound: usize) -> (Tally, f64) {
+    let zero;
+    let (then, carry) = if now.restarted(&last.counters) {
+        zero = now.zero();
+        (&zero, 0.0)
+    } else if now.same_bounds(&last.counters) {
+        (&last.counters, last.carry)
+    } else {
+        // Other buckets without a restart: nothing can be said about this once.
+        return (Tally::default(), 0.0);
+    };
+    let grown: Vec<f64> = now
+        .0
+        .iter()
+        .zip(&then.0)
+        .map(|(n, t)| n.count - t.count)
+        .collect();
+    let total = grown.last().copied().unwrap_or(0.0);
+    let bad = total - grown[bound] + carry;
+    let counted = bad.clamp(0.0, total);
+    let mut below = 0.0;
+    let slots = now
+        .0
+        .iter()
+        .zip(&grown)
+        .map(|(bucket, cumulated)| {
+            let count = (cumulated - below).max(0.0);
+            below = cumulated.max(below);
+            Bucket {
+                le: bucket.le,
+                count,
+            }
+        })
+        .collect();
+    (
+        Tally {
+            bad: counted,
+            total,
+            slots,
+        },
+        bad - counted,
+    )
+}
+
+#[cfg(test)]
+#[path = "increments_tests.rs"]
+mod tests;

@@ -1,0 +1,231 @@
+use super::*;
+use crate::evidence::{Scraped, fixture::*};
+
+fn requests(snapshot: Snapshot, ledger: &mut Ledger, measure: &Measure, at: i64) -> (f64, f64) {
+    let step = ledger.absorb(measure, &snapshot, second(at), 0.0);
+    (step.tally.bad, step.tally.total)
+}
+
+fn one(pod: &str, bad: f64, total: f64) -> Snapshot {
+    let counted = Counted {
+        target: target(pod),
+        counters: Counters::Requests { bad, total },
+    };
+    Snapshot {
+        counted: vec![counted],
+        ..Snapshot::default()
+    }
+}
+
+#[test]
+fn a_pod_born_in_the_window_counts_from_zero() {
+    let mut ledger = Ledger::default();
+    let m = measure(&["a"]);
+    assert_eq!(
+        requests(one("a", 3.0, 40.0), &mut ledger, &m, 5),
+        (3.0, 40.0)
+    );
+    assert_eq!(
+        requests(one("a", 4.0, 50.0), &mut ledger, &m, 6),
+        (1.0, 10.0)
+    );
+    // Unknown to the planner, but it was not there a moment ago.
+    assert_eq!(requests(one("b", 1.0, 7.0), &mut ledger, &m, 7), (1.0, 7.0));
+}
+
+#[test]
+fn what_served_before_the_window_counts_from_where_it_was() {
+    let mut m = measure(&["a"]);
+    m.pods[0].ready_since = Some(second(-600));
+    m.pods[0].created = second(-700);
+    let mut ledger = Ledger::default();
+    assert_eq!(
+        requests(one("a", 300.0, 400.0), &mut ledger, &m, 5),
+        (0.0, 0.0)
+    );
+    assert_eq!(
+        requests(one("a", 301.0, 410.0), &mut ledger, &m, 6),
+        (1.0, 10.0)
+    );
+    // A series left over from a pod nobody knows.
+    let mut ledger = Ledger::default();
+    assert_eq!(
+        requests(one("old", 300.0, 400.0), &mut ledger, &m, 5),
+        (0.0, 0.0)
+    );
+}
+
+#[test]
+fn a_decrease_is_a_reset() {
+    let mut ledger = Ledger::default();
+    let m = measure(&["a"]);
+    requests(one("a", 3.0, 40.0), &mut ledger, &m, 5);
+    assert_eq!(
+        requests(one("a", 2.0, 30.0), &mut ledger, &m, 6),
+        (2.0, 30.0)
+    );
+    // Restarted and already past the old total: the good ones have fallen.
+    assert_eq!(
+        requests(one("a", 25.0, 45.0), &mut ledger, &m, 7),
+        (25.0, 45.0)
+    );
+}
+
+#[test]
+fn a_restart_seen_without_series_counts_from_zero() {
+    let mut ledger = Ledger::default();
+    let m = measure(&["a"]);
+    requests(one("a", 3.0, 40.0), &mut ledger, &m, 5);
+    let scraped = vec![Scraped {
+        target: target("a"),
+        last: 6.0,
+    }];
+    let up_only = Snapshot {
+        scraped,
+        ..Snapshot::default()
+    };
+    assert_eq!(requests(up_only, &mut ledger, &m, 6), (0.0, 0.0));
+    assert_eq!(
+        requests(one("a", 30.0, 90.0), &mut ledger, &m, 7),
+        (30.0, 90.0)
+    );
+}
+
+#[test]
+fn a_pod_that_vanishes_and_comes_back_is_not_counted_twice() {
+    let mut ledger = Ledger::default();
+    let m = measure(&["a"]);
+    requests(one("a", 3.0, 40.0), &mut ledger, &m, 5);
+    assert_eq!(
+        requests(Snapshot::default(), &mut ledger, &m, 6),
+        (0.0, 0.0)
+    );
+    assert_eq!(
+        requests(one("a", 4.0, 60.0), &mut ledger, &m, 7),
+        (1.0, 20.0)
+    );
+}
+
+#[test]
+fn a_renamed_instance_is_not_counted_twice() {
+    let mut ledger = Ledger::default();
+    let m = measure(&["a"]);
+    requests(one("a", 3.0, 40.0), &mut ledger, &m, 5);
+    let mut renamed = one("a", 3.0, 41.0);
+    renamed.counted[0].target.instance = "elsewhere".to_owned();
+    assert_eq!(requests(renamed.clone(), &mut ledger, &m, 6), (0.0, 0.0));
+    renamed.counted[0].counters = Counters::Requests {
+        bad: 4.0,
+        total: 51.0,
+    };
+    assert_eq!(requests(renamed, &mut ledger, &m, 7), (1.0, 10.0));
+}
+
+fn latency(pod: &str, buckets: &[(f64, f64)]) -> Snapshot {
+    let buckets = buckets
+        .iter()
+        .map(|&(le, count)| Bucket { le, count })
+        .collect();
+    let counted = Counted {
+        target: target(pod),
+        counters: Counters::Histogram(buckets),
+    };
+    Snapshot {
+        counted: vec![counted],
+        ..Snapshot::default()
+    }
+}
+
+const INF: f64 = f64::INFINITY;
+
+#[test]
+fn slow_is_what_is_above_the_limits_bucket() {
+    let mut ledger = Ledger::default();
+    let m = measure(&["a"]);
+    let h = latency(
+        "a",
+        &[(INF, 100.0), (100.0, 50.0), (200.0, 90.0), (250.0, 97.0)],
+    );
+    let step = ledger.absorb(&m, &h, second(5), 200.0 + 1e-12);
+    assert_eq!(
+        (step.tally.bad, step.tally.total, step.bound),
+        (10.0, 100.0, Some(200.0))
+    );
+    let step = Ledger::default().absorb(&m, &h, second(5), 201.0);
+    assert_eq!((step.tally.bad, step.bound), (3.0, Some(250.0)));
+    let step = Ledger::default().absorb(&m, &h, second(5), 300.0);
+    assert!(step.limit_above && step.tally.total == 0.0);
+}
+
+#[test]
+fn a_histogram_scraped_half_written_is_set_right_by_the_next() {
+    let mut ledger = Ledger::default();
+    let m = measure(&["a"]);
+    ledger.absorb(
+        &m,
+        &latency("a", &[(200.0, 10.0), (INF, 10.0)]),
+        second(5),
+        200.0,
+    );
+    // The lower bucket of a fast request is there, the one at infinity not yet.
+    let half = ledger.absorb(
+        &m,
+        &latency("a", &[(200.0, 11.0), (INF, 10.0)]),
+        second(6),
+        200.0,
+    );
+    let rest = ledger.absorb(
+        &m,
+        &latency("a", &[(200.0, 11.0), (INF, 11.0)]),
+        second(7),
+        200.0,
+    );
+    assert_eq!((half.tally.bad, half.tally.total), (0.0, 0.0));
+    assert_eq!((rest.tally.bad, rest.tally.total), (0.0, 1.0));
+}
+
+#[test]
+fn other_buckets_without_a_restart_are_not_compared() {
+    let mut ledger = Ledger::default();
+    let m = measure(&["a"]);
+    ledger.absorb(
+        &m,
+        &latency("a", &[(200.0, 10.0), (INF, 10.0)]),
+        second(5),
+        200.0,
+    );
+    let other = latency("a", &[(300.0, 11.0), (INF, 12.0)]);
+    assert_eq!(ledger.absorb(&m, &other, second(6), 200.0).tally.total, 0.0);
+    let other = latency("a", &[(300.0, 12.0), (INF, 14.0)]);
+    let step = ledger.absorb(&m, &other, second(7), 200.0);
+    assert_eq!((step.tally.bad, step.tally.total), (1.0, 2.0));
+}
+
+#[test]
+fn the_hold_counts_only_what_certainly_came_after_it_began() {
+    let mut ledger = Ledger::default();
+    let mut m = measure(&["a"]);
+    let hold = |ledger: &mut Ledger, m: &Measure, total: f64, at: i64| {
+        ledger
+            .absorb(m, &one("a", 0.0, total), second(at), 0.0)
+            .hold
+            .total
+    };
+    assert_eq!(hold(&mut ledger, &m, 10.0, 5), 0.0);
+    m.hold_since = Some(second(7));
+    assert_eq!(hold(&mut ledger, &m, 20.0, 8), 0.0, "partly before");
+    assert_eq!(hold(&mut ledger, &m, 35.0, 9), 15.0);
+}
+
+#[test]
+fn memory_is_bounded_and_the_dead_go_first() {
+    let mut ledger = Ledger::default();
+    let m = measure(&["alive"]);
+    ledger.absorb(&m, &one("alive", 0.0, 1.0), second(1), 0.0);
+    for i in 0..3_000 {
+        let step = ledger.absorb(&m, &one(&format!("p{i}"), 0.0, 1.0), second(2 + i), 0.0);
+        assert!(!step.dropped);
+    }
+    assert!(ledger.targets.len() <= MAX_TARGETS);
+    assert!(ledger.targets.contains_key(&target("alive")));
+}

@@ -1,0 +1,149 @@
+//! From counts to a verdict and the line people read.
+
+use super::histogram::{Quantile, quantile};
+use super::increments::Tally;
+use super::{CheckKind, CheckSpec, Fault, Reading, Reason, Sequential, Unit, Verdict};
+
+/// How one check stands.
+pub(super) struct Standing<'a> {
+    pub spec: &'a CheckSpec,
+    pub all: &'a Tally,
+    pub hold: &'a Tally,
+    pub holding: bool,
+    pub test: &'a Sequential,
+    pub threshold: f64,
+    pub obstacle: Option<&'a Fault>,
+    pub bound: Option<f64>,
+}
+
+/// Judges one check. A test that has failed stays failed, whatever the source says now;
+/// everything that stands in the way of a whole answer comes before a pass.
+pub(super) fn judge(s: &Standing<'_>) -> Reading {
+    let (verdict, reason) = verdict(s);
+    let failed = reason == Reason::Failing;
+    let (value, figure) = figure(s, if failed { s.all } else { shown(s) });
+    let (unit, limit) = match s.spec.kind {
+        CheckKind::ErrorRate { max_percent } => (Unit::Percent, max_percent),
+        CheckKind::Latency {
+            max_milliseconds, ..
+        } => (Unit::Milliseconds, max_milliseconds),
+    };
+    Reading {
+        name: s.spec.name.clone(),
+        verdict,
+        reason,
+        bad: s.all.bad,
+        total: s.all.total,
+        hold_bad: s.hold.bad,
+        hold_total: s.hold.total,
+        value,
+        unit,
+        limit: if limit.is_finite() { limit } else { 0.0 },
+        test: if failed {
+            s.test.peak()
+        } else {
+            s.test.current()
+        },
+        threshold: s.threshold,
+        message: message(s, reason, &figure),
+    }
+}
+
+fn verdict(s: &Standing<'_>) -> (Verdict, Reason) {
+    let inconclusive = |reason| (Verdict::Inconclusive, reason);
+    if s.test.peak() >= s.threshold {
+        return (Verdict::Fail, Reason::Failing);
+    }
+    if let Some(fault) = s.obstacle {
+        return inconclusive(fault.reason);
+    }
+    if !s.holding {
+        return inconclusive(Reason::NotHolding);
+    }
+    if s.hold.total <= 0.0 {
+        return inconclusive(Reason::NoData);
+    }
+    if s.hold.total < s.spec.min_requests as f64 {
+        return inconclusive(Reason::TooFewRequests);
+    }
+    // Written so that a figure that is no number would not pass; 29 of 100 is 29%, whatever
+    // binary fractions make of it.
+    if s.hold.bad <= s.spec.kind.share() * s.hold.total * (1.0 + 1e-9) {
+        (Verdict::Pass, Reason::Passed)
+    } else {
+        inconclusive(Reason::AboveLimit)
+    }
+}
+
+/// The counts a reader is shown: those of the hold, as soon as there are any.
+fn shown<'a>(s: &Standing<'a>) -> &'a Tally {
+    if s.hold.total > 0.0 { s.hold } else { s.all }
+}
+
+/// The figure, and how a sentence says it.
+fn figure(s: &Standing<'_>, of: &Tally) -> (Option<f64>, String) {
+    if of.total <= 0.0 {
+        return (None, "no requests".to_owned());
+    }
+    let percent = 100.0 * of.bad / of.total;
+    match s.spec.kind {
+        CheckKind::ErrorRate { max_percent } => (
+            Some(percent),
+            format!(
+                "{percent:.2}% errors ({:.0} of {:.0} requests), limit {max_percent}%",
+                of.bad, of.total
+            ),
+        ),
+        CheckKind::Latency {
+            percentile,
+            max_milliseconds,
+        } => {
+            let (value, said) = match quantile(&of.slots, percentile / 100.0) {
+                Some(Quantile::At(ms)) => (Some(ms), format!("{ms:.0} ms")),
+                Some(Quantile::Above(ms)) => (Some(ms), format!("above {ms:.0} ms")),
+                None => (None, "unknown".to_owned()),
+            };
+            let bound = s.bound.filter(|b| *b > max_milliseconds * (1.0 + 1e-9));
+            let bound = bound.unwrap_or(max_milliseconds);
+            let mut text = format!(
+                "p{percentile} {said}, limit {max_milliseconds} ms; {percent:.2}% ({:.0} of \
+                 {:.0} requests) slower than {bound} ms",
+                of.bad, of.total
+            );
+            if bound > max_milliseconds {
+                text.push_str(", the next higher bucket");
+            }
+            (value, text)
+        }
+    }
+}
+
+fn message(s: &Standing<'_>, reason: Reason, figure: &str) -> String {
+    match (reason, s.obstacle) {
+        (Reason::Failing, _) => format!(
+            "{figure}: above the limit beyond doubt (test {:.0}, fails at {:.0})",
+            s.test.peak(),
+            s.threshold
+        ),
+        (Reason::Passed, _) => figure.to_owned(),
+        (Reason::NotHolding, _) => format!("{figure}; the hold has not begun"),
+        (Reason::NoData, _) => {
+            "no requests since the hold began: check that traffic reaches the pods and that the \
+             metric's name is right"
+                .to_owned()
+        }
+        (Reason::TooFewRequests, _) => format!(
+            "{figure}; fewer than the {} requests asked for since the hold began",
+            s.spec.min_requests
+        ),
+        (Reason::AboveLimit, _) => {
+            format!(
+                "{figure}: above the limit, but it may be chance (test {:.0}, fails at {:.0})",
+                s.test.current(),
+                s.threshold
+            )
+        }
+        (_, Some(fault)) => fault.message.clone(),
+        (_, None) => figure.to_owned(),
+    }
+}

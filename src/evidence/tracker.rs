@@ -1,0 +1,277 @@
+//! All checks of one canary, from its first ready pod to the end of its bake.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::increments::{Ledger, Tally};
+use super::judge::{Standing, judge};
+use super::{
+    Answer, Answered, CheckKind, CheckSpec, Fault, Measure, PodSeen, Readings, Reason, Sequential,
+    Snapshot,
+};
+
+/// Stake a test must earn per check: with `100 × checks` in all, at most one release in a
+/// hundred that keeps its limits is failed by any of its checks.
+const STAKE_PER_CHECK: f64 = 100.0;
+
+/// What is known about one canary. It is fed with answers, in order of time, and never reset
+/// while the canary is under test; a check whose limit or metric changes starts again and wants
+/// its history.
+#[derive(Clone, Debug, Default)]
+pub struct Tracker {
+    checks: BTreeMap<String, Track>,
+    hold_since: Option<Timestamp>,
+    polled_at: Option<Timestamp>,
+    complete_polls: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Track {
+    spec: CheckSpec,
+    ledger: Ledger,
+    test: Sequential,
+    all: Tally,
+    hold: Tally,
+    /// Whether what happened before the first poll is accounted for.
+    caught_up: bool,
+    /// What stood in the way at the latest poll; empty when it was answered whole.
+    obstacle: Option<Fault>,
+    /// The bucket that stands for the limit, in milliseconds.
+    bound: Option<f64>,
+}
+
+impl Track {
+    fn new(spec: &CheckSpec) -> Self {
+        Self {
+            spec: spec.clone(),
+            ledger: Ledger::default(),
+            test: Sequential::new(spec.kind.share()),
+            all: Tally::default(),
+            hold: Tally::default(),
+            caught_up: false,
+            obstacle: Some(fault(Reason::NotYetPolled, "not polled yet")),
+            bound: None,
+        }
+    }
+
+    fn measures(&self, spec: &CheckSpec) -> bool {
+        self.spec.kind == spec.kind && self.spec.convention == spec.convention
+    }
+
+    fn limit_milliseconds(&self) -> f64 {
+        match self.spec.kind {
+            CheckKind::ErrorRate { .. } => 0.0,
+            CheckKind::Latency {
+                max_milliseconds, ..
+            } => max_milliseconds,
+        }
+    }
+}
+
+impl Tracker {
+    /// Takes over what the measure says now: checks come, go and change.
+    pub fn follow(&mut self, measure: &Measure) {
+        self.checks.retain(|name, track| {
+            measure
+                .checks
+                .iter()
+                .any(|spec| spec.name == *name && track.measures(spec))
+        });
+        for spec in &measure.checks {
+            let track = self
+                .checks
+                .entry(spec.name.clone())
+                .or_insert_with(|| Track::new(spec));
+            track.spec.min_requests = spec.min_requests;
+        }
+        if self.hold_since != measure.hold_since {
+            self.hold_since = measure.hold_since;
+            for track in self.checks.values_mut() {
+                track.hold = Tally::default();
+            }
+        }
+    }
+
+    /// From when on a check's past is wanted beside its present; `None` once it is known, or
+    /// when there is hardly any. Pods born in the window count from zero anyway.
+    pub fn wants_history(&self, measure: &Measure, check: &CheckSpec, at: Timestamp) -> bool {
+        const HARDLY_ANY: SignedDuration = SignedDuration::from_secs(3);
+        let caught_up = self.checks.get(&check.name).is_some_and(|t| t.caught_up);
+        !caught_up && at.duration_since(measure.since) > HARDLY_ANY
+    }
+
+    /// Takes in the outcome of one poll sent at `at` and says how the checks stand.
+    pub fn absorb(&mut self, measure: &Measure, answer: Answer, at: Timestamp) -> Readings {
+        self.follow(measure);
+        for (spec, outcome) in answer {
+            let Some(track) = self.checks.get_mut(&spec.name) else {
+                continue;
+            };
+            if !track.measures(&spec) {
+                continue;
+            }
+            track.obstacle = match outcome {
+                Err(fault) => Some(fault),
+                Ok(answered) => track.take(measure, answered, at),
+            };
+        }
+        self.polled_at = Some(at);
+        if self.checks.values().all(|t| t.obstacle.is_none()) {
+            self.complete_polls += 1;
+        }
+        self.readings(measure)
+    }
+
+    /// How the checks stand after the latest poll.
+    pub fn readings(&self, measure: &Measure) -> Readings {
+        let threshold = STAKE_PER_CHECK * measure.checks.len().max(1) as f64;
+        let readings = measure.checks.iter().filter_map(|spec| {
+            let track = self.checks.get(&spec.name)?;
+            Some(judge(&Standing {
+                spec: &track.spec,
+                all: &track.all,
+                hold: &track.hold,
+                holding: self.hold_since.is_some(),
+                test: &track.test,
+                threshold,
+                obstacle: track.obstacle.as_ref(),
+                bound: track.bound,
+            }))
+        });
+        Readings {
+            revision: measure.revision.clone(),
+            hold_since: self.hold_since,
+            polled_at: self.polled_at,
+            complete_polls: self.complete_polls,
+            readings: readings.collect(),
+        }
+    }
+}
+
+impl Track {
+    /// Takes in one check's answer; returns what keeps it from being whole.
+    fn take(&mut self, measure: &Measure, answered: Answered, at: Timestamp) -> Option<Fault> {
+        if !self.caught_up {
+            for (then, snapshot) in answered.history.iter().filter(|(then, _)| *then < at) {
+                // What stood in the way long ago stands in nobody's way now.
+                let _ = self.count(measure, snapshot, *then);
+            }
+            self.caught_up = true;
+        }
+        let obstacle = self.count(measure, &answered.now, at);
+        obstacle.or_else(|| self.unseen(measure, &answered.now, at))
+    }
+
+    /// Counts one moment, unless its figures cannot be trusted.
+    fn count(&mut self, measure: &Measure, now: &Snapshot, at: Timestamp) -> Option<Fault> {
+        if let Some(obstacle) = untrustworthy(now) {
+            return Some(obstacle);
+        }
+        let limit = self.limit_milliseconds();
+        let step = self.ledger.absorb(measure, now, at, limit);
+        self.test
+            .absorb(step.tally.bad, step.tally.total - step.tally.bad);
+        self.all.add(&step.tally);
+        self.hold.add(&step.hold);
+        if let Some(bound) = step.bound {
+            self.bound = Some(bound);
+        }
+        if step.limit_above {
+            return Some(fault(
+                Reason::LimitAboveBuckets,
+                format!(
+                    "no finite histogram bucket reaches the limit of {limit} ms: add a bucket at \
+                     the limit to the application, or lower maxMilliseconds"
+                ),
+            ));
+        }
+        if now.native && now.counted.is_empty() {
+            return Some(fault(
+                Reason::NativeHistogram,
+                "durations are there as a native histogram only, which is not read: set \
+                 always_scrape_classic_histograms for this scrape job",
+            ));
+        }
+        step.dropped.then(|| {
+            fault(
+                Reason::PartialData,
+                "more targets than are followed: counts are not whole",
+            )
+        })
+    }
+
+    /// A ready pod that is not scraped makes the answer partial: it may be the one that fails.
+    fn unseen(&self, measure: &Measure, now: &Snapshot, at: Timestamp) -> Option<Fault> {
+        let patience = 2.0 * now.scrape_interval;
+        let unseen: Vec<&PodSeen> = measure
+            .pods
+            .iter()
+            .filter(|pod| {
+                pod.ready_since
+                    .is_some_and(|r| at.duration_since(r).as_secs_f64() > patience)
+            })
+            .filter(|pod| !self.is_seen(&pod.name, now, patience))
+            .collect();
+        let first = unseen.first()?;
+        let others = match unseen.len() - 1 {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        Some(fault(
+            Reason::PartialData,
+            format!(
+                "pod {}{others} is ready, but was not scraped for more than two scrape \
+                 intervals: check that the metric source scrapes it",
+                first.name
+            ),
+        ))
+    }
+
+    /// Seen: a target of the pod was scraped lately; if it has counted requests before, one of
+    /// those that did (a sidecar's metrics do not stand in for the application's).
+    fn is_seen(&self, pod: &str, now: &Snapshot, patience: f64) -> bool {
+        let lately = |last: f64| now.clock - last <= patience;
+        let mut fresh = now
+            .scraped
+            .iter()
+            .filter(|s| s.target.pod == pod && lately(s.last));
+        let counted: Vec<_> = self.ledger.targets_of(pod).collect();
+        fresh.any(|s| counted.is_empty() || counted.contains(&&s.target))
+    }
+}
+
+/// Why a moment's figures are not to be counted at all.
+fn untrustworthy(now: &Snapshot) -> Option<Fault> {
+    if now.warned {
+        return Some(fault(
+            Reason::PartialData,
+            "the metric source warned that its answer is not whole",
+        ));
+    }
+    if !now.counted.iter().all(|c| c.counters.are_counts()) {
+        return Some(fault(
+            Reason::NotANumber,
+            "the answer has values that are no counts (NaN, infinite, negative, or a histogram \
+             without its +Inf bucket)",
+        ));
+    }
+    now.without_status.then(|| {
+        fault(
+            Reason::NoStatusLabel,
+            "requests are counted without the label that tells errors: name it in \
+             metric.statusLabel",
+        )
+    })
+}
+
+fn fault(reason: Reason, message: impl Into<String>) -> Fault {
+    Fault {
+        reason,
+        message: message.into(),
+    }
+}
+
+#[cfg(test)]
+#[path = "tracker_tests.rs"]
+mod tests;
