@@ -1,9 +1,11 @@
 //! Stepgate: staged rollouts for Kubernetes. Schema first, then code, in steps, and back by itself.
 //!
 //! Read it top down: [`api`] is what users write, [`plan`] decides, [`evidence`] judges numbers,
-//! [`cluster`] touches the API server.
+//! [`cluster`] touches the API server, [`prometheus`] the metric sources, [`operator`] runs it all.
 
 pub mod api;
 pub mod cluster;
 pub mod evidence;
+pub mod operator;
 pub mod plan;
+pub mod prometheus;

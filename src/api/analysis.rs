@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::Convention;
+
 /// What users get, measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -54,6 +56,10 @@ pub struct Check {
     #[serde(default = "default_min_requests")]
     #[schemars(range(min = 1, max = 1000000000))]
     pub min_requests: i64,
+
+    /// Metric and label names, where they differ from the source's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<Convention>,
 
     /// What is done when the check fails.
     #[serde(default)]

@@ -2,6 +2,11 @@
 //!
 //! Made by the operator only. Its `record` is not in `status`, so that a backup keeps it.
 
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "one attribute per printed column"
+)]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;

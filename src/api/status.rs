@@ -95,6 +95,9 @@ pub struct Release {
     /// The attempt of its expand; raised only by a retry.
     #[serde(default = "one")]
     pub attempt: i64,
+    /// The failed Job whose half-way state a person accepted with a retry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_dirty: Option<String>,
     /// The step under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<StepStatus>,

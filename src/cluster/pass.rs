@@ -1,18 +1,23 @@
 //! One pass over one object: observe, plan, record, act. The same code over a real cluster and
 //! over the simulator's.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
-use super::{Cluster, WriteError};
+pub use super::memory::Memory;
+use super::{Answer, Cluster, ReadError, WriteError, memory::kind_of};
 use crate::{
+    api::PhaseKind,
     evidence::{Measure, Readings},
     plan::{
-        facts::{ChildFacts, DatabaseFacts, JobFacts, RevisionFacts, RolloutFacts},
-        intent::Event,
+        self, database,
+        facts::{Answers, Observed, Question, Refusal, Refused, RolloutFacts},
+        intent::{Event, Kind, Plan, Write},
     },
 };
+
+/// Plans in one pass. A release from start to its first pods takes about ten; what is left over
+/// is done by the next pass.
+const ROUNDS: usize = 24;
 
 /// What a pass takes from the process around it.
 pub struct Surroundings<'a> {
@@ -20,25 +25,12 @@ pub struct Surroundings<'a> {
     pub now: &'a (dyn Fn() -> Timestamp + Sync),
     /// What the sampler last read of a revision of this Rollout.
     pub readings: &'a (dyn Fn(&str) -> Option<Readings> + Sync),
+    /// Why a metric source of this name cannot be used by this Rollout, if it cannot.
+    pub source_problem: &'a (dyn Fn(&str) -> Option<String> + Sync),
     /// From when on the clock is trusted.
     pub trusted_since: Timestamp,
     /// Epoch of the present leadership.
     pub epoch: i64,
-}
-
-/// What this process remembers of one Rollout or DatabaseSchema between passes: the answers to
-/// its own writes, until the caches have caught up, and writes that were never answered. Losing
-/// it costs nothing but a conflict.
-#[derive(Debug, Default)]
-pub struct Memory {
-    rollout: Option<RolloutFacts>,
-    revisions: BTreeMap<String, RevisionFacts>,
-    children: BTreeMap<String, ChildFacts>,
-    jobs: BTreeMap<String, JobFacts>,
-    database: Option<DatabaseFacts>,
-    /// Lowest and highest replicas that an unanswered scale may have left, by uid.
-    unanswered: BTreeMap<String, (i32, i32)>,
-    status_written: Option<Timestamp>,
 }
 
 /// What a pass did.
@@ -55,27 +47,218 @@ pub struct Ran {
     /// Why, one line per decision.
     pub notes: Vec<String>,
     /// What stopped the pass; it is to be tried again, with backoff.
-    pub error: Option<WriteError>,
+    pub error: Option<Stopped>,
+}
+
+/// What stopped a pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    /// A write did not succeed.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A live read got no answer.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// There was still something to do after as many plans as a pass may make.
+    #[error("more to do than one pass takes")]
+    Unfinished,
 }
 
 /// One pass over a Rollout.
 pub async fn rollout<C: Cluster>(
-    _cluster: &C,
-    _namespace: &str,
-    _name: &str,
-    _memory: &mut Memory,
-    _around: &Surroundings<'_>,
+    cluster: &C,
+    namespace: &str,
+    name: &str,
+    memory: &mut Memory,
+    around: &Surroundings<'_>,
 ) -> Ran {
-    Ran::default()
+    let mut ran = Ran::default();
+    let mut answers = Answers::default();
+    let mut refusals = Vec::new();
+    for _ in 0..ROUNDS {
+        let Some(seen) = observe(
+            cluster, namespace, name, memory, around, &answers, &refusals,
+        ) else {
+            return ran;
+        };
+        let now = (around.now)();
+        let plan = plan::plan(&seen, now);
+        if !plan.questions.is_empty() {
+            for question in &plan.questions {
+                match cluster.ask(&seen.rollout, question).await {
+                    Ok(answer) => take(answer, question, &mut answers, memory),
+                    Err(error) => return stopped(ran, error),
+                }
+            }
+            continue;
+        }
+        let nothing_left = plan.writes.is_empty();
+        match act(cluster, namespace, plan, memory, now, &mut ran).await {
+            Ok(()) if nothing_left => return ran,
+            Ok(()) => {}
+            Err((
+                _,
+                WriteError::Refused {
+                    message, transient, ..
+                },
+                Some(what),
+            )) if !refusals.iter().any(|r: &Refusal| r.what == what) => {
+                refusals.push(Refusal {
+                    what,
+                    message,
+                    transient,
+                });
+            }
+            Err((_, error, _)) => return stopped(ran, error),
+        }
+    }
+    stopped(ran, Stopped::Unfinished)
 }
 
 /// One pass over a DatabaseSchema.
 pub async fn database<C: Cluster>(
-    _cluster: &C,
-    _namespace: &str,
-    _name: &str,
-    _memory: &mut Memory,
-    _around: &Surroundings<'_>,
+    cluster: &C,
+    namespace: &str,
+    name: &str,
+    memory: &mut Memory,
+    around: &Surroundings<'_>,
 ) -> Ran {
-    Ran::default()
+    let mut ran = Ran::default();
+    for _ in 0..ROUNDS {
+        let Some(mut seen) = cluster.database(namespace, name) else {
+            return ran;
+        };
+        memory.overlay_of_database(&mut seen);
+        let now = (around.now)();
+        let plan = database::plan(&seen, now);
+        let nothing_left = plan.writes.is_empty();
+        match act(cluster, namespace, plan, memory, now, &mut ran).await {
+            Ok(()) if nothing_left => return ran,
+            Ok(()) => {}
+            Err((_, error, _)) => return stopped(ran, error),
+        }
+    }
+    stopped(ran, Stopped::Unfinished)
+}
+
+fn stopped(mut ran: Ran, error: impl Into<Stopped>) -> Ran {
+    ran.error = Some(error.into());
+    ran
+}
+
+fn observe<C: Cluster>(
+    cluster: &C,
+    namespace: &str,
+    name: &str,
+    memory: &mut Memory,
+    around: &Surroundings<'_>,
+    answers: &Answers,
+    refusals: &[Refusal],
+) -> Option<Observed> {
+    let mut cached = cluster.rollout(namespace, name)?;
+    memory.overlay(&mut cached);
+    let readings = in_motion(&cached.rollout).and_then(|revision| (around.readings)(&revision));
+    let source = cached
+        .rollout
+        .spec
+        .as_ref()
+        .ok()
+        .and_then(|spec| spec.analysis.as_ref());
+    let source_problem = source.and_then(|analysis| (around.source_problem)(&analysis.source));
+    Some(Observed {
+        rollout: cached.rollout,
+        revisions: cached.revisions,
+        children: cached.children,
+        pods: cached.pods,
+        jobs: cached.jobs,
+        database: cached.database,
+        neighbours: cached.neighbours,
+        answers: answers.clone(),
+        refusals: refusals.to_vec(),
+        source_problem,
+        readings,
+        trusted_since: around.trusted_since,
+        status_written: memory.status_written,
+        epoch: around.epoch,
+    })
+}
+
+fn in_motion(rollout: &RolloutFacts) -> Option<String> {
+    rollout.status.release.as_ref().map(|r| r.revision.clone())
+}
+
+fn take(answer: Answer, question: &Question, answers: &mut Answers, memory: &mut Memory) {
+    match answer {
+        Answer::Overlaps(names) => answers.overlaps = Some(names),
+        Answer::Revisions(list) => {
+            answers.revisions_live = true;
+            list.into_iter()
+                .for_each(|revision| memory.know_revision(revision));
+        }
+        Answer::Config(missing) => answers.missing_config = Some(missing),
+        Answer::JobLog(text) => answers.job_log = Some(text),
+    }
+    debug_assert!(match question {
+        Question::Overlaps => answers.overlaps.is_some(),
+        Question::Revisions => answers.revisions_live,
+        Question::Config(_) => answers.missing_config.is_some(),
+        Question::JobLog(_) => answers.job_log.is_some(),
+    });
+}
+
+type Failed = (usize, WriteError, Option<Refused>);
+
+/// Writes in order, up to the first that fails.
+async fn act<C: Cluster>(
+    cluster: &C,
+    namespace: &str,
+    plan: Plan,
+    memory: &mut Memory,
+    now: Timestamp,
+    ran: &mut Ran,
+) -> Result<(), Failed> {
+    ran.notes.extend(plan.notes);
+    ran.measure = plan.measure;
+    ran.wake_at = plan.wake_at;
+    let mut events = Some(plan.events);
+    if plan.writes.is_empty() {
+        ran.events.extend(events.take().unwrap_or_default());
+    }
+    for (index, write) in plan.writes.iter().enumerate() {
+        match cluster.write(namespace, write).await {
+            Ok(written) => {
+                memory.learn(write, written, now);
+                ran.writes += 1;
+                // The first write is the record of what the events tell.
+                ran.events.extend(events.take().unwrap_or_default());
+            }
+            Err(error) => return Err((index, remember_failure(memory, write, error), what(write))),
+        }
+    }
+    Ok(())
+}
+
+fn remember_failure(memory: &mut Memory, write: &Write, error: WriteError) -> WriteError {
+    match &error {
+        WriteError::Conflict { .. } => memory.contradict(write),
+        WriteError::Unanswered { .. } => memory.doubt(write),
+        WriteError::Exists { object } if memory.name_taken(object) => {
+            return WriteError::Refused {
+                object: object.clone(),
+                message: format!("{object} exists already and is not Stepgate's: delete it"),
+                transient: true,
+            };
+        }
+        _ => {}
+    }
+    error
+}
+
+/// What a refusal of this write means to the planner.
+fn what(write: &Write) -> Option<Refused> {
+    match kind_of(write)? {
+        Kind::Deployment => Some(Refused::Deployment),
+        Kind::Job => Some(Refused::Job(PhaseKind::Expand)),
+        Kind::Revision | Kind::Database => None,
+    }
 }

@@ -100,6 +100,15 @@ impl Board {
         self.entries.remove(key);
     }
 
+    /// Stops measuring all revisions of a Rollout but one, or all of them.
+    pub fn keep_only(&mut self, namespace: &str, rollout: &str, revision: Option<&str>) {
+        self.entries.retain(|key, _| {
+            key.namespace != namespace
+                || key.rollout != rollout
+                || revision.is_some_and(|r| key.revision == r)
+        });
+    }
+
     /// What is measured, in order.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.entries.keys()

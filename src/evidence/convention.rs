@@ -33,17 +33,19 @@ pub enum TimeUnit {
 }
 
 impl TimeUnit {
-    /// How many of this unit a millisecond is.
-    pub fn per_millisecond(self) -> f64 {
+    /// How many milliseconds it is.
+    pub fn milliseconds(self) -> f64 {
         match self {
-            Self::Seconds => 0.001,
+            Self::Seconds => 1000.0,
             Self::Milliseconds => 1.0,
         }
     }
 }
 
 /// Metric and label names, as far as they differ from the convention they are based on.
-/// The same block is used for a metric source and, narrower, for one check.
+/// The same block is used for a metric source and, narrower, for one check. The label that
+/// holds the namespace is not among them: only the administrator says what keeps namespaces
+/// apart.
 #[derive(
     Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -112,7 +114,6 @@ pub struct MetricNames {
     pub(crate) status: Vec<StatusLabel>,
     pub(crate) histogram: String,
     pub(crate) unit: TimeUnit,
-    pub(crate) namespace_label: String,
     pub(crate) pod_label: String,
 }
 
@@ -132,10 +133,6 @@ impl MetricNames {
     /// Unit of the histogram's bounds.
     pub fn unit(&self) -> TimeUnit {
         self.unit
-    }
-    /// Label that holds the namespace of the pod.
-    pub fn namespace_label(&self) -> &str {
-        &self.namespace_label
     }
     /// Label that holds the name of the pod.
     pub fn pod_label(&self) -> &str {
@@ -203,11 +200,6 @@ impl Convention {
                 .or_else(|| theirs.clone().filter(|_| !own))
                 .unwrap_or_else(|| built_in.to_owned())
         };
-        let label = |mine: &Option<String>, theirs: &Option<String>, built_in: &str| {
-            mine.clone()
-                .or_else(|| theirs.clone())
-                .unwrap_or_else(|| built_in.to_owned())
-        };
         let names = MetricNames {
             counter: pick(&self.counter, &source.counter, counter),
             status: self.status(base, source, own)?,
@@ -216,8 +208,11 @@ impl Convention {
                 .unit
                 .or(source.unit.filter(|_| !own))
                 .unwrap_or(TimeUnit::Seconds),
-            namespace_label: label(&self.namespace_label, &source.namespace_label, "namespace"),
-            pod_label: label(&self.pod_label, &source.pod_label, "pod"),
+            pod_label: self
+                .pod_label
+                .clone()
+                .or_else(|| source.pod_label.clone())
+                .unwrap_or_else(|| "pod".to_owned()),
         };
         names.check()?;
         Ok(names)
@@ -270,24 +265,27 @@ impl MetricNames {
                 });
             }
         }
-        let labels = [
-            ("namespaceLabel", &self.namespace_label),
-            ("podLabel", &self.pod_label),
-        ];
-        let status = self.status.iter().map(|s| ("statusLabel", &s.label));
-        for (field, name) in labels.into_iter().chain(status) {
-            if !is_name(name, false) {
-                return Err(ConventionError::LabelName {
-                    field,
-                    name: shown(name),
-                });
-            }
+        check_label("podLabel", &self.pod_label)?;
+        for status in &self.status {
+            check_label("statusLabel", &status.label)?;
         }
         let length_fits = |s: &StatusLabel| (1..=200).contains(&s.errors.chars().count());
         if !self.status.iter().all(length_fits) {
             return Err(ConventionError::ErrorValues);
         }
         Ok(())
+    }
+}
+
+/// Checks a label's name; `field` is what the error calls it.
+pub(crate) fn check_label(field: &'static str, name: &str) -> Result<(), ConventionError> {
+    if is_name(name, false) {
+        Ok(())
+    } else {
+        Err(ConventionError::LabelName {
+            field,
+            name: shown(name),
+        })
     }
 }
 

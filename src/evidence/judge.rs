@@ -104,7 +104,8 @@ fn figure(s: &Standing<'_>, of: &Tally) -> (Option<f64>, String) {
                 None => (None, "unknown".to_owned()),
             };
             let bound = s.bound.filter(|b| *b > max_milliseconds * (1.0 + 1e-9));
-            let bound = bound.unwrap_or(max_milliseconds);
+            // A bound in seconds times 1000 may have a tail of binary dust.
+            let bound = bound.map_or(max_milliseconds, |b| (b * 1e6).round() / 1e6);
             let mut text = format!(
                 "p{percentile} {said}, limit {max_milliseconds} ms; {percent:.2}% ({:.0} of \
                  {:.0} requests) slower than {bound} ms",

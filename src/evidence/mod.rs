@@ -31,6 +31,7 @@ mod snapshot;
 mod tracker;
 
 pub use board::{Ask, Board, Change, CheckAsk};
+pub(crate) use convention::check_label;
 pub use convention::{BuiltIn, Convention, ConventionError, MetricNames, StatusLabel, TimeUnit};
 pub use measure::{CheckKind, CheckSpec, Key, Measure, PodSeen};
 pub use reading::{Reading, Readings, Reason, Unit, Verdict};

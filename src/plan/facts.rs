@@ -34,6 +34,8 @@ pub struct Observed {
     pub answers: Answers,
     /// What the API server refused in this pass, with its words.
     pub refusals: Vec<Refusal>,
+    /// Why the metric source that the spec names cannot be used, if it cannot.
+    pub source_problem: Option<String>,
     /// What the sampler last read of the canary.
     pub readings: Option<Readings>,
     /// From when on the clock is trusted: start of the process, of the leadership, or the last

@@ -1,4 +1,164 @@
-//! Decisions: pure functions from facts to intents.
+//! Decisions: pure functions from facts to intents. No client, no clock, no randomness, no async.
+//!
+//! [`plan`] is called until it wants nothing more. One call makes at most one decision, and asks
+//! for nothing but its record then; what the decision asks for is written by the next call, which
+//! reads the record. So a crash between any two writes loses nothing.
+//!
+//! In the order in which a release meets them:
+//!
+//! - [`revision`]: what a revision is, and its name
+//! - `commands`: what a person tells it
+//! - `release`: begin, preflight, expand, end
+//! - `schema`: the protocol of a schema phase; [`database`]: its end
+//! - `stepping`, `gate`: reach, hold, check, go on
+//! - `undoing`: back
+//! - `effects`: what a recorded decision asks for, through the [`mover`]
+//! - `conditions`: what people read
 
+mod commands;
+mod conditions;
+pub mod database;
+mod draft;
+mod effects;
 pub mod facts;
+mod gate;
 pub mod intent;
+mod measuring;
+pub mod mover;
+mod release;
+pub mod render;
+pub mod replicas;
+pub mod revision;
+mod schema;
+mod stepping;
+mod undoing;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use self::{
+    draft::Draft,
+    facts::Observed,
+    intent::{Base, Plan, Write},
+};
+use crate::api::status::RevisionStatus;
+
+/// What is to be done for one Rollout now.
+#[must_use]
+pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
+    if seen.rollout.deleting {
+        // Its children go with it; a Job that runs belongs to the database and goes on.
+        return Plan::default();
+    }
+    let spec = match &seen.rollout.spec {
+        Ok(spec) => spec.clone(),
+        Err(message) => return unreadable(seen, message, now),
+    };
+    let mut draft = Draft::new(seen, spec, now);
+    remember_stable(&mut draft);
+    if !draft.decided {
+        commands::take(&mut draft);
+    }
+    if !draft.decided && draft.questions.is_empty() {
+        release::decide(&mut draft);
+    }
+    if !draft.decided && draft.questions.is_empty() {
+        effects::carry_out(&mut draft);
+    }
+    finish(draft)
+}
+
+/// A lost status is rebuilt from the ControllerRevisions: stable is the highest that is marked so.
+fn remember_stable(draft: &mut Draft<'_>) {
+    if draft.status.stable.is_some() {
+        return;
+    }
+    let marked = draft
+        .seen
+        .revisions
+        .iter()
+        .filter(|r| r.outcome == Some(crate::api::status::Outcome::Stable) && !r.deleting)
+        .max_by_key(|r| r.number);
+    let Some(revision) = marked else { return };
+    draft.notes.push(format!(
+        "status was lost; {} is marked stable",
+        revision.revision
+    ));
+    draft.status.stable = Some(RevisionStatus {
+        revision: revision.revision.clone(),
+        ..RevisionStatus::default()
+    });
+    // What was in motion is not known any more: a release begins again at its first step.
+    draft.status.release = None;
+    draft.decided = true;
+}
+
+fn finish(mut draft: Draft<'_>) -> Plan {
+    if !draft.questions.is_empty() {
+        return Plan {
+            questions: draft.questions,
+            notes: draft.notes,
+            ..Plan::default()
+        };
+    }
+    conditions::describe(&mut draft);
+    let measure = measuring::measure(&draft);
+    if draft.decided {
+        draft.writes.clear();
+    }
+    if draft.decided || conditions::is_due(&mut draft) {
+        let base = draft.base();
+        let status = Box::new(draft.status.clone());
+        // Decisions are recorded before anything that rests on them; mere news comes last.
+        let place = if draft.decided { 0 } else { draft.writes.len() };
+        draft
+            .writes
+            .insert(place, Write::RecordStatus { base, status });
+    }
+    Plan {
+        questions: Vec::new(),
+        writes: draft.writes,
+        events: draft.events,
+        measure,
+        wake_at: draft.wake_at,
+        notes: draft.notes,
+    }
+}
+
+/// A Rollout that this program cannot read: said on the object, and nothing else is touched.
+fn unreadable(seen: &Observed, message: &str, now: Timestamp) -> Plan {
+    let mut status = (*seen.rollout.status).clone();
+    let message = format!("the spec cannot be read: {message}; correct that field");
+    for (kind, holds) in [("Ready", false), ("Reconciling", false), ("Stalled", true)] {
+        let holds = if holds { "True" } else { "False" };
+        let since = status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == kind && c.status == holds)
+            .map_or(Time(now), |c| c.last_transition_time.clone());
+        status.conditions.retain(|c| c.type_ != kind);
+        status.conditions.push(Condition {
+            type_: kind.to_owned(),
+            status: holds.to_owned(),
+            reason: "InvalidSpec".to_owned(),
+            message: message.clone(),
+            last_transition_time: since,
+            observed_generation: Some(seen.rollout.generation),
+        });
+    }
+    status.observed_generation = Some(seen.rollout.generation);
+    let mut plan = Plan::default();
+    if status != *seen.rollout.status {
+        let rollout = &seen.rollout;
+        let base = Base {
+            name: rollout.name.clone(),
+            uid: rollout.uid.clone(),
+            resource_version: rollout.resource_version.clone(),
+        };
+        plan.writes.push(Write::RecordStatus {
+            base,
+            status: Box::new(status),
+        });
+    }
+    plan
+}

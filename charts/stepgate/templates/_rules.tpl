@@ -1,0 +1,53 @@
+{{- /*
+What the operator may do with Rollouts and their children. It reads no Secrets (but for the opt-in
+to see whether one exists) and writes nothing that it has not made, but for the status and the
+finalizers of Rollouts.
+*/ -}}
+{{- define "stepgate.rules" -}}
+- apiGroups: [stepgate.io]
+  resources: [rollouts]
+  verbs: [get, list, watch, update, patch]
+- apiGroups: [stepgate.io]
+  resources: [rollouts/status]
+  verbs: [update, patch]
+- apiGroups: [stepgate.io]
+  resources: [databaseschemas]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [stepgate.io]
+  resources: [databaseschemas/status]
+  verbs: [update, patch]
+# Where the admission plug-in OwnerReferencesPermissionEnforcement is on, an owner that blocks
+# deletion may only be named by whoever may change its finalizers.
+- apiGroups: [stepgate.io]
+  resources: [rollouts/finalizers, databaseschemas/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [controllerrevisions/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
+- apiGroups: ["", events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- if .Values.rbac.getSecrets }}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+{{- end }}
+{{- end -}}

@@ -1,0 +1,196 @@
+//! Live reads, for what no cache holds.
+
+use std::fmt::Debug;
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::{ControllerRevision, Deployment},
+        core::v1::{ConfigMap, Pod, Secret},
+    },
+};
+use kube::{
+    Api, Client, Resource,
+    api::{ListParams, LogParams},
+};
+use serde::de::DeserializeOwned;
+
+use super::{
+    facts, refusal, selector,
+    stored::{Pods, StoredRevision},
+};
+use crate::{
+    api::keys,
+    cluster::{Answer, ReadError},
+    plan::facts::{ConfigRef, Question, RolloutFacts},
+};
+
+/// Objects per page of a list.
+const PAGE: u32 = 100;
+/// What is kept of a log.
+const LOG_LINES: i64 = 10;
+const LOG_BYTES: usize = 1024;
+
+/// Answers a question about a Rollout.
+///
+/// # Errors
+/// When the API server gave no answer.
+pub async fn answer(
+    client: &Client,
+    rollout: &RolloutFacts,
+    question: &Question,
+) -> Result<Answer, ReadError> {
+    match question {
+        Question::Overlaps => overlaps(client, rollout).await.map(Answer::Overlaps),
+        Question::Revisions => revisions(client, rollout).await,
+        Question::Config(refs) => missing(client, &rollout.namespace, refs)
+            .await
+            .map(Answer::Config),
+        Question::JobLog(job) => {
+            let log = job_log(client, &rollout.namespace, job).await;
+            // A log only adds to a message: nothing may fail because there is none.
+            let log = log.unwrap_or_else(|error| format!("(its log cannot be read: {error})"));
+            Ok(Answer::JobLog(log))
+        }
+    }
+}
+
+/// Names of the Deployments that are not this Rollout's and would share pods with it.
+async fn overlaps(client: &Client, rollout: &RolloutFacts) -> Result<Vec<String>, ReadError> {
+    let Ok(spec) = &rollout.spec else {
+        return Ok(Vec::new());
+    };
+    let ours = Pods::of(&rollout.name, spec);
+    let overlaps = |d: Deployment| {
+        let name = d.metadata.name.clone()?;
+        let theirs = Pods {
+            labels: facts::template_labels(&d),
+            selector: selector::from_object(d.spec?.selector)?,
+        };
+        ours.overlap(&theirs).then_some(name)
+    };
+    let others = format!("{}!={}", keys::ROLLOUT, rollout.name);
+    let api = Api::<Deployment>::namespaced(client.clone(), &rollout.namespace);
+    list(&api, &others, "Deployments", overlaps).await
+}
+
+async fn revisions(client: &Client, rollout: &RolloutFacts) -> Result<Answer, ReadError> {
+    let own = format!("{}={}", keys::ROLLOUT, rollout.name);
+    let api = Api::<ControllerRevision>::namespaced(client.clone(), &rollout.namespace);
+    let read = |r: ControllerRevision| Some(StoredRevision::new(&r).facts());
+    let revisions = list(&api, &own, "ControllerRevisions", read).await?;
+    Ok(Answer::Revisions(revisions))
+}
+
+/// A list, page by page, of what `pick` makes of its objects.
+async fn list<K, T>(
+    api: &Api<K>,
+    labels: &str,
+    what: &str,
+    pick: impl Fn(K) -> Option<T>,
+) -> Result<Vec<T>, ReadError>
+where
+    K: Resource + Clone + DeserializeOwned + Debug,
+{
+    let mut params = ListParams::default().labels(labels).limit(PAGE);
+    let mut picked = Vec::new();
+    loop {
+        let page = api.list(&params).await.map_err(|e| unread(what, &e))?;
+        picked.extend(page.items.into_iter().filter_map(&pick));
+        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            return Ok(picked);
+        }
+    }
+}
+
+/// Which of these do not exist. Those that may not be read count as there: a missing right must
+/// not hold up a release.
+async fn missing(
+    client: &Client,
+    namespace: &str,
+    refs: &[ConfigRef],
+) -> Result<Vec<ConfigRef>, ReadError> {
+    let mut missing = Vec::new();
+    for config in refs {
+        let exists = match config.secret {
+            true => exists::<Secret>(client, namespace, &config.name).await,
+            false => exists::<ConfigMap>(client, namespace, &config.name).await,
+        };
+        if !exists? {
+            missing.push(config.clone());
+        }
+    }
+    Ok(missing)
+}
+
+/// Only the metadata is read: no secret comes into this process.
+async fn exists<K>(client: &Client, namespace: &str, name: &str) -> Result<bool, ReadError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    K: Clone + DeserializeOwned + Debug,
+{
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    match api.get_metadata_opt(name).await {
+        Ok(object) => Ok(object.is_some()),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(true),
+        Err(error) => Err(unread(&format!("{} {name}", K::kind(&())), &error)),
+    }
+}
+
+/// The end of the log of the pod that a Job failed with.
+async fn job_log(client: &Client, namespace: &str, job: &str) -> Result<String, String> {
+    let api = Api::<Pod>::namespaced(client.clone(), namespace);
+    let params = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
+    let pods = api.list(&params).await.map_err(|e| refusal::words(&e))?;
+    let failed = |p: &Pod| p.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Failed");
+    let Some(pod) = pods
+        .items
+        .into_iter()
+        .max_by_key(|p| (failed(p), p.metadata.creation_timestamp.clone()))
+    else {
+        return Err("it has no pod any more".into());
+    };
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let params = LogParams {
+        container: failed_container(&pod),
+        tail_lines: Some(LOG_LINES),
+        ..LogParams::default()
+    };
+    let log = api.logs(&name, &params).await;
+    Ok(end_of(&log.map_err(|e| refusal::words(&e))?).to_owned())
+}
+
+/// The container that ended badly, else the first.
+fn failed_container(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let lists = [&status.init_container_statuses, &status.container_statuses];
+    let all = || lists.into_iter().flatten().flatten();
+    let bad = all().find(|c| {
+        let ended = c.state.as_ref().and_then(|s| s.terminated.as_ref());
+        ended.is_some_and(|t| t.exit_code != 0)
+    });
+    let first = || pod.spec.as_ref()?.containers.first().map(|c| &c.name);
+    bad.map(|c| &c.name).or_else(first).cloned()
+}
+
+/// The last bytes of a text, from the start of a line where there is one.
+fn end_of(log: &str) -> &str {
+    let log = log.trim_end();
+    let from = log.len().saturating_sub(LOG_BYTES);
+    if from == 0 {
+        return log;
+    }
+    let end = &log[log.ceil_char_boundary(from)..];
+    match end.split_once('\n') {
+        Some((_, lines)) if !lines.is_empty() => lines,
+        _ => end,
+    }
+}
+
+fn unread(what: &str, error: &kube::Error) -> ReadError {
+    ReadError {
+        what: what.to_owned(),
+        message: refusal::words(error),
+    }
+}

@@ -1,0 +1,193 @@
+//! Objects as the API server tells them, made into facts.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        batch::v1::Job,
+        core::v1::{ContainerStatus, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+
+use crate::{
+    api::keys,
+    plan::facts::{ChildFacts, JobEnd, JobFacts, PodFacts},
+};
+
+/// Set by the Deployment controller: the number of the newest ReplicaSet. A Deployment whose
+/// template is never changed stays at 1.
+const DEPLOYMENT_REVISION: &str = "deployment.kubernetes.io/revision";
+
+/// A Deployment.
+#[must_use]
+pub fn child(object: &Deployment) -> ChildFacts {
+    let metadata = &object.metadata;
+    let status = object.status.as_ref();
+    // The API server defaults `replicas` to 1.
+    let replicas = object.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
+    let observed = status.and_then(|s| s.observed_generation);
+    ChildFacts {
+        name: name(metadata),
+        uid: uid(metadata),
+        resource_version: version(metadata),
+        revision: label(metadata, keys::REVISION),
+        owner_uid: owner(metadata),
+        epoch: epoch(metadata),
+        replicas,
+        possible: (replicas, replicas),
+        current: observed >= metadata.generation,
+        status_replicas: status.and_then(|s| s.replicas).unwrap_or(0),
+        available: status.and_then(|s| s.available_replicas).unwrap_or(0),
+        edited: annotation(metadata, DEPLOYMENT_REVISION).is_some_and(|r| r != "1"),
+        problem: child_problem(object),
+        deleting: metadata.deletion_timestamp.is_some(),
+    }
+}
+
+fn child_problem(object: &Deployment) -> Option<String> {
+    let conditions = object.status.as_ref()?.conditions.as_deref()?;
+    let bad = conditions.iter().find(|c| match c.type_.as_str() {
+        "ReplicaFailure" => c.status == "True",
+        "Progressing" => {
+            c.status == "False" && c.reason.as_deref() == Some("ReplicaSetCreateError")
+        }
+        _ => false,
+    })?;
+    let message = bad.message.clone().filter(|m| !m.is_empty());
+    Some(message.or_else(|| bad.reason.clone()).unwrap_or_default())
+}
+
+/// A pod.
+#[must_use]
+pub fn pod(object: &Pod) -> PodFacts {
+    let metadata = &object.metadata;
+    let status = object.status.as_ref();
+    let conditions = status.and_then(|s| s.conditions.as_deref());
+    let condition = |kind: &str| conditions?.iter().find(|c| c.type_ == kind);
+    let containers = || {
+        let lists = status.map(|s| [&s.init_container_statuses, &s.container_statuses]);
+        lists.into_iter().flatten().flatten().flatten()
+    };
+    PodFacts {
+        name: name(metadata),
+        revision: label(metadata, keys::REVISION),
+        created: created(metadata),
+        ready_since: condition("Ready")
+            .filter(|c| c.status == "True")
+            .and_then(|c| c.last_transition_time.as_ref())
+            .map(|t| t.0),
+        restarts: containers().map(|c| c.restart_count).sum(),
+        waiting: containers().find_map(waiting),
+        unschedulable: condition("PodScheduled")
+            .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
+            .map(|c| c.message.clone().unwrap_or_default()),
+        deleting: metadata.deletion_timestamp.is_some(),
+    }
+}
+
+/// Why a container waits, unless that is how every container begins.
+fn waiting(container: &ContainerStatus) -> Option<(String, String)> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.clone().filter(|r| !r.is_empty())?;
+    if matches!(reason.as_str(), "ContainerCreating" | "PodInitializing") {
+        return None;
+    }
+    Some((reason, waiting.message.clone().unwrap_or_default()))
+}
+
+/// A Job.
+#[must_use]
+pub fn job(object: &Job) -> JobFacts {
+    let metadata = &object.metadata;
+    let status = object.status.as_ref();
+    let count = |n: Option<i32>| n.unwrap_or(0);
+    JobFacts {
+        name: name(metadata),
+        uid: uid(metadata),
+        resource_version: version(metadata),
+        rollout: label(metadata, keys::ROLLOUT),
+        revision: label(metadata, keys::REVISION),
+        epoch: epoch(metadata),
+        suspended: object.spec.as_ref().and_then(|s| s.suspend) == Some(true),
+        live_pods: status.map_or(0, |s| count(s.active) + count(s.terminating)),
+        ended: job_end(object),
+        deleting: metadata.deletion_timestamp.is_some(),
+    }
+}
+
+fn job_end(object: &Job) -> Option<JobEnd> {
+    let conditions = object.status.as_ref()?.conditions.as_deref()?;
+    let end = conditions
+        .iter()
+        .find(|c| c.status == "True" && matches!(c.type_.as_str(), "Complete" | "Failed"))?;
+    let words = [end.reason.as_deref(), end.message.as_deref()];
+    let words: Vec<&str> = words
+        .into_iter()
+        .flatten()
+        .filter(|w| !w.is_empty())
+        .collect();
+    let at = end.last_transition_time.as_ref();
+    Some(JobEnd {
+        succeeded: end.type_ == "Complete",
+        message: words.join(": "),
+        at: at.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+    })
+}
+
+/// Labels of a Deployment's pods.
+#[must_use]
+pub fn template_labels(object: &Deployment) -> BTreeMap<String, String> {
+    let template = object.spec.as_ref().map(|s| &s.template);
+    let metadata = template.and_then(|t| t.metadata.as_ref());
+    metadata.and_then(|m| m.labels.clone()).unwrap_or_default()
+}
+
+pub(super) fn name(metadata: &ObjectMeta) -> String {
+    metadata.name.clone().unwrap_or_default()
+}
+
+pub(super) fn uid(metadata: &ObjectMeta) -> String {
+    metadata.uid.clone().unwrap_or_default()
+}
+
+pub(super) fn version(metadata: &ObjectMeta) -> String {
+    metadata.resource_version.clone().unwrap_or_default()
+}
+
+pub(super) fn created(metadata: &ObjectMeta) -> Timestamp {
+    let created = metadata.creation_timestamp.as_ref();
+    created.map_or(Timestamp::UNIX_EPOCH, |t| t.0)
+}
+
+pub(super) fn label(metadata: &ObjectMeta, key: &str) -> String {
+    let value = metadata.labels.as_ref().and_then(|l| l.get(key));
+    value.cloned().unwrap_or_default()
+}
+
+pub(super) fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    let annotations = metadata.annotations.as_ref()?;
+    annotations.get(key).map(String::as_str)
+}
+
+/// The uid of the controlling owner, else of the first.
+pub(super) fn owner(metadata: &ObjectMeta) -> Option<String> {
+    let owners = metadata.owner_references.as_deref()?;
+    let controller = owners.iter().find(|o| o.controller == Some(true));
+    controller.or(owners.first()).map(|o| o.uid.clone())
+}
+
+fn epoch(metadata: &ObjectMeta) -> Option<i64> {
+    let value = metadata.labels.as_ref()?.get(keys::EPOCH)?;
+    value.parse().ok()
+}
+
+/// The annotations that carry commands. The others are nobody's business here, and
+/// `last-applied-configuration` alone is as large as the object.
+pub(super) fn commands(metadata: &ObjectMeta) -> Arc<BTreeMap<String, String>> {
+    let annotations = metadata.annotations.iter().flatten();
+    let ours = annotations.filter(|(key, _)| key.starts_with(keys::COMMAND_PREFIX));
+    Arc::new(ours.map(|(k, v)| (k.clone(), v.clone())).collect())
+}

@@ -1,0 +1,359 @@
+//! What the caches hold: compact facts of our own objects, and which keys a change concerns.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use super::{
+    stored::{StoredRevision, StoredRollout},
+    table::{Entry, Place, Table},
+};
+use crate::{
+    cluster::{Cached, CachedDatabase, Key},
+    plan::facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts},
+};
+
+/// Is told the keys that a change concerns, each possibly many times. Must return at once.
+pub type Notify = Box<dyn Fn(Key) + Send + Sync>;
+
+/// All kinds.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    rollouts: Table<StoredRollout>,
+    revisions: Table<StoredRevision>,
+    children: Table<ChildFacts>,
+    pods: Table<PodFacts>,
+    jobs: Table<JobFacts>,
+    databases: Table<DatabaseFacts>,
+}
+
+/// The index over all kinds.
+pub struct Index {
+    state: RwLock<State>,
+    notify: Notify,
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Index")
+    }
+}
+
+/// A kind that the index keeps.
+pub(super) trait Kept: Sized + 'static {
+    /// Its table.
+    fn table(state: &mut State) -> &mut Table<Self>;
+
+    /// The keys that a change from `old` to `new` concerns.
+    fn concerned(
+        _state: &State,
+        old: Option<&Entry<Self>>,
+        new: Option<&Entry<Self>>,
+    ) -> BTreeSet<Key> {
+        old.into_iter()
+            .chain(new)
+            .flat_map(|e| e.keys.iter().cloned())
+            .collect()
+    }
+}
+
+macro_rules! kept {
+    ($facts:ty, $table:ident) => {
+        impl Kept for $facts {
+            fn table(state: &mut State) -> &mut Table<Self> {
+                &mut state.$table
+            }
+        }
+    };
+}
+kept!(StoredRevision, revisions);
+kept!(ChildFacts, children);
+kept!(PodFacts, pods);
+kept!(JobFacts, jobs);
+
+impl Kept for DatabaseFacts {
+    fn table(state: &mut State) -> &mut Table<Self> {
+        &mut state.databases
+    }
+
+    /// The DatabaseSchema and every Rollout that names it.
+    fn concerned(
+        state: &State,
+        old: Option<&Entry<Self>>,
+        new: Option<&Entry<Self>>,
+    ) -> BTreeSet<Key> {
+        let mut keys = BTreeSet::new();
+        for key in old.into_iter().chain(new).flat_map(|e| &e.keys) {
+            let Key::Database { namespace, .. } = key else {
+                continue;
+            };
+            keys.insert(key.clone());
+            keys.extend(
+                state
+                    .rollouts
+                    .of(key)
+                    .map(|(name, _)| rollout_key(namespace, name)),
+            );
+        }
+        keys
+    }
+}
+
+impl Kept for StoredRollout {
+    fn table(state: &mut State) -> &mut Table<Self> {
+        &mut state.rollouts
+    }
+
+    /// The Rollout; and, unless only its status or the like has changed, its database and the
+    /// Rollouts that it overlaps or overlapped.
+    fn concerned(
+        state: &State,
+        old: Option<&Entry<Self>>,
+        new: Option<&Entry<Self>>,
+    ) -> BTreeSet<Key> {
+        let mut keys: BTreeSet<Key> = old
+            .into_iter()
+            .chain(new)
+            .flat_map(|e| e.keys.iter().cloned())
+            .collect();
+        if let (Some(old), Some(new)) = (old, new)
+            && !new.facts.concerns_others(&old.facts)
+        {
+            keys.retain(|k| matches!(k, Key::Rollout { .. }));
+            return keys;
+        }
+        for entry in old.into_iter().chain(new) {
+            if let Some(Key::Rollout { namespace, name }) = entry.keys.first() {
+                let near = state.neighbours(namespace, name, &entry.facts);
+                keys.extend(near.iter().map(|n| rollout_key(namespace, n)));
+            }
+        }
+        keys
+    }
+}
+
+impl State {
+    fn neighbours(&self, namespace: &str, name: &str, rollout: &StoredRollout) -> Vec<String> {
+        let Some(pods) = &rollout.pods else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = self
+            .rollouts
+            .iter()
+            .filter(|(place, _)| place.namespace == namespace && place.name != name)
+            .filter(|(_, other)| other.pods.as_ref().is_some_and(|p| p.overlap(pods)))
+            .map(|(place, _)| place.name.clone())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+impl Index {
+    /// An empty index.
+    #[must_use]
+    pub fn new(notify: Notify) -> Self {
+        Self {
+            state: RwLock::default(),
+            notify,
+        }
+    }
+
+    /// What is held of a Rollout.
+    #[must_use]
+    pub fn rollout(&self, namespace: &str, name: &str) -> Option<Cached> {
+        let state = self.read();
+        let place = place(namespace, name);
+        let stored = state.rollouts.get(&place)?;
+        let key = rollout_key(namespace, name);
+        let revisions: Vec<StoredRevision> =
+            state.revisions.of(&key).map(|(_, r)| r.clone()).collect();
+        let database = stored.database.as_ref();
+        let (stored, cached) = (
+            stored.clone(),
+            Held {
+                children: facts_of(&state.children, &key),
+                pods: facts_of(&state.pods, &key),
+                jobs: facts_of(&state.jobs, &key),
+                database: database
+                    .and_then(|d| state.databases.get(&self::place(namespace, d)))
+                    .cloned(),
+                neighbours: state.neighbours(namespace, name, stored),
+            },
+        );
+        // Parsing is done without the lock.
+        drop(state);
+        Some(Cached {
+            rollout: stored.facts(),
+            revisions: revisions.iter().map(StoredRevision::facts).collect(),
+            children: cached.children,
+            pods: cached.pods,
+            jobs: cached.jobs,
+            database: cached.database,
+            neighbours: cached.neighbours,
+        })
+    }
+
+    /// What is held of a DatabaseSchema.
+    #[must_use]
+    pub fn database(&self, namespace: &str, name: &str) -> Option<CachedDatabase> {
+        let state = self.read();
+        let key = database_key(namespace, name);
+        let rollouts = state.rollouts.of(&key);
+        let rollouts: BTreeMap<_, _> = rollouts
+            .map(|(name, r)| (name.to_owned(), r.uid().to_owned()))
+            .collect();
+        Some(CachedDatabase {
+            namespace: namespace.to_owned(),
+            database: state.databases.get(&place(namespace, name))?.clone(),
+            jobs: facts_of(&state.jobs, &key),
+            rollouts,
+        })
+    }
+
+    /// Whether an object of this key is known.
+    #[must_use]
+    pub fn knows(&self, key: &Key) -> bool {
+        let state = self.read();
+        match key {
+            Key::Rollout { namespace, name } => {
+                state.rollouts.get(&place(namespace, name)).is_some()
+            }
+            Key::Database { namespace, name } => {
+                state.databases.get(&place(namespace, name)).is_some()
+            }
+        }
+    }
+
+    /// The uid of a known object.
+    #[must_use]
+    pub fn uid(&self, key: &Key) -> Option<String> {
+        let state = self.read();
+        match key {
+            Key::Rollout { namespace, name } => {
+                let rollout = state.rollouts.get(&place(namespace, name))?;
+                Some(rollout.uid().to_owned())
+            }
+            Key::Database { namespace, name } => {
+                let database = state.databases.get(&place(namespace, name))?;
+                Some(database.uid.clone())
+            }
+        }
+    }
+
+    /// Keys of all known objects.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Key> {
+        let state = self.read();
+        let rollouts = state.rollouts.iter();
+        let databases = state.databases.iter();
+        rollouts
+            .map(|(p, _)| rollout_key(&p.namespace, &p.name))
+            .chain(databases.map(|(p, _)| database_key(&p.namespace, &p.name)))
+            .collect()
+    }
+
+    /// An object was made or has changed.
+    pub(super) fn apply<F: Kept>(&self, place: Place, entry: Entry<F>) {
+        let keys = {
+            let mut state = self.write();
+            apply(&mut state, place, entry)
+        };
+        self.tell(keys);
+    }
+
+    /// An object is gone.
+    pub(super) fn delete<F: Kept>(&self, place: &Place) {
+        let keys = {
+            let mut state = self.write();
+            delete::<F>(&mut state, place)
+        };
+        self.tell(keys);
+    }
+
+    /// These are all objects of a kind in `namespace` (`None`: anywhere).
+    pub(super) fn replace<F: Kept>(&self, namespace: Option<&str>, all: Vec<(Place, Entry<F>)>) {
+        let keys = {
+            let mut state = self.write();
+            let known: HashSet<Place> = all.iter().map(|(place, _)| place.clone()).collect();
+            let mut keys = BTreeSet::new();
+            for gone in F::table(&mut state).others(namespace, &known) {
+                keys.extend(delete::<F>(&mut state, &gone));
+            }
+            for (place, entry) in all {
+                keys.extend(apply(&mut state, place, entry));
+            }
+            keys
+        };
+        self.tell(keys);
+    }
+
+    fn tell(&self, keys: BTreeSet<Key>) {
+        keys.into_iter().for_each(&self.notify);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The part of [`Cached`] that is copied while the lock is held.
+struct Held {
+    children: Vec<ChildFacts>,
+    pods: Vec<PodFacts>,
+    jobs: Vec<JobFacts>,
+    database: Option<DatabaseFacts>,
+    neighbours: Vec<String>,
+}
+
+fn facts_of<F: Clone>(table: &Table<F>, key: &Key) -> Vec<F> {
+    table.of(key).map(|(_, facts)| facts.clone()).collect()
+}
+
+fn apply<F: Kept>(state: &mut State, place: Place, entry: Entry<F>) -> BTreeSet<Key> {
+    if F::table(state).holds(&place, &entry.version) {
+        return BTreeSet::new();
+    }
+    let old = F::table(state).remove(&place);
+    let keys = F::concerned(state, old.as_ref(), Some(&entry));
+    F::table(state).insert(place, entry);
+    keys
+}
+
+fn delete<F: Kept>(state: &mut State, place: &Place) -> BTreeSet<Key> {
+    let Some(old) = F::table(state).remove(place) else {
+        return BTreeSet::new();
+    };
+    F::concerned(state, Some(&old), None)
+}
+
+/// The place of an object.
+pub(super) fn place(namespace: &str, name: &str) -> Place {
+    Place {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+/// A Rollout's key.
+#[must_use]
+pub fn rollout_key(namespace: &str, name: &str) -> Key {
+    Key::Rollout {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+/// A DatabaseSchema's key.
+#[must_use]
+pub fn database_key(namespace: &str, name: &str) -> Key {
+    Key::Database {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
+}

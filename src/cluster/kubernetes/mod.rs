@@ -1,0 +1,138 @@
+//! The Kubernetes API behind the [`Cluster`] trait: the only code that talks to the API server
+//! about Rollouts.
+//!
+//! [`watch`] fills [`index`] with the [`facts`] of our own objects; [`ask`] reads what no cache
+//! holds; [`write`] makes each write one request, and [`refusal`] sorts what came of it.
+
+pub mod ask;
+pub mod facts;
+pub mod index;
+pub mod refusal;
+pub mod selector;
+pub mod stored;
+pub mod table;
+pub mod watch;
+pub mod write;
+
+use std::{sync::Arc, time::Duration};
+
+use kube::{Client, api::DynamicObject};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use self::{
+    index::Index,
+    stored::{StoredRevision, StoredRollout},
+    write::{Answered, Prepared},
+};
+use super::{Answer, Cached, CachedDatabase, Cluster, ReadError, WriteError, Written};
+use crate::plan::{
+    facts::{Question, RolloutFacts},
+    intent::{Kind, Write},
+};
+
+/// A cluster behind its API server.
+#[derive(Clone)]
+pub struct Kubernetes {
+    index: Arc<Index>,
+    reads: Client,
+    writes: Client,
+    patience: Duration,
+}
+
+impl std::fmt::Debug for Kubernetes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kubernetes")
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Kubernetes {
+    /// A cluster whose caches are `index`. `writes` must be a client that repeats no request by
+    /// itself. `patience` is how long one request may take.
+    #[must_use]
+    pub const fn new(index: Arc<Index>, reads: Client, writes: Client, patience: Duration) -> Self {
+        Self {
+            index,
+            reads,
+            writes,
+            patience,
+        }
+    }
+
+    async fn send<T: DeserializeOwned>(&self, prepared: Prepared) -> Result<T, WriteError> {
+        let Prepared {
+            object,
+            creates,
+            request,
+            ..
+        } = prepared;
+        match tokio::time::timeout(self.patience, self.writes.request::<T>(request)).await {
+            Ok(answer) => answer.map_err(|error| refusal::sort(&object, creates, &error)),
+            Err(_) => Err(WriteError::Unanswered {
+                object,
+                message: format!("no answer within {} s", self.patience.as_secs_f32()),
+            }),
+        }
+    }
+}
+
+impl Cluster for Kubernetes {
+    fn rollout(&self, namespace: &str, name: &str) -> Option<Cached> {
+        self.index.rollout(namespace, name)
+    }
+
+    fn database(&self, namespace: &str, name: &str) -> Option<CachedDatabase> {
+        self.index.database(namespace, name)
+    }
+
+    async fn ask(&self, rollout: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
+        let answer = ask::answer(&self.reads, rollout, question);
+        let answer = tokio::time::timeout(self.patience, answer).await;
+        answer.unwrap_or_else(|_| {
+            Err(ReadError {
+                what: format!("{question:?}"),
+                message: format!("no answer within {} s", self.patience.as_secs_f32()),
+            })
+        })
+    }
+
+    async fn write(&self, namespace: &str, write: &Write) -> Result<Written, WriteError> {
+        let prepared = write::prepare(namespace, write).map_err(|error| WriteError::Refused {
+            object: format!("{write:?}"),
+            message: error.to_string(),
+            transient: false,
+        })?;
+        let object = prepared.object.clone();
+        match prepared.answered {
+            Answered::Rollout => {
+                let rollout: DynamicObject = self.send(prepared).await?;
+                Ok(Written::Rollout(StoredRollout::new(&rollout).facts()))
+            }
+            Answered::Object(Kind::Revision) => {
+                let revision = self.send(prepared).await?;
+                Ok(Written::Revision(StoredRevision::new(&revision).facts()))
+            }
+            Answered::Object(Kind::Deployment) => {
+                let child = self.send(prepared).await?;
+                Ok(Written::Child(facts::child(&child)))
+            }
+            Answered::Object(Kind::Job) => {
+                let job = self.send(prepared).await?;
+                Ok(Written::Job(facts::job(&job)))
+            }
+            Answered::Object(Kind::Database) => {
+                let database: DynamicObject = self.send(prepared).await?;
+                let database = stored::database(&database);
+                database
+                    .map(Written::Database)
+                    .map_err(|message| WriteError::Unanswered { object, message })
+            }
+            Answered::Nothing => {
+                let _: Value = self.send(prepared).await?;
+                Ok(Written::Gone)
+            }
+        }
+    }
+}

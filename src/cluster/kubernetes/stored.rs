@@ -1,0 +1,255 @@
+//! Rollouts, ControllerRevisions and DatabaseSchemas as the index keeps them: the large parts as
+//! text, because a parsed pod template takes about ten times the room and is only needed while a
+//! pass runs.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use kube::{
+    api::DynamicObject,
+    core::{ObjectMeta, Selector},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use tracing::{error, warn};
+
+use super::{facts, selector};
+use crate::{
+    api::{DatabaseRecord, RolloutSpec, RolloutStatus, SchemaSpec, keys, status::Outcome},
+    plan::facts::{DatabaseFacts, RevisionFacts, RolloutFacts},
+};
+
+/// A Rollout.
+#[derive(Clone, Debug)]
+pub struct StoredRollout {
+    /// All but spec and status.
+    head: Head,
+    spec: Box<str>,
+    status: Box<str>,
+    /// The database it names.
+    pub(super) database: Option<String>,
+    /// What its selector selects; `None` when the spec cannot be read.
+    pub(super) pods: Option<Pods>,
+}
+
+#[derive(Clone, Debug)]
+struct Head {
+    namespace: String,
+    name: String,
+    uid: String,
+    resource_version: String,
+    generation: i64,
+    annotations: Arc<BTreeMap<String, String>>,
+    deleting: bool,
+}
+
+impl Head {
+    fn new(metadata: &ObjectMeta) -> Self {
+        Self {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: facts::name(metadata),
+            uid: facts::uid(metadata),
+            resource_version: facts::version(metadata),
+            generation: metadata.generation.unwrap_or(0),
+            annotations: facts::commands(metadata),
+            deleting: metadata.deletion_timestamp.is_some(),
+        }
+    }
+}
+
+/// What two Rollouts are compared by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pods {
+    /// The selector.
+    pub selector: Selector,
+    /// Labels of the pods.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Pods {
+    /// What a Rollout's pods look like to selectors: the labels of the template, and those that
+    /// every child adds.
+    #[must_use]
+    pub fn of(rollout: &str, spec: &RolloutSpec) -> Self {
+        let labels = spec.template.pointer("/metadata/labels");
+        let mut labels: BTreeMap<String, String> = labels
+            .and_then(|l| BTreeMap::deserialize(l).ok())
+            .unwrap_or_default();
+        labels.insert(keys::ROLLOUT.into(), rollout.into());
+        labels.entry(keys::REVISION.into()).or_default();
+        Self {
+            selector: selector::from_api(&spec.selector),
+            labels,
+        }
+    }
+
+    /// Whether one's selector would select the other's pods.
+    #[must_use]
+    pub fn overlap(&self, other: &Self) -> bool {
+        selector::selects(&self.selector, &other.labels)
+            || selector::selects(&other.selector, &self.labels)
+    }
+}
+
+impl StoredRollout {
+    /// From the object as the API server tells it. A malformed one is kept: its planner must see
+    /// it to say so.
+    #[must_use]
+    pub fn new(object: &DynamicObject) -> Self {
+        let text = |key: &str| object.data.get(key).unwrap_or(&Value::Null).to_string();
+        let (spec, status) = (text("spec"), text("status"));
+        let head = Head::new(&object.metadata);
+        if let Err(error) = read::<Option<RolloutStatus>>(&status) {
+            let (namespace, rollout) = (&head.namespace, &head.name);
+            warn!(%namespace, %rollout, %error, "status cannot be read and counts as lost");
+        }
+        let readable = read::<RolloutSpec>(&spec).ok();
+        let schema = readable.as_ref().and_then(|s| s.schema.as_ref());
+        Self {
+            database: schema.map(|s| s.database.clone()),
+            pods: readable.as_ref().map(|spec| Pods::of(&head.name, spec)),
+            head,
+            spec: spec.into(),
+            status: status.into(),
+        }
+    }
+
+    /// Its uid.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        &self.head.uid
+    }
+
+    /// Whether other objects' passes may come out differently because of the difference between
+    /// this and `old`: its status is nobody else's business.
+    #[must_use]
+    pub fn concerns_others(&self, old: &Self) -> bool {
+        self.database != old.database
+            || self.pods != old.pods
+            || self.head.uid != old.head.uid
+            || self.head.deleting != old.head.deleting
+    }
+
+    /// The facts.
+    #[must_use]
+    pub fn facts(&self) -> RolloutFacts {
+        let status = read::<Option<RolloutStatus>>(&self.status);
+        let head = self.head.clone();
+        RolloutFacts {
+            namespace: head.namespace,
+            name: head.name,
+            uid: head.uid,
+            resource_version: head.resource_version,
+            generation: head.generation,
+            annotations: head.annotations,
+            deleting: head.deleting,
+            spec: read(&self.spec).map(Arc::new),
+            status: Arc::new(status.ok().flatten().unwrap_or_default()),
+        }
+    }
+}
+
+/// Reads text, and says which field is wrong if one is.
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_str(text).or_else(|_| {
+        // Once more, slower and with the path; through a value, because the position in a text
+        // that nobody else has seen would only confuse.
+        let value: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        serde_path_to_error::deserialize(value).map_err(|error| {
+            let path = error.path().to_string();
+            match path.as_str() {
+                "." => error.inner().to_string(),
+                _ => format!("{path}: {}", error.inner()),
+            }
+        })
+    })
+}
+
+/// A ControllerRevision.
+#[derive(Clone, Debug)]
+pub struct StoredRevision {
+    /// All but template and schema.
+    head: RevisionFacts,
+    data: Box<str>,
+}
+
+#[derive(Deserialize)]
+struct RevisionData {
+    #[serde(default)]
+    template: Value,
+    #[serde(default)]
+    schema: Option<SchemaSpec>,
+}
+
+impl StoredRevision {
+    /// From the object as the API server tells it.
+    #[must_use]
+    pub fn new(object: &ControllerRevision) -> Self {
+        let metadata = &object.metadata;
+        let outcome = facts::annotation(metadata, keys::OUTCOME)
+            .and_then(|o| Outcome::deserialize(Value::from(o)).ok());
+        let reason = facts::annotation(metadata, keys::OUTCOME_REASON);
+        let data = object.data.as_ref();
+        Self {
+            head: RevisionFacts {
+                name: facts::name(metadata),
+                uid: facts::uid(metadata),
+                resource_version: facts::version(metadata),
+                revision: facts::label(metadata, keys::REVISION),
+                number: object.revision,
+                outcome,
+                outcome_reason: reason.unwrap_or_default().into(),
+                template: Arc::default(),
+                schema: None,
+                created: facts::created(metadata),
+                owner_uid: facts::owner(metadata),
+                deleting: metadata.deletion_timestamp.is_some(),
+            },
+            data: data.map_or_else(|| "{}".into(), |d| d.0.to_string().into()),
+        }
+    }
+
+    /// The facts.
+    #[must_use]
+    pub fn facts(&self) -> RevisionFacts {
+        let mut facts = self.head.clone();
+        match read::<RevisionData>(&self.data) {
+            Ok(data) => {
+                facts.template = Arc::new(data.template);
+                facts.schema = data.schema.map(Arc::new);
+            }
+            Err(error) => warn!(revision = %facts.name, %error, "its data cannot be read"),
+        }
+        facts
+    }
+}
+
+/// A DatabaseSchema.
+///
+/// # Errors
+/// When its record cannot be read. An empty record in its place would let phases run again and
+/// lose the undo floor, so such an object must stay unknown: that stops all that needs it.
+pub fn database(object: &DynamicObject) -> Result<DatabaseFacts, String> {
+    let metadata = &object.metadata;
+    let record = object.data.get("record").unwrap_or(&Value::Null);
+    let record = read::<Option<DatabaseRecord>>(&record.to_string())?;
+    Ok(DatabaseFacts {
+        name: facts::name(metadata),
+        uid: facts::uid(metadata),
+        resource_version: facts::version(metadata),
+        record: Arc::new(record.unwrap_or_default()),
+        deleting: metadata.deletion_timestamp.is_some(),
+    })
+}
+
+/// Says that a DatabaseSchema cannot be read.
+pub(super) fn report_unreadable(object: &DynamicObject, error: &str) {
+    let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
+    let (namespace, database) = (namespace.as_deref(), name.as_deref());
+    error!(
+        namespace,
+        database,
+        error,
+        "the record of this DatabaseSchema cannot be read; no phase runs on it until it is mended"
+    );
+}

@@ -1,0 +1,233 @@
+//! Each write as the one request that does it.
+//!
+//! Updates carry uid and resourceVersion in their body, so that the API server refuses them when
+//! the object is no longer the one that was read.
+
+use hyper::{Method, Request, header::CONTENT_TYPE};
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, Deployment},
+    batch::v1::Job,
+};
+use kube::Resource;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    api::{DatabaseSchema, Rollout, keys},
+    plan::intent::{Base, Kind, Write},
+};
+
+const MERGE: &str = "application/merge-patch+json";
+const JSON_PATCH: &str = "application/json-patch+json";
+const JSON: &str = "application/json";
+
+/// What the API server answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// The Rollout.
+    Rollout,
+    /// An object of this kind.
+    Object(Kind),
+    /// Nothing that is of interest.
+    Nothing,
+}
+
+/// A request, and what is needed to read its answer.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Kind and name of the object, for messages.
+    pub object: String,
+    /// Whether it creates.
+    pub creates: bool,
+    /// What the answer holds.
+    pub answered: Answered,
+    /// Method, path and body.
+    pub request: Request<Vec<u8>>,
+}
+
+/// The request for a write.
+///
+/// # Errors
+/// When the write has no request form: a name that fits in no path.
+pub fn prepare(namespace: &str, write: &Write) -> Result<Prepared, hyper::http::Error> {
+    let target = Target { namespace };
+    match write {
+        Write::RecordStatus { base, status } => {
+            // A PUT, so that what is left out is removed. The API server takes nothing but the
+            // status from it.
+            let body = json!({
+                "apiVersion": Rollout::api_version(&()),
+                "kind": Rollout::kind(&()),
+                "metadata": {
+                    "namespace": namespace,
+                    "name": base.name,
+                    "uid": base.uid,
+                    "resourceVersion": base.resource_version,
+                },
+                "status": status,
+            });
+            let collection = Rollout::url_path(&(), Some(namespace));
+            let path = format!("{collection}/{}/status?{MANAGER}", base.name);
+            Ok(Prepared {
+                object: format!("status of Rollout {}", base.name),
+                creates: false,
+                answered: Answered::Rollout,
+                request: request(Method::PUT, &path, JSON, &body)?,
+            })
+        }
+        Write::CreateRevision { manifest } => target.create(Kind::Revision, manifest),
+        Write::CreateDeployment { manifest } => target.create(Kind::Deployment, manifest),
+        Write::CreateDatabase { manifest } => target.create(Kind::Database, manifest),
+        Write::CreateJob { manifest } => target.create(Kind::Job, manifest),
+        Write::MarkRevision {
+            base,
+            outcome,
+            reason,
+            number,
+        } => {
+            let reason = outcome.map(|_| reason);
+            let annotations = json!({keys::OUTCOME: outcome, keys::OUTCOME_REASON: reason});
+            let mut change = json!({"metadata": {"annotations": annotations}});
+            if let Some(number) = number {
+                change["revision"] = json!(number);
+            }
+            target.merge(Kind::Revision, base, change)
+        }
+        Write::Adopt { kind, base, owner } => {
+            let change = json!({"metadata": {"ownerReferences": owner}});
+            target.merge(*kind, base, change)
+        }
+        Write::Scale { base, to, .. } => {
+            target.merge(Kind::Deployment, base, json!({"spec": {"replicas": to}}))
+        }
+        Write::Fence { kind, base, epoch } => {
+            let labels = json!({keys::EPOCH: epoch.to_string()});
+            target.merge(*kind, base, json!({"metadata": {"labels": labels}}))
+        }
+        Write::RecordDatabase { base, record } => {
+            // `record` is replaced as a whole: a merge would keep what is left out.
+            let add = json!([{"op": "add", "path": "/record", "value": record}]);
+            target.json_patch(Kind::Database, base, add)
+        }
+        Write::ReleaseJob { base } => {
+            target.merge(Kind::Job, base, json!({"spec": {"suspend": false}}))
+        }
+        Write::Delete { kind, base } => target.delete(*kind, base),
+    }
+}
+
+const MANAGER: &str = "fieldManager=stepgate";
+
+struct Target<'a> {
+    namespace: &'a str,
+}
+
+impl Target<'_> {
+    fn create(&self, kind: Kind, manifest: &Value) -> Result<Prepared, hyper::http::Error> {
+        let name = manifest.pointer("/metadata/name").and_then(Value::as_str);
+        // Strict: a field that the API server does not know, or a word misspelt in a pod
+        // template, is an error with the field's name and not silently dropped.
+        let path = format!("{}?{MANAGER}&fieldValidation=Strict", self.collection(kind));
+        Ok(Prepared {
+            object: format!("{} {}", word(kind), name.unwrap_or_default()),
+            creates: true,
+            answered: Answered::Object(kind),
+            request: request(Method::POST, &path, JSON, manifest)?,
+        })
+    }
+
+    fn merge(
+        &self,
+        kind: Kind,
+        base: &Base,
+        mut change: Value,
+    ) -> Result<Prepared, hyper::http::Error> {
+        let metadata = &mut change["metadata"];
+        if metadata.is_null() {
+            *metadata = Value::Object(Map::new());
+        }
+        metadata["uid"] = json!(base.uid);
+        metadata["resourceVersion"] = json!(base.resource_version);
+        self.patch(kind, base, MERGE, &change)
+    }
+
+    fn json_patch(
+        &self,
+        kind: Kind,
+        base: &Base,
+        change: Value,
+    ) -> Result<Prepared, hyper::http::Error> {
+        // Written, not tested: a test that fails is answered like a malformed request.
+        let mut patch = vec![
+            json!({"op": "replace", "path": "/metadata/uid", "value": base.uid}),
+            json!({"op": "replace", "path": "/metadata/resourceVersion", "value": base.resource_version}),
+        ];
+        if let Value::Array(change) = change {
+            patch.extend(change);
+        }
+        self.patch(kind, base, JSON_PATCH, &Value::Array(patch))
+    }
+
+    fn patch(
+        &self,
+        kind: Kind,
+        base: &Base,
+        content: &str,
+        body: &Value,
+    ) -> Result<Prepared, hyper::http::Error> {
+        let path = format!("{}/{}?{MANAGER}", self.collection(kind), base.name);
+        Ok(Prepared {
+            object: format!("{} {}", word(kind), base.name),
+            creates: false,
+            answered: Answered::Object(kind),
+            request: request(Method::PATCH, &path, content, body)?,
+        })
+    }
+
+    fn delete(&self, kind: Kind, base: &Base) -> Result<Prepared, hyper::http::Error> {
+        let options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": base.uid, "resourceVersion": base.resource_version},
+            "propagationPolicy": "Background",
+        });
+        let path = format!("{}/{}", self.collection(kind), base.name);
+        Ok(Prepared {
+            object: format!("{} {}", word(kind), base.name),
+            creates: false,
+            answered: Answered::Nothing,
+            request: request(Method::DELETE, &path, JSON, &options)?,
+        })
+    }
+
+    fn collection(&self, kind: Kind) -> String {
+        let namespace = Some(self.namespace);
+        match kind {
+            Kind::Revision => ControllerRevision::url_path(&(), namespace),
+            Kind::Deployment => Deployment::url_path(&(), namespace),
+            Kind::Job => Job::url_path(&(), namespace),
+            Kind::Database => DatabaseSchema::url_path(&(), namespace),
+        }
+    }
+}
+
+const fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Revision => "ControllerRevision",
+        Kind::Deployment => "Deployment",
+        Kind::Job => "Job",
+        Kind::Database => "DatabaseSchema",
+    }
+}
+
+fn request(
+    method: Method,
+    path: &str,
+    content: &str,
+    body: &Value,
+) -> Result<Request<Vec<u8>>, hyper::http::Error> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(CONTENT_TYPE, content)
+        .body(body.to_string().into_bytes())
+}

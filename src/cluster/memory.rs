@@ -1,0 +1,233 @@
+//! What this process knows before its caches do: the answers to its own writes.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Cached, CachedDatabase, Written};
+use crate::plan::{
+    facts::{ChildFacts, DatabaseFacts, JobFacts, RevisionFacts, RolloutFacts},
+    intent::{Base, Kind, Write},
+};
+
+/// What this process remembers of one Rollout or DatabaseSchema between passes: the answers to
+/// its own writes, until the caches have caught up, and writes that were never answered. Losing
+/// it costs nothing but a conflict.
+#[derive(Debug, Default)]
+pub struct Memory {
+    rollout: Option<RolloutFacts>,
+    revisions: BTreeMap<String, RevisionFacts>,
+    children: BTreeMap<String, ChildFacts>,
+    jobs: BTreeMap<String, JobFacts>,
+    database: Option<DatabaseFacts>,
+    /// Scales that were never answered, by uid of the Deployment.
+    unanswered: BTreeMap<String, Unanswered>,
+    /// How often in a row a name was taken by something that the caches do not show.
+    taken: BTreeMap<String, u32>,
+    pub(super) status_written: Option<Timestamp>,
+}
+
+/// A scale that may or may not have happened. It was bound to a resourceVersion, so it is
+/// settled as soon as the Deployment is seen under another.
+#[derive(Debug)]
+struct Unanswered {
+    resource_version: String,
+    low: i32,
+    high: i32,
+}
+
+/// Times in a row after which a taken name is no longer put down to a cache that lags.
+const TAKEN_FOR_GOOD: u32 = 5;
+
+impl Memory {
+    /// Lays what is remembered over what the caches hold, and forgets what they know by now.
+    pub(super) fn overlay(&mut self, cached: &mut Cached) {
+        match &self.rollout {
+            Some(mine)
+                if mine.uid == cached.rollout.uid
+                    && is_newer(&mine.resource_version, &cached.rollout.resource_version) =>
+            {
+                cached.rollout = mine.clone();
+            }
+            _ => self.rollout = None,
+        }
+        lay(&mut self.revisions, &mut cached.revisions, |r| {
+            (&r.uid, &r.resource_version)
+        });
+        lay(&mut self.children, &mut cached.children, |c| {
+            (&c.uid, &c.resource_version)
+        });
+        lay(&mut self.jobs, &mut cached.jobs, |j| {
+            (&j.uid, &j.resource_version)
+        });
+        self.overlay_database(&mut cached.database);
+        for child in &mut cached.children {
+            match self.unanswered.get(&child.uid) {
+                Some(open) if open.resource_version == child.resource_version => {
+                    child.possible = (open.low.min(child.replicas), open.high.max(child.replicas));
+                }
+                Some(_) => {
+                    self.unanswered.remove(&child.uid);
+                }
+                None => {}
+            }
+        }
+    }
+
+    pub(super) fn overlay_of_database(&mut self, cached: &mut CachedDatabase) {
+        let mut database = Some(cached.database.clone());
+        self.overlay_database(&mut database);
+        if let Some(database) = database {
+            cached.database = database;
+        }
+        lay(&mut self.jobs, &mut cached.jobs, |j| {
+            (&j.uid, &j.resource_version)
+        });
+    }
+
+    fn overlay_database(&mut self, cached: &mut Option<DatabaseFacts>) {
+        let Some(mine) = &self.database else { return };
+        let keep = cached.as_ref().is_none_or(|theirs| {
+            theirs.uid == mine.uid && is_newer(&mine.resource_version, &theirs.resource_version)
+        });
+        if keep {
+            *cached = Some(mine.clone());
+        } else {
+            self.database = None;
+        }
+    }
+
+    /// Takes the answer to a write.
+    pub(super) fn learn(&mut self, write: &Write, written: Written, now: Timestamp) {
+        if let Write::RecordStatus { .. } = write {
+            self.status_written = Some(now);
+        }
+        if let Some(base) = base_of(write) {
+            self.unanswered.remove(&base.uid);
+        }
+        match written {
+            Written::Rollout(facts) => self.rollout = Some(facts),
+            Written::Revision(facts) => self.know_revision(facts),
+            Written::Child(facts) => {
+                self.taken.remove(&facts.name);
+                self.children.insert(facts.uid.clone(), facts);
+            }
+            Written::Job(facts) => {
+                self.taken.remove(&facts.name);
+                self.jobs.insert(facts.uid.clone(), facts);
+            }
+            Written::Database(facts) => self.database = Some(facts),
+            Written::Gone => {
+                if let Some(base) = base_of(write) {
+                    self.forget(&base.clone());
+                }
+            }
+        }
+    }
+
+    /// Takes a ControllerRevision from a live list or an answer.
+    pub(super) fn know_revision(&mut self, facts: RevisionFacts) {
+        self.taken.remove(&facts.name);
+        self.revisions.insert(facts.uid.clone(), facts);
+    }
+
+    /// The write may or may not have happened.
+    pub(super) fn doubt(&mut self, write: &Write) {
+        if let Write::Scale { base, from, to } = write {
+            let open = Unanswered {
+                resource_version: base.resource_version.clone(),
+                low: *from.min(to),
+                high: *from.max(to),
+            };
+            self.unanswered.insert(base.uid.clone(), open);
+        }
+    }
+
+    /// The object is not what was remembered: the caches are believed again.
+    pub(super) fn contradict(&mut self, write: &Write) {
+        if let Write::RecordStatus { .. } = write {
+            self.rollout = None;
+        }
+        if let Some(base) = base_of(write) {
+            self.forget(&base.clone());
+        }
+    }
+
+    fn forget(&mut self, base: &Base) {
+        self.revisions.remove(&base.uid);
+        self.children.remove(&base.uid);
+        self.jobs.remove(&base.uid);
+        self.database = self.database.take().filter(|d| d.uid != base.uid);
+    }
+
+    /// The name of a new object is taken. Says whether that is for good: not a cache that lags,
+    /// but an object of somebody else.
+    pub(super) fn name_taken(&mut self, object: &str) -> bool {
+        let count = self.taken.entry(object.to_owned()).or_default();
+        *count += 1;
+        *count >= TAKEN_FOR_GOOD
+    }
+}
+
+/// Lays the remembered objects that are newer than the cached ones, or not cached yet, over them.
+fn lay<T: Clone>(
+    mine: &mut BTreeMap<String, T>,
+    cached: &mut Vec<T>,
+    identity: impl Fn(&T) -> (&String, &String),
+) {
+    mine.retain(|uid, own| {
+        let theirs = cached.iter_mut().find(|theirs| identity(theirs).0 == uid);
+        match theirs {
+            Some(theirs) if is_newer(identity(own).1, identity(theirs).1) => {
+                *theirs = own.clone();
+                true
+            }
+            Some(_) => false,
+            None => {
+                cached.push(own.clone());
+                true
+            }
+        }
+    });
+}
+
+/// Whether resourceVersion `a` is newer than `b`. They are compared as numbers, as the API
+/// promises for its own kinds; where they are none, what was answered last is believed.
+fn is_newer(a: &str, b: &str) -> bool {
+    match (a.parse::<u64>(), b.parse::<u64>()) {
+        (Ok(a), Ok(b)) => a > b,
+        _ => a != b,
+    }
+}
+
+/// The object that an update rests on.
+fn base_of(write: &Write) -> Option<&Base> {
+    match write {
+        Write::RecordStatus { base, .. }
+        | Write::MarkRevision { base, .. }
+        | Write::Adopt { base, .. }
+        | Write::Scale { base, .. }
+        | Write::Fence { base, .. }
+        | Write::RecordDatabase { base, .. }
+        | Write::ReleaseJob { base }
+        | Write::Delete { base, .. } => Some(base),
+        Write::CreateRevision { .. }
+        | Write::CreateDeployment { .. }
+        | Write::CreateDatabase { .. }
+        | Write::CreateJob { .. } => None,
+    }
+}
+
+/// What kind of object a write is of, for what was refused.
+pub(super) fn kind_of(write: &Write) -> Option<Kind> {
+    match write {
+        Write::RecordStatus { .. } => None,
+        Write::CreateRevision { .. } | Write::MarkRevision { .. } => Some(Kind::Revision),
+        Write::CreateDeployment { .. } | Write::Scale { .. } => Some(Kind::Deployment),
+        Write::CreateDatabase { .. } | Write::RecordDatabase { .. } => Some(Kind::Database),
+        Write::CreateJob { .. } | Write::ReleaseJob { .. } => Some(Kind::Job),
+        Write::Adopt { kind, .. } | Write::Fence { kind, .. } | Write::Delete { kind, .. } => {
+            Some(*kind)
+        }
+    }
+}

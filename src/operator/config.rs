@@ -1,0 +1,304 @@
+//! Flags and environment of the operator.
+//!
+//! Every setting is a flag and an environment variable of the same name with `STEPGATE_` before it.
+//! [`OperatorArgs`] is what was written, [`Settings`] what it means once it is checked.
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+
+use super::lease::{Timing, TimingError};
+use super::telemetry::{self, LogFormat, TelemetryError};
+
+/// The operator's flags.
+#[derive(Args, Clone, Debug)]
+pub struct OperatorArgs {
+    /// Namespace to work in; may be repeated or hold a list. Left out: all namespaces.
+    #[arg(
+        long,
+        env = "STEPGATE_NAMESPACE",
+        value_name = "NAME[,NAME…]",
+        value_delimiter = ','
+    )]
+    pub namespace: Vec<String>,
+
+    /// File with the metric sources that Rollouts may name (YAML). Left out: there are none.
+    #[arg(long, env = "STEPGATE_METRIC_SOURCES", value_name = "FILE")]
+    pub metric_sources: Option<PathBuf>,
+
+    /// Look of the log.
+    #[arg(long, env = "STEPGATE_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+
+    /// Least important level to log, or a list of `target=level`.
+    #[arg(
+        long,
+        env = "STEPGATE_LOG_LEVEL",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log_level: String,
+
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(
+        long,
+        env = "STEPGATE_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "[::]:8080"
+    )]
+    pub listen: SocketAddr,
+
+    /// How many Rollouts are worked on at the same time.
+    #[arg(
+        long,
+        env = "STEPGATE_WORKERS",
+        value_name = "COUNT",
+        default_value = "8"
+    )]
+    pub workers: NonZeroUsize,
+
+    /// Act only while holding the Lease. Switch off for a single process on a developer's machine.
+    #[arg(
+        long,
+        env = "STEPGATE_LEADER_ELECT",
+        value_name = "BOOL",
+        default_value_t = true,
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub leader_elect: bool,
+
+    /// Namespace of the Lease. Left out: the pod's own, or that of the kubeconfig's context.
+    #[arg(long, env = "STEPGATE_LEASE_NAMESPACE", value_name = "NAME")]
+    pub lease_namespace: Option<String>,
+
+    /// Name of the Lease. Two installations for the same objects must share it.
+    #[arg(
+        long,
+        env = "STEPGATE_LEASE_NAME",
+        value_name = "NAME",
+        default_value = "stepgate"
+    )]
+    pub lease_name: String,
+
+    /// Seconds for which others leave the Lease alone after its last renewal.
+    #[arg(
+        long,
+        env = "STEPGATE_LEASE_DURATION_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 15
+    )]
+    pub lease_duration_seconds: u32,
+
+    /// Seconds after its last renewal at which a leader stops; below the duration.
+    #[arg(
+        long,
+        env = "STEPGATE_RENEW_DEADLINE_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 10
+    )]
+    pub renew_deadline_seconds: u32,
+
+    /// Seconds between renewals; at most half of the deadline.
+    #[arg(
+        long,
+        env = "STEPGATE_RETRY_PERIOD_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 2
+    )]
+    pub retry_period_seconds: u32,
+
+    /// Name of this process in the Lease; no two may share one. Left out: the host's name and a
+    /// random part. In a pod: the pod's name.
+    #[arg(long, env = "STEPGATE_IDENTITY", value_name = "NAME")]
+    pub identity: Option<String>,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not a name that Kubernetes would take.
+    #[error("{flag} `{value}` is not a name: {rule}")]
+    Name {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: String,
+        /// What it must look like.
+        rule: &'static str,
+    },
+    /// The three times of the election do not fit together.
+    #[error(
+        "--lease-duration-seconds, --renew-deadline-seconds and --retry-period-seconds do not fit together: {0}"
+    )]
+    Timing(#[from] TimingError),
+    /// The log filter.
+    #[error(transparent)]
+    Log(#[from] TelemetryError),
+}
+
+/// Where Rollouts are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everywhere.
+    Cluster,
+    /// In these namespaces, at least one.
+    Namespaces(BTreeSet<String>),
+}
+
+/// Checked settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where Rollouts are looked for.
+    pub scope: Scope,
+    /// The file with the metric sources, if any.
+    pub metric_sources: Option<PathBuf>,
+    /// Look of the log.
+    pub log_format: LogFormat,
+    /// Filter of the log.
+    pub log_level: String,
+    /// Where probes and metrics are served.
+    pub listen: SocketAddr,
+    /// How many Rollouts are worked on at the same time.
+    pub workers: NonZeroUsize,
+    /// The election, or `None` when this process acts without one.
+    pub election: Option<ElectionSettings>,
+}
+
+/// Checked settings of the election.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElectionSettings {
+    /// Namespace of the Lease; `None`: the client's own.
+    pub namespace: Option<String>,
+    /// Name of the Lease.
+    pub name: String,
+    /// Name of this process in it.
+    pub identity: String,
+    /// Times.
+    pub timing: Timing,
+}
+
+impl OperatorArgs {
+    /// Checks what was given.
+    ///
+    /// # Errors
+    ///
+    /// With the flag and what to write instead.
+    pub fn settings(&self) -> Result<Settings, ConfigError> {
+        telemetry::parse_filter(&self.log_level)?;
+        Ok(Settings {
+            scope: self.scope()?,
+            metric_sources: self.metric_sources.clone(),
+            log_format: self.log_format,
+            log_level: self.log_level.clone(),
+            listen: self.listen,
+            workers: self.workers,
+            election: self.leader_elect.then(|| self.election()).transpose()?,
+        })
+    }
+
+    fn scope(&self) -> Result<Scope, ConfigError> {
+        // An empty environment variable is a list of one empty name.
+        let names: BTreeSet<_> = self
+            .namespace
+            .iter()
+            .map(|name| name.trim())
+            .filter(|name| !name.is_empty())
+            .collect();
+        if names.is_empty() {
+            return Ok(Scope::Cluster);
+        }
+        let names = names.into_iter().map(|name| label("--namespace", name));
+        Ok(Scope::Namespaces(names.collect::<Result<_, _>>()?))
+    }
+
+    fn election(&self) -> Result<ElectionSettings, ConfigError> {
+        let seconds = |count: u32| Duration::from_secs(count.into());
+        let namespace = self
+            .lease_namespace
+            .as_deref()
+            .filter(|name| !name.is_empty());
+        Ok(ElectionSettings {
+            namespace: namespace
+                .map(|name| label("--lease-namespace", name))
+                .transpose()?,
+            name: subdomain("--lease-name", &self.lease_name)?,
+            identity: match self.identity.as_deref().filter(|name| !name.is_empty()) {
+                Some(given) => identity(given)?,
+                None => own_identity(),
+            },
+            timing: Timing::new(
+                seconds(self.lease_duration_seconds),
+                seconds(self.renew_deadline_seconds),
+                seconds(self.retry_period_seconds),
+            )?,
+        })
+    }
+}
+
+fn is_label(name: &str) -> bool {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    name.len() <= 63
+        && edge(name.chars().next())
+        && edge(name.chars().last())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+fn label(flag: &'static str, value: &str) -> Result<String, ConfigError> {
+    let rule = "at most 63 of a-z, 0-9 and -, with a letter or digit at both ends";
+    if is_label(value) {
+        Ok(value.to_owned())
+    } else {
+        Err(refused(flag, value, rule))
+    }
+}
+
+fn subdomain(flag: &'static str, value: &str) -> Result<String, ConfigError> {
+    let rule = "at most 253 of a-z, 0-9, - and ., with a letter or digit at both ends of each part";
+    let parts = value.len() <= 253 && value.split('.').all(is_label);
+    if parts {
+        Ok(value.to_owned())
+    } else {
+        Err(refused(flag, value, rule))
+    }
+}
+
+fn identity(value: &str) -> Result<String, ConfigError> {
+    let rule = "at most 253 printable characters without spaces";
+    let fits = value.len() <= 253 && value.chars().all(|c| c.is_ascii_graphic());
+    if fits {
+        Ok(value.to_owned())
+    } else {
+        Err(refused("--identity", value, rule))
+    }
+}
+
+fn refused(flag: &'static str, value: &str, rule: &'static str) -> ConfigError {
+    ConfigError::Name {
+        flag,
+        value: value.to_owned(),
+        rule,
+    }
+}
+
+/// The host's name and a part that no other process has.
+fn own_identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    let host = if host.is_empty() { "stepgate" } else { host };
+    // The standard library seeds each RandomState from the operating system.
+    let random = RandomState::new().build_hasher().finish();
+    format!("{host}_{random:016x}")
+}
+
+#[cfg(test)]
+mod tests;

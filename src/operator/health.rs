@@ -1,0 +1,183 @@
+//! Probes and metrics over HTTP.
+//!
+//! * `/healthz`: 200 while every registered heart beats ([`Liveness`]).
+//! * `/readyz`: 200 once everything that was announced is initialised ([`Readiness`]).
+//! * `/metrics`: OpenMetrics text.
+//!
+//! The server holds at most [`MAX_CONNECTIONS`] connections, each for at most
+//! [`CONNECTION_LIFETIME`], and reads no request bodies.
+
+mod state;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+pub use self::state::{Heart, Initialising, Liveness, Readiness};
+use super::metrics::{self, Metrics};
+use super::shutdown::Stop;
+
+/// Connections at the same time; more wait to be accepted.
+pub const MAX_CONNECTIONS: usize = 64;
+/// A connection is closed after this time, however busy it is.
+pub const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
+/// A connection is closed when a request's head has not come in for this time.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most bytes that a request's head may have; hyper's least is 8 KiB.
+const HEAD_BYTES: usize = 8 * 1024;
+
+/// What is served.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Behind `/healthz`.
+    pub liveness: Liveness,
+    /// Behind `/readyz`.
+    pub readiness: Readiness,
+    /// Behind `/metrics`.
+    pub metrics: Metrics,
+}
+
+/// The port cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("--listen {address}: {cause}")]
+pub struct ListenError {
+    address: SocketAddr,
+    cause: io::Error,
+}
+
+/// A listening server.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    served: Served,
+}
+
+impl Server {
+    /// Takes the port, so that a bad address ends the process before anything begins.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be listened on.
+    pub async fn bind(address: SocketAddr, served: Served) -> Result<Self, ListenError> {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|cause| ListenError { address, cause })?;
+        Ok(Self { listener, served })
+    }
+
+    /// The address that is listened on, with the port that port 0 became.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop`. Connections that are open then are cut off.
+    pub async fn run(self, mut stop: Stop) {
+        let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            tokio::select! {
+                () = stop.wait() => return,
+                () = self.accept(&free) => {}
+            }
+        }
+    }
+
+    async fn accept(&self, free: &Arc<Semaphore>) {
+        // The semaphore is never closed.
+        let Ok(permit) = free.clone().acquire_owned().await else {
+            return;
+        };
+        match self.listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(serve(stream, self.served.clone(), permit));
+            }
+            Err(error) => {
+                // Usually too many open files: it passes, and a busy loop would not help.
+                warn!(%error, "cannot accept a connection");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, served: Served, _permit: OwnedSemaphorePermit) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = respond(&served, request.method(), request.uri().path());
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION_LIFETIME, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "connection ended"),
+        Err(_) => debug!("connection reached the end of its lifetime"),
+    }
+}
+
+fn respond(served: &Served, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    if method != Method::GET && method != Method::HEAD {
+        let mut response = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "GET or HEAD, please\n".into(),
+        );
+        response
+            .headers_mut()
+            .insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match path {
+        "/healthz" => verdict(served.liveness.overdue(), "no sign of life from"),
+        "/readyz" => verdict(served.readiness.missing(), "not ready"),
+        "/metrics" => {
+            let mut response = text(StatusCode::OK, served.metrics.render());
+            let kind = hyper::header::HeaderValue::from_static(metrics::CONTENT_TYPE);
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "/healthz, /readyz or /metrics\n".into(),
+        ),
+    }
+}
+
+/// 200 when nothing is in the way, otherwise 503 with the list.
+fn verdict(faults: Vec<&'static str>, said: &str) -> Response<Full<Bytes>> {
+    if faults.is_empty() {
+        return text(StatusCode::OK, "ok\n".into());
+    }
+    text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("{said}: {}\n", faults.join(", ")),
+    )
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let kind = hyper::header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,412 @@
+//! The election as a pure state machine: what to do with the Lease, and whether this process leads.
+//!
+//! The rules are those of client-go's leader election, with two differences:
+//!
+//! * **Every** acquisition raises `leaseTransitions`, also one by the identity that held the Lease
+//!   before. The number is thereby an epoch: no two terms of leadership share one.
+//! * A term ends one renew deadline after its last successful renewal was **sent**, not after its
+//!   answer came.
+//!
+//! Why no two processes believe at the same time that they lead: a renewal sent at `a` is stored at
+//! `s ≥ a`. Its sender believes until `a + renew_deadline`. Everybody else sees it at some `b ≥ s`
+//! and leaves the Lease alone until `b + duration`; whoever then takes it does so under the
+//! `resourceVersion` it saw, so no renewal can have come in between. As
+//! `renew_deadline < duration`, the old term is over before the new one can begin, whatever the
+//! network does in between, as long as no clock runs faster than another by more than
+//! `duration / renew_deadline`. No wall clock takes part.
+
+use std::time::Duration;
+
+/// The times that govern an election. Build with [`Timing::new`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    duration: Duration,
+    renew_deadline: Duration,
+    retry: Duration,
+}
+
+/// Times that cannot make a safe election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TimingError {
+    /// Two leaders would be possible.
+    #[error(
+        "the renew deadline ({deadline:?}) must be shorter than the lease duration ({duration:?})"
+    )]
+    DeadlineNotBelowDuration {
+        /// The renew deadline asked for.
+        deadline: Duration,
+        /// The lease duration asked for.
+        duration: Duration,
+    },
+    /// One lost renewal would cost the lead.
+    #[error(
+        "the retry period ({retry:?}) must be at most half of the renew deadline ({deadline:?})"
+    )]
+    RetryTooLong {
+        /// The retry period asked for.
+        retry: Duration,
+        /// The renew deadline asked for.
+        deadline: Duration,
+    },
+    /// The field `leaseDurationSeconds` has no room for less.
+    #[error("the lease duration ({0:?}) must be a whole number of seconds, at least 1")]
+    NotWholeSeconds(Duration),
+    /// A busy loop.
+    #[error("the retry period must be longer than 0")]
+    NoRetry,
+}
+
+impl Timing {
+    /// Times of an election.
+    ///
+    /// * `duration`: for how long others leave a Lease alone that they do not see renewed; whole
+    ///   seconds, at least 1.
+    /// * `renew_deadline`: for how long a leader believes after the last successful renewal;
+    ///   shorter than `duration`.
+    /// * `retry`: the time between two renewals, at most half of `renew_deadline`; a standby looks
+    ///   twice in that time.
+    ///
+    /// # Errors
+    ///
+    /// When one of these bounds does not hold.
+    pub fn new(
+        duration: Duration,
+        renew_deadline: Duration,
+        retry: Duration,
+    ) -> Result<Self, TimingError> {
+        if duration.is_zero() || duration.subsec_nanos() != 0 {
+            return Err(TimingError::NotWholeSeconds(duration));
+        }
+        if renew_deadline >= duration {
+            return Err(TimingError::DeadlineNotBelowDuration {
+                deadline: renew_deadline,
+                duration,
+            });
+        }
+        if retry.is_zero() {
+            return Err(TimingError::NoRetry);
+        }
+        if retry > renew_deadline / 2 {
+            return Err(TimingError::RetryTooLong {
+                retry,
+                deadline: renew_deadline,
+            });
+        }
+        Ok(Self {
+            duration,
+            renew_deadline,
+            retry,
+        })
+    }
+
+    /// For how long others leave an unrenewed Lease alone.
+    pub fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    /// For how long a leader believes after its last successful renewal was sent.
+    pub fn renew_deadline(&self) -> Duration {
+        self.renew_deadline
+    }
+
+    /// The time between two renewals.
+    pub fn retry(&self) -> Duration {
+        self.retry
+    }
+
+    /// How often a standby looks at the Lease: twice in a retry period, so that a Lease that was
+    /// given back is taken within one.
+    pub fn standby_poll(&self) -> Duration {
+        self.retry / 2
+    }
+
+    /// The longest that one request may take. Two fit into a renew deadline.
+    pub fn request_timeout(&self) -> Duration {
+        self.renew_deadline / 2
+    }
+}
+
+impl Default for Timing {
+    /// 15 s, 10 s and 2 s, as in client-go.
+    fn default() -> Self {
+        Self {
+            duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What the Lease says, as far as the election needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseFacts {
+    /// Who holds it; `None` when it was given back.
+    pub holder: Option<String>,
+    /// `leaseTransitions`: the epoch of the term that holds or held it.
+    pub epoch: u32,
+    /// For how long the holder asks to be left alone.
+    pub duration: Duration,
+    /// `renewTime` in microseconds. Written by another host's clock, so it is only ever compared
+    /// for being the same as before.
+    pub renewed: Option<i64>,
+    /// The version that a write must name.
+    pub resource_version: String,
+    /// The object that a write must name.
+    pub uid: String,
+}
+
+impl LeaseFacts {
+    /// True when `other` shows no sign of life that this does not. Versions are left out: somebody
+    /// who labels the Lease does not renew it.
+    fn same_term_as(&self, other: &Self) -> bool {
+        self.holder == other.holder
+            && self.epoch == other.epoch
+            && self.renewed == other.renewed
+            && self.uid == other.uid
+    }
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Create the Lease, held by this process.
+    Create {
+        /// `leaseTransitions` to write.
+        epoch: u32,
+    },
+    /// Take the Lease that was observed, under its resourceVersion.
+    Acquire {
+        /// `leaseTransitions` to write.
+        epoch: u32,
+    },
+    /// Renew the Lease that was observed, under its resourceVersion.
+    Renew {
+        /// `leaseTransitions`, unchanged.
+        epoch: u32,
+    },
+    /// Give the Lease back, under its resourceVersion. This process leads no longer, whether or not
+    /// the write succeeds.
+    Release,
+    /// Nothing to do for so long.
+    Wait(Duration),
+    /// The election was stopped and nothing is held.
+    Done,
+}
+
+/// A term of leadership as this process may believe in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// The epoch, raised at every acquisition.
+    pub epoch: u32,
+    /// The end of the belief, on the monotonic clock that is passed to [`Election::step`].
+    pub until: Duration,
+}
+
+/// The last sign of life and when it was first seen here.
+#[derive(Clone, Debug)]
+struct Seen {
+    facts: LeaseFacts,
+    at: Duration,
+}
+
+/// One contender. All times are of one monotonic clock of this process, counted from any moment.
+#[derive(Clone, Debug)]
+pub struct Election {
+    identity: String,
+    timing: Timing,
+    /// The epoch that a Lease made anew starts above.
+    origin: u32,
+    seen: Option<Seen>,
+    held: Option<Term>,
+    /// When the last write of the running term was sent.
+    renewed_at: Duration,
+    /// The epoch of the newest write that this process sent. A Lease with it is ours also when its
+    /// answer was lost.
+    attempted: Option<u32>,
+    hastened: bool,
+    stopping: bool,
+}
+
+impl Election {
+    /// A contender that has seen nothing yet.
+    ///
+    /// `identity` must be its own; two processes with one name take the lead from each other once
+    /// and then wait as strangers do. `origin` is the epoch that a Lease starts above when there is
+    /// none: it should rise from one making to the next, so that objects labelled under a Lease
+    /// that was since deleted do not outrank the new one (see [`origin_of`]).
+    pub fn new(identity: impl Into<String>, timing: Timing, origin: u32) -> Self {
+        Self {
+            identity: identity.into(),
+            timing,
+            origin,
+            seen: None,
+            held: None,
+            renewed_at: Duration::ZERO,
+            attempted: None,
+            hastened: false,
+            stopping: false,
+        }
+    }
+
+    /// The times this election goes by.
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// The term this process leads in at `now`, if it does.
+    pub fn term(&self, now: Duration) -> Option<Term> {
+        self.held.filter(|term| now < term.until)
+    }
+
+    /// From now on the Lease is given back instead of renewed.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// True once [`Election::stop`] was called.
+    pub fn stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Makes the next step of a leader renew, whether or not it is due.
+    pub fn hasten(&mut self) {
+        self.hastened = true;
+    }
+
+    /// Decides on the Lease as it was read (`None`: there is none) no later than `now`.
+    ///
+    /// A leader may pass what its last write was answered with; the write then finds out whether
+    /// that still holds.
+    pub fn step(&mut self, observed: Option<&LeaseFacts>, now: Duration) -> Action {
+        self.held = self.term(now);
+        if self.stopping {
+            return self.step_down(observed);
+        }
+        let Some(facts) = observed else {
+            return self.without_lease(now);
+        };
+        let first_sight = self.seen.is_none();
+        let expires_in = self.observe(facts, now);
+        let named = facts.holder.as_deref() == Some(self.identity.as_str());
+        match self.held {
+            Some(term) if named && facts.epoch == term.epoch => {
+                return self.renew_or_wait(term, now);
+            }
+            _ => self.held = None,
+        }
+        // Our own earlier process, or our own write whose answer was lost or came too late.
+        let ours = named && (first_sight || self.attempted == Some(facts.epoch));
+        if ours || facts.holder.is_none() || expires_in.is_zero() {
+            return match raised(facts.epoch) {
+                Some(epoch) => Action::Acquire { epoch },
+                None => Action::Wait(self.timing.duration),
+            };
+        }
+        Action::Wait(expires_in.min(self.timing.standby_poll()))
+    }
+
+    /// The write that [`Election::step`] asked for was accepted; `stored` is what the server
+    /// answered, `sent` the time before the request was sent.
+    pub fn accepted(&mut self, stored: LeaseFacts, sent: Duration, now: Duration) {
+        let mine = stored.holder.as_deref() == Some(self.identity.as_str());
+        let until = sent.saturating_add(self.timing.renew_deadline);
+        if mine && !self.stopping {
+            self.held = Some(Term {
+                epoch: stored.epoch,
+                until,
+            });
+            self.renewed_at = sent;
+            self.hastened = false;
+        }
+        self.seen = Some(Seen {
+            facts: stored,
+            at: now,
+        });
+    }
+
+    /// The write with this epoch is about to be sent. To be called before each one: from then on
+    /// the server may know it although its answer never comes.
+    pub fn sending(&mut self, epoch: u32) {
+        self.attempted = Some(epoch);
+    }
+
+    fn step_down(&mut self, observed: Option<&LeaseFacts>) -> Action {
+        let held = self.held.take();
+        let named = |facts: &LeaseFacts| facts.holder.as_deref() == Some(self.identity.as_str());
+        match (held, observed) {
+            (Some(term), Some(facts)) if named(facts) && facts.epoch == term.epoch => {
+                Action::Release
+            }
+            _ => Action::Done,
+        }
+    }
+
+    /// Somebody deleted the Lease, or there never was one.
+    ///
+    /// A holder that was seen may still believe, so its time is left to run out. One that was not
+    /// seen (the Lease was deleted before this process first looked) believes until its next
+    /// renewal fails; that short overlap is left to the epochs.
+    fn without_lease(&mut self, now: Duration) -> Action {
+        self.held = None;
+        let mut above = self.origin;
+        if let Some(seen) = &self.seen {
+            above = above.max(seen.facts.epoch);
+            let own = seen.facts.holder.as_deref() == Some(self.identity.as_str());
+            let expires_in = remaining(seen, now);
+            if !own && seen.facts.holder.is_some() && !expires_in.is_zero() {
+                return Action::Wait(expires_in.min(self.timing.standby_poll()));
+            }
+        }
+        match raised(above.max(self.attempted.unwrap_or(0))) {
+            Some(epoch) => Action::Create { epoch },
+            None => Action::Wait(self.timing.duration),
+        }
+    }
+
+    /// Takes note of a sign of life; returns for how long the Lease must still be left alone.
+    fn observe(&mut self, facts: &LeaseFacts, now: Duration) -> Duration {
+        let at = match &self.seen {
+            Some(seen) if seen.facts.same_term_as(facts) => seen.at,
+            _ => now,
+        };
+        let seen = Seen {
+            facts: facts.clone(),
+            at,
+        };
+        let expires_in = remaining(&seen, now);
+        self.seen = Some(seen);
+        expires_in
+    }
+
+    fn renew_or_wait(&self, term: Term, now: Duration) -> Action {
+        let due = self.renewed_at.saturating_add(self.timing.retry);
+        if now < due && !self.hastened {
+            Action::Wait(due - now)
+        } else {
+            Action::Renew { epoch: term.epoch }
+        }
+    }
+}
+
+/// The next epoch, if `leaseTransitions` (a signed 32-bit field) has room for it.
+fn raised(epoch: u32) -> Option<u32> {
+    epoch
+        .checked_add(1)
+        .filter(|raised| i32::try_from(*raised).is_ok())
+}
+
+fn remaining(seen: &Seen, now: Duration) -> Duration {
+    seen.at
+        .saturating_add(seen.facts.duration)
+        .saturating_sub(now)
+}
+
+/// The epoch that a Lease made at this wall-clock time starts above: whole minutes since 1970.
+///
+/// A Lease that is made again after an uninstall then starts above the one before it, unless that
+/// one changed hands more than once a minute all its life. The field holds it for 4,000 years.
+pub fn origin_of(unix_seconds: i64) -> u32 {
+    u32::try_from(unix_seconds / 60)
+        .unwrap_or(0)
+        .min(i32::MAX as u32 / 2)
+}

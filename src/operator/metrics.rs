@@ -1,0 +1,433 @@
+//! What the operator counts about itself. Every label has a small, fixed set of values: no names of
+//! objects, no texts of errors.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// How a reconcile ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Outcome {
+    /// Nothing was to be written.
+    Unchanged,
+    /// Something was written.
+    Changed,
+    /// Waiting for something; nothing was written.
+    Waiting,
+    /// It failed and will be tried again.
+    Failed,
+    /// It panicked; the object is left alone for a while.
+    Panicked,
+}
+
+impl Outcome {
+    const ALL: [Self; 5] = [
+        Self::Unchanged,
+        Self::Changed,
+        Self::Waiting,
+        Self::Failed,
+        Self::Panicked,
+    ];
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs)] // The kinds of Kubernetes, as they are.
+pub enum WriteKind {
+    RolloutStatus,
+    Rollout,
+    DatabaseSchema,
+    ControllerRevision,
+    Deployment,
+    Scale,
+    Job,
+    Event,
+    Lease,
+}
+
+impl WriteKind {
+    const ALL: [Self; 9] = [
+        Self::RolloutStatus,
+        Self::Rollout,
+        Self::DatabaseSchema,
+        Self::ControllerRevision,
+        Self::Deployment,
+        Self::Scale,
+        Self::Job,
+        Self::Event,
+        Self::Lease,
+    ];
+}
+
+/// How a write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum WriteResult {
+    /// The server accepted it.
+    Accepted,
+    /// The object was another one, or another version of it.
+    Conflict,
+    /// The server refused it for another reason.
+    Refused,
+    /// No answer came: it was done or it was not.
+    Unanswered,
+}
+
+impl WriteResult {
+    const ALL: [Self; 4] = [
+        Self::Accepted,
+        Self::Conflict,
+        Self::Refused,
+        Self::Unanswered,
+    ];
+}
+
+/// How a question to a metric source ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum PollResult {
+    /// With data.
+    Data,
+    /// Without data.
+    Empty,
+    /// With some of the data.
+    Partial,
+    /// With an error.
+    Failed,
+}
+
+impl PollResult {
+    const ALL: [Self; 4] = [Self::Data, Self::Empty, Self::Partial, Self::Failed];
+}
+
+/// Why a release was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum UndoCause {
+    /// A check failed.
+    Check,
+    /// Pods crashed or were not to be started.
+    Pods,
+    /// A deadline passed.
+    Deadline,
+    /// A person said so.
+    Person,
+    /// The specification moved on before the end.
+    Withdrawn,
+}
+
+impl UndoCause {
+    const ALL: [Self; 5] = [
+        Self::Check,
+        Self::Pods,
+        Self::Deadline,
+        Self::Person,
+        Self::Withdrawn,
+    ];
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabels {
+    kind: WriteKind,
+    result: WriteResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PollLabels {
+    result: PollResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UndoLabels {
+    cause: UndoCause,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    verb: &'static str,
+    code: &'static str,
+}
+
+/// Buckets from 1 ms to 16 s: a reconcile takes milliseconds, a slow API server takes seconds.
+#[derive(Clone, Debug)]
+struct DurationBuckets;
+
+impl MetricConstructor<Histogram> for DurationBuckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new((0..8).map(|power| 0.001 * 4f64.powi(power)))
+    }
+}
+
+/// The metrics of one process. Clones count into the same numbers.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    reconciles: Family<OutcomeLabels, Counter>,
+    durations: Family<OutcomeLabels, Histogram, DurationBuckets>,
+    writes: Family<WriteLabels, Counter>,
+    errors: Family<ReasonLabels, Counter>,
+    polls: Family<PollLabels, Counter>,
+    undos: Family<UndoLabels, Counter>,
+    leader: Gauge,
+    epoch: Gauge,
+    requests: Family<RequestLabels, Counter>,
+}
+
+impl Metrics {
+    /// All families, with every series that is known beforehand at nothing.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Arc::default(),
+            reconciles: Family::default(),
+            durations: Family::new_with_constructor(DurationBuckets),
+            writes: Family::default(),
+            errors: Family::default(),
+            polls: Family::default(),
+            undos: Family::default(),
+            leader: Gauge::default(),
+            epoch: Gauge::default(),
+            requests: Family::default(),
+        };
+        metrics.registry = Arc::new(metrics.registered());
+        metrics.start_at_nothing();
+        metrics
+    }
+
+    /// Makes every series whose labels are known. A counter that first appears at 1 shows no
+    /// increase to Prometheus, and the first failure would be missed.
+    fn start_at_nothing(&self) {
+        for outcome in Outcome::ALL {
+            drop(self.reconciles.get_or_create(&OutcomeLabels { outcome }));
+            drop(self.durations.get_or_create(&OutcomeLabels { outcome }));
+        }
+        for kind in WriteKind::ALL {
+            for result in WriteResult::ALL {
+                drop(self.writes.get_or_create(&WriteLabels { kind, result }));
+            }
+        }
+        for result in PollResult::ALL {
+            drop(self.polls.get_or_create(&PollLabels { result }));
+        }
+        for cause in UndoCause::ALL {
+            drop(self.undos.get_or_create(&UndoLabels { cause }));
+        }
+    }
+
+    fn registered(&self) -> Registry {
+        let mut r = Registry::with_prefix("stepgate");
+        r.register(
+            "reconciles",
+            "Reconciles of Rollouts, by outcome",
+            self.reconciles.clone(),
+        );
+        r.register_with_unit(
+            "reconcile_duration",
+            "Time that a reconcile took, by outcome",
+            Unit::Seconds,
+            self.durations.clone(),
+        );
+        r.register(
+            "writes",
+            "Writes to the API server, by kind and result",
+            self.writes.clone(),
+        );
+        r.register("errors", "Errors, by reason", self.errors.clone());
+        r.register(
+            "evidence_polls",
+            "Questions to metric sources, by result",
+            self.polls.clone(),
+        );
+        r.register("undos", "Releases taken back, by cause", self.undos.clone());
+        r.register("leader", "1 while this process leads", self.leader.clone());
+        r.register(
+            "leader_epoch",
+            "The epoch of this process's newest term",
+            self.epoch.clone(),
+        );
+        r.register(
+            "client_requests",
+            "Requests to the API server, by verb and class of the answer",
+            self.requests.clone(),
+        );
+        r
+    }
+
+    /// Counts a reconcile.
+    pub fn reconciled(&self, outcome: Outcome, took: Duration) {
+        self.reconciles
+            .get_or_create(&OutcomeLabels { outcome })
+            .inc();
+        self.durations
+            .get_or_create(&OutcomeLabels { outcome })
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts a write.
+    pub fn wrote(&self, kind: WriteKind, result: WriteResult) {
+        self.writes
+            .get_or_create(&WriteLabels { kind, result })
+            .inc();
+    }
+
+    /// Counts an error. `reason` is one of a fixed set of the error's type, never a text made at
+    /// run time (the type sees to that).
+    pub fn error(&self, reason: &'static str) {
+        self.errors.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts a question to a metric source.
+    pub fn polled(&self, result: PollResult) {
+        self.polls.get_or_create(&PollLabels { result }).inc();
+    }
+
+    /// Counts a release taken back.
+    pub fn undone(&self, cause: UndoCause) {
+        self.undos.get_or_create(&UndoLabels { cause }).inc();
+    }
+
+    /// Shows whether this process leads, and in which term.
+    pub fn leads(&self, epoch: Option<u32>) {
+        self.leader.set(epoch.is_some().into());
+        if let Some(epoch) = epoch {
+            self.epoch.set(epoch.into());
+        }
+    }
+
+    /// Counts a request to the API server; `status` is `None` when no answer came.
+    pub fn requested(&self, method: &str, status: Option<u16>) {
+        let labels = RequestLabels {
+            verb: verb(method),
+            code: class(status),
+        };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The media type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+fn verb(method: &str) -> &'static str {
+    match method {
+        "GET" => "get",
+        "POST" => "post",
+        "PUT" => "put",
+        "PATCH" => "patch",
+        "DELETE" => "delete",
+        _ => "other",
+    }
+}
+
+fn class(status: Option<u16>) -> &'static str {
+    match status {
+        None => "none",
+        Some(409) => "409",
+        Some(429) => "429",
+        Some(200..=299) => "2xx",
+        Some(300..=399) => "3xx",
+        Some(400..=499) => "4xx",
+        Some(_) => "5xx",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_has_our_prefix_and_reads_as_documented() {
+        let metrics = Metrics::new();
+        metrics.reconciled(Outcome::Changed, Duration::from_millis(3));
+        metrics.wrote(WriteKind::Deployment, WriteResult::Conflict);
+        metrics.error("JobVanished");
+        metrics.polled(PollResult::Empty);
+        metrics.undone(UndoCause::Check);
+        metrics.leads(Some(7));
+        metrics.requested("PATCH", Some(201));
+        metrics.requested("BREW", None);
+        let text = metrics.render();
+        for line in [
+            "stepgate_reconciles_total{outcome=\"Changed\"} 1",
+            "stepgate_reconcile_duration_seconds_bucket{le=\"0.004\",outcome=\"Changed\"} 1",
+            "stepgate_writes_total{kind=\"Deployment\",result=\"Conflict\"} 1",
+            "stepgate_errors_total{reason=\"JobVanished\"} 1",
+            "stepgate_evidence_polls_total{result=\"Empty\"} 1",
+            "stepgate_undos_total{cause=\"Check\"} 1",
+            "stepgate_leader 1",
+            "stepgate_leader_epoch 7",
+            "stepgate_client_requests_total{verb=\"patch\",code=\"2xx\"} 1",
+            "stepgate_client_requests_total{verb=\"other\",code=\"none\"} 1",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "no `{line}` in\n{text}"
+            );
+        }
+        let foreign = |l: &&str| !l.starts_with("stepgate_") && !l.starts_with('#');
+        assert_eq!(text.lines().find(foreign), None);
+    }
+
+    #[test]
+    fn counters_are_there_before_the_first_event() {
+        let text = Metrics::new().render();
+        assert!(
+            text.contains("stepgate_reconciles_total{outcome=\"Panicked\"} 0\n"),
+            "{text}"
+        );
+        assert!(text.contains("stepgate_undos_total{cause=\"Check\"} 0\n"));
+        let series = text.lines().filter(|line| !line.starts_with('#')).count();
+        assert!(series < 200, "{series} series");
+    }
+
+    #[test]
+    fn losing_the_lead_keeps_the_epoch() {
+        let metrics = Metrics::new();
+        metrics.leads(Some(7));
+        metrics.leads(None);
+        let text = metrics.render();
+        assert!(text.contains("stepgate_leader 0\n") && text.contains("stepgate_leader_epoch 7\n"));
+    }
+
+    #[test]
+    fn answers_fall_into_few_classes() {
+        let codes = [
+            None,
+            Some(101),
+            Some(200),
+            Some(302),
+            Some(404),
+            Some(409),
+            Some(429),
+            Some(503),
+        ];
+        let classes: std::collections::BTreeSet<_> = codes.into_iter().map(class).collect();
+        assert!(classes.len() <= 7);
+    }
+}

@@ -1,0 +1,182 @@
+//! What a pass needs around it: the lead that its writes are under, readings, Events.
+
+use std::sync::Arc;
+
+use super::{
+    clock::Clock,
+    events::{Events, Subject},
+    lease::Leadership,
+    metrics::{Metrics, WriteKind, WriteResult},
+    run::{Reconcile, Term},
+};
+use crate::{
+    cluster::{
+        Answer, Cached, CachedDatabase, Cluster, Key, ReadError, WriteError, Written,
+        kubernetes::{Kubernetes, index::Index},
+        pass::{self, Memory, Ran, Surroundings},
+    },
+    evidence::{Measure, Readings},
+    plan::{
+        facts::{Question, RolloutFacts},
+        intent::{Kind, Write},
+    },
+};
+
+/// What is known of canaries' metrics.
+pub trait Sampling: Send + Sync + 'static {
+    /// Measures this of a Rollout from now on and nothing else; `None`: nothing.
+    fn measure(&self, namespace: &str, rollout: &str, measure: Option<Measure>);
+
+    /// What was last read of a revision.
+    fn readings(&self, namespace: &str, rollout: &str, revision: &str) -> Option<Readings>;
+}
+
+/// Passes over the objects of one cluster.
+#[derive(Debug)]
+pub struct Passes<S> {
+    /// The cluster.
+    pub cluster: Kubernetes,
+    /// Its caches.
+    pub index: Arc<Index>,
+    /// Metrics of canaries.
+    pub sampler: S,
+    /// Where Events go.
+    pub events: Events,
+    /// The lead that writes are under.
+    pub leadership: Leadership,
+    /// The clock.
+    pub clock: Arc<Clock>,
+    /// Own metrics.
+    pub metrics: Metrics,
+}
+
+impl<S: Sampling> Reconcile for Passes<S> {
+    async fn pass(&self, key: &Key, memory: &mut Memory, term: Term) -> Ran {
+        let led = Led {
+            cluster: &self.cluster,
+            leadership: &self.leadership,
+            metrics: &self.metrics,
+            epoch: term.epoch,
+        };
+        let (Key::Rollout { namespace, name } | Key::Database { namespace, name }) = key;
+        let now = || self.clock.now().0;
+        let readings = |revision: &str| match key {
+            Key::Rollout { .. } => self.sampler.readings(namespace, name, revision),
+            Key::Database { .. } => None,
+        };
+        let around = Surroundings {
+            now: &now,
+            readings: &readings,
+            trusted_since: term.trusted_since,
+            epoch: i64::from(term.epoch),
+        };
+        let mut ran = match key {
+            Key::Rollout { .. } => {
+                let mut ran = pass::rollout(&led, namespace, name, memory, &around).await;
+                // A pass that was stopped half-way may not have come to what is measured.
+                if ran.error.is_none() || ran.measure.is_some() {
+                    self.sampler.measure(namespace, name, ran.measure.take());
+                }
+                ran
+            }
+            Key::Database { .. } => pass::database(&led, namespace, name, memory, &around).await,
+        };
+        self.publish(key, &mut ran);
+        ran
+    }
+
+    fn knows(&self, key: &Key) -> bool {
+        self.index.knows(key)
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        self.index.keys()
+    }
+
+    fn forget(&self, key: &Key) {
+        if let Key::Rollout { namespace, name } = key {
+            self.sampler.measure(namespace, name, None);
+        }
+    }
+}
+
+impl<S> Passes<S> {
+    fn publish(&self, key: &Key, ran: &mut Ran) {
+        if ran.events.is_empty() {
+            return;
+        }
+        if let Some(uid) = self.index.uid(key) {
+            let subject = Subject {
+                key: key.clone(),
+                uid,
+            };
+            for event in ran.events.drain(..) {
+                self.events.publish(&subject, event);
+            }
+        }
+    }
+}
+
+/// The cluster, written to only in the term that a pass belongs to. The lead is asked for before
+/// each write, not once per pass.
+struct Led<'a> {
+    cluster: &'a Kubernetes,
+    leadership: &'a Leadership,
+    metrics: &'a Metrics,
+    epoch: u32,
+}
+
+impl Cluster for Led<'_> {
+    fn rollout(&self, namespace: &str, name: &str) -> Option<Cached> {
+        self.cluster.rollout(namespace, name)
+    }
+
+    fn database(&self, namespace: &str, name: &str) -> Option<CachedDatabase> {
+        self.cluster.database(namespace, name)
+    }
+
+    async fn ask(&self, rollout: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
+        self.cluster.ask(rollout, question).await
+    }
+
+    async fn write(&self, namespace: &str, write: &Write) -> Result<Written, WriteError> {
+        if self.leadership.epoch() != Some(self.epoch) {
+            return Err(WriteError::NotTaken {
+                object: kind(write).1.into(),
+                message: format!("this process no longer leads in term {}", self.epoch),
+            });
+        }
+        let written = self.cluster.write(namespace, write).await;
+        let result = match &written {
+            Ok(_) => WriteResult::Accepted,
+            Err(WriteError::Conflict { .. } | WriteError::Exists { .. }) => WriteResult::Conflict,
+            Err(WriteError::Refused { .. } | WriteError::NotTaken { .. }) => WriteResult::Refused,
+            Err(WriteError::Unanswered { .. }) => WriteResult::Unanswered,
+        };
+        self.metrics.wrote(kind(write).0, result);
+        written
+    }
+}
+
+/// What a write is counted as, and called.
+const fn kind(write: &Write) -> (WriteKind, &'static str) {
+    const fn of(kind: Kind) -> (WriteKind, &'static str) {
+        match kind {
+            Kind::Revision => (WriteKind::ControllerRevision, "ControllerRevision"),
+            Kind::Deployment => (WriteKind::Deployment, "Deployment"),
+            Kind::Job => (WriteKind::Job, "Job"),
+            Kind::Database => (WriteKind::DatabaseSchema, "DatabaseSchema"),
+        }
+    }
+    match write {
+        Write::RecordStatus { .. } => (WriteKind::RolloutStatus, "status of the Rollout"),
+        Write::CreateRevision { .. } | Write::MarkRevision { .. } => of(Kind::Revision),
+        Write::CreateDeployment { .. } => of(Kind::Deployment),
+        Write::Scale { .. } => (WriteKind::Scale, "Deployment"),
+        Write::CreateDatabase { .. } | Write::RecordDatabase { .. } => of(Kind::Database),
+        Write::CreateJob { .. } | Write::ReleaseJob { .. } => of(Kind::Job),
+        Write::Adopt { kind, .. } | Write::Fence { kind, .. } | Write::Delete { kind, .. } => {
+            of(*kind)
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What a person tells a Rollout: annotations bound to a revision and a request.
+//!
+//! `stepgate.io/promote: "<revision>/<step> <request-id>"`, and `undo`, `retry`, `pause`, `resume`
+//! with `"<revision> <request-id>"`. A command is acknowledged once, by its id; one that is bound
+//! to another revision or step than the present one is ignored, and that is said.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{
+    draft::Draft,
+    release::{self, former_stables, swap_stable},
+    schema, stepping, undoing,
+};
+use crate::api::{
+    keys,
+    status::{CommandStatus, Outcome, Stage, Stopwatch},
+};
+
+const COMMANDS: [(&str, Handler); 5] = [
+    ("undo", undo),
+    ("pause", pause),
+    ("resume", resume),
+    ("retry", retry),
+    ("promote", promote),
+];
+
+/// What a command did, or why it was ignored.
+type Handler = fn(&mut Draft<'_>, &str) -> Result<String, String>;
+
+/// Takes at most one command that has not been acknowledged.
+pub(super) fn take(draft: &mut Draft<'_>) {
+    let annotations = draft.seen.rollout.annotations.clone();
+    for (command, handler) in COMMANDS {
+        let Some(text) = annotations.get(&format!("{}{command}", keys::COMMAND_PREFIX)) else {
+            continue;
+        };
+        let mut words = text.split_whitespace();
+        let (target, id) = (
+            words.next().unwrap_or_default(),
+            words.next().unwrap_or_default(),
+        );
+        // Without an id the text itself is the request.
+        let id = if id.is_empty() { text.as_str() } else { id };
+        let id: String = id.chars().take(200).collect();
+        if draft
+            .status
+            .commands
+            .iter()
+            .any(|c| c.command == command && c.id == id)
+        {
+            continue;
+        }
+        let questions = draft.questions.len();
+        let answer = handler(draft, target);
+        if draft.questions.len() > questions {
+            // It must know more first; it is taken when that is answered.
+            return;
+        }
+        acknowledge(draft, command, id, answer);
+        return;
+    }
+}
+
+fn acknowledge(draft: &mut Draft<'_>, command: &str, id: String, answer: Result<String, String>) {
+    let done = answer.is_ok();
+    let message = answer.unwrap_or_else(|why| why);
+    let reason = if done {
+        "CommandDone"
+    } else {
+        "CommandIgnored"
+    };
+    draft.event(reason, !done, format!("{command} ({id}): {message}"));
+    draft.status.commands.retain(|c| c.command != command);
+    draft.status.commands.insert(
+        0,
+        CommandStatus {
+            command: command.to_owned(),
+            id,
+            result: if done { "Done" } else { "Ignored" }.to_owned(),
+            message,
+        },
+    );
+    draft.decided = true;
+}
+
+fn bound_to(target: &str, revision: &str) -> Result<(), String> {
+    if target == revision {
+        Ok(())
+    } else {
+        Err(format!(
+            "it is bound to {target:?}, but the present revision is {revision}"
+        ))
+    }
+}
+
+fn undo(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
+    let message = "undone by the undo command";
+    if let Some(release) = draft.status.release.clone() {
+        bound_to(target, &release.revision)?;
+        if release.stage == Stage::Undo {
+            return Err("it is being undone already".into());
+        }
+        if release.first {
+            return Err("there is no stable revision to return to".into());
+        }
+        undoing::begin(draft, &release, Outcome::Failed, "UndoneByPerson", message);
+        return Ok(format!("revision {target} goes back to stable"));
+    }
+    let stable = draft.stable().unwrap_or_default().to_owned();
+    bound_to(target, &stable)?;
+    let Some(former) = former_stables(draft).into_iter().next() else {
+        return Err("there is no former stable revision to return to".into());
+    };
+    swap_stable(draft, &former, Outcome::Failed, "UndoneByPerson", message);
+    draft.event("UndoStarted", true, format!("revision {stable}: {message}"));
+    Ok(format!(
+        "revision {stable} goes back to the former stable {former}"
+    ))
+}
+
+fn pause(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
+    bound_to(target, &draft.wanted)?;
+    draft.status.paused_since.get_or_insert(Time(draft.now));
+    Ok("no step is left until resume; undo on evidence stays on".into())
+}
+
+fn resume(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
+    bound_to(target, &draft.wanted)?;
+    let now = Time(draft.now);
+    let mut resumed = draft.status.paused_since.take().is_some();
+    if let Some(release) = &mut draft.status.release
+        && release.paused.take().is_some()
+    {
+        // What paused it has been looked at: the hold and its deadline begin anew.
+        resumed = true;
+        release.unreached = Stopwatch {
+            seconds: 0,
+            since: Some(now),
+        };
+        if let Some(step) = &mut release.step {
+            step.reached = None;
+            step.held = Stopwatch::default();
+        }
+    }
+    match (resumed, draft.spec.paused) {
+        (_, true) => Err("spec.paused holds it: set that to false".into()),
+        (true, false) => Ok("it goes on".into()),
+        (false, false) => Err("it was not paused".into()),
+    }
+}
+
+fn retry(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
+    let wanted = draft.wanted.clone();
+    bound_to(target, &wanted)?;
+    let dirty = draft
+        .seen
+        .database
+        .as_ref()
+        .and_then(|d| d.record.dirty.as_ref())
+        .map(|dirty| dirty.job.clone());
+    if let Some(release) = draft.status.release.clone() {
+        let vanished = schema::job_vanished(draft, &release);
+        if release.stage != Stage::Expand || !(dirty.is_some() || vanished) {
+            return Err("nothing waits for a retry".into());
+        }
+        if let Some(current) = &mut draft.status.release {
+            current.accepted_dirty = dirty;
+            current.attempt += i64::from(vanished);
+        }
+        return Ok("its expand may run".into());
+    }
+    if draft.outcome(&wanted) != Some(Outcome::Failed) {
+        return Err("the revision has not failed".into());
+    }
+    let last = draft
+        .status
+        .history
+        .iter()
+        .find(|e| e.revision == wanted)
+        .map_or(1, |e| e.attempt);
+    let attempt = last.max(schema::attempts(draft, &wanted)) + 1;
+    release::start(draft, attempt, dirty);
+    Ok(format!(
+        "revision {wanted} is released again, attempt {attempt}"
+    ))
+}
+
+fn promote(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
+    let Some(release) = draft.status.release.clone() else {
+        return Err("nothing is in motion".into());
+    };
+    let present = match (&release.step, release.stage) {
+        (Some(step), Stage::Step) => step.clone(),
+        _ => return Err("it is not at a step".into()),
+    };
+    let (revision, step) = target.split_once('/').unwrap_or((target, ""));
+    bound_to(revision, &release.revision)?;
+    if step != present.name {
+        return Err(format!(
+            "it is bound to step {step:?}, but the present one is {}",
+            present.name
+        ));
+    }
+    if draft.spec.replicas == 0 {
+        return Err("spec.replicas is 0: no pod of the revision has run".into());
+    }
+    let Some(step) = draft
+        .spec
+        .strategy
+        .canary
+        .steps
+        .iter()
+        .find(|s| s.name == step)
+        .cloned()
+    else {
+        return Err("the spec no longer has that step".into());
+    };
+    stepping::pass(draft, &release, &step, "promoted by a person");
+    match &draft.obstacle {
+        Some(obstacle) => Err(obstacle.why.message.clone()),
+        None => Ok(format!("step {} is left", step.name)),
+    }
+}

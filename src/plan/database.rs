@@ -1,0 +1,167 @@
+//! A DatabaseSchema in its own right: the end of a Job is recorded and the hold let go, whatever
+//! became of the Rollout that took it.
+
+use std::cmp::Reverse;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{
+    facts::{JobEnd, JobFacts},
+    intent::{Base, Event, Kind, Plan, Write},
+    schema,
+};
+use crate::{
+    api::{
+        DatabaseRecord,
+        database::{Dirty, Holder, PhaseRecord},
+    },
+    cluster::CachedDatabase,
+};
+
+/// Finished Jobs kept per database, for their logs.
+const KEPT_JOBS: usize = 10;
+/// Phases kept on record per database.
+const KEPT_PHASES: usize = 400;
+
+/// What is to be done for one database now.
+#[must_use]
+pub fn plan(seen: &CachedDatabase, _now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
+    match &seen.database.record.holder {
+        Some(holder) => held(&mut plan, seen, holder),
+        None => tidy(&mut plan, seen),
+    }
+    plan
+}
+
+fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder) {
+    let job = seen
+        .jobs
+        .iter()
+        .find(|j| j.name == holder.job && holder.job_uid.as_ref().is_none_or(|uid| *uid == j.uid));
+    if let (
+        Some(JobFacts {
+            ended: Some(end),
+            live_pods: 0,
+            ..
+        }),
+        Some(_),
+    ) = (job, &holder.job_uid)
+    {
+        // Only now: a pod that still runs could still change the schema.
+        record_end(plan, seen, holder, end);
+        return;
+    }
+    let released = match job {
+        Some(job) => !job.suspended,
+        None => holder.job_uid.is_some(),
+    };
+    if !released && !seen.rollouts.contains_key(&holder.rollout) {
+        abandon(plan, seen, holder, job);
+    }
+}
+
+fn record_end(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, end: &JobEnd) {
+    let succeeded = end.succeeded;
+    let mut record = (*seen.database.record).clone();
+    record.holder = None;
+    record.phases.push(PhaseRecord {
+        rollout: holder.rollout.clone(),
+        revision: holder.revision.clone(),
+        version: holder.version,
+        phase: holder.phase,
+        attempt: holder.attempt,
+        succeeded,
+        job: holder.job.clone(),
+        ended: Time(end.at),
+        message: if succeeded {
+            String::new()
+        } else {
+            end.message.clone()
+        },
+    });
+    let surplus = record.phases.len().saturating_sub(KEPT_PHASES);
+    record.phases.drain(..surplus);
+    record.dirty = (!succeeded).then(|| Dirty {
+        rollout: holder.rollout.clone(),
+        revision: holder.revision.clone(),
+        phase: holder.phase,
+        attempt: holder.attempt,
+        job: holder.job.clone(),
+        since: Time(end.at),
+    });
+    let phase = holder.phase.word();
+    plan.notes.push(format!(
+        "{phase} of {} revision {} attempt {} {}",
+        holder.rollout,
+        holder.revision,
+        holder.attempt,
+        if succeeded { "succeeded" } else { "failed" }
+    ));
+    if !succeeded {
+        plan.events.push(Event {
+            reason: "PhaseFailed",
+            message: format!(
+                "{phase} of Rollout {} revision {} failed in Job {}: {}",
+                holder.rollout, holder.revision, holder.job, end.message
+            ),
+            warning: true,
+        });
+    }
+    plan.writes.push(write(seen, record));
+}
+
+/// The Rollout is gone and its Job was never released: nothing has happened, so nothing is lost.
+fn abandon(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, job: Option<&JobFacts>) {
+    plan.notes.push(format!(
+        "Rollout {} is gone: its hold is let go",
+        holder.rollout
+    ));
+    plan.writes.extend(job.map(delete));
+    let mut record = (*seen.database.record).clone();
+    record.holder = None;
+    plan.writes.push(write(seen, record));
+}
+
+/// Old finished Jobs go; the record keeps how they ended.
+fn tidy(plan: &mut Plan, seen: &CachedDatabase) {
+    let recorded = |job: &JobFacts| {
+        seen.database
+            .record
+            .phases
+            .iter()
+            .any(|phase| phase.job == job.name)
+    };
+    let mut finished: Vec<_> = seen
+        .jobs
+        .iter()
+        .filter(|job| !job.deleting && job.live_pods == 0 && recorded(job))
+        .filter_map(|job| job.ended.as_ref().map(|end| (end.at, job)))
+        .collect();
+    finished.sort_by_key(|(at, job)| (Reverse(*at), job.name.clone()));
+    plan.writes.extend(
+        finished
+            .into_iter()
+            .skip(KEPT_JOBS)
+            .map(|(_, job)| delete(job)),
+    );
+}
+
+fn write(seen: &CachedDatabase, record: DatabaseRecord) -> Write {
+    Write::RecordDatabase {
+        base: schema::base(&seen.database),
+        record: Box::new(record),
+    }
+}
+
+fn delete(job: &JobFacts) -> Write {
+    Write::Delete {
+        kind: Kind::Job,
+        base: Base {
+            name: job.name.clone(),
+            uid: job.uid.clone(),
+            resource_version: job.resource_version.clone(),
+        },
+    }
+}

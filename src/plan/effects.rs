@@ -1,0 +1,291 @@
+//! What a recorded decision asks for: children, marks, Jobs, replicas, and their removal.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use super::{
+    draft::Draft,
+    facts::{ChildFacts, Question, Refused, RevisionFacts},
+    intent::{Base, Kind, Write},
+    mover::{self, Direction},
+    render, schema,
+};
+use crate::api::{
+    PhaseKind,
+    status::{Outcome, Stage},
+};
+
+/// The next writes. Nothing here decides anything that is not on record.
+pub(super) fn carry_out(draft: &mut Draft<'_>) {
+    if memory_lost(draft) {
+        return;
+    }
+    adopt(draft);
+    if !refused(draft, Refused::Deployment) {
+        make_children(draft);
+    }
+    mark(draft);
+    if !draft.writes.is_empty() {
+        return;
+    }
+    if let Some(release) = draft.status.release.clone()
+        && release.stage == Stage::Expand
+        && !refused(draft, Refused::Job(PhaseKind::Expand))
+        && let Some(write) = schema::drive(draft, &release)
+    {
+        draft.writes.push(write);
+    }
+    scale(draft);
+    if draft.writes.is_empty() && draft.status.release.is_none() {
+        forget_old_revisions(draft);
+    }
+}
+
+/// What the API server has refused in this pass is not tried again in it.
+fn refused(draft: &Draft<'_>, what: Refused) -> bool {
+    draft
+        .seen
+        .refusals
+        .iter()
+        .any(|refusal| refusal.what == what)
+}
+
+/// Pods run of a revision that nothing remembers: counting on would be guessing.
+fn memory_lost(draft: &mut Draft<'_>) -> bool {
+    let unknown = draft
+        .seen
+        .children
+        .iter()
+        .find(|c| !c.deleting && c.revision != draft.wanted && knows(draft, c).is_none());
+    let Some(name) = unknown.map(|c| c.name.clone()) else {
+        return false;
+    };
+    if !draft.seen.answers.revisions_live {
+        draft.questions.push(Question::Revisions);
+        return true;
+    }
+    draft.block(
+        true,
+        "MemoryLost",
+        format!(
+            "Deployment {name} belongs to a revision whose ControllerRevision is gone: its pods \
+             are left as they are. Restore the ControllerRevision, or delete the Deployment"
+        ),
+    );
+    true
+}
+
+fn knows<'s>(draft: &Draft<'s>, child: &ChildFacts) -> Option<&'s RevisionFacts> {
+    draft.seen.revision(&child.revision)
+}
+
+/// Children whose owner has another uid (a restored backup) are owned anew, or they would be
+/// collected.
+fn adopt(draft: &mut Draft<'_>) {
+    let rollout = &draft.seen.rollout;
+    for revision in draft.seen.revisions.iter().filter(|r| !r.deleting) {
+        if revision.owner_uid.as_ref() != Some(&rollout.uid) {
+            let owner = serde_json::json!([render::owned_by_rollout(rollout)]);
+            draft.writes.push(Write::Adopt {
+                kind: Kind::Revision,
+                base: base_of_revision(revision),
+                owner,
+            });
+        }
+    }
+    for child in draft.seen.children.iter().filter(|c| !c.deleting) {
+        if let Some(revision) = knows(draft, child)
+            && child.owner_uid.as_ref() != Some(&revision.uid)
+        {
+            let owner = serde_json::json!([render::owned_by_revision(revision)]);
+            draft.writes.push(Write::Adopt {
+                kind: Kind::Deployment,
+                base: base_of_child(child),
+                owner,
+            });
+        }
+    }
+}
+
+/// The ControllerRevision and Deployment of each revision that is to run, or may have to.
+fn make_children(draft: &mut Draft<'_>) {
+    let seen = draft.seen;
+    let mut needed: Vec<String> = draft.stable().map(str::to_owned).into_iter().collect();
+    needed.extend(
+        draft
+            .status
+            .release
+            .as_ref()
+            .filter(|r| r.stage != Stage::Undo)
+            .map(|r| r.revision.clone()),
+    );
+    for name in needed {
+        let Some(revision) = seen.revision(&name) else {
+            // Only the spec can say what a revision is that nothing remembers.
+            if name == draft.wanted {
+                let manifest = render::revision(&seen.rollout, &draft.spec, &name);
+                draft
+                    .notes
+                    .push(format!("revision {name} is put on record"));
+                draft.writes.push(Write::CreateRevision { manifest });
+            }
+            continue;
+        };
+        if seen.child(&name).is_none() {
+            let manifest = render::deployment(&seen.rollout, &draft.spec, revision, seen.epoch);
+            draft.notes.push(format!(
+                "Deployment of revision {name} is made, at 0 replicas"
+            ));
+            draft.writes.push(Write::CreateDeployment { manifest });
+        }
+    }
+}
+
+/// Copies outcomes from status, their authority, to the ControllerRevisions, which outlive it.
+fn mark(draft: &mut Draft<'_>) {
+    let highest = draft
+        .seen
+        .revisions
+        .iter()
+        .map(|r| r.number)
+        .max()
+        .unwrap_or(0);
+    let mut writes = Vec::new();
+    for revision in draft.seen.revisions.iter().filter(|r| !r.deleting) {
+        let Some((outcome, reason)) = wanted_mark(draft, revision) else {
+            continue;
+        };
+        let stable = draft.stable() == Some(&revision.revision);
+        // The stable one is the highest of those that are marked so.
+        let renumber = stable && (revision.number == 0 || revision.number < highest);
+        if revision.outcome == outcome && !renumber {
+            continue;
+        }
+        writes.push(Write::MarkRevision {
+            base: base_of_revision(revision),
+            outcome,
+            reason,
+            number: renumber.then_some(highest + 1),
+        });
+    }
+    draft.writes.extend(writes);
+}
+
+/// How a ControllerRevision should be marked; `None`: as it is.
+fn wanted_mark(draft: &Draft<'_>, revision: &RevisionFacts) -> Option<(Option<Outcome>, String)> {
+    let name = &revision.revision;
+    if draft.stable() == Some(name) {
+        return Some((Some(Outcome::Stable), String::new()));
+    }
+    if let Some(release) = draft
+        .status
+        .release
+        .as_ref()
+        .filter(|r| r.revision == *name)
+    {
+        // A retry takes the failure back; an undo is marked when it has ended.
+        let retried = release.stage != Stage::Undo && revision.outcome != Some(Outcome::Stable);
+        return retried.then(|| (None, String::new()));
+    }
+    let ended = draft.status.history.iter().find(|e| e.revision == *name)?;
+    Some((
+        Some(ended.outcome),
+        format!("{}: {}", ended.reason, ended.message),
+    ))
+}
+
+/// Replicas towards the targets, through the mover.
+fn scale(draft: &mut Draft<'_>) {
+    let targets = draft.targets();
+    let made =
+        |(revision, target): (&String, &i32)| *target == 0 || draft.seen.child(revision).is_some();
+    if targets.is_empty() || !targets.iter().all(made) {
+        return;
+    }
+    let undoing = draft
+        .status
+        .release
+        .as_ref()
+        .is_some_and(|r| r.stage == Stage::Undo);
+    let direction = if undoing {
+        Direction::Back
+    } else {
+        Direction::Forward
+    };
+    let by_name: BTreeMap<&str, i32> = targets.iter().map(|(r, n)| (r.as_str(), *n)).collect();
+    let moves = mover::moves(&draft.seen.children, &by_name, draft.bounds(), direction);
+    if moves.is_empty() {
+        return;
+    }
+    // First every child carries this leadership's epoch, so that no late write of a deposed
+    // leader can add to ours.
+    let stale: Vec<_> = draft
+        .seen
+        .children
+        .iter()
+        .filter(|c| !c.deleting && c.epoch != Some(draft.seen.epoch))
+        .map(|child| Write::Fence {
+            kind: Kind::Deployment,
+            base: base_of_child(child),
+            epoch: draft.seen.epoch,
+        })
+        .collect();
+    if !stale.is_empty() {
+        draft.writes.extend(stale);
+        return;
+    }
+    for step in moves {
+        if let Some(child) = draft.seen.children.iter().find(|c| c.uid == step.uid) {
+            draft.notes.push(step.note);
+            draft.writes.push(Write::Scale {
+                base: base_of_child(child),
+                from: step.from,
+                to: step.to,
+            });
+        }
+    }
+}
+
+/// Revisions beyond the history limit go, the oldest first; their Deployments with them.
+fn forget_old_revisions(draft: &mut Draft<'_>) {
+    let mut old: Vec<&RevisionFacts> = draft
+        .seen
+        .revisions
+        .iter()
+        .filter(|r| !r.deleting && r.revision != draft.wanted)
+        .filter(|r| draft.stable() != Some(&r.revision))
+        .filter(|r| {
+            draft
+                .seen
+                .child(&r.revision)
+                .is_none_or(|c| c.replicas == 0 && c.status_replicas == 0)
+        })
+        .collect();
+    old.sort_by_key(|r| Reverse((r.number, r.created, r.name.clone())));
+    let limit = usize::try_from(draft.spec.revision_history_limit).unwrap_or(usize::MAX);
+    for revision in old.into_iter().skip(limit) {
+        draft.notes.push(format!(
+            "revision {} is beyond the history limit",
+            revision.revision
+        ));
+        draft.writes.push(Write::Delete {
+            kind: Kind::Revision,
+            base: base_of_revision(revision),
+        });
+    }
+}
+
+fn base_of_revision(revision: &RevisionFacts) -> Base {
+    Base {
+        name: revision.name.clone(),
+        uid: revision.uid.clone(),
+        resource_version: revision.resource_version.clone(),
+    }
+}
+
+fn base_of_child(child: &ChildFacts) -> Base {
+    Base {
+        name: child.name.clone(),
+        uid: child.uid.clone(),
+        resource_version: child.resource_version.clone(),
+    }
+}

@@ -1,0 +1,88 @@
+//! What the checks say to a step: failing, passed, or what is missing.
+
+use super::draft::{Draft, seconds_between};
+use crate::{
+    api::{
+        OnFailure,
+        status::{Release, StepStatus, Why},
+    },
+    evidence::{Readings, Verdict},
+};
+
+/// The first check that says the revision hurts. One whose failure pauses says so only once.
+pub(super) fn failing(draft: &Draft<'_>, release: &Release) -> Option<(OnFailure, Why)> {
+    let readings = readings_of(draft, release)?;
+    let checks = &draft.spec.analysis.as_ref()?.checks;
+    let failing = |on_failure: OnFailure| {
+        checks
+            .iter()
+            .filter(|check| check.on_failure == on_failure)
+            .find_map(|check| {
+                let reading = readings.readings.iter().find(|r| r.name == check.name)?;
+                (reading.verdict == Verdict::Fail).then(|| Why {
+                    reason: "CheckFailed".into(),
+                    message: format!("check {}: {}", check.name, reading.message),
+                })
+            })
+    };
+    match failing(OnFailure::Undo) {
+        Some(why) => Some((OnFailure::Undo, why)),
+        None if release.paused.is_some() => None,
+        None => failing(OnFailure::Pause).map(|why| (OnFailure::Pause, why)),
+    }
+}
+
+/// Readings of the revision in motion, if the sampler has any.
+pub(super) fn readings_of<'a>(draft: &Draft<'a>, release: &Release) -> Option<&'a Readings> {
+    draft
+        .seen
+        .readings
+        .as_ref()
+        .filter(|r| r.revision == release.revision)
+}
+
+/// What every check said since the hold began, when all of them passed.
+///
+/// # Errors
+/// What is missing, for people. Silence is never a pass.
+pub(super) fn passed(
+    draft: &Draft<'_>,
+    release: &Release,
+    step: &StepStatus,
+) -> Result<String, String> {
+    let Some(analysis) = &draft.spec.analysis else {
+        return Ok(String::new());
+    };
+    let Some(readings) = readings_of(draft, release) else {
+        return Err("nothing has been measured yet".into());
+    };
+    if readings.hold_since != step.reached.as_ref().map(|r| r.0) {
+        return Err("the first poll of this hold is under way".into());
+    }
+    let mut words = Vec::new();
+    for check in &analysis.checks {
+        let Some(reading) = readings.readings.iter().find(|r| r.name == check.name) else {
+            return Err(format!("check {} has not been polled yet", check.name));
+        };
+        let said = format!("check {}: {}", check.name, reading.message);
+        if reading.verdict != Verdict::Pass {
+            return Err(said);
+        }
+        words.push(said);
+    }
+    if readings.complete_polls == 0 {
+        return Err("no poll has been answered whole since the operator started".into());
+    }
+    // A reading that nobody has renewed says nothing about now.
+    let stale = analysis
+        .interval_seconds
+        .saturating_mul(3)
+        .saturating_add(30);
+    if readings
+        .polled_at
+        .is_none_or(|at| seconds_between(at, draft.now) > stale)
+    {
+        return Err("the metric source has not been polled lately".into());
+    }
+    Ok(words.join("; "))
+}

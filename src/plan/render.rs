@@ -1,0 +1,398 @@
+//! Children as objects: rendered once, never written again but for their scale.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    draft::Draft,
+    facts::{ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
+    revision::child_name,
+};
+use crate::api::{PhaseKind, RolloutSpec, SchemaSpec, database::Holder, keys, rollout::Operator};
+
+/// The ControllerRevision that remembers what a revision is.
+pub(super) fn revision(rollout: &RolloutFacts, spec: &RolloutSpec, revision: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {
+            "name": child_name(&rollout.name, revision),
+            "namespace": rollout.namespace,
+            "labels": {keys::ROLLOUT: rollout.name, keys::REVISION: revision},
+            "ownerReferences": [owned_by_rollout(rollout)],
+        },
+        "data": {"template": spec.template, "schema": spec.schema},
+        "revision": 0,
+    })
+}
+
+/// The owner reference of a ControllerRevision.
+pub(super) fn owned_by_rollout(rollout: &RolloutFacts) -> Value {
+    owner(
+        "stepgate.io/v1alpha1",
+        "Rollout",
+        &rollout.name,
+        &rollout.uid,
+    )
+}
+
+/// The owner reference of a Deployment.
+pub(super) fn owned_by_revision(revision: &RevisionFacts) -> Value {
+    owner(
+        "apps/v1",
+        "ControllerRevision",
+        &revision.name,
+        &revision.uid,
+    )
+}
+
+fn owner(version: &str, kind: &str, name: &str, uid: &str) -> Value {
+    json!({
+        "apiVersion": version,
+        "kind": kind,
+        "name": name,
+        "uid": uid,
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+/// A revision's Deployment, at 0 replicas, from what its ControllerRevision remembers.
+pub(super) fn deployment(
+    rollout: &RolloutFacts,
+    spec: &RolloutSpec,
+    revision: &RevisionFacts,
+    epoch: i64,
+) -> Value {
+    let ours = json!({keys::ROLLOUT: rollout.name, keys::REVISION: revision.revision});
+    let mut template = (*revision.template).clone();
+    merge(entry(entry(&mut template, "metadata"), "labels"), &ours);
+    let mut selector = serde_json::to_value(&spec.selector).unwrap_or_default();
+    merge(
+        entry(&mut selector, "matchLabels"),
+        &json!({keys::REVISION: revision.revision}),
+    );
+    let mut labels = ours;
+    merge(&mut labels, &json!({keys::EPOCH: epoch.to_string()}));
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": child_name(&rollout.name, &revision.revision),
+            "namespace": rollout.namespace,
+            "labels": labels,
+            "ownerReferences": [owned_by_revision(revision)],
+        },
+        "spec": {"replicas": 0, "selector": selector, "template": template},
+    })
+}
+
+/// A DatabaseSchema with nothing on record. Owned by nobody, so that no deletion loses it.
+pub(super) fn database(draft: &Draft<'_>, name: &str) -> Value {
+    json!({
+        "apiVersion": "stepgate.io/v1alpha1",
+        "kind": "DatabaseSchema",
+        "metadata": {"name": name, "namespace": draft.seen.rollout.namespace},
+        "record": {},
+    })
+}
+
+/// Name of a phase's Job. It ends in the attempt.
+pub(super) fn job_name(rollout: &str, revision: &str, phase: PhaseKind, attempt: i64) -> String {
+    format!("{rollout}-{revision}-{}-{attempt}", phase.word())
+}
+
+/// The Job of the phase that `holder` holds the database for, suspended. `None` when the spec no
+/// longer has that phase or its container: a person must say what is to run.
+pub(super) fn job(
+    draft: &Draft<'_>,
+    schema: &SchemaSpec,
+    holder: &Holder,
+    database: &DatabaseFacts,
+) -> Option<Value> {
+    let phase = match holder.phase {
+        PhaseKind::Expand => schema.expand.as_ref(),
+        PhaseKind::Backfill => schema.backfill.as_ref(),
+        PhaseKind::Contract => schema.contract.as_ref(),
+    }?;
+    let mut template = match &phase.template {
+        Some(template) => template.clone(),
+        None => command_template(draft.spec.as_ref(), schema, &phase.command)?,
+    };
+    entry(&mut template, "spec")["restartPolicy"] = json!("Never");
+    let labels = json!({keys::DATABASE: database.name, keys::PHASE: holder.phase.word()});
+    merge(entry(entry(&mut template, "metadata"), "labels"), &labels);
+    let mut own = labels;
+    merge(
+        &mut own,
+        &json!({
+            keys::ROLLOUT: holder.rollout,
+            keys::REVISION: holder.revision,
+            keys::EPOCH: draft.seen.epoch.to_string(),
+        }),
+    );
+    Some(json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": holder.job,
+            "namespace": draft.seen.rollout.namespace,
+            "labels": own,
+            "ownerReferences": [owner(
+                "stepgate.io/v1alpha1", "DatabaseSchema", &database.name, &database.uid,
+            )],
+        },
+        "spec": {
+            "suspend": true,
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": phase.deadline_seconds,
+            "template": template,
+        },
+    }))
+}
+
+/// The revision's own pod, made to run one command to its end: nothing that serves, probes or
+/// hooks, and no label by which it could become an endpoint. Native sidecars stay.
+fn command_template(spec: &RolloutSpec, schema: &SchemaSpec, command: &[String]) -> Option<Value> {
+    let mut pod = spec.template.get("spec")?.clone();
+    let containers = pod.get("containers")?.as_array()?;
+    let mut container = match &schema.container {
+        Some(name) => containers.iter().find(|c| c["name"] == json!(name))?,
+        None => containers.first()?,
+    }
+    .clone();
+    let serving = [
+        "args",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "ports",
+        "lifecycle",
+    ];
+    if let Some(fields) = container.as_object_mut() {
+        fields.retain(|field, _| !serving.contains(&field.as_str()));
+        fields.insert("command".into(), json!(command));
+    }
+    pod["containers"] = json!([container]);
+    if let Some(init) = pod.get_mut("initContainers").and_then(Value::as_array_mut) {
+        init.retain(|c| c["restartPolicy"] == json!("Always"));
+    }
+    let annotations = spec.template.pointer("/metadata/annotations").cloned();
+    Some(json!({"metadata": {"annotations": annotations.unwrap_or(json!({}))}, "spec": pod}))
+}
+
+/// What in the spec would make a phase's Job wrong, for people.
+pub(super) fn phase_problem(spec: &RolloutSpec) -> Option<String> {
+    let schema = spec.schema.as_ref()?;
+    let containers = spec
+        .template
+        .pointer("/spec/containers")
+        .and_then(Value::as_array);
+    if let Some(name) = &schema.container
+        && !containers.is_some_and(|all| all.iter().any(|c| c["name"] == json!(name)))
+    {
+        return Some(format!(
+            "spec.schema.container: the template has no container {name:?}: name one of its \
+             containers"
+        ));
+    }
+    let phases = [
+        ("expand", &schema.expand),
+        ("backfill", &schema.backfill),
+        ("contract", &schema.contract),
+    ];
+    phases.into_iter().find_map(|(field, phase)| {
+        let template = phase.as_ref()?.template.as_ref()?;
+        let labels = labels_of(template);
+        (!labels.is_empty() && selects(spec, &labels)).then(|| {
+            format!(
+                "spec.schema.{field}.template.metadata.labels match spec.selector: the Job's pods \
+                 would get the traffic of users; give them other labels"
+            )
+        })
+    })
+}
+
+/// Labels of a pod template.
+#[must_use]
+pub fn labels_of(template: &Value) -> BTreeMap<String, String> {
+    let labels = template
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object);
+    labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// Whether the Rollout's selector selects pods with these labels.
+#[must_use]
+pub fn selects(spec: &RolloutSpec, labels: &BTreeMap<String, String>) -> bool {
+    let equal = spec
+        .selector
+        .match_labels
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value));
+    equal
+        && spec.selector.match_expressions.iter().all(|requirement| {
+            let value = labels.get(&requirement.key);
+            match requirement.operator {
+                Operator::In => value.is_some_and(|v| requirement.values.contains(v)),
+                Operator::NotIn => value.is_none_or(|v| !requirement.values.contains(v)),
+                Operator::Exists => value.is_some(),
+                Operator::DoesNotExist => value.is_none(),
+            }
+        })
+}
+
+/// ConfigMaps and Secrets that a pod template cannot start without.
+pub(super) fn config_refs(template: &Value) -> Vec<ConfigRef> {
+    let mut found = BTreeSet::new();
+    collect(template, &mut found);
+    found.into_iter().collect()
+}
+
+/// Walks the template: every place that names a ConfigMap or Secret has a field of its own, and
+/// `optional: true` beside the name where it may be missing.
+fn collect(value: &Value, found: &mut BTreeSet<ConfigRef>) {
+    match value {
+        Value::Object(map) => {
+            for (field, inner) in map {
+                let (secret, name) = match field.as_str() {
+                    "configMap" | "configMapRef" | "configMapKeyRef" => (false, "name"),
+                    "secretRef" | "secretKeyRef" => (true, "name"),
+                    // A volume says `secretName`, a projected source `name`.
+                    "secret" if inner.get("secretName").is_some() => (true, "secretName"),
+                    "secret" => (true, "name"),
+                    _ => {
+                        collect(inner, found);
+                        continue;
+                    }
+                };
+                if inner.get("optional") != Some(&Value::Bool(true))
+                    && let Some(name) = inner.get(name).and_then(Value::as_str)
+                {
+                    found.insert(ConfigRef {
+                        secret,
+                        name: name.to_owned(),
+                    });
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+        _ => {}
+    }
+}
+
+/// The object in `field`, made if it is missing or something else.
+fn entry<'v>(value: &'v mut Value, field: &str) -> &'v mut Value {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    let inner = &mut value[field];
+    if !inner.is_object() {
+        *inner = Value::Object(Map::new());
+    }
+    inner
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    if let (Some(into), Some(from)) = (into.as_object_mut(), from.as_object()) {
+        into.extend(from.iter().map(|(key, value)| (key.clone(), value.clone())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(value: Value) -> RolloutSpec {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn shop() -> RolloutSpec {
+        spec(json!({
+            "selector": {"matchLabels": {"app": "shop"}},
+            "template": {
+                "metadata": {"labels": {"app": "shop"}, "annotations": {"a": "b"}},
+                "spec": {
+                    "serviceAccountName": "shop",
+                    "initContainers": [
+                        {"name": "proxy", "restartPolicy": "Always"},
+                        {"name": "prepare"},
+                    ],
+                    "containers": [
+                        {"name": "other", "image": "other:1"},
+                        {"name": "shop", "image": "shop:1", "args": ["serve"], "ports": [{}],
+                         "readinessProbe": {}, "env": [{"name": "A", "valueFrom":
+                            {"secretKeyRef": {"name": "s1", "key": "k"}}}],
+                         "envFrom": [{"configMapRef": {"name": "c1"}},
+                                     {"configMapRef": {"name": "c2", "optional": true}}]},
+                    ],
+                    "volumes": [
+                        {"name": "a", "configMap": {"name": "c3"}},
+                        {"name": "b", "secret": {"secretName": "s2"}},
+                        {"name": "c", "projected": {"sources": [
+                            {"secret": {"name": "s3"}}, {"configMap": {"name": "c4"}}]}},
+                    ],
+                },
+            },
+            "schema": {"database": "db", "container": "shop", "expand": {"command": ["x"]}},
+        }))
+    }
+
+    #[test]
+    fn a_phase_runs_in_the_revisions_own_pod_and_serves_nobody() {
+        let spec = shop();
+        let command = ["shop".to_owned(), "migrate".to_owned()];
+        let pod = command_template(&spec, spec.schema.as_ref().unwrap(), &command).unwrap();
+        assert!(
+            pod.pointer("/metadata/labels").is_none(),
+            "no label: never an endpoint"
+        );
+        assert_eq!(pod["metadata"]["annotations"]["a"], "b");
+        let containers = pod["spec"]["containers"].as_array().unwrap();
+        assert_eq!(containers.len(), 1);
+        assert_eq!(containers[0]["image"], "shop:1");
+        assert_eq!(containers[0]["command"], json!(["shop", "migrate"]));
+        for field in ["args", "ports", "readinessProbe"] {
+            assert!(containers[0].get(field).is_none(), "{field}");
+        }
+        assert!(containers[0].get("env").is_some());
+        assert_eq!(pod["spec"]["initContainers"].as_array().unwrap().len(), 1);
+        assert_eq!(pod["spec"]["serviceAccountName"], "shop");
+    }
+
+    #[test]
+    fn everything_a_template_cannot_start_without_is_found() {
+        let names: Vec<_> = config_refs(&shop().template)
+            .into_iter()
+            .map(|r| format!("{}{}", if r.secret { "secret " } else { "" }, r.name))
+            .collect();
+        assert_eq!(
+            names,
+            ["c1", "c3", "c4", "secret s1", "secret s2", "secret s3"]
+        );
+    }
+
+    #[test]
+    fn a_phase_must_not_become_an_endpoint() {
+        let mut wrong = shop();
+        assert_eq!(phase_problem(&wrong), None);
+        let expand = wrong.schema.as_mut().unwrap().expand.as_mut().unwrap();
+        expand.template = Some(json!({"metadata": {"labels": {"app": "shop"}}, "spec": {}}));
+        assert!(
+            phase_problem(&wrong)
+                .unwrap()
+                .contains("spec.schema.expand.template")
+        );
+        wrong.schema.as_mut().unwrap().container = Some("none".into());
+        assert!(
+            phase_problem(&wrong)
+                .unwrap()
+                .contains("spec.schema.container")
+        );
+    }
+}

@@ -1,0 +1,410 @@
+//! A step: reach the target, hold it, pass its checks, go on.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{
+    conditions,
+    draft::{Draft, seconds_between},
+    facts::{PodFacts, Question},
+    gate, mover, release, render, undoing,
+};
+use crate::api::{
+    OnFailure, OnInconclusive, Step,
+    status::{Outcome, Release, RevisionStatus, Stage, StepStatus, Stopwatch, Why},
+};
+
+/// Restarts of a pod's containers that are a crash loop, before the kubelet calls it one.
+const CRASH_RESTARTS: i32 = 3;
+
+/// Enters step `index`; the last for a first deployment, which has no steps. Whatever stable's
+/// pods need to come back must exist before any of them goes.
+pub(super) fn enter(draft: &mut Draft<'_>, index: usize) {
+    let steps = &draft.spec.strategy.canary.steps;
+    let first = draft.status.release.as_ref().is_some_and(|r| r.first);
+    let index = if first {
+        steps.len().saturating_sub(1)
+    } else {
+        index
+    };
+    let Some(name) = steps.get(index).map(|s| s.name.clone()) else {
+        return;
+    };
+    if !undo_stays_possible(draft) {
+        return;
+    }
+    let now = Time(draft.now);
+    if let Some(release) = &mut draft.status.release {
+        release.stage = Stage::Step;
+        release.paused = None;
+        release.unreached = Stopwatch {
+            seconds: 0,
+            since: Some(now.clone()),
+        };
+        release.step = Some(StepStatus {
+            index: i32::try_from(index).unwrap_or(i32::MAX),
+            name,
+            began: now,
+            reached: None,
+            held: Stopwatch::default(),
+        });
+    }
+    draft.decided = true;
+}
+
+/// The ConfigMaps and Secrets that stable's template names must exist: GitOps tools prune them.
+fn undo_stays_possible(draft: &mut Draft<'_>) -> bool {
+    let Some(stable) = draft.stable().map(str::to_owned) else {
+        return true;
+    };
+    let Some(revision) = draft.seen.revision(&stable) else {
+        undo_impossible(
+            draft,
+            format!("ControllerRevision of stable revision {stable} is gone"),
+        );
+        return false;
+    };
+    let needed = render::config_refs(&revision.template);
+    if needed.is_empty() {
+        return true;
+    }
+    let Some(missing) = &draft.seen.answers.missing_config else {
+        draft.questions.push(Question::Config(needed));
+        return false;
+    };
+    if missing.is_empty() {
+        return true;
+    }
+    let names: Vec<_> = missing
+        .iter()
+        .map(|m| {
+            format!(
+                "{} {}",
+                if m.secret { "Secret" } else { "ConfigMap" },
+                m.name
+            )
+        })
+        .collect();
+    undo_impossible(
+        draft,
+        format!(
+            "stable revision {stable} needs {} to come back, and that is gone: create it again; \
+             nothing is promoted before",
+            names.join(", ")
+        ),
+    );
+    // They are not watched: looked for again after a while.
+    draft.wake_in(15);
+    false
+}
+
+fn undo_impossible(draft: &mut Draft<'_>, message: String) {
+    draft.undo_impossible = Some(message.clone());
+    draft.block(true, "UndoImpossible", message);
+}
+
+/// One decision of a step.
+pub(super) fn decide(draft: &mut Draft<'_>, release: &Release) {
+    let steps = &draft.spec.strategy.canary.steps;
+    let Some(status) = release.step.clone() else {
+        enter(draft, 0);
+        return;
+    };
+    let index = usize::try_from(status.index).unwrap_or_default();
+    let step = match steps.get(index) {
+        Some(step) if step.name == status.name => step.clone(),
+        _ => {
+            reposition(draft, &status.name);
+            return;
+        }
+    };
+    if edited(draft, release) {
+        return;
+    }
+    if let Some(why) = crash_loop(draft, &release.revision) {
+        refuse(draft, release, OnFailure::Undo, &why);
+        return;
+    }
+    if let Some((on_failure, why)) = gate::failing(draft, release) {
+        refuse(draft, release, on_failure, &why);
+        return;
+    }
+    if release.paused.is_some() {
+        return;
+    }
+    if draft.spec.replicas == 0 {
+        idle_at_zero(draft);
+        return;
+    }
+    let reached = is_reached(draft, release);
+    if keep_time(draft, reached) {
+        return;
+    }
+    if reached {
+        hold(draft, release, &step, &status);
+    } else {
+        wait_for_target(draft, release, &step);
+    }
+}
+
+/// The steps were edited in mid-release: the step of the same name is where it stands; if there
+/// is none, the release begins again at the first.
+fn reposition(draft: &mut Draft<'_>, name: &str) {
+    let found = draft
+        .spec
+        .strategy
+        .canary
+        .steps
+        .iter()
+        .position(|s| s.name == name);
+    match (
+        found,
+        draft.status.release.as_mut().and_then(|r| r.step.as_mut()),
+    ) {
+        (Some(index), Some(step)) => {
+            step.index = i32::try_from(index).unwrap_or(i32::MAX);
+            draft.decided = true;
+        }
+        _ => enter(draft, 0),
+    }
+}
+
+fn edited(draft: &mut Draft<'_>, release: &Release) -> bool {
+    let Some(child) = draft.seen.child(&release.revision).filter(|c| c.edited) else {
+        return false;
+    };
+    let message = format!(
+        "somebody changed the template of Deployment {}: what runs is not the revision, so \
+         nothing is promoted. Change the Rollout instead, and delete that Deployment to have it \
+         made anew",
+        child.name
+    );
+    draft.block(true, "ChildEdited", message);
+    true
+}
+
+fn idle_at_zero(draft: &mut Draft<'_>) {
+    let now = draft.now;
+    if let Some(release) = &mut draft.status.release {
+        let stopped = release.unreached.stop(now);
+        let lost = release.step.as_mut().is_some_and(|s| s.held.stop(now));
+        draft.decided |= stopped || lost;
+    }
+    draft.block(
+        false,
+        "ScaledToZero",
+        "the canary waits for spec.replicas above 0",
+    );
+}
+
+/// Pods of the canary that die again and again.
+fn crash_loop(draft: &Draft<'_>, revision: &str) -> Option<Why> {
+    let looping: Vec<&PodFacts> = draft
+        .seen
+        .pods_of(revision)
+        .filter(|pod| {
+            pod.restarts >= CRASH_RESTARTS
+                || pod
+                    .waiting
+                    .as_ref()
+                    .is_some_and(|(reason, _)| reason == "CrashLoopBackOff")
+        })
+        .collect();
+    let first = looping.first()?;
+    let words = first
+        .waiting
+        .as_ref()
+        .map(|(_, words)| format!(": {words}"))
+        .unwrap_or_default();
+    Some(Why {
+        reason: "CrashLooping".into(),
+        message: format!(
+            "{} of its pods keep crashing, {} after {} restarts{words}",
+            looping.len(),
+            first.name,
+            first.restarts
+        ),
+    })
+}
+
+/// The revision has failed: back, or wait for a person where there is nothing to go back to.
+fn refuse(draft: &mut Draft<'_>, release: &Release, on_failure: OnFailure, why: &Why) {
+    if on_failure == OnFailure::Undo && !release.first {
+        undoing::begin(draft, release, Outcome::Failed, &why.reason, &why.message);
+    } else if release.paused.is_none() {
+        pause(draft, why);
+    }
+}
+
+/// Waits for a person.
+fn pause(draft: &mut Draft<'_>, why: &Why) {
+    if let Some(release) = &mut draft.status.release {
+        release.paused = Some(why.clone());
+    }
+    draft.decided = true;
+    draft.event("RolloutPaused", true, why.message.clone());
+}
+
+/// All of the target runs, the canary's part is available, and enough serve in all.
+fn is_reached(draft: &Draft<'_>, release: &Release) -> bool {
+    let targets = draft.targets();
+    let whole = targets.iter().all(|(revision, target)| {
+        draft.seen.child(revision).map_or(*target == 0, |child| {
+            let available = *revision != release.revision || child.available >= *target;
+            child.replicas == *target && child.current && available
+        })
+    });
+    let nothing_else = draft
+        .seen
+        .children
+        .iter()
+        .filter(|c| !c.deleting && !targets.contains_key(&c.revision))
+        .all(|c| c.replicas == 0);
+    whole && nothing_else && mover::assured(&draft.seen.children) >= draft.bounds().floor
+}
+
+/// Starts and stops the stopwatches. Says whether that is to be recorded.
+fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
+    let now = draft.now;
+    let Some(release) = &mut draft.status.release else {
+        return false;
+    };
+    let Some(step) = &mut release.step else {
+        return false;
+    };
+    let changed = if reached {
+        let began = step.held.start(now);
+        let stopped = release.unreached.stop(now);
+        step.reached.get_or_insert(Time(now));
+        began || stopped
+    } else {
+        let lost = step.held.stop(now);
+        let began = release.unreached.start(now);
+        lost || began
+    };
+    if changed {
+        let words = if reached {
+            "target reached, it is held"
+        } else {
+            "target lost"
+        };
+        draft.notes.push(format!("step {}: {words}", step.name));
+        draft.decided = true;
+    }
+    changed
+}
+
+/// The target is not reached: until when may that be?
+fn wait_for_target(draft: &mut Draft<'_>, release: &Release, step: &Step) {
+    let limit = draft.spec.strategy.progress_deadline_seconds;
+    let waited = release
+        .unreached
+        .elapsed(draft.now, draft.seen.trusted_since);
+    if waited < limit {
+        draft.wake_in(limit - waited);
+        return;
+    }
+    let words = conditions::why_not_available(draft, &release.revision)
+        .map(|words| format!(": {words}"))
+        .unwrap_or_default();
+    let why = Why {
+        reason: "ProgressDeadlineExceeded".into(),
+        message: format!(
+            "step {} was not reached within {limit} seconds{words}",
+            step.name
+        ),
+    };
+    if release.first {
+        draft.block(true, &why.reason, why.message);
+    } else {
+        refuse(draft, release, OnFailure::Undo, &why);
+    }
+}
+
+/// The target is reached: hold it, then ask for its checks.
+fn hold(draft: &mut Draft<'_>, release: &Release, step: &Step, status: &StepStatus) {
+    let held = status.held.elapsed(draft.now, Timestamp::MIN);
+    if held < step.hold_seconds {
+        draft.wake_in(step.hold_seconds - held);
+        return;
+    }
+    if let Some(by) = release::paused_by(draft) {
+        draft.block(
+            false,
+            "Paused",
+            format!("step {} is over; paused by {by}", step.name),
+        );
+        return;
+    }
+    match gate::passed(draft, release, status) {
+        Ok(summary) => pass(draft, release, step, &summary),
+        Err(missing) => inconclusive(draft, release, step, held - step.hold_seconds, &missing),
+    }
+}
+
+/// The hold is over, the checks have come to no verdict: wait, until the step's deadline.
+fn inconclusive(draft: &mut Draft<'_>, release: &Release, step: &Step, over: i64, missing: &str) {
+    // Nothing is timed out by a clock that was not watched.
+    let over = over.min(seconds_between(draft.seen.trusted_since, draft.now));
+    if over < step.deadline_seconds {
+        draft.block(
+            false,
+            "Inconclusive",
+            format!("step {} is held on: {missing}", step.name),
+        );
+        draft.wake_in(step.deadline_seconds - over);
+        return;
+    }
+    let why = Why {
+        reason: "Inconclusive".into(),
+        message: format!(
+            "no verdict at step {} within {} seconds after its hold: {missing}",
+            step.name, step.deadline_seconds
+        ),
+    };
+    match step.on_inconclusive {
+        OnInconclusive::Proceed => pass(draft, release, step, &why.message),
+        OnInconclusive::Undo => refuse(draft, release, OnFailure::Undo, &why),
+        OnInconclusive::Pause => pause(draft, &why),
+    }
+}
+
+/// Leaves a step whose gate is open, or that a person promoted.
+pub(super) fn pass(draft: &mut Draft<'_>, release: &Release, step: &Step, summary: &str) {
+    let steps = draft.spec.strategy.canary.steps.len();
+    let index = release
+        .step
+        .as_ref()
+        .and_then(|s| usize::try_from(s.index).ok())
+        .unwrap_or(0);
+    let tail = if summary.is_empty() {
+        String::new()
+    } else {
+        format!(": {summary}")
+    };
+    if index + 1 < steps {
+        let before = draft.decided;
+        draft.decided = false;
+        enter(draft, index + 1);
+        if draft.decided {
+            let message = format!(
+                "revision {} passed step {}{tail}",
+                release.revision, step.name
+            );
+            draft.event("StepPassed", false, message);
+        }
+        draft.decided |= before;
+        return;
+    }
+    let revision = release.revision.clone();
+    let schema_version = draft.spec.schema.as_ref().and_then(|s| s.version);
+    let took = seconds_between(release.started.0, draft.now);
+    let message = format!("revision {revision} is stable after {took} seconds{tail}");
+    draft.end(release, Outcome::Stable, "Released", &message);
+    draft.status.stable = Some(RevisionStatus {
+        revision,
+        schema_version,
+        ..RevisionStatus::default()
+    });
+    draft.event("RolloutCompleted", false, message);
+}

@@ -1,0 +1,281 @@
+//! Asks for every canary on its own beat, apart from reconciling.
+//!
+//! Thin on purpose: what is due, what is asked and what it means is decided by
+//! [`crate::evidence::Board`], which the simulator drives with a virtual clock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+use tracing::{debug, error};
+
+use super::client::{Client, MetricSource};
+use super::config::{ConfigError, SourceConfig, SourcesFile};
+use super::error::Error;
+use super::query::{Pods, Query};
+use crate::evidence::{
+    Answer, Answered, Ask, Board, Change, CheckAsk, CheckSpec, Fault, Key, Measure, Readings,
+    Reason,
+};
+
+/// Queries that one source is given at a time.
+const QUERIES_AT_A_TIME: usize = 8;
+
+/// Longest nap; bounds what a jump of the wall clock can delay.
+const LONGEST_NAP: Duration = Duration::from_secs(5);
+
+/// A handle to the sampler; clones share one.
+pub struct Sampler<S = Client> {
+    shared: Arc<Shared<S>>,
+}
+
+impl<S> Clone for Sampler<S> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+struct Shared<S> {
+    board: Mutex<Board>,
+    sources: BTreeMap<String, Source<S>>,
+    woken: Notify,
+    changed: Box<dyn Fn(&Key, Change) + Send + Sync>,
+}
+
+struct Source<S> {
+    config: SourceConfig,
+    api: S,
+    slots: Semaphore,
+}
+
+impl Sampler<Client> {
+    /// A sampler for the configured sources. `changed` is called after every poll with whose
+    /// readings it was and what changed, from the sampler's own task: it must not block.
+    ///
+    /// # Errors
+    /// If a source's `caFile` cannot be used.
+    pub fn new(
+        file: SourcesFile,
+        changed: impl Fn(&Key, Change) + Send + Sync + 'static,
+    ) -> Result<Self, ConfigError> {
+        let clients = file.sources.into_iter().map(|config| {
+            let client = Client::new(config.clone())?;
+            Ok((config, client))
+        });
+        Ok(Self::with(clients.collect::<Result<Vec<_>, _>>()?, changed))
+    }
+}
+
+impl<S: MetricSource> Sampler<S> {
+    /// The same for any kind of source.
+    pub fn with(
+        sources: Vec<(SourceConfig, S)>,
+        changed: impl Fn(&Key, Change) + Send + Sync + 'static,
+    ) -> Self {
+        let sources = sources.into_iter().map(|(config, api)| {
+            let slots = Semaphore::new(QUERIES_AT_A_TIME);
+            (config.name.clone(), Source { config, api, slots })
+        });
+        Self {
+            shared: Arc::new(Shared {
+                board: Mutex::default(),
+                sources: sources.collect(),
+                woken: Notify::new(),
+                changed: Box::new(changed),
+            }),
+        }
+    }
+
+    /// Measures a canary from now on, or takes over what changed about it; cheap when nothing
+    /// did. History is kept as long as `since` stays.
+    pub fn measure(&self, measure: Measure) {
+        self.shared.board().measure(measure, Timestamp::now());
+        self.shared.woken.notify_one();
+    }
+
+    /// Stops measuring a canary.
+    pub fn forget(&self, key: &Key) {
+        self.shared.board().forget(key);
+    }
+
+    /// Stops measuring all revisions of a Rollout but one, or all of them.
+    pub fn keep_only(&self, namespace: &str, rollout: &str, revision: Option<&str>) {
+        let mut board = self.shared.board();
+        board.keep_only(namespace, rollout, revision);
+    }
+
+    /// How a canary's checks stand; `None` if it is not measured.
+    pub fn readings(&self, namespace: &str, rollout: &str, revision: &str) -> Option<Readings> {
+        let key = Key {
+            namespace: namespace.to_owned(),
+            rollout: rollout.to_owned(),
+            revision: revision.to_owned(),
+        };
+        self.shared.board().readings(&key)
+    }
+
+    /// Whether a Rollout of the namespace may use the source.
+    ///
+    /// # Errors
+    /// With the reason and the remedy, for the Rollout's status.
+    pub fn admits(&self, source: &str, namespace: &str) -> Result<(), Fault> {
+        self.shared.source(source, namespace).map(|_| ())
+    }
+
+    /// Polls until it is dropped; what is under way is then cancelled.
+    pub async fn run(&self) {
+        let mut polls = JoinSet::new();
+        loop {
+            let now = Timestamp::now();
+            let (asks, next) = {
+                let mut board = self.shared.board();
+                let asks = board.due(now);
+                (asks, board.next_due(now))
+            };
+            for ask in asks {
+                let shared = Arc::clone(&self.shared);
+                polls.spawn(async move { shared.poll(ask).await });
+            }
+            tokio::select! {
+                () = self.shared.woken.notified() => {}
+                () = tokio::time::sleep(nap(now, next)) => {}
+                Some(ended) = polls.join_next() => {
+                    // One that panicked is asked again when its ask is given up.
+                    if let Err(e) = ended {
+                        error!(error = %e, "a poll of a metric source ended abnormally");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn nap(now: Timestamp, next: Option<Timestamp>) -> Duration {
+    let Some(next) = next else {
+        return LONGEST_NAP;
+    };
+    // Due already: not before others had their turn.
+    let wait = Duration::try_from(next.duration_since(now)).unwrap_or_default();
+    wait.clamp(Duration::from_millis(1), LONGEST_NAP)
+}
+
+impl<S: MetricSource> Shared<S> {
+    /// A panic elsewhere leaves the board whole enough: its entries do not depend on each other.
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn source(&self, name: &str, namespace: &str) -> Result<&Source<S>, Fault> {
+        let source = self.sources.get(name).ok_or_else(|| Fault {
+            reason: Reason::SourceUnknown,
+            message: format!(
+                "metric source {name:?} is not configured: name another in analysis.source, or \
+                 ask the administrator for it"
+            ),
+        })?;
+        source.config.admits(namespace)?;
+        Ok(source)
+    }
+
+    async fn poll(&self, ask: Ask) {
+        let answer = self.find_out(&ask).await;
+        for (check, outcome) in &answer {
+            if let Err(fault) = outcome {
+                debug!(
+                    namespace = ask.key.namespace,
+                    rollout = ask.key.rollout,
+                    check = check.name,
+                    reason = fault.reason.as_str(),
+                    message = fault.message,
+                    "a check was not answered"
+                );
+            }
+        }
+        let change = self.board().answer(&ask, answer);
+        if let Some(change) = change {
+            (self.changed)(&ask.key, change);
+        }
+    }
+
+    /// Asks every different question once, all at the same time.
+    async fn find_out(&self, ask: &Ask) -> Answer {
+        let source = match self.source(&ask.measure.source, &ask.key.namespace) {
+            Ok(source) => source,
+            Err(fault) => {
+                let same = |c: &CheckAsk| (c.spec.clone(), Err(fault.clone()));
+                return ask.checks.iter().map(same).collect();
+            }
+        };
+        let mut answer = Answer::new();
+        let mut questions = BTreeMap::<(Query, Option<Timestamp>), Vec<CheckSpec>>::new();
+        for check in &ask.checks {
+            match source.query(&ask.measure, check) {
+                Ok(query) => questions
+                    .entry((query, check.history_since))
+                    .or_default()
+                    .push(check.spec.clone()),
+                Err(fault) => answer.push((check.spec.clone(), Err(fault))),
+            }
+        }
+        let asked = questions
+            .into_iter()
+            .map(|((query, since), specs)| async move {
+                let outcome = source.ask(&query, since, ask).await;
+                (specs, outcome.map_err(Fault::from))
+            });
+        for (specs, outcome) in join_all(asked).await {
+            answer.extend(specs.into_iter().map(|spec| (spec, outcome.clone())));
+        }
+        answer
+    }
+}
+
+impl<S: MetricSource> Source<S> {
+    fn query(&self, measure: &Measure, check: &CheckAsk) -> Result<Query, Fault> {
+        let names = check.spec.convention.resolve(&self.config.names());
+        let names = names.map_err(|e| Fault {
+            reason: Reason::BadConvention,
+            message: format!("metric.{e}"),
+        })?;
+        let pods = Pods {
+            namespace_label: &self.config.namespace_label,
+            namespace: &measure.namespace,
+            prefix: &measure.pod_prefix,
+        };
+        let scrape_interval = self.config.scrape_interval_seconds;
+        Ok(Query::new(&check.spec.kind, &names, pods, scrape_interval))
+    }
+
+    /// One question. A source that is busy with others' questions counts as one that does not
+    /// answer in time.
+    async fn ask(
+        &self,
+        query: &Query,
+        since: Option<Timestamp>,
+        ask: &Ask,
+    ) -> Result<Answered, Error> {
+        let seconds = u64::from(self.config.timeout_seconds);
+        let busy = Error::TimedOut { seconds };
+        let slot = tokio::time::timeout(Duration::from_secs(seconds), self.slots.acquire()).await;
+        let _slot = slot.ok().and_then(Result::ok).ok_or(busy)?;
+        let history = match since {
+            Some(since) => {
+                let step = ask.measure.interval_seconds;
+                self.api.history(query, since, ask.at, step).await?
+            }
+            None => Vec::new(),
+        };
+        let now = self.api.now(query).await?;
+        Ok(Answered { history, now })
+    }
+}
+
+#[cfg(test)]
+#[path = "sampler_tests.rs"]
+mod tests;

@@ -1,0 +1,133 @@
+//! The chart, the kustomize base and the install manifest say the same, and say it rightly.
+//!
+//! Needs `helm` (or `HELM=…`) and `kubectl`; no cluster.
+
+mod chart;
+mod rendered;
+mod rights;
+
+use std::path::{Path, PathBuf};
+
+use rendered::{base, chart, read, yaml};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The YAML files of a folder, in order.
+fn yaml_files(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).expect(folder);
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.retain(|file| {
+        file.extension()
+            .is_some_and(|extension| extension == "yaml")
+    });
+    files.sort();
+    files
+}
+
+#[test]
+fn the_install_manifest_is_the_rendered_base() {
+    let kept = read("deploy/install.yaml");
+    assert!(
+        kept == rendered::kustomize("deploy/base"),
+        "deploy/install.yaml is old: make generate"
+    );
+}
+
+#[test]
+fn the_chart_has_the_definitions_as_they_are_generated() {
+    let names = |folder| -> Vec<_> {
+        yaml_files(folder)
+            .iter()
+            .map(|f| f.file_name().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        names("charts/stepgate/files/crds"),
+        names("crds"),
+        "make generate"
+    );
+    for file in yaml_files("crds") {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let copy = read(&format!("charts/stepgate/files/crds/{name}"));
+        assert!(
+            read(&format!("crds/{name}")) == copy,
+            "{name} in the chart is old: make generate"
+        );
+    }
+}
+
+#[test]
+fn the_base_installs_every_definition() {
+    let installed = base().of_kind("CustomResourceDefinition").count();
+    assert_eq!(
+        installed,
+        yaml_files("crds").len(),
+        "crds/Kustomization does not list them all"
+    );
+}
+
+#[test]
+fn chart_and_base_run_the_same_pod() {
+    let spec = |objects: &rendered::Objects| {
+        objects.only("Deployment")["spec"]["template"]["spec"].clone()
+    };
+    assert_eq!(spec(&chart(&[])), spec(&base()));
+}
+
+#[test]
+fn chart_and_base_configure_the_same_metric_sources() {
+    let sources = |objects: &rendered::Objects| {
+        let file = objects.only("ConfigMap")["data"]["sources.yaml"].clone();
+        yaml(file.as_str().expect("sources.yaml"))
+    };
+    assert_eq!(sources(&chart(&[])), sources(&base()));
+}
+
+#[test]
+fn every_variable_of_the_pod_is_a_setting_of_the_operator() {
+    use clap::{Args, Command};
+    let command = stepgate::operator::config::OperatorArgs::augment_args(Command::new("run"));
+    let known: Vec<_> = command
+        .get_arguments()
+        .filter_map(clap::Arg::get_env)
+        .collect();
+    let flags = [
+        "namespaces={a,b}",
+        "leaderElection.leaseDurationSeconds=30",
+        "leaderElection.renewDeadlineSeconds=20",
+        "leaderElection.retryPeriodSeconds=4",
+    ];
+    let alone = ["leaderElection.enabled=false", "replicas=1"];
+    for objects in [chart(&flags), chart(&alone), base()] {
+        let deployment = objects.only("Deployment");
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        for variable in container["env"].as_array().expect("env") {
+            let name = variable["name"].as_str().expect("a name");
+            assert!(
+                known.iter().any(|k| *k == name),
+                "{name} is no setting of the operator"
+            );
+        }
+    }
+}
+
+#[test]
+fn examples_are_rollouts_that_can_be_read() {
+    let mut rollouts = 0;
+    for file in yaml_files("deploy/examples") {
+        let text = std::fs::read_to_string(&file).expect("the example");
+        for object in yaml(&text)
+            .into_iter()
+            .filter(|object| object["kind"] == "Rollout")
+        {
+            let read = serde_json::from_value::<stepgate::api::Rollout>(object);
+            read.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            rollouts += 1;
+        }
+    }
+    assert!(rollouts >= 5, "only {rollouts} examples");
+}
