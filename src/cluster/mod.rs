@@ -3,11 +3,8 @@
 //! The trait has two implementations, the Kubernetes API and the cluster in memory that the
 //! simulator uses; [`pass`] is the same code over both.
 
-<<<<<<< HEAD
-mod memory;
-=======
 pub mod kubernetes;
->>>>>>> kubeadapter
+mod memory;
 pub mod pass;
 
 use std::{collections::BTreeMap, future::Future};

@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use super::{
     event::{Event, Step, Sync},
     object::{Name, Object, PodObject},
+    rules::Happened,
     setting::Health,
     world::World,
 };
@@ -56,8 +57,10 @@ impl World {
             Step::Schedule => self.schedule(pod),
             Step::Start => self.start(pod),
             Step::Ready => {
+                // Kubernetes' times are whole seconds.
+                let second = jiff::Timestamp::from_second(self.now.as_second());
                 let next = PodObject {
-                    ready_since: Some(self.now),
+                    ready_since: Some(second.unwrap_or(self.now)),
                     ..pod
                 };
                 let image = self.image(name);
@@ -136,6 +139,7 @@ impl World {
     /// A container exits: it is not ready, and started again after a while.
     fn exit(&mut self, pod: PodObject) {
         let name = pod.meta.name.clone();
+        self.ledger.harmed.insert(pod.rollout.clone());
         self.traffic.stopped(&name, self.now);
         let Some(container) = self.containers.get_mut(&name) else {
             return;
@@ -178,6 +182,15 @@ impl World {
         let mut next = (*pod).clone();
         next.meta.deleting = true;
         self.store(next);
+        if pod.ready_since.is_some() {
+            let rollout = pod.rollout.clone();
+            let serving = |p: &&std::sync::Arc<PodObject>| {
+                p.rollout == rollout && p.ready_since.is_some() && !p.meta.deleting
+            };
+            let ready = self.live.pods.values().filter(serving).count();
+            let ready = i32::try_from(ready).unwrap_or(i32::MAX);
+            self.happened.push(Happened::PodTaken { rollout, ready });
+        }
     }
 
     /// A pod is gone at once, as when its node dies.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     cluster::{
         Key, WriteError,
-        pass::{Memory, Ran},
+        pass::{Memory, Ran, Stopped},
     },
     evidence::{Answer, Ask, Board, Change},
 };
@@ -346,6 +346,9 @@ impl World {
         }
         process.due.remove(&key);
         process.busy.insert(key.clone());
+        let second = now.as_second();
+        let count = self.ledger.passes.entry((life, key.clone())).or_default();
+        *count = if count.0 == second { (second, count.1 + 1) } else { (second, 1) };
         self.turns.push(Turn::Start(life, key));
     }
 
@@ -386,11 +389,12 @@ impl World {
         }
     }
 
-    fn backoff(&mut self, life: Life, key: &Key, error: Option<&WriteError>) -> SignedDuration {
+    fn backoff(&mut self, life: Life, key: &Key, error: Option<&Stopped>) -> SignedDuration {
         let process = &mut self.processes[life.process];
         let failures = process.failures.entry(key.clone()).or_default();
         let base = match error {
-            Some(WriteError::Conflict { .. } | WriteError::Exists { .. }) => 50,
+            Some(Stopped::Write(WriteError::Conflict { .. } | WriteError::Exists { .. })) => 50,
+            Some(Stopped::Unfinished) => 10,
             _ => 500,
         };
         let wait = base << (*failures).min(6);

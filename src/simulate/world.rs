@@ -250,6 +250,9 @@ impl World {
     }
 
     fn controllers_see(&mut self, object: &Object) {
+        if let Object::Deployment(child) = object {
+            self.ledger.sized(child);
+        }
         match object {
             Object::Deployment(d) if d.observed != d.meta.generation => {
                 self.sync(Sync::Deployment(d.meta.name.clone()));
