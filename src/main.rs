@@ -1,9 +1,12 @@
 //! The operator's binary.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{error::Error, fs, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use stepgate::api::crd;
+use stepgate::{
+    api::crd,
+    operator::{config::OperatorArgs, start, telemetry},
+};
 
 /// Staged rollouts for Kubernetes: schema first, then code, in steps, and back by itself.
 #[derive(Parser)]
@@ -15,6 +18,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs the operator.
+    Run(Box<OperatorArgs>),
     /// Writes the custom resource definitions as YAML files.
     Crds {
         /// The folder they are written to.
@@ -25,6 +30,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Run(arguments) => run(&arguments),
         Command::Crds { directory } => write_definitions(&directory),
     };
     match result {
@@ -36,7 +42,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn write_definitions(directory: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+fn run(arguments: &OperatorArgs) -> Result<(), Box<dyn Error>> {
+    let settings = arguments.settings()?;
+    telemetry::init(settings.log_format, &settings.log_level)?;
+    // One for the whole process; every TLS library in it asks for the default.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| "a TLS provider is already installed")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(start::run(settings))?)
+}
+
+fn write_definitions(directory: &std::path::Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(directory)?;
     for (file, definition) in crd::definitions()? {
         fs::write(directory.join(file), crd::yaml(&definition)?)?;

@@ -1,10 +1,5 @@
 //! The `Rollout` resource.
 
-#![expect(
-    clippy::duplicated_attributes,
-    reason = "one attribute per printed column"
-)]
-
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};

@@ -64,6 +64,17 @@ pub enum Stopped {
     Unfinished,
 }
 
+impl Stopped {
+    /// A cache has not caught up yet: a newer copy settles it, soon.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(
+            self,
+            Self::Write(WriteError::Conflict { .. } | WriteError::Exists { .. })
+        )
+    }
+}
+
 /// One pass over a Rollout.
 pub async fn rollout<C: Cluster>(
     cluster: &C,

@@ -13,4 +13,5 @@ pub mod queue;
 pub mod reconcile;
 pub mod run;
 pub mod shutdown;
+pub mod start;
 pub mod telemetry;

@@ -27,6 +27,9 @@ pub trait Sampling: Send + Sync + 'static {
     /// Measures this of a Rollout from now on and nothing else; `None`: nothing.
     fn measure(&self, namespace: &str, rollout: &str, measure: Option<Measure>);
 
+    /// Why the Rollouts of a namespace cannot use a source, if they cannot.
+    fn problem(&self, source: &str, namespace: &str) -> Option<String>;
+
     /// What was last read of a revision.
     fn readings(&self, namespace: &str, rollout: &str, revision: &str) -> Option<Readings>;
 }
@@ -64,9 +67,11 @@ impl<S: Sampling> Reconcile for Passes<S> {
             Key::Rollout { .. } => self.sampler.readings(namespace, name, revision),
             Key::Database { .. } => None,
         };
+        let source_problem = |source: &str| self.sampler.problem(source, namespace);
         let around = Surroundings {
             now: &now,
             readings: &readings,
+            source_problem: &source_problem,
             trusted_since: term.trusted_since,
             epoch: i64::from(term.epoch),
         };

@@ -25,7 +25,7 @@ use super::{
     shutdown::Stop,
 };
 use crate::cluster::{
-    Key, WriteError,
+    Key,
     pass::{Memory, Ran},
 };
 
@@ -222,9 +222,7 @@ impl<'a, R: Reconcile> Turns<'a, R> {
                 self.memories.insert(key.clone(), memory);
                 match &ran.error {
                     None => Ended::Well(ran.wake_at.map(|at| self.parent.clock.instant_of(at))),
-                    Some(WriteError::Conflict { .. } | WriteError::Exists { .. }) => {
-                        Ended::Conflict
-                    }
+                    Some(stopped) if stopped.is_conflict() => Ended::Conflict,
                     Some(_) => Ended::Failed,
                 }
             }
@@ -279,7 +277,7 @@ fn report(key: &Key, ran: &Ran) {
         }
     }
     match &ran.error {
-        Some(error @ (WriteError::Conflict { .. } | WriteError::Exists { .. })) => {
+        Some(error) if error.is_conflict() => {
             debug!(kind, namespace, name, %error, "again with a newer copy");
         }
         Some(error) => warn!(kind, namespace, name, %error, "to be tried again"),
