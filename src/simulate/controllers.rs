@@ -58,7 +58,9 @@ impl World {
         let missing = desired.saturating_sub(pods.len());
         let room = quota.saturating_sub(all).min(missing);
         let problem = (room < missing).then(|| {
-            format!("pods \"{name}\" is forbidden: exceeded quota: pods, used: {all}, limited: {quota}")
+            format!(
+                "pods \"{name}\" is forbidden: exceeded quota: pods, used: {all}, limited: {quota}"
+            )
         });
         let report = (
             i32::try_from(pods.len()).unwrap_or(i32::MAX),
@@ -114,7 +116,11 @@ impl World {
     }
 
     /// A template edited by hand: its pods are replaced one by one.
-    fn replace_outdated(&mut self, deployment: &DeploymentObject, pods: &[std::sync::Arc<PodObject>]) {
+    fn replace_outdated(
+        &mut self,
+        deployment: &DeploymentObject,
+        pods: &[std::sync::Arc<PodObject>],
+    ) {
         let outdated = |pod: &PodObject| {
             let container = self.containers.get(&pod.meta.name);
             container.is_some_and(|c| c.image != deployment.image)

@@ -60,7 +60,10 @@ impl Simulation {
         for index in 0..processes {
             world.after(SignedDuration::ZERO, Event::Boot(index));
         }
-        Self { world: Arc::new(Mutex::new(world)), passes: BTreeMap::new() }
+        Self {
+            world: Arc::new(Mutex::new(world)),
+            passes: BTreeMap::new(),
+        }
     }
 
     /// The world as it is.
@@ -106,7 +109,10 @@ impl Simulation {
     /// # Errors
     /// When a rule is broken, or there is no end.
     pub fn run_for(&mut self, seconds: i64, most: u64) -> Result<(), Ended> {
-        let until = self.world().now.saturating_add(SignedDuration::from_secs(seconds));
+        let until = self
+            .world()
+            .now
+            .saturating_add(SignedDuration::from_secs(seconds));
         self.run(until.unwrap_or(Timestamp::MAX), most)
     }
 
@@ -148,7 +154,11 @@ fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
 
 /// The real pass over one object, by one process.
 fn begin(world: &Arc<Mutex<World>>, life: Life, key: &Key) -> Pass {
-    let api = Api { world: Arc::clone(world), life, key: key.clone() };
+    let api = Api {
+        world: Arc::clone(world),
+        life,
+        key: key.clone(),
+    };
     let key = key.clone();
     Box::pin(async move {
         let (mut memory, trusted_since, epoch) = {
@@ -244,7 +254,10 @@ impl World {
         let now = self.now;
         if self.faults.read_fails(now) {
             let what = format!("{question:?}");
-            return Err(ReadError { what, message: "service unavailable".into() });
+            return Err(ReadError {
+                what,
+                message: "service unavailable".into(),
+            });
         }
         Ok(match question {
             Question::Overlaps => {

@@ -34,11 +34,23 @@ impl World {
         let deadline = job.deadline.unwrap_or(i64::MAX);
         let hangs = migration.end == MigrationEnd::Hangs || migration.seconds > deadline;
         let (seconds, succeeded, message) = if hangs {
-            (deadline, false, "Job was active longer than specified deadline")
+            (
+                deadline,
+                false,
+                "Job was active longer than specified deadline",
+            )
         } else if migration.end == MigrationEnd::Fails {
-            (migration.seconds, false, "Job has reached the specified backoff limit")
+            (
+                migration.seconds,
+                false,
+                "Job has reached the specified backoff limit",
+            )
         } else {
-            (migration.seconds, true, "Reached expected number of succeeded pods")
+            (
+                migration.seconds,
+                true,
+                "Reached expected number of succeeded pods",
+            )
         };
         if seconds < i64::MAX {
             let event = Event::JobEnds {
@@ -49,7 +61,8 @@ impl World {
             };
             self.after(SignedDuration::from_secs(seconds), event);
         }
-        self.story.tell(self.now, &job.rollout, &format!("{} runs", job.meta.name));
+        self.story
+            .tell(self.now, &job.rollout, &format!("{} runs", job.meta.name));
         self.store(JobObject {
             live_pods: 1,
             ..(*job).clone()
@@ -70,7 +83,8 @@ impl World {
             self.after(SignedDuration::from_secs(CUT_OFF_SECONDS), event);
         }
         let words = if succeeded { "succeeded" } else { "failed" };
-        self.story.tell(self.now, &job.rollout, &format!("{name} {words}"));
+        self.story
+            .tell(self.now, &job.rollout, &format!("{name} {words}"));
         self.store(JobObject {
             live_pods: i32::from(cut_off),
             ended: Some(JobEnd {

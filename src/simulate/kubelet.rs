@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{
-    event::{Event, Step, Sync},
+    event::{Event, Step},
     object::{Name, Object, PodObject},
     rules::Happened,
     setting::Health,
@@ -203,7 +203,11 @@ impl World {
     }
 
     pub(super) fn sync_scheduler(&mut self) {
-        let waiting = self.live.pods.values().filter(|p| p.unschedulable.is_some());
+        let waiting = self
+            .live
+            .pods
+            .values()
+            .filter(|p| p.unschedulable.is_some());
         let waiting: Vec<Name> = waiting.map(|p| p.meta.name.clone()).collect();
         for pod in waiting {
             self.plan_step(&pod, Step::Schedule, SignedDuration::ZERO);

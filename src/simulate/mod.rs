@@ -21,6 +21,8 @@ pub mod prometheus;
 pub mod random;
 pub mod request;
 pub mod rules;
+pub mod scenario;
+pub mod scenarios;
 pub mod server;
 pub mod setting;
 pub mod story;

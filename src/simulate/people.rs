@@ -172,30 +172,46 @@ impl World {
     pub fn act(&mut self, action: Action) {
         self.ledger.acted(&action, self.now);
         match action {
-            Action::Apply { rollout, spec, keep_replicas } => {
+            Action::Apply {
+                rollout,
+                spec,
+                keep_replicas,
+            } => {
                 self.apply_manifest(&rollout, *spec, keep_replicas);
             }
             Action::ApplyNonsense(rollout) => self.apply_nonsense(&rollout),
-            Action::Release { rollout, image, version } => {
-                self.story.tell(self.now, &rollout, &format!("> user releases {image}"));
+            Action::Release {
+                rollout,
+                image,
+                version,
+            } => {
+                self.story
+                    .tell(self.now, &rollout, &format!("> user releases {image}"));
                 self.edit(&rollout, |spec| set_image(spec, &image, version));
             }
             Action::Scale { rollout, replicas } => {
-                self.story.tell(self.now, &rollout, &format!("> scaled to {replicas}"));
+                self.story
+                    .tell(self.now, &rollout, &format!("> scaled to {replicas}"));
                 self.edit(&rollout, |spec| spec.replicas = replicas);
             }
             Action::Pause { rollout, paused } => {
-                self.story.tell(self.now, &rollout, &format!("> user sets paused: {paused}"));
+                self.story
+                    .tell(self.now, &rollout, &format!("> user sets paused: {paused}"));
                 self.edit(&rollout, |spec| spec.paused = paused);
             }
             Action::Command { rollout, verb } => self.command(&rollout, verb),
             Action::Delete(rollout) => {
-                self.story.tell(self.now, &rollout, "> user deletes the Rollout");
+                self.story
+                    .tell(self.now, &rollout, "> user deletes the Rollout");
                 if let Some(found) = self.live.rollouts.get(&rollout).cloned() {
                     self.erase(&Object::Rollout(found));
                 }
             }
-            Action::ScaleChild { rollout, image, replicas } => {
+            Action::ScaleChild {
+                rollout,
+                image,
+                replicas,
+            } => {
                 let words = format!("> somebody scales the Deployment of {image} to {replicas}");
                 self.by_hand(&rollout, &image, &words, |child| {
                     child.meta.generation += i64::from(child.replicas != replicas);
@@ -218,7 +234,8 @@ impl World {
                 }
             }
             Action::DeleteJobs(rollout) => {
-                self.story.tell(self.now, &rollout, "> somebody deletes its Jobs");
+                self.story
+                    .tell(self.now, &rollout, "> somebody deletes its Jobs");
                 let jobs = self.live.jobs.values().filter(|j| j.rollout == rollout);
                 let jobs: Vec<_> = jobs.cloned().map(Object::Job).collect();
                 for job in jobs {
@@ -232,10 +249,16 @@ impl World {
     fn fate(&mut self, action: Action) {
         match action {
             Action::Config { name, exists } => {
-                let config = ConfigRef { secret: false, name };
+                let config = ConfigRef {
+                    secret: false,
+                    name,
+                };
                 let verb = if exists { "creates" } else { "prunes" };
-                self.story
-                    .tell(self.now, "", &format!("> an agent {verb} ConfigMap {}", config.name));
+                self.story.tell(
+                    self.now,
+                    "",
+                    &format!("> an agent {verb} ConfigMap {}", config.name),
+                );
                 if exists {
                     self.configs.insert(config);
                 } else {
@@ -244,13 +267,15 @@ impl World {
             }
             Action::KillContainers { rollout, count } => {
                 for pod in self.victims(&rollout, count) {
-                    self.story.fault(self.now, &rollout, &format!("a container of {pod} dies"));
+                    self.story
+                        .fault(self.now, &rollout, &format!("a container of {pod} dies"));
                     self.kill_container(&pod);
                 }
             }
             Action::LosePods { rollout, count } => {
                 for pod in self.victims(&rollout, count) {
-                    self.story.fault(self.now, &rollout, &format!("{pod} is lost with its node"));
+                    self.story
+                        .fault(self.now, &rollout, &format!("{pod} is lost with its node"));
                     self.lose_pod(&pod);
                 }
             }
@@ -258,24 +283,37 @@ impl World {
                 self.story.fault(self.now, &rollout, "status is lost");
                 if let Some(found) = self.live.rollouts.get(&rollout).cloned() {
                     let status = Arc::new(RolloutStatus::default());
-                    self.store(RolloutObject { status, ..(*found).clone() });
+                    self.store(RolloutObject {
+                        status,
+                        ..(*found).clone()
+                    });
                 }
             }
             Action::Restore => self.restore(),
             Action::Metrics(outage) => {
-                self.story.fault(self.now, "", &format!("metric source: {outage:?}"));
+                self.story
+                    .fault(self.now, "", &format!("metric source: {outage:?}"));
                 self.outage = outage;
             }
             Action::Capacity(pods) => {
-                self.story.fault(self.now, "", &format!("the nodes have room for {pods} pods"));
+                self.story.fault(
+                    self.now,
+                    "",
+                    &format!("the nodes have room for {pods} pods"),
+                );
                 self.setting.capacity = pods;
                 self.sync_scheduler();
             }
             Action::Quota(pods) => {
-                self.story.fault(self.now, "", &format!("the quota permits {pods} pods"));
+                self.story
+                    .fault(self.now, "", &format!("the quota permits {pods} pods"));
                 self.setting.quota = pods;
             }
-            Action::BreakWatch { process, kind, seconds } => {
+            Action::BreakWatch {
+                process,
+                kind,
+                seconds,
+            } => {
                 let words = format!("the watch of {kind:?} breaks for {seconds} s");
                 self.story.fault(self.now, "", &words);
                 self.break_watch(process, kind, seconds);
@@ -285,14 +323,26 @@ impl World {
                 self.hand_over(SignedDuration::from_millis(overlap));
             }
             Action::JumpClock { process, seconds } => {
-                self.story.fault(self.now, "", &format!("the clock jumps by {seconds} s"));
+                self.story
+                    .fault(self.now, "", &format!("the clock jumps by {seconds} s"));
                 self.jump_clock(process, SignedDuration::from_secs(seconds));
             }
-            Action::Reapply { apply, every, until } => {
+            Action::Reapply {
+                apply,
+                every,
+                until,
+            } => {
                 self.act((*apply).clone());
                 if self.now < until {
-                    let again = Action::Reapply { apply, every, until };
-                    self.after(SignedDuration::from_secs(every), Event::Act(Box::new(again)));
+                    let again = Action::Reapply {
+                        apply,
+                        every,
+                        until,
+                    };
+                    self.after(
+                        SignedDuration::from_secs(every),
+                        Event::Act(Box::new(again)),
+                    );
                 }
             }
             _ => {}
@@ -320,16 +370,27 @@ impl World {
         if found.spec.as_ref().is_ok_and(|present| **present == spec) {
             return;
         }
-        self.story.tell(self.now, rollout, &format!("> applied: {image}, {}", pods(&spec)));
+        self.story.tell(
+            self.now,
+            rollout,
+            &format!("> applied: {image}, {}", pods(&spec)),
+        );
         self.edit(rollout, |present| *present = spec);
     }
 
     fn apply_nonsense(&mut self, rollout: &Name) {
         let meta = match self.live.rollouts.get(rollout) {
-            Some(found) => Meta { generation: found.meta.generation + 1, ..found.meta.clone() },
+            Some(found) => Meta {
+                generation: found.meta.generation + 1,
+                ..found.meta.clone()
+            },
             None => self.meta(rollout, None),
         };
-        self.story.tell(self.now, rollout, "> somebody stores a Rollout that cannot be read");
+        self.story.tell(
+            self.now,
+            rollout,
+            "> somebody stores a Rollout that cannot be read",
+        );
         let known = self.live.rollouts.get(rollout).cloned();
         let object = RolloutObject {
             meta,
@@ -381,7 +442,10 @@ impl World {
     }
 
     fn child_of(&self, rollout: &str, image: &str) -> Option<DeploymentObject> {
-        self.live.children(rollout).find(|c| &*c.image == image).cloned()
+        self.live
+            .children(rollout)
+            .find(|c| &*c.image == image)
+            .cloned()
     }
 
     fn victims(&mut self, rollout: &str, count: usize) -> Vec<Name> {
@@ -422,17 +486,27 @@ impl World {
             ("promote", Some(step)) => format!("{revision}/{} {id}", step.name),
             _ => format!("{revision} {id}"),
         };
-        self.story.tell(self.now, rollout, &format!("> user says {verb} {revision}"));
+        self.story
+            .tell(self.now, rollout, &format!("> user says {verb} {revision}"));
         let at = self.now;
-        self.commands.push(Command { rollout: rollout.clone(), verb, revision, at });
+        self.commands.push(Command {
+            rollout: rollout.clone(),
+            verb,
+            revision,
+            at,
+        });
         let mut annotations: BTreeMap<String, String> = (*found.annotations).clone();
         annotations.insert(format!("{}{verb}", keys::COMMAND_PREFIX), value);
-        self.store(RolloutObject { annotations: Arc::new(annotations), ..(*found).clone() });
+        self.store(RolloutObject {
+            annotations: Arc::new(annotations),
+            ..(*found).clone()
+        });
     }
 
     /// A backup is restored: the same names, new uids, no status, no owners.
     fn restore(&mut self) {
-        self.story.fault(self.now, "", "everything is restored from a backup");
+        self.story
+            .fault(self.now, "", "everything is restored from a backup");
         let old = self.live.clone();
         let pods: Vec<Name> = old.pods.keys().cloned().collect();
         for pod in pods {
@@ -442,12 +516,19 @@ impl World {
             self.erase(&Object::Rollout(object.clone()));
             let meta = self.meta(&object.meta.name, None);
             let status = Arc::default();
-            self.store(RolloutObject { meta, status, ..(**object).clone() });
+            self.store(RolloutObject {
+                meta,
+                status,
+                ..(**object).clone()
+            });
         }
         for object in old.revisions.values() {
             self.erase(&Object::Revision(object.clone()));
             let meta = self.meta(&object.meta.name, None);
-            self.store(super::object::RevisionObject { meta, ..(**object).clone() });
+            self.store(super::object::RevisionObject {
+                meta,
+                ..(**object).clone()
+            });
         }
         for object in old.deployments.values() {
             self.erase(&Object::Deployment(object.clone()));
@@ -465,7 +546,10 @@ impl World {
         for object in old.databases.values() {
             self.erase(&Object::Database(object.clone()));
             let meta = self.meta(&object.meta.name, None);
-            self.store(super::object::DatabaseObject { meta, ..(**object).clone() });
+            self.store(super::object::DatabaseObject {
+                meta,
+                ..(**object).clone()
+            });
         }
     }
 }

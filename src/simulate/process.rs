@@ -73,7 +73,10 @@ impl Process {
     #[must_use]
     pub fn new(process: usize) -> Self {
         Self {
-            life: Life { process, incarnation: 0 },
+            life: Life {
+                process,
+                incarnation: 0,
+            },
             running: false,
             leading: false,
             epoch: 0,
@@ -119,7 +122,8 @@ impl Process {
             .filter(|d| &*d.rollout == name)
             .map(|d| (d.meta.name.clone(), fresher(d)))
             .collect();
-        self.seen.insert(key.clone(), Arc::new(Seen { rollout, children }));
+        self.seen
+            .insert(key.clone(), Arc::new(Seen { rollout, children }));
     }
 }
 
@@ -133,7 +137,10 @@ impl World {
         }
         let incarnation = process.life.incarnation + 1;
         *process = Process {
-            life: Life { process: index, incarnation },
+            life: Life {
+                process: index,
+                incarnation,
+            },
             running: true,
             skew: process.skew,
             caches: live,
@@ -216,7 +223,10 @@ impl World {
     /// Time as a process's clock shows it.
     #[must_use]
     pub fn clock(&self, index: usize) -> Timestamp {
-        let skew = self.processes.get(index).map_or(SignedDuration::ZERO, |p| p.skew);
+        let skew = self
+            .processes
+            .get(index)
+            .map_or(SignedDuration::ZERO, |p| p.skew);
         self.now.saturating_add(skew).unwrap_or(self.now)
     }
 
@@ -348,7 +358,11 @@ impl World {
         process.busy.insert(key.clone());
         let second = now.as_second();
         let count = self.ledger.passes.entry((life, key.clone())).or_default();
-        *count = if count.0 == second { (second, count.1 + 1) } else { (second, 1) };
+        *count = if count.0 == second {
+            (second, count.1 + 1)
+        } else {
+            (second, 1)
+        };
         self.turns.push(Turn::Start(life, key));
     }
 
@@ -383,7 +397,10 @@ impl World {
         process.failures.remove(key);
         if let Some(at) = ran.wake_at {
             let skew = process.skew;
-            let delay = at.saturating_sub(skew).unwrap_or(at).duration_since(self.now);
+            let delay = at
+                .saturating_sub(skew)
+                .unwrap_or(at)
+                .duration_since(self.now);
             let delay = delay.max(SignedDuration::from_millis(10));
             self.enqueue(life.process, key.clone(), delay);
         }
@@ -428,7 +445,10 @@ impl World {
             return;
         };
         let at = due.saturating_sub(process.skew).unwrap_or(due).max(now);
-        if process.poll_at.is_none_or(|planned| at < planned || planned < now) {
+        if process
+            .poll_at
+            .is_none_or(|planned| at < planned || planned < now)
+        {
             process.poll_at = Some(at);
             self.at(at, Event::Poll(life));
         }
@@ -452,9 +472,9 @@ impl World {
             let answer = source.answer(&ask);
             let delay = match self.outage {
                 Outage::Slow => QUERY_TIMEOUT,
-                _ => SignedDuration::from_millis(
-                    self.setting.timing.queries.draw(&mut self.random),
-                ),
+                _ => {
+                    SignedDuration::from_millis(self.setting.timing.queries.draw(&mut self.random))
+                }
             };
             self.after(delay, Event::Answered(life, Box::new((ask, answer))));
         }
@@ -469,14 +489,22 @@ impl World {
         }
         let whole = answer.iter().all(|(_, outcome)| {
             let told = outcome.as_ref().ok();
-            told.is_some_and(|a| !a.now.warned && a.now.counted.iter().all(|c| c.counters.are_counts()))
+            told.is_some_and(|a| {
+                !a.now.warned && a.now.counted.iter().all(|c| c.counters.are_counts())
+            })
         });
         if whole && !answer.is_empty() {
-            process.answered.insert(ask.key.rollout.as_str().into(), ask.at);
+            process
+                .answered
+                .insert(ask.key.rollout.as_str().into(), ask.at);
         }
         let change = process.board.answer(ask, answer);
         if change == Some(Change::Verdicts) {
-            self.enqueue(life.process, rollout_key(&ask.key.rollout), SignedDuration::ZERO);
+            self.enqueue(
+                life.process,
+                rollout_key(&ask.key.rollout),
+                SignedDuration::ZERO,
+            );
         }
         self.plan_poll(life);
     }
@@ -485,13 +513,19 @@ impl World {
 /// The key of a Rollout.
 #[must_use]
 pub fn rollout_key(name: &str) -> Key {
-    Key::Rollout { namespace: NAMESPACE.into(), name: name.into() }
+    Key::Rollout {
+        namespace: NAMESPACE.into(),
+        name: name.into(),
+    }
 }
 
 /// The key of a DatabaseSchema.
 #[must_use]
 pub fn database_key(name: &str) -> Key {
-    Key::Database { namespace: NAMESPACE.into(), name: name.into() }
+    Key::Database {
+        namespace: NAMESPACE.into(),
+        name: name.into(),
+    }
 }
 
 /// The keys that a change concerns.

@@ -13,10 +13,15 @@ impl Random {
         let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Self { state: z ^ (z >> 31) }
+        Self {
+            state: z ^ (z >> 31),
+        }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the generator's output is 32 bits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the generator's output is 32 bits"
+    )]
     fn next(&mut self) -> u32 {
         let old = self.state;
         self.state = old

@@ -36,7 +36,12 @@ impl World {
                 Ok(Written::Rollout(facts::rollout(&*self.store(next))))
             }
             Write::CreateRevision { manifest } => self.create_revision(write, manifest),
-            Write::MarkRevision { base, outcome, reason, number } => {
+            Write::MarkRevision {
+                base,
+                outcome,
+                reason,
+                number,
+            } => {
                 let mut next: RevisionObject = self.read(write, base)?;
                 next.outcome = *outcome;
                 next.reason.clone_from(reason);
@@ -53,7 +58,11 @@ impl World {
                 }
                 Ok(Written::Child(facts::child(&*self.store(next))))
             }
-            Write::Fence { kind: Kind::Job, base, epoch } => {
+            Write::Fence {
+                kind: Kind::Job,
+                base,
+                epoch,
+            } => {
                 let mut next: JobObject = self.read(write, base)?;
                 next.epoch = Some(*epoch);
                 Ok(Written::Job(facts::job(&*self.store(next))))
@@ -85,13 +94,17 @@ impl World {
             .get(base.name.as_str())
             .filter(|object| is_base(object.meta(), base))
             .map(|object| (**object).clone())
-            .ok_or_else(|| WriteError::Conflict { object: describe(write) })
+            .ok_or_else(|| WriteError::Conflict {
+                object: describe(write),
+            })
     }
 
     fn is_free(&self, write: &Write, kind: Watched, name: &str) -> Result<(), WriteError> {
         match self.find(kind, name) {
             None => Ok(()),
-            Some(_) => Err(WriteError::Exists { object: describe(write) }),
+            Some(_) => Err(WriteError::Exists {
+                object: describe(write),
+            }),
         }
     }
 
@@ -119,7 +132,10 @@ impl World {
         self.is_free(write, Watched::Deployments, name)?;
         let image = image(&manifest["spec"]["template"]);
         if &*image == INVALID_IMAGE {
-            return Err(refused(write, "spec.template.spec.containers[0].image: Invalid value"));
+            return Err(refused(
+                write,
+                "spec.template.spec.containers[0].image: Invalid value",
+            ));
         }
         let replicas = manifest["spec"]["replicas"].as_i64().unwrap_or(1);
         let object = DeploymentObject {
@@ -206,7 +222,9 @@ impl World {
         let found = self
             .find(kind, &base.name)
             .filter(|object| is_base(object.meta(), base))
-            .ok_or_else(|| WriteError::Conflict { object: describe(write) })?;
+            .ok_or_else(|| WriteError::Conflict {
+                object: describe(write),
+            })?;
         self.erase(&found);
         Ok(Written::Gone)
     }

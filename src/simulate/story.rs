@@ -61,7 +61,10 @@ impl Story {
     /// Pods by revision; told when that has changed.
     pub(super) fn pods(&mut self, at: Timestamp, rollout: &str, counts: &str) {
         if self.detail == Detail::Nothing
-            || self.last_pods.get(rollout).is_some_and(|last| last == counts)
+            || self
+                .last_pods
+                .get(rollout)
+                .is_some_and(|last| last == counts)
         {
             return;
         }
@@ -73,8 +76,12 @@ impl Story {
     #[must_use]
     pub fn text(&self) -> String {
         let several = {
-            let mut names: Vec<&str> =
-                self.lines.iter().map(|l| l.1.as_str()).filter(|n| !n.is_empty()).collect();
+            let mut names: Vec<&str> = self
+                .lines
+                .iter()
+                .map(|l| l.1.as_str())
+                .filter(|n| !n.is_empty())
+                .collect();
             names.sort_unstable();
             names.dedup();
             names.len() > 1
@@ -83,7 +90,11 @@ impl Story {
         for (at, rollout, words) in &self.lines {
             let seconds = at.duration_since(DAWN).as_secs();
             let clock = format!("{:3}:{:02}", seconds / 60, seconds % 60);
-            let name = if several { format!("{rollout:<8}") } else { String::new() };
+            let name = if several {
+                format!("{rollout:<8}")
+            } else {
+                String::new()
+            };
             let _ = writeln!(text, "{clock}  {name}{}", self.with_known_names(words));
         }
         text
@@ -109,15 +120,52 @@ impl World {
         }
         let rollout = rollout_of(key).to_owned();
         let notes: Vec<String> = ran.notes.clone();
-        let before = self.story.last_notes.insert(key.clone(), notes.clone()).unwrap_or_default();
+        let before = self
+            .story
+            .last_notes
+            .insert(key.clone(), notes.clone())
+            .unwrap_or_default();
         for note in notes.iter().filter(|n| !before.contains(n)) {
             self.story.tell(now, &rollout, note);
         }
         if self.story.detail >= Detail::Writes {
             if let Some(error) = &ran.error {
-                self.story.tell(now, &rollout, &format!("    pass ended: {error}"));
+                self.story
+                    .tell(now, &rollout, &format!("    pass ended: {error}"));
             }
         }
+    }
+
+    /// How every Rollout stands, as people read it.
+    #[must_use]
+    pub fn ending(&self) -> String {
+        let mut text = String::new();
+        for rollout in self.live.rollouts.values() {
+            let status = &rollout.status;
+            let true_ones: Vec<_> = status
+                .conditions
+                .iter()
+                .filter(|c| c.status == "True" && c.type_ != "Available")
+                .map(|c| format!("{}={}", c.type_, c.reason))
+                .collect();
+            let stable = status.stable.as_ref().map_or("none", |s| &s.revision);
+            let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
+            let message = ready.map_or("", |c| &c.message);
+            let line = format!(
+                "  end  {}: {}, stable {stable}: {message}",
+                rollout.meta.name,
+                true_ones.join(" ")
+            );
+            let _ = writeln!(text, "{}", self.story.with_known_names(&line));
+        }
+        for database in self.live.databases.values() {
+            let record = &database.record;
+            let holder = record.holder.as_ref().map_or("nobody", |h| &h.job);
+            let dirty = record.dirty.as_ref().map_or("clean", |d| &d.job);
+            let line = format!("  end  {}: held by {holder}, {dirty}", database.meta.name);
+            let _ = writeln!(text, "{}", self.story.with_known_names(&line));
+        }
+        text
     }
 
     /// What became of a write.

@@ -29,8 +29,20 @@ fn left(happened: &Happened) -> Option<Left<'_>> {
         return None;
     }
     let spec = super::spec_seen(arrival)?;
-    let step = spec.strategy.canary.steps.iter().find(|s| s.name == status.name)?;
-    Some(Left { arrival, rollout, release, status, spec, step })
+    let step = spec
+        .strategy
+        .canary
+        .steps
+        .iter()
+        .find(|s| s.name == status.name)?;
+    Some(Left {
+        arrival,
+        rollout,
+        release,
+        status,
+        spec,
+        step,
+    })
 }
 
 fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus) -> bool {
@@ -38,7 +50,10 @@ fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus) -> boo
         Some(next) if next.revision == release.revision => {
             next.step.as_ref().is_some_and(|s| s.index > status.index)
         }
-        _ => after.stable.as_ref().is_some_and(|s| s.revision == release.revision),
+        _ => after
+            .stable
+            .as_ref()
+            .is_some_and(|s| s.revision == release.revision),
     }
 }
 
@@ -53,7 +68,11 @@ impl Left<'_> {
 
     /// The step says that nothing need be known, after its deadline.
     fn waived(&self, now: Timestamp) -> bool {
-        let held = self.status.reached.as_ref().map_or(0, |r| now.duration_since(r.0).as_secs());
+        let held = self
+            .status
+            .reached
+            .as_ref()
+            .map_or(0, |r| now.duration_since(r.0).as_secs());
         self.step.on_inconclusive == OnInconclusive::Proceed
             && held >= self.step.hold_seconds + self.step.deadline_seconds - 1
     }
@@ -83,15 +102,20 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
     let Some(analysis) = &left.spec.analysis else {
         return Ok(());
     };
-    let answered = world.processes[process].answered.get(&left.rollout.meta.name);
+    let answered = world.processes[process]
+        .answered
+        .get(&left.rollout.meta.name);
     if answered.is_none_or(|at| *at < reached) && !world.ledger.clocks_jumped {
-        return Err(format!("step {name} is left, but nobody was asked since it was reached"));
+        return Err(format!(
+            "step {name} is left, but nobody was asked since it was reached"
+        ));
     }
     let skew = world.processes[process].skew;
     let from = reached.saturating_sub(skew).unwrap_or(reached);
     let revision = &left.release.revision;
-    let (total, wrong) =
-        world.traffic.between(&left.rollout.meta.name, revision, from, world.now);
+    let (total, wrong) = world
+        .traffic
+        .between(&left.rollout.meta.name, revision, from, world.now);
     for check in &analysis.checks {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let least = check.min_requests as f64;
@@ -101,7 +125,10 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
                 check.name
             ));
         }
-        let limit = check.error_rate.as_ref().and_then(|e| e.max_percent.parse::<f64>().ok());
+        let limit = check
+            .error_rate
+            .as_ref()
+            .and_then(|e| e.max_percent.parse::<f64>().ok());
         // Each pod's counters are whole numbers, read a scrape late.
         let slack = 20.0;
         if let Some(limit) = limit
@@ -130,11 +157,16 @@ pub(super) fn clock(world: &World, happened: &Happened) -> Result<(), String> {
         return Ok(());
     }
     let name = &rollout.meta.name;
-    let polled = process.answered.get(name).is_some_and(|at| *at >= process.trusted_since);
+    let polled = process
+        .answered
+        .get(name)
+        .is_some_and(|at| *at >= process.trusted_since);
     if polled {
         return Ok(());
     }
-    let watched = world.clock(arrival.life.process).duration_since(process.trusted_since);
+    let watched = world
+        .clock(arrival.life.process)
+        .duration_since(process.trusted_since);
     if let Some(left) = left(happened) {
         let now = world.clock(arrival.life.process);
         let whole = SignedDuration::from_secs(left.step.deadline_seconds);

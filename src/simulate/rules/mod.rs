@@ -176,7 +176,11 @@ impl World {
                 *epoch = (*epoch).max(arrival.epoch);
                 schema::enter(self, job);
             }
-            (Write::RecordStatus { .. }, Some(Object::Rollout(before)), Some(Object::Rollout(after))) => {
+            (
+                Write::RecordStatus { .. },
+                Some(Object::Rollout(before)),
+                Some(Object::Rollout(after)),
+            ) => {
                 let written = (arrival.life, after.meta.name.clone());
                 self.ledger.status_written.insert(written, self.now);
                 writes::enter(&mut self.ledger, before, after);
@@ -190,7 +194,10 @@ impl Ledger {
     /// Somebody acts: some rules cannot judge what follows as if nobody had.
     pub(super) fn acted(&mut self, action: &Action, _now: Timestamp) {
         match action {
-            Action::Command { verb: "retry", rollout } => {
+            Action::Command {
+                verb: "retry",
+                rollout,
+            } => {
                 self.failed.retain(|(name, _)| name != rollout);
             }
             Action::KillContainers { rollout, .. }
@@ -214,7 +221,10 @@ impl Ledger {
     /// A Deployment has a size.
     pub(super) fn sized(&mut self, child: &DeploymentObject) {
         let sizes = self.sizes.entry(child.meta.uid.clone()).or_default();
-        if sizes.last().is_some_and(|s| s.generation == child.meta.generation) {
+        if sizes
+            .last()
+            .is_some_and(|s| s.generation == child.meta.generation)
+        {
             return;
         }
         sizes.push(Size {

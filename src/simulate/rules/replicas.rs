@@ -98,7 +98,11 @@ pub(super) fn ceiling(world: &World, happened: &Happened) -> Result<(), String> 
         .filter(|child| child.meta.name != after.meta.name)
         .map(|child| {
             let known = seen.children.get(&child.meta.name);
-            let latest = world.ledger.sizes.get(&child.meta.uid).and_then(|s| s.last());
+            let latest = world
+                .ledger
+                .sizes
+                .get(&child.meta.uid)
+                .and_then(|s| s.last());
             match (latest, known) {
                 (Some(latest), Some(known)) if unseen_by_hand(latest, known) => known.replicas,
                 _ => child.replicas,
@@ -139,8 +143,11 @@ pub(super) fn enter(world: &mut World, arrival: &Arrival, child: &DeploymentObje
         let floor = replicas::bounds(&spec.strategy, spec.replicas).floor;
         let rollout = child.rollout.clone();
         // Where it was below already, that is what may not be lowered further.
-        let assured: i32 =
-            world.live.children(&rollout).map(|c| c.available.min(c.replicas)).sum();
+        let assured: i32 = world
+            .live
+            .children(&rollout)
+            .map(|c| c.available.min(c.replicas))
+            .sum();
         world.ledger.floors.insert(rollout, floor.min(assured));
     }
 }

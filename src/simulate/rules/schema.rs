@@ -12,7 +12,12 @@ use crate::{
 
 /// *schema-first* – no pod of a revision exists before its expand succeeded.
 pub(super) fn schema_first(world: &World, happened: &Happened) -> Result<(), String> {
-    let Happened::PodMade { rollout, revision, deployment } = happened else {
+    let Happened::PodMade {
+        rollout,
+        revision,
+        deployment,
+    } = happened
+    else {
         return Ok(());
     };
     let child = world.live.deployments.get(deployment);
@@ -42,7 +47,9 @@ pub(super) fn schema_first(world: &World, happened: &Happened) -> Result<(), Str
     if expanded {
         return Ok(());
     }
-    Err(format!("a pod of {deployment} is made, but its expand has not succeeded"))
+    Err(format!(
+        "a pod of {deployment} is made, but its expand has not succeeded"
+    ))
 }
 
 /// *once* – at most one Job is ever released per database, phase identity and attempt; the
@@ -59,7 +66,13 @@ pub(super) fn once(world: &World, happened: &Happened) -> Result<(), String> {
             Err(format!("{} is made running", job.meta.name))
         }
         (Write::ReleaseJob { .. }, _, Some(Object::Job(job))) => released(world, job),
-        (Write::Delete { kind: Kind::Job, .. }, Some(Object::Job(job)), _) => deleted(world, job),
+        (
+            Write::Delete {
+                kind: Kind::Job, ..
+            },
+            Some(Object::Job(job)),
+            _,
+        ) => deleted(world, job),
         _ => Ok(()),
     }
 }
@@ -72,7 +85,10 @@ fn released(world: &World, job: &JobObject) -> Result<(), String> {
     let name = &job.meta.name;
     let holder = record_of(world, job).and_then(|r| r.holder.as_ref());
     let Some(holder) = holder else {
-        return Err(format!("{name} is released, but nobody holds {}", job.database));
+        return Err(format!(
+            "{name} is released, but nobody holds {}",
+            job.database
+        ));
     };
     if holder.job_uid.as_deref() != Some(&*job.meta.uid) {
         return Err(format!(
@@ -83,7 +99,10 @@ fn released(world: &World, job: &JobObject) -> Result<(), String> {
     if let Some(uid) = world.ledger.released.get(&identity(job, holder.attempt))
         && *uid != job.meta.uid
     {
-        return Err(format!("a second Job is released for attempt {}: {name}", holder.attempt));
+        return Err(format!(
+            "a second Job is released for attempt {}: {name}",
+            holder.attempt
+        ));
     }
     let running = world.live.jobs.values().find(|other| {
         other.database == job.database
@@ -92,10 +111,15 @@ fn released(world: &World, job: &JobObject) -> Result<(), String> {
             && (other.ended.is_none() || other.live_pods > 0)
     });
     if let Some(other) = running {
-        return Err(format!("{name} is released while {} still runs", other.meta.name));
+        return Err(format!(
+            "{name} is released while {} still runs",
+            other.meta.name
+        ));
     }
     let retries = world.commands.iter();
-    let retries = retries.filter(|c| c.verb == "retry" && c.rollout == job.rollout).count();
+    let retries = retries
+        .filter(|c| c.verb == "retry" && c.rollout == job.rollout)
+        .count();
     let allowed = i64::try_from(retries).unwrap_or(i64::MAX).saturating_add(1);
     if holder.attempt > allowed {
         return Err(format!(
@@ -111,8 +135,7 @@ fn deleted(world: &World, job: &JobObject) -> Result<(), String> {
     if !job.suspended && (job.ended.is_none() || job.live_pods > 0) {
         return Err(format!("{name} is deleted while it runs"));
     }
-    let on_record = record_of(world, job)
-        .is_some_and(|r| r.phases.iter().any(|p| p.job == **name));
+    let on_record = record_of(world, job).is_some_and(|r| r.phases.iter().any(|p| p.job == **name));
     if !job.suspended && !on_record {
         return Err(format!("{name} is deleted before its result is on record"));
     }
@@ -141,7 +164,9 @@ pub(super) fn enter(world: &mut World, job: &JobObject) {
     let holder = record_of(world, job).and_then(|r| r.holder.as_ref());
     if let Some(attempt) = holder.map(|h| h.attempt) {
         let ledger: &mut Ledger = &mut world.ledger;
-        ledger.released.insert(identity(job, attempt), job.meta.uid.clone());
+        ledger
+            .released
+            .insert(identity(job, attempt), job.meta.uid.clone());
     }
 }
 
@@ -189,14 +214,19 @@ fn contract_released(world: &World, job: &JobObject) -> Result<(), String> {
     };
     let version = record.holder.as_ref().and_then(|h| h.version);
     if record.undo_floor < version {
-        return Err(format!("{name} is released before the undo floor is on record"));
+        return Err(format!(
+            "{name} is released before the undo floor is on record"
+        ));
     }
     let below = world.live.pods.values().find(|pod| {
         version_of(world, &pod.rollout, &pod.revision)
             .is_some_and(|(database, of)| *database == *job.database && Some(of) < version)
     });
     match below {
-        Some(pod) => Err(format!("{name} is released while {} still runs", pod.meta.name)),
+        Some(pod) => Err(format!(
+            "{name} is released while {} still runs",
+            pod.meta.name
+        )),
         None => Ok(()),
     }
 }

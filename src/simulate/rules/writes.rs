@@ -14,8 +14,12 @@ use crate::{
 /// *record-first* – a decision is on record before the first write that rests on it.
 pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), String> {
     if let Some((arrival, before, after)) = scaled(happened) {
-        let Some(seen) = &arrival.seen else { return Ok(()) };
-        let Some(spec) = spec_seen(arrival) else { return Ok(()) };
+        let Some(seen) = &arrival.seen else {
+            return Ok(());
+        };
+        let Some(spec) = spec_seen(arrival) else {
+            return Ok(());
+        };
         let live = world.live.rollouts.get(&after.rollout);
         let statuses = [live.map(|r| &*r.status), Some(&*seen.rollout.status)];
         let mut wrong = Ok(());
@@ -37,14 +41,27 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
             if holder.is_some_and(|h| *h.job == *job.meta.name) {
                 Ok(())
             } else {
-                Err(format!("{} is made, but {} is not held for it", job.meta.name, job.database))
+                Err(format!(
+                    "{} is made, but {} is not held for it",
+                    job.meta.name, job.database
+                ))
             }
         }
-        (Write::MarkRevision { outcome: Some(outcome), .. }, None, Some(Object::Revision(r))) => {
+        (
+            Write::MarkRevision {
+                outcome: Some(outcome),
+                ..
+            },
+            None,
+            Some(Object::Revision(r)),
+        ) => {
             let live = world.live.rollouts.get(&r.rollout).map(|o| &*o.status);
             let seen = arrival.seen.as_ref().map(|s| &*s.rollout.status);
             let on_record = [live, seen].into_iter().flatten().any(|status| {
-                let stable = status.stable.as_ref().is_some_and(|s| *s.revision == *r.revision);
+                let stable = status
+                    .stable
+                    .as_ref()
+                    .is_some_and(|s| *s.revision == *r.revision);
                 stable && *outcome == Outcome::Stable
                     || status
                         .history
@@ -54,7 +71,10 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
             if on_record {
                 Ok(())
             } else {
-                Err(format!("{} is marked {outcome:?}, which is not on record", r.meta.name))
+                Err(format!(
+                    "{} is marked {outcome:?}, which is not on record",
+                    r.meta.name
+                ))
             }
         }
         _ => Ok(()),
@@ -69,15 +89,21 @@ fn rests_on(
     after: &DeploymentObject,
 ) -> Result<(), String> {
     let name = &after.meta.name;
-    let stable = status.stable.as_ref().is_some_and(|s| *s.revision == *after.revision);
+    let stable = status
+        .stable
+        .as_ref()
+        .is_some_and(|s| *s.revision == *after.revision);
     let release = status.release.as_ref();
     let canary = release.filter(|r| *r.revision == *after.revision);
     let raised = after.replicas > before.replicas;
     let steps = &spec.strategy.canary.steps;
-    let split = release.filter(|r| r.undo.is_none()).and_then(|r| r.step.as_ref()).map(|step| {
-        let index = usize::try_from(step.index).unwrap_or_default();
-        replicas::split(steps, index, spec.replicas)
-    });
+    let split = release
+        .filter(|r| r.undo.is_none())
+        .and_then(|r| r.step.as_ref())
+        .map(|step| {
+            let index = usize::try_from(step.index).unwrap_or_default();
+            replicas::split(steps, index, spec.replicas)
+        });
     if raised {
         let most = match (stable, canary, split) {
             (true, ..) => spec.replicas,
@@ -116,16 +142,25 @@ pub(super) fn no_retry(world: &World, happened: &Happened) -> Result<(), String>
     {
         let failed = (after.rollout.clone(), after.revision.to_string());
         if world.ledger.failed.contains(&failed) {
-            return Err(format!("{} has failed, and gets pods again", after.meta.name));
+            return Err(format!(
+                "{} has failed, and gets pods again",
+                after.meta.name
+            ));
         }
     }
     if let Some((_, before, status)) = recorded(happened)
         && let Some(release) = &status.release
         && release.undo.is_none()
         && before.status.release.as_ref().map(|r| &r.revision) != Some(&release.revision)
-        && world.ledger.failed.contains(&(before.meta.name.clone(), release.revision.clone()))
+        && world
+            .ledger
+            .failed
+            .contains(&(before.meta.name.clone(), release.revision.clone()))
     {
-        return Err(format!("{} has failed, and is released again", release.revision));
+        return Err(format!(
+            "{} has failed, and is released again",
+            release.revision
+        ));
     }
     Ok(())
 }
@@ -160,10 +195,15 @@ fn counts_too_often(world: &World, arrival: &Arrival, happened: &Happened) -> Re
         return Ok(());
     };
     let name = &before.meta.name;
-    let last = world.ledger.status_written.get(&(arrival.life, name.clone()));
+    let last = world
+        .ledger
+        .status_written
+        .get(&(arrival.life, name.clone()));
     let soon = last.is_some_and(|at| world.now.duration_since(*at).as_secs() < 9);
     if soon && without_counts(&before.status) == without_counts(after) {
-        return Err(format!("status of {name} is written for its counts, again within 10 s"));
+        return Err(format!(
+            "status of {name} is written for its counts, again within 10 s"
+        ));
     }
     Ok(())
 }
@@ -173,7 +213,10 @@ fn without_counts(status: &RolloutStatus) -> RolloutStatus {
     status.replicas = 0;
     status.available_replicas = 0;
     status.summary = Default::default();
-    for revision in [&mut status.stable, &mut status.canary].into_iter().flatten() {
+    for revision in [&mut status.stable, &mut status.canary]
+        .into_iter()
+        .flatten()
+    {
         revision.replicas = 0;
         revision.available = 0;
     }
@@ -207,10 +250,16 @@ pub(super) fn fenced(world: &World, happened: &Happened) -> Result<(), String> {
 /// starve all others.
 pub(super) fn poison(world: &World, _: &Happened) -> Result<(), String> {
     const MOST_PER_SECOND: u32 = 200;
-    match world.ledger.passes.iter().find(|(_, (_, count))| *count > MOST_PER_SECOND) {
-        Some(((_, key), (_, count))) => {
-            Err(format!("{count} passes over {} in one second", rollout_of(key)))
-        }
+    match world
+        .ledger
+        .passes
+        .iter()
+        .find(|(_, (_, count))| *count > MOST_PER_SECOND)
+    {
+        Some(((_, key), (_, count))) => Err(format!(
+            "{count} passes over {} in one second",
+            rollout_of(key)
+        )),
         None => Ok(()),
     }
 }
