@@ -113,7 +113,10 @@ fn int_or_string(words: &str, minimum: i64, pattern: &str) -> Schema {
         "anyOf": [{"type": "integer"}, {"type": "string"}],
         "maxLength": 4,
         "x-kubernetes-validations": [{
-            "rule": format!("type(self) == string ? self.matches(r'{pattern}') : self >= {minimum}"),
+            // The upper bound is that of spec.replicas; without one a number may not fit the field.
+            "rule": format!(
+                "type(self) == string ? self.matches(r'{pattern}') : self >= {minimum} && self <= 100000"
+            ),
             "message": format!("must be {words}"),
         }],
     })

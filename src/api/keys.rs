@@ -23,5 +23,8 @@ pub const OUTCOME_REASON: &str = "stepgate.io/outcome-reason";
 /// Annotation on a ControllerRevision: ids of acknowledged commands, separated by commas.
 pub const ACKNOWLEDGED: &str = "stepgate.io/acknowledged";
 
+/// Finalizer on a DatabaseSchema while a phase holds it.
+pub const HELD: &str = "stepgate.io/held";
+
 /// Prefix of the command annotations on a Rollout, e.g. `stepgate.io/promote`.
 pub const COMMAND_PREFIX: &str = "stepgate.io/";

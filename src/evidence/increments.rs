@@ -1,4 +1,8 @@
 //! Raw counters of pods that come, go and restart, made into requests counted once.
+//!
+//! What a pod does between the last look at it and its end is not seen. Looking back for it
+//! (`last_over_time`) would be worse: after a restart it would mix series of the old process
+//! with those of the new one, and good releases would look bad.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,6 +59,9 @@ pub(super) struct Step {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     targets: BTreeMap<Target, Last>,
+    /// Targets that were scraped at the latest moment and had no request series: they stood at
+    /// zero then.
+    silent: BTreeMap<Target, Timestamp>,
     /// Whether a moment was taken in before: what appears later is new.
     begun: bool,
 }
@@ -143,7 +150,7 @@ impl Ledger {
         at: Timestamp,
         limit: f64,
     ) -> Step {
-        self.note_empty_restarts(snapshot, at);
+        let silent = self.note_silence(snapshot, at);
         let mut step = Step::default();
         let known: BTreeSet<String> = self.targets.keys().map(|t| t.pod.clone()).collect();
         for counted in &snapshot.counted {
@@ -174,29 +181,34 @@ impl Ledger {
             );
         }
         self.begun = true;
+        self.silent = silent;
         step
     }
 
-    /// Whether the pod has ever had request series, and through which targets.
+    /// The targets through which a pod has shown request series.
     pub fn targets_of<'a>(&'a self, pod: &'a str) -> impl Iterator<Item = &'a Target> {
         self.targets.keys().filter(move |t| t.pod == pod)
     }
 
-    /// A target that is scraped but has no request series any more has restarted and not yet
-    /// served anything: the next series counts from zero, even if it has overtaken the old one.
-    fn note_empty_restarts(&mut self, snapshot: &Snapshot, at: Timestamp) {
+    /// Finds the targets that are scraped but have no request series. One that had has restarted
+    /// and not yet served anything: the next series counts from zero, even if it has overtaken
+    /// the old one.
+    fn note_silence(&mut self, snapshot: &Snapshot, at: Timestamp) -> BTreeMap<Target, Timestamp> {
         let counted: BTreeSet<&Target> = snapshot.counted.iter().map(|c| &c.target).collect();
-        for scraped in &snapshot.scraped {
-            if let Some(last) = self.targets.get_mut(&scraped.target)
-                && !counted.contains(&scraped.target)
-            {
-                *last = Last {
-                    at,
-                    counters: last.counters.zero(),
-                    carry: 0.0,
-                };
-            }
-        }
+        let silent = snapshot
+            .scraped
+            .iter()
+            .filter(|s| !counted.contains(&s.target));
+        silent
+            .map(|scraped| {
+                if let Some(last) = self.targets.get_mut(&scraped.target) {
+                    last.at = at;
+                    last.counters = last.counters.zero();
+                    last.carry = 0.0;
+                }
+                (scraped.target.clone(), at)
+            })
+            .collect()
     }
 
     /// What the target's counters were when it was last seen; for a new one, from where it is
@@ -215,6 +227,14 @@ impl Ledger {
         if self.targets.len() >= MAX_TARGETS && !self.forget_gone(measure) {
             return None;
         }
+        let from_zero = |at| Last {
+            at,
+            counters: flat.zero(),
+            carry: 0.0,
+        };
+        if let Some(at) = self.silent.get(&counted.target) {
+            return Some(from_zero(*at));
+        }
         let pod = measure.pods.iter().find(|p| p.name == counted.target.pod);
         let served_before = match pod {
             Some(pod) => served_before(pod, measure.since),
@@ -230,12 +250,7 @@ impl Ledger {
                 carry: 0.0,
             }
         } else {
-            let born = pod.map_or(measure.since, |p| p.created);
-            Last {
-                at: born,
-                counters: flat.zero(),
-                carry: 0.0,
-            }
+            from_zero(pod.map_or(measure.since, |p| p.created))
         })
     }
 

@@ -229,3 +229,24 @@ fn memory_is_bounded_and_the_dead_go_first() {
     assert!(ledger.targets.len() <= MAX_TARGETS);
     assert!(ledger.targets.contains_key(&target("alive")));
 }
+
+#[test]
+fn a_pod_seen_silent_after_the_hold_began_counts_for_the_hold() {
+    let mut ledger = Ledger::default();
+    let mut m = measure(&["a"]);
+    m.hold_since = Some(second(3));
+    let scraped = vec![Scraped {
+        target: target("a"),
+        last: 4.0,
+    }];
+    let silent = Snapshot {
+        scraped,
+        ..Snapshot::default()
+    };
+    ledger.absorb(&m, &silent, second(4), 0.0);
+    let step = ledger.absorb(&m, &one("a", 1.0, 9.0), second(5), 0.0);
+    assert_eq!((step.hold.bad, step.hold.total), (1.0, 9.0));
+    // Without having been seen it could have served before.
+    let step = Ledger::default().absorb(&m, &one("a", 1.0, 9.0), second(5), 0.0);
+    assert_eq!((step.tally.total, step.hold.total), (9.0, 0.0));
+}

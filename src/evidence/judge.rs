@@ -11,6 +11,8 @@ pub(super) struct Standing<'a> {
     pub hold: &'a Tally,
     pub holding: bool,
     pub test: &'a Sequential,
+    /// Bad requests and all of the last half minute.
+    pub recent: (f64, f64),
     pub threshold: f64,
     pub obstacle: Option<&'a Fault>,
     pub bound: Option<f64>,
@@ -121,11 +123,15 @@ fn figure(s: &Standing<'_>, of: &Tally) -> (Option<f64>, String) {
 
 fn message(s: &Standing<'_>, reason: Reason, figure: &str) -> String {
     match (reason, s.obstacle) {
-        (Reason::Failing, _) => format!(
-            "{figure}: above the limit beyond doubt (test {:.0}, fails at {:.0})",
-            s.test.peak(),
-            s.threshold
-        ),
+        (Reason::Failing, _) => {
+            let (bad, total) = s.recent;
+            format!(
+                "{figure}, {bad:.0} of {total:.0} in the last half minute: above the limit beyond \
+                 doubt (test {:.0}, fails at {:.0})",
+                s.test.peak(),
+                s.threshold
+            )
+        }
         (Reason::Passed, _) => figure.to_owned(),
         (Reason::NotHolding, _) => format!("{figure}; the hold has not begun"),
         (Reason::NoData, _) => {

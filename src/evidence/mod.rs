@@ -12,6 +12,7 @@
 //! 3. [`snapshot`](Snapshot): the raw counters of one moment;
 //! 4. `increments`: raw counters of pods that come, go and restart, made into events;
 //! 5. `sequential`: the test that says *failing*, valid however often one looks;
+//!    `recent`: whether that lasts, and is no burst;
 //! 6. `histogram`: the quantile people read;
 //! 7. [`reading`](Reading): what is said about one check, and why;
 //! 8. `tracker`: all of it for one canary;
@@ -26,6 +27,7 @@ mod increments;
 mod judge;
 mod measure;
 mod reading;
+mod recent;
 mod sequential;
 mod snapshot;
 mod tracker;

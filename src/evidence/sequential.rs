@@ -60,8 +60,9 @@ impl Sequential {
     }
 
     /// Takes in the requests of one poll. A poll without requests changes nothing: what is
-    /// staked may depend on how many requests came, never on how they ended.
-    pub fn absorb(&mut self, bad: f64, good: f64) {
+    /// staked may depend on how many requests came, never on how they ended. `lasting` says
+    /// whether the figure may decide now: what is over, or but a burst, does not.
+    pub fn absorb(&mut self, bad: f64, good: f64, lasting: bool) {
         let (bad, good) = (countable(bad), countable(good));
         if bad + good <= 0.0 {
             return;
@@ -84,7 +85,9 @@ impl Sequential {
                 .fold(f64::NEG_INFINITY, |sum, a| log_sum(sum, a.log_stake));
             self.current = total.exp().min(CEILING);
         }
-        self.peak = self.peak.max(self.current);
+        if lasting {
+            self.peak = self.peak.max(self.current);
+        }
     }
 
     /// The sum of all stakes now, 0 to 1e12.
@@ -92,7 +95,7 @@ impl Sequential {
         self.current
     }
 
-    /// The highest sum of stakes so far; what the verdict rests on, so that a check that has
+    /// The highest sum of stakes that might decide; what the verdict rests on, so that a check that has
     /// failed stays failed.
     pub fn peak(&self) -> f64 {
         self.peak
@@ -151,7 +154,7 @@ mod tests {
     #[test]
     fn one_poll_is_the_formula() {
         let mut test = Sequential::new(0.1);
-        test.absorb(3.0, 17.0);
+        test.absorb(3.0, 17.0, true);
         let by_hand: f64 = [0.15, 0.2, 0.4, 0.8]
             .iter()
             .map(|p: &f64| 1.0 / (4.0 * 2.0) * (p / 0.1).powi(3) * ((1.0 - p) / 0.9).powi(17))
@@ -166,16 +169,16 @@ mod tests {
     #[test]
     fn a_limit_of_zero_fails_at_the_first_bad_request_only() {
         let mut test = Sequential::new(0.0);
-        test.absorb(0.0, 1e9);
+        test.absorb(0.0, 1e9, true);
         assert_eq!(test.peak(), 0.0);
-        test.absorb(1.0, 1e9);
+        test.absorb(1.0, 1e9, true);
         assert!(test.peak() >= 1e12);
     }
 
     #[test]
     fn a_limit_of_all_never_fails() {
         let mut test = Sequential::new(1.0);
-        test.absorb(1e9, 0.0);
+        test.absorb(1e9, 0.0, true);
         assert_eq!(test.peak(), 0.0);
     }
 
@@ -183,21 +186,21 @@ mod tests {
     fn hours_at_ten_thousand_a_second_neither_overflow_nor_go_deaf() {
         let mut test = Sequential::new(0.005);
         for _ in 0..6 * 720 {
-            test.absorb(100.0, 49_900.0);
+            test.absorb(100.0, 49_900.0, true);
         }
         assert!(
             test.peak() < 200.0 && test.current().is_finite(),
             "{}",
             test.peak()
         );
-        test.absorb(2_500.0, 47_500.0);
+        test.absorb(2_500.0, 47_500.0, true);
         assert!(
             test.peak() >= 200.0,
             "one poll at 5% after six good hours: {}",
             test.peak()
         );
         for _ in 0..720 {
-            test.absorb(50_000.0, 0.0);
+            test.absorb(50_000.0, 0.0, true);
         }
         assert_eq!(test.current(), 1e12);
     }
@@ -209,7 +212,7 @@ mod tests {
         )) {
             let mut test = Sequential::new(limit);
             for (bad, good) in polls {
-                test.absorb(bad, good);
+                test.absorb(bad, good, true);
                 prop_assert!(test.current() >= 0.0 && test.current() <= 1e12);
                 prop_assert!(test.peak() >= test.current());
             }
@@ -221,9 +224,9 @@ mod tests {
         ) {
             let (mut dense, mut sparse) = (Sequential::new(0.01), Sequential::new(0.01));
             for (bad, good, silent) in polls {
-                dense.absorb(bad.into(), good.into());
-                (0..silent).for_each(|_| sparse.absorb(0.0, 0.0));
-                sparse.absorb(bad.into(), good.into());
+                dense.absorb(bad.into(), good.into(), true);
+                (0..silent).for_each(|_| sparse.absorb(0.0, 0.0, true));
+                sparse.absorb(bad.into(), good.into(), true);
             }
             prop_assert_eq!(dense, sparse);
         }
@@ -237,8 +240,8 @@ mod tests {
             let at = at.index(polls.len());
             for (i, (bad, good)) in polls.into_iter().enumerate() {
                 let turned = if i == at { turned } else { 0 };
-                fewer.absorb(bad.into(), good.into());
-                more.absorb((bad + turned).into(), (good - turned).into());
+                fewer.absorb(bad.into(), good.into(), true);
+                more.absorb((bad + turned).into(), (good - turned).into(), true);
             }
             prop_assert!(more.peak() >= fewer.peak() * (1.0 - 1e-9));
         }

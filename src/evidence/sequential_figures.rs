@@ -34,7 +34,7 @@ fn polls_until_failed(
 ) -> Option<u32> {
     (1..=polls).find(|_| {
         let bad = dice.bad_of(requests_per_poll, share);
-        test.absorb(bad.into(), (requests_per_poll - bad).into());
+        test.absorb(bad.into(), (requests_per_poll - bad).into(), true);
         test.peak() >= THRESHOLD
     })
 }

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::increments::{Ledger, Tally};
 use super::judge::{Standing, judge};
+use super::recent::Recent;
 use super::{
     Answer, Answered, CheckKind, CheckSpec, Fault, Measure, PodSeen, Readings, Reason, Sequential,
     Snapshot,
@@ -31,6 +32,7 @@ struct Track {
     spec: CheckSpec,
     ledger: Ledger,
     test: Sequential,
+    recent: Recent,
     all: Tally,
     hold: Tally,
     /// Whether what happened before the first poll is accounted for.
@@ -47,6 +49,7 @@ impl Track {
             spec: spec.clone(),
             ledger: Ledger::default(),
             test: Sequential::new(spec.kind.share()),
+            recent: Recent::default(),
             all: Tally::default(),
             hold: Tally::default(),
             caught_up: false,
@@ -93,8 +96,8 @@ impl Tracker {
         }
     }
 
-    /// From when on a check's past is wanted beside its present; `None` once it is known, or
-    /// when there is hardly any. Pods born in the window count from zero anyway.
+    /// Whether a check's past, from the beginning of the test, is wanted beside its present. Not
+    /// once it is known, nor when there is hardly any: pods born in the window count from zero.
     pub fn wants_history(&self, measure: &Measure, check: &CheckSpec, at: Timestamp) -> bool {
         const HARDLY_ANY: SignedDuration = SignedDuration::from_secs(3);
         let caught_up = self.checks.get(&check.name).is_some_and(|t| t.caught_up);
@@ -134,6 +137,7 @@ impl Tracker {
                 hold: &track.hold,
                 holding: self.hold_since.is_some(),
                 test: &track.test,
+                recent: track.recent.counts(),
                 threshold,
                 obstacle: track.obstacle.as_ref(),
                 bound: track.bound,
@@ -170,8 +174,14 @@ impl Track {
         }
         let limit = self.limit_milliseconds();
         let step = self.ledger.absorb(measure, now, at, limit);
-        self.test
-            .absorb(step.tally.bad, step.tally.total - step.tally.bad);
+        let Tally { bad, total, .. } = step.tally;
+        self.recent.absorb(bad, total, measure.since, at);
+        let lasting = self.recent.is_above(self.spec.kind.share())
+            && match self.spec.kind {
+                CheckKind::ErrorRate { .. } => true,
+                CheckKind::Latency { .. } => self.recent.is_sustained(self.spec.kind.share()),
+            };
+        self.test.absorb(bad, total - bad, lasting);
         self.all.add(&step.tally);
         self.hold.add(&step.hold);
         if let Some(bound) = step.bound {

@@ -13,7 +13,10 @@ const JUMP: SignedDuration = SignedDuration::from_secs(5);
 
 /// The clock of the process. It notices when the wall clock is set, and when the machine slept.
 #[derive(Debug)]
-pub struct Clock(Mutex<State>);
+pub struct Clock {
+    wall: fn() -> Timestamp,
+    state: Mutex<State>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct State {
@@ -26,41 +29,50 @@ impl Clock {
     /// A clock that is trusted from now on.
     #[must_use]
     pub fn new() -> Self {
-        let wall = Timestamp::now();
-        Self(Mutex::new(State {
-            wall,
+        Self::over(Timestamp::now)
+    }
+
+    /// The same over another wall clock.
+    #[must_use]
+    pub fn over(wall: fn() -> Timestamp) -> Self {
+        let state = State {
+            wall: wall(),
             steady: Instant::now(),
-            trusted_since: wall,
-        }))
+            trusted_since: wall(),
+        };
+        Self {
+            wall,
+            state: Mutex::new(state),
+        }
     }
 
     /// The time, and from when on it is trusted.
     pub fn now(&self) -> (Timestamp, Timestamp) {
         let mut state = self.state();
-        state.look(Timestamp::now(), Instant::now());
+        state.look((self.wall)(), Instant::now());
         (state.wall, state.trusted_since)
     }
 
     /// Looks whether the clock has jumped since the last look.
     pub fn jumped(&self) -> bool {
-        self.state().look(Timestamp::now(), Instant::now())
+        self.state().look((self.wall)(), Instant::now())
     }
 
     /// Trusts the clock from now on: what was timed before is not known to have been seen.
     pub fn trust_from_now(&self) {
         let mut state = self.state();
-        state.look(Timestamp::now(), Instant::now());
+        state.look((self.wall)(), Instant::now());
         state.trusted_since = state.wall;
     }
 
     /// When a time of the wall clock will come, as far as can be told now.
     pub fn instant_of(&self, at: Timestamp) -> Instant {
-        let wait = at.duration_since(Timestamp::now());
+        let wait = at.duration_since((self.wall)());
         Instant::now() + Duration::try_from(wait).unwrap_or(Duration::ZERO)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

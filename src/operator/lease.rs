@@ -63,6 +63,15 @@ impl Leadership {
         }
     }
 
+    /// What a test says.
+    #[cfg(test)]
+    pub(super) const fn told(lead: watch::Receiver<Lead>) -> Self {
+        Self {
+            lead,
+            confirm: None,
+        }
+    }
+
     /// The epoch to act under at this moment; `None`: do not act.
     pub fn epoch(&self) -> Option<u32> {
         match *self.lead.borrow() {

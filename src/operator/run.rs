@@ -284,3 +284,6 @@ fn report(key: &Key, ran: &Ran) {
         None => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

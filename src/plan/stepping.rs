@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     conditions,
-    draft::{Draft, seconds_between},
+    draft::{Draft, seconds_between, whole_second},
     facts::{PodFacts, Question},
     gate, mover, release, render, undoing,
 };
@@ -275,7 +275,7 @@ fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
     let changed = if reached {
         let began = step.held.start(now);
         let stopped = release.unreached.stop(now);
-        step.reached.get_or_insert(Time(now));
+        step.reached.get_or_insert(Time(whole_second(now)));
         began || stopped
     } else {
         let lost = step.held.stop(now);

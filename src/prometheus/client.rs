@@ -20,7 +20,7 @@ const MAX_ANSWER: usize = 8 << 20;
 
 /// Moments in one history; enough to see at which minute a release turned bad, few enough to
 /// hold in memory.
-const MAX_MOMENTS: i64 = 1_000;
+const MAX_MOMENTS: i64 = 2_000;
 
 /// Where counts come from.
 pub trait MetricSource: Send + Sync + 'static {
@@ -71,7 +71,7 @@ impl Client {
                 "TLS cannot be set up: no certificates, here or on the system",
             )
         })?;
-        let api = prometheus_http_query::Client::from(http, &config.url)
+        let api = prometheus_http_query::Client::from(http, config.url.trim_end_matches('/'))
             .map_err(|_| config.wrong("url", "it is no URL"))?;
         Ok(Self { api, config })
     }

@@ -15,7 +15,9 @@ pub enum Error {
         seconds: u64,
     },
     /// No connection.
-    #[error("the metric source cannot be reached: check its url and the network policy")]
+    #[error(
+        "the metric source cannot be reached: check its url, its caFile and the network policy"
+    )]
     Unreachable,
     /// 401 or 403.
     #[error("the metric source refuses the credentials (HTTP {status})")]

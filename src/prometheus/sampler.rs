@@ -25,6 +25,10 @@ use crate::evidence::{
 /// Queries that one source is given at a time.
 const QUERIES_AT_A_TIME: usize = 8;
 
+/// Longest poll, all its questions and the wait for a slot included; shorter than the board waits
+/// for an answer.
+const LONGEST_POLL: Duration = Duration::from_secs(100);
+
 /// Longest nap; bounds what a jump of the wall clock can delay.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 
@@ -41,11 +45,14 @@ impl<S> Clone for Sampler<S> {
     }
 }
 
+/// Is told whose readings changed, and how.
+type Changed = dyn Fn(&Key, Change) + Send + Sync;
+
 struct Shared<S> {
     board: Mutex<Board>,
     sources: BTreeMap<String, Source<S>>,
     woken: Notify,
-    changed: Box<dyn Fn(&Key, Change) + Send + Sync>,
+    changed: Box<Changed>,
 }
 
 struct Source<S> {
@@ -184,7 +191,11 @@ impl<S: MetricSource> Shared<S> {
     }
 
     async fn poll(&self, ask: Ask) {
-        let answer = self.find_out(&ask).await;
+        let answer = tokio::time::timeout(LONGEST_POLL, self.find_out(&ask)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            let seconds = LONGEST_POLL.as_secs();
+            unanswered(&ask, &Error::TimedOut { seconds }.into())
+        });
         for (check, outcome) in &answer {
             if let Err(fault) = outcome {
                 debug!(
@@ -207,10 +218,7 @@ impl<S: MetricSource> Shared<S> {
     async fn find_out(&self, ask: &Ask) -> Answer {
         let source = match self.source(&ask.measure.source, &ask.key.namespace) {
             Ok(source) => source,
-            Err(fault) => {
-                let same = |c: &CheckAsk| (c.spec.clone(), Err(fault.clone()));
-                return ask.checks.iter().map(same).collect();
-            }
+            Err(fault) => return unanswered(ask, &fault),
         };
         let mut answer = Answer::new();
         let mut questions = BTreeMap::<(Query, Option<Timestamp>), Vec<CheckSpec>>::new();
@@ -234,6 +242,12 @@ impl<S: MetricSource> Shared<S> {
         }
         answer
     }
+}
+
+/// The same fault for every check.
+fn unanswered(ask: &Ask, fault: &Fault) -> Answer {
+    let same = |check: &CheckAsk| (check.spec.clone(), Err(fault.clone()));
+    ask.checks.iter().map(same).collect()
 }
 
 impl<S: MetricSource> Source<S> {

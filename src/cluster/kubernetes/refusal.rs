@@ -40,12 +40,20 @@ fn sort_status(object: String, creates: bool, status: &Status) -> WriteError {
         // What a create does not find is its namespace, or the kind.
         404 if creates => refused(true),
         404 | 410 => WriteError::Conflict { object },
+        422 if !creates && is_another(status) => WriteError::Conflict { object },
         401 | 429 => not_taken(object, &message),
         403 => refused(may_pass_later(status)),
         // 408 is a time-out, and what is below is no answer.
         408 | 0..=399 | 500.. => WriteError::Unanswered { object, message },
         _ => refused(false),
     }
+}
+
+/// Whether an update was refused because the object has another uid: in the body of a patch a
+/// wrong uid is an attempt to change it.
+fn is_another(status: &Status) -> bool {
+    let details = status.details.as_ref();
+    details.is_some_and(|d| d.causes.iter().any(|c| c.field == "metadata.uid"))
 }
 
 /// Whether a 403 says nothing about the object itself: its quota is used up, a role is missing,

@@ -104,8 +104,17 @@ pub fn prepare(namespace: &str, write: &Write) -> Result<Prepared, hyper::http::
             target.merge(*kind, base, json!({"metadata": {"labels": labels}}))
         }
         Write::RecordDatabase { base, record } => {
-            // `record` is replaced as a whole: a merge would keep what is left out.
-            let add = json!([{"op": "add", "path": "/record", "value": record}]);
+            // `record` is replaced as a whole: a merge would keep what is left out. While it has a
+            // holder, a deletion waits: the running Job is owned by it.
+            let finalizers: &[&str] = if record.holder.is_some() {
+                &[keys::HELD]
+            } else {
+                &[]
+            };
+            let add = json!([
+                {"op": "add", "path": "/record", "value": record},
+                {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
+            ]);
             target.json_patch(Kind::Database, base, add)
         }
         Write::ReleaseJob { base } => {
@@ -229,5 +238,22 @@ fn request(
         .method(method)
         .uri(path)
         .header(CONTENT_TYPE, content)
-        .body(body.to_string().into_bytes())
+        .body(as_the_server_writes(&body.to_string()).into_bytes())
+}
+
+/// JSON text with the escapes that the API server itself writes. It keeps a ControllerRevision's
+/// `data` as the bytes it was sent, rewrites them when it patches anything else of the object,
+/// and refuses the patch if they differ: a `>` in a command would forbid every later mark.
+fn as_the_server_writes(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        match letter {
+            // These stand in strings only, so the text can be taken letter by letter.
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                text.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            }
+            _ => text.push(letter),
+        }
+    }
+    text
 }

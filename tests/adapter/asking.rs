@@ -1,0 +1,221 @@
+//! Live reads.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, Deployment},
+    rbac::v1::{Role, RoleBinding},
+};
+use kube::{Api, api::PostParams};
+use serde_json::{Value, json};
+use stepgate::{
+    cluster::{
+        Answer, Cluster as _,
+        kubernetes::{Kubernetes, index::Index, stored::StoredRollout},
+    },
+    operator::{client::Clients, metrics::Metrics},
+    plan::facts::{ConfigRef, Question, RolloutFacts},
+};
+
+use super::{
+    fixture::{Home, config, eventually, minimal},
+    following::Followed,
+    writes::{adapter, deployment_manifest, revision_manifest},
+};
+
+async fn rollout(home: &Home) -> RolloutFacts {
+    let made = home.create(&minimal("shop")).await.expect("a Rollout");
+    StoredRollout::new(&made).facts()
+}
+
+/// A Deployment of somebody else.
+fn foreign(name: &str, selector: Value, labels: Value) -> Deployment {
+    let object = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": 0,
+            "selector": selector,
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "app", "image": "app:1"}]},
+            },
+        },
+    });
+    serde_json::from_value(object).expect("a Deployment")
+}
+
+#[tokio::test]
+async fn deployments_that_would_share_pods_are_named() {
+    let home = Home::new("overlaps").await;
+    let rollout = rollout(&home).await;
+    let labels = |labels: Value| json!({"matchLabels": labels});
+    let others = [
+        // Its selector selects the Rollout's pods.
+        foreign(
+            "same",
+            labels(json!({"app": "shop"})),
+            json!({"app": "shop"}),
+        ),
+        // The Rollout's selector selects its pods.
+        foreign(
+            "narrow",
+            labels(json!({"app": "shop", "tier": "web"})),
+            json!({"app": "shop", "tier": "web"}),
+        ),
+        foreign(
+            "expressed",
+            json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]}),
+            json!({"app": "else"}),
+        ),
+        // These two do not meet.
+        foreign(
+            "other",
+            labels(json!({"app": "else"})),
+            json!({"app": "else"}),
+        ),
+        foreign(
+            "beside",
+            json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["shop"]}]}),
+            json!({"app": "else"}),
+        ),
+    ];
+    let api = Api::<Deployment>::namespaced(home.client.clone(), &home.namespace);
+    for other in &others {
+        api.create(&PostParams::default(), other)
+            .await
+            .expect("a Deployment");
+    }
+    let labelled = |name: &str, rollout: &str| {
+        let mut object = deployment_manifest(name);
+        object["metadata"]["labels"]["stepgate.io/rollout"] = json!(rollout);
+        serde_json::from_value(object).expect("a Deployment")
+    };
+    // One of its own, and one that a Rollout has left behind which is no more.
+    for own in [labelled("own", "shop"), labelled("left", "former")] {
+        let made = api.create(&PostParams::default(), &own).await;
+        made.expect("a Deployment");
+    }
+    let followed = Followed::new(&home, vec![home.namespace.clone()]).await;
+    let (reads, writes) = (home.clients.reads.client(), home.clients.writes.client());
+    let patience = Duration::from_secs(10);
+    let adapter = Kubernetes::new(followed.index.clone(), reads, writes, patience);
+    let answer = adapter.ask(&rollout, &Question::Overlaps).await;
+    let Ok(Answer::Overlaps(mut names)) = answer else {
+        panic!("{answer:?}");
+    };
+    names.sort();
+    assert_eq!(names, ["expressed", "left", "narrow", "same"]);
+}
+
+#[tokio::test]
+async fn revisions_are_listed_live_page_by_page() {
+    let home = Home::new("live").await;
+    let rollout = rollout(&home).await;
+    let api = Api::<ControllerRevision>::namespaced(home.client.clone(), &home.namespace);
+    let own = |number: usize| {
+        serde_json::from_value(revision_manifest(&format!("shop-{number}"))).expect("a revision")
+    };
+    // More than a page.
+    for number in 0..101 {
+        api.create(&PostParams::default(), &own(number))
+            .await
+            .expect("a revision");
+    }
+    let mut other = revision_manifest("other");
+    other["metadata"]["labels"]["stepgate.io/rollout"] = json!("other");
+    let other = serde_json::from_value(other).expect("a revision");
+    api.create(&PostParams::default(), &other)
+        .await
+        .expect("a revision");
+    let answer = adapter(&home).ask(&rollout, &Question::Revisions).await;
+    let Ok(Answer::Revisions(revisions)) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(revisions.len(), 101);
+    assert!(
+        revisions
+            .iter()
+            .all(|r| r.template["spec"]["newer"] == json!([1, null]))
+    );
+}
+
+fn refs() -> Vec<ConfigRef> {
+    let config = |secret, name: &str| ConfigRef {
+        secret,
+        name: name.into(),
+    };
+    vec![
+        config(false, "there"),
+        config(false, "gone"),
+        config(true, "gone"),
+    ]
+}
+
+#[tokio::test]
+async fn missing_configuration_is_named_and_what_may_not_be_read_is_not() {
+    let home = Home::new("config").await;
+    let rollout = rollout(&home).await;
+    let there = ConfigMap {
+        data: Some(BTreeMap::new()),
+        ..serde_json::from_value(json!({"metadata": {"name": "there"}})).expect("a ConfigMap")
+    };
+    let api = Api::<ConfigMap>::namespaced(home.client.clone(), &home.namespace);
+    api.create(&PostParams::default(), &there)
+        .await
+        .expect("a ConfigMap");
+    let question = Question::Config(refs());
+    let answer = adapter(&home).ask(&rollout, &question).await;
+    let Ok(Answer::Config(missing)) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(missing, refs()[1..]);
+
+    // Somebody who may read ConfigMaps and no Secrets.
+    let user = format!("reader-of-{}", home.namespace);
+    let role: Role = serde_json::from_value(json!({
+        "metadata": {"name": "reader"},
+        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}],
+    }))
+    .expect("a Role");
+    let binding: RoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": "reader"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
+        "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
+    }))
+    .expect("a RoleBinding");
+    let (namespace, params) = (home.namespace.as_str(), PostParams::default());
+    let roles = Api::<Role>::namespaced(home.client.clone(), namespace);
+    roles.create(&params, &role).await.expect("a Role");
+    let bindings = Api::<RoleBinding>::namespaced(home.client.clone(), namespace);
+    bindings
+        .create(&params, &binding)
+        .await
+        .expect("a RoleBinding");
+    let mut config = config().await;
+    config.auth_info.impersonate = Some(user);
+    let clients = Clients::new(config, &Metrics::new()).expect("clients");
+    let index = Arc::new(Index::new(Box::new(|_| {})));
+    let (reads, writes) = (clients.reads.client(), clients.writes.client());
+    let limited = Kubernetes::new(index, reads, writes, Duration::from_secs(10));
+    // The authorizer learns of the Role a little later.
+    eventually("the Role to count", async || {
+        match limited.ask(&rollout, &question).await {
+            Ok(Answer::Config(missing)) => (missing == refs()[1..2]).then_some(()),
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_not_there_is_said_and_fails_nothing() {
+    let home = Home::new("log").await;
+    let rollout = rollout(&home).await;
+    let question = Question::JobLog("shop-r1-expand-1".into());
+    let answer = adapter(&home).ask(&rollout, &question).await;
+    let Ok(Answer::JobLog(log)) = answer else {
+        panic!("{answer:?}");
+    };
+    assert!(log.contains("no pod any more"), "{log}");
+}

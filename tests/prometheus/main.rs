@@ -1,0 +1,12 @@
+//! The client and the sampler against a real Prometheus that scrapes the test.
+//!
+//! Everything stays on loopback. Prometheus is the one that the test cluster builds; its path
+//! comes from `STEPGATE_PROMETHEUS` or is found in the cluster's cache.
+
+// Not every line of a test's scaffolding is inside a test function.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod counts;
+mod limits;
+mod server;
+mod world;
