@@ -1,7 +1,5 @@
 # The commands of the project. `make demo` and `make test` do all their set-up themselves.
 
-CACHE := $(or $(STEPGATE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/stepgate)
-
 .PHONY: help demo test lint generate golden soak faults bench clean
 
 help: ## What can be made.
@@ -17,9 +15,7 @@ lint: ## Formatting, clippy, documentation.
 	@tests/run lint
 
 generate: ## Every generated file: definitions, the chart's copies, the install manifest.
-	cargo run --quiet -- crds --directory crds
-	rm -rf charts/stepgate/files/crds && mkdir -p charts/stepgate/files && cp -r crds charts/stepgate/files/crds
-	kubectl kustomize deploy/base > deploy/install.yaml.new && mv deploy/install.yaml.new deploy/install.yaml
+	@tests/generate
 
 golden: ## The stories of whole rollouts, told anew.
 	UPDATE_GOLDEN=1 cargo test --quiet --test simulate
