@@ -16,10 +16,10 @@ use crate::{
     evidence::Reading,
 };
 
-/// Seconds between two status writes that only bring counts of pods up to date.
-const COUNTS_EVERY: i64 = 10;
-/// Seconds between two status writes that only bring words up to date.
-const WORDS_EVERY: i64 = 60;
+/// Seconds between two status writes that only bring counts of pods and words up to date.
+const NEWS_EVERY: i64 = 10;
+/// The same, where only the figures of a check have changed.
+const FIGURES_EVERY: i64 = 60;
 
 /// What kstatus makes of a Rollout.
 struct Standing {
@@ -455,6 +455,11 @@ pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
     if *before == draft.status {
         return false;
     }
+    // Figures of a check that waits for its verdict change with every poll.
+    let figures = draft
+        .obstacle
+        .as_ref()
+        .is_some_and(|o| o.why.reason == "Inconclusive");
     let pods = |s: &RolloutStatus| {
         (
             s.replicas,
@@ -463,10 +468,10 @@ pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
             s.canary.clone(),
         )
     };
-    let every = if pods(before) == pods(&draft.status) {
-        WORDS_EVERY
+    let every = if figures && pods(before) == pods(&draft.status) {
+        FIGURES_EVERY
     } else {
-        COUNTS_EVERY
+        NEWS_EVERY
     };
     let Some(written) = draft.seen.status_written else {
         return true;

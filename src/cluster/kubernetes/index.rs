@@ -212,6 +212,21 @@ impl Index {
         })
     }
 
+    /// Names of Rollouts that Deployments of this namespace say they belong to, and that are not
+    /// known.
+    #[must_use]
+    pub fn missing_rollouts(&self, namespace: &str) -> BTreeSet<String> {
+        let state = self.read();
+        let keys = state.children.keys();
+        keys.filter_map(|key| match key {
+            Key::Rollout { namespace: n, name } if n == namespace => Some(name),
+            _ => None,
+        })
+        .filter(|name| state.rollouts.get(&place(namespace, name)).is_none())
+        .cloned()
+        .collect()
+    }
+
     /// Whether an object of this key is known.
     #[must_use]
     pub fn knows(&self, key: &Key) -> bool {

@@ -1,0 +1,281 @@
+//! A live view of one namespace: what is there, and what was seen when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures::TryStreamExt as _;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::{
+    apps::v1::Deployment, batch::v1::Job, core::v1::Pod, discovery::v1::EndpointSlice,
+};
+use kube::runtime::{WatchStreamExt as _, watcher, watcher::Event};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use stepgate::api::{DatabaseSchema, Rollout, keys, status::RolloutStatus};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::{Error, Result};
+
+/// Objects by name.
+pub type Table<K> = BTreeMap<String, Arc<K>>;
+
+/// What is in the namespace, as of the last watch event of each kind.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Rollouts.
+    pub rollouts: Table<Rollout>,
+    /// Records of databases.
+    pub databases: Table<DatabaseSchema>,
+    /// Deployments.
+    pub deployments: Table<Deployment>,
+    /// Jobs.
+    pub jobs: Table<Job>,
+    /// Pods.
+    pub pods: Table<Pod>,
+    /// Endpoints of Services.
+    pub slices: Table<EndpointSlice>,
+    /// Every version of every Rollout that was seen, and when.
+    pub versions: Vec<(SystemTime, Arc<Rollout>)>,
+    /// Every pod that was ever seen, with the revision on its label.
+    pub born: BTreeMap<String, Option<String>>,
+    /// The pods that Services send requests to, each time that changed.
+    pub serving: Vec<(SystemTime, BTreeSet<String>)>,
+}
+
+impl State {
+    /// A Rollout's status; all empty while there is none.
+    #[must_use]
+    pub fn status(&self, rollout: &str) -> RolloutStatus {
+        let found = self.rollouts.get(rollout);
+        found.and_then(|r| r.status.clone()).unwrap_or_default()
+    }
+
+    /// Pods of this revision, those on their way out too.
+    pub fn pods_of<'a>(&'a self, revision: &'a str) -> impl Iterator<Item = &'a Arc<Pod>> {
+        self.pods.values().filter(move |pod| {
+            pod.labels().get(keys::REVISION).map(String::as_str) == Some(revision)
+                && pod.labels().get(keys::PHASE).is_none()
+        })
+    }
+
+    /// Whether a serving pod of this revision was ever seen. Pods of its Jobs are none.
+    #[must_use]
+    pub fn ever_had_pods(&self, revision: &str) -> bool {
+        self.born.values().any(|of| of.as_deref() == Some(revision))
+    }
+
+    /// Whether a Service sends requests to a pod of any revision.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        let of_revision = |pod: &String| self.born.get(pod).is_some_and(Option::is_some);
+        let now = self.serving.last();
+        now.is_some_and(|(_, pods)| pods.iter().any(of_revision))
+    }
+
+    /// When the last pod of this revision left the Services; `None` while one is there, and when
+    /// none ever was.
+    #[must_use]
+    pub fn left_service(&self, revision: &str) -> Option<SystemTime> {
+        let of_revision =
+            |pod: &String| self.born.get(pod).and_then(Option::as_deref) == Some(revision);
+        let mut changes = self.serving.iter().rev();
+        let mut left = None;
+        changes.find_map(|(at, pods)| {
+            if pods.iter().any(of_revision) {
+                return Some(left);
+            }
+            left = Some(*at);
+            None
+        })?
+    }
+
+    fn keep_version(&mut self, at: SystemTime, rollout: &Arc<Rollout>) {
+        self.versions.push((at, rollout.clone()));
+    }
+
+    fn keep_birth(&mut self, _: SystemTime, pod: &Arc<Pod>) {
+        // A phase's pods carry the revision too, and are no pods of it.
+        let of_job = pod.labels().contains_key(keys::PHASE);
+        let revision = pod.labels().get(keys::REVISION).filter(|_| !of_job);
+        self.born.insert(pod.name_any(), revision.cloned());
+    }
+
+    fn keep_serving(&mut self, at: SystemTime) {
+        let endpoints = self.slices.values().flat_map(|slice| &slice.endpoints);
+        let ready = endpoints.filter(|endpoint| {
+            let conditions = endpoint.conditions.as_ref();
+            conditions.and_then(|c| c.ready).unwrap_or(true)
+        });
+        let names = ready.filter_map(|endpoint| endpoint.target_ref.as_ref()?.name.clone());
+        let now: BTreeSet<_> = names.collect();
+        if self.serving.last().is_none_or(|(_, before)| *before != now) {
+            self.serving.push((at, now));
+        }
+    }
+}
+
+/// A live view of one namespace. Its watches end with it.
+#[derive(Debug)]
+pub struct View {
+    state: watch::Receiver<State>,
+    _watches: JoinSet<()>,
+}
+
+/// Where a kind is kept, and what else is noted when an object of it was seen.
+struct Shelf<K> {
+    table: fn(&mut State) -> &mut Table<K>,
+    seen: fn(&mut State, SystemTime, &Arc<K>),
+    changed: fn(&mut State, SystemTime),
+}
+
+impl<K> Shelf<K> {
+    const fn new(table: fn(&mut State) -> &mut Table<K>) -> Self {
+        Self {
+            table,
+            seen: |_, _, _| {},
+            changed: |_, _| {},
+        }
+    }
+}
+
+impl View {
+    /// Begins to watch. What is there already comes with the first events.
+    #[must_use]
+    pub fn new(client: &Client, namespace: &str) -> Self {
+        let (sender, state) = watch::channel(State::default());
+        let mut watches = JoinSet::new();
+        let sender = Arc::new(sender);
+        watches.spawn(follow(
+            client,
+            namespace,
+            &sender,
+            Shelf {
+                seen: State::keep_version,
+                ..Shelf::new(|state| &mut state.rollouts)
+            },
+        ));
+        watches.spawn(follow(
+            client,
+            namespace,
+            &sender,
+            Shelf {
+                seen: State::keep_birth,
+                ..Shelf::new(|state| &mut state.pods)
+            },
+        ));
+        watches.spawn(follow(
+            client,
+            namespace,
+            &sender,
+            Shelf {
+                changed: State::keep_serving,
+                ..Shelf::new(|state| &mut state.slices)
+            },
+        ));
+        let databases = Shelf::new(|state: &mut State| &mut state.databases);
+        watches.spawn(follow(client, namespace, &sender, databases));
+        let deployments = Shelf::new(|state: &mut State| &mut state.deployments);
+        watches.spawn(follow(client, namespace, &sender, deployments));
+        let jobs = Shelf::new(|state: &mut State| &mut state.jobs);
+        watches.spawn(follow(client, namespace, &sender, jobs));
+        Self {
+            state,
+            _watches: watches,
+        }
+    }
+
+    /// What is seen now.
+    #[must_use]
+    pub fn now(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// Reads what is seen now without copying it. Nothing is seen anew meanwhile.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.borrow())
+    }
+
+    /// Waits until `look` finds something.
+    ///
+    /// # Errors
+    /// When it found nothing within `limit`.
+    pub async fn until<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut look: impl FnMut(&State) -> Option<T>,
+    ) -> Result<T> {
+        let mut state = self.state.clone();
+        let search = async {
+            loop {
+                if let Some(found) = look(&state.borrow_and_update()) {
+                    return Some(found);
+                }
+                state.changed().await.ok()?;
+            }
+        };
+        let found = tokio::time::timeout(limit, search).await.ok().flatten();
+        found.ok_or_else(|| Error::NotInTime {
+            what: what.to_owned(),
+            limit,
+        })
+    }
+
+    /// Waits for the next change, at most so long.
+    pub async fn changed(&self, limit: Duration) {
+        let mut state = self.state.clone();
+        state.mark_unchanged();
+        let _ = tokio::time::timeout(limit, state.changed()).await;
+    }
+}
+
+/// Keeps one kind's table. An object that cannot be read as its type is left out.
+fn follow<K>(
+    client: &Client,
+    namespace: &str,
+    state: &Arc<watch::Sender<State>>,
+    shelf: Shelf<K>,
+) -> impl Future<Output = ()> + Send + use<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let state = state.clone();
+    async move {
+        let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let mut listed = Table::new();
+        loop {
+            // After an error the watcher lists again.
+            let Ok(event) = events.try_next().await else {
+                continue;
+            };
+            let Some(event) = event else { return };
+            let at = SystemTime::now();
+            state.send_modify(|state| {
+                match event {
+                    Event::Apply(object) => {
+                        let object = Arc::new(object);
+                        (shelf.table)(state).insert(object.name_any(), object.clone());
+                        (shelf.seen)(state, at, &object);
+                    }
+                    Event::Delete(object) => {
+                        (shelf.table)(state).remove(&object.name_any());
+                    }
+                    Event::Init => listed.clear(),
+                    Event::InitApply(object) => {
+                        let object = Arc::new(object);
+                        listed.insert(object.name_any(), object.clone());
+                        (shelf.seen)(state, at, &object);
+                    }
+                    Event::InitDone => *(shelf.table)(state) = std::mem::take(&mut listed),
+                }
+                (shelf.changed)(state, at);
+            });
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `make demo`: releases going out and coming back under real traffic, on a real cluster.
+//!
+//! Without a cluster of one's own it starts one ([`here`]), and runs itself again inside that
+//! cluster's network; [`there`] is the demo on a cluster, [`story`] what is shown.
+
+mod figures;
+mod here;
+mod promise;
+mod release;
+mod screen;
+mod story;
+mod there;
+
+use std::process::ExitCode;
+
+use clap::{Parser, builder::FalseyValueParser};
+
+/// Releases a shop on a real cluster under steady traffic: good ones go out in steps, bad ones
+/// come back by themselves. Exits with 0 if all went as promised.
+///
+/// It starts a cluster of its own, unless KUBECONFIG is set or --context given.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "demo")]
+pub struct Arguments {
+    /// A context of your kubeconfig: the demo runs on that cluster.
+    #[arg(long, env = "CONTEXT")]
+    context: Option<String>,
+    /// Leave the cluster, or on your own all that was installed, as it is in the end.
+    #[arg(long, env = "KEEP", value_parser = FalseyValueParser::new(), default_value = "")]
+    keep: std::primitive::bool,
+    /// Where the shop's Service can be reached from here, such as http://192.0.2.7; found out if
+    /// left out.
+    #[arg(long, env = "URL")]
+    url: Option<String>,
+    /// Requests a second.
+    #[arg(long, default_value_t = 320)]
+    rate: u32,
+    /// Name of the cluster it starts.
+    #[arg(long, default_value = "demo")]
+    name: String,
+    /// The cluster was started by the demo, and the images are there.
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+impl Arguments {
+    /// Whether the cluster is somebody's own.
+    fn has_cluster(&self) -> bool {
+        let set = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+        self.inside || set("KUBECONFIG") || self.context.as_ref().is_some_and(|c| !c.is_empty())
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = if arguments.has_cluster() {
+        there::show(&arguments).await
+    } else {
+        here::show(&arguments).await
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
