@@ -11,7 +11,7 @@ use crate::{
     api::{
         RolloutStatus,
         rollout::{Operator, Selector},
-        status::{CheckStatus, Release, RevisionStatus, Stage, Summary},
+        status::{CheckStatus, Outcome, Release, RevisionStatus, Stage, Summary},
     },
     evidence::Reading,
 };
@@ -170,6 +170,10 @@ fn standing(draft: &Draft<'_>) -> Standing {
         }
         let (reason, message) = motion(draft, release);
         return say(StandingKind::Reconciling, reason, message);
+    }
+    if draft.outcome(&draft.wanted) == Some(Outcome::Failed) {
+        let (reason, message) = draft.outcome_reason(&draft.wanted);
+        return say(StandingKind::Stalled, &reason, message);
     }
     let Some(stable) = draft.stable() else {
         return say(
