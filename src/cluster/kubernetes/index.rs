@@ -381,3 +381,6 @@ pub fn database_key(namespace: &str, name: &str) -> Key {
         name: name.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;
