@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::PathBuf};
 
-use stepgate::simulate::{Simulation, scenarios, story::Detail};
+use stepgate::simulate::{Simulation, scenarios, schedule, story::Detail};
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -48,4 +48,38 @@ fn stories() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// How many schedules are played, and from which seed on: `SCHEDULES=1 SEED=7`.
+fn number(name: &str, otherwise: u64) -> u64 {
+    env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+/// Random schedules keep every rule and come to rest.
+#[test]
+fn schedules() {
+    let (first, count) = (number("SEED", 1), number("SCHEDULES", 2000));
+    let mut failed = Vec::new();
+    let mut events = 0;
+    for seed in first..first + count {
+        let played = schedule::play(seed, Detail::Nothing);
+        events += played.simulation.world().events;
+        if let Err(error) = played.result {
+            failed.push((seed, error));
+        }
+    }
+    println!(
+        "{count} schedules, {events} events, {} failed",
+        failed.len()
+    );
+    for (seed, error) in &failed {
+        println!("seed {seed}: {error}");
+    }
+    if let Some((seed, error)) = failed.first() {
+        let again = schedule::play(*seed, Detail::Writes);
+        panic!(
+            "{}\n{error}\n\nreplay: SEED={seed} SCHEDULES=1 cargo test --test simulate schedules",
+            told_by(&again.simulation)
+        );
+    }
 }

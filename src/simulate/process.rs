@@ -183,7 +183,8 @@ impl World {
         let away = SignedDuration::from_secs(self.setting.restart_seconds);
         self.after(away, Event::Boot(index));
         let heir = self.processes.iter().position(|p| p.running && !p.leading);
-        if let (true, Some(heir)) = (was_leading, heir) {
+        let vacant = self.processes.iter().all(|p| !p.leading);
+        if let (true, true, Some(heir)) = (was_leading, vacant, heir) {
             self.lead(heir);
         }
     }
@@ -202,13 +203,10 @@ impl World {
         }
     }
 
+    /// A deposed leader notices, and ends; what it has sent may still arrive.
     pub(super) fn deposed(&mut self, life: Life) {
-        let process = &mut self.processes[life.process];
-        if process.life == life {
-            process.leading = false;
-            process.due.clear();
-            process.memories.clear();
-            process.board = Board::default();
+        if self.processes[life.process].life == life {
+            self.crash(life.process);
         }
     }
 

@@ -57,7 +57,12 @@ impl Random {
     /// A generator of its own, so that what it draws moves nothing else.
     #[must_use]
     pub fn fork(&mut self) -> Self {
-        Self::new(u64::from(self.next()) << 32 | u64::from(self.next()))
+        Self::new(self.fork_seed())
+    }
+
+    /// The seed of a generator of its own.
+    pub fn fork_seed(&mut self) -> u64 {
+        u64::from(self.next()) << 32 | u64::from(self.next())
     }
 }
 

@@ -105,6 +105,7 @@ pub struct Request {
     write: Write,
     fate: Fate,
     epoch: i64,
+    sent: Timestamp,
     seen: Option<Arc<Seen>>,
     answer: Option<Result<Written, WriteError>>,
     /// The object as the write left it.
@@ -125,6 +126,7 @@ impl World {
             write: write.clone(),
             fate,
             epoch: process.epoch,
+            sent: self.now,
             seen: process.seen.get(key).cloned(),
             answer: None,
             after: None,
@@ -161,15 +163,19 @@ impl World {
             return;
         };
         self.arrived += 1;
+        self.last_write = describe(&request.write);
         if request.fate == Fate::Overtaken {
             self.touch(&request.write);
         }
         let before = self.target(&request.write);
+        self.handling = true;
         let answer = self.apply(&request.write);
+        self.handling = false;
         request.after = self.target(&request.write);
         self.happened.push(Happened::Arrived(Box::new(Arrival {
             life: request.life,
             epoch: request.epoch,
+            sent: request.sent,
             key: request.key.clone(),
             after: request.after.clone(),
             write: request.write.clone(),

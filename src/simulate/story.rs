@@ -41,9 +41,19 @@ pub enum Detail {
 impl Story {
     /// A revision is known to people by its image.
     pub(super) fn name_revision(&mut self, revision: &str, image: &str) {
-        if self.detail > Detail::Nothing {
-            self.aliases.insert(revision.into(), image.into());
+        if self.detail == Detail::Nothing || self.aliases.contains_key(revision) {
+            return;
         }
+        let namesakes = self
+            .aliases
+            .values()
+            .filter(|a| a.starts_with(image))
+            .count();
+        let alias = match namesakes {
+            0 => image.to_owned(),
+            others => format!("{image}({})", others + 1),
+        };
+        self.aliases.insert(revision.into(), alias);
     }
 
     /// Something happened to a Rollout (or, without a name, to the world).

@@ -63,6 +63,10 @@ pub struct World {
     pub epoch: i64,
     /// Writes that arrived at the API server, accepted or not.
     pub arrived: u64,
+    /// Changes of objects that are not the operator's writes.
+    pub others_changes: u64,
+    /// The operator's last write, in words.
+    pub last_write: String,
     /// Events that have happened.
     pub events: u64,
     pub(super) random: Random,
@@ -72,6 +76,8 @@ pub struct World {
     pub(super) job_starts: BTreeMap<(Name, crate::api::PhaseKind), usize>,
     pub(super) started_jobs: BTreeSet<Name>,
     pub(super) turns: Vec<Turn>,
+    /// The API server handles a write of the operator.
+    pub(super) handling: bool,
     agenda: BTreeMap<(Timestamp, u64), Event>,
     sequence: u64,
     pending: BTreeSet<Sync>,
@@ -99,6 +105,8 @@ impl World {
             faults: Faults::default(),
             epoch: 0,
             arrived: 0,
+            others_changes: 0,
+            last_write: String::new(),
             events: 0,
             random: Random::new(seed),
             requests: BTreeMap::new(),
@@ -107,6 +115,7 @@ impl World {
             job_starts: BTreeMap::new(),
             started_jobs: BTreeSet::new(),
             turns: Vec::new(),
+            handling: false,
             agenda: BTreeMap::new(),
             sequence: 0,
             pending: BTreeSet::new(),
@@ -211,6 +220,7 @@ impl World {
             }
         }
         self.version += 1;
+        self.others_changes += u64::from(!self.handling);
         object.meta_mut().version = self.version;
         let object = Arc::new(object);
         let stored = T::wrap(Arc::clone(&object));

@@ -9,6 +9,7 @@
 
 mod chart;
 mod manifest;
+mod process;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -2,7 +2,7 @@
 
 use super::{Namespace, definitions, eventually, kubectl, may};
 
-fn apply() {
+pub fn apply() {
     // The controller of namespaces makes some objects a moment after the namespace.
     kubectl(&[
         "apply",
@@ -50,7 +50,7 @@ fn the_operator_may_do_its_work_and_no_more() {
         may("watch", "rollouts.stepgate.io")
     });
     for (verb, resource) in [
-        ("patch", "rollouts.stepgate.io/status"),
+        ("update", "rollouts.stepgate.io/status"),
         ("create", "databaseschemas.stepgate.io"),
         ("patch", "deployments.apps"),
         ("delete", "deployments.apps"),
@@ -58,7 +58,9 @@ fn the_operator_may_do_its_work_and_no_more() {
         ("create", "jobs.batch"),
         ("get", "pods/log"),
         ("create", "events.events.k8s.io"),
-        ("patch", "events"),
+        ("patch", "events.events.k8s.io"),
+        ("patch", "databaseschemas.stepgate.io"),
+        ("list", "controllerrevisions.apps"),
         ("get", "configmaps"),
     ] {
         assert!(may(verb, resource), "it may not {verb} {resource}");
@@ -68,6 +70,8 @@ fn the_operator_may_do_its_work_and_no_more() {
         ("list", "secrets"),
         ("list", "configmaps"),
         ("create", "rollouts.stepgate.io"),
+        ("patch", "rollouts.stepgate.io"),
+        ("update", "rollouts.stepgate.io"),
         ("delete", "rollouts.stepgate.io"),
         ("create", "pods"),
         ("delete", "pods"),

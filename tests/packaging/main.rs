@@ -91,6 +91,41 @@ fn chart_and_base_configure_the_same_metric_sources() {
 }
 
 #[test]
+fn the_operator_can_read_the_metric_sources() {
+    use stepgate::prometheus::SourcesFile;
+    // Every field that the chart's schema knows.
+    let all = [
+        "name=mimir",
+        "url=https://mimir.example/prometheus",
+        "convention=opentelemetry",
+        "metric.histogram=request_seconds",
+        "namespaceLabel=k8s_namespace_name",
+        "basicAuth.usernameFile=/etc/stepgate-secrets/mimir/user",
+        "basicAuth.passwordFile=/etc/stepgate-secrets/mimir/password",
+        "caFile=/etc/stepgate-secrets/mimir/ca.crt",
+        "headers.X-Team=platform",
+        "tenant=shop",
+        "tenantHeader=X-Scope-OrgID",
+        "namespaces={shop}",
+        "timeoutSeconds=5",
+        "scrapeIntervalSeconds=15",
+    ]
+    .map(|field| format!("metricSources[0].{field}"));
+    let all: Vec<_> = all.iter().map(String::as_str).collect();
+    let token = [
+        "metricSources[0].name=token",
+        "metricSources[0].url=http://prometheus:9090",
+        "metricSources[0].bearerTokenFile=/etc/stepgate-secrets/p/token",
+    ];
+    for objects in [base(), chart(&[]), chart(&all), chart(&token)] {
+        let text = &objects.only("ConfigMap")["data"]["sources.yaml"];
+        let text = text.as_str().expect("sources.yaml");
+        let read = SourcesFile::parse(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert_eq!(read.sources.len(), 1);
+    }
+}
+
+#[test]
 fn every_variable_of_the_pod_is_a_setting_of_the_operator() {
     use clap::{Args, Command};
     let command = stepgate::operator::config::OperatorArgs::augment_args(Command::new("run"));

@@ -59,6 +59,8 @@ pub struct Arrival {
     pub life: Life,
     /// The epoch of its sender when it was sent.
     pub epoch: i64,
+    /// When it was sent.
+    pub sent: Timestamp,
     /// The pass it belongs to.
     pub key: Key,
     /// The write.
@@ -84,6 +86,8 @@ pub struct Ledger {
     pub handled: BTreeSet<Name>,
     /// Rollouts whose pods may vanish or fail by themselves.
     pub harmed: BTreeSet<Name>,
+    /// All of them.
+    pub all_harmed: bool,
     /// The floor that was judged at the last lowering.
     pub floors: BTreeMap<Name, i32>,
     /// Jobs that were released: each may be there once.
@@ -182,7 +186,7 @@ impl World {
                 Some(Object::Rollout(after)),
             ) => {
                 let written = (arrival.life, after.meta.name.clone());
-                self.ledger.status_written.insert(written, self.now);
+                self.ledger.status_written.insert(written, arrival.sent);
                 writes::enter(&mut self.ledger, before, after);
             }
             _ => {}
@@ -203,6 +207,7 @@ impl Ledger {
             Action::KillContainers { rollout, .. }
             | Action::LosePods { rollout, .. }
             | Action::DeleteChild { rollout, .. }
+            | Action::Delete(rollout)
             | Action::EditChild { rollout, .. }
             | Action::ScaleChild { rollout, .. } => {
                 self.harmed.insert(rollout.clone());
@@ -211,6 +216,7 @@ impl Ledger {
             Action::LoseStatus(_) => self.status_lost = true,
             Action::Restore => {
                 self.status_lost = true;
+                self.all_harmed = true;
                 // Everything is made anew; what ran before runs no more.
                 self.sizes.clear();
             }

@@ -68,7 +68,7 @@ pub(super) fn served(world: &World, happened: &Happened) -> Result<(), String> {
     let Happened::PodTaken { rollout, ready } = happened else {
         return Ok(());
     };
-    if world.ledger.harmed.contains(rollout) {
+    if world.ledger.all_harmed || world.ledger.harmed.contains(rollout) {
         return Ok(());
     }
     match world.ledger.floors.get(rollout) {

@@ -199,7 +199,7 @@ fn counts_too_often(world: &World, arrival: &Arrival, happened: &Happened) -> Re
         .ledger
         .status_written
         .get(&(arrival.life, name.clone()));
-    let soon = last.is_some_and(|at| world.now.duration_since(*at).as_secs() < 9);
+    let soon = last.is_some_and(|at| arrival.sent.duration_since(*at).as_secs() < 5);
     if soon && without_counts(&before.status) == without_counts(after) {
         return Err(format!(
             "status of {name} is written for its counts, again within 10 s"
