@@ -285,7 +285,7 @@ fn limits() -> Vec<Scenario> {
     vec![
         good("quota")
             .then(100, Action::Quota(4))
-            .then(260, Action::Quota(100))
+            .then(200, Action::Quota(100))
             .lasts(800),
         good("quota-for-good")
             .then(100, Action::Quota(4))
