@@ -50,8 +50,12 @@ impl World {
             }
             Write::Adopt { kind, base, owner } => self.adopt(write, *kind, base, owner),
             Write::CreateDeployment { manifest } => self.create_deployment(write, manifest),
-            Write::Scale { base, to, .. } => {
+            Write::Scale { base, from, to } => {
                 let mut next: DeploymentObject = self.read(write, base)?;
+                if from == to {
+                    // Sets an annotation that says what it settles.
+                    next = self.bump(&next);
+                }
                 if next.replicas != *to {
                     next.replicas = *to;
                     next.meta.generation += 1;
@@ -232,11 +236,11 @@ impl World {
     /// Somebody else changes the object first, in a way that means nothing.
     pub(super) fn touch(&mut self, write: &Write) {
         match self.target(write) {
-            Some(Object::Rollout(o)) => self.bump(&*o),
-            Some(Object::Revision(o)) => self.bump(&*o),
-            Some(Object::Deployment(o)) => self.bump(&*o),
-            Some(Object::Job(o)) => self.bump(&*o),
-            Some(Object::Database(o)) => self.bump(&*o),
+            Some(Object::Rollout(o)) => drop(self.bump(&*o)),
+            Some(Object::Revision(o)) => drop(self.bump(&*o)),
+            Some(Object::Deployment(o)) => drop(self.bump(&*o)),
+            Some(Object::Job(o)) => drop(self.bump(&*o)),
+            Some(Object::Database(o)) => drop(self.bump(&*o)),
             Some(Object::Pod(_)) | None => {}
         }
     }

@@ -368,8 +368,17 @@ fn a_command_is_not_carried_out_again_because_the_status_was_lost() {
     *std::sync::Arc::make_mut(&mut world.seen.rollout.status) = Default::default();
     world.settle();
     assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
-    assert!(world.status().release.is_none(), "a failed revision is not tried again");
-    assert!(world.status().commands.iter().all(|c| c.result == "Ignored"));
+    assert!(
+        world.status().release.is_none(),
+        "a failed revision is not tried again"
+    );
+    assert!(
+        world
+            .status()
+            .commands
+            .iter()
+            .all(|c| c.result == "Ignored")
+    );
 }
 
 #[test]
