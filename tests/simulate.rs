@@ -2,7 +2,9 @@
 
 use std::{env, fs, path::PathBuf};
 
-use stepgate::simulate::{Simulation, scenarios, schedule, story::Detail};
+use stepgate::simulate::{
+    Simulation, liveness::NoEnd, request::Fate, scenarios, schedule, story::Detail,
+};
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -82,4 +84,49 @@ fn schedules() {
             told_by(&again.simulation)
         );
     }
+}
+
+/// Every scenario comes to rest, however it went.
+#[test]
+fn scenarios_come_to_rest() {
+    let mut wrong = Vec::new();
+    for scenario in scenarios::all() {
+        let (mut simulation, result) = scenario.play(1, Detail::Decisions);
+        let rest = result.map_err(NoEnd::from);
+        if let Err(error) = rest.and_then(|()| simulation.come_to_rest(4_800, 400_000)) {
+            wrong.push(format!("{}: {error}", scenario.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A crash before and after every single write of every scenario breaks no rule, and the world
+/// comes to rest. `CRASHES=good` tries one scenario alone.
+#[test]
+fn crashes_at_every_write() {
+    let only = env::var("CRASHES").ok();
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for scenario in scenarios::all() {
+        if only.as_ref().is_some_and(|name| *name != scenario.name) {
+            continue;
+        }
+        let (undisturbed, _) = scenario.play(1, Detail::Nothing);
+        let writes = undisturbed.world().faults.begun;
+        for write in 0..writes {
+            for fate in [Fate::CrashBefore, Fate::CrashAfter] {
+                count += 1;
+                let mut crashed = scenario.clone();
+                crashed.fates.insert(write, fate);
+                let (mut simulation, result) = crashed.play(1, Detail::Nothing);
+                let rest = result.map_err(NoEnd::from);
+                let rest = rest.and_then(|()| simulation.come_to_rest(4_800, 400_000));
+                if let Err(error) = rest {
+                    wrong.push(format!("{} write {write} {fate:?}: {error}", scenario.name));
+                }
+            }
+        }
+    }
+    println!("{count} crashes, {} went wrong", wrong.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

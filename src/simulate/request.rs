@@ -179,11 +179,14 @@ impl World {
             key: request.key.clone(),
             after: request.after.clone(),
             write: request.write.clone(),
-            before,
+            before: before.clone(),
             refused: answer.as_ref().err().cloned(),
             seen: request.seen.clone(),
         })));
         self.tell_write(&request.key, &request.write, &answer);
+        if let (Ok(Written::Rollout(rollout)), Some(Object::Rollout(before))) = (&answer, &before) {
+            self.tell_standing(&before.status, rollout);
+        }
         request.answer = Some(answer);
         request.handled = true;
         let life = request.life;

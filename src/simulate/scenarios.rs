@@ -170,6 +170,10 @@ fn commands() -> Vec<Scenario> {
         good("promote")
             .then(170, command("promote"))
             .then(190, command("promote")),
+        v2("promoted-though-not-ready", unwell(Health::NeverReady))
+            .then(150, command("promote"))
+            .then(152, command("promote"))
+            .then(154, command("promote")),
         good("undo-by-a-person").then(240, command("undo")),
         good("undo-the-stable")
             .then(450, command("undo"))
@@ -281,7 +285,7 @@ fn limits() -> Vec<Scenario> {
     vec![
         good("quota")
             .then(100, Action::Quota(4))
-            .then(260, Action::Quota(100))
+            .then(200, Action::Quota(100))
             .lasts(800),
         good("quota-for-good")
             .then(100, Action::Quota(4))

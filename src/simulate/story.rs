@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
     object::Name,
@@ -10,8 +11,9 @@ use super::{
     world::{DAWN, World},
 };
 use crate::{
+    api::RolloutStatus,
     cluster::{Key, WriteError, Written, pass::Ran},
-    plan::intent::Write,
+    plan::{facts::RolloutFacts, intent::Write},
 };
 
 /// The story of a world.
@@ -176,6 +178,30 @@ impl World {
             let _ = writeln!(text, "{}", self.story.with_known_names(&line));
         }
         text
+    }
+
+    /// What the Rollout says of itself, when that is something else than before.
+    pub(super) fn tell_standing(&mut self, before: &RolloutStatus, rollout: &RolloutFacts) {
+        if self.story.detail == Detail::Nothing {
+            return;
+        }
+        let kind = |status: &RolloutStatus| {
+            let said = |kind: &str| {
+                let mut all = status.conditions.iter();
+                all.find(|c| c.type_ == kind && c.status == "True").cloned()
+            };
+            ["Ready", "Stalled", "Reconciling"]
+                .into_iter()
+                .find_map(said)
+        };
+        let Some(now) = kind(&rollout.status) else {
+            return;
+        };
+        let same = |before: Condition| before.type_ == now.type_ && before.reason == now.reason;
+        if !kind(before).is_some_and(same) {
+            let words = format!("    says  {} {}: {}", now.type_, now.reason, now.message);
+            self.story.tell(self.now, &rollout.name, &words);
+        }
     }
 
     /// What became of a write.

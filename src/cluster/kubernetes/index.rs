@@ -227,6 +227,15 @@ impl Index {
         .collect()
     }
 
+    /// The highest epoch that Deployments and Jobs of this key carry.
+    #[must_use]
+    pub fn highest_epoch(&self, key: &Key) -> Option<i64> {
+        let state = self.read();
+        let children = state.children.of(key).filter_map(|(_, c)| c.epoch);
+        let jobs = state.jobs.of(key).filter_map(|(_, j)| j.epoch);
+        children.chain(jobs).max()
+    }
+
     /// Whether an object of this key is known.
     #[must_use]
     pub fn knows(&self, key: &Key) -> bool {
@@ -372,3 +381,6 @@ pub fn database_key(namespace: &str, name: &str) -> Key {
         name: name.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

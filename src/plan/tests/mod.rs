@@ -167,6 +167,20 @@ fn a_failed_revision_is_not_tried_again_whatever_is_applied() {
 }
 
 #[test]
+fn the_end_of_an_undo_says_at_once_why() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.fails("p95");
+    while world.status().release.is_some() {
+        world.step();
+    }
+    assert_eq!(
+        fixture::stalled(world.status()),
+        "CheckFailed",
+        "with the record that ends it"
+    );
+}
+
+#[test]
 fn silence_passes_nothing() {
     let cases = [
         None,
