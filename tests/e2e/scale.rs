@@ -1,6 +1,7 @@
 //! Scaling in mid-rollout, as people and autoscalers do.
 
 use bed::{Namespace, Result};
+use serde_json::Value;
 
 use crate::app::{APP, Change as _, app};
 use crate::play::{PATIENCE, Play as _, condition, play};
@@ -15,11 +16,15 @@ async fn scale(ns: &Namespace, replicas: u32) -> Result<()> {
 #[tokio::test]
 async fn both_revisions_follow_the_scale_to_zero_and_back() {
     play("scale", async |ns| {
-        let mut second = app("2").hold(1, 600);
-        let first = ns.release_to_the_end(&app("1")).await?;
         // As an autoscaler wants it: not in what is applied.
-        second["spec"].as_object_mut().unwrap().remove("replicas");
+        let without_size = |mut rollout: Value| {
+            rollout["spec"].as_object_mut().unwrap().remove("replicas");
+            rollout
+        };
+        let first = ns.release_to_the_end(&without_size(app("1"))).await?;
         scale(ns, 4).await?;
+        ns.pods(&[(&first, 4)]).await?;
+        let second = without_size(app("2").hold(1, 600));
         ns.release(&second).await?;
         let canary = ns.held("half").await?;
         ns.pods(&[(&first, 2), (&canary, 2)]).await?;

@@ -4,22 +4,33 @@ use std::time::SystemTime;
 
 use bed::traffic::Traffic;
 use bed::view::State;
-use bed::{Error, Namespace, Result, kill, reach};
+use bed::{Namespace, Result, install, kill, reach};
 use load::{Record, Summary};
+use serde_json::json;
 use stepgate::api::status::{Outcome, Stage};
 
 use crate::play::{PATIENCE, condition, play};
 
 const SHOP: &str = "shop";
 /// Requests a second: enough for a verdict, little enough for several at a time.
-const RATE: u32 = 120;
+const RATE: u32 = 100;
 
+/// Applies a release of the shop, for a small machine that does much else: four pods, a limit of
+/// one second, and a slow release that is slower still.
 async fn apply(ns: &Namespace, release: &str) -> Result<i64> {
     let folder = format!("tests/shop/manifests/releases/{release}");
-    let words = "jsonpath={.metadata.generation}";
-    let text = ns.kubectl(&["apply", "-k", &folder, "-o", words]).await?;
-    let number = text.trim().parse();
-    number.map_err(|_| Error::refused(format!("{text:?} is no generation")))
+    let text = ns.bed().run_kubectl(&["kustomize", &folder]).await?;
+    let mut rollout = install::documents(&text)?.remove(0);
+    let spec = &mut rollout["spec"];
+    spec["replicas"] = json!(4);
+    spec["analysis"]["checks"][1]["latency"]["maxMilliseconds"] = json!(1000);
+    let fault = &mut spec["template"]["spec"]["containers"][0]["env"][1];
+    assert_eq!(fault["name"], "SHOP_FAULT");
+    if release == "slow" {
+        fault["value"] = json!("slow=1300");
+    }
+    let applied = ns.put(&rollout).await?;
+    Ok(applied.metadata.generation.unwrap_or_default())
 }
 
 /// How the release of this generation ended, and its revision.
