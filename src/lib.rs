@@ -9,3 +9,4 @@ pub mod evidence;
 pub mod operator;
 pub mod plan;
 pub mod prometheus;
+pub mod simulate;

@@ -1,6 +1,9 @@
 //! Signals to a real process: this test program, started again for one ignored test whose work
 //! never ends when told to.
 
+// What a test gives up on ends the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};

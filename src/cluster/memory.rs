@@ -105,15 +105,16 @@ impl Memory {
         if let Some(base) = base_of(write) {
             self.unanswered.remove(&base.uid);
         }
+        if let Some(name) = name_of_new(write) {
+            self.taken.remove(name);
+        }
         match written {
             Written::Rollout(facts) => self.rollout = Some(facts),
             Written::Revision(facts) => self.know_revision(facts),
             Written::Child(facts) => {
-                self.taken.remove(&facts.name);
                 self.children.insert(facts.uid.clone(), facts);
             }
             Written::Job(facts) => {
-                self.taken.remove(&facts.name);
                 self.jobs.insert(facts.uid.clone(), facts);
             }
             Written::Database(facts) => self.database = Some(facts),
@@ -127,7 +128,6 @@ impl Memory {
 
     /// Takes a ControllerRevision from a live list or an answer.
     pub(super) fn know_revision(&mut self, facts: RevisionFacts) {
-        self.taken.remove(&facts.name);
         self.revisions.insert(facts.uid.clone(), facts);
     }
 
@@ -162,8 +162,11 @@ impl Memory {
 
     /// The name of a new object is taken. Says whether that is for good: not a cache that lags,
     /// but an object of somebody else.
-    pub(super) fn name_taken(&mut self, object: &str) -> bool {
-        let count = self.taken.entry(object.to_owned()).or_default();
+    pub(super) fn name_taken(&mut self, write: &Write) -> bool {
+        let Some(name) = name_of_new(write) else {
+            return false;
+        };
+        let count = self.taken.entry(name.to_owned()).or_default();
         *count += 1;
         *count >= TAKEN_FOR_GOOD
     }
@@ -215,6 +218,17 @@ fn base_of(write: &Write) -> Option<&Base> {
         | Write::CreateDeployment { .. }
         | Write::CreateDatabase { .. }
         | Write::CreateJob { .. } => None,
+    }
+}
+
+/// The name of an object that is to be created.
+fn name_of_new(write: &Write) -> Option<&str> {
+    match write {
+        Write::CreateRevision { manifest }
+        | Write::CreateDeployment { manifest }
+        | Write::CreateDatabase { manifest }
+        | Write::CreateJob { manifest } => manifest.pointer("/metadata/name")?.as_str(),
+        _ => None,
     }
 }
 

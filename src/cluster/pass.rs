@@ -253,10 +253,16 @@ fn remember_failure(memory: &mut Memory, write: &Write, error: WriteError) -> Wr
     match &error {
         WriteError::Conflict { .. } => memory.contradict(write),
         WriteError::Unanswered { .. } => memory.doubt(write),
-        WriteError::Exists { object } if memory.name_taken(object) => {
+        WriteError::Exists { object } if memory.name_taken(write) => {
+            // A DatabaseSchema that cannot be read must not be deleted: it is the memory of what
+            // ran on the database.
+            let remedy = match write {
+                Write::CreateDatabase { .. } => "look at its record",
+                _ => "give it another name, or delete it",
+            };
             return WriteError::Refused {
                 object: object.clone(),
-                message: format!("{object} exists already and is not Stepgate's: delete it"),
+                message: format!("{object} exists already and Stepgate does not know it: {remedy}"),
                 transient: true,
             };
         }

@@ -142,12 +142,14 @@ impl Board {
                 at: now,
                 ticket: self.tickets,
             });
-            // On the beat, so that polls do not drift; missed beats are not made up for.
+            // On the beat, so that polls do not drift; missed beats are not made up for, and a
+            // clock that was set back gives no beat of its own.
             let next = later(entry.due, entry.interval());
-            entry.due = if next > now {
+            let fresh = later(now, entry.interval());
+            entry.due = if next > now && next <= fresh {
                 next
             } else {
-                later(now, entry.interval())
+                fresh
             };
             entry.out = Some((self.tickets, now));
         }

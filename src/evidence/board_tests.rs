@@ -131,4 +131,7 @@ fn a_lost_ask_and_a_clock_set_back_do_not_stop_it() {
     assert!(board.answer(&again, reply(&again, 0.0, 1.0)).is_some());
     // An hour back: due at 123 by the old clock.
     assert_eq!(board.due(second(-3600)).len(), 1);
+    // And on the beat from there on, not again and again at the same moment.
+    assert!(board.due(second(-3600)).is_empty());
+    assert!(board.next_due(second(-3600)) > Some(second(-3600)));
 }

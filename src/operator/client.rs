@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use hyper::header::{HeaderValue, USER_AGENT};
 use hyper::{Request, Response};
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
@@ -76,6 +77,10 @@ pub enum ConnectError {
 /// term and the earliest start of the next one (5 s by default), so that it is known by then.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How this client names itself.
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("stepgate/", env!("CARGO_PKG_VERSION")));
+
 impl Clients {
     /// Clients for the cluster that the environment names: `KUBECONFIG`, or the pod's own.
     ///
@@ -92,7 +97,9 @@ impl Clients {
     /// # Errors
     ///
     /// When certificates or credentials cannot be used.
-    pub fn new(config: Config, metrics: &Metrics) -> Result<Self, ConnectError> {
+    pub fn new(mut config: Config, metrics: &Metrics) -> Result<Self, ConnectError> {
+        // So that audit logs and flow control tell this client from others.
+        config.headers.push((USER_AGENT, AGENT));
         let build = |config: Config| {
             let builder = ClientBuilder::try_from(config)
                 .map_err(|error| ConnectError::Build(Box::new(error)))?;

@@ -11,7 +11,7 @@ mod state;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub const MAX_CONNECTIONS: usize = 64;
 /// A connection is closed after this time, however busy it is.
 pub const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 /// A connection is closed when a request's head has not come in for this time.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most bytes that a request's head may have; hyper's least is 8 KiB.
 const HEAD_BYTES: usize = 8 * 1024;
 
@@ -73,7 +73,12 @@ impl Server {
     ///
     /// When the address cannot be listened on.
     pub async fn bind(address: SocketAddr, served: Served) -> Result<Self, ListenError> {
-        let listener = TcpListener::bind(address).await;
+        let mut listener = TcpListener::bind(address).await;
+        if let Err(error) = &listener
+            && let Some(instead) = without_ipv6(address, error)
+        {
+            listener = TcpListener::bind(instead).await;
+        }
         let listener = listener.map_err(|cause| ListenError { address, cause })?;
         Ok(Self { listener, served })
     }
@@ -114,6 +119,14 @@ impl Server {
             }
         }
     }
+}
+
+/// `[::]` means every address of both families, so it must also work where the kernel has no IPv6.
+fn without_ipv6(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+    const ADDRESS_FAMILY_NOT_SUPPORTED: i32 = 97; // EAFNOSUPPORT of Linux
+    let missing = error.raw_os_error() == Some(ADDRESS_FAMILY_NOT_SUPPORTED);
+    let any = address.ip() == Ipv6Addr::UNSPECIFIED;
+    (missing && any).then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
 }
 
 async fn serve(stream: TcpStream, served: Served, _permit: OwnedSemaphorePermit) {

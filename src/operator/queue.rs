@@ -16,6 +16,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// The same after a conflict: its cure, a newer copy, is on its way as a rule.
 const CONFLICT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 
+/// Soonest that a key wakes by itself: a plan that is never content costs little.
+const SOONEST: Duration = Duration::from_millis(50);
+
 /// How a pass ended, as far as its next turn goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -108,7 +111,7 @@ impl Queue {
         let at = match ended {
             Ended::Well(at) => {
                 slot.failures = 0;
-                at
+                at.map(|at| at.max(now + SOONEST))
             }
             Ended::Conflict => Some(now + slot.backoff(CONFLICT)),
             Ended::Failed => Some(now + slot.backoff(BACKOFF)),
@@ -194,6 +197,19 @@ mod tests {
             (queue.take(), queue.next_timer()),
             (Some(key("a")), None),
             "the event replaces the timer"
+        );
+    }
+
+    #[test]
+    fn a_key_that_wants_to_wake_at_once_is_held_back() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.push(key("a"));
+        queue.take();
+        queue.done(key("a"), Ended::Well(Some(now)), now);
+        queue.wake(now);
+        assert_eq!(
+            (queue.take(), queue.next_timer()),
+            (None, Some(now + SOONEST))
         );
     }
 

@@ -1,6 +1,8 @@
 //! What a pass needs around it: the lead that its writes are under, readings, Events.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::warn;
 
 use super::{
     clock::Clock,
@@ -13,7 +15,7 @@ use crate::{
     cluster::{
         Answer, Cached, CachedDatabase, Cluster, Key, ReadError, WriteError, Written,
         kubernetes::{Kubernetes, index::Index},
-        pass::{self, Memory, Ran, Surroundings},
+        pass::{self, Memory, Ran, Stopped, Surroundings},
     },
     evidence::{Measure, Readings},
     plan::{
@@ -51,10 +53,33 @@ pub struct Passes<S> {
     pub clock: Arc<Clock>,
     /// Own metrics.
     pub metrics: Metrics,
+    /// Higher epochs than the own one that were met, and found to be of no later term.
+    pub overruled: Overruled,
+}
+
+/// The term in which a higher epoch was met on an object, and the highest epoch met.
+#[derive(Debug, Default)]
+pub struct Overruled(Mutex<(u32, i64)>);
+
+impl Overruled {
+    fn covers(&self, own: u32, met: i64) -> bool {
+        let (term, highest) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        term == own && met <= highest
+    }
+
+    fn add(&self, own: u32, met: i64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (own, met);
+    }
 }
 
 impl<S: Sampling> Reconcile for Passes<S> {
     async fn pass(&self, key: &Key, memory: &mut Memory, term: Term) -> Ran {
+        if let Some(stopped) = self.outranked(key, term).await {
+            return Ran {
+                error: Some(stopped),
+                ..Ran::default()
+            };
+        }
         let led = Led {
             cluster: &self.cluster,
             leadership: &self.leadership,
@@ -106,6 +131,28 @@ impl<S: Sampling> Reconcile for Passes<S> {
 }
 
 impl<S> Passes<S> {
+    /// Why this process may no longer act on a key: an object of it carries a higher epoch than
+    /// its own, and the Lease does not say that this process leads all the same.
+    async fn outranked(&self, key: &Key, term: Term) -> Option<Stopped> {
+        let met = self.index.highest_epoch(key)?;
+        if met <= i64::from(term.epoch) || self.overruled.covers(term.epoch, met) {
+            return None;
+        }
+        if self.leadership.confirm().await == Some(term.epoch) {
+            let epoch = term.epoch;
+            warn!(
+                ?key,
+                epoch, met, "a label with a later epoch than the Lease's is replaced"
+            );
+            self.overruled.add(epoch, met);
+            return None;
+        }
+        Some(Stopped::Write(WriteError::NotTaken {
+            object: format!("{key:?}"),
+            message: format!("it was written in term {met}, later than {}", term.epoch),
+        }))
+    }
+
     fn publish(&self, key: &Key, ran: &mut Ran) {
         if ran.events.is_empty() {
             return;

@@ -16,7 +16,7 @@ use super::{
     inbox::Inbox,
     lease::{Elector, ElectorConfig, Leadership},
     metrics::Metrics,
-    reconcile::{Passes, Sampling},
+    reconcile::{Overruled, Passes, Sampling},
     run::RunLoop,
     shutdown::{Ended, Phase, Signals, Supervisor, TaskError},
 };
@@ -170,6 +170,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         leadership: leadership.clone(),
         clock: clock.clone(),
         metrics: metrics.clone(),
+        overruled: Overruled::default(),
     };
     let workers = settings.workers.get();
     let run_loop = RunLoop::new(Arc::new(passes), inbox, clock, metrics, workers);

@@ -11,15 +11,15 @@ use crate::{
     api::{
         RolloutStatus,
         rollout::{Operator, Selector},
-        status::{CheckStatus, Release, RevisionStatus, Stage, Summary},
+        status::{CheckStatus, Outcome, Release, RevisionStatus, Stage, Summary},
     },
     evidence::Reading,
 };
 
-/// Seconds between two status writes that only bring counts of pods up to date.
-const COUNTS_EVERY: i64 = 10;
-/// Seconds between two status writes that only bring words up to date.
-const WORDS_EVERY: i64 = 60;
+/// Seconds between two status writes that only bring counts of pods and words up to date.
+const NEWS_EVERY: i64 = 10;
+/// The same, where only the figures of a check have changed.
+const FIGURES_EVERY: i64 = 60;
 
 /// What kstatus makes of a Rollout.
 struct Standing {
@@ -52,6 +52,12 @@ pub(super) fn describe(draft: &mut Draft<'_>) {
         }
     }
     let standing = standing(draft);
+    if standing.reason == "Scaling"
+        && let Some(at) = late_at(draft).filter(|at| *at > draft.now)
+    {
+        // Then it is not a matter of waiting any more, and that is said.
+        draft.wake(at);
+    }
     draft.status.summary = summary(draft, &standing);
     set_conditions(draft, &standing);
     draft.status.observed_generation = Some(draft.seen.rollout.generation);
@@ -171,6 +177,10 @@ fn standing(draft: &Draft<'_>) -> Standing {
         let (reason, message) = motion(draft, release);
         return say(StandingKind::Reconciling, reason, message);
     }
+    if draft.outcome(&draft.wanted) == Some(Outcome::Failed) {
+        let (reason, message) = draft.outcome_reason(&draft.wanted);
+        return say(StandingKind::Stalled, &reason, message);
+    }
     let Some(stable) = draft.stable() else {
         return say(
             StandingKind::Reconciling,
@@ -198,11 +208,14 @@ fn standing(draft: &Draft<'_>) -> Standing {
         .all(|child| child.replicas == if child.revision == stable { total } else { 0 })
         && draft.seen.child(stable).is_some();
     if !settled {
-        return say(
-            StandingKind::Reconciling,
-            "Scaling",
-            format!("on the way to {total} pods"),
-        );
+        let way = format!("on the way to {total} pods");
+        if late_at(draft).is_some_and(|at| at <= draft.now) {
+            let words = why_not_available(draft, stable)
+                .unwrap_or_else(|| "they do not become ready".into());
+            let message = format!("{way}, but pods of {stable} do not come up: {words}");
+            return say(StandingKind::Reconciling, "Degraded", message);
+        }
+        return say(StandingKind::Reconciling, "Scaling", way);
     }
     let floor = draft.bounds().floor;
     if mover::assured(&draft.seen.children) < floor {
@@ -217,6 +230,14 @@ fn standing(draft: &Draft<'_>) -> Standing {
         "Stable",
         format!("revision {stable} is stable"),
     )
+}
+
+/// When the oldest pod of stable that is not ready will have had its time to become so.
+fn late_at(draft: &Draft<'_>) -> Option<Timestamp> {
+    let limit = draft.spec.strategy.progress_deadline_seconds;
+    let unready = draft.seen.pods_of(draft.stable()?);
+    let unready = unready.filter(|pod| pod.ready_since.is_none());
+    unready.map(|pod| later(pod.created, limit)).min()
 }
 
 /// What is going on, in words that do not change with every pod.
@@ -455,6 +476,11 @@ pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
     if *before == draft.status {
         return false;
     }
+    // Figures of a check that waits for its verdict change with every poll.
+    let figures = draft
+        .obstacle
+        .as_ref()
+        .is_some_and(|o| o.why.reason == "Inconclusive");
     let pods = |s: &RolloutStatus| {
         (
             s.replicas,
@@ -463,10 +489,10 @@ pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
             s.canary.clone(),
         )
     };
-    let every = if pods(before) == pods(&draft.status) {
-        WORDS_EVERY
+    let every = if figures && pods(before) == pods(&draft.status) {
+        FIGURES_EVERY
     } else {
-        COUNTS_EVERY
+        NEWS_EVERY
     };
     let Some(written) = draft.seen.status_written else {
         return true;

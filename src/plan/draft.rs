@@ -193,6 +193,17 @@ pub(super) fn later(at: Timestamp, seconds: i64) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// `at` rounded up to the whole seconds in which the API keeps time: what is counted from there
+/// is never cut short.
+pub(super) fn whole_second(at: Timestamp) -> Timestamp {
+    let second = Timestamp::from_second(at.as_second()).unwrap_or(at);
+    if second < at {
+        later(second, 1)
+    } else {
+        second
+    }
+}
+
 /// Whole seconds from `from` to `to`, 0 when `to` is earlier.
 pub(super) fn seconds_between(from: Timestamp, to: Timestamp) -> i64 {
     to.duration_since(from).as_secs().max(0)
@@ -212,7 +223,7 @@ impl Stopwatch {
     pub(super) fn start(&mut self, now: Timestamp) -> bool {
         let started = self.since.is_none();
         if started {
-            self.since = Some(Time(now));
+            self.since = Some(Time(whole_second(now)));
         }
         started
     }

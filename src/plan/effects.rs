@@ -16,9 +16,6 @@ use crate::api::{
 
 /// The next writes. Nothing here decides anything that is not on record.
 pub(super) fn carry_out(draft: &mut Draft<'_>) {
-    if memory_lost(draft) {
-        return;
-    }
     adopt(draft);
     if !refused(draft, Refused::Deployment) {
         make_children(draft);
@@ -50,7 +47,7 @@ fn refused(draft: &Draft<'_>, what: Refused) -> bool {
 }
 
 /// Pods run of a revision that nothing remembers: counting on would be guessing.
-fn memory_lost(draft: &mut Draft<'_>) -> bool {
+pub(super) fn memory_lost(draft: &mut Draft<'_>) -> bool {
     let unknown = draft
         .seen
         .children

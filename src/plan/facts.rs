@@ -133,7 +133,7 @@ pub struct ChildFacts {
     pub deleting: bool,
 }
 
-/// A pod of one revision, or of a phase's Job.
+/// A pod of one revision. Pods of a phase's Job are not among them.
 #[derive(Clone, Debug)]
 pub struct PodFacts {
     /// Its name.

@@ -59,11 +59,11 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
     if !draft.decided {
         commands::take(&mut draft);
     }
-    if !draft.decided && draft.questions.is_empty() {
+    if !draft.decided && draft.questions.is_empty() && !effects::memory_lost(&mut draft) {
         release::decide(&mut draft);
-    }
-    if !draft.decided && draft.questions.is_empty() {
-        effects::carry_out(&mut draft);
+        if !draft.decided && draft.questions.is_empty() {
+            effects::carry_out(&mut draft);
+        }
     }
     finish(draft)
 }
@@ -162,3 +162,6 @@ fn unreadable(seen: &Observed, message: &str, now: Timestamp) -> Plan {
     }
     plan
 }
+
+#[cfg(test)]
+mod tests;

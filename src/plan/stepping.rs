@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     conditions,
-    draft::{Draft, seconds_between},
+    draft::{Draft, seconds_between, whole_second},
     facts::{PodFacts, Question},
     gate, mover, release, render, undoing,
 };
@@ -121,8 +121,13 @@ pub(super) fn decide(draft: &mut Draft<'_>, release: &Release) {
     if edited(draft, release) {
         return;
     }
-    if let Some(why) = crash_loop(draft, &release.revision) {
-        refuse(draft, release, OnFailure::Undo, &why);
+    if let Some(why) = crash_loop(draft, release) {
+        if release.first {
+            // Nothing to return to, and what it waits for may yet come: it goes on when its pods do.
+            draft.block(true, &why.reason, why.message);
+        } else {
+            refuse(draft, release, OnFailure::Undo, &why);
+        }
         return;
     }
     if let Some((on_failure, why)) = gate::failing(draft, release) {
@@ -197,17 +202,17 @@ fn idle_at_zero(draft: &mut Draft<'_>) {
     );
 }
 
-/// Pods of the canary that die again and again.
-fn crash_loop(draft: &Draft<'_>, revision: &str) -> Option<Why> {
+/// Pods of the revision that die again and again.
+fn crash_loop(draft: &Draft<'_>, release: &Release) -> Option<Why> {
     let looping: Vec<&PodFacts> = draft
         .seen
-        .pods_of(revision)
+        .pods_of(&release.revision)
         .filter(|pod| {
-            pod.restarts >= CRASH_RESTARTS
-                || pod
-                    .waiting
-                    .as_ref()
-                    .is_some_and(|(reason, _)| reason == "CrashLoopBackOff")
+            let backs_off = pod
+                .waiting
+                .as_ref()
+                .is_some_and(|(r, _)| r == "CrashLoopBackOff");
+            backs_off || (pod.restarts >= CRASH_RESTARTS && !release.first)
         })
         .collect();
     let first = looping.first()?;
@@ -275,7 +280,7 @@ fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
     let changed = if reached {
         let began = step.held.start(now);
         let stopped = release.unreached.stop(now);
-        step.reached.get_or_insert(Time(now));
+        step.reached.get_or_insert(Time(whole_second(now)));
         began || stopped
     } else {
         let lost = step.held.stop(now);

@@ -20,6 +20,7 @@ use stepgate::{
 
 use super::{
     fixture::{Home, config, eventually, minimal},
+    following::Followed,
     writes::{adapter, deployment_manifest, revision_manifest},
 };
 
@@ -85,16 +86,26 @@ async fn deployments_that_would_share_pods_are_named() {
             .await
             .expect("a Deployment");
     }
-    let own = serde_json::from_value(deployment_manifest("shop-r1")).expect("a Deployment");
-    api.create(&PostParams::default(), &own)
-        .await
-        .expect("a Deployment");
-    let answer = adapter(&home).ask(&rollout, &Question::Overlaps).await;
+    let labelled = |name: &str, rollout: &str| {
+        let mut object = deployment_manifest(name);
+        object["metadata"]["labels"]["stepgate.io/rollout"] = json!(rollout);
+        serde_json::from_value(object).expect("a Deployment")
+    };
+    // One of its own, and one that a Rollout has left behind which is no more.
+    for own in [labelled("own", "shop"), labelled("left", "former")] {
+        let made = api.create(&PostParams::default(), &own).await;
+        made.expect("a Deployment");
+    }
+    let followed = Followed::new(&home, vec![home.namespace.clone()]).await;
+    let (reads, writes) = (home.clients.reads.client(), home.clients.writes.client());
+    let patience = Duration::from_secs(10);
+    let adapter = Kubernetes::new(followed.index.clone(), reads, writes, patience);
+    let answer = adapter.ask(&rollout, &Question::Overlaps).await;
     let Ok(Answer::Overlaps(mut names)) = answer else {
         panic!("{answer:?}");
     };
     names.sort();
-    assert_eq!(names, ["expressed", "narrow", "same"]);
+    assert_eq!(names, ["expressed", "left", "narrow", "same"]);
 }
 
 #[tokio::test]

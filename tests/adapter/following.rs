@@ -31,8 +31,8 @@ use super::{
 };
 
 /// An index that follows one namespace, or all, and the keys it told.
-struct Followed {
-    index: Arc<Index>,
+pub struct Followed {
+    pub index: Arc<Index>,
     told: Arc<Mutex<BTreeSet<Key>>>,
     watching: JoinHandle<()>,
 }
@@ -44,7 +44,7 @@ impl Drop for Followed {
 }
 
 impl Followed {
-    async fn new(home: &Home, namespaces: Vec<String>) -> Self {
+    pub async fn new(home: &Home, namespaces: Vec<String>) -> Self {
         let told = Arc::new(Mutex::new(BTreeSet::new()));
         let sink = told.clone();
         let index = Arc::new(Index::new(Box::new(move |key| {

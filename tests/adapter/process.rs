@@ -13,11 +13,16 @@ use tokio::process::{Child, Command};
 
 use super::fixture::{Home, Relaxed, eventually, minimal};
 
-/// An operator for one namespace; killed when dropped.
 fn operator(home: &Home) -> Child {
+    operator_with(home, &["--leader-elect=false"])
+}
+
+/// An operator for one namespace; killed when dropped.
+fn operator_with(home: &Home, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_stepgate"))
-        .args(["run", "--leader-elect=false", "--listen=127.0.0.1:0"])
+        .args(["run", "--listen=127.0.0.1:0"])
         .args(["--namespace", &home.namespace])
+        .args(arguments)
         .stderr(Stdio::inherit())
         .kill_on_drop(true)
         .spawn()
@@ -82,6 +87,44 @@ async fn a_first_release_ends_ready_and_an_idle_rollout_is_left_alone() {
         before.metadata.resource_version,
         after.metadata.resource_version
     );
+}
+
+#[tokio::test]
+async fn a_label_of_a_later_term_is_replaced_once_the_lease_says_who_leads() {
+    let home = Home::new("epoch").await;
+    let lease = format!("--lease-namespace={}", home.namespace);
+    let _operator = operator_with(&home, &["--leader-elect=true", &lease]);
+    let mut rollout = minimal("shop");
+    rollout["spec"]["strategy"] = json!({"canary": {"steps": [
+        {"name": "full", "replicas": "100%", "holdSeconds": 1}]}});
+    home.create(&rollout).await.expect("a Rollout");
+    eventually("the Rollout to be Ready", async || {
+        make_ready(&home).await;
+        let ready = condition(&home, "shop", "Ready").await?;
+        (ready["status"] == "True").then_some(())
+    })
+    .await;
+    let api = Api::<Deployment>::namespaced(home.client.clone(), &home.namespace);
+    let only = async || {
+        let list = api.list(&ListParams::default()).await.expect("Deployments");
+        list.items.into_iter().next().expect("a Deployment")
+    };
+    let name = only().await.metadata.name.expect("a name");
+    let params = PatchParams::default();
+    let later = json!({"metadata": {"labels": {"stepgate.io/epoch": "4000000000"}}});
+    let labelled = api.patch(&name, &params, &Patch::Merge(&later)).await;
+    labelled.expect("labelled");
+    let more = json!({"spec": {"replicas": 3}});
+    let (rollouts, more) = (home.rollouts(), Patch::Merge(&more));
+    let scaled = rollouts.patch("shop", &params, &more).await;
+    scaled.expect("scaled");
+    eventually("the Deployment to be scaled", async || {
+        let child = only().await;
+        let epoch = child.metadata.labels?.remove("stepgate.io/epoch")?;
+        let replicas = child.spec?.replicas?;
+        (replicas == 3 && epoch != "4000000000").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

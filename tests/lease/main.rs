@@ -4,6 +4,9 @@
 //! Needs `KUBECONFIG` (any cluster; only Leases of its own names in `default` are touched) and the
 //! program `kill`.
 
+// What a test gives up on ends the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod contender;
 mod outage;
 mod processes;

@@ -2,6 +2,9 @@
 //!
 //! Needs `helm` (or `HELM=…`) and `kubectl`; no cluster.
 
+// What a test gives up on ends the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod chart;
 mod rendered;
 mod rights;
@@ -85,6 +88,41 @@ fn chart_and_base_configure_the_same_metric_sources() {
         yaml(file.as_str().expect("sources.yaml"))
     };
     assert_eq!(sources(&chart(&[])), sources(&base()));
+}
+
+#[test]
+fn the_operator_can_read_the_metric_sources() {
+    use stepgate::prometheus::SourcesFile;
+    // Every field that the chart's schema knows.
+    let all = [
+        "name=mimir",
+        "url=https://mimir.example/prometheus",
+        "convention=opentelemetry",
+        "metric.histogram=request_seconds",
+        "namespaceLabel=k8s_namespace_name",
+        "basicAuth.usernameFile=/etc/stepgate-secrets/mimir/user",
+        "basicAuth.passwordFile=/etc/stepgate-secrets/mimir/password",
+        "caFile=/etc/stepgate-secrets/mimir/ca.crt",
+        "headers.X-Team=platform",
+        "tenant=shop",
+        "tenantHeader=X-Scope-OrgID",
+        "namespaces={shop}",
+        "timeoutSeconds=5",
+        "scrapeIntervalSeconds=15",
+    ]
+    .map(|field| format!("metricSources[0].{field}"));
+    let all: Vec<_> = all.iter().map(String::as_str).collect();
+    let token = [
+        "metricSources[0].name=token",
+        "metricSources[0].url=http://prometheus:9090",
+        "metricSources[0].bearerTokenFile=/etc/stepgate-secrets/p/token",
+    ];
+    for objects in [base(), chart(&[]), chart(&all), chart(&token)] {
+        let text = &objects.only("ConfigMap")["data"]["sources.yaml"];
+        let text = text.as_str().expect("sources.yaml");
+        let read = SourcesFile::parse(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert_eq!(read.sources.len(), 1);
+    }
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn chart_and_base_grant_the_same() {
         ("ClusterRole", "stepgate-operator"),
         ("ClusterRole", "stepgate-view"),
         ("ClusterRole", "stepgate-edit"),
+        ("ClusterRole", "stepgate-commands"),
         ("Role", "stepgate-lease"),
     ] {
         let (of_chart, of_base) = (chart.named(kind, name), base.named(kind, name));
@@ -56,6 +57,17 @@ fn chart_and_base_grant_the_same() {
         assert_eq!(aggregated(of_chart), aggregated(of_base), "{kind} {name}");
     }
     assert_eq!(all_roles(&chart).len(), all_roles(&base).len());
+}
+
+#[test]
+fn chart_and_base_guard_commands_alike() {
+    let (chart, base) = (chart(&[]), base());
+    for kind in [
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    ] {
+        assert_eq!(chart.only(kind)["spec"], base.only(kind)["spec"], "{kind}");
+    }
 }
 
 #[test]

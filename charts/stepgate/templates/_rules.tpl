@@ -1,21 +1,17 @@
 {{- /*
 What the operator may do with Rollouts and their children. It reads no Secrets (but for the opt-in
-to see whether one exists) and writes nothing that it has not made, but for the status and the
-finalizers of Rollouts.
+to see whether one exists) and writes nothing that it has not made, but for the status of Rollouts.
 */ -}}
 {{- define "stepgate.rules" -}}
 - apiGroups: [stepgate.io]
   resources: [rollouts]
-  verbs: [get, list, watch, update, patch]
+  verbs: [get, list, watch]
 - apiGroups: [stepgate.io]
   resources: [rollouts/status]
-  verbs: [update, patch]
+  verbs: [update]
 - apiGroups: [stepgate.io]
   resources: [databaseschemas]
-  verbs: [get, list, watch, create, update, patch, delete]
-- apiGroups: [stepgate.io]
-  resources: [databaseschemas/status]
-  verbs: [update, patch]
+  verbs: [get, list, watch, create, patch, delete]
 # Where the admission plug-in OwnerReferencesPermissionEnforcement is on, an owner that blocks
 # deletion may only be named by whoever may change its finalizers.
 - apiGroups: [stepgate.io]
@@ -42,7 +38,7 @@ finalizers of Rollouts.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get]
-- apiGroups: ["", events.k8s.io]
+- apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- if .Values.rbac.getSecrets }}

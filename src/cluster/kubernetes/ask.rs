@@ -1,6 +1,6 @@
 //! Live reads, for what no cache holds.
 
-use std::fmt::Debug;
+use std::{collections::BTreeSet, fmt::Debug};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -16,7 +16,9 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    facts, refusal, selector,
+    facts,
+    index::Index,
+    refusal, selector,
     stored::{Pods, StoredRevision},
 };
 use crate::{
@@ -37,11 +39,16 @@ const LOG_BYTES: usize = 1024;
 /// When the API server gave no answer.
 pub async fn answer(
     client: &Client,
+    index: &Index,
     rollout: &RolloutFacts,
     question: &Question,
 ) -> Result<Answer, ReadError> {
     match question {
-        Question::Overlaps => overlaps(client, rollout).await.map(Answer::Overlaps),
+        Question::Overlaps => {
+            let missing = index.missing_rollouts(&rollout.namespace);
+            let overlaps = overlaps(client, missing, rollout).await;
+            overlaps.map(Answer::Overlaps)
+        }
         Question::Revisions => revisions(client, rollout).await,
         Question::Config(refs) => missing(client, &rollout.namespace, refs)
             .await
@@ -55,8 +62,15 @@ pub async fn answer(
     }
 }
 
-/// Names of the Deployments that are not this Rollout's and would share pods with it.
-async fn overlaps(client: &Client, rollout: &RolloutFacts) -> Result<Vec<String>, ReadError> {
+/// Names of the Deployments that are not this Rollout's and would share pods with it: those that
+/// are no Rollout's, and those that the Rollouts `missing` have left behind. Those of other
+/// Rollouts are not read, or many Rollouts in a namespace would all read each other's; the
+/// Rollouts themselves are compared (see [`Cached::neighbours`](crate::cluster::Cached)).
+async fn overlaps(
+    client: &Client,
+    mut missing: BTreeSet<String>,
+    rollout: &RolloutFacts,
+) -> Result<Vec<String>, ReadError> {
     let Ok(spec) = &rollout.spec else {
         return Ok(Vec::new());
     };
@@ -69,9 +83,16 @@ async fn overlaps(client: &Client, rollout: &RolloutFacts) -> Result<Vec<String>
         };
         ours.overlap(&theirs).then_some(name)
     };
-    let others = format!("{}!={}", keys::ROLLOUT, rollout.name);
     let api = Api::<Deployment>::namespaced(client.clone(), &rollout.namespace);
-    list(&api, &others, "Deployments", overlaps).await
+    let foreign = format!("!{}", keys::ROLLOUT);
+    let mut names = list(&api, &foreign, "Deployments", overlaps).await?;
+    missing.remove(&rollout.name);
+    if !missing.is_empty() {
+        let missing = Vec::from_iter(missing).join(",");
+        let left_behind = format!("{} in ({missing})", keys::ROLLOUT);
+        names.extend(list(&api, &left_behind, "Deployments", overlaps).await?);
+    }
+    Ok(names)
 }
 
 async fn revisions(client: &Client, rollout: &RolloutFacts) -> Result<Answer, ReadError> {

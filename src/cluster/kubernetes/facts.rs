@@ -191,3 +191,6 @@ pub(super) fn commands(metadata: &ObjectMeta) -> Arc<BTreeMap<String, String>> {
     let ours = annotations.filter(|(key, _)| key.starts_with(keys::COMMAND_PREFIX));
     Arc::new(ours.map(|(k, v)| (k.clone(), v.clone())).collect())
 }
+
+#[cfg(test)]
+mod tests;

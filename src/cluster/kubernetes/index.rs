@@ -212,6 +212,30 @@ impl Index {
         })
     }
 
+    /// Names of Rollouts that Deployments of this namespace say they belong to, and that are not
+    /// known.
+    #[must_use]
+    pub fn missing_rollouts(&self, namespace: &str) -> BTreeSet<String> {
+        let state = self.read();
+        let keys = state.children.keys();
+        keys.filter_map(|key| match key {
+            Key::Rollout { namespace: n, name } if n == namespace => Some(name),
+            _ => None,
+        })
+        .filter(|name| state.rollouts.get(&place(namespace, name)).is_none())
+        .cloned()
+        .collect()
+    }
+
+    /// The highest epoch that Deployments and Jobs of this key carry.
+    #[must_use]
+    pub fn highest_epoch(&self, key: &Key) -> Option<i64> {
+        let state = self.read();
+        let children = state.children.of(key).filter_map(|(_, c)| c.epoch);
+        let jobs = state.jobs.of(key).filter_map(|(_, j)| j.epoch);
+        children.chain(jobs).max()
+    }
+
     /// Whether an object of this key is known.
     #[must_use]
     pub fn knows(&self, key: &Key) -> bool {
@@ -357,3 +381,6 @@ pub fn database_key(namespace: &str, name: &str) -> Key {
         name: name.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,7 +88,7 @@ impl Cluster for Kubernetes {
     }
 
     async fn ask(&self, rollout: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
-        let answer = ask::answer(&self.reads, rollout, question);
+        let answer = ask::answer(&self.reads, &self.index, rollout, question);
         let answer = tokio::time::timeout(self.patience, answer).await;
         answer.unwrap_or_else(|_| {
             Err(ReadError {

@@ -253,3 +253,6 @@ pub(super) fn report_unreadable(object: &DynamicObject, error: &str) {
         "the record of this DatabaseSchema cannot be read; no phase runs on it until it is mended"
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,11 @@ impl<F> Table<F> {
         self.entries.iter().map(|(place, e)| (place, &e.facts))
     }
 
+    /// All keys that objects belong to.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.members.keys()
+    }
+
     /// Objects that belong to `key`, by name.
     pub fn of(&self, key: &Key) -> impl Iterator<Item = (&str, &F)> {
         let (Key::Rollout { namespace, .. } | Key::Database { namespace, .. }) = key;

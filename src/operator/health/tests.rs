@@ -134,3 +134,15 @@ async fn a_port_in_use_names_the_flag() {
         "{error}"
     );
 }
+
+#[test]
+fn every_address_is_every_ipv4_address_where_there_is_no_ipv6() {
+    let missing = io::Error::from_raw_os_error(97);
+    let all = "[::]:8080".parse().unwrap();
+    assert_eq!(
+        without_ipv6(all, &missing),
+        Some("0.0.0.0:8080".parse().unwrap())
+    );
+    assert_eq!(without_ipv6("[::1]:8080".parse().unwrap(), &missing), None);
+    assert_eq!(without_ipv6(all, &io::Error::from_raw_os_error(98)), None);
+}

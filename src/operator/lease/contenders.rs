@@ -116,7 +116,7 @@ impl World {
         // Another reading of the tape each time round.
         let turn = (self.drawn / self.tape.len()) as u64;
         self.drawn += 1;
-        (u64::from(value) ^ (turn * 40_503 & 0xffff)) % below
+        (u64::from(value) ^ ((turn * 40_503) & 0xffff)) % below
     }
 
     fn schedule(&mut self, after: At, who: usize, event: Event) {

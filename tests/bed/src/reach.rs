@@ -1,6 +1,6 @@
 //! A way from here to a Service, as clients have it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::{Api, api::ListParams};
@@ -10,6 +10,8 @@ use crate::{Error, Namespace, Result};
 
 /// How long an address may take to take a connection.
 const LIMIT: Duration = Duration::from_secs(2);
+/// How long nodes may take to learn where a Service's pods are.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Addresses of a Service: in the cluster's network its own, outside a node's with the node port.
 ///
@@ -27,11 +29,15 @@ pub async fn service(namespace: &Namespace, name: &str) -> Result<String> {
         let nodes = node_addresses(namespace).await?;
         candidates.extend(nodes.iter().map(|ip| format!("{ip}:{port}")));
     }
-    for address in &candidates {
-        let attempt = tokio::time::timeout(LIMIT, TcpStream::connect(address)).await;
-        if matches!(attempt, Ok(Ok(_))) {
-            return Ok(format!("http://{address}"));
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        for address in &candidates {
+            let attempt = tokio::time::timeout(LIMIT, TcpStream::connect(address)).await;
+            if matches!(attempt, Ok(Ok(_))) {
+                return Ok(format!("http://{address}"));
+            }
         }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let words = format!(
         "no way from here to the Service {name} (tried {}): give --url with an address that ends \

@@ -74,7 +74,8 @@ impl Screen {
         );
         let mut message = ready.message.clone();
         for (revision, name) in &self.names {
-            message = message.replace(revision, name);
+            // Not within the name of a Job: people may want to look at that.
+            message = message.replace(&format!(" {revision}"), &format!(" {name}"));
         }
         let line = format!("{head} {message}");
         if line == self.last {

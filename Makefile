@@ -1,0 +1,28 @@
+# The commands of the project. `make demo` and `make test` do all their set-up themselves.
+
+.PHONY: help demo test lint generate golden soak faults bench clean
+
+help: ## What can be made.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Releases going out and coming back on a real cluster (KEEP=1 leaves it running).
+	@tests/demo/run
+
+test: ## Everything that CI asks for, with a verdict at the end.
+	@tests/run
+
+lint: ## Formatting, clippy, documentation.
+	@tests/run lint
+
+generate: ## Every generated file: definitions, the chart's copies, the install manifest.
+	@tests/generate
+
+golden: ## The stories of whole rollouts, told anew.
+	UPDATE_GOLDEN=1 cargo test --quiet --test simulate
+
+bench: ## The figures, in one table.
+	@tests/bench/run
+
+clean: ## Removes every test cluster, and what cargo built.
+	-tests/cluster/cluster down --all
+	cargo clean

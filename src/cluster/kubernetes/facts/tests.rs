@@ -1,0 +1,191 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn read<K: serde::de::DeserializeOwned>(object: Value) -> K {
+    serde_json::from_value(object).unwrap()
+}
+
+fn at(time: &str) -> Timestamp {
+    time.parse().unwrap()
+}
+
+fn deployment(annotations: Value, generation: i64, status: Value) -> ChildFacts {
+    let object = json!({
+        "metadata": {
+            "name": "shop-r1", "uid": "u", "resourceVersion": "5", "generation": generation,
+            "labels": {"stepgate.io/revision": "r1", "stepgate.io/epoch": "12"},
+            "annotations": annotations,
+            "ownerReferences": [
+                {"apiVersion": "v1", "kind": "X", "name": "a", "uid": "other"},
+                {"apiVersion": "v1", "kind": "Y", "name": "b", "uid": "mine", "controller": true},
+            ],
+        },
+        "spec": {"replicas": 3, "selector": {}, "template": {}},
+        "status": status,
+    });
+    child(&read::<Deployment>(object))
+}
+
+#[test]
+fn a_child_is_current_once_its_controller_has_seen_its_spec() {
+    for (observed, current) in [(json!(null), false), (json!(6), false), (json!(7), true)] {
+        let child = deployment(json!({}), 7, json!({"observedGeneration": observed}));
+        assert_eq!(child.current, current, "{observed}");
+    }
+    let status = json!({"observedGeneration": 7, "replicas": 4, "availableReplicas": 2});
+    let child = deployment(json!({}), 7, status);
+    assert_eq!((child.replicas, child.possible), (3, (3, 3)));
+    assert_eq!((child.status_replicas, child.available), (4, 2));
+    assert_eq!((child.revision.as_str(), child.epoch), ("r1", Some(12)));
+    assert_eq!(child.owner_uid.as_deref(), Some("mine"), "the controller's");
+}
+
+#[test]
+fn a_second_replica_set_is_an_edit() {
+    let key = "deployment.kubernetes.io/revision";
+    for (annotations, edited) in [
+        (json!({}), false),
+        (json!({key: "1"}), false),
+        (json!({key: "2"}), true),
+    ] {
+        assert_eq!(deployment(annotations, 1, json!({})).edited, edited);
+    }
+}
+
+#[test]
+fn a_child_that_cannot_make_pods_says_why() {
+    let failure = |kind: &str, status: &str, reason: &str| {
+        let condition =
+            json!({"type": kind, "status": status, "reason": reason, "message": "its words"});
+        deployment(json!({}), 1, json!({"conditions": [condition]})).problem
+    };
+    let words = Some("its words".to_owned());
+    assert_eq!(failure("ReplicaFailure", "True", "FailedCreate"), words);
+    assert_eq!(
+        failure("Progressing", "False", "ReplicaSetCreateError"),
+        words
+    );
+    assert_eq!(failure("ReplicaFailure", "False", ""), None);
+    assert_eq!(
+        failure("Progressing", "False", "ProgressDeadlineExceeded"),
+        None
+    );
+    assert_eq!(
+        failure("Available", "False", "MinimumReplicasUnavailable"),
+        None
+    );
+}
+
+fn pod_with(status: Value) -> PodFacts {
+    let object = json!({
+        "metadata": {
+            "name": "p", "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": {"stepgate.io/revision": "r1"},
+        },
+        "status": status,
+    });
+    pod(&read::<Pod>(object))
+}
+
+#[test]
+fn a_pod_is_ready_since_its_condition_turned() {
+    let ready = |status: &str| {
+        pod_with(json!({"conditions": [
+            {"type": "ContainersReady", "status": "True", "lastTransitionTime": "2026-01-01T00:00:01Z"},
+            {"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:00:09Z"},
+        ]}))
+    };
+    assert_eq!(ready("True").ready_since, Some(at("2026-01-01T00:00:09Z")));
+    assert_eq!(ready("False").ready_since, None);
+    assert_eq!(ready("True").created, at("2026-01-01T00:00:00Z"));
+}
+
+#[test]
+fn a_pod_that_waits_says_for_what() {
+    let waits = |reason: &str| {
+        let waiting = json!({"waiting": {"reason": reason, "message": "back-off"}});
+        let container = |name: &str, state: Value, restarts: i32| {
+            json!({"name": name, "image": "", "imageID": "", "ready": false,
+                   "restartCount": restarts, "state": state})
+        };
+        pod_with(json!({
+            "initContainerStatuses": [container("init", json!({"terminated": {"exitCode": 0}}), 1)],
+            "containerStatuses": [
+                container("a", json!({"running": {}}), 0),
+                container("b", waiting, 2),
+            ],
+        }))
+    };
+    let crash = waits("CrashLoopBackOff");
+    let words = ("CrashLoopBackOff".to_owned(), "back-off".to_owned());
+    assert_eq!((crash.waiting, crash.restarts), (Some(words), 3));
+    assert!(waits("ImagePullBackOff").waiting.is_some());
+    assert!(waits("ContainerCreating").waiting.is_none());
+    assert!(waits("PodInitializing").waiting.is_none());
+}
+
+#[test]
+fn a_pod_that_fits_nowhere_says_so_in_the_schedulers_words() {
+    let scheduled = |reason: &str| {
+        pod_with(
+            json!({"conditions": [{"type": "PodScheduled", "status": "False",
+            "reason": reason, "message": "0/3 nodes"}]}),
+        )
+    };
+    let words = Some("0/3 nodes".to_owned());
+    assert_eq!(scheduled("Unschedulable").unschedulable, words);
+    assert_eq!(scheduled("SchedulingGated").unschedulable, None);
+}
+
+#[test]
+fn a_job_ends_with_its_last_condition_and_lives_with_its_pods() {
+    let ended = |conditions: Value| {
+        let object = json!({
+            "metadata": {"name": "j", "labels": {"stepgate.io/rollout": "shop"}},
+            "spec": {"suspend": false, "template": {}},
+            "status": {"active": 1, "terminating": 2, "conditions": conditions},
+        });
+        job(&read::<Job>(object))
+    };
+    let condition = |kind: &str, status: &str| {
+        json!([{"type": kind, "status": status, "reason": "DeadlineExceeded",
+                "message": "too long", "lastTransitionTime": "2026-01-01T00:00:00Z"}])
+    };
+    let failed = ended(condition("Failed", "True"));
+    assert_eq!((failed.live_pods, failed.suspended), (3, false));
+    let end = failed.ended.unwrap();
+    assert_eq!(
+        (end.succeeded, end.message.as_str()),
+        (false, "DeadlineExceeded: too long")
+    );
+    assert!(
+        ended(condition("Complete", "True"))
+            .ended
+            .unwrap()
+            .succeeded
+    );
+    for (kind, status) in [
+        ("Failed", "False"),
+        ("FailureTarget", "True"),
+        ("Suspended", "True"),
+    ] {
+        assert_eq!(
+            ended(condition(kind, status)).ended,
+            None,
+            "{kind} {status}"
+        );
+    }
+}
+
+#[test]
+fn only_commands_are_kept_of_the_annotations() {
+    let metadata = read::<ObjectMeta>(json!({"annotations": {
+        "stepgate.io/promote": "r1/canary 7",
+        "kubectl.kubernetes.io/last-applied-configuration": "…",
+    }}));
+    assert_eq!(
+        commands(&metadata).keys().collect::<Vec<_>>(),
+        ["stepgate.io/promote"]
+    );
+}

@@ -1,0 +1,519 @@
+//! A world for one test: facts, and what writes make of them when all goes well at once.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde_json::{Value, json};
+
+use crate::{
+    api::{
+        DatabaseRecord, RolloutSpec, RolloutStatus,
+        status::{Outcome, Stage},
+    },
+    evidence::{Reading, Readings, Reason, Unit, Verdict},
+    plan::{
+        self,
+        facts::{
+            Answers, ChildFacts, DatabaseFacts, JobEnd, JobFacts, Observed, PodFacts,
+            RevisionFacts, RolloutFacts,
+        },
+        intent::{Plan, Write},
+        revision,
+    },
+};
+
+pub fn second(n: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + n).unwrap()
+}
+
+pub fn condition<'s>(status: &'s RolloutStatus, kind: &str) -> &'s Condition {
+    status.conditions.iter().find(|c| c.type_ == kind).unwrap()
+}
+
+/// Why it is stalled; fails the test when it is not.
+pub fn stalled(status: &RolloutStatus) -> String {
+    let condition = condition(status, "Stalled");
+    assert_eq!(condition.status, "True", "{condition:?}");
+    condition.reason.clone()
+}
+
+pub fn reading(name: &str, verdict: Verdict) -> Reading {
+    Reading {
+        name: name.into(),
+        verdict,
+        reason: Reason::Passed,
+        bad: 1.0,
+        total: 1000.0,
+        hold_bad: 1.0,
+        hold_total: 1000.0,
+        value: Some(0.1),
+        unit: Unit::Percent,
+        limit: 0.5,
+        test: 1.0,
+        threshold: 100.0,
+        message: "1 of 1000".into(),
+    }
+}
+
+pub struct World {
+    pub seen: Observed,
+    pub spec: Arc<RolloutSpec>,
+    pub now: Timestamp,
+    versions: u64,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let spec: Arc<RolloutSpec> = Arc::new(
+            serde_json::from_value(json!({
+                "replicas": 8,
+                "selector": {"matchLabels": {"app": "shop"}},
+                "template": template("v1"),
+                "schema": {"database": "db", "expand": {"command": ["migrate"]}},
+            }))
+            .unwrap(),
+        );
+        let rollout = RolloutFacts {
+            namespace: "ns".into(),
+            name: "shop".into(),
+            uid: "u-shop".into(),
+            resource_version: "1".into(),
+            generation: 1,
+            annotations: Arc::default(),
+            deleting: false,
+            spec: Ok(spec.clone()),
+            status: Arc::default(),
+        };
+        let seen = Observed {
+            rollout,
+            revisions: Vec::new(),
+            children: Vec::new(),
+            pods: Vec::new(),
+            jobs: Vec::new(),
+            database: None,
+            neighbours: Vec::new(),
+            answers: Answers::default(),
+            refusals: Vec::new(),
+            source_problem: None,
+            readings: None,
+            trusted_since: second(-1_000_000),
+            status_written: None,
+            epoch: 1,
+        };
+        Self {
+            seen,
+            spec,
+            now: second(0),
+            versions: 1,
+        }
+    }
+
+    /// A Rollout whose revision of this name is stable.
+    pub fn stable(version: &str) -> Self {
+        let mut world = Self::new();
+        world.seen.answers.overlaps = Some(Vec::new());
+        world.seen.answers.revisions_live = true;
+        world = world.wants(version);
+        world.edit_spec(|spec| spec.schema = None);
+        for _ in 0..3 {
+            world.settle();
+            world.hold(1000);
+        }
+        world.settle();
+        assert_eq!(condition(world.status(), "Ready").status, "True");
+        world.edit_spec(|spec| {
+            spec.schema = serde_json::from_value(
+                json!({"database": "db", "expand": {"command": ["migrate"]}}),
+            )
+            .unwrap();
+        });
+        world.settle();
+        world.seen.answers.revisions_live = false;
+        world
+    }
+
+    pub fn wants(mut self, version: &str) -> Self {
+        self.edit_spec(|spec| spec.template = template(version));
+        self
+    }
+
+    pub fn edit_spec(&mut self, edit: impl FnOnce(&mut RolloutSpec)) {
+        edit(Arc::make_mut(&mut self.spec));
+        self.seen.rollout.spec = Ok(self.spec.clone());
+        self.seen.rollout.generation += 1;
+    }
+
+    pub fn edit_steps(&mut self, edit: impl Fn(&mut Value)) {
+        self.edit_spec(|spec| {
+            for step in &mut spec.strategy.canary.steps {
+                let mut value = serde_json::to_value(&*step).unwrap();
+                edit(&mut value);
+                *step = serde_json::from_value(value).unwrap();
+            }
+        });
+    }
+
+    pub fn with_check(mut self, name: &str) -> Self {
+        self.edit_spec(|spec| {
+            spec.analysis = serde_json::from_value(
+                json!({"checks": [{"name": name, "errorRate": {"maxPercent": "0.5"}}]}),
+            )
+            .unwrap();
+        });
+        self
+    }
+
+    pub fn revision(&self, version: &str) -> String {
+        revision::hash(&template(version), None)
+    }
+
+    pub fn status(&self) -> &RolloutStatus {
+        &self.seen.rollout.status
+    }
+
+    pub fn outcome(&self, version: &str) -> Option<Outcome> {
+        self.seen
+            .revision(&self.revision(version))
+            .and_then(|r| r.outcome)
+    }
+
+    pub fn plan(&self) -> Plan {
+        plan::plan(&self.seen, self.now)
+    }
+
+    /// The status that the next decision records; nothing is applied.
+    pub fn decide(&self) -> RolloutStatus {
+        let plan = self.plan();
+        match plan.writes.into_iter().next() {
+            Some(Write::RecordStatus { status, .. }) => *status,
+            other => panic!("no decision: {other:?} {:?}", plan.questions),
+        }
+    }
+
+    /// Applies writes up to the next status, and returns that.
+    pub fn record(&mut self) -> RolloutStatus {
+        for _ in 0..10 {
+            let before = self.status().clone();
+            self.step();
+            if *self.status() != before {
+                return self.status().clone();
+            }
+        }
+        panic!("no status was written: {:?}", self.plan());
+    }
+
+    pub fn step(&mut self) {
+        for write in self.plan().writes {
+            self.apply(write);
+        }
+    }
+
+    /// Goes on until nothing is wanted any more. Jobs succeed at once, pods come up at once.
+    pub fn settle(&mut self) {
+        for _ in 0..60 {
+            let plan = self.plan();
+            if plan.writes.is_empty() && plan.questions.is_empty() {
+                return;
+            }
+            assert!(plan.questions.is_empty(), "{:?}", plan.questions);
+            for write in plan.writes {
+                self.apply(write);
+            }
+            self.finish_jobs();
+        }
+        panic!("it does not settle: {:?}", self.plan());
+    }
+
+    /// Goes on to the stage; the target of a step is reached on the way.
+    pub fn at_stage(mut self, stage: Stage) -> Self {
+        for _ in 0..40 {
+            if self
+                .status()
+                .release
+                .as_ref()
+                .is_some_and(|r| r.stage == stage)
+            {
+                return self;
+            }
+            self.step();
+            if stage != Stage::Expand {
+                self.finish_jobs();
+            }
+        }
+        panic!(
+            "stage {stage:?} is not reached: {:?}",
+            self.status().release
+        );
+    }
+
+    pub fn at_step(mut self, index: i32) -> Self {
+        for _ in 0..20 {
+            self.settle();
+            let step = self.status().release.as_ref().and_then(|r| r.step.clone());
+            if step
+                .as_ref()
+                .is_some_and(|s| s.index == index && s.reached.is_some())
+            {
+                return self;
+            }
+            let names: Vec<_> = self.checks();
+            self.hold(1000);
+            self.says(
+                names
+                    .iter()
+                    .map(|name| reading(name, Verdict::Pass))
+                    .collect(),
+            );
+        }
+        panic!("step {index} is not reached: {:?}", self.status().release);
+    }
+
+    fn checks(&self) -> Vec<String> {
+        let analysis = self.spec.analysis.as_ref();
+        analysis
+            .map(|a| a.checks.iter().map(|c| c.name.clone()).collect())
+            .unwrap_or_default()
+    }
+
+    /// Lets time pass.
+    pub fn hold(&mut self, seconds: i64) {
+        self.now = self.now + jiff::SignedDuration::from_secs(seconds);
+        self.edit_hold(seconds);
+    }
+
+    fn edit_hold(&mut self, seconds: i64) {
+        // Holds of the default steps are longer than a test wants to think of.
+        if seconds < 1000 {
+            let spec = Arc::make_mut(&mut self.spec);
+            for step in &mut spec.strategy.canary.steps {
+                step.hold_seconds = step.hold_seconds.min(10);
+            }
+            self.seen.rollout.spec = Ok(self.spec.clone());
+        }
+    }
+
+    pub fn says(&mut self, readings: Vec<Reading>) {
+        let release = self.status().release.clone().unwrap();
+        self.seen.readings = Some(Readings {
+            revision: release.revision,
+            hold_since: release.step.and_then(|s| s.reached).map(|t| t.0),
+            polled_at: Some(self.now),
+            complete_polls: 3,
+            readings,
+        });
+    }
+
+    /// A check of this name fails.
+    pub fn fails(&mut self, name: &str) {
+        *self = Self {
+            seen: self.seen.clone(),
+            spec: self.spec.clone(),
+            now: self.now,
+            versions: self.versions,
+        }
+        .with_check(name);
+        self.says(vec![reading(name, Verdict::Fail)]);
+    }
+
+    pub fn command(&mut self, command: &str, text: &str) {
+        let annotations: &mut BTreeMap<_, _> = Arc::make_mut(&mut self.seen.rollout.annotations);
+        annotations.insert(format!("stepgate.io/{command}"), text.into());
+    }
+
+    pub fn database_mut(&mut self) -> &mut DatabaseRecord {
+        let database = self.seen.database.get_or_insert_with(|| DatabaseFacts {
+            name: "db".into(),
+            uid: "u-db".into(),
+            resource_version: "1".into(),
+            record: Arc::default(),
+            deleting: false,
+        });
+        Arc::make_mut(&mut database.record)
+    }
+
+    pub fn template_of(&mut self, version: &str) -> &mut Value {
+        let name = self.revision(version);
+        let facts = self
+            .seen
+            .revisions
+            .iter_mut()
+            .find(|r| r.revision == name)
+            .unwrap();
+        Arc::make_mut(&mut facts.template)
+    }
+
+    pub fn pod(&mut self, revision: &str) -> &mut PodFacts {
+        self.seen
+            .pods
+            .iter_mut()
+            .find(|p| p.revision == revision)
+            .unwrap()
+    }
+
+    fn finish_jobs(&mut self) {
+        let at = self.now;
+        for job in self
+            .seen
+            .jobs
+            .iter_mut()
+            .filter(|j| !j.suspended && j.ended.is_none())
+        {
+            job.ended = Some(JobEnd {
+                succeeded: true,
+                message: String::new(),
+                at,
+            });
+        }
+        let Some(database) = self.seen.database.clone() else {
+            return;
+        };
+        let seen = crate::cluster::CachedDatabase {
+            namespace: "ns".into(),
+            database,
+            jobs: self.seen.jobs.clone(),
+            rollouts: BTreeMap::from([("shop".into(), "u-shop".into())]),
+        };
+        for write in plan::database::plan(&seen, self.now).writes {
+            self.apply(write);
+        }
+    }
+
+    fn version(&mut self) -> String {
+        self.versions += 1;
+        self.versions.to_string()
+    }
+
+    pub fn apply(&mut self, write: Write) {
+        let version = self.version();
+        match write {
+            Write::RecordStatus { status, .. } => {
+                self.seen.rollout.status = Arc::new(*status);
+                self.seen.rollout.resource_version = version;
+                self.seen.status_written = Some(self.now);
+            }
+            Write::CreateRevision { manifest } => self.seen.revisions.push(RevisionFacts {
+                name: text(&manifest, "/metadata/name"),
+                uid: format!("u-{version}"),
+                resource_version: version,
+                revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
+                number: 0,
+                outcome: None,
+                outcome_reason: String::new(),
+                template: Arc::new(manifest["data"]["template"].clone()),
+                schema: None,
+                created: self.now,
+                owner_uid: Some("u-shop".into()),
+                deleting: false,
+            }),
+            Write::MarkRevision {
+                base,
+                outcome,
+                reason,
+                number,
+            } => {
+                let facts = self
+                    .seen
+                    .revisions
+                    .iter_mut()
+                    .find(|r| r.uid == base.uid)
+                    .unwrap();
+                facts.outcome = outcome;
+                facts.outcome_reason = reason;
+                facts.number = number.unwrap_or(facts.number);
+            }
+            Write::CreateDeployment { manifest } => self.seen.children.push(ChildFacts {
+                name: text(&manifest, "/metadata/name"),
+                uid: format!("u-{version}"),
+                resource_version: version,
+                revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
+                owner_uid: Some(text(&manifest, "/metadata/ownerReferences/0/uid")),
+                epoch: Some(1),
+                replicas: 0,
+                possible: (0, 0),
+                current: true,
+                status_replicas: 0,
+                available: 0,
+                edited: false,
+                problem: None,
+                deleting: false,
+            }),
+            Write::Scale { base, to, .. } => self.scale(&base.uid, to, version),
+            Write::CreateDatabase { .. } => {
+                self.database_mut();
+            }
+            Write::RecordDatabase { record, .. } => *self.database_mut() = *record,
+            Write::CreateJob { manifest } => self.seen.jobs.push(JobFacts {
+                name: text(&manifest, "/metadata/name"),
+                uid: format!("u-{version}"),
+                resource_version: version,
+                rollout: "shop".into(),
+                revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
+                epoch: Some(1),
+                suspended: true,
+                live_pods: 0,
+                ended: None,
+                deleting: false,
+            }),
+            Write::ReleaseJob { base } => {
+                let job = self
+                    .seen
+                    .jobs
+                    .iter_mut()
+                    .find(|j| j.uid == base.uid)
+                    .unwrap();
+                job.suspended = false;
+            }
+            Write::Delete { base, .. } => {
+                self.seen.revisions.retain(|r| r.uid != base.uid);
+                self.seen
+                    .children
+                    .retain(|c| c.owner_uid.as_ref() != Some(&base.uid));
+                self.seen.jobs.retain(|j| j.uid != base.uid);
+            }
+            Write::Fence { .. } | Write::Adopt { .. } => {}
+        }
+    }
+
+    fn scale(&mut self, uid: &str, to: i32, version: String) {
+        let now = self.now;
+        let child = self
+            .seen
+            .children
+            .iter_mut()
+            .find(|c| c.uid == uid)
+            .unwrap();
+        child.replicas = to;
+        child.possible = (to, to);
+        child.status_replicas = to;
+        child.available = to;
+        child.resource_version = version;
+        let revision = child.revision.clone();
+        self.seen.pods.retain(|p| p.revision != revision);
+        self.seen.pods.extend((0..to).map(|n| PodFacts {
+            name: format!("shop-{revision}-{n}"),
+            revision: revision.clone(),
+            created: now,
+            ready_since: Some(now),
+            restarts: 0,
+            waiting: None,
+            unschedulable: None,
+            deleting: false,
+        }));
+    }
+}
+
+fn template(version: &str) -> Value {
+    json!({
+        "metadata": {"labels": {"app": "shop"}},
+        "spec": {"containers": [{"name": "shop", "image": format!("shop:{version}")}]},
+    })
+}
+
+fn text(value: &Value, pointer: &str) -> String {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}

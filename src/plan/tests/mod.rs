@@ -1,0 +1,445 @@
+//! Decisions in tables: one fact changed, one decision looked at.
+
+mod fixture;
+
+use serde_json::json;
+
+use self::fixture::{World, reading, second};
+use super::{
+    facts::{ConfigRef, Question, Refusal, Refused},
+    intent::Write,
+};
+use crate::{
+    api::{
+        PhaseKind,
+        database::{Dirty, PhaseRecord},
+        status::{Outcome, Stage},
+    },
+    evidence::Verdict,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+#[test]
+fn a_first_deployment_is_told_by_a_live_list_alone() {
+    let mut world = World::new();
+    assert_eq!(world.plan().questions, [Question::Revisions]);
+    world.seen.answers.revisions_live = true;
+    assert_eq!(world.plan().questions, [Question::Overlaps]);
+    world.seen.answers.overlaps = Some(Vec::new());
+    let release = world.decide().release.unwrap();
+    assert!(release.first);
+    assert_eq!(release.stage, Stage::Preflight);
+}
+
+#[test]
+fn a_decision_is_recorded_before_anything_rests_on_it() {
+    let world = World::stable("v1").wants("v2");
+    let plan = world.plan();
+    assert!(
+        matches!(plan.writes.as_slice(), [Write::RecordStatus { .. }]),
+        "{:?}",
+        plan.writes
+    );
+}
+
+#[test]
+fn an_overlapping_selector_stops_it_before_any_other_write() {
+    let mut world = World::stable("v1").wants("v2");
+    world.seen.answers.overlaps = Some(vec!["legacy".into()]);
+    let status = world.decide();
+    assert!(status.release.is_none());
+    assert_eq!(fixture::stalled(&status), "SelectorOverlap");
+}
+
+#[test]
+fn nothing_is_written_when_nothing_has_changed() {
+    let mut world = World::stable("v1");
+    world.settle();
+    assert_eq!(world.plan().writes, []);
+    assert_eq!(world.plan().wake_at, None, "an idle Rollout costs nothing");
+}
+
+#[test]
+fn no_pod_before_the_expand_has_succeeded() {
+    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    for _ in 0..6 {
+        for write in world.plan().writes {
+            assert!(!matches!(write, Write::Scale { .. }), "{write:?}");
+            world.apply(write);
+        }
+    }
+    let job = world.seen.jobs.first().expect("a Job");
+    assert!(!job.suspended, "released once its uid is on record");
+    let holder = world
+        .seen
+        .database
+        .as_ref()
+        .unwrap()
+        .record
+        .holder
+        .clone()
+        .unwrap();
+    assert_eq!(holder.job_uid.as_ref(), Some(&job.uid));
+}
+
+#[test]
+fn a_job_is_not_released_before_its_uid_is_on_record() {
+    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    while world.seen.jobs.is_empty() {
+        world.step();
+    }
+    let writes = world.plan().writes;
+    assert!(
+        matches!(writes.as_slice(), [Write::RecordDatabase { .. }, ..]),
+        "{writes:?}"
+    );
+}
+
+#[test]
+fn a_failed_expand_starts_no_pod_and_says_so() {
+    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    let revision = world.revision("v2");
+    world.database_mut().phases.push(PhaseRecord {
+        rollout: "shop".into(),
+        revision,
+        version: None,
+        phase: PhaseKind::Expand,
+        attempt: 1,
+        succeeded: false,
+        job: "shop-expand".into(),
+        ended: Time(second(1)),
+        message: "BackoffLimitExceeded".into(),
+    });
+    assert_eq!(
+        world.plan().questions,
+        [Question::JobLog("shop-expand".into())]
+    );
+    world.seen.answers.job_log = Some("relation does not exist".into());
+    let status = world.decide();
+    assert!(status.release.is_none());
+    assert_eq!(status.history[0].outcome, Outcome::Failed);
+    assert!(
+        status.history[0]
+            .message
+            .contains("relation does not exist")
+    );
+}
+
+#[test]
+fn a_dirty_database_waits_for_a_person() {
+    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    world.database_mut().dirty = Some(Dirty {
+        rollout: "other".into(),
+        revision: "x".into(),
+        phase: PhaseKind::Expand,
+        attempt: 1,
+        job: "other-expand".into(),
+        since: Time(second(0)),
+    });
+    assert_eq!(fixture::stalled(&world.record()), "DatabaseDirty");
+    world.command("retry", &format!("{} r1", world.revision("v2")));
+    let status = world.record();
+    assert_eq!(status.commands[0].result, "Done", "{:?}", status.commands);
+    assert_eq!(
+        status.release.unwrap().accepted_dirty.as_deref(),
+        Some("other-expand")
+    );
+    assert!(matches!(
+        world.plan().writes.as_slice(),
+        [Write::RecordDatabase { .. }, ..]
+    ));
+}
+
+#[test]
+fn a_failed_revision_is_not_tried_again_whatever_is_applied() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.fails("p95");
+    assert_eq!(world.decide().release.unwrap().stage, Stage::Undo);
+    world.settle();
+    let status = world.status();
+    assert_eq!(status.history[0].outcome, Outcome::Failed);
+    assert_eq!(fixture::stalled(status), "CheckFailed");
+    world.seen.rollout.generation += 1;
+    world.settle();
+    assert!(world.status().release.is_none());
+    world.command("retry", &format!("{} again", world.revision("v2")));
+    assert_eq!(world.decide().release.unwrap().attempt, 2);
+}
+
+#[test]
+fn the_end_of_an_undo_says_at_once_why() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.fails("p95");
+    while world.status().release.is_some() {
+        world.step();
+    }
+    assert_eq!(
+        fixture::stalled(world.status()),
+        "CheckFailed",
+        "with the record that ends it"
+    );
+}
+
+#[test]
+fn silence_passes_nothing() {
+    let cases = [
+        None,
+        Some(reading("errors", Verdict::Inconclusive)),
+        Some(reading("another", Verdict::Pass)),
+    ];
+    for said in cases {
+        let mut world = World::stable("v1")
+            .wants("v2")
+            .with_check("errors")
+            .at_step(0);
+        world.hold(100);
+        world.says(said.into_iter().collect());
+        world.settle();
+        let step = world
+            .status()
+            .release
+            .as_ref()
+            .unwrap()
+            .step
+            .clone()
+            .unwrap();
+        assert_eq!(step.index, 0);
+    }
+    let mut world = World::stable("v1")
+        .wants("v2")
+        .with_check("errors")
+        .at_step(0);
+    world.hold(100);
+    world.says(vec![reading("errors", Verdict::Pass)]);
+    assert_eq!(world.decide().release.unwrap().step.unwrap().index, 1);
+}
+
+#[test]
+fn without_a_verdict_the_steps_deadline_decides() {
+    for (what, expected) in [
+        ("Pause", Stage::Step),
+        ("Undo", Stage::Undo),
+        ("Proceed", Stage::Step),
+    ] {
+        let mut world = World::stable("v1")
+            .wants("v2")
+            .with_check("errors")
+            .at_step(0);
+        world.edit_steps(|step| {
+            step["onInconclusive"] = json!(what);
+            step["deadlineSeconds"] = json!(60);
+        });
+        world.hold(100);
+        let release = world.decide().release.unwrap();
+        assert_eq!(release.stage, expected, "{what}");
+        assert_eq!(release.paused.is_some(), what == "Pause", "{what}");
+        assert_eq!(
+            release.step.unwrap().index,
+            i32::from(what == "Proceed"),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_clock_that_was_not_watched_times_nothing_out() {
+    let mut world = World::stable("v1")
+        .wants("v2")
+        .with_check("errors")
+        .at_step(0);
+    world.edit_steps(|step| step["deadlineSeconds"] = json!(60));
+    world.hold(100);
+    world.seen.trusted_since = world.now;
+    world.settle();
+    assert!(world.status().release.as_ref().unwrap().paused.is_none());
+}
+
+#[test]
+fn a_missing_config_map_of_stable_stops_promotion_and_not_an_undo() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    let name = ConfigRef {
+        secret: false,
+        name: "settings".into(),
+    };
+    world.template_of("v1")["spec"]["volumes"] = json!([{"configMap": {"name": "settings"}}]);
+    world.hold(100);
+    assert_eq!(
+        world.plan().questions,
+        [Question::Config(vec![name.clone()])]
+    );
+    world.seen.answers.missing_config = Some(vec![name]);
+    let status = world.record();
+    assert_eq!(fixture::stalled(&status), "UndoImpossible");
+    assert_eq!(fixture::condition(&status, "UndoPossible").status, "False");
+    world.fails("errors");
+    assert_eq!(world.decide().release.unwrap().stage, Stage::Undo);
+}
+
+#[test]
+fn a_stale_command_is_ignored_and_that_is_said() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.command("promote", "other/canary 1");
+    let status = world.record();
+    assert_eq!(status.commands[0].result, "Ignored");
+    assert_eq!(status.release.unwrap().step.unwrap().index, 0);
+    world.command("promote", &format!("{}/canary 2", world.revision("v2")));
+    let status = world.record();
+    assert_eq!(status.commands[0].result, "Done", "{:?}", status.commands);
+    assert_eq!(status.release.unwrap().step.unwrap().index, 1);
+    // The annotation stays; it is not taken twice.
+    world.settle();
+    assert_eq!(
+        world
+            .status()
+            .release
+            .as_ref()
+            .unwrap()
+            .step
+            .as_ref()
+            .unwrap()
+            .index,
+        1
+    );
+}
+
+#[test]
+fn a_new_revision_in_mid_rollout_withdraws_the_one_before() {
+    let mut world = World::stable("v1").wants("v2").at_step(1).wants("v3");
+    let release = world.decide().release.unwrap();
+    assert_eq!(release.stage, Stage::Undo);
+    assert_eq!(release.undo.unwrap().outcome, Outcome::Withdrawn);
+    world.settle();
+    let release = world.status().release.clone().unwrap();
+    assert_eq!(release.revision, world.revision("v3"));
+    assert_ne!(release.stage, Stage::Undo);
+}
+
+#[test]
+fn a_former_stable_returns_without_steps() {
+    let mut world = World::stable("v1").wants("v2").at_step(2);
+    world.hold(1000);
+    world.settle();
+    assert_eq!(
+        world.status().stable.as_ref().unwrap().revision,
+        world.revision("v2")
+    );
+    let mut world = world.wants("v1");
+    let status = world.decide();
+    assert_eq!(status.stable.unwrap().revision, world.revision("v1"));
+    assert_eq!(status.release.unwrap().stage, Stage::Undo);
+    world.settle();
+    assert_eq!(fixture::condition(world.status(), "Ready").status, "True");
+    assert_eq!(world.seen.child(&world.revision("v1")).unwrap().replicas, 8);
+    assert_eq!(
+        world.outcome("v2"),
+        Some(Outcome::Stable),
+        "it may return in turn"
+    );
+}
+
+#[test]
+fn a_lost_status_is_rebuilt_from_the_revisions() {
+    let mut world = World::stable("v1");
+    world.settle();
+    *std::sync::Arc::make_mut(&mut world.seen.rollout.status) = Default::default();
+    world.settle();
+    assert_eq!(
+        world.status().stable.as_ref().unwrap().revision,
+        world.revision("v1")
+    );
+    assert_eq!(fixture::condition(world.status(), "Ready").status, "True");
+}
+
+#[test]
+fn pods_of_a_revision_that_nothing_remembers_are_left_alone() {
+    let mut world = World::stable("v1");
+    world.settle();
+    world.seen.revisions.clear();
+    world.seen.answers.revisions_live = true;
+    let mut world = world.wants("v2");
+    world.seen.rollout.spec = Ok(world.spec.clone());
+    let status = world.record();
+    assert_eq!(fixture::stalled(&status), "MemoryLost");
+    assert_eq!(world.seen.child(&world.revision("v1")).unwrap().replicas, 8);
+}
+
+#[test]
+fn a_refused_template_ends_the_release_with_the_servers_words() {
+    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Preflight);
+    world.seen.refusals.push(Refusal {
+        what: Refused::Deployment,
+        message: "spec.template.spec.containers[0].image: Required value".into(),
+        transient: false,
+    });
+    let status = world.decide();
+    assert_eq!(status.history[0].reason, "TemplateRefused");
+    assert!(status.history[0].message.contains("containers[0].image"));
+}
+
+#[test]
+fn a_crash_loop_is_undone_before_the_progress_deadline() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    let revision = world.revision("v2");
+    world.pod(&revision).waiting = Some(("CrashLoopBackOff".into(), "back-off 10s".into()));
+    let release = world.decide().release.unwrap();
+    assert_eq!(release.undo.unwrap().reason, "CrashLooping");
+}
+
+#[test]
+fn scaled_to_zero_waits_and_goes_on() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.edit_spec(|spec| spec.replicas = 0);
+    world.settle();
+    assert_eq!(
+        fixture::condition(world.status(), "Reconciling").reason,
+        "ScaledToZero"
+    );
+    assert!(world.seen.children.iter().all(|c| c.replicas == 0));
+    world.hold(10_000);
+    world.settle();
+    assert_eq!(
+        world
+            .status()
+            .release
+            .as_ref()
+            .unwrap()
+            .step
+            .as_ref()
+            .unwrap()
+            .index,
+        0
+    );
+    world.edit_spec(|spec| spec.replicas = 4);
+    world.settle();
+    assert_eq!(world.seen.child(&world.revision("v1")).unwrap().replicas, 3);
+    assert_eq!(world.seen.child(&world.revision("v2")).unwrap().replicas, 1);
+}
+
+#[test]
+fn old_revisions_go_and_stable_never() {
+    let mut world = World::stable("v1");
+    world.edit_spec(|spec| spec.revision_history_limit = 1);
+    world.settle();
+    for version in ["v2", "v3", "v4"] {
+        world = world.wants(version);
+        for _ in 0..4 {
+            world.settle();
+            world.hold(1000);
+        }
+        world.settle();
+    }
+    let mut left: Vec<_> = world
+        .seen
+        .revisions
+        .iter()
+        .map(|r| r.revision.clone())
+        .collect();
+    let mut expected = vec![world.revision("v3"), world.revision("v4")];
+    left.sort();
+    expected.sort();
+    assert_eq!(left, expected);
+    assert_eq!(
+        world.status().stable.as_ref().unwrap().revision,
+        world.revision("v4")
+    );
+}

@@ -1,0 +1,287 @@
+//! Runs a world: the real passes against it, event by event, the rules after each.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    event::{Event, Life, Turn},
+    facts,
+    people::Action,
+    process::Process,
+    rules::Broken,
+    setting::Setting,
+    world::{NAMESPACE, World},
+};
+use crate::{
+    cluster::{
+        Answer, Cached, CachedDatabase, Cluster, Key, ReadError, WriteError, Written,
+        pass::{self, Memory, Ran, Surroundings},
+    },
+    evidence,
+    plan::{
+        facts::{Question, RolloutFacts},
+        intent::Write,
+        render,
+    },
+};
+
+type Pass = Pin<Box<dyn Future<Output = (Memory, Ran)>>>;
+
+/// A world and the passes under way in it.
+pub struct Simulation {
+    world: Arc<Mutex<World>>,
+    passes: BTreeMap<(Life, Key), Pass>,
+}
+
+/// How a run ended before its time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// A rule was broken.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// More events than a run may take.
+    #[error("more than {0} events: something turns in circles")]
+    Endless(u64),
+}
+
+impl Simulation {
+    /// A world with so many processes of the operator, the first of which leads.
+    #[must_use]
+    pub fn new(setting: Setting, seed: u64, processes: usize) -> Self {
+        let mut world = World::new(setting, seed);
+        world.processes = (0..processes).map(Process::new).collect();
+        for index in 0..processes {
+            world.after(SignedDuration::ZERO, Event::Boot(index));
+        }
+        Self {
+            world: Arc::new(Mutex::new(world)),
+            passes: BTreeMap::new(),
+        }
+    }
+
+    /// The world as it is.
+    #[must_use]
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        lock(&self.world)
+    }
+
+    /// Somebody acts so many seconds after the world began.
+    pub fn plan(&self, second: i64, action: Action) {
+        let at = super::world::DAWN
+            .saturating_add(SignedDuration::from_secs(second))
+            .unwrap_or(Timestamp::MAX);
+        self.world().at(at, Event::Act(Box::new(action)));
+    }
+
+    /// Lets everything happen until then.
+    ///
+    /// # Errors
+    /// When a rule is broken, or there is no end.
+    pub fn run(&mut self, until: Timestamp, most: u64) -> Result<(), Ended> {
+        loop {
+            let turns = {
+                let mut world = self.world();
+                if world.events > most {
+                    return Err(Ended::Endless(most));
+                }
+                match world.next_at() {
+                    Some(at) if at <= until => world.step().unwrap_or_default(),
+                    _ => {
+                        world.now = world.now.max(until);
+                        return Ok(());
+                    }
+                }
+            };
+            self.take(turns);
+            self.world().judge()?;
+        }
+    }
+
+    /// The same, for so many seconds.
+    ///
+    /// # Errors
+    /// When a rule is broken, or there is no end.
+    pub fn run_for(&mut self, seconds: i64, most: u64) -> Result<(), Ended> {
+        let until = self
+            .world()
+            .now
+            .saturating_add(SignedDuration::from_secs(seconds));
+        self.run(until.unwrap_or(Timestamp::MAX), most)
+    }
+
+    fn take(&mut self, mut turns: Vec<Turn>) {
+        // A pass may make a process die, which ends others.
+        while !turns.is_empty() {
+            for turn in std::mem::take(&mut turns) {
+                match turn {
+                    Turn::Died(process) => {
+                        self.passes.retain(|(life, _), _| life.process != process);
+                    }
+                    Turn::Start(life, key) => {
+                        let pass = begin(&self.world, life, &key);
+                        self.passes.insert((life, key.clone()), pass);
+                        self.go_on(life, key);
+                    }
+                    Turn::Resume(life, key) => self.go_on(life, key),
+                }
+            }
+            turns = std::mem::take(&mut self.world().turns);
+        }
+    }
+
+    fn go_on(&mut self, life: Life, key: Key) {
+        let Some(mut pass) = self.passes.remove(&(life, key.clone())) else {
+            return;
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        match pass.as_mut().poll(&mut context) {
+            Poll::Ready((memory, ran)) => self.world().finished(life, &key, memory, ran),
+            Poll::Pending => drop(self.passes.insert((life, key), pass)),
+        }
+    }
+}
+
+fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The real pass over one object, by one process.
+fn begin(world: &Arc<Mutex<World>>, life: Life, key: &Key) -> Pass {
+    let api = Api {
+        world: Arc::clone(world),
+        life,
+        key: key.clone(),
+    };
+    let key = key.clone();
+    Box::pin(async move {
+        let (mut memory, trusted_since, epoch) = {
+            let mut world = lock(&api.world);
+            let memory = world.take_memory(life, &key);
+            let process = &world.processes[life.process];
+            (memory, process.trusted_since, process.epoch)
+        };
+        let (clock, board) = (api.clone(), api.clone());
+        let now = move || lock(&clock.world).clock(life.process);
+        let readings = move |revision: &str| board.readings(revision);
+        let around = Surroundings {
+            now: &now,
+            readings: &readings,
+            source_problem: &|_: &str| None,
+            trusted_since,
+            epoch,
+        };
+        let ran = match &key {
+            Key::Rollout { namespace, name } => {
+                pass::rollout(&api, namespace, name, &mut memory, &around).await
+            }
+            Key::Database { namespace, name } => {
+                pass::database(&api, namespace, name, &mut memory, &around).await
+            }
+        };
+        (memory, ran)
+    })
+}
+
+/// The cluster as one pass of one process has it.
+#[derive(Clone)]
+struct Api {
+    world: Arc<Mutex<World>>,
+    life: Life,
+    key: Key,
+}
+
+impl Api {
+    fn readings(&self, revision: &str) -> Option<evidence::Readings> {
+        let world = lock(&self.world);
+        let Key::Rollout { namespace, name } = &self.key else {
+            return None;
+        };
+        let key = evidence::Key {
+            namespace: namespace.clone(),
+            rollout: name.clone(),
+            revision: revision.into(),
+        };
+        world.processes[self.life.process].board.readings(&key)
+    }
+}
+
+impl Cluster for Api {
+    fn rollout(&self, _: &str, name: &str) -> Option<Cached> {
+        let mut world = lock(&self.world);
+        let process = &mut world.processes[self.life.process];
+        process.looks(&self.key, name);
+        facts::cached(&process.caches, name)
+    }
+
+    fn database(&self, _: &str, name: &str) -> Option<CachedDatabase> {
+        let world = lock(&self.world);
+        facts::cached_database(&world.processes[self.life.process].caches, name)
+    }
+
+    fn ask(
+        &self,
+        rollout: &RolloutFacts,
+        question: &Question,
+    ) -> impl Future<Output = Result<Answer, ReadError>> + Send {
+        std::future::ready(lock(&self.world).answer(rollout, question))
+    }
+
+    fn write(
+        &self,
+        _: &str,
+        write: &Write,
+    ) -> impl Future<Output = Result<Written, WriteError>> + Send {
+        let (api, write) = (self.clone(), write.clone());
+        let mut ticket = None;
+        std::future::poll_fn(move |_| {
+            let mut world = lock(&api.world);
+            let ticket = *ticket.get_or_insert_with(|| world.send(api.life, &api.key, &write));
+            world.take_answer(ticket).map_or(Poll::Pending, Poll::Ready)
+        })
+    }
+}
+
+impl World {
+    /// A live read.
+    fn answer(&mut self, rollout: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
+        let now = self.now;
+        if self.faults.read_fails(now) {
+            let what = format!("{question:?}");
+            return Err(ReadError {
+                what,
+                message: "service unavailable".into(),
+            });
+        }
+        Ok(match question {
+            Question::Overlaps => {
+                let spec = rollout.spec.as_ref().ok();
+                let selected = |labels| spec.is_some_and(|spec| render::selects(spec, labels));
+                let others = self.foreign.iter().filter(|(_, labels)| selected(labels));
+                Answer::Overlaps(others.map(|(name, _)| name.clone()).collect())
+            }
+            Question::Revisions => {
+                let all = self.live.revisions.values();
+                let own = all.filter(|r| *r.rollout == *rollout.name);
+                Answer::Revisions(own.map(|r| facts::revision(r)).collect())
+            }
+            Question::Config(wanted) => {
+                let missing = wanted.iter().filter(|c| !self.configs.contains(c));
+                Answer::Config(missing.cloned().collect())
+            }
+            Question::JobLog(name) => Answer::JobLog(format!("the last line of {name}")),
+        })
+    }
+}
+
+/// The namespace of everything.
+#[must_use]
+pub const fn namespace() -> &'static str {
+    NAMESPACE
+}

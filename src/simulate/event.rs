@@ -1,0 +1,112 @@
+//! What happens next in the world.
+
+use super::{
+    object::{Name, Watched},
+    people::Action,
+};
+use crate::{
+    cluster::Key,
+    evidence::{Answer, Ask},
+};
+
+/// One thing that happens at one moment.
+#[derive(Debug)]
+pub enum Event {
+    /// A controller looks at an object.
+    Sync(Sync),
+    /// A kubelet takes the next step with a pod.
+    Kubelet {
+        /// The pod.
+        pod: Name,
+        /// What is next.
+        step: Step,
+        /// The pod's turn when it was planned: overtaken steps do nothing.
+        turn: u32,
+    },
+    /// A Job's pod has run its time.
+    JobEnds {
+        /// Name of the Job.
+        job: Name,
+        /// Its uid.
+        uid: Name,
+        /// Whether it succeeded.
+        succeeded: bool,
+        /// The Job controller's words.
+        message: &'static str,
+    },
+    /// The last pod of a Job that was cut off is gone.
+    JobPodGone {
+        /// Name of the Job.
+        job: Name,
+    },
+    /// A cache takes in what is due.
+    Deliver(Life, Watched),
+    /// A request arrives at the API server.
+    Arrive(u64),
+    /// Its answer arrives at the operator.
+    Return(u64),
+    /// A pass falls due.
+    Start(Life, Key),
+    /// A poll falls due.
+    Poll(Life),
+    /// A poll is answered.
+    Answered(Life, Box<(Ask, Answer)>),
+    /// A process of the operator comes up.
+    Boot(usize),
+    /// A deposed leader notices.
+    Deposed(Life),
+    /// A person, an agent or fate acts.
+    Act(Box<Action>),
+}
+
+/// One life of one process of the operator: what was planned for an earlier one never happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Life {
+    /// Which process.
+    pub process: usize,
+    /// How often it has been started.
+    pub incarnation: u32,
+}
+
+/// A look of a controller at an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sync {
+    /// The Deployment controller.
+    Deployment(Name),
+    /// The ReplicaSet controller.
+    Replicas(Name),
+    /// The Job controller.
+    Job(Name),
+    /// The garbage collector.
+    Garbage,
+    /// The endpoints of a Rollout's Service.
+    Endpoints(Name),
+    /// The scheduler's look at pods that found no room.
+    Scheduler,
+}
+
+/// What a kubelet does next with a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Finds room.
+    Schedule,
+    /// Starts the container.
+    Start,
+    /// Finds it ready.
+    Ready,
+    /// Sees it exit.
+    Exit,
+    /// Has stopped it.
+    Gone,
+}
+
+/// What the passes have to do after an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// A pass begins.
+    Start(Life, Key),
+    /// A pass goes on.
+    Resume(Life, Key),
+    /// A process has died: its passes are dropped where they stand.
+    Died(usize),
+}

@@ -1,0 +1,177 @@
+//! Objects of the world as the planner's facts, as the real adapter makes them of Kubernetes'
+//! objects.
+
+use std::sync::Arc;
+
+use super::{
+    object::{
+        DatabaseObject, DeploymentObject, JobObject, Objects, PodObject, RevisionObject,
+        RolloutObject,
+    },
+    world::NAMESPACE,
+};
+use crate::{
+    cluster::{Cached, CachedDatabase},
+    plan::facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts},
+};
+
+/// A Rollout.
+#[must_use]
+pub fn rollout(o: &RolloutObject) -> RolloutFacts {
+    RolloutFacts {
+        namespace: NAMESPACE.into(),
+        name: o.meta.name.to_string(),
+        uid: o.meta.uid.to_string(),
+        resource_version: o.meta.version.to_string(),
+        generation: o.meta.generation,
+        annotations: Arc::clone(&o.annotations),
+        deleting: o.meta.deleting,
+        spec: o.spec.clone(),
+        status: Arc::clone(&o.status),
+    }
+}
+
+/// A ControllerRevision.
+#[must_use]
+pub fn revision(o: &RevisionObject) -> RevisionFacts {
+    RevisionFacts {
+        name: o.meta.name.to_string(),
+        uid: o.meta.uid.to_string(),
+        resource_version: o.meta.version.to_string(),
+        revision: o.revision.to_string(),
+        number: o.number,
+        outcome: o.outcome,
+        outcome_reason: o.reason.clone(),
+        template: Arc::clone(&o.template),
+        schema: o.schema.clone(),
+        created: o.meta.created,
+        owner_uid: o.meta.owner.as_ref().map(ToString::to_string),
+        deleting: o.meta.deleting,
+    }
+}
+
+/// A Deployment.
+#[must_use]
+pub fn child(o: &DeploymentObject) -> ChildFacts {
+    ChildFacts {
+        name: o.meta.name.to_string(),
+        uid: o.meta.uid.to_string(),
+        resource_version: o.meta.version.to_string(),
+        revision: o.revision.to_string(),
+        owner_uid: o.meta.owner.as_ref().map(ToString::to_string),
+        epoch: o.epoch,
+        replicas: o.replicas,
+        possible: (o.replicas, o.replicas),
+        current: o.observed == o.meta.generation,
+        status_replicas: o.status_replicas,
+        available: o.available,
+        edited: o.edited,
+        problem: o.problem.clone(),
+        deleting: o.meta.deleting,
+    }
+}
+
+/// A pod.
+#[must_use]
+pub fn pod(o: &PodObject) -> PodFacts {
+    PodFacts {
+        name: o.meta.name.to_string(),
+        revision: o.revision.to_string(),
+        created: o.meta.created,
+        ready_since: o.ready_since,
+        restarts: o.restarts,
+        waiting: o.waiting.clone(),
+        unschedulable: o.unschedulable.clone(),
+        deleting: o.meta.deleting,
+    }
+}
+
+/// A Job.
+#[must_use]
+pub fn job(o: &JobObject) -> JobFacts {
+    JobFacts {
+        name: o.meta.name.to_string(),
+        uid: o.meta.uid.to_string(),
+        resource_version: o.meta.version.to_string(),
+        rollout: o.rollout.to_string(),
+        revision: o.revision.to_string(),
+        epoch: o.epoch,
+        suspended: o.suspended,
+        live_pods: o.live_pods,
+        ended: o.ended.clone(),
+        deleting: o.meta.deleting,
+    }
+}
+
+/// A DatabaseSchema.
+#[must_use]
+pub fn database(o: &DatabaseObject) -> DatabaseFacts {
+    DatabaseFacts {
+        name: o.meta.name.to_string(),
+        uid: o.meta.uid.to_string(),
+        resource_version: o.meta.version.to_string(),
+        record: Arc::clone(&o.record),
+        deleting: o.meta.deleting,
+    }
+}
+
+/// Everything a cache holds of one Rollout.
+#[must_use]
+pub fn cached(objects: &Objects, name: &str) -> Option<Cached> {
+    let found = objects.rollouts.get(name)?;
+    let spec = found.spec.as_ref().ok();
+    let database_name = spec.and_then(|s| s.schema.as_ref()).map(|s| &s.database);
+    let neighbours = objects.rollouts.values().filter(|other| {
+        other.meta.name != found.meta.name
+            && match (&other.spec, spec) {
+                (Ok(theirs), Some(ours)) => theirs.selector == ours.selector,
+                _ => false,
+            }
+    });
+    let revisions = objects.revisions.values();
+    let pods = objects.pods.values();
+    let jobs = objects.jobs.values();
+    Some(Cached {
+        rollout: rollout(found),
+        revisions: revisions
+            .filter(|r| &*r.rollout == name)
+            .map(|r| revision(r))
+            .collect(),
+        children: objects.children(name).map(child).collect(),
+        pods: pods
+            .filter(|p| &*p.rollout == name)
+            .map(|p| pod(p))
+            .collect(),
+        jobs: jobs
+            .filter(|j| &*j.rollout == name)
+            .map(|j| job(j))
+            .collect(),
+        database: database_name
+            .and_then(|d| objects.databases.get(d.as_str()))
+            .map(|d| database(d)),
+        neighbours: neighbours.map(|n| n.meta.name.to_string()).collect(),
+    })
+}
+
+/// Everything a cache holds of one DatabaseSchema.
+#[must_use]
+pub fn cached_database(objects: &Objects, name: &str) -> Option<CachedDatabase> {
+    let found = objects.databases.get(name)?;
+    let names_it = |o: &&Arc<RolloutObject>| {
+        let schema = o.spec.as_ref().ok().and_then(|s| s.schema.as_ref());
+        schema.is_some_and(|s| s.database == name)
+    };
+    let rollouts = objects.rollouts.values().filter(names_it);
+    let jobs = objects.jobs.values();
+    Some(CachedDatabase {
+        namespace: NAMESPACE.into(),
+        database: database(found),
+        jobs: jobs
+            .filter(|j| &*j.database == name)
+            .map(|j| job(j))
+            .collect(),
+        rollouts: rollouts
+            .map(|r| (r.meta.name.to_string(), r.meta.uid.to_string()))
+            .collect(),
+    })
+}

@@ -1,0 +1,107 @@
+//! The Job controller, for Jobs of one pod that is not tried again.
+
+use jiff::SignedDuration;
+
+use super::{
+    event::Event,
+    object::{JobObject, Name},
+    setting::MigrationEnd,
+    world::World,
+};
+use crate::plan::facts::JobEnd;
+
+/// Seconds that a pod which is cut off may take to end.
+const CUT_OFF_SECONDS: i64 = 30;
+
+impl World {
+    /// Starts a Job that is not suspended any more.
+    pub(super) fn sync_job(&mut self, name: &str) {
+        let Some(job) = self.live.jobs.get(name).cloned() else {
+            return;
+        };
+        if job.suspended || job.ended.is_some() || !self.started_jobs.insert(job.meta.uid.clone()) {
+            return;
+        }
+        let attempt = self
+            .job_starts
+            .entry((job.image.clone(), job.phase))
+            .or_default();
+        let migration = self
+            .setting
+            .behaviour(&job.image)
+            .migration(job.phase, *attempt);
+        *attempt += 1;
+        let deadline = job.deadline.unwrap_or(i64::MAX);
+        let hangs = migration.end == MigrationEnd::Hangs || migration.seconds > deadline;
+        let (seconds, succeeded, message) = if hangs {
+            (
+                deadline,
+                false,
+                "Job was active longer than specified deadline",
+            )
+        } else if migration.end == MigrationEnd::Fails {
+            (
+                migration.seconds,
+                false,
+                "Job has reached the specified backoff limit",
+            )
+        } else {
+            (
+                migration.seconds,
+                true,
+                "Reached expected number of succeeded pods",
+            )
+        };
+        if seconds < i64::MAX {
+            let event = Event::JobEnds {
+                job: job.meta.name.clone(),
+                uid: job.meta.uid.clone(),
+                succeeded,
+                message,
+            };
+            self.after(SignedDuration::from_secs(seconds), event);
+        }
+        self.story
+            .tell(self.now, &job.rollout, &format!("{} runs", job.meta.name));
+        self.store(JobObject {
+            live_pods: 1,
+            ..(*job).clone()
+        });
+    }
+
+    pub(super) fn job_ends(&mut self, name: &Name, uid: &str, succeeded: bool, message: &str) {
+        let Some(job) = self.live.jobs.get(name).cloned() else {
+            return;
+        };
+        if &*job.meta.uid != uid || job.ended.is_some() {
+            return;
+        }
+        // What ran into its deadline is still ending when the Job is called failed.
+        let cut_off = message.contains("deadline");
+        if cut_off {
+            let event = Event::JobPodGone { job: name.clone() };
+            self.after(SignedDuration::from_secs(CUT_OFF_SECONDS), event);
+        }
+        let words = if succeeded { "succeeded" } else { "failed" };
+        self.story
+            .tell(self.now, &job.rollout, &format!("{name} {words}"));
+        self.store(JobObject {
+            live_pods: i32::from(cut_off),
+            ended: Some(JobEnd {
+                succeeded,
+                message: message.into(),
+                at: self.now,
+            }),
+            ..(*job).clone()
+        });
+    }
+
+    pub(super) fn job_pod_gone(&mut self, name: &str) {
+        if let Some(job) = self.live.jobs.get(name).cloned() {
+            self.store(JobObject {
+                live_pods: 0,
+                ..(*job).clone()
+            });
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Scheduler and kubelets: from a pod's birth to its end, and the endpoints of Services.
+
+use jiff::SignedDuration;
+
+use super::{
+    event::{Event, Step},
+    object::{Name, Object, PodObject},
+    rules::Happened,
+    setting::Health,
+    world::World,
+};
+
+/// The longest wait between two starts of a container that keeps exiting.
+const LONGEST_BACKOFF: i64 = 300;
+
+/// A pod's container, as its kubelet knows it.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// Its image: names how it behaves.
+    pub image: Name,
+    turn: u32,
+    placed: bool,
+    exits: u32,
+}
+
+impl Container {
+    pub(super) const fn new(image: Name) -> Self {
+        Self {
+            image,
+            turn: 0,
+            placed: false,
+            exits: 0,
+        }
+    }
+}
+
+impl World {
+    /// The next step with a pod; what was planned before is overtaken.
+    pub(super) fn plan_step(&mut self, pod: &Name, step: Step, delay: SignedDuration) {
+        if let Some(container) = self.containers.get_mut(pod) {
+            container.turn += 1;
+            let (pod, turn) = (pod.clone(), container.turn);
+            self.after(delay, Event::Kubelet { pod, step, turn });
+        }
+    }
+
+    pub(super) fn kubelet(&mut self, name: &Name, step: Step, turn: u32) {
+        let (Some(pod), Some(container)) = (self.live.pods.get(name), self.containers.get(name))
+        else {
+            return;
+        };
+        if container.turn != turn {
+            return;
+        }
+        let pod = (**pod).clone();
+        match step {
+            Step::Schedule => self.schedule(pod),
+            Step::Start => self.start(pod),
+            Step::Ready => {
+                // Kubernetes' times are whole seconds.
+                let second = jiff::Timestamp::from_second(self.now.as_second());
+                let next = PodObject {
+                    ready_since: Some(second.unwrap_or(self.now)),
+                    ..pod
+                };
+                let image = self.image(name);
+                if let Health::Crashes { after } = self.setting.behaviour(&image).health {
+                    let left = (after - self.setting.behaviour(&image).start_seconds).max(0);
+                    self.plan_step(name, Step::Exit, SignedDuration::from_secs(left));
+                }
+                self.store(next);
+            }
+            Step::Exit => self.exit(pod),
+            Step::Gone => {
+                self.traffic.stopped(name, self.now);
+                self.containers.remove(name);
+                self.erase(&Object::Pod(pod.into()));
+            }
+        }
+    }
+
+    fn image(&self, pod: &str) -> Name {
+        let container = self.containers.get(pod);
+        container.map_or_else(|| Name::from(""), |c| c.image.clone())
+    }
+
+    fn schedule(&mut self, pod: PodObject) {
+        let placed = self.containers.values().filter(|c| c.placed).count();
+        let name = pod.meta.name.clone();
+        if placed >= self.setting.capacity {
+            let words = "0/3 nodes are available: 3 Insufficient cpu.";
+            self.store(PodObject {
+                unschedulable: Some(words.into()),
+                ..pod
+            });
+            return;
+        }
+        let behaviour = self.setting.behaviour(&self.image(&name));
+        if let Some(container) = self.containers.get_mut(&name) {
+            container.placed = true;
+        }
+        self.store(PodObject {
+            unschedulable: None,
+            ..pod
+        });
+        let pull = SignedDuration::from_secs(behaviour.pull_seconds);
+        self.plan_step(&name, Step::Start, pull);
+    }
+
+    fn start(&mut self, pod: PodObject) {
+        let name = pod.meta.name.clone();
+        let behaviour = self.setting.behaviour(&self.image(&name));
+        if behaviour.health == Health::NoImage {
+            let waiting = ("ImagePullBackOff", "Back-off pulling image: not found");
+            self.store(PodObject {
+                waiting: Some((waiting.0.into(), waiting.1.into())),
+                ..pod
+            });
+            return;
+        }
+        self.traffic
+            .started(&name, &pod.rollout, &pod.revision, &behaviour, self.now);
+        let start = behaviour.start_seconds;
+        match behaviour.health {
+            Health::Crashes { after } if after <= start => {
+                self.plan_step(&name, Step::Exit, SignedDuration::from_secs(after));
+            }
+            Health::NeverReady | Health::NoImage => {}
+            Health::Good | Health::Crashes { .. } => {
+                self.plan_step(&name, Step::Ready, SignedDuration::from_secs(start));
+            }
+        }
+        self.store(PodObject {
+            waiting: None,
+            ..pod
+        });
+    }
+
+    /// A container exits: it is not ready, and started again after a while.
+    fn exit(&mut self, pod: PodObject) {
+        let name = pod.meta.name.clone();
+        self.ledger.harmed.insert(pod.rollout.clone());
+        self.traffic.stopped(&name, self.now);
+        let Some(container) = self.containers.get_mut(&name) else {
+            return;
+        };
+        let wait = (10_i64 << container.exits.min(5)).min(LONGEST_BACKOFF);
+        container.exits += 1;
+        self.plan_step(&name, Step::Start, SignedDuration::from_secs(wait));
+        let words = format!("back-off {wait}s restarting failed container");
+        self.store(PodObject {
+            ready_since: None,
+            restarts: pod.restarts + 1,
+            waiting: Some(("CrashLoopBackOff".into(), words)),
+            ..pod
+        });
+    }
+
+    /// A container is killed from outside, once.
+    pub(super) fn kill_container(&mut self, name: &str) {
+        if let Some(pod) = self.live.pods.get(name).cloned()
+            && !pod.meta.deleting
+            && self.containers.get(name).is_some_and(|c| c.placed)
+        {
+            self.exit((*pod).clone());
+        }
+    }
+
+    /// A pod is asked to end, and gets its time.
+    pub(super) fn delete_pod(&mut self, name: &str) {
+        let Some(pod) = self.live.pods.get(name).cloned() else {
+            return;
+        };
+        if pod.meta.deleting {
+            return;
+        }
+        let name = pod.meta.name.clone();
+        let stop = self.setting.behaviour(&self.image(&name)).stop_seconds;
+        let placed = self.containers.get(&name).is_some_and(|c| c.placed);
+        let stop = if placed { stop } else { 0 };
+        self.plan_step(&name, Step::Gone, SignedDuration::from_secs(stop));
+        let mut next = (*pod).clone();
+        next.meta.deleting = true;
+        self.store(next);
+        if pod.ready_since.is_some() {
+            let rollout = pod.rollout.clone();
+            let serving = |p: &&std::sync::Arc<PodObject>| {
+                p.rollout == rollout && p.ready_since.is_some() && !p.meta.deleting
+            };
+            let ready = self.live.pods.values().filter(serving).count();
+            let ready = i32::try_from(ready).unwrap_or(i32::MAX);
+            self.happened.push(Happened::PodTaken { rollout, ready });
+        }
+    }
+
+    /// A pod is gone at once, as when its node dies.
+    pub(super) fn lose_pod(&mut self, name: &str) {
+        if let Some(pod) = self.live.pods.get(name).cloned() {
+            self.traffic.stopped(name, self.now);
+            self.containers.remove(name);
+            self.erase(&Object::Pod(pod));
+        }
+    }
+
+    pub(super) fn sync_scheduler(&mut self) {
+        let waiting = self
+            .live
+            .pods
+            .values()
+            .filter(|p| p.unschedulable.is_some());
+        let waiting: Vec<Name> = waiting.map(|p| p.meta.name.clone()).collect();
+        for pod in waiting {
+            self.plan_step(&pod, Step::Schedule, SignedDuration::ZERO);
+        }
+    }
+
+    pub(super) fn sync_endpoints(&mut self, rollout: &str) {
+        let ready: Vec<Name> = self
+            .live
+            .pods
+            .values()
+            .filter(|p| &*p.rollout == rollout && p.ready_since.is_some() && !p.meta.deleting)
+            .map(|p| p.meta.name.clone())
+            .collect();
+        let rate = self.setting.requests_per_second;
+        self.traffic.spread(rollout, &ready, rate, self.now);
+        self.tell_pods(rollout);
+    }
+
+    fn tell_pods(&mut self, rollout: &str) {
+        let mut counts = Vec::new();
+        for child in self.live.children(rollout) {
+            let pods: Vec<_> = self.live.pods_of(&child.meta.name).collect();
+            let ready = pods.iter().filter(|p| p.ready_since.is_some()).count();
+            if !pods.is_empty() || child.replicas > 0 {
+                counts.push(format!("{} {ready}/{}", child.image, child.replicas));
+            }
+        }
+        self.story.pods(self.now, rollout, &counts.join("  "));
+    }
+}

@@ -1,0 +1,150 @@
+//! Liveness: once the world is quiet, every Rollout comes to an end, and then nothing is written.
+
+use super::{driver::Ended, driver::Simulation, object::RolloutObject, world::World};
+use crate::plan;
+
+/// Reasons for which a Rollout may wait for somebody else, for ever.
+const WAITING: [&str; 6] = [
+    "Paused",
+    "ScaledToZero",
+    "WaitingForDatabase",
+    "DeploymentRefused",
+    "JobRefused",
+    "Degraded",
+];
+
+/// Why a Rollout did not come to its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoEnd {
+    /// A rule was broken, or there were too many events.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    /// It is still on its way.
+    #[error("after {seconds} quiet seconds {message}")]
+    OnItsWay {
+        /// How long nothing had happened to it.
+        seconds: i64,
+        /// Which Rollout, and how it stands.
+        message: String,
+    },
+    /// It is at its end, but is written again and again.
+    #[error("{writes} writes although nothing happens: the last was {last}")]
+    Restless {
+        /// How many.
+        writes: u64,
+        /// The last.
+        last: String,
+    },
+}
+
+impl Simulation {
+    /// Lets the world be quiet for at most so many seconds, until every Rollout is at its end,
+    /// then for ten more minutes in which nothing may be written.
+    ///
+    /// # Errors
+    /// When a rule is broken, or one of the two does not hold.
+    pub fn come_to_rest(&mut self, most_seconds: i64, most_events: u64) -> Result<(), NoEnd> {
+        const LOOK_EVERY: i64 = 300;
+        const IDLE: i64 = 600;
+        // What was stalled may go on now: that takes a moment too.
+        let mut waited = 900;
+        self.run_for(waited, most_events)?;
+        loop {
+            let Some(message) = self.world().unsettled() else {
+                break;
+            };
+            if waited >= most_seconds {
+                return Err(NoEnd::OnItsWay {
+                    seconds: waited,
+                    message,
+                });
+            }
+            self.run_for(LOOK_EVERY, most_events)?;
+            waited += LOOK_EVERY;
+        }
+        let (before, others) = {
+            let world = self.world();
+            (world.arrived, world.others_changes)
+        };
+        self.run_for(IDLE, most_events)?;
+        if let Some(message) = self.world().unsettled() {
+            return Err(NoEnd::OnItsWay {
+                seconds: waited + IDLE,
+                message,
+            });
+        }
+        let writes = self.world().arrived - before;
+        // Pods that crash again and again are news each time, and so is what users get from a
+        // revision that waits for a person at a step.
+        let news = self.world().others_changes != others || self.world().is_measuring();
+        if writes > 0 && !news {
+            let last = self.world().last_write.clone();
+            return Err(NoEnd::Restless { writes, last });
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    /// A Rollout that is not at its end, and how it stands.
+    #[must_use]
+    pub fn unsettled(&self) -> Option<String> {
+        self.live.rollouts.values().find_map(|rollout| {
+            let why = self.why_unsettled(rollout)?;
+            let conditions = &rollout.status.conditions;
+            let ready = conditions.iter().find(|c| c.type_ == "Ready");
+            let words = ready.map_or(String::new(), |c| format!("{}: {}", c.reason, c.message));
+            Some(format!("{} {why} ({words})", rollout.meta.name))
+        })
+    }
+
+    fn is_measuring(&self) -> bool {
+        self.processes
+            .iter()
+            .any(|p| p.board.keys().next().is_some())
+    }
+
+    fn why_unsettled(&self, rollout: &RolloutObject) -> Option<String> {
+        let status = &rollout.status;
+        if status.observed_generation != Some(rollout.meta.generation) {
+            return Some("has not been looked at".into());
+        }
+        let holds = |kind: &str| {
+            status
+                .conditions
+                .iter()
+                .find(|c| c.type_ == kind && c.status == "True")
+        };
+        if holds("Ready").is_some() {
+            return self.why_not_ready(rollout);
+        }
+        if holds("Stalled").is_some() {
+            return None;
+        }
+        match holds("Reconciling") {
+            Some(condition) if WAITING.contains(&condition.reason.as_str()) => None,
+            Some(_) => Some("is still on its way".into()),
+            None => Some("says nothing".into()),
+        }
+    }
+
+    /// What `Ready=True` promises: the revision asked for is stable, and serves.
+    fn why_not_ready(&self, rollout: &RolloutObject) -> Option<String> {
+        let Ok(spec) = &rollout.spec else {
+            return Some("is Ready with a spec that cannot be read".into());
+        };
+        let wanted = plan::revision::wanted(spec);
+        if rollout.status.stable.as_ref().map(|s| s.revision.as_str()) != Some(&*wanted) {
+            return Some("is Ready, but another revision is stable".into());
+        }
+        let ready = self.live.pods.values().filter(|pod| {
+            pod.rollout == rollout.meta.name
+                && *pod.revision == *wanted
+                && pod.ready_since.is_some()
+                && !pod.meta.deleting
+        });
+        let floor = plan::replicas::bounds(&spec.strategy, spec.replicas).floor;
+        let ready = i32::try_from(ready.count()).unwrap_or(i32::MAX);
+        (ready < floor).then(|| format!("is Ready with {ready} pods, the floor is {floor}"))
+    }
+}

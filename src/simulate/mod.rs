@@ -1,0 +1,35 @@
+//! A cluster in memory behind the trait [`Cluster`](crate::cluster::Cluster), with a virtual
+//! clock: the real observe, plan and act code and the real evidence code run on it, in tests and
+//! for users.
+//!
+//! Everything happens in one thread, in an order that a seed decides: the same seed tells the
+//! same story on every machine. Read it so: [`world`] has the clock and the store, [`server`] is
+//! the API server, [`controllers`], [`kubelet`], [`job`], [`traffic`] and [`prometheus`] are the
+//! rest of the cluster, [`people`] act on it, [`process`] is the operator around its passes,
+//! [`driver`] runs them, [`rules`] says what must never happen.
+
+pub mod controllers;
+pub mod driver;
+pub mod event;
+pub mod facts;
+pub mod job;
+pub mod kubelet;
+pub mod liveness;
+pub mod object;
+pub mod people;
+pub mod process;
+pub mod prometheus;
+pub mod random;
+pub mod request;
+pub mod rules;
+pub mod scenario;
+pub mod scenarios;
+pub mod schedule;
+pub mod server;
+pub mod setting;
+pub mod story;
+pub mod traffic;
+pub mod world;
+
+pub use driver::{Ended, Simulation};
+pub use people::Action;

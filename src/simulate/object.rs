@@ -1,0 +1,335 @@
+//! The objects of the cluster in memory: what the API server keeps, as far as anybody here
+//! reads it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    api::{DatabaseRecord, PhaseKind, RolloutSpec, RolloutStatus, SchemaSpec, status::Outcome},
+    plan::facts::JobEnd,
+};
+
+/// A name; cloned often.
+pub type Name = Arc<str>;
+
+/// What every object has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Meta {
+    /// Its name.
+    pub name: Name,
+    /// Its uid.
+    pub uid: Name,
+    /// Its resourceVersion.
+    pub version: u64,
+    /// Raised by every change of its spec.
+    pub generation: i64,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Uid of the object that it belongs to.
+    pub owner: Option<Name>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// A Rollout.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RolloutObject {
+    /// Name, uid, versions.
+    pub meta: Meta,
+    /// Its annotations.
+    pub annotations: Arc<BTreeMap<String, String>>,
+    /// What the user asked for, or why it cannot be read.
+    pub spec: Result<Arc<RolloutSpec>, String>,
+    /// What the operator recorded.
+    pub status: Arc<RolloutStatus>,
+}
+
+/// A ControllerRevision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RevisionObject {
+    /// Name, uid, versions.
+    pub meta: Meta,
+    /// Label: the Rollout.
+    pub rollout: Name,
+    /// Label: the revision's hash.
+    pub revision: Name,
+    /// `.revision`.
+    pub number: i64,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Why.
+    pub reason: String,
+    /// The pod template.
+    pub template: Arc<Value>,
+    /// The schema block.
+    pub schema: Option<Arc<SchemaSpec>>,
+}
+
+/// A Deployment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeploymentObject {
+    /// Name, uid, versions.
+    pub meta: Meta,
+    /// Label: the Rollout.
+    pub rollout: Name,
+    /// Label: the revision's hash.
+    pub revision: Name,
+    /// Label: the epoch that may write it.
+    pub epoch: Option<i64>,
+    /// Image of the first container: names the behaviour of its pods.
+    pub image: Name,
+    /// Its template is no longer the one it was made with.
+    pub edited: bool,
+    /// `spec.replicas`.
+    pub replicas: i32,
+    /// `status.observedGeneration`.
+    pub observed: i64,
+    /// `status.replicas`.
+    pub status_replicas: i32,
+    /// `status.availableReplicas`.
+    pub available: i32,
+    /// Message of the condition `ReplicaFailure`.
+    pub problem: Option<String>,
+}
+
+/// A pod of a Deployment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodObject {
+    /// Name, uid, versions.
+    pub meta: Meta,
+    /// Label: the Rollout.
+    pub rollout: Name,
+    /// Label: the revision's hash.
+    pub revision: Name,
+    /// Its Deployment.
+    pub deployment: Name,
+    /// Since when it is ready.
+    pub ready_since: Option<Timestamp>,
+    /// Restarts of its container.
+    pub restarts: i32,
+    /// Why its container waits.
+    pub waiting: Option<(String, String)>,
+    /// Why it is not scheduled.
+    pub unschedulable: Option<String>,
+}
+
+/// A Job of a schema phase.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobObject {
+    /// Name, uid, versions.
+    pub meta: Meta,
+    /// Label: the Rollout it was made for.
+    pub rollout: Name,
+    /// Label: the revision it was made for.
+    pub revision: Name,
+    /// Label: the database.
+    pub database: Name,
+    /// Label: which phase.
+    pub phase: PhaseKind,
+    /// Label: the epoch that may write it.
+    pub epoch: Option<i64>,
+    /// Image of the first container: names the behaviour of the migration.
+    pub image: Name,
+    /// `spec.activeDeadlineSeconds`.
+    pub deadline: Option<i64>,
+    /// `spec.suspend`.
+    pub suspended: bool,
+    /// Pods that are not terminal.
+    pub live_pods: i32,
+    /// How it ended.
+    pub ended: Option<JobEnd>,
+}
+
+/// A DatabaseSchema.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DatabaseObject {
+    /// Name, uid, versions.
+    pub meta: Meta,
+    /// What ran, and who holds it.
+    pub record: Arc<DatabaseRecord>,
+}
+
+/// Kinds of objects that are watched, each with a cache of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Watched {
+    /// Rollouts.
+    Rollouts,
+    /// ControllerRevisions.
+    Revisions,
+    /// Deployments.
+    Deployments,
+    /// Pods.
+    Pods,
+    /// Jobs.
+    Jobs,
+    /// DatabaseSchemas.
+    Databases,
+}
+
+impl Watched {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Rollouts,
+        Self::Revisions,
+        Self::Deployments,
+        Self::Pods,
+        Self::Jobs,
+        Self::Databases,
+    ];
+}
+
+/// One version of an object.
+#[derive(Clone, Debug)]
+pub enum Object {
+    /// A Rollout.
+    Rollout(Arc<RolloutObject>),
+    /// A ControllerRevision.
+    Revision(Arc<RevisionObject>),
+    /// A Deployment.
+    Deployment(Arc<DeploymentObject>),
+    /// A pod.
+    Pod(Arc<PodObject>),
+    /// A Job.
+    Job(Arc<JobObject>),
+    /// A DatabaseSchema.
+    Database(Arc<DatabaseObject>),
+}
+
+impl Object {
+    /// Which watch tells of it.
+    #[must_use]
+    pub const fn watched(&self) -> Watched {
+        match self {
+            Self::Rollout(_) => Watched::Rollouts,
+            Self::Revision(_) => Watched::Revisions,
+            Self::Deployment(_) => Watched::Deployments,
+            Self::Pod(_) => Watched::Pods,
+            Self::Job(_) => Watched::Jobs,
+            Self::Database(_) => Watched::Databases,
+        }
+    }
+
+    /// Its name, uid and versions.
+    #[must_use]
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Self::Rollout(o) => &o.meta,
+            Self::Revision(o) => &o.meta,
+            Self::Deployment(o) => &o.meta,
+            Self::Pod(o) => &o.meta,
+            Self::Job(o) => &o.meta,
+            Self::Database(o) => &o.meta,
+        }
+    }
+}
+
+/// One state of all objects: the API server's, or a cache's.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// Rollouts by name.
+    pub rollouts: BTreeMap<Name, Arc<RolloutObject>>,
+    /// ControllerRevisions by name.
+    pub revisions: BTreeMap<Name, Arc<RevisionObject>>,
+    /// Deployments by name.
+    pub deployments: BTreeMap<Name, Arc<DeploymentObject>>,
+    /// Pods by name.
+    pub pods: BTreeMap<Name, Arc<PodObject>>,
+    /// Jobs by name.
+    pub jobs: BTreeMap<Name, Arc<JobObject>>,
+    /// DatabaseSchemas by name.
+    pub databases: BTreeMap<Name, Arc<DatabaseObject>>,
+}
+
+impl Objects {
+    /// Takes in one version of an object.
+    pub fn put(&mut self, object: Object) {
+        let name = Arc::clone(&object.meta().name);
+        match object {
+            Object::Rollout(o) => drop(self.rollouts.insert(name, o)),
+            Object::Revision(o) => drop(self.revisions.insert(name, o)),
+            Object::Deployment(o) => drop(self.deployments.insert(name, o)),
+            Object::Pod(o) => drop(self.pods.insert(name, o)),
+            Object::Job(o) => drop(self.jobs.insert(name, o)),
+            Object::Database(o) => drop(self.databases.insert(name, o)),
+        }
+    }
+
+    /// Forgets an object.
+    pub fn remove(&mut self, kind: Watched, name: &str) {
+        match kind {
+            Watched::Rollouts => drop(self.rollouts.remove(name)),
+            Watched::Revisions => drop(self.revisions.remove(name)),
+            Watched::Deployments => drop(self.deployments.remove(name)),
+            Watched::Pods => drop(self.pods.remove(name)),
+            Watched::Jobs => drop(self.jobs.remove(name)),
+            Watched::Databases => drop(self.databases.remove(name)),
+        }
+    }
+
+    /// Replaces everything of one kind, as a new list does.
+    pub fn relist(&mut self, kind: Watched, from: &Self) {
+        match kind {
+            Watched::Rollouts => self.rollouts.clone_from(&from.rollouts),
+            Watched::Revisions => self.revisions.clone_from(&from.revisions),
+            Watched::Deployments => self.deployments.clone_from(&from.deployments),
+            Watched::Pods => self.pods.clone_from(&from.pods),
+            Watched::Jobs => self.jobs.clone_from(&from.jobs),
+            Watched::Databases => self.databases.clone_from(&from.databases),
+        }
+    }
+
+    /// Deployments of a Rollout.
+    pub fn children<'a>(&'a self, rollout: &'a str) -> impl Iterator<Item = &'a DeploymentObject> {
+        self.deployments
+            .values()
+            .map(AsRef::as_ref)
+            .filter(move |d| &*d.rollout == rollout)
+    }
+
+    /// Pods of a Deployment that are not going away.
+    pub fn pods_of<'a>(&'a self, deployment: &'a str) -> impl Iterator<Item = &'a Arc<PodObject>> {
+        self.pods
+            .values()
+            .filter(move |p| &*p.deployment == deployment && !p.meta.deleting)
+    }
+}
+
+/// An object that is stored under its name.
+pub trait Stored: Clone + PartialEq {
+    /// Its name, uid and versions.
+    fn meta(&self) -> &Meta;
+    /// The same, to be changed.
+    fn meta_mut(&mut self) -> &mut Meta;
+    /// As one of all kinds.
+    fn wrap(object: Arc<Self>) -> Object;
+    /// Where it is kept.
+    fn table(objects: &Objects) -> &BTreeMap<Name, Arc<Self>>;
+}
+
+macro_rules! stored {
+    ($type:ident, $variant:ident, $table:ident) => {
+        impl Stored for $type {
+            fn meta(&self) -> &Meta {
+                &self.meta
+            }
+            fn meta_mut(&mut self) -> &mut Meta {
+                &mut self.meta
+            }
+            fn wrap(object: Arc<Self>) -> Object {
+                Object::$variant(object)
+            }
+            fn table(objects: &Objects) -> &BTreeMap<Name, Arc<Self>> {
+                &objects.$table
+            }
+        }
+    };
+}
+
+stored!(RolloutObject, Rollout, rollouts);
+stored!(RevisionObject, Revision, revisions);
+stored!(DeploymentObject, Deployment, deployments);
+stored!(PodObject, Pod, pods);
+stored!(JobObject, Job, jobs);
+stored!(DatabaseObject, Database, databases);

@@ -1,0 +1,573 @@
+//! Everybody but the operator: users, autoscalers, GitOps agents, and fate.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::{
+    event::Event,
+    object::{DeploymentObject, Meta, Name, Object, RolloutObject, Watched},
+    prometheus::Outage,
+    world::World,
+};
+use crate::{
+    api::{RolloutSpec, RolloutStatus, keys},
+    plan::facts::ConfigRef,
+};
+
+/// What somebody does.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Applies a manifest: creates the Rollout, or replaces its spec.
+    Apply {
+        /// The Rollout.
+        rollout: Name,
+        /// Its spec; `replicas` of an existing Rollout is kept when `keep_replicas`.
+        spec: Box<RolloutSpec>,
+        /// The manifest does not name `replicas`.
+        keep_replicas: bool,
+    },
+    /// Applies a manifest that cannot be read.
+    ApplyNonsense(Name),
+    /// Changes the image, and the schema version if one is given.
+    Release {
+        /// The Rollout.
+        rollout: Name,
+        /// The image.
+        image: Name,
+        /// The schema version.
+        version: Option<i64>,
+    },
+    /// Scales, as an autoscaler or `kubectl scale` does.
+    Scale {
+        /// The Rollout.
+        rollout: Name,
+        /// `spec.replicas`.
+        replicas: i32,
+    },
+    /// Sets `spec.paused`.
+    Pause {
+        /// The Rollout.
+        rollout: Name,
+        /// Whether it is paused.
+        paused: bool,
+    },
+    /// Gives a command, bound to what is in motion.
+    Command {
+        /// The Rollout.
+        rollout: Name,
+        /// `promote`, `undo`, `retry`, `pause` or `resume`.
+        verb: &'static str,
+    },
+    /// Deletes the Rollout.
+    Delete(Name),
+    /// Scales a child by hand.
+    ScaleChild {
+        /// The Rollout.
+        rollout: Name,
+        /// Image of the child.
+        image: Name,
+        /// Its `spec.replicas`.
+        replicas: i32,
+    },
+    /// Edits a child's template by hand.
+    EditChild {
+        /// The Rollout.
+        rollout: Name,
+        /// Image of the child.
+        image: Name,
+        /// The image it gets.
+        to: Name,
+    },
+    /// Deletes a child by hand.
+    DeleteChild {
+        /// The Rollout.
+        rollout: Name,
+        /// Image of the child.
+        image: Name,
+    },
+    /// Deletes every Job of a Rollout by hand.
+    DeleteJobs(Name),
+    /// Creates or deletes a ConfigMap, as an agent that prunes does.
+    Config {
+        /// Its name.
+        name: String,
+        /// Whether it exists from now on.
+        exists: bool,
+    },
+    /// Containers are killed, one in each of so many pods.
+    KillContainers {
+        /// The Rollout.
+        rollout: Name,
+        /// How many.
+        count: usize,
+    },
+    /// Pods are gone at once, as with their node.
+    LosePods {
+        /// The Rollout.
+        rollout: Name,
+        /// How many.
+        count: usize,
+    },
+    /// Status is lost, as in a restore.
+    LoseStatus(Name),
+    /// Everything is restored from a backup: new uids, no status, no owners.
+    Restore,
+    /// The metric source fails so, or works again.
+    Metrics(Outage),
+    /// The nodes have room for so many pods.
+    Capacity(usize),
+    /// The quota permits so many pods.
+    Quota(usize),
+    /// A watch of a process breaks for so many seconds.
+    BreakWatch {
+        /// Which process.
+        process: usize,
+        /// Which watch.
+        kind: Watched,
+        /// Seconds until it is replayed.
+        seconds: i64,
+    },
+    /// A process of the operator dies.
+    Crash(usize),
+    /// The lease changes hands; the deposed leader notices so many milliseconds later.
+    HandOver {
+        /// Milliseconds in which both believe that they lead.
+        overlap: i64,
+    },
+    /// A process's clock jumps.
+    JumpClock {
+        /// Which process.
+        process: usize,
+        /// By how many seconds.
+        seconds: i64,
+    },
+    /// An agent applies the manifest again and again.
+    Reapply {
+        /// What it applies.
+        apply: Box<Action>,
+        /// Every so many seconds.
+        every: i64,
+        /// Until then.
+        until: Timestamp,
+    },
+}
+
+/// A command that a person gave.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The Rollout.
+    pub rollout: Name,
+    /// What was asked for.
+    pub verb: &'static str,
+    /// The revision it is bound to.
+    pub revision: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl World {
+    /// Somebody acts.
+    pub fn act(&mut self, action: Action) {
+        self.ledger.acted(&action, self.now);
+        match action {
+            Action::Apply {
+                rollout,
+                spec,
+                keep_replicas,
+            } => {
+                self.apply_manifest(&rollout, *spec, keep_replicas);
+            }
+            Action::ApplyNonsense(rollout) => self.apply_nonsense(&rollout),
+            Action::Release {
+                rollout,
+                image,
+                version,
+            } => {
+                self.story
+                    .tell(self.now, &rollout, &format!("> user releases {image}"));
+                self.edit(&rollout, |spec| set_image(spec, &image, version));
+            }
+            Action::Scale { rollout, replicas } => {
+                self.story
+                    .tell(self.now, &rollout, &format!("> scaled to {replicas}"));
+                self.edit(&rollout, |spec| spec.replicas = replicas);
+            }
+            Action::Pause { rollout, paused } => {
+                self.story
+                    .tell(self.now, &rollout, &format!("> user sets paused: {paused}"));
+                self.edit(&rollout, |spec| spec.paused = paused);
+            }
+            Action::Command { rollout, verb } => self.command(&rollout, verb),
+            Action::Delete(rollout) => {
+                self.story
+                    .tell(self.now, &rollout, "> user deletes the Rollout");
+                if let Some(found) = self.live.rollouts.get(&rollout).cloned() {
+                    self.erase(&Object::Rollout(found));
+                }
+            }
+            Action::ScaleChild {
+                rollout,
+                image,
+                replicas,
+            } => {
+                let words = format!("> somebody scales the Deployment of {image} to {replicas}");
+                self.by_hand(&rollout, &image, &words, |child| {
+                    child.meta.generation += i64::from(child.replicas != replicas);
+                    child.replicas = replicas;
+                });
+            }
+            Action::EditChild { rollout, image, to } => {
+                let words = format!("> somebody edits the Deployment of {image}: image {to}");
+                self.by_hand(&rollout, &image, &words, |child| {
+                    child.meta.generation += 1;
+                    child.edited = true;
+                    child.image = to;
+                });
+            }
+            Action::DeleteChild { rollout, image } => {
+                let words = format!("> somebody deletes the Deployment of {image}");
+                self.story.tell(self.now, &rollout, &words);
+                if let Some(child) = self.child_of(&rollout, &image) {
+                    self.erase(&Object::Deployment(child.into()));
+                }
+            }
+            Action::DeleteJobs(rollout) => {
+                self.story
+                    .tell(self.now, &rollout, "> somebody deletes its Jobs");
+                let jobs = self.live.jobs.values().filter(|j| j.rollout == rollout);
+                let jobs: Vec<_> = jobs.cloned().map(Object::Job).collect();
+                for job in jobs {
+                    self.erase(&job);
+                }
+            }
+            other => self.fate(other),
+        }
+    }
+
+    fn fate(&mut self, action: Action) {
+        match action {
+            Action::Config { name, exists } => {
+                let config = ConfigRef {
+                    secret: false,
+                    name,
+                };
+                let verb = if exists { "creates" } else { "prunes" };
+                self.story.tell(
+                    self.now,
+                    "",
+                    &format!("> an agent {verb} ConfigMap {}", config.name),
+                );
+                if exists {
+                    self.configs.insert(config);
+                } else {
+                    self.configs.remove(&config);
+                }
+            }
+            Action::KillContainers { rollout, count } => {
+                for pod in self.victims(&rollout, count) {
+                    self.story
+                        .fault(self.now, &rollout, &format!("a container of {pod} dies"));
+                    self.kill_container(&pod);
+                }
+            }
+            Action::LosePods { rollout, count } => {
+                for pod in self.victims(&rollout, count) {
+                    self.story
+                        .fault(self.now, &rollout, &format!("{pod} is lost with its node"));
+                    self.lose_pod(&pod);
+                }
+            }
+            Action::LoseStatus(rollout) => {
+                self.story.fault(self.now, &rollout, "status is lost");
+                if let Some(found) = self.live.rollouts.get(&rollout).cloned() {
+                    let status = Arc::new(RolloutStatus::default());
+                    self.store(RolloutObject {
+                        status,
+                        ..(*found).clone()
+                    });
+                }
+            }
+            Action::Restore => self.restore(),
+            Action::Metrics(outage) => {
+                self.story
+                    .fault(self.now, "", &format!("metric source: {outage:?}"));
+                self.outage = outage;
+            }
+            Action::Capacity(pods) => {
+                self.story.fault(
+                    self.now,
+                    "",
+                    &format!("the nodes have room for {pods} pods"),
+                );
+                self.setting.capacity = pods;
+                self.sync_scheduler();
+            }
+            Action::Quota(pods) => {
+                self.story
+                    .fault(self.now, "", &format!("the quota permits {pods} pods"));
+                self.setting.quota = pods;
+            }
+            Action::BreakWatch {
+                process,
+                kind,
+                seconds,
+            } => {
+                let words = format!("the watch of {kind:?} breaks for {seconds} s");
+                self.story.fault(self.now, "", &words);
+                self.break_watch(process, kind, seconds);
+            }
+            Action::Crash(process) => self.crash(process),
+            Action::HandOver { overlap } => {
+                self.hand_over(SignedDuration::from_millis(overlap));
+            }
+            Action::JumpClock { process, seconds } => {
+                self.story
+                    .fault(self.now, "", &format!("the clock jumps by {seconds} s"));
+                self.jump_clock(process, SignedDuration::from_secs(seconds));
+            }
+            Action::Reapply {
+                apply,
+                every,
+                until,
+            } => {
+                self.act((*apply).clone());
+                if self.now < until {
+                    let again = Action::Reapply {
+                        apply,
+                        every,
+                        until,
+                    };
+                    self.after(
+                        SignedDuration::from_secs(every),
+                        Event::Act(Box::new(again)),
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn apply_manifest(&mut self, rollout: &Name, mut spec: RolloutSpec, keep_replicas: bool) {
+        let image = image_of(&spec);
+        let Some(found) = self.live.rollouts.get(rollout).cloned() else {
+            let words = format!("> user creates Rollout {rollout}: {image}, {}", pods(&spec));
+            self.story.tell(self.now, rollout, &words);
+            self.name_spec(&spec);
+            let object = RolloutObject {
+                meta: self.meta(rollout, None),
+                annotations: Arc::default(),
+                spec: Ok(Arc::new(spec)),
+                status: Arc::default(),
+            };
+            self.store(object);
+            return;
+        };
+        if let (true, Ok(present)) = (keep_replicas, &found.spec) {
+            spec.replicas = present.replicas;
+        }
+        if found.spec.as_ref().is_ok_and(|present| **present == spec) {
+            return;
+        }
+        self.story.tell(
+            self.now,
+            rollout,
+            &format!("> applied: {image}, {}", pods(&spec)),
+        );
+        self.edit(rollout, |present| *present = spec);
+    }
+
+    fn apply_nonsense(&mut self, rollout: &Name) {
+        let meta = match self.live.rollouts.get(rollout) {
+            Some(found) => Meta {
+                generation: found.meta.generation + 1,
+                ..found.meta.clone()
+            },
+            None => self.meta(rollout, None),
+        };
+        self.story.tell(
+            self.now,
+            rollout,
+            "> somebody stores a Rollout that cannot be read",
+        );
+        let known = self.live.rollouts.get(rollout).cloned();
+        let object = RolloutObject {
+            meta,
+            annotations: Arc::default(),
+            spec: Err("spec.template: missing field `spec`".into()),
+            status: known.map(|k| Arc::clone(&k.status)).unwrap_or_default(),
+        };
+        self.store(object);
+    }
+
+    fn edit(&mut self, rollout: &str, change: impl FnOnce(&mut RolloutSpec)) {
+        let Some(found) = self.live.rollouts.get(rollout).cloned() else {
+            return;
+        };
+        let Ok(before) = &found.spec else { return };
+        let mut spec = (**before).clone();
+        change(&mut spec);
+        if spec == **before {
+            return;
+        }
+        self.name_spec(&spec);
+        let mut next = (*found).clone();
+        next.meta.generation += 1;
+        next.spec = Ok(Arc::new(spec));
+        self.store(next);
+    }
+
+    fn name_spec(&mut self, spec: &RolloutSpec) {
+        let version = spec.schema.as_ref().and_then(|s| s.version);
+        let revision = crate::plan::revision::hash(&spec.template, version);
+        let image = image_of(spec);
+        self.alias(&revision.as_str().into(), &image);
+    }
+
+    fn by_hand(
+        &mut self,
+        rollout: &str,
+        image: &str,
+        words: &str,
+        change: impl FnOnce(&mut DeploymentObject),
+    ) {
+        self.story.tell(self.now, rollout, words);
+        if let Some(mut child) = self.child_of(rollout, image) {
+            change(&mut child);
+            self.ledger.hand = true;
+            self.store(child);
+            self.ledger.hand = false;
+        }
+    }
+
+    fn child_of(&self, rollout: &str, image: &str) -> Option<DeploymentObject> {
+        self.live
+            .children(rollout)
+            .find(|c| &*c.image == image)
+            .cloned()
+    }
+
+    fn victims(&mut self, rollout: &str, count: usize) -> Vec<Name> {
+        let pods = self.live.pods.values();
+        let mut pods: Vec<Name> = pods
+            .filter(|p| &*p.rollout == rollout && !p.meta.deleting)
+            .map(|p| p.meta.name.clone())
+            .collect();
+        let mut victims = Vec::new();
+        while victims.len() < count && !pods.is_empty() {
+            let index = self.random.below(u32::try_from(pods.len()).unwrap_or(0)) as usize;
+            victims.push(pods.remove(index));
+        }
+        victims
+    }
+
+    /// A person binds a command to what is in motion, as the plugin does.
+    fn command(&mut self, rollout: &Name, verb: &'static str) {
+        let Some(found) = self.live.rollouts.get(rollout).cloned() else {
+            return;
+        };
+        let status = &found.status;
+        let wanted = found.spec.as_ref().ok().map(|spec| {
+            let version = spec.schema.as_ref().and_then(|s| s.version);
+            crate::plan::revision::hash(&spec.template, version)
+        });
+        let release = status.release.as_ref();
+        let stable = status.stable.as_ref().map(|s| s.revision.clone());
+        let revision = match verb {
+            "undo" => release.map(|r| r.revision.clone()).or(stable),
+            "retry" => wanted,
+            _ => release.map(|r| r.revision.clone()).or(wanted),
+        };
+        let Some(revision) = revision else { return };
+        let step = release.and_then(|r| r.step.as_ref());
+        let id = format!("request-{}", self.commands.len() + 1);
+        let value = match (verb, step) {
+            ("promote", Some(step)) => format!("{revision}/{} {id}", step.name),
+            _ => format!("{revision} {id}"),
+        };
+        self.story
+            .tell(self.now, rollout, &format!("> user says {verb} {revision}"));
+        let at = self.now;
+        self.commands.push(Command {
+            rollout: rollout.clone(),
+            verb,
+            revision,
+            at,
+        });
+        let mut annotations: BTreeMap<String, String> = (*found.annotations).clone();
+        annotations.insert(format!("{}{verb}", keys::COMMAND_PREFIX), value);
+        self.store(RolloutObject {
+            annotations: Arc::new(annotations),
+            ..(*found).clone()
+        });
+    }
+
+    /// A backup is restored: the same names, new uids, no status, no owners.
+    fn restore(&mut self) {
+        self.story
+            .fault(self.now, "", "everything is restored from a backup");
+        let old = self.live.clone();
+        let pods: Vec<Name> = old.pods.keys().cloned().collect();
+        for pod in pods {
+            self.lose_pod(&pod);
+        }
+        for object in old.rollouts.values() {
+            self.erase(&Object::Rollout(object.clone()));
+            let meta = self.meta(&object.meta.name, None);
+            let status = Arc::default();
+            self.store(RolloutObject {
+                meta,
+                status,
+                ..(**object).clone()
+            });
+        }
+        for object in old.revisions.values() {
+            self.erase(&Object::Revision(object.clone()));
+            let meta = self.meta(&object.meta.name, None);
+            self.store(super::object::RevisionObject {
+                meta,
+                ..(**object).clone()
+            });
+        }
+        for object in old.deployments.values() {
+            self.erase(&Object::Deployment(object.clone()));
+            let meta = self.meta(&object.meta.name, None);
+            let fresh = DeploymentObject {
+                meta,
+                observed: 0,
+                status_replicas: 0,
+                available: 0,
+                problem: None,
+                ..(**object).clone()
+            };
+            self.store(fresh);
+        }
+        for object in old.databases.values() {
+            self.erase(&Object::Database(object.clone()));
+            let meta = self.meta(&object.meta.name, None);
+            self.store(super::object::DatabaseObject {
+                meta,
+                ..(**object).clone()
+            });
+        }
+    }
+}
+
+fn pods(spec: &RolloutSpec) -> String {
+    format!("{} replicas", spec.replicas)
+}
+
+/// Image of a spec's first container.
+#[must_use]
+pub fn image_of(spec: &RolloutSpec) -> Name {
+    let image = &spec.template["spec"]["containers"][0]["image"];
+    image.as_str().unwrap_or("?").into()
+}
+
+fn set_image(spec: &mut RolloutSpec, image: &str, version: Option<i64>) {
+    spec.template["spec"]["containers"][0]["image"] = Value::from(image);
+    if let (Some(version), Some(schema)) = (version, &mut spec.schema) {
+        schema.version = Some(version);
+    }
+}

@@ -1,0 +1,557 @@
+//! A process of the operator: caches that lag, a queue, what it remembers, what it measures.
+//!
+//! This stands for kube-runtime's loop and the sampler; what they run is the real code.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    event::{Event, Life, Turn},
+    object::{DeploymentObject, Name, Object, Objects, RolloutObject, Watched},
+    prometheus::{Outage, Source},
+    world::{NAMESPACE, World},
+};
+use crate::{
+    cluster::{
+        Key, WriteError,
+        pass::{Memory, Ran, Stopped},
+    },
+    evidence::{Answer, Ask, Board, Change},
+};
+
+/// How long a query may take.
+const QUERY_TIMEOUT: SignedDuration = SignedDuration::from_secs(10);
+
+/// A process of the operator.
+#[derive(Debug)]
+pub struct Process {
+    /// Which life of which process.
+    pub life: Life,
+    /// Whether it runs.
+    pub running: bool,
+    /// Whether it believes that it leads.
+    pub leading: bool,
+    /// Epoch of the leadership it has or had.
+    pub epoch: i64,
+    /// From when on its clock is trusted.
+    pub trusted_since: Timestamp,
+    /// How far its clock is ahead of the world's.
+    pub skew: SignedDuration,
+    /// What its caches hold.
+    pub caches: Objects,
+    /// What it measures.
+    pub board: Board,
+    /// What the passes under way had before them when they last looked.
+    pub seen: BTreeMap<Key, Arc<Seen>>,
+    /// When the metric source last answered a poll whole, by Rollout and the process's clock.
+    pub answered: BTreeMap<Name, Timestamp>,
+    queues: BTreeMap<Watched, VecDeque<(Timestamp, Object, bool)>>,
+    blocked: BTreeMap<Watched, Timestamp>,
+    memories: BTreeMap<Key, Memory>,
+    told: BTreeMap<Name, Arc<DeploymentObject>>,
+    due: BTreeMap<Key, Timestamp>,
+    busy: BTreeSet<Key>,
+    failures: BTreeMap<Key, u32>,
+    poll_at: Option<Timestamp>,
+}
+
+/// What a pass had before it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The Rollout.
+    pub rollout: Arc<RolloutObject>,
+    /// Its Deployments, each as fresh as the process knew it.
+    pub children: BTreeMap<Name, Arc<DeploymentObject>>,
+}
+
+impl Process {
+    /// A process that does not run yet.
+    #[must_use]
+    pub fn new(process: usize) -> Self {
+        Self {
+            life: Life {
+                process,
+                incarnation: 0,
+            },
+            running: false,
+            leading: false,
+            epoch: 0,
+            trusted_since: Timestamp::MIN,
+            skew: SignedDuration::ZERO,
+            caches: Objects::default(),
+            board: Board::default(),
+            seen: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            memories: BTreeMap::new(),
+            told: BTreeMap::new(),
+            due: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            failures: BTreeMap::new(),
+            poll_at: None,
+        }
+    }
+
+    /// The API server has answered a write with the object as it is now.
+    pub(super) fn learned(&mut self, object: Option<Object>) {
+        if let Some(Object::Deployment(child)) = object {
+            self.told.insert(child.meta.name.clone(), child);
+        }
+    }
+
+    /// Keeps what a pass has before it.
+    pub(super) fn looks(&mut self, key: &Key, name: &str) {
+        let Some(rollout) = self.caches.rollouts.get(name).cloned() else {
+            return;
+        };
+        let fresher = |cached: &Arc<DeploymentObject>| match self.told.get(&cached.meta.name) {
+            Some(told)
+                if told.meta.uid == cached.meta.uid && told.meta.version > cached.meta.version =>
+            {
+                Arc::clone(told)
+            }
+            _ => Arc::clone(cached),
+        };
+        let children = self.caches.deployments.values();
+        let children = children
+            .filter(|d| &*d.rollout == name)
+            .map(|d| (d.meta.name.clone(), fresher(d)))
+            .collect();
+        self.seen
+            .insert(key.clone(), Arc::new(Seen { rollout, children }));
+    }
+}
+
+impl World {
+    /// A process of the operator comes up: with fresh caches, and nothing remembered.
+    pub(super) fn boot(&mut self, index: usize) {
+        let (now, live) = (self.now, self.live.clone());
+        let process = &mut self.processes[index];
+        if process.running {
+            return;
+        }
+        let incarnation = process.life.incarnation + 1;
+        *process = Process {
+            life: Life {
+                process: index,
+                incarnation,
+            },
+            running: true,
+            skew: process.skew,
+            caches: live,
+            ..Process::new(index)
+        };
+        process.trusted_since = now.saturating_add(process.skew).unwrap_or(now);
+        if self.processes.iter().all(|p| !p.leading) {
+            self.lead(index);
+        }
+    }
+
+    /// A process takes the lease.
+    pub(super) fn lead(&mut self, index: usize) {
+        self.epoch += 1;
+        let (now, epoch) = (self.now, self.epoch);
+        let process = &mut self.processes[index];
+        process.leading = true;
+        process.epoch = epoch;
+        process.trusted_since = now.saturating_add(process.skew).unwrap_or(now);
+        let rollouts = process.caches.rollouts.keys().map(|n| rollout_key(n));
+        let databases = process.caches.databases.keys().map(|n| database_key(n));
+        let keys: Vec<Key> = rollouts.chain(databases).collect();
+        for key in keys {
+            self.enqueue(index, key, SignedDuration::ZERO);
+        }
+    }
+
+    /// A process dies where it stands, and is started again after a while.
+    pub(super) fn crash(&mut self, index: usize) {
+        let process = &mut self.processes[index];
+        if !process.running {
+            return;
+        }
+        let was_leading = process.leading;
+        process.running = false;
+        process.leading = false;
+        process.life.incarnation += 1;
+        self.turns.push(Turn::Died(index));
+        self.story.fault(self.now, "", "the operator dies");
+        let away = SignedDuration::from_secs(self.setting.restart_seconds);
+        self.after(away, Event::Boot(index));
+        let heir = self.processes.iter().position(|p| p.running && !p.leading);
+        let vacant = self.processes.iter().all(|p| !p.leading);
+        if let (true, true, Some(heir)) = (was_leading, vacant, heir) {
+            self.lead(heir);
+        }
+    }
+
+    /// The lease goes to another process. The present leader notices only after a while, and
+    /// what it has sent may arrive later still.
+    pub(super) fn hand_over(&mut self, overlap: SignedDuration) {
+        let Some(from) = self.processes.iter().position(|p| p.running && p.leading) else {
+            return;
+        };
+        let heir = self.processes.iter().position(|p| p.running && !p.leading);
+        self.story.fault(self.now, "", "the lease changes hands");
+        self.after(overlap, Event::Deposed(self.processes[from].life));
+        if let Some(heir) = heir {
+            self.lead(heir);
+        }
+    }
+
+    /// A deposed leader notices, and ends; what it has sent may still arrive.
+    pub(super) fn deposed(&mut self, life: Life) {
+        if self.processes[life.process].life == life {
+            self.crash(life.process);
+        }
+    }
+
+    /// A process's clock jumps; it notices.
+    pub(super) fn jump_clock(&mut self, index: usize, by: SignedDuration) {
+        let now = self.now;
+        let process = &mut self.processes[index];
+        process.skew += by;
+        process.trusted_since = now.saturating_add(process.skew).unwrap_or(now);
+    }
+
+    /// Time as a process's clock shows it.
+    #[must_use]
+    pub fn clock(&self, index: usize) -> Timestamp {
+        let skew = self
+            .processes
+            .get(index)
+            .map_or(SignedDuration::ZERO, |p| p.skew);
+        self.now.saturating_add(skew).unwrap_or(self.now)
+    }
+
+    /// Every cache hears of a change, each in its own time, in order.
+    pub(super) fn tell_caches(&mut self, object: &Object, gone: bool) {
+        let kind = object.watched();
+        for index in 0..self.processes.len() {
+            if !self.processes[index].running {
+                continue;
+            }
+            let lag = self.draw(self.setting.timing.caches);
+            let mut due = self.now.saturating_add(lag).unwrap_or(self.now);
+            let process = &mut self.processes[index];
+            let life = process.life;
+            if let Some(until) = process.blocked.get(&kind) {
+                due = due.max(*until);
+            }
+            let queue = process.queues.entry(kind).or_default();
+            if let Some((last, ..)) = queue.back() {
+                due = due.max(*last);
+            }
+            queue.push_back((due, object.clone(), gone));
+            if queue.len() == 1 {
+                self.at(due, Event::Deliver(life, kind));
+            }
+        }
+    }
+
+    /// A watch breaks; later it is replayed from a new list.
+    pub(super) fn break_watch(&mut self, index: usize, kind: Watched, seconds: i64) {
+        let until = self
+            .now
+            .saturating_add(SignedDuration::from_secs(seconds))
+            .unwrap_or(self.now);
+        let process = &mut self.processes[index];
+        if !process.running {
+            return;
+        }
+        process.blocked.insert(kind, until);
+        let life = process.life;
+        self.at(until, Event::Deliver(life, kind));
+    }
+
+    /// A cache takes in what is due.
+    pub(super) fn deliver(&mut self, life: Life, kind: Watched) {
+        let now = self.now;
+        if self.processes.get(life.process).map(|p| p.life) != Some(life) {
+            return;
+        }
+        if let Some(until) = self.processes[life.process].blocked.get(&kind).copied() {
+            if now < until {
+                self.at(until, Event::Deliver(life, kind));
+                return;
+            }
+            self.replay(life, kind);
+            return;
+        }
+        let mut keys = BTreeSet::new();
+        let process = &mut self.processes[life.process];
+        let mut next = None;
+        while let Some((due, ..)) = process.queues.get(&kind).and_then(VecDeque::front) {
+            if *due > now {
+                next = Some(*due);
+                break;
+            }
+            let Some((_, object, gone)) =
+                process.queues.get_mut(&kind).and_then(VecDeque::pop_front)
+            else {
+                break;
+            };
+            concerned(&process.caches, &object, gone, &mut keys);
+            if gone {
+                process.caches.remove(kind, &object.meta().name);
+            } else {
+                process.caches.put(object);
+            }
+        }
+        if let Some(next) = next {
+            self.at(next, Event::Deliver(life, kind));
+        }
+        self.wake(life, keys);
+    }
+
+    fn replay(&mut self, life: Life, kind: Watched) {
+        let live = self.live.clone();
+        let process = &mut self.processes[life.process];
+        process.blocked.remove(&kind);
+        process.queues.remove(&kind);
+        process.caches.relist(kind, &live);
+        let rollouts = process.caches.rollouts.keys().map(|n| rollout_key(n));
+        let databases = process.caches.databases.keys().map(|n| database_key(n));
+        let keys = rollouts.chain(databases).collect();
+        self.wake(life, keys);
+    }
+
+    fn wake(&mut self, life: Life, keys: BTreeSet<Key>) {
+        for key in keys {
+            let debounce = self.draw(self.setting.timing.debounce);
+            self.enqueue(life.process, key, debounce);
+        }
+    }
+
+    /// A pass falls due; at the earlier moment if one was planned already.
+    pub(super) fn enqueue(&mut self, index: usize, key: Key, delay: SignedDuration) {
+        let at = self.now.saturating_add(delay).unwrap_or(Timestamp::MAX);
+        let process = &mut self.processes[index];
+        if !process.running || !process.leading {
+            return;
+        }
+        if process.due.get(&key).is_some_and(|due| *due <= at) {
+            return;
+        }
+        process.due.insert(key.clone(), at);
+        let life = process.life;
+        self.at(at, Event::Start(life, key));
+    }
+
+    /// A pass begins, if it is still due and none is under way for the same object.
+    pub(super) fn start_pass(&mut self, life: Life, key: Key) {
+        let now = self.now;
+        let process = &mut self.processes[life.process];
+        if process.life != life || !process.leading || process.busy.contains(&key) {
+            return;
+        }
+        if process.due.get(&key).is_none_or(|due| *due > now) {
+            return;
+        }
+        process.due.remove(&key);
+        process.busy.insert(key.clone());
+        let second = now.as_second();
+        let count = self.ledger.passes.entry((life, key.clone())).or_default();
+        *count = if count.0 == second {
+            (second, count.1 + 1)
+        } else {
+            (second, 1)
+        };
+        self.turns.push(Turn::Start(life, key));
+    }
+
+    /// What this process remembers of an object, for the pass that begins.
+    pub(super) fn take_memory(&mut self, life: Life, key: &Key) -> Memory {
+        let process = &mut self.processes[life.process];
+        process.memories.remove(key).unwrap_or_default()
+    }
+
+    /// A pass has ended.
+    pub fn finished(&mut self, life: Life, key: &Key, memory: Memory, ran: Ran) {
+        if self.processes[life.process].life != life {
+            return;
+        }
+        self.tell_pass(key, &ran);
+        let process = &mut self.processes[life.process];
+        process.busy.remove(key);
+        process.memories.insert(key.clone(), memory);
+        let missed = process.due.get(key).copied();
+        if let Some(at) = missed {
+            self.at(at, Event::Start(life, key.clone()));
+        }
+        if let Key::Rollout { name, .. } = key {
+            self.measure(life, name, ran.measure);
+        }
+        if ran.error.is_some() {
+            let delay = self.backoff(life, key, ran.error.as_ref());
+            self.enqueue(life.process, key.clone(), delay);
+            return;
+        }
+        let process = &mut self.processes[life.process];
+        process.failures.remove(key);
+        if let Some(at) = ran.wake_at {
+            let skew = process.skew;
+            let delay = at
+                .saturating_sub(skew)
+                .unwrap_or(at)
+                .duration_since(self.now);
+            let delay = delay.max(SignedDuration::from_millis(10));
+            self.enqueue(life.process, key.clone(), delay);
+        }
+    }
+
+    fn backoff(&mut self, life: Life, key: &Key, error: Option<&Stopped>) -> SignedDuration {
+        let process = &mut self.processes[life.process];
+        let failures = process.failures.entry(key.clone()).or_default();
+        let base = match error {
+            Some(Stopped::Write(WriteError::Conflict { .. } | WriteError::Exists { .. })) => 50,
+            Some(Stopped::Unfinished) => 10,
+            _ => 500,
+        };
+        let wait = base << (*failures).min(6);
+        *failures += 1;
+        SignedDuration::from_millis(wait)
+    }
+
+    fn measure(&mut self, life: Life, rollout: &str, wanted: Option<crate::evidence::Measure>) {
+        let now = self.clock(life.process);
+        let process = &mut self.processes[life.process];
+        let keep = wanted.as_ref().map(crate::evidence::Measure::key);
+        let stale: Vec<_> = process
+            .board
+            .keys()
+            .filter(|k| k.rollout == rollout && Some(*k) != keep.as_ref())
+            .cloned()
+            .collect();
+        for key in stale {
+            process.board.forget(&key);
+        }
+        if let Some(measure) = wanted {
+            process.board.measure(measure, now);
+        }
+        self.plan_poll(life);
+    }
+
+    fn plan_poll(&mut self, life: Life) {
+        let (now, clock) = (self.now, self.clock(life.process));
+        let process = &mut self.processes[life.process];
+        let Some(due) = process.board.next_due(clock) else {
+            return;
+        };
+        let at = due.saturating_sub(process.skew).unwrap_or(due).max(now);
+        if process
+            .poll_at
+            .is_none_or(|planned| at < planned || planned < now)
+        {
+            process.poll_at = Some(at);
+            self.at(at, Event::Poll(life));
+        }
+    }
+
+    /// Whatever is due is asked of the metric source.
+    pub(super) fn poll(&mut self, life: Life) {
+        let clock = self.clock(life.process);
+        let process = &mut self.processes[life.process];
+        if process.life != life || process.poll_at.is_none_or(|at| at > self.now) {
+            return;
+        }
+        process.poll_at = None;
+        for ask in process.board.due(clock) {
+            let source = Source {
+                traffic: &self.traffic,
+                scrape: self.setting.scrape_seconds,
+                outage: self.outage,
+                now: self.now,
+            };
+            let answer = source.answer(&ask);
+            let delay = match self.outage {
+                Outage::Slow => QUERY_TIMEOUT,
+                _ => {
+                    SignedDuration::from_millis(self.setting.timing.queries.draw(&mut self.random))
+                }
+            };
+            self.after(delay, Event::Answered(life, Box::new((ask, answer))));
+        }
+        self.plan_poll(life);
+    }
+
+    /// The metric source has answered.
+    pub(super) fn polled(&mut self, life: Life, ask: &Ask, answer: Answer) {
+        let process = &mut self.processes[life.process];
+        if process.life != life {
+            return;
+        }
+        let whole = answer.iter().all(|(_, outcome)| {
+            let told = outcome.as_ref().ok();
+            told.is_some_and(|a| {
+                !a.now.warned && a.now.counted.iter().all(|c| c.counters.are_counts())
+            })
+        });
+        if whole && !answer.is_empty() {
+            process
+                .answered
+                .insert(ask.key.rollout.as_str().into(), ask.at);
+        }
+        let change = process.board.answer(ask, answer);
+        if change == Some(Change::Verdicts) {
+            self.enqueue(
+                life.process,
+                rollout_key(&ask.key.rollout),
+                SignedDuration::ZERO,
+            );
+        }
+        self.plan_poll(life);
+    }
+}
+
+/// The key of a Rollout.
+#[must_use]
+pub fn rollout_key(name: &str) -> Key {
+    Key::Rollout {
+        namespace: NAMESPACE.into(),
+        name: name.into(),
+    }
+}
+
+/// The key of a DatabaseSchema.
+#[must_use]
+pub fn database_key(name: &str) -> Key {
+    Key::Database {
+        namespace: NAMESPACE.into(),
+        name: name.into(),
+    }
+}
+
+/// The keys that a change concerns.
+fn concerned(caches: &Objects, object: &Object, gone: bool, keys: &mut BTreeSet<Key>) {
+    match object {
+        Object::Rollout(o) => {
+            keys.insert(rollout_key(&o.meta.name));
+            let known = caches.rollouts.get(&o.meta.name);
+            if known.is_none_or(|k| gone || k.meta.generation != o.meta.generation) {
+                // Its hold may be let go, its neighbours may have waited for it.
+                keys.extend(caches.rollouts.keys().map(|n| rollout_key(n)));
+                keys.extend(caches.databases.keys().map(|n| database_key(n)));
+            }
+        }
+        Object::Revision(o) => drop(keys.insert(rollout_key(&o.rollout))),
+        Object::Deployment(o) => drop(keys.insert(rollout_key(&o.rollout))),
+        Object::Pod(o) => drop(keys.insert(rollout_key(&o.rollout))),
+        Object::Job(o) => {
+            keys.insert(rollout_key(&o.rollout));
+            keys.insert(database_key(&o.database));
+        }
+        Object::Database(o) => {
+            keys.insert(database_key(&o.meta.name));
+            let users = caches.rollouts.values().filter(|r| {
+                let schema = r.spec.as_ref().ok().and_then(|s| s.schema.as_ref());
+                schema.is_some_and(|s| *s.database == *o.meta.name)
+            });
+            keys.extend(users.map(|r| rollout_key(&r.meta.name)));
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! A write on its way to the API server and back, and what may befall it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    event::{Event, Life, Turn},
+    object::Object,
+    process::Seen,
+    random::Random,
+    rules::{Arrival, Happened},
+    world::World,
+};
+use crate::{
+    cluster::{Key, WriteError, Written},
+    plan::intent::Write,
+};
+
+/// How long a client waits for an answer.
+const CLIENT_TIMEOUT: SignedDuration = SignedDuration::from_secs(10);
+
+/// What befalls one write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing.
+    Arrives,
+    /// Somebody else changes the object first.
+    Overtaken,
+    /// The API server does not take it (429).
+    NotTaken,
+    /// No answer. It is handled after so many milliseconds; or never.
+    Unanswered(Option<i64>),
+    /// It takes so many milliseconds to arrive.
+    Late(i64),
+    /// The operator dies before it is sent.
+    CrashBefore,
+    /// The operator dies after it was handled, before the answer.
+    CrashAfter,
+}
+
+/// What befalls the operator's requests.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    /// What befalls the n-th write, from 0.
+    pub scripted: BTreeMap<u64, Fate>,
+    /// Percent of writes that something befalls.
+    pub percent: u32,
+    /// Percent of live reads that get no answer.
+    pub reads_percent: u32,
+    /// When random faults stop.
+    pub until: Timestamp,
+    /// Writes that were begun.
+    pub begun: u64,
+    /// Draws them, apart from everything else.
+    pub random: Random,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            scripted: BTreeMap::new(),
+            percent: 0,
+            reads_percent: 0,
+            until: Timestamp::MAX,
+            begun: 0,
+            random: Random::new(0),
+        }
+    }
+}
+
+impl Faults {
+    fn next(&mut self, now: Timestamp) -> Fate {
+        let number = self.begun;
+        self.begun += 1;
+        if let Some(fate) = self.scripted.get(&number) {
+            return *fate;
+        }
+        if now >= self.until || !self.random.chance(self.percent) {
+            return Fate::Arrives;
+        }
+        match self.random.below(8) {
+            0 => Fate::Overtaken,
+            1 => Fate::NotTaken,
+            2 => Fate::Unanswered(None),
+            3 => Fate::Unanswered(Some(self.random.between(1, 20_000))),
+            4 => Fate::Late(self.random.between(100, 8_000)),
+            5 => Fate::CrashBefore,
+            6 => Fate::CrashAfter,
+            _ => Fate::Unanswered(Some(self.random.between(1, 100))),
+        }
+    }
+
+    /// Whether a live read fails.
+    pub(super) fn read_fails(&mut self, now: Timestamp) -> bool {
+        now < self.until && self.random.chance(self.reads_percent)
+    }
+}
+
+/// A write under way.
+#[derive(Debug)]
+pub struct Request {
+    life: Life,
+    key: Key,
+    write: Write,
+    fate: Fate,
+    epoch: i64,
+    sent: Timestamp,
+    seen: Option<Arc<Seen>>,
+    answer: Option<Result<Written, WriteError>>,
+    /// The object as the write left it.
+    after: Option<Object>,
+    handled: bool,
+    returned: bool,
+}
+
+impl World {
+    /// The operator sends a write; the ticket names it.
+    pub(super) fn send(&mut self, life: Life, key: &Key, write: &Write) -> u64 {
+        let fate = self.faults.next(self.now);
+        let ticket = self.faults.begun;
+        let process = &self.processes[life.process];
+        let request = Request {
+            life,
+            key: key.clone(),
+            write: write.clone(),
+            fate,
+            epoch: process.epoch,
+            sent: self.now,
+            seen: process.seen.get(key).cloned(),
+            answer: None,
+            after: None,
+            handled: false,
+            returned: false,
+        };
+        let way = self.draw(self.setting.timing.requests);
+        let milliseconds = SignedDuration::from_millis;
+        if fate != Fate::Arrives {
+            let words = format!("fault: {} {fate:?}", describe(write));
+            self.story.fault(self.now, rollout_of(key), &words);
+        }
+        self.requests.insert(ticket, request);
+        match fate {
+            Fate::Arrives | Fate::Overtaken | Fate::CrashAfter => {
+                self.after(way, Event::Arrive(ticket));
+            }
+            Fate::Late(by) => self.after(way + milliseconds(by), Event::Arrive(ticket)),
+            Fate::NotTaken => self.after(way, Event::Return(ticket)),
+            Fate::Unanswered(handled) => {
+                if let Some(by) = handled {
+                    self.after(milliseconds(by), Event::Arrive(ticket));
+                }
+                self.after(CLIENT_TIMEOUT, Event::Return(ticket));
+            }
+            Fate::CrashBefore => self.crash(life.process),
+        }
+        ticket
+    }
+
+    /// The API server handles a write, whether or not its sender is still there.
+    pub(super) fn arrive(&mut self, ticket: u64) {
+        let Some(mut request) = self.requests.remove(&ticket) else {
+            return;
+        };
+        self.arrived += 1;
+        self.last_write = describe(&request.write);
+        if request.fate == Fate::Overtaken {
+            self.touch(&request.write);
+        }
+        let before = self.target(&request.write);
+        self.handling = true;
+        let answer = self.apply(&request.write);
+        self.handling = false;
+        request.after = self.target(&request.write);
+        self.happened.push(Happened::Arrived(Box::new(Arrival {
+            life: request.life,
+            epoch: request.epoch,
+            sent: request.sent,
+            key: request.key.clone(),
+            after: request.after.clone(),
+            write: request.write.clone(),
+            before: before.clone(),
+            refused: answer.as_ref().err().cloned(),
+            seen: request.seen.clone(),
+        })));
+        self.tell_write(&request.key, &request.write, &answer);
+        if let (Ok(Written::Rollout(rollout)), Some(Object::Rollout(before))) = (&answer, &before) {
+            self.tell_standing(&before.status, rollout);
+        }
+        request.answer = Some(answer);
+        request.handled = true;
+        let life = request.life;
+        match request.fate {
+            Fate::CrashAfter => self.crash(life.process),
+            Fate::Unanswered(_) if request.returned => {}
+            Fate::Unanswered(_) => drop(self.requests.insert(ticket, request)),
+            _ => {
+                let way = self.draw(self.setting.timing.requests);
+                self.requests.insert(ticket, request);
+                self.after(way, Event::Return(ticket));
+            }
+        }
+    }
+
+    /// The sender gets its answer, or gives up.
+    pub(super) fn return_answer(&mut self, ticket: u64) {
+        let Some(request) = self.requests.get_mut(&ticket) else {
+            return;
+        };
+        request.returned = true;
+        let object = describe(&request.write);
+        match request.fate {
+            Fate::Unanswered(_) => {
+                let message = "no answer within 10 s".into();
+                request.answer = Some(Err(WriteError::Unanswered { object, message }));
+            }
+            Fate::NotTaken => {
+                let message = "too many requests".into();
+                request.answer = Some(Err(WriteError::NotTaken { object, message }));
+            }
+            _ => {}
+        }
+        let (life, key) = (request.life, request.key.clone());
+        self.turns.push(Turn::Resume(life, key));
+    }
+
+    /// The answer to a write, once it is there.
+    pub(super) fn take_answer(&mut self, ticket: u64) -> Option<Result<Written, WriteError>> {
+        let request = self.requests.get_mut(&ticket)?;
+        if !request.returned {
+            return None;
+        }
+        let answer = request.answer.take();
+        let (life, after) = (request.life, request.after.clone());
+        let on_its_way = matches!(request.fate, Fate::Unanswered(Some(_))) && !request.handled;
+        if !on_its_way {
+            self.requests.remove(&ticket);
+        }
+        if let Some(Ok(_)) = &answer {
+            self.processes[life.process].learned(after);
+        }
+        answer
+    }
+}
+
+/// The Rollout (or database) that a pass is about.
+pub(super) fn rollout_of(key: &Key) -> &str {
+    match key {
+        Key::Rollout { name, .. } | Key::Database { name, .. } => name,
+    }
+}
+
+/// A write in a few words.
+#[must_use]
+pub fn describe(write: &Write) -> String {
+    let made = |manifest: &serde_json::Value| {
+        let name = &manifest["metadata"]["name"];
+        name.as_str().unwrap_or("?").to_owned()
+    };
+    match write {
+        Write::RecordStatus { base, .. } => format!("status of {}", base.name),
+        Write::CreateRevision { manifest } => format!("create revision {}", made(manifest)),
+        Write::MarkRevision { base, outcome, .. } => match outcome {
+            Some(outcome) => format!("mark {} {outcome:?}", base.name),
+            None => format!("unmark {}", base.name),
+        },
+        Write::Adopt { base, .. } => format!("adopt {}", base.name),
+        Write::CreateDeployment { manifest } => format!("create deployment {}", made(manifest)),
+        Write::Scale { base, from, to } => format!("scale {} {from} -> {to}", base.name),
+        Write::Fence { base, epoch, .. } => format!("fence {} epoch {epoch}", base.name),
+        Write::CreateDatabase { manifest } => format!("create database {}", made(manifest)),
+        Write::RecordDatabase { base, .. } => format!("record of database {}", base.name),
+        Write::CreateJob { manifest } => format!("create job {}", made(manifest)),
+        Write::ReleaseJob { base } => format!("release {}", base.name),
+        Write::Delete { base, .. } => format!("delete {}", base.name),
+    }
+}

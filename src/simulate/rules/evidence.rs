@@ -1,0 +1,199 @@
+//! Steps are left on evidence, and on time that was really watched.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Arrival, Happened, recorded};
+use crate::{
+    api::{
+        OnInconclusive, RolloutSpec, RolloutStatus, Step,
+        status::{Release, StepStatus},
+    },
+    simulate::{object::RolloutObject, world::World},
+};
+
+/// A step that a record leaves for the next one, or for good.
+struct Left<'a> {
+    arrival: &'a Arrival,
+    rollout: &'a RolloutObject,
+    release: &'a Release,
+    status: &'a StepStatus,
+    spec: &'a RolloutSpec,
+    step: &'a Step,
+}
+
+fn left(happened: &Happened) -> Option<Left<'_>> {
+    let (arrival, rollout, after) = recorded(happened)?;
+    let release = rollout.status.release.as_ref()?;
+    let status = release.step.as_ref()?;
+    if release.undo.is_some() || !forward(release, status, after) {
+        return None;
+    }
+    let spec = super::spec_seen(arrival)?;
+    let step = spec
+        .strategy
+        .canary
+        .steps
+        .iter()
+        .find(|s| s.name == status.name)?;
+    Some(Left {
+        arrival,
+        rollout,
+        release,
+        status,
+        spec,
+        step,
+    })
+}
+
+fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus) -> bool {
+    match &after.release {
+        Some(next) if next.revision == release.revision => {
+            next.step.as_ref().is_some_and(|s| s.index > status.index)
+        }
+        _ => after
+            .stable
+            .as_ref()
+            .is_some_and(|s| s.revision == release.revision),
+    }
+}
+
+impl Left<'_> {
+    fn promoted(&self, world: &World) -> bool {
+        world.commands.iter().any(|c| {
+            c.verb == "promote"
+                && c.rollout == self.rollout.meta.name
+                && c.revision == self.release.revision
+        })
+    }
+
+    /// The step says that nothing need be known, after its deadline.
+    fn waived(&self, now: Timestamp) -> bool {
+        let held = self
+            .status
+            .reached
+            .as_ref()
+            .map_or(0, |r| now.duration_since(r.0).as_secs());
+        self.step.on_inconclusive == OnInconclusive::Proceed
+            && held >= self.step.hold_seconds + self.step.deadline_seconds - 1
+    }
+}
+
+/// *evidence* – no step is left without the data its checks ask for.
+pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String> {
+    let Some(left) = left(happened) else {
+        return Ok(());
+    };
+    let process = left.arrival.life.process;
+    let now = world.clock(process);
+    if left.promoted(world) || (left.waived(now) && !world.ledger.clocks_jumped) {
+        return Ok(());
+    }
+    let name = &left.status.name;
+    let Some(reached) = left.status.reached.as_ref().map(|r| r.0) else {
+        return Err(format!("step {name} is left before it was reached"));
+    };
+    let held = now.duration_since(reached).as_secs();
+    if held < left.step.hold_seconds && !world.ledger.clocks_jumped {
+        return Err(format!(
+            "step {name} is left after {held} of {} seconds",
+            left.step.hold_seconds
+        ));
+    }
+    let Some(analysis) = &left.spec.analysis else {
+        return Ok(());
+    };
+    let answered = world.processes[process]
+        .answered
+        .get(&left.rollout.meta.name);
+    if answered.is_none_or(|at| *at < reached) && !world.ledger.clocks_jumped {
+        return Err(format!(
+            "step {name} is left, but nobody was asked since it was reached"
+        ));
+    }
+    let skew = world.processes[process].skew;
+    let from = reached.saturating_sub(skew).unwrap_or(reached);
+    let revision = &left.release.revision;
+    let (total, wrong) = world
+        .traffic
+        .between(&left.rollout.meta.name, revision, from, world.now);
+    for check in &analysis.checks {
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let least = check.min_requests as f64;
+        if total < least && !world.ledger.clocks_jumped {
+            return Err(format!(
+                "step {name} is left with {total:.0} requests, check {} asks for {least:.0}",
+                check.name
+            ));
+        }
+        let limit = check
+            .error_rate
+            .as_ref()
+            .and_then(|e| e.max_percent.parse::<f64>().ok());
+        // Each pod's counters are whole numbers, read a scrape late.
+        let slack = 20.0;
+        if let Some(limit) = limit
+            && wrong > total * limit / 100.0 + slack
+        {
+            return Err(format!(
+                "step {name} is left although {wrong:.0} of {total:.0} answers were wrong"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// *clock* – after a start, a take-over or a clock jump nothing is promoted or timed out before
+/// one successful poll of every check, or the whole time was watched anew.
+pub(super) fn clock(world: &World, happened: &Happened) -> Result<(), String> {
+    let Some((arrival, rollout, after)) = recorded(happened) else {
+        return Ok(());
+    };
+    let Some(spec) = super::spec_seen(arrival).filter(|s| s.analysis.is_some()) else {
+        return Ok(());
+    };
+    let process = &world.processes[arrival.life.process];
+    if process.life != arrival.life {
+        // A late write of a life that has ended: what it knew is gone.
+        return Ok(());
+    }
+    let name = &rollout.meta.name;
+    let polled = process
+        .answered
+        .get(name)
+        .is_some_and(|at| *at >= process.trusted_since);
+    if polled {
+        return Ok(());
+    }
+    let watched = world
+        .clock(arrival.life.process)
+        .duration_since(process.trusted_since);
+    if let Some(left) = left(happened) {
+        let now = world.clock(arrival.life.process);
+        let whole = SignedDuration::from_secs(left.step.deadline_seconds);
+        if !left.promoted(world) && !(left.waived(now) && watched >= whole) {
+            return Err(format!(
+                "step {} is left, but nothing was polled since the clock is trusted",
+                left.status.name
+            ));
+        }
+    }
+    let undo = |status: &RolloutStatus| status.release.as_ref().and_then(|r| r.undo.clone());
+    if let (None, Some(undo)) = (undo(&rollout.status), undo(after)) {
+        let limit = match undo.reason.as_str() {
+            "ProgressDeadlineExceeded" => spec.strategy.progress_deadline_seconds,
+            "Inconclusive" => {
+                let steps = spec.strategy.canary.steps.iter();
+                steps.map(|s| s.deadline_seconds).min().unwrap_or(0)
+            }
+            _ => return Ok(()),
+        };
+        if watched < SignedDuration::from_secs(limit) {
+            return Err(format!(
+                "{} after {} s of {limit} s that were watched, and nothing was polled",
+                undo.reason,
+                watched.as_secs()
+            ));
+        }
+    }
+    Ok(())
+}

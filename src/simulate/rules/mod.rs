@@ -1,0 +1,289 @@
+//! The rules that no crash, order or lie of the world may break, each a function of its own,
+//! checked after every event.
+//!
+//! They are judged against what the plan could have seen and against the operator's own accepted
+//! writes: a pod that dies by itself is nobody's breach.
+
+mod evidence;
+mod replicas;
+mod schema;
+mod writes;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use super::{
+    event::Life,
+    object::{DeploymentObject, Name, Object, RolloutObject},
+    people::Action,
+    process::Seen,
+    world::World,
+};
+use crate::{
+    api::{PhaseKind, RolloutSpec, RolloutStatus},
+    cluster::{Key, WriteError},
+    plan::intent::Write,
+};
+
+/// Something that a rule may have to judge.
+#[derive(Debug)]
+pub enum Happened {
+    /// A write of the operator was handled by the API server.
+    Arrived(Box<Arrival>),
+    /// A ReplicaSet made a pod.
+    PodMade {
+        /// The Rollout.
+        rollout: Name,
+        /// The revision.
+        revision: Name,
+        /// The Deployment.
+        deployment: Name,
+    },
+    /// A ReplicaSet deleted a pod that was ready.
+    PodTaken {
+        /// The Rollout.
+        rollout: Name,
+        /// Pods of it that are still ready.
+        ready: i32,
+    },
+}
+
+/// A write of the operator, handled.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Who sent it.
+    pub life: Life,
+    /// The epoch of its sender when it was sent.
+    pub epoch: i64,
+    /// When it was sent.
+    pub sent: Timestamp,
+    /// The pass it belongs to.
+    pub key: Key,
+    /// The write.
+    pub write: Write,
+    /// The object before.
+    pub before: Option<Object>,
+    /// The object after.
+    pub after: Option<Object>,
+    /// Why it was not accepted.
+    pub refused: Option<WriteError>,
+    /// What its sender had before him.
+    pub seen: Option<Arc<Seen>>,
+}
+
+/// What the rules remember.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// The change under way is made by hand.
+    pub hand: bool,
+    /// Sizes of each Deployment, by uid.
+    pub sizes: BTreeMap<Name, Vec<Size>>,
+    /// Deployments that somebody changed by hand.
+    pub handled: BTreeSet<Name>,
+    /// Rollouts whose pods may vanish or fail by themselves.
+    pub harmed: BTreeSet<Name>,
+    /// All of them.
+    pub all_harmed: bool,
+    /// The floor that was judged at the last lowering.
+    pub floors: BTreeMap<Name, i32>,
+    /// Jobs that were released: each may be there once.
+    pub released: BTreeMap<(Name, Name, Name, PhaseKind, i64), Name>,
+    /// Revisions that failed and were not taken back.
+    pub failed: BTreeSet<(Name, String)>,
+    /// The highest epoch that has moved a Rollout.
+    pub epochs: BTreeMap<Name, i64>,
+    /// When each process last wrote status of a Rollout.
+    pub status_written: BTreeMap<(Life, Name), Timestamp>,
+    /// Clocks have jumped: durations by the clock prove nothing.
+    pub clocks_jumped: bool,
+    /// Status was lost: what was on record may have been forgotten.
+    pub status_lost: bool,
+    /// Passes that began in the present second, by key, for hot loops.
+    pub passes: BTreeMap<(Life, Key), (i64, u32)>,
+}
+
+/// A size that a Deployment had.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    version: u64,
+    generation: i64,
+    replicas: i32,
+    by_hand: bool,
+}
+
+/// A rule: why what happened breaks it, if it does.
+pub type Rule = fn(&World, &Happened) -> Result<(), String>;
+
+/// All rules by name.
+pub const RULES: &[(&str, Rule)] = &[
+    ("floor", replicas::floor),
+    ("served", replicas::served),
+    ("ceiling", replicas::ceiling),
+    ("settled", replicas::settled),
+    ("record-first", writes::record_first),
+    ("schema-first", schema::schema_first),
+    ("once", schema::once),
+    ("contract-last", schema::contract_last),
+    ("evidence", evidence::evidence),
+    ("clock", evidence::clock),
+    ("no-retry", writes::no_retry),
+    ("hands-off", writes::hands_off),
+    ("fenced", writes::fenced),
+    ("poison", writes::poison),
+];
+
+/// A rule was broken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("rule {rule} is broken: {message}")]
+pub struct Broken {
+    /// Which.
+    pub rule: &'static str,
+    /// What happened.
+    pub message: String,
+}
+
+impl World {
+    /// Judges what happened in the last event, then takes it into the ledger.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn judge(&mut self) -> Result<(), Broken> {
+        let happened = std::mem::take(&mut self.happened);
+        for one in &happened {
+            for (rule, holds) in RULES {
+                holds(self, one).map_err(|message| Broken { rule, message })?;
+            }
+            if let Happened::Arrived(arrival) = one {
+                self.enter(arrival);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a later rule needs to know of an accepted write.
+    fn enter(&mut self, arrival: &Arrival) {
+        if arrival.refused.is_some() {
+            return;
+        }
+        match (&arrival.write, &arrival.before, &arrival.after) {
+            (Write::Scale { .. }, _, Some(Object::Deployment(child))) => {
+                let epoch = self.ledger.epochs.entry(child.rollout.clone()).or_default();
+                *epoch = (*epoch).max(arrival.epoch);
+                replicas::enter(self, arrival, child);
+            }
+            (Write::ReleaseJob { .. }, _, Some(Object::Job(job))) => {
+                let epoch = self.ledger.epochs.entry(job.rollout.clone()).or_default();
+                *epoch = (*epoch).max(arrival.epoch);
+                schema::enter(self, job);
+            }
+            (
+                Write::RecordStatus { .. },
+                Some(Object::Rollout(before)),
+                Some(Object::Rollout(after)),
+            ) => {
+                let written = (arrival.life, after.meta.name.clone());
+                self.ledger.status_written.insert(written, arrival.sent);
+                writes::enter(&mut self.ledger, before, after);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Ledger {
+    /// Somebody acts: some rules cannot judge what follows as if nobody had.
+    pub(super) fn acted(&mut self, action: &Action, _now: Timestamp) {
+        match action {
+            Action::Command {
+                verb: "retry",
+                rollout,
+            } => {
+                self.failed.retain(|(name, _)| name != rollout);
+            }
+            Action::KillContainers { rollout, .. }
+            | Action::LosePods { rollout, .. }
+            | Action::DeleteChild { rollout, .. }
+            | Action::Delete(rollout)
+            | Action::EditChild { rollout, .. }
+            | Action::ScaleChild { rollout, .. } => {
+                self.harmed.insert(rollout.clone());
+            }
+            Action::JumpClock { .. } => self.clocks_jumped = true,
+            Action::LoseStatus(_) => self.status_lost = true,
+            Action::Restore => {
+                self.status_lost = true;
+                self.all_harmed = true;
+                // Everything is made anew; what ran before runs no more.
+                self.sizes.clear();
+            }
+            _ => {}
+        }
+    }
+
+    /// A Deployment has a size.
+    pub(super) fn sized(&mut self, child: &DeploymentObject) {
+        let sizes = self.sizes.entry(child.meta.uid.clone()).or_default();
+        if sizes
+            .last()
+            .is_some_and(|s| s.generation == child.meta.generation)
+        {
+            return;
+        }
+        sizes.push(Size {
+            version: child.meta.version,
+            generation: child.meta.generation,
+            replicas: child.replicas,
+            by_hand: self.hand,
+        });
+        if self.hand {
+            self.handled.insert(child.meta.uid.clone());
+        }
+    }
+}
+
+/// The spec that the sender of a write had before him.
+fn spec_seen(arrival: &Arrival) -> Option<&RolloutSpec> {
+    arrival.seen.as_ref()?.rollout.spec.as_deref().ok()
+}
+
+/// The accepted write that is a status, with the status before and after.
+fn recorded<'a>(
+    happened: &'a Happened,
+) -> Option<(&'a Arrival, &'a RolloutObject, &'a RolloutStatus)> {
+    let Happened::Arrived(arrival) = happened else {
+        return None;
+    };
+    if arrival.refused.is_some() {
+        return None;
+    }
+    match (&arrival.write, &arrival.before, &arrival.after) {
+        (
+            Write::RecordStatus { .. },
+            Some(Object::Rollout(before)),
+            Some(Object::Rollout(after)),
+        ) => Some((arrival, before, &after.status)),
+        _ => None,
+    }
+}
+
+/// The accepted write that is a scaling, with the Deployment before and after.
+fn scaled(happened: &Happened) -> Option<(&Arrival, &DeploymentObject, &DeploymentObject)> {
+    let Happened::Arrived(arrival) = happened else {
+        return None;
+    };
+    if arrival.refused.is_some() {
+        return None;
+    }
+    match (&arrival.write, &arrival.before, &arrival.after) {
+        (
+            Write::Scale { .. },
+            Some(Object::Deployment(before)),
+            Some(Object::Deployment(after)),
+        ) => Some((arrival, before, after)),
+        _ => None,
+    }
+}

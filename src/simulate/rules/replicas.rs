@@ -1,0 +1,153 @@
+//! Pods: never too few, never too many.
+
+use super::{Arrival, Happened, Size, scaled, spec_seen};
+use crate::{
+    plan::replicas,
+    simulate::{object::DeploymentObject, world::World},
+};
+
+/// *floor* – no own write lowers assured pods below `replicas − maxUnavailable`, or lowers them
+/// further when they are below already.
+pub(super) fn floor(world: &World, happened: &Happened) -> Result<(), String> {
+    let Some((arrival, before, after)) = scaled(happened) else {
+        return Ok(());
+    };
+    let Some(spec) = spec_seen(arrival) else {
+        return Ok(());
+    };
+    if after.replicas >= before.replicas {
+        return Ok(());
+    }
+    let others = assured_others(world, arrival, &after.meta.name);
+    let was = others + before.available.min(before.replicas);
+    let is = others + after.available.min(after.replicas);
+    let floor = replicas::bounds(&spec.strategy, spec.replicas).floor;
+    if is < floor.min(was) {
+        return Err(format!(
+            "{} is scaled {} -> {}: {is} of {} pods are assured after it, {was} before; the floor \
+             is {floor}",
+            after.meta.name, before.replicas, after.replicas, spec.replicas
+        ));
+    }
+    Ok(())
+}
+
+/// Pods that the sender could count on, of all children but one: what he saw available, as far
+/// as it was asked for ever since.
+fn assured_others(world: &World, arrival: &Arrival, but: &str) -> i32 {
+    let Some(seen) = &arrival.seen else { return 0 };
+    let others = seen.children.values().filter(|c| &*c.meta.name != but);
+    others
+        .map(|child| {
+            let sizes = world.ledger.sizes.get(&child.meta.uid);
+            let smallest = sizes
+                .into_iter()
+                .flatten()
+                .filter(|size| size.generation >= child.observed)
+                .filter(|size| !unseen_by_hand(size, child))
+                .map(|size| size.replicas)
+                .min();
+            let gone = world.live.deployments.get(&child.meta.name);
+            if gone.is_none_or(|now| now.meta.uid != child.meta.uid) {
+                // Deleted by somebody; the sender could not know.
+                return child.available.min(child.replicas);
+            }
+            child.available.min(smallest.unwrap_or(child.replicas))
+        })
+        .sum()
+}
+
+/// A change by hand that the sender could not have seen.
+fn unseen_by_hand(size: &Size, seen: &DeploymentObject) -> bool {
+    size.by_hand && size.version > seen.meta.version
+}
+
+/// *floor*, by what users notice: while nothing else takes pods away, those that are ready never
+/// fall below the floor of the last lowering.
+pub(super) fn served(world: &World, happened: &Happened) -> Result<(), String> {
+    let Happened::PodTaken { rollout, ready } = happened else {
+        return Ok(());
+    };
+    if world.ledger.all_harmed || world.ledger.harmed.contains(rollout) {
+        return Ok(());
+    }
+    match world.ledger.floors.get(rollout) {
+        Some(floor) if ready < floor => Err(format!(
+            "{ready} pods of {rollout} are left to serve, the floor was {floor}"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// *ceiling* – no own write raises the sum of requested pods above `replicas + maxSurge`.
+pub(super) fn ceiling(world: &World, happened: &Happened) -> Result<(), String> {
+    let Some((arrival, before, after)) = scaled(happened) else {
+        return Ok(());
+    };
+    let Some(spec) = spec_seen(arrival) else {
+        return Ok(());
+    };
+    if after.replicas <= before.replicas {
+        return Ok(());
+    }
+    let Some(seen) = &arrival.seen else {
+        return Ok(());
+    };
+    let others = world.live.children(&after.rollout);
+    let requested: i32 = others
+        .filter(|child| child.meta.name != after.meta.name)
+        .map(|child| {
+            let known = seen.children.get(&child.meta.name);
+            let latest = world
+                .ledger
+                .sizes
+                .get(&child.meta.uid)
+                .and_then(|s| s.last());
+            match (latest, known) {
+                (Some(latest), Some(known)) if unseen_by_hand(latest, known) => known.replicas,
+                _ => child.replicas,
+            }
+        })
+        .sum();
+    let ceiling = replicas::bounds(&spec.strategy, spec.replicas).ceiling;
+    if requested + after.replicas > ceiling {
+        return Err(format!(
+            "{} is scaled {} -> {}: {} pods are requested, the ceiling is {ceiling}",
+            after.meta.name,
+            before.replicas,
+            after.replicas,
+            requested + after.replicas
+        ));
+    }
+    Ok(())
+}
+
+/// *floor*, its second half: a child is never raised until its `observedGeneration` is current
+/// and `status.replicas ≤ spec.replicas`.
+pub(super) fn settled(_: &World, happened: &Happened) -> Result<(), String> {
+    let Some((_, before, after)) = scaled(happened) else {
+        return Ok(());
+    };
+    let current = before.observed == before.meta.generation;
+    if after.replicas > before.replicas && !(current && before.status_replicas <= before.replicas) {
+        return Err(format!(
+            "{} is raised {} -> {} while it still has {} pods on their way out",
+            after.meta.name, before.replicas, after.replicas, before.status_replicas
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn enter(world: &mut World, arrival: &Arrival, child: &DeploymentObject) {
+    if let Some(spec) = spec_seen(arrival) {
+        let floor = replicas::bounds(&spec.strategy, spec.replicas).floor;
+        let rollout = child.rollout.clone();
+        // Where it was below already, that is what may not be lowered further.
+        let assured: i32 = world
+            .live
+            .children(&rollout)
+            .map(|c| c.available.min(c.replicas))
+            .sum();
+        world.ledger.floors.insert(rollout, floor.min(assured));
+    }
+}

@@ -1,0 +1,239 @@
+//! The database: schema first, every phase once, removal last.
+
+use super::{Happened, Ledger};
+use crate::{
+    api::{DatabaseRecord, PhaseKind},
+    plan::intent::{Kind, Write},
+    simulate::{
+        object::{JobObject, Object},
+        world::World,
+    },
+};
+
+/// *schema-first* – no pod of a revision exists before its expand succeeded.
+pub(super) fn schema_first(world: &World, happened: &Happened) -> Result<(), String> {
+    let Happened::PodMade {
+        rollout,
+        revision,
+        deployment,
+    } = happened
+    else {
+        return Ok(());
+    };
+    let child = world.live.deployments.get(deployment);
+    if child.is_some_and(|c| world.ledger.handled.contains(&c.meta.uid)) {
+        return Ok(());
+    }
+    let known = world
+        .live
+        .revisions
+        .values()
+        .find(|r| r.rollout == *rollout && r.revision == *revision);
+    let Some(schema) = known.and_then(|r| r.schema.as_ref()) else {
+        return Ok(());
+    };
+    if schema.expand.is_none() {
+        return Ok(());
+    }
+    let database = world.live.databases.get(schema.database.as_str());
+    let expanded = database.is_some_and(|d| {
+        d.record.phases.iter().any(|p| {
+            p.rollout == **rollout
+                && p.revision == **revision
+                && p.phase == PhaseKind::Expand
+                && p.succeeded
+        })
+    });
+    if expanded {
+        return Ok(());
+    }
+    Err(format!(
+        "a pod of {deployment} is made, but its expand has not succeeded"
+    ))
+}
+
+/// *once* – at most one Job is ever released per database, phase identity and attempt; the
+/// attempt is raised only by a retry; a Job is never taken away before its result is on record.
+pub(super) fn once(world: &World, happened: &Happened) -> Result<(), String> {
+    let Happened::Arrived(arrival) = happened else {
+        return Ok(());
+    };
+    if arrival.refused.is_some() {
+        return Ok(());
+    }
+    match (&arrival.write, &arrival.before, &arrival.after) {
+        (Write::CreateJob { .. }, _, Some(Object::Job(job))) if !job.suspended => {
+            Err(format!("{} is made running", job.meta.name))
+        }
+        (Write::ReleaseJob { .. }, _, Some(Object::Job(job))) => released(world, job),
+        (
+            Write::Delete {
+                kind: Kind::Job, ..
+            },
+            Some(Object::Job(job)),
+            _,
+        ) => deleted(world, job),
+        _ => Ok(()),
+    }
+}
+
+fn record_of<'w>(world: &'w World, job: &JobObject) -> Option<&'w DatabaseRecord> {
+    world.live.databases.get(&job.database).map(|d| &*d.record)
+}
+
+fn released(world: &World, job: &JobObject) -> Result<(), String> {
+    let name = &job.meta.name;
+    let holder = record_of(world, job).and_then(|r| r.holder.as_ref());
+    let Some(holder) = holder else {
+        return Err(format!(
+            "{name} is released, but nobody holds {}",
+            job.database
+        ));
+    };
+    if holder.job_uid.as_deref() != Some(&*job.meta.uid) {
+        return Err(format!(
+            "{name} is released, but {} is held for {}",
+            job.database, holder.job
+        ));
+    }
+    if let Some(uid) = world.ledger.released.get(&identity(job, holder.attempt))
+        && *uid != job.meta.uid
+    {
+        return Err(format!(
+            "a second Job is released for attempt {}: {name}",
+            holder.attempt
+        ));
+    }
+    let running = world.live.jobs.values().find(|other| {
+        other.database == job.database
+            && other.meta.uid != job.meta.uid
+            && !other.suspended
+            && (other.ended.is_none() || other.live_pods > 0)
+    });
+    if let Some(other) = running {
+        return Err(format!(
+            "{name} is released while {} still runs",
+            other.meta.name
+        ));
+    }
+    let retries = world.commands.iter();
+    let retries = retries
+        .filter(|c| c.verb == "retry" && c.rollout == job.rollout)
+        .count();
+    let allowed = i64::try_from(retries).unwrap_or(i64::MAX).saturating_add(1);
+    if holder.attempt > allowed {
+        return Err(format!(
+            "{name} is attempt {}, but retry was said {retries} times",
+            holder.attempt
+        ));
+    }
+    Ok(())
+}
+
+fn deleted(world: &World, job: &JobObject) -> Result<(), String> {
+    let name = &job.meta.name;
+    if !job.suspended && (job.ended.is_none() || job.live_pods > 0) {
+        return Err(format!("{name} is deleted while it runs"));
+    }
+    let on_record = record_of(world, job).is_some_and(|r| r.phases.iter().any(|p| p.job == **name));
+    if !job.suspended && !on_record {
+        return Err(format!("{name} is deleted before its result is on record"));
+    }
+    Ok(())
+}
+
+type Identity = (
+    crate::simulate::object::Name,
+    crate::simulate::object::Name,
+    crate::simulate::object::Name,
+    PhaseKind,
+    i64,
+);
+
+fn identity(job: &JobObject, attempt: i64) -> Identity {
+    (
+        job.database.clone(),
+        job.rollout.clone(),
+        job.revision.clone(),
+        job.phase,
+        attempt,
+    )
+}
+
+pub(super) fn enter(world: &mut World, job: &JobObject) {
+    let holder = record_of(world, job).and_then(|r| r.holder.as_ref());
+    if let Some(attempt) = holder.map(|h| h.attempt) {
+        let ledger: &mut Ledger = &mut world.ledger;
+        ledger
+            .released
+            .insert(identity(job, attempt), job.meta.uid.clone());
+    }
+}
+
+/// *contract-last* – a contract is released only when no pod of a lower version is left on the
+/// database and the floor is on record; after it no revision below the floor gets pods.
+pub(super) fn contract_last(world: &World, happened: &Happened) -> Result<(), String> {
+    let Happened::Arrived(arrival) = happened else {
+        return Ok(());
+    };
+    if arrival.refused.is_some() {
+        return Ok(());
+    }
+    match (&arrival.write, &arrival.before, &arrival.after) {
+        (Write::ReleaseJob { .. }, _, Some(Object::Job(job)))
+            if job.phase == PhaseKind::Contract =>
+        {
+            contract_released(world, job)
+        }
+        (Write::Scale { to, .. }, Some(Object::Deployment(before)), _) if *to > before.replicas => {
+            let version = version_of(world, &before.rollout, &before.revision);
+            let Some((database, version)) = version else {
+                return Ok(());
+            };
+            let floor = world
+                .live
+                .databases
+                .get(database.as_str())
+                .and_then(|d| d.record.undo_floor);
+            match floor {
+                Some(floor) if version < floor => Err(format!(
+                    "{} of version {version} gets pods, the undo floor is {floor}",
+                    before.meta.name
+                )),
+                _ => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn contract_released(world: &World, job: &JobObject) -> Result<(), String> {
+    let name = &job.meta.name;
+    let Some(record) = record_of(world, job) else {
+        return Err(format!("{name} is released without a record"));
+    };
+    let version = record.holder.as_ref().and_then(|h| h.version);
+    if record.undo_floor < version {
+        return Err(format!(
+            "{name} is released before the undo floor is on record"
+        ));
+    }
+    let below = world.live.pods.values().find(|pod| {
+        version_of(world, &pod.rollout, &pod.revision)
+            .is_some_and(|(database, of)| *database == *job.database && Some(of) < version)
+    });
+    match below {
+        Some(pod) => Err(format!(
+            "{name} is released while {} still runs",
+            pod.meta.name
+        )),
+        None => Ok(()),
+    }
+}
+
+fn version_of(world: &World, rollout: &str, revision: &str) -> Option<(String, i64)> {
+    let mut revisions = world.live.revisions.values();
+    let known = revisions.find(|r| &*r.rollout == rollout && &*r.revision == revision)?;
+    let schema = known.schema.as_ref()?;
+    Some((schema.database.clone(), schema.version?))
+}

@@ -1,0 +1,275 @@
+//! Writes: on record first, never in vain, never by the deposed, never for the failed.
+
+use super::{Arrival, Happened, Ledger, recorded, scaled, spec_seen};
+use crate::{
+    api::{RolloutSpec, RolloutStatus, status::Outcome},
+    plan::{intent::Write, replicas},
+    simulate::{
+        object::{DeploymentObject, Object, RolloutObject},
+        request::{describe, rollout_of},
+        world::World,
+    },
+};
+
+/// *record-first* – a decision is on record before the first write that rests on it.
+pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), String> {
+    if let Some((arrival, before, after)) = scaled(happened) {
+        let Some(seen) = &arrival.seen else {
+            return Ok(());
+        };
+        let Some(spec) = spec_seen(arrival) else {
+            return Ok(());
+        };
+        let live = world.live.rollouts.get(&after.rollout);
+        let statuses = [live.map(|r| &*r.status), Some(&*seen.rollout.status)];
+        let mut wrong = Ok(());
+        for status in statuses.into_iter().flatten() {
+            match rests_on(status, spec, before, after) {
+                Ok(()) => return Ok(()),
+                Err(message) => wrong = Err(message),
+            }
+        }
+        return wrong;
+    }
+    let Happened::Arrived(arrival) = happened else {
+        return Ok(());
+    };
+    match (&arrival.write, &arrival.refused, &arrival.after) {
+        (Write::CreateJob { .. }, None, Some(Object::Job(job))) => {
+            let database = world.live.databases.get(&job.database);
+            let holder = database.and_then(|d| d.record.holder.as_ref());
+            if holder.is_some_and(|h| *h.job == *job.meta.name) {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{} is made, but {} is not held for it",
+                    job.meta.name, job.database
+                ))
+            }
+        }
+        (
+            Write::MarkRevision {
+                outcome: Some(outcome),
+                ..
+            },
+            None,
+            Some(Object::Revision(r)),
+        ) => {
+            let live = world.live.rollouts.get(&r.rollout).map(|o| &*o.status);
+            let seen = arrival.seen.as_ref().map(|s| &*s.rollout.status);
+            let on_record = [live, seen].into_iter().flatten().any(|status| {
+                let stable = status
+                    .stable
+                    .as_ref()
+                    .is_some_and(|s| *s.revision == *r.revision);
+                stable && *outcome == Outcome::Stable
+                    || status
+                        .history
+                        .iter()
+                        .any(|e| *e.revision == *r.revision && e.outcome == *outcome)
+            });
+            if on_record {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{} is marked {outcome:?}, which is not on record",
+                    r.meta.name
+                ))
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a scaling rests on this status.
+fn rests_on(
+    status: &RolloutStatus,
+    spec: &RolloutSpec,
+    before: &DeploymentObject,
+    after: &DeploymentObject,
+) -> Result<(), String> {
+    let name = &after.meta.name;
+    let stable = status
+        .stable
+        .as_ref()
+        .is_some_and(|s| *s.revision == *after.revision);
+    let release = status.release.as_ref();
+    let canary = release.filter(|r| *r.revision == *after.revision);
+    let raised = after.replicas > before.replicas;
+    let steps = &spec.strategy.canary.steps;
+    let split = release
+        .filter(|r| r.undo.is_none())
+        .and_then(|r| r.step.as_ref())
+        .map(|step| {
+            let index = usize::try_from(step.index).unwrap_or_default();
+            replicas::split(steps, index, spec.replicas)
+        });
+    if raised {
+        let most = match (stable, canary, split) {
+            (true, ..) => spec.replicas,
+            (_, Some(release), Some(_)) if release.first => spec.replicas,
+            (_, Some(_), Some(split)) => split.canary,
+            _ => 0,
+        };
+        if after.replicas > most {
+            return Err(format!(
+                "{name} is raised to {}, at most {most} are on record",
+                after.replicas
+            ));
+        }
+    } else {
+        let least = match (stable, canary, split) {
+            (true, _, Some(split)) => split.stable,
+            (true, _, None) => spec.replicas,
+            (_, Some(release), Some(_)) if release.first => spec.replicas,
+            (_, Some(_), Some(split)) => split.canary,
+            _ => 0,
+        };
+        if after.replicas < least {
+            return Err(format!(
+                "{name} is lowered to {}, at least {least} are on record",
+                after.replicas
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// *no-retry* – a failed revision is not tried again by itself, whatever is re-applied.
+pub(super) fn no_retry(world: &World, happened: &Happened) -> Result<(), String> {
+    if let Some((_, before, after)) = scaled(happened)
+        && after.replicas > before.replicas
+    {
+        let failed = (after.rollout.clone(), after.revision.to_string());
+        if world.ledger.failed.contains(&failed) {
+            return Err(format!(
+                "{} has failed, and gets pods again",
+                after.meta.name
+            ));
+        }
+    }
+    if let Some((_, before, status)) = recorded(happened)
+        && let Some(release) = &status.release
+        && release.undo.is_none()
+        && before.status.release.as_ref().map(|r| &r.revision) != Some(&release.revision)
+        && world
+            .ledger
+            .failed
+            .contains(&(before.meta.name.clone(), release.revision.clone()))
+    {
+        return Err(format!(
+            "{} has failed, and is released again",
+            release.revision
+        ));
+    }
+    Ok(())
+}
+
+/// *hands-off* – nothing is written when nothing changed, nothing but own objects, and counts at
+/// most every 10 s.
+pub(super) fn hands_off(world: &World, happened: &Happened) -> Result<(), String> {
+    let Happened::Arrived(arrival) = happened else {
+        return Ok(());
+    };
+    if arrival.refused.is_some() {
+        return Ok(());
+    }
+    if let (Some(before), Some(after)) = (&arrival.before, &arrival.after)
+        && before.meta().version == after.meta().version
+    {
+        return Err(format!("{} changes nothing", describe(&arrival.write)));
+    }
+    let owner = match &arrival.after {
+        Some(Object::Deployment(child)) => Some(&child.rollout),
+        Some(Object::Revision(revision)) => Some(&revision.rollout),
+        _ => None,
+    };
+    if owner.is_some_and(|owner| **owner != *rollout_of(&arrival.key)) {
+        return Err(format!("{} is not its own", describe(&arrival.write)));
+    }
+    counts_too_often(world, arrival, happened)
+}
+
+fn counts_too_often(world: &World, arrival: &Arrival, happened: &Happened) -> Result<(), String> {
+    let Some((_, before, after)) = recorded(happened) else {
+        return Ok(());
+    };
+    let name = &before.meta.name;
+    let last = world
+        .ledger
+        .status_written
+        .get(&(arrival.life, name.clone()));
+    let soon = last.is_some_and(|at| arrival.sent.duration_since(*at).as_secs() < 5);
+    if soon && without_counts(&before.status) == without_counts(after) {
+        return Err(format!(
+            "status of {name} is written for its counts, again within 10 s"
+        ));
+    }
+    Ok(())
+}
+
+fn without_counts(status: &RolloutStatus) -> RolloutStatus {
+    let mut status = status.clone();
+    status.replicas = 0;
+    status.available_replicas = 0;
+    status.summary = Default::default();
+    for revision in [&mut status.stable, &mut status.canary]
+        .into_iter()
+        .flatten()
+    {
+        revision.replicas = 0;
+        revision.available = 0;
+    }
+    status
+}
+
+/// *fenced* – once a leader has moved a Rollout, no late write of a deposed one moves it.
+pub(super) fn fenced(world: &World, happened: &Happened) -> Result<(), String> {
+    let Happened::Arrived(arrival) = happened else {
+        return Ok(());
+    };
+    if arrival.refused.is_some() {
+        return Ok(());
+    }
+    let rollout = match (&arrival.write, &arrival.after) {
+        (Write::Scale { .. }, Some(Object::Deployment(child))) => &child.rollout,
+        (Write::ReleaseJob { .. }, Some(Object::Job(job))) => &job.rollout,
+        _ => return Ok(()),
+    };
+    match world.ledger.epochs.get(rollout) {
+        Some(epoch) if arrival.epoch < *epoch => Err(format!(
+            "{} of epoch {} is accepted after epoch {epoch} has moved {rollout}",
+            describe(&arrival.write),
+            arrival.epoch
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// *poison* – nothing turns in circles: a pass that begins again and again without end would
+/// starve all others.
+pub(super) fn poison(world: &World, _: &Happened) -> Result<(), String> {
+    const MOST_PER_SECOND: u32 = 200;
+    match world
+        .ledger
+        .passes
+        .iter()
+        .find(|(_, (_, count))| *count > MOST_PER_SECOND)
+    {
+        Some(((_, key), (_, count))) => Err(format!(
+            "{count} passes over {} in one second",
+            rollout_of(key)
+        )),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn enter(ledger: &mut Ledger, before: &RolloutObject, after: &RolloutObject) {
+    let name = &after.meta.name;
+    for ended in &after.status.history {
+        let known = before.status.history.contains(ended);
+        if ended.outcome == Outcome::Failed && !known {
+            ledger.failed.insert((name.clone(), ended.revision.clone()));
+        }
+    }
+}

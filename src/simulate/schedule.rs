@@ -1,0 +1,271 @@
+//! Random schedules: a world, its people and its faults, all from one seed.
+
+use jiff::SignedDuration;
+
+use super::{
+    driver::Simulation,
+    liveness::NoEnd,
+    object::Watched,
+    people::Action,
+    prometheus::Outage,
+    random::Random,
+    scenario::{apply_to, migrating, slow, unwell, workload, wrong},
+    setting::{Behaviour, Delay, Health, MigrationEnd, Setting, Timing},
+    story::Detail,
+    world::DAWN,
+};
+use crate::plan::facts::ConfigRef;
+
+/// Seconds in which things happen.
+const BUSY: i64 = 1_500;
+/// Seconds after which every Rollout must be at its end: the longest chain of deadlines of the
+/// Rollouts made here, twice.
+const QUIET: i64 = 4_800;
+/// Events that no schedule needs.
+const MOST_EVENTS: u64 = 120_000;
+
+/// A schedule and what it came to.
+pub struct Played {
+    /// The world at its end.
+    pub simulation: Simulation,
+    /// What was wrong.
+    pub result: Result<(), NoEnd>,
+}
+
+/// Plays the schedule of a seed.
+#[must_use]
+pub fn play(seed: u64, detail: Detail) -> Played {
+    let mut random = Random::new(seed);
+    let setting = setting(&mut random);
+    let processes = if random.chance(40) { 2 } else { 1 };
+    let mut simulation = Simulation::new(setting, random.fork_seed(), processes);
+    {
+        let mut world = simulation.world();
+        world.story.detail = detail;
+        world.configs.insert(ConfigRef {
+            secret: false,
+            name: "shop-config".into(),
+        });
+        world.faults.random = random.fork();
+        world.faults.percent = *random.one_of(&[0, 0, 3, 10, 30]).unwrap_or(&0);
+        world.faults.reads_percent = *random.one_of(&[0, 0, 10, 40]).unwrap_or(&0);
+        world.faults.until = DAWN + SignedDuration::from_secs(BUSY);
+    }
+    for (second, action) in script(&mut random, processes) {
+        simulation.plan(second, action);
+    }
+    let result = simulation
+        .run_for(BUSY, MOST_EVENTS)
+        .map_err(NoEnd::from)
+        .and_then(|()| {
+            heal(&simulation);
+            simulation.come_to_rest(QUIET, MOST_EVENTS)
+        });
+    Played { simulation, result }
+}
+
+/// The world is quiet from now on: what failed works again, what is missing is there.
+fn heal(simulation: &Simulation) {
+    let mut world = simulation.world();
+    world.act(Action::Metrics(Outage::None));
+    world.act(Action::Capacity(usize::MAX));
+    world.act(Action::Quota(usize::MAX));
+    world.act(Action::Config {
+        name: "shop-config".into(),
+        exists: true,
+    });
+}
+
+fn setting(random: &mut Random) -> Setting {
+    let mut setting = Setting {
+        restart_seconds: random.between(1, 40),
+        ..Setting::default()
+    };
+    for image in ["v1", "v2", "v3", "v4"] {
+        let behaviour = behaviour(random);
+        setting.behaviours.insert(image.into(), behaviour);
+    }
+    let delay = |random: &mut Random, most: i64| {
+        let high = *random
+            .one_of(&[most / 50, most / 10, most])
+            .unwrap_or(&most);
+        Delay {
+            low: 1,
+            high: high.max(1),
+        }
+    };
+    setting.timing = Timing {
+        controllers: delay(random, 3_000),
+        caches: delay(random, 5_000),
+        requests: delay(random, 500),
+        debounce: delay(random, 1_000),
+        queries: delay(random, 2_000),
+    };
+    setting
+}
+
+fn behaviour(random: &mut Random) -> Behaviour {
+    let fine = match random.below(14) {
+        0 => wrong(1.5),
+        1 => wrong(30.0),
+        2 => slow(500.0),
+        3 => unwell(Health::Crashes { after: 3 }),
+        4 => unwell(Health::Crashes {
+            after: random.between(20, 200),
+        }),
+        5 => unwell(Health::NeverReady),
+        6 => unwell(Health::NoImage),
+        7 => migrating(&[(15, MigrationEnd::Fails), (15, MigrationEnd::Succeeds)]),
+        8 => migrating(&[(15, MigrationEnd::Hangs)]),
+        _ => Behaviour::default(),
+    };
+    Behaviour {
+        pull_seconds: random.between(0, 10),
+        start_seconds: random.between(1, 20),
+        stop_seconds: random.between(0, 40),
+        ..fine
+    }
+}
+
+fn script(random: &mut Random, processes: usize) -> Vec<(i64, Action)> {
+    let database = random.chance(70).then_some(1);
+    let replicas = i32::try_from(random.between(1, 9)).unwrap_or(1);
+    let mut spec = workload("shop", "v1", replicas, database);
+    vary(random, &mut spec);
+    let mut script = vec![(1, apply_to("shop", spec))];
+    if random.chance(25) {
+        let second = workload("worker", "v1", 2, database);
+        script.push((random.between(1, 60), apply_to("worker", second)));
+    }
+    let count = random.between(1, 8);
+    for _ in 0..count {
+        let second = random.between(5, BUSY - 100);
+        script.push((second, action(random, processes, database)));
+    }
+    if random.chance(5) {
+        script.push((
+            random.between(1, 200),
+            Action::ApplyNonsense("broken".into()),
+        ));
+    }
+    script
+}
+
+fn vary(random: &mut Random, spec: &mut crate::api::RolloutSpec) {
+    use crate::api::OnInconclusive;
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+    let share = |random: &mut Random| match random.below(4) {
+        0 => IntOrString::Int(i32::try_from(random.below(3)).unwrap_or(0)),
+        1 => IntOrString::String("50%".into()),
+        _ => IntOrString::String("25%".into()),
+    };
+    spec.strategy.max_surge = share(random);
+    spec.strategy.max_unavailable = share(random);
+    if random.chance(15) {
+        spec.analysis = None;
+    }
+    let instead = *random
+        .one_of(&[
+            OnInconclusive::Pause,
+            OnInconclusive::Undo,
+            OnInconclusive::Proceed,
+        ])
+        .unwrap_or(&OnInconclusive::Pause);
+    for step in &mut spec.strategy.canary.steps {
+        step.on_inconclusive = instead;
+        step.hold_seconds = random.between(0, 90);
+    }
+}
+
+fn action(random: &mut Random, processes: usize, database: Option<i64>) -> Action {
+    let rollout = || "shop".into();
+    let image = ["v1", "v2", "v3", "v4"][random.below(4) as usize];
+    let version = database.map(|_| random.between(1, 4));
+    let process = random.below(u32::try_from(processes).unwrap_or(1)) as usize;
+    match random.below(40) {
+        0..=13 => Action::Release {
+            rollout: rollout(),
+            image: image.into(),
+            version,
+        },
+        14..=17 => Action::Scale {
+            rollout: rollout(),
+            replicas: i32::try_from(random.between(0, 10)).unwrap_or(1),
+        },
+        18..=22 => {
+            let verbs = ["promote", "undo", "retry", "pause", "resume"];
+            let verb = verbs[random.below(5) as usize];
+            Action::Command {
+                rollout: rollout(),
+                verb,
+            }
+        }
+        23 => Action::Pause {
+            rollout: rollout(),
+            paused: random.chance(50),
+        },
+        24 => Action::Delete(if random.chance(50) {
+            rollout()
+        } else {
+            "worker".into()
+        }),
+        25 => Action::ScaleChild {
+            rollout: rollout(),
+            image: image.into(),
+            replicas: i32::try_from(random.between(0, 5)).unwrap_or(0),
+        },
+        26 => Action::EditChild {
+            rollout: rollout(),
+            image: image.into(),
+            to: "v1".into(),
+        },
+        27 => Action::DeleteChild {
+            rollout: rollout(),
+            image: image.into(),
+        },
+        28 => Action::DeleteJobs(rollout()),
+        29 => Action::Config {
+            name: "shop-config".into(),
+            exists: false,
+        },
+        30 => Action::KillContainers {
+            rollout: rollout(),
+            count: 2,
+        },
+        31 => Action::LosePods {
+            rollout: rollout(),
+            count: random.below(4) as usize,
+        },
+        32 => Action::LoseStatus(rollout()),
+        33 => match random.below(3) {
+            0 => Action::Capacity(random.between(0, 8).unsigned_abs() as usize),
+            1 => Action::Quota(random.between(0, 8).unsigned_abs() as usize),
+            _ => Action::Restore,
+        },
+        34 => Action::Metrics(
+            *random
+                .one_of(&[
+                    Outage::Down,
+                    Outage::Slow,
+                    Outage::Empty,
+                    Outage::Nan,
+                    Outage::Partial,
+                ])
+                .unwrap_or(&Outage::Down),
+        ),
+        35 => Action::Metrics(Outage::None),
+        36 => Action::BreakWatch {
+            process,
+            kind: *random.one_of(&Watched::ALL).unwrap_or(&Watched::Pods),
+            seconds: random.between(1, 300),
+        },
+        37 => Action::Crash(process),
+        38 => Action::HandOver {
+            overlap: random.between(0, 20_000),
+        },
+        _ => Action::JumpClock {
+            process,
+            seconds: random.between(-900, 900),
+        },
+    }
+}

@@ -1,0 +1,318 @@
+//! The API server: what becomes of a write.
+
+use std::sync::Arc;
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    facts,
+    object::{
+        DatabaseObject, DeploymentObject, JobObject, Meta, Name, Object, RevisionObject,
+        RolloutObject, Stored, Watched,
+    },
+    request::describe,
+    world::World,
+};
+use crate::{
+    api::{DatabaseRecord, PhaseKind, keys},
+    cluster::{WriteError, Written},
+    plan::intent::{Base, Kind, Write},
+};
+
+/// An image that no API server takes: it stands for a template that is not valid.
+pub const INVALID_IMAGE: &str = "invalid";
+
+type Answer = Result<Written, WriteError>;
+
+impl World {
+    /// Handles a write.
+    pub(super) fn apply(&mut self, write: &Write) -> Answer {
+        match write {
+            Write::RecordStatus { base, status } => {
+                let mut next: RolloutObject = self.read(write, base)?;
+                // Over the wire: times lose what is below a second.
+                next.status = Arc::new(over_the_wire(write, &**status)?);
+                Ok(Written::Rollout(facts::rollout(&*self.store(next))))
+            }
+            Write::CreateRevision { manifest } => self.create_revision(write, manifest),
+            Write::MarkRevision {
+                base,
+                outcome,
+                reason,
+                number,
+            } => {
+                let mut next: RevisionObject = self.read(write, base)?;
+                next.outcome = *outcome;
+                next.reason.clone_from(reason);
+                next.number = number.unwrap_or(next.number);
+                Ok(Written::Revision(facts::revision(&*self.store(next))))
+            }
+            Write::Adopt { kind, base, owner } => self.adopt(write, *kind, base, owner),
+            Write::CreateDeployment { manifest } => self.create_deployment(write, manifest),
+            Write::Scale { base, to, .. } => {
+                let mut next: DeploymentObject = self.read(write, base)?;
+                if next.replicas != *to {
+                    next.replicas = *to;
+                    next.meta.generation += 1;
+                }
+                Ok(Written::Child(facts::child(&*self.store(next))))
+            }
+            Write::Fence {
+                kind: Kind::Job,
+                base,
+                epoch,
+            } => {
+                let mut next: JobObject = self.read(write, base)?;
+                next.epoch = Some(*epoch);
+                Ok(Written::Job(facts::job(&*self.store(next))))
+            }
+            Write::Fence { base, epoch, .. } => {
+                let mut next: DeploymentObject = self.read(write, base)?;
+                next.epoch = Some(*epoch);
+                Ok(Written::Child(facts::child(&*self.store(next))))
+            }
+            Write::CreateDatabase { manifest } => self.create_database(write, manifest),
+            Write::RecordDatabase { base, record } => {
+                let mut next: DatabaseObject = self.read(write, base)?;
+                next.record = Arc::new(over_the_wire(write, &**record)?);
+                Ok(Written::Database(facts::database(&*self.store(next))))
+            }
+            Write::CreateJob { manifest } => self.create_job(write, manifest),
+            Write::ReleaseJob { base } => {
+                let mut next: JobObject = self.read(write, base)?;
+                next.suspended = false;
+                Ok(Written::Job(facts::job(&*self.store(next))))
+            }
+            Write::Delete { kind, base } => self.delete(write, *kind, base),
+        }
+    }
+
+    /// The object a write rests on, if it is still the version it was.
+    fn read<T: Stored>(&self, write: &Write, base: &Base) -> Result<T, WriteError> {
+        T::table(&self.live)
+            .get(base.name.as_str())
+            .filter(|object| is_base(object.meta(), base))
+            .map(|object| (**object).clone())
+            .ok_or_else(|| WriteError::Conflict {
+                object: describe(write),
+            })
+    }
+
+    fn is_free(&self, write: &Write, kind: Watched, name: &str) -> Result<(), WriteError> {
+        match self.find(kind, name) {
+            None => Ok(()),
+            Some(_) => Err(WriteError::Exists {
+                object: describe(write),
+            }),
+        }
+    }
+
+    fn create_revision(&mut self, write: &Write, manifest: &Value) -> Answer {
+        let name = text(&manifest["metadata"]["name"]);
+        self.is_free(write, Watched::Revisions, name)?;
+        let data = &manifest["data"];
+        let schema = data.get("schema").filter(|s| !s.is_null()).cloned();
+        let schema = schema.map(|s| read_value(write, s)).transpose()?;
+        let object = RevisionObject {
+            meta: self.meta(name, owner(manifest)),
+            rollout: label(manifest, keys::ROLLOUT),
+            revision: label(manifest, keys::REVISION),
+            number: manifest["revision"].as_i64().unwrap_or(0),
+            outcome: None,
+            reason: String::new(),
+            template: Arc::new(data["template"].clone()),
+            schema: schema.map(Arc::new),
+        };
+        Ok(Written::Revision(facts::revision(&*self.store(object))))
+    }
+
+    fn create_deployment(&mut self, write: &Write, manifest: &Value) -> Answer {
+        let name = text(&manifest["metadata"]["name"]);
+        self.is_free(write, Watched::Deployments, name)?;
+        let image = image(&manifest["spec"]["template"]);
+        if &*image == INVALID_IMAGE {
+            return Err(refused(
+                write,
+                "spec.template.spec.containers[0].image: Invalid value",
+            ));
+        }
+        let replicas = manifest["spec"]["replicas"].as_i64().unwrap_or(1);
+        let object = DeploymentObject {
+            meta: self.meta(name, owner(manifest)),
+            rollout: label(manifest, keys::ROLLOUT),
+            revision: label(manifest, keys::REVISION),
+            epoch: epoch(manifest),
+            image,
+            edited: false,
+            replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
+            observed: 0,
+            status_replicas: 0,
+            available: 0,
+            problem: None,
+        };
+        Ok(Written::Child(facts::child(&*self.store(object))))
+    }
+
+    fn create_database(&mut self, write: &Write, manifest: &Value) -> Answer {
+        let name = text(&manifest["metadata"]["name"]);
+        self.is_free(write, Watched::Databases, name)?;
+        let record = manifest.get("record").filter(|r| !r.is_null()).cloned();
+        let record: Option<DatabaseRecord> = record.map(|r| read_value(write, r)).transpose()?;
+        let object = DatabaseObject {
+            meta: self.meta(name, None),
+            record: Arc::new(record.unwrap_or_default()),
+        };
+        Ok(Written::Database(facts::database(&*self.store(object))))
+    }
+
+    fn create_job(&mut self, write: &Write, manifest: &Value) -> Answer {
+        let name = text(&manifest["metadata"]["name"]);
+        self.is_free(write, Watched::Jobs, name)?;
+        let phase = label(manifest, keys::PHASE);
+        let phase = [PhaseKind::Expand, PhaseKind::Backfill, PhaseKind::Contract]
+            .into_iter()
+            .find(|p| p.word() == &*phase)
+            .ok_or_else(|| refused(write, "the Job has no label that names its phase"))?;
+        let object = JobObject {
+            meta: self.meta(name, owner(manifest)),
+            rollout: label(manifest, keys::ROLLOUT),
+            revision: label(manifest, keys::REVISION),
+            database: label(manifest, keys::DATABASE),
+            phase,
+            epoch: epoch(manifest),
+            image: image(&manifest["spec"]["template"]),
+            deadline: manifest["spec"]["activeDeadlineSeconds"].as_i64(),
+            suspended: manifest["spec"]["suspend"].as_bool().unwrap_or(false),
+            live_pods: 0,
+            ended: None,
+        };
+        Ok(Written::Job(facts::job(&*self.store(object))))
+    }
+
+    fn adopt(&mut self, write: &Write, kind: Kind, base: &Base, owner: &Value) -> Answer {
+        let first = if owner.is_array() { &owner[0] } else { owner };
+        let owner = Some(Name::from(text(&first["uid"])));
+        Ok(match kind {
+            Kind::Revision => {
+                let mut next: RevisionObject = self.read(write, base)?;
+                next.meta.owner = owner;
+                Written::Revision(facts::revision(&*self.store(next)))
+            }
+            Kind::Deployment => {
+                let mut next: DeploymentObject = self.read(write, base)?;
+                next.meta.owner = owner;
+                Written::Child(facts::child(&*self.store(next)))
+            }
+            Kind::Job => {
+                let mut next: JobObject = self.read(write, base)?;
+                next.meta.owner = owner;
+                Written::Job(facts::job(&*self.store(next)))
+            }
+            Kind::Database => {
+                let mut next: DatabaseObject = self.read(write, base)?;
+                next.meta.owner = owner;
+                Written::Database(facts::database(&*self.store(next)))
+            }
+        })
+    }
+
+    fn delete(&mut self, write: &Write, kind: Kind, base: &Base) -> Answer {
+        let kind = watched(kind);
+        let found = self
+            .find(kind, &base.name)
+            .filter(|object| is_base(object.meta(), base))
+            .ok_or_else(|| WriteError::Conflict {
+                object: describe(write),
+            })?;
+        self.erase(&found);
+        Ok(Written::Gone)
+    }
+
+    /// Somebody else changes the object first, in a way that means nothing.
+    pub(super) fn touch(&mut self, write: &Write) {
+        match self.target(write) {
+            Some(Object::Rollout(o)) => self.bump(&*o),
+            Some(Object::Revision(o)) => self.bump(&*o),
+            Some(Object::Deployment(o)) => self.bump(&*o),
+            Some(Object::Job(o)) => self.bump(&*o),
+            Some(Object::Database(o)) => self.bump(&*o),
+            Some(Object::Pod(_)) | None => {}
+        }
+    }
+
+    /// The object that a write is about, as it is now.
+    #[must_use]
+    pub fn target(&self, write: &Write) -> Option<Object> {
+        let made = |manifest: &Value| text(&manifest["metadata"]["name"]).to_owned();
+        let (kind, name) = match write {
+            Write::RecordStatus { base, .. } => (Watched::Rollouts, base.name.clone()),
+            Write::CreateRevision { manifest } => (Watched::Revisions, made(manifest)),
+            Write::MarkRevision { base, .. } => (Watched::Revisions, base.name.clone()),
+            Write::CreateDeployment { manifest } => (Watched::Deployments, made(manifest)),
+            Write::Scale { base, .. } => (Watched::Deployments, base.name.clone()),
+            Write::CreateDatabase { manifest } => (Watched::Databases, made(manifest)),
+            Write::RecordDatabase { base, .. } => (Watched::Databases, base.name.clone()),
+            Write::CreateJob { manifest } => (Watched::Jobs, made(manifest)),
+            Write::ReleaseJob { base } => (Watched::Jobs, base.name.clone()),
+            Write::Adopt { kind, base, .. }
+            | Write::Fence { kind, base, .. }
+            | Write::Delete { kind, base } => (watched(*kind), base.name.clone()),
+        };
+        self.find(kind, &name)
+    }
+}
+
+fn is_base(meta: &Meta, base: &Base) -> bool {
+    *meta.uid == *base.uid && meta.version.to_string() == base.resource_version
+}
+
+const fn watched(kind: Kind) -> Watched {
+    match kind {
+        Kind::Revision => Watched::Revisions,
+        Kind::Deployment => Watched::Deployments,
+        Kind::Job => Watched::Jobs,
+        Kind::Database => Watched::Databases,
+    }
+}
+
+fn over_the_wire<T: Serialize + DeserializeOwned>(
+    write: &Write,
+    value: &T,
+) -> Result<T, WriteError> {
+    let sent = serde_json::to_value(value).map_err(|e| refused(write, &e.to_string()))?;
+    read_value(write, sent)
+}
+
+fn read_value<T: DeserializeOwned>(write: &Write, value: Value) -> Result<T, WriteError> {
+    serde_json::from_value(value).map_err(|e| refused(write, &e.to_string()))
+}
+
+fn refused(write: &Write, message: &str) -> WriteError {
+    WriteError::Refused {
+        object: describe(write),
+        message: message.into(),
+        transient: false,
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn label(manifest: &Value, key: &str) -> Name {
+    text(&manifest["metadata"]["labels"][key]).into()
+}
+
+fn epoch(manifest: &Value) -> Option<i64> {
+    label(manifest, keys::EPOCH).parse().ok()
+}
+
+fn owner(manifest: &Value) -> Option<Name> {
+    let uid = text(&manifest["metadata"]["ownerReferences"][0]["uid"]);
+    (!uid.is_empty()).then(|| uid.into())
+}
+
+fn image(template: &Value) -> Name {
+    text(&template["spec"]["containers"][0]["image"]).into()
+}

@@ -1,0 +1,177 @@
+//! How the world behaves: releases, migrations, delays, limits.
+
+use std::collections::BTreeMap;
+
+use super::{object::Name, random::Random};
+use crate::api::PhaseKind;
+
+/// How the pods of one image behave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Behaviour {
+    /// Seconds from scheduled to started.
+    pub pull_seconds: i64,
+    /// Seconds from started to ready.
+    pub start_seconds: i64,
+    /// Seconds from deletion to gone.
+    pub stop_seconds: i64,
+    /// Whether it ever becomes ready, and whether it stays up.
+    pub health: Health,
+    /// Percent of its requests that it answers with an error.
+    pub error_percent: f64,
+    /// Its 95th percentile, in milliseconds.
+    pub p95_milliseconds: f64,
+    /// How each attempt of a phase goes; the last goes for all further ones. Default: 20 s, well.
+    pub migrations: BTreeMap<PhaseKind, Vec<Migration>>,
+}
+
+/// Whether a container comes up and stays up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Ready, and stays so.
+    Good,
+    /// Runs, but is never ready.
+    NeverReady,
+    /// Exits so many seconds after its start, each time.
+    Crashes {
+        /// Seconds from start to exit.
+        after: i64,
+    },
+    /// The image cannot be pulled.
+    NoImage,
+}
+
+/// How one attempt of a schema phase goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// Seconds it takes.
+    pub seconds: i64,
+    /// How it ends.
+    pub end: MigrationEnd,
+}
+
+/// How a migration ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationEnd {
+    /// Well.
+    Succeeds,
+    /// With an error.
+    Fails,
+    /// Not, before its deadline.
+    Hangs,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            pull_seconds: 2,
+            start_seconds: 5,
+            stop_seconds: 5,
+            health: Health::Good,
+            error_percent: 0.05,
+            p95_milliseconds: 80.0,
+            migrations: BTreeMap::new(),
+        }
+    }
+}
+
+impl Behaviour {
+    /// How the given attempt (from 0) of a phase goes.
+    #[must_use]
+    pub fn migration(&self, phase: PhaseKind, attempt: usize) -> Migration {
+        let attempts = self.migrations.get(&phase).map_or(&[][..], Vec::as_slice);
+        let usual = Migration {
+            seconds: 20,
+            end: MigrationEnd::Succeeds,
+        };
+        attempts
+            .get(attempt)
+            .or_else(|| attempts.last())
+            .copied()
+            .unwrap_or(usual)
+    }
+}
+
+/// A span of milliseconds to draw from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delay {
+    /// At least.
+    pub low: i64,
+    /// At most.
+    pub high: i64,
+}
+
+impl Delay {
+    /// Milliseconds, drawn.
+    pub fn draw(self, random: &mut Random) -> i64 {
+        random.between(self.low, self.high)
+    }
+}
+
+/// Delays of the cluster's parts, in milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// From a change to the controllers' look at it.
+    pub controllers: Delay,
+    /// From a change to a cache that holds it, drawn for each event.
+    pub caches: Delay,
+    /// One way of a request to the API server.
+    pub requests: Delay,
+    /// From a cache's event to the pass.
+    pub debounce: Delay,
+    /// An answer of Prometheus.
+    pub queries: Delay,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        let delay = |low, high| Delay { low, high };
+        Self {
+            controllers: delay(20, 80),
+            caches: delay(5, 40),
+            requests: delay(2, 10),
+            debounce: delay(50, 100),
+            queries: delay(10, 50),
+        }
+    }
+}
+
+/// Everything about the world that a scenario sets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// How each image behaves; others behave well.
+    pub behaviours: BTreeMap<Name, Behaviour>,
+    /// Delays.
+    pub timing: Timing,
+    /// Pods the nodes have room for.
+    pub capacity: usize,
+    /// Pods the quota permits.
+    pub quota: usize,
+    /// Requests per second, over all ready pods of a Rollout.
+    pub requests_per_second: f64,
+    /// Seconds between two scrapes.
+    pub scrape_seconds: i64,
+    /// Seconds that a crashed operator is away.
+    pub restart_seconds: i64,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            behaviours: BTreeMap::new(),
+            timing: Timing::default(),
+            capacity: usize::MAX,
+            quota: usize::MAX,
+            requests_per_second: 200.0,
+            scrape_seconds: 5,
+            restart_seconds: 3,
+        }
+    }
+}
+
+impl Setting {
+    /// How this image behaves.
+    #[must_use]
+    pub fn behaviour(&self, image: &str) -> Behaviour {
+        self.behaviours.get(image).cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,244 @@
+//! Requests: a steady stream to each Rollout, spread evenly over its pods that are ready, and
+//! what each pod has counted of it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{object::Name, setting::Behaviour};
+
+/// What all pods have served.
+#[derive(Clone, Debug, Default)]
+pub struct Traffic {
+    pods: BTreeMap<Name, Served>,
+}
+
+/// What one pod has served; kept when the pod is gone, as a metric store keeps it.
+#[derive(Clone, Debug)]
+struct Served {
+    rollout: Name,
+    revision: Name,
+    error_share: f64,
+    /// Scale of the Rayleigh distribution of its durations, in milliseconds.
+    scale: f64,
+    /// When its container was up: each with its end, if it has ended.
+    up: Vec<(Timestamp, Option<Timestamp>)>,
+    /// From when on at which rate, with the count so far. The count starts anew with a container.
+    points: Vec<Point>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    at: Timestamp,
+    count: f64,
+    rate: f64,
+}
+
+/// What a pod has counted at a moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Count {
+    /// Requests since its container started.
+    pub total: f64,
+    /// Those of them answered with an error.
+    pub errors: f64,
+    /// Scale of the distribution of its durations, in milliseconds.
+    scale: f64,
+}
+
+impl Count {
+    /// Requests that took at most `milliseconds`: a Rayleigh distribution, whose 95th percentile
+    /// is √(2 ln 20) of its scale.
+    #[must_use]
+    pub fn within(&self, milliseconds: f64) -> f64 {
+        if milliseconds.is_infinite() {
+            return self.total;
+        }
+        let share = 1.0 - (-(milliseconds / self.scale).powi(2) / 2.0).exp();
+        (self.total * share).floor()
+    }
+}
+
+impl Traffic {
+    /// A pod's container has started.
+    pub fn started(
+        &mut self,
+        pod: &Name,
+        rollout: &Name,
+        revision: &Name,
+        behaviour: &Behaviour,
+        now: Timestamp,
+    ) {
+        let served = self.pods.entry(pod.clone()).or_insert_with(|| Served {
+            rollout: rollout.clone(),
+            revision: revision.clone(),
+            error_share: behaviour.error_percent / 100.0,
+            scale: behaviour.p95_milliseconds / (2.0 * 20.0_f64.ln()).sqrt(),
+            up: Vec::new(),
+            points: Vec::new(),
+        });
+        served.up.push((now, None));
+        served.points.push(Point {
+            at: now,
+            count: 0.0,
+            rate: 0.0,
+        });
+    }
+
+    /// A pod's container has ended.
+    pub fn stopped(&mut self, pod: &str, now: Timestamp) {
+        if let Some(served) = self.pods.get_mut(pod) {
+            served.turn(0.0, now);
+            if let Some(last) = served.up.last_mut() {
+                last.1.get_or_insert(now);
+            }
+        }
+    }
+
+    /// A Rollout's stream is spread over these pods from now on.
+    pub fn spread(&mut self, rollout: &str, ready: &[Name], per_second: f64, now: Timestamp) {
+        #[expect(clippy::cast_precision_loss, reason = "there are few pods")]
+        let share = per_second / ready.len().max(1) as f64;
+        for (name, served) in &mut self.pods {
+            if &*served.rollout == rollout && served.is_up(now) {
+                let rate = if ready.contains(name) { share } else { 0.0 };
+                served.turn(rate, now);
+            }
+        }
+    }
+
+    /// Pods whose container is up at this moment, with what they have counted.
+    pub fn at(&self, prefix: &str, at: Timestamp) -> impl Iterator<Item = (&Name, Count)> {
+        self.pods
+            .iter()
+            .filter(move |(name, served)| name.starts_with(prefix) && served.is_up(at))
+            .map(move |(name, served)| (name, served.count(at)))
+    }
+
+    /// Requests and errors of all pods of a Rollout's revision between two moments.
+    #[must_use]
+    pub fn between(
+        &self,
+        rollout: &str,
+        revision: &str,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> (f64, f64) {
+        let mut sum = (0.0, 0.0);
+        for served in self.pods.values() {
+            if &*served.rollout == rollout && &*served.revision == revision {
+                let total = served.served(from, to);
+                sum.0 += total;
+                sum.1 += total * served.error_share;
+            }
+        }
+        sum
+    }
+}
+
+impl Served {
+    fn is_up(&self, at: Timestamp) -> bool {
+        self.up
+            .iter()
+            .rev()
+            .any(|(from, to)| *from <= at && to.is_none_or(|to| at < to))
+    }
+
+    fn turn(&mut self, rate: f64, now: Timestamp) {
+        let Some(last) = self.points.last().copied() else {
+            return;
+        };
+        #[expect(clippy::float_cmp, reason = "the very same rate is not a change")]
+        if last.rate != rate {
+            self.points.push(Point {
+                at: now,
+                count: last.count_at(now),
+                rate,
+            });
+        }
+    }
+
+    fn count(&self, at: Timestamp) -> Count {
+        let point = self.points.iter().rev().find(|p| p.at <= at);
+        let total = point.map_or(0.0, |p| p.count_at(at)).floor();
+        Count {
+            total,
+            errors: (total * self.error_share).floor(),
+            scale: self.scale,
+        }
+    }
+
+    fn served(&self, from: Timestamp, to: Timestamp) -> f64 {
+        let ends = self.points.iter().skip(1).map(|p| p.at);
+        self.points
+            .iter()
+            .zip(ends.chain(std::iter::once(Timestamp::MAX)))
+            .map(|(point, end)| {
+                let (low, high) = (point.at.max(from), end.min(to));
+                point.rate * high.duration_since(low).as_secs_f64().max(0.0)
+            })
+            .sum()
+    }
+}
+
+impl Point {
+    fn count_at(&self, at: Timestamp) -> f64 {
+        self.count + self.rate * at.duration_since(self.at).as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(s: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + s).unwrap()
+    }
+
+    fn counts(traffic: &Traffic, at: i64) -> Vec<(String, f64)> {
+        let at = traffic.at("", second(at));
+        at.map(|(name, c)| (name.to_string(), c.total)).collect()
+    }
+
+    fn start(traffic: &mut Traffic, pod: &str, at: i64) -> Name {
+        let pod: Name = pod.into();
+        let behaviour = Behaviour::default();
+        traffic.started(&pod, &"shop".into(), &"r1".into(), &behaviour, second(at));
+        pod
+    }
+
+    #[test]
+    fn the_stream_is_spread_over_ready_pods_and_a_restart_counts_from_zero() {
+        let mut traffic = Traffic::default();
+        let a = start(&mut traffic, "a", 0);
+        traffic.spread("shop", std::slice::from_ref(&a), 100.0, second(0));
+        let b = start(&mut traffic, "b", 10);
+        assert_eq!(
+            counts(&traffic, 10),
+            [("a".into(), 1000.0), ("b".into(), 0.0)]
+        );
+        traffic.spread("shop", &[a.clone(), b.clone()], 100.0, second(10));
+        assert_eq!(
+            counts(&traffic, 20),
+            [("a".into(), 1500.0), ("b".into(), 500.0)]
+        );
+        traffic.stopped(&a, second(20));
+        traffic.spread("shop", &[b], 100.0, second(20));
+        assert_eq!(counts(&traffic, 30), [("b".into(), 1500.0)]);
+        start(&mut traffic, "a", 30);
+        assert_eq!(counts(&traffic, 31)[0], ("a".into(), 0.0));
+        // The past stays what it was.
+        assert_eq!(counts(&traffic, 15)[0], ("a".into(), 1250.0));
+        let (served, _) = traffic.between("shop", "r1", second(5), second(25));
+        assert!((served - 2000.0).abs() < 1e-6, "{served}");
+    }
+
+    #[test]
+    fn durations_have_the_percentile_asked_for() {
+        let mut traffic = Traffic::default();
+        let a = start(&mut traffic, "a", 0);
+        traffic.spread("shop", &[a], 1000.0, second(0));
+        let (_, count) = traffic.at("", second(100)).next().unwrap();
+        assert!((count.within(80.0) / count.total - 0.95).abs() < 1e-4);
+        assert!((count.within(f64::INFINITY) - count.total).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,242 @@
+//! The install manifest and the examples.
+
+use super::{Namespace, definitions, eventually, kubectl, may};
+
+pub fn apply() {
+    // The controller of namespaces makes some objects a moment after the namespace.
+    kubectl(&[
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "-f",
+        "deploy/install.yaml",
+    ]);
+}
+
+#[test]
+fn the_manifest_installs_and_its_pods_pass_the_restricted_standard() {
+    definitions();
+    apply();
+    let enforced = kubectl(&[
+        "get",
+        "namespace",
+        "stepgate-system",
+        "-o",
+        "jsonpath={.metadata.labels.pod-security\\.kubernetes\\.io/enforce}",
+    ]);
+    assert_eq!(enforced, "restricted");
+    // A pod that breaks the standard is refused, and its ReplicaSet has none.
+    eventually("two pods of the operator to be admitted", || {
+        let replicas = kubectl(&[
+            "-n",
+            "stepgate-system",
+            "get",
+            "deployment",
+            "stepgate",
+            "-o",
+            "jsonpath={.status.replicas}",
+        ]);
+        replicas == "2"
+    });
+}
+
+#[test]
+fn the_operator_may_do_its_work_and_no_more() {
+    definitions();
+    apply();
+    let may =
+        |verb: &str, resource: &str| may("stepgate-system:stepgate", "default", verb, resource);
+    eventually("the roles to count", || {
+        may("watch", "rollouts.stepgate.io")
+    });
+    for (verb, resource) in [
+        ("update", "rollouts.stepgate.io/status"),
+        ("create", "databaseschemas.stepgate.io"),
+        ("patch", "deployments.apps"),
+        ("delete", "deployments.apps"),
+        ("create", "controllerrevisions.apps"),
+        ("create", "jobs.batch"),
+        ("get", "pods/log"),
+        ("create", "events.events.k8s.io"),
+        ("patch", "events.events.k8s.io"),
+        ("patch", "databaseschemas.stepgate.io"),
+        ("list", "controllerrevisions.apps"),
+        ("get", "configmaps"),
+    ] {
+        assert!(may(verb, resource), "it may not {verb} {resource}");
+    }
+    for (verb, resource) in [
+        ("get", "secrets"),
+        ("list", "secrets"),
+        ("list", "configmaps"),
+        ("create", "rollouts.stepgate.io"),
+        ("patch", "rollouts.stepgate.io"),
+        ("update", "rollouts.stepgate.io"),
+        ("delete", "rollouts.stepgate.io"),
+        ("create", "pods"),
+        ("delete", "pods"),
+        ("create", "pods/exec"),
+        ("create", "serviceaccounts/token"),
+        ("get", "leases.coordination.k8s.io"),
+        ("create", "clusterroles.rbac.authorization.k8s.io"),
+        ("impersonate", "users"),
+    ] {
+        assert!(!may(verb, resource), "it may {verb} {resource}");
+    }
+}
+
+#[test]
+fn people_with_the_roles_edit_and_view_get_rights_on_rollouts() {
+    definitions();
+    apply();
+    let namespace = Namespace::new("people");
+    for role in ["edit", "view"] {
+        let account = format!("{}:{role}", namespace.0);
+        let bound = [
+            "-n",
+            &namespace.0,
+            "create",
+            "rolebinding",
+            role,
+            "--clusterrole",
+            role,
+        ];
+        kubectl(&[&bound[..], &["--serviceaccount", &account]].concat());
+    }
+    let may = |who: &str, verb: &str, resource: &str| {
+        may(
+            &format!("{}:{who}", namespace.0),
+            &namespace.0,
+            verb,
+            resource,
+        )
+    };
+    eventually("the roles to be aggregated", || {
+        may("edit", "create", "rollouts.stepgate.io")
+    });
+    assert!(may("edit", "patch", "rollouts.stepgate.io/scale"));
+    assert!(may("view", "get", "rollouts.stepgate.io"));
+    assert!(!may("view", "patch", "rollouts.stepgate.io"));
+    assert!(!may("edit", "patch", "rollouts.stepgate.io/status"));
+    assert!(!may("edit", "patch", "databaseschemas.stepgate.io"));
+}
+
+#[test]
+fn the_examples_are_accepted_without_a_warning() {
+    definitions();
+    let namespace = Namespace::new("examples");
+    // Not --dry-run: what the definitions' rules say is only known when objects are stored.
+    let said = super::output(
+        "kubectl",
+        &["-n", &namespace.0, "apply", "-f", "deploy/examples"],
+    );
+    let warnings = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success(), "{warnings}");
+    assert_eq!(warnings, "", "the API server warned");
+    let columns = "custom-columns=N:.metadata.name,S:.spec.strategy.canary.steps[*].name";
+    let listed = kubectl(&[
+        "-n",
+        &namespace.0,
+        "get",
+        "sro",
+        "--no-headers",
+        "-o",
+        columns,
+    ]);
+    let hello = listed
+        .lines()
+        .find(|line| line.starts_with("hello"))
+        .expect("the minimal one");
+    assert!(
+        hello.ends_with("canary,quarter,full"),
+        "defaults are filled in: {hello}"
+    );
+}
+
+/// A Rollout of the namespace, annotated as this ServiceAccount; what kubectl said.
+fn annotate(namespace: &str, who: &str, annotation: &str) -> Result<(), String> {
+    let account = format!("system:serviceaccount:{namespace}:{who}");
+    let arguments = [
+        "-n",
+        namespace,
+        "annotate",
+        "--overwrite",
+        "sro/hello",
+        annotation,
+        "--as",
+        &account,
+    ];
+    let said = super::output("kubectl", &arguments);
+    if said.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&said.stderr).into_owned())
+}
+
+#[test]
+fn commands_need_a_right_of_their_own() {
+    definitions();
+    apply();
+    let namespace = Namespace::new("commands");
+    let ns = namespace.0.as_str();
+    kubectl(&["-n", ns, "apply", "-f", "deploy/examples/minimal.yaml"]);
+    // One may write Rollouts, and undo; the other is an editor, who may do everything.
+    let deployer = format!("{ns}:deployer");
+    let verbs = "--verb=get,patch,undo";
+    kubectl(&[
+        "-n",
+        ns,
+        "create",
+        "role",
+        "deployer",
+        verbs,
+        "--resource=rollouts.stepgate.io",
+    ]);
+    let bound = ["-n", ns, "create", "rolebinding"];
+    kubectl(
+        &[
+            &bound[..],
+            &["d", "--role=deployer", "--serviceaccount", &deployer],
+        ]
+        .concat(),
+    );
+    let editor = format!("{ns}:editor");
+    kubectl(
+        &[
+            &bound[..],
+            &["e", "--clusterrole=edit", "--serviceaccount", &editor],
+        ]
+        .concat(),
+    );
+
+    // Policies count a moment after they are stored.
+    eventually("the policy to count", || {
+        annotate(ns, "deployer", "stepgate.io/promote=abc/canary 1").is_err()
+    });
+    let error = annotate(ns, "deployer", "stepgate.io/promote=abc/canary 1").unwrap_err();
+    assert!(
+        error.contains("you may not command this Rollout so (promote)"),
+        "{error}"
+    );
+    assert_eq!(annotate(ns, "deployer", "stepgate.io/undo=abc 2"), Ok(()));
+    assert_eq!(
+        annotate(ns, "deployer", "team=shop"),
+        Ok(()),
+        "other annotations are free"
+    );
+    eventually("the roles to be aggregated", || {
+        may(&editor, ns, "promote", "rollouts.stepgate.io")
+    });
+    assert_eq!(
+        annotate(ns, "editor", "stepgate.io/promote=abc/canary 3"),
+        Ok(())
+    );
+    // What stands there already is nobody's new command.
+    assert_eq!(annotate(ns, "deployer", "team=checkout"), Ok(()));
+    assert!(annotate(ns, "deployer", "stepgate.io/promote=abc/full 4").is_err());
+    assert_eq!(
+        annotate(ns, "deployer", "stepgate.io/promote-"),
+        Ok(()),
+        "taking one away"
+    );
+}
