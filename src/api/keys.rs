@@ -16,6 +16,9 @@ pub const PHASE: &str = "stepgate.io/phase";
 /// Label on Deployments and suspended Jobs: the leadership epoch that may write them.
 pub const EPOCH: &str = "stepgate.io/epoch";
 
+/// Annotation on a Deployment: the resourceVersion at which an unanswered scaling was settled.
+pub const SETTLED: &str = "stepgate.io/settled";
+
 /// Annotation on a ControllerRevision: how the revision ended (`Stable`, `Failed`, `Withdrawn`).
 pub const OUTCOME: &str = "stepgate.io/outcome";
 /// Annotation on a ControllerRevision: why it ended so, for people.

@@ -104,7 +104,7 @@ pub async fn rollout<C: Cluster>(
             continue;
         }
         let nothing_left = plan.writes.is_empty();
-        match act(cluster, namespace, plan, memory, now, &mut ran).await {
+        match act(cluster, namespace, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => return ran,
             Ok(()) => {}
             Err((
@@ -143,7 +143,7 @@ pub async fn database<C: Cluster>(
         let now = (around.now)();
         let plan = database::plan(&seen, now);
         let nothing_left = plan.writes.is_empty();
-        match act(cluster, namespace, plan, memory, now, &mut ran).await {
+        match act(cluster, namespace, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => return ran,
             Ok(()) => {}
             Err((_, error, _)) => return stopped(ran, error),
@@ -225,7 +225,7 @@ async fn act<C: Cluster>(
     namespace: &str,
     plan: Plan,
     memory: &mut Memory,
-    now: Timestamp,
+    around: &Surroundings<'_>,
     ran: &mut Ran,
 ) -> Result<(), Failed> {
     ran.notes.extend(plan.notes);
@@ -238,7 +238,8 @@ async fn act<C: Cluster>(
     for (index, write) in plan.writes.iter().enumerate() {
         match cluster.write(namespace, write).await {
             Ok(written) => {
-                memory.learn(write, written, now);
+                // The clock as it is now: a write may have taken long.
+                memory.learn(write, written, (around.now)());
                 ran.writes += 1;
                 // The first write is the record of what the events tell.
                 ran.events.extend(events.take().unwrap_or_default());

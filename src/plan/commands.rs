@@ -27,31 +27,46 @@ const COMMANDS: [(&str, Handler); 5] = [
 /// What a command did, or why it was ignored.
 type Handler = fn(&mut Draft<'_>, &str) -> Result<String, String>;
 
+/// A status that was lost does not know which commands were acknowledged. Those that are there
+/// were most likely carried out long ago: none is carried out again.
+pub(super) fn forget_what_was_said(draft: &mut Draft<'_>) {
+    let never_written = draft.status.observed_generation.is_none_or(|g| g < 0);
+    if !never_written || draft.seen.revisions.is_empty() {
+        return;
+    }
+    let message = "the status was lost, and with it whether this was done: if it is still wanted, \
+                   say it again with another id";
+    for (command, _, id) in said(draft) {
+        acknowledge(draft, command, id, Err(message.into()));
+    }
+}
+
+/// The commands that stand on the Rollout: which, bound to what, and the request's id.
+fn said(draft: &Draft<'_>) -> Vec<(&'static str, String, String)> {
+    let annotations = &draft.seen.rollout.annotations;
+    let found = COMMANDS.iter().filter_map(|(command, _)| {
+        let text = annotations.get(&format!("{}{command}", keys::COMMAND_PREFIX))?;
+        let mut words = text.split_whitespace();
+        let target = words.next().unwrap_or_default().to_owned();
+        // Without an id the text itself is the request.
+        let id = words.next().unwrap_or(text);
+        Some((*command, target, id.chars().take(200).collect()))
+    });
+    found.collect()
+}
+
 /// Takes at most one command that has not been acknowledged.
 pub(super) fn take(draft: &mut Draft<'_>) {
-    let annotations = draft.seen.rollout.annotations.clone();
-    for (command, handler) in COMMANDS {
-        let Some(text) = annotations.get(&format!("{}{command}", keys::COMMAND_PREFIX)) else {
-            continue;
-        };
-        let mut words = text.split_whitespace();
-        let (target, id) = (
-            words.next().unwrap_or_default(),
-            words.next().unwrap_or_default(),
-        );
-        // Without an id the text itself is the request.
-        let id = if id.is_empty() { text.as_str() } else { id };
-        let id: String = id.chars().take(200).collect();
-        if draft
-            .status
-            .commands
-            .iter()
-            .any(|c| c.command == command && c.id == id)
-        {
+    for (command, target, id) in said(draft) {
+        let mut known = draft.status.commands.iter();
+        if known.any(|c| c.command == command && c.id == id) {
             continue;
         }
+        let Some((_, handler)) = COMMANDS.iter().find(|(name, _)| *name == command) else {
+            continue;
+        };
         let questions = draft.questions.len();
-        let answer = handler(draft, target);
+        let answer = handler(draft, &target);
         if draft.questions.len() > questions {
             // It must know more first; it is taken when that is answered.
             return;

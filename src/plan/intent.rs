@@ -66,7 +66,9 @@ pub enum Write {
         /// The object.
         manifest: Value,
     },
-    /// A Deployment's replicas.
+    /// A Deployment's replicas. Where `to` is what they are already, the write settles an
+    /// unanswered one: it gives the Deployment a new resourceVersion, so that the unanswered one
+    /// is refused if it is still on its way.
     Scale {
         /// The Deployment as it was read.
         base: Base,

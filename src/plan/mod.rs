@@ -55,6 +55,7 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
         Err(message) => return unreadable(seen, message, now),
     };
     let mut draft = Draft::new(seen, spec, now);
+    commands::forget_what_was_said(&mut draft);
     remember_stable(&mut draft);
     if !draft.decided {
         commands::take(&mut draft);

@@ -143,6 +143,10 @@ impl World {
                 && pod.ready_since.is_some()
                 && !pod.meta.deleting
         });
+        if self.ledger.harmed.contains(&rollout.meta.name) {
+            // Pods come and go by themselves: a moment ago it may have been true.
+            return None;
+        }
         let floor = plan::replicas::bounds(&spec.strategy, spec.replicas).floor;
         let ready = i32::try_from(ready.count()).unwrap_or(i32::MAX);
         (ready < floor).then(|| format!("is Ready with {ready} pods, the floor is {floor}"))

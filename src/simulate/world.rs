@@ -250,13 +250,14 @@ impl World {
     }
 
     /// A new version of an object with nothing else new.
-    pub(super) fn bump<T: Stored>(&mut self, object: &T) {
+    pub(super) fn bump<T: Stored>(&mut self, object: &T) -> T {
         self.version += 1;
         let mut next = object.clone();
         next.meta_mut().version = self.version;
-        let stored = T::wrap(Arc::new(next));
+        let stored = T::wrap(Arc::new(next.clone()));
         self.live.put(stored.clone());
         self.tell_caches(&stored, false);
+        next
     }
 
     fn controllers_see(&mut self, object: &Object) {

@@ -96,8 +96,15 @@ pub fn prepare(namespace: &str, write: &Write) -> Result<Prepared, hyper::http::
             let change = json!({"metadata": {"ownerReferences": owner}});
             target.merge(*kind, base, change)
         }
-        Write::Scale { base, to, .. } => {
-            target.merge(Kind::Deployment, base, json!({"spec": {"replicas": to}}))
+        Write::Scale { base, from, to } => {
+            let mut change = json!({"spec": {"replicas": to}});
+            if from == to {
+                // It settles what an unanswered write may have left. The API server gives an
+                // update that changes nothing no new resourceVersion, and then a late one would
+                // still be accepted.
+                change["metadata"] = json!({"annotations": {keys::SETTLED: base.resource_version}});
+            }
+            target.merge(Kind::Deployment, base, change)
         }
         Write::Fence { kind, base, epoch } => {
             let labels = json!({keys::EPOCH: epoch.to_string()});
@@ -256,4 +263,25 @@ fn as_the_server_writes(json: &str) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scaling_that_settles_another_always_changes_something() {
+        let body = |from, to| {
+            let base = Base {
+                name: "shop-r1".into(),
+                uid: "u1".into(),
+                resource_version: "7".into(),
+            };
+            let prepared = prepare("default", &Write::Scale { base, from, to }).unwrap();
+            serde_json::from_slice::<Value>(prepared.request.body()).unwrap()
+        };
+        assert_eq!(body(5, 5)["metadata"]["annotations"][keys::SETTLED], "7");
+        assert_eq!(body(5, 2)["metadata"].get("annotations"), None);
+        assert_eq!(body(5, 2)["metadata"]["resourceVersion"], "7");
+    }
 }

@@ -351,6 +351,37 @@ fn a_lost_status_is_rebuilt_from_the_revisions() {
 }
 
 #[test]
+fn a_command_is_not_carried_out_again_because_the_status_was_lost() {
+    let mut world = World::stable("v1");
+    world.settle();
+    let mut world = world.wants("v2");
+    let v2 = world.revision("v2");
+    world.seen.rollout.spec = Ok(world.spec.clone());
+    world.settle();
+    world.command("undo", &format!("{v2} one"));
+    world.settle();
+    assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
+    world.command("retry", &format!("{v2} two"));
+    world.settle();
+    world.command("undo", &format!("{v2} three"));
+    world.settle();
+    *std::sync::Arc::make_mut(&mut world.seen.rollout.status) = Default::default();
+    world.settle();
+    assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
+    assert!(
+        world.status().release.is_none(),
+        "a failed revision is not tried again"
+    );
+    assert!(
+        world
+            .status()
+            .commands
+            .iter()
+            .all(|c| c.result == "Ignored")
+    );
+}
+
+#[test]
 fn pods_of_a_revision_that_nothing_remembers_are_left_alone() {
     let mut world = World::stable("v1");
     world.settle();
