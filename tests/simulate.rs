@@ -1,5 +1,8 @@
 //! The simulator's suite: stories that are kept, crashes at every write, random schedules.
 
+// What a test gives up on ends the test.
+#![allow(clippy::unwrap_used)]
+
 use std::{env, fs, path::PathBuf};
 
 use stepgate::simulate::{

@@ -67,7 +67,6 @@ impl Simulation {
     }
 
     /// The world as it is.
-    #[must_use]
     pub fn world(&self) -> MutexGuard<'_, World> {
         lock(&self.world)
     }

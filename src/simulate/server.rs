@@ -33,7 +33,7 @@ impl World {
                 let mut next: RolloutObject = self.read(write, base)?;
                 // Over the wire: times lose what is below a second.
                 next.status = Arc::new(over_the_wire(write, &**status)?);
-                Ok(Written::Rollout(facts::rollout(&*self.store(next))))
+                Ok(Written::Rollout(facts::rollout(&self.store(next))))
             }
             Write::CreateRevision { manifest } => self.create_revision(write, manifest),
             Write::MarkRevision {
@@ -46,7 +46,7 @@ impl World {
                 next.outcome = *outcome;
                 next.reason.clone_from(reason);
                 next.number = number.unwrap_or(next.number);
-                Ok(Written::Revision(facts::revision(&*self.store(next))))
+                Ok(Written::Revision(facts::revision(&self.store(next))))
             }
             Write::Adopt { kind, base, owner } => self.adopt(write, *kind, base, owner),
             Write::CreateDeployment { manifest } => self.create_deployment(write, manifest),
@@ -60,7 +60,7 @@ impl World {
                     next.replicas = *to;
                     next.meta.generation += 1;
                 }
-                Ok(Written::Child(facts::child(&*self.store(next))))
+                Ok(Written::Child(facts::child(&self.store(next))))
             }
             Write::Fence {
                 kind: Kind::Job,
@@ -69,24 +69,24 @@ impl World {
             } => {
                 let mut next: JobObject = self.read(write, base)?;
                 next.epoch = Some(*epoch);
-                Ok(Written::Job(facts::job(&*self.store(next))))
+                Ok(Written::Job(facts::job(&self.store(next))))
             }
             Write::Fence { base, epoch, .. } => {
                 let mut next: DeploymentObject = self.read(write, base)?;
                 next.epoch = Some(*epoch);
-                Ok(Written::Child(facts::child(&*self.store(next))))
+                Ok(Written::Child(facts::child(&self.store(next))))
             }
             Write::CreateDatabase { manifest } => self.create_database(write, manifest),
             Write::RecordDatabase { base, record } => {
                 let mut next: DatabaseObject = self.read(write, base)?;
                 next.record = Arc::new(over_the_wire(write, &**record)?);
-                Ok(Written::Database(facts::database(&*self.store(next))))
+                Ok(Written::Database(facts::database(&self.store(next))))
             }
             Write::CreateJob { manifest } => self.create_job(write, manifest),
             Write::ReleaseJob { base } => {
                 let mut next: JobObject = self.read(write, base)?;
                 next.suspended = false;
-                Ok(Written::Job(facts::job(&*self.store(next))))
+                Ok(Written::Job(facts::job(&self.store(next))))
             }
             Write::Delete { kind, base } => self.delete(write, *kind, base),
         }
@@ -128,7 +128,7 @@ impl World {
             template: Arc::new(data["template"].clone()),
             schema: schema.map(Arc::new),
         };
-        Ok(Written::Revision(facts::revision(&*self.store(object))))
+        Ok(Written::Revision(facts::revision(&self.store(object))))
     }
 
     fn create_deployment(&mut self, write: &Write, manifest: &Value) -> Answer {
@@ -155,7 +155,7 @@ impl World {
             available: 0,
             problem: None,
         };
-        Ok(Written::Child(facts::child(&*self.store(object))))
+        Ok(Written::Child(facts::child(&self.store(object))))
     }
 
     fn create_database(&mut self, write: &Write, manifest: &Value) -> Answer {
@@ -167,7 +167,7 @@ impl World {
             meta: self.meta(name, None),
             record: Arc::new(record.unwrap_or_default()),
         };
-        Ok(Written::Database(facts::database(&*self.store(object))))
+        Ok(Written::Database(facts::database(&self.store(object))))
     }
 
     fn create_job(&mut self, write: &Write, manifest: &Value) -> Answer {
@@ -191,7 +191,7 @@ impl World {
             live_pods: 0,
             ended: None,
         };
-        Ok(Written::Job(facts::job(&*self.store(object))))
+        Ok(Written::Job(facts::job(&self.store(object))))
     }
 
     fn adopt(&mut self, write: &Write, kind: Kind, base: &Base, owner: &Value) -> Answer {
@@ -201,22 +201,22 @@ impl World {
             Kind::Revision => {
                 let mut next: RevisionObject = self.read(write, base)?;
                 next.meta.owner = owner;
-                Written::Revision(facts::revision(&*self.store(next)))
+                Written::Revision(facts::revision(&self.store(next)))
             }
             Kind::Deployment => {
                 let mut next: DeploymentObject = self.read(write, base)?;
                 next.meta.owner = owner;
-                Written::Child(facts::child(&*self.store(next)))
+                Written::Child(facts::child(&self.store(next)))
             }
             Kind::Job => {
                 let mut next: JobObject = self.read(write, base)?;
                 next.meta.owner = owner;
-                Written::Job(facts::job(&*self.store(next)))
+                Written::Job(facts::job(&self.store(next)))
             }
             Kind::Database => {
                 let mut next: DatabaseObject = self.read(write, base)?;
                 next.meta.owner = owner;
-                Written::Database(facts::database(&*self.store(next)))
+                Written::Database(facts::database(&self.store(next)))
             }
         })
     }

@@ -140,11 +140,11 @@ impl World {
         for note in notes.iter().filter(|n| !before.contains(n)) {
             self.story.tell(now, &rollout, note);
         }
-        if self.story.detail >= Detail::Writes {
-            if let Some(error) = &ran.error {
-                self.story
-                    .tell(now, &rollout, &format!("    pass ended: {error}"));
-            }
+        if self.story.detail >= Detail::Writes
+            && let Some(error) = &ran.error
+        {
+            self.story
+                .tell(now, &rollout, &format!("    pass ended: {error}"));
         }
     }
 

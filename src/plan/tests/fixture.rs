@@ -278,7 +278,7 @@ impl World {
 
     /// Lets time pass.
     pub fn hold(&mut self, seconds: i64) {
-        self.now = self.now + jiff::SignedDuration::from_secs(seconds);
+        self.now += jiff::SignedDuration::from_secs(seconds);
         self.edit_hold(seconds);
     }
 

@@ -251,9 +251,7 @@ fn spec_seen(arrival: &Arrival) -> Option<&RolloutSpec> {
 }
 
 /// The accepted write that is a status, with the status before and after.
-fn recorded<'a>(
-    happened: &'a Happened,
-) -> Option<(&'a Arrival, &'a RolloutObject, &'a RolloutStatus)> {
+fn recorded(happened: &Happened) -> Option<(&Arrival, &RolloutObject, &RolloutStatus)> {
     let Happened::Arrived(arrival) = happened else {
         return None;
     };

@@ -9,12 +9,13 @@ use crate::{Error, Result, program};
 /// Every image of the bed, as `localhost/stepgate/NAME:test`.
 pub const IMAGES: [&str; 5] = ["stepgate", "shop", "postgres", "prometheus", "busybox"];
 
-/// Builds archives of all images, or finds them in the cache.
+/// Builds archives of all images, or finds them in the cache. The operator and the shop are taken
+/// from these folders, the first in which they are; without any, from beside this program.
 ///
 /// # Errors
 /// When a program is missing, or an image cannot be built.
-pub async fn build() -> Result<Vec<PathBuf>> {
-    let (stripped, prometheus) = tokio::try_join!(programs(), prometheus())?;
+pub async fn build(folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let (stripped, prometheus) = tokio::try_join!(programs(folders), prometheus())?;
     let image = |name: &'static str| {
         let mut command = program::script("tests/images/build");
         command.arg(name);
@@ -34,11 +35,11 @@ async fn archive(mut command: Command) -> Result<PathBuf> {
 }
 
 /// The operator and the shop, without what only a debugger reads.
-async fn programs() -> Result<tempfile::TempDir> {
+async fn programs(folders: &[PathBuf]) -> Result<tempfile::TempDir> {
     let cannot = |error: std::io::Error| Error::refused(format!("no room for programs: {error}"));
     let folder = tempfile::tempdir().map_err(cannot)?;
     for name in ["stepgate", "shop"] {
-        let built = beside_us(name)?;
+        let built = find(name, folders)?;
         let mut strip = program::command("strip");
         strip.arg("-o").arg(folder.path().join(name)).arg(built);
         program::output(&mut strip).await?;
@@ -46,17 +47,18 @@ async fn programs() -> Result<tempfile::TempDir> {
     Ok(folder)
 }
 
-/// A program of the workspace, built where this one was.
-fn beside_us(name: &str) -> Result<PathBuf> {
-    let us =
-        std::env::current_exe().map_err(|error| Error::refused(format!("who am I? {error}")))?;
-    let folders = us.ancestors().skip(1).take(2);
-    let mut found = folders.map(|folder| folder.join(name));
-    found.find(|path| Path::is_file(path)).ok_or_else(|| {
-        let words = format!(
-            "{name} is not built beside {}: cargo build -p stepgate -p shop, with the same profile",
-            us.display()
-        );
+/// A program of the workspace.
+fn find(name: &str, folders: &[PathBuf]) -> Result<PathBuf> {
+    let us = std::env::current_exe();
+    let us = us.map_err(|error| Error::refused(format!("who am I? {error}")))?;
+    let beside = us.parent().map(Path::to_owned);
+    let folders: Vec<_> = match folders {
+        [] => beside.into_iter().collect(),
+        some => some.to_vec(),
+    };
+    let mut found = folders.iter().map(|folder| folder.join(name));
+    found.find(|path| path.is_file()).ok_or_else(|| {
+        let words = format!("{name} is not built in any of {folders:?}: cargo build -p {name}");
         Error::refused(words)
     })
 }

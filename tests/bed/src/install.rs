@@ -1,7 +1,5 @@
 //! The operator and Prometheus on a cluster, from the manifests that users install.
 
-use std::path::Path;
-
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, ResourceExt as _};
@@ -109,7 +107,9 @@ async fn started(bed: &Bed, namespace: &str, workload: &str) -> Result<()> {
 /// `deploy/install.yaml` with the image that was built here, and this Prometheus.
 fn manifest(prometheus: &str) -> Result<Vec<Value>> {
     let file = program::repository().join("deploy/install.yaml");
-    let mut objects = documents(&file)?;
+    let text = std::fs::read_to_string(&file);
+    let text = text.map_err(|error| Error::refused(format!("{}: {error}", file.display())))?;
+    let mut objects = documents(&text)?;
     let (mut images, mut sources) = (0, 0);
     for object in &mut objects {
         match object["kind"].as_str() {
@@ -138,12 +138,13 @@ fn manifest(prometheus: &str) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// The documents of a YAML file; empty ones left out.
-fn documents(file: &Path) -> Result<Vec<Value>> {
-    let cannot = |why: String| Error::refused(format!("{}: {why}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| cannot(error.to_string()))?;
-    let all: Vec<Value> =
-        serde_saphyr::from_multiple(&text).map_err(|error| cannot(error.to_string()))?;
+/// The documents of a YAML text; empty ones left out.
+///
+/// # Errors
+/// When it is none.
+pub fn documents(text: &str) -> Result<Vec<Value>> {
+    let all = serde_saphyr::from_multiple::<Value>(text);
+    let all = all.map_err(|error| Error::refused(format!("not YAML: {error}")))?;
     Ok(all.into_iter().filter(|one| !one.is_null()).collect())
 }
 

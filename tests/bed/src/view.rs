@@ -44,6 +44,8 @@ pub struct State {
     pub born: BTreeMap<String, Option<String>>,
     /// The pods that Services send requests to, each time that changed.
     pub serving: Vec<(SystemTime, BTreeSet<String>)>,
+    /// How many pods of all revisions were ready, each time that changed.
+    pub ready: Vec<(SystemTime, usize)>,
 }
 
 impl State {
@@ -56,10 +58,33 @@ impl State {
 
     /// Pods of this revision, those on their way out too.
     pub fn pods_of<'a>(&'a self, revision: &'a str) -> impl Iterator<Item = &'a Arc<Pod>> {
-        self.pods.values().filter(move |pod| {
-            pod.labels().get(keys::REVISION).map(String::as_str) == Some(revision)
-                && pod.labels().get(keys::PHASE).is_none()
-        })
+        let of_revision = move |pod: &&Arc<Pod>| revision_of(pod).is_some_and(|r| r == revision);
+        self.pods.values().filter(of_revision)
+    }
+
+    /// The revision of each pod that is ready and not on its way out.
+    pub fn ready_pods(&self) -> impl Iterator<Item = &str> {
+        let ready = self.pods.values().filter(|pod| is_ready(pod));
+        ready.filter_map(|pod| revision_of(pod).map(String::as_str))
+    }
+
+    /// The fewest pods that were ready at a time since then.
+    #[must_use]
+    pub fn fewest_ready_since(&self, since: SystemTime) -> usize {
+        let before = self.ready.iter().rev().find(|(at, _)| *at <= since);
+        let later = self.ready.iter().filter(|(at, _)| *at > since);
+        let counts = before.into_iter().chain(later).map(|(_, count)| *count);
+        counts.min().unwrap_or_default()
+    }
+
+    /// The pods that all revisions ask for.
+    #[must_use]
+    pub fn requested_now(&self) -> i32 {
+        let children = self.deployments.values();
+        let children = children.filter(|child| child.labels().contains_key(keys::REVISION));
+        children
+            .filter_map(|child| child.spec.as_ref()?.replicas)
+            .sum()
     }
 
     /// Whether a serving pod of this revision was ever seen. Pods of its Jobs are none.
@@ -98,10 +123,14 @@ impl State {
     }
 
     fn keep_birth(&mut self, _: SystemTime, pod: &Arc<Pod>) {
-        // A phase's pods carry the revision too, and are no pods of it.
-        let of_job = pod.labels().contains_key(keys::PHASE);
-        let revision = pod.labels().get(keys::REVISION).filter(|_| !of_job);
-        self.born.insert(pod.name_any(), revision.cloned());
+        self.born.insert(pod.name_any(), revision_of(pod).cloned());
+    }
+
+    fn keep_ready(&mut self, at: SystemTime) {
+        let now = self.ready_pods().count();
+        if self.ready.last().is_none_or(|(_, before)| *before != now) {
+            self.ready.push((at, now));
+        }
     }
 
     fn keep_serving(&mut self, at: SystemTime) {
@@ -116,6 +145,19 @@ impl State {
             self.serving.push((at, now));
         }
     }
+}
+
+/// The revision that a pod serves. A phase's pods carry a revision too, and are no pods of it.
+fn revision_of(pod: &Pod) -> Option<&String> {
+    let of_job = pod.labels().contains_key(keys::PHASE);
+    pod.labels().get(keys::REVISION).filter(|_| !of_job)
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
+    let mut ready = conditions.into_iter().flatten();
+    let ready = ready.any(|c| c.type_ == "Ready" && c.status == "True");
+    ready && pod.metadata.deletion_timestamp.is_none()
 }
 
 /// A live view of one namespace. Its watches end with it.
@@ -164,6 +206,7 @@ impl View {
             &sender,
             Shelf {
                 seen: State::keep_birth,
+                changed: State::keep_ready,
                 ..Shelf::new(|state| &mut state.pods)
             },
         ));

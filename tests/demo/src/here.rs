@@ -40,7 +40,7 @@ async fn run(arguments: &Arguments, cluster: &LocalCluster) -> Result<ExitCode> 
         cluster.down().await?;
         println!("images and programs; only the first time this takes long");
         Traffic::build().await?;
-        let archives = images::build().await?;
+        let archives = images::build(&[]).await?;
         cluster.up().await?;
         cluster.load(&archives).await
     };

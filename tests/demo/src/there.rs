@@ -72,7 +72,7 @@ async fn explain(bed: &Bed) -> Result<()> {
     );
     println!("`minikube image load FILE`):");
     Traffic::build().await?;
-    let archives = images::build().await.map_err(|error| {
+    let archives = images::build(&[]).await.map_err(|error| {
         let words = "the images are built on Linux with buildah and Go, see tests/images/build";
         Error::refused(format!("{error}\n{words}"))
     })?;

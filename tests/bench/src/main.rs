@@ -1,0 +1,106 @@
+//! `make bench`: the operator's figures, measured on a real cluster, in one table.
+//!
+//! It starts a cluster of its own ([`here`]) and runs itself again inside that cluster's network
+//! ([`there`]). Each part measures one thing and says it in [`figure::Figure`]s; [`audit`] counts
+//! requests where the API server logs them. Nothing here passes or fails by a time: a figure that
+//! misses its goal is shown as missed, and the exit status says only whether all was measured.
+
+mod answers;
+mod audit;
+mod figure;
+mod harm;
+mod here;
+mod idle;
+mod many;
+mod memory;
+mod page;
+mod shop;
+mod size;
+mod start;
+mod statistics;
+mod there;
+mod writes;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures the operator on a real cluster, and writes docs/figures.md.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "bench")]
+pub struct Arguments {
+    /// Only these parts; the page is then not written.
+    #[arg(long, env = "BENCH_ONLY", value_delimiter = ',', value_enum)]
+    only: Vec<Part>,
+    /// Releases of each kind.
+    #[arg(long, env = "BENCH_RUNS", default_value_t = 5)]
+    runs: u32,
+    /// Seconds in which an idle operator's requests are counted.
+    #[arg(long, env = "BENCH_IDLE_SECONDS", default_value_t = 300)]
+    idle_seconds: u64,
+    /// New revisions whose first write is timed.
+    #[arg(long, env = "BENCH_ANSWERS", default_value_t = 200)]
+    answers: usize,
+    /// Rollouts with which the memory is measured the second time.
+    #[arg(long, env = "BENCH_MANY", default_value_t = 1000)]
+    many: usize,
+    /// Requests a second.
+    #[arg(long, env = "BENCH_RATE", default_value_t = 300)]
+    rate: u32,
+    /// The page with the figures.
+    #[arg(long, default_value = "docs/figures.md")]
+    page: PathBuf,
+    /// Name of the cluster it starts.
+    #[arg(long, default_value = "bench")]
+    name: String,
+    /// Leave the cluster as it is in the end.
+    #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new(), default_value = "")]
+    keep: std::primitive::bool,
+    /// The cluster is there, with the images, and this process is in its network.
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+/// What is measured, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Writes of a good release.
+    Writes,
+    /// What bad releases do to users, and whether good ones are left alone.
+    Harm,
+    /// Requests of an idle operator.
+    Idle,
+    /// From its start to its readiness.
+    Start,
+    /// From a new revision to the first write for it.
+    Answers,
+    /// Memory with many Rollouts.
+    Many,
+    /// Size of the image and the binary.
+    Size,
+}
+
+impl Arguments {
+    /// Whether this part is wanted.
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = if arguments.inside {
+        there::measure(&arguments).await
+    } else {
+        here::measure(&arguments).await
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

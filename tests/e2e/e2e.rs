@@ -1,0 +1,19 @@
+//! Releases on a real cluster, each test in a namespace of its own.
+//!
+//! Needs `KUBECONFIG` of a cluster with the test bed on it; `tests/e2e/run` does all of that.
+
+// What a test gives up on ends the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod app;
+mod bounds;
+mod commands;
+mod deletion;
+mod first;
+mod memory;
+mod motion;
+mod play;
+mod refusals;
+mod scale;
+mod shop;
+mod undo;

@@ -1,0 +1,130 @@
+//! Releases that come back by themselves.
+
+use std::time::SystemTime;
+
+use bed::{Namespace, Result};
+use serde_json::{Value, json};
+use stepgate::api::status::Outcome;
+
+use crate::app::{Change as _, app};
+use crate::play::{Play as _, outcome, play};
+
+/// Releases a good one and then `bad`, which must end for this reason, stable whole all along.
+async fn comes_back(ns: &Namespace, bad: &Value, reason: &str) -> Result<String> {
+    let stable = ns.release_to_the_end(&app("1")).await?;
+    ns.pods(&[(&stable, 4)]).await?;
+    let began = SystemTime::now();
+    let generation = ns.release(bad).await?;
+    let words = ns.stalled(generation, reason).await?;
+    ns.pods(&[(&stable, 4)]).await?;
+    let state = ns.view.now();
+    assert!(state.fewest_ready_since(began) >= 3, "{:?}", state.ready);
+    let status = state.status("app");
+    assert_eq!(status.stable.map(|s| s.revision).as_ref(), Some(&stable));
+    let bad = &status.history[0].revision;
+    assert_eq!(outcome(&state, bad), Some(Outcome::Failed));
+    Ok(words)
+}
+
+#[tokio::test]
+async fn a_crash_loop_is_undone_before_the_progress_deadline() {
+    play("crash", async |ns| {
+        let script = json!(["sh", "-c", "sleep 1; exit 7"]);
+        let bad = app("2")
+            .container("command", script)
+            .with("/strategy/progressDeadlineSeconds", json!(600));
+        comes_back(ns, &bad, "CrashLooping").await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_canary_that_never_gets_ready_is_undone_at_the_progress_deadline() {
+    play("never-ready", async |ns| {
+        let probe = json!({"exec": {"command": ["false"]}, "periodSeconds": 1});
+        let bad = app("2")
+            .container("readinessProbe", probe)
+            .with("/strategy/progressDeadlineSeconds", json!(5));
+        comes_back(ns, &bad, "ProgressDeadlineExceeded")
+            .await
+            .map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_exist_is_said_and_undone() {
+    play("no-image", async |ns| {
+        let bad = app("2")
+            .container("image", json!("localhost/stepgate/busybox:none"))
+            .with("/strategy/progressDeadlineSeconds", json!(8));
+        let words = comes_back(ns, &bad, "ProgressDeadlineExceeded").await?;
+        assert!(words.contains("ErrImageNeverPull"), "{words}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_that_fits_on_no_node_is_said_and_undone() {
+    play("no-room", async |ns| {
+        let bad = app("2")
+            .container("resources", json!({"requests": {"cpu": "1000"}}))
+            .with("/strategy/progressDeadlineSeconds", json!(8));
+        let words = comes_back(ns, &bad, "ProgressDeadlineExceeded").await?;
+        assert!(words.contains("Insufficient cpu"), "{words}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_quota_is_said_and_the_release_goes_on_when_it_is_lifted() {
+    play("quota", async |ns| {
+        let stable = ns.release_to_the_end(&app("1")).await?;
+        ns.pods(&[(&stable, 4)]).await?;
+        ns.kubectl(&["create", "quota", "tight", "--hard=pods=4"])
+            .await?;
+        let next = app("2").with("/strategy/maxUnavailable", json!(0));
+        let generation = ns.release(&next).await?;
+        ns.says("exceeded quota").await?;
+        ns.kubectl(&["delete", "quota", "tight"]).await?;
+        ns.ready(generation).await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_expand_that_fails_blocks_and_goes_on_by_retry() {
+    play("retry", async |ns| {
+        let stable = ns.release_to_the_end(&app("1").expand("exit 0")).await?;
+        let flag = json!([{"name": "flag", "configMap": {"name": "flag", "optional": true}}]);
+        let mount = json!([{"name": "flag", "mountPath": "/flag"}]);
+        let next = app("2")
+            .expand("test -e /flag/there || { echo column is missing; exit 1; }")
+            .with("/template/spec/volumes", flag)
+            .container("volumeMounts", mount);
+        let generation = ns.release(&next).await?;
+        let words = ns.stalled(generation, "ExpandFailed").await?;
+        assert!(words.contains("column is missing"), "{words}");
+        let failed = ns.status().history[0].revision.clone();
+        assert!(!ns.view.read(|state| state.ever_had_pods(&failed)));
+        ns.pods(&[(&stable, 4)]).await?;
+        // Applying the same once more is no retry.
+        ns.put(&next).await?;
+        ns.kubectl(&["create", "configmap", "flag", "--from-literal=there=yes"])
+            .await?;
+        ns.tell("app", "retry", &format!("{failed} the-table-is-there-now"))
+            .await?;
+        let (result, words) = ns.answer("retry", "the-table-is-there-now").await?;
+        assert_eq!(result, "Done", "{words}");
+        assert_eq!(ns.ready(generation).await?, failed);
+        let jobs = ns.view.read(|state| {
+            let of_it = state.jobs.keys().filter(|name| name.contains(&failed));
+            of_it.count()
+        });
+        assert_eq!(jobs, 2, "one Job for each attempt");
+        Ok(())
+    })
+    .await;
+}
