@@ -134,10 +134,3 @@ fn crashes_at_every_write() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-#[test]
-fn debugging() {
-    let played = schedule::play(number("SEED", 1), Detail::Nothing);
-    let world = played.simulation.world();
-    for r in world.live.revisions.values() { println!("LIVE {} {} {:?} {} {:?}", r.meta.name, r.meta.uid, r.outcome, r.number, r.meta.owner); }
-    for r in world.processes[0].caches.revisions.values() { println!("CACHE {} {} {:?} {} {:?}", r.meta.name, r.meta.uid, r.outcome, r.number, r.meta.owner); }
-}
