@@ -128,3 +128,27 @@ async fn an_expand_that_fails_blocks_and_goes_on_by_retry() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_undo_without_room_keeps_the_canary_serving_and_ends_when_there_is_some() {
+    play("scarce", async |ns| {
+        let stable = ns.release_to_the_end(&app("1")).await?;
+        let next = app("2")
+            .hold(1, 600)
+            .with("/strategy/progressDeadlineSeconds", json!(5));
+        let generation = ns.release(&next).await?;
+        let canary = ns.held("half").await?;
+        let began = SystemTime::now();
+        // No pod of stable can be made any more.
+        let quota = ["create", "quota", "none", "--hard=pods=1"];
+        ns.kubectl(&quota).await?;
+        ns.tell("app", "undo", &format!("{canary} back")).await?;
+        let words = ns.stalled(generation, "UndoBlocked").await?;
+        assert!(words.contains("exceeded quota"), "{words}");
+        assert!(ns.view.read(|state| state.fewest_ready_since(began)) >= 3);
+        ns.kubectl(&["delete", "quota", "none"]).await?;
+        ns.stalled(generation, "UndoneByPerson").await?;
+        ns.pods(&[(&stable, 4)]).await
+    })
+    .await;
+}

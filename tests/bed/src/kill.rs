@@ -21,17 +21,17 @@ pub async fn leader(bed: &Bed) -> Result<(String, i32)> {
 }
 
 /// Kills the process of an operator's pod: without a word to it on the local cluster (`SIGKILL`);
-/// elsewhere its pod is deleted without a grace period.
+/// elsewhere its pod is deleted without a grace period. Says which.
 ///
 /// # Errors
 /// When the pod is not there.
-pub async fn kill(bed: &Bed, pod: &str) -> Result<()> {
+pub async fn kill(bed: &Bed, pod: &str) -> Result<&'static str> {
     let pods: Api<Pod> = Api::namespaced(bed.client(), OPERATOR);
     let Some(socket) = std::env::var_os("CONTAINERD_SOCKET") else {
         let now = DeleteParams::default().grace_period(0);
         let deleted = pods.delete(pod, &now).await;
         return deleted
-            .map(drop)
+            .map(|_| "its pod is deleted without a grace period")
             .map_err(Error::api(format!("pod {pod} cannot be deleted")));
     };
     let found = pods.get(pod).await;
@@ -51,5 +51,5 @@ pub async fn kill(bed: &Bed, pod: &str) -> Result<()> {
             "SIGKILL",
             id.trim_start_matches("containerd://"),
         ]);
-    program::output(&mut kill).await.map(drop)
+    program::output(&mut kill).await.map(|_| "SIGKILL")
 }

@@ -57,6 +57,10 @@ impl Screen {
     /// A version of the Rollout, if it reads differently from the last one.
     pub fn line(&mut self, at: SystemTime, rollout: &Rollout, records: &[Record]) {
         let status = rollout.status.clone().unwrap_or_default();
+        // Until the operator has seen a new spec, the status speaks of the one before.
+        if status.observed_generation != rollout.metadata.generation {
+            return;
+        }
         let Some(ready) = status.conditions.iter().find(|c| c.type_ == "Ready") else {
             return;
         };

@@ -155,12 +155,12 @@ async fn killed(
     stage.follow("the second step", at_quarter).await?;
     let bed = stage.namespace.bed().clone();
     let (leader, term) = kill::leader(&bed).await?;
-    kill::kill(&bed, &leader).await?;
+    let how = kill::kill(&bed, &leader).await?;
     let when = SystemTime::now();
     let before = stage.namespace.view.read(|state| state.status(SHOP));
     stage
         .screen
-        .aside(&format!("the operator {leader} is killed (SIGKILL)"));
+        .aside(&format!("the operator {leader} is killed: {how}"));
     let limit = when + Duration::from_secs(60);
     let next = loop {
         let (next, now) = kill::leader(&bed).await?;
