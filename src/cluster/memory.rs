@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Cached, CachedDatabase, Written};
 use crate::plan::{
     facts::{ChildFacts, DatabaseFacts, JobFacts, RevisionFacts, RolloutFacts},
-    intent::{Base, Kind, Write},
+    intent::{Base, Write},
 };
 
 /// What this process remembers of one Rollout or DatabaseSchema between passes: the answers to
@@ -229,19 +229,5 @@ fn name_of_new(write: &Write) -> Option<&str> {
         | Write::CreateDatabase { manifest }
         | Write::CreateJob { manifest } => manifest.pointer("/metadata/name")?.as_str(),
         _ => None,
-    }
-}
-
-/// What kind of object a write is of, for what was refused.
-pub(super) fn kind_of(write: &Write) -> Option<Kind> {
-    match write {
-        Write::RecordStatus { .. } => None,
-        Write::CreateRevision { .. } | Write::MarkRevision { .. } => Some(Kind::Revision),
-        Write::CreateDeployment { .. } | Write::Scale { .. } => Some(Kind::Deployment),
-        Write::CreateDatabase { .. } | Write::RecordDatabase { .. } => Some(Kind::Database),
-        Write::CreateJob { .. } | Write::ReleaseJob { .. } => Some(Kind::Job),
-        Write::Adopt { kind, .. } | Write::Fence { kind, .. } | Write::Delete { kind, .. } => {
-            Some(*kind)
-        }
     }
 }

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 pub use super::memory::Memory;
-use super::{Answer, Cluster, ReadError, WriteError, memory::kind_of};
+use super::{Answer, Cluster, ReadError, WriteError};
 use crate::{
     api::PhaseKind,
     evidence::{Measure, Readings},
@@ -141,7 +141,7 @@ pub async fn database<C: Cluster>(
         };
         memory.overlay_of_database(&mut seen);
         let now = (around.now)();
-        let plan = database::plan(&seen, now);
+        let plan = database::plan(&seen, around.epoch);
         let nothing_left = plan.writes.is_empty();
         match act(cluster, namespace, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => return ran,
@@ -272,11 +272,22 @@ fn remember_failure(memory: &mut Memory, write: &Write, error: WriteError) -> Wr
     error
 }
 
-/// What a refusal of this write means to the planner.
+/// What a refusal of this write means to the planner; nothing, where it could not be said: in the
+/// status.
 fn what(write: &Write) -> Option<Refused> {
-    match kind_of(write)? {
-        Kind::Deployment => Some(Refused::Deployment),
-        Kind::Job => Some(Refused::Job(PhaseKind::Expand)),
-        Kind::Revision | Kind::Database => None,
-    }
+    Some(match write {
+        Write::RecordStatus { .. } => return None,
+        Write::CreateDeployment { .. } => Refused::Deployment,
+        Write::Scale { .. }
+        | Write::Fence {
+            kind: Kind::Deployment,
+            ..
+        } => Refused::Scale,
+        Write::CreateJob { .. }
+        | Write::ReleaseJob { .. }
+        | Write::Fence {
+            kind: Kind::Job, ..
+        } => Refused::Job(PhaseKind::Expand),
+        _ => Refused::Other,
+    })
 }

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     draft::Draft,
+    gate,
     release::{self, former_stables, swap_stable},
     schema, stepping, undoing,
 };
@@ -126,6 +127,10 @@ fn undo(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
     let Some(former) = former_stables(draft).into_iter().next() else {
         return Err("there is no former stable revision to return to".into());
     };
+    let schema = draft.seen.revision(&former).and_then(|r| r.schema.clone());
+    if let Some(words) = release::below_floor(draft, &former, schema.and_then(|s| s.version)) {
+        return Err(words);
+    }
     swap_stable(draft, &former, Outcome::Failed, "UndoneByPerson", message);
     draft.event("UndoStarted", true, format!("revision {stable}: {message}"));
     Ok(format!(
@@ -143,7 +148,9 @@ fn resume(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
     bound_to(target, &draft.wanted)?;
     let now = Time(draft.now);
     let mut resumed = draft.status.paused_since.take().is_some();
-    if let Some(release) = &mut draft.status.release
+    let fails = still_fails(draft);
+    if fails.is_none()
+        && let Some(release) = &mut draft.status.release
         && release.paused.take().is_some()
     {
         // What paused it has been looked at: the hold and its deadline begin anew.
@@ -157,11 +164,25 @@ fn resume(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
             step.held = Stopwatch::default();
         }
     }
-    match (resumed, draft.spec.paused) {
-        (_, true) => Err("spec.paused holds it: set that to false".into()),
-        (true, false) => Ok("it goes on".into()),
-        (false, false) => Err("it was not paused".into()),
+    match (resumed, draft.spec.paused, fails) {
+        (_, true, _) => Err("spec.paused holds it: set that to false".into()),
+        (true, false, None) => Ok("it goes on".into()),
+        (false, false, None) => Err("it was not paused".into()),
+        (true, false, Some(why)) => Ok(format!("it is held by its check alone now: {why}")),
+        (false, false, Some(why)) => Err(format!(
+            "that would hold it again at once: {why}. Promote the step to go on all the same, or \
+             undo"
+        )),
     }
+}
+
+/// What a check said that holds the release, if it still says so: a check that has failed stays so
+/// for the revision, until its limit is changed.
+fn still_fails(draft: &Draft<'_>) -> Option<String> {
+    let mut release = draft.status.release.clone()?;
+    release.paused.take()?;
+    let (_, why) = gate::failing(draft, &release)?;
+    Some(why.message)
 }
 
 fn retry(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
@@ -174,18 +195,27 @@ fn retry(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
         .and_then(|d| d.record.dirty.as_ref())
         .map(|dirty| dirty.job.clone());
     if let Some(release) = draft.status.release.clone() {
-        let vanished = schema::job_vanished(draft, &release);
-        if release.stage != Stage::Expand || !(dirty.is_some() || vanished) {
+        let vanished = schema::vanished_hold(draft, &release);
+        if release.stage != Stage::Expand || !(dirty.is_some() || vanished.is_some()) {
             return Err("nothing waits for a retry".into());
         }
         if let Some(current) = &mut draft.status.release {
-            current.accepted_dirty = dirty;
-            current.attempt += i64::from(vanished);
+            match vanished {
+                Some(holder) if holder.revision == current.revision => {
+                    current.attempt = current.attempt.max(holder.attempt) + 1;
+                }
+                Some(holder) => current.accepted_dirty = Some(holder.job.clone()),
+                None => current.accepted_dirty = dirty,
+            }
         }
         return Ok("its expand may run".into());
     }
     if draft.outcome(&wanted) != Some(Outcome::Failed) {
         return Err("the revision has not failed".into());
+    }
+    let version = draft.spec.schema.as_ref().and_then(|s| s.version);
+    if let Some(words) = release::below_floor(draft, &wanted, version) {
+        return Err(words);
     }
     let last = draft
         .status

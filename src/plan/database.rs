@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
@@ -26,16 +25,16 @@ const KEPT_PHASES: usize = 400;
 
 /// What is to be done for one database now.
 #[must_use]
-pub fn plan(seen: &CachedDatabase, _now: Timestamp) -> Plan {
+pub fn plan(seen: &CachedDatabase, epoch: i64) -> Plan {
     let mut plan = Plan::default();
     match &seen.database.record.holder {
-        Some(holder) => held(&mut plan, seen, holder),
+        Some(holder) => held(&mut plan, seen, holder, epoch),
         None => tidy(&mut plan, seen),
     }
     plan
 }
 
-fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder) {
+fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, epoch: i64) {
     let job = seen
         .jobs
         .iter()
@@ -53,12 +52,14 @@ fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder) {
         record_end(plan, seen, holder, end);
         return;
     }
-    let released = match job {
-        Some(job) => !job.suspended,
-        None => holder.job_uid.is_some(),
-    };
-    if !released && !seen.rollouts.contains_key(&holder.rollout) {
-        abandon(plan, seen, holder, job);
+    if !seen.rollouts.contains_key(&holder.rollout)
+        && let Some(write) = schema::let_go(&seen.database, holder, job, epoch)
+    {
+        plan.notes.push(format!(
+            "Rollout {} is gone: its hold is let go",
+            holder.rollout
+        ));
+        plan.writes.push(write);
     }
 }
 
@@ -109,18 +110,6 @@ fn record_end(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, end: &Job
             warning: true,
         });
     }
-    plan.writes.push(write(seen, record));
-}
-
-/// The Rollout is gone and its Job was never released: nothing has happened, so nothing is lost.
-fn abandon(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, job: Option<&JobFacts>) {
-    plan.notes.push(format!(
-        "Rollout {} is gone: its hold is let go",
-        holder.rollout
-    ));
-    plan.writes.extend(job.map(delete));
-    let mut record = (*seen.database.record).clone();
-    record.holder = None;
     plan.writes.push(write(seen, record));
 }
 

@@ -16,25 +16,67 @@ use crate::api::{
 
 /// The next writes. Nothing here decides anything that is not on record.
 pub(super) fn carry_out(draft: &mut Draft<'_>) {
-    adopt(draft);
-    if !refused(draft, Refused::Deployment) {
-        make_children(draft);
+    let undoing = draft
+        .status
+        .release
+        .as_ref()
+        .is_some_and(|r| r.stage == Stage::Undo);
+    let records = !refused(draft, Refused::Other);
+    if records {
+        adopt(draft);
     }
-    mark(draft);
-    if !draft.writes.is_empty() {
-        return;
+    make_children(draft);
+    // The pods of a revision that hurts go first: no record may hold that up.
+    if records && !undoing {
+        mark(draft);
     }
+    if draft.writes.is_empty() {
+        expand(draft);
+        if !refused(draft, Refused::Scale) {
+            scale(draft);
+        }
+        if records && undoing {
+            mark(draft);
+        }
+        if records && let Some(write) = schema::let_go_of_abandoned(draft) {
+            draft.writes.push(write);
+        }
+        if records && draft.writes.is_empty() && draft.status.release.is_none() {
+            forget_old_revisions(draft);
+        }
+    }
+    say_refused(draft);
+}
+
+fn expand(draft: &mut Draft<'_>) {
+    let refused = refused(draft, Refused::Job(PhaseKind::Expand)) || refused(draft, Refused::Other);
     if let Some(release) = draft.status.release.clone()
         && release.stage == Stage::Expand
-        && !refused(draft, Refused::Job(PhaseKind::Expand))
+        && !refused
         && let Some(write) = schema::drive(draft, &release)
     {
         draft.writes.push(write);
     }
-    scale(draft);
-    if draft.writes.is_empty() && draft.status.release.is_none() {
-        forget_old_revisions(draft);
+}
+
+/// Says what the API server refused, unless more is to be said.
+fn say_refused(draft: &mut Draft<'_>) {
+    let Some(refusal) = draft.seen.refusals.first() else {
+        return;
+    };
+    // It is tried again, whoever may have put it right.
+    draft.wake_in(10);
+    if draft.obstacle.is_some() {
+        return;
     }
+    let (reason, what) = match refusal.what {
+        Refused::Deployment => ("DeploymentRefused", "a Deployment"),
+        Refused::Job(_) => ("JobRefused", "a Job"),
+        Refused::Scale => ("ScaleRefused", "to scale a Deployment"),
+        Refused::Other => ("WriteRefused", "a write"),
+    };
+    let message = format!("the API server refuses {what}: {}", refusal.message);
+    draft.block(false, reason, message);
 }
 
 /// What the API server has refused in this pass is not tried again in it.
@@ -52,7 +94,9 @@ pub(super) fn memory_lost(draft: &mut Draft<'_>) -> bool {
         .seen
         .children
         .iter()
-        .find(|c| !c.deleting && c.revision != draft.wanted && knows(draft, c).is_none());
+        .filter(|c| !c.deleting && c.revision != draft.wanted && knows(draft, c).is_none())
+        // Without pods it is what the garbage collector will come to, unless it is to have some.
+        .find(|c| c.replicas > 0 || c.status_replicas > 0 || draft.stable() == Some(&c.revision));
     let Some(name) = unknown.map(|c| c.name.clone()) else {
         return false;
     };
@@ -118,7 +162,7 @@ fn make_children(draft: &mut Draft<'_>) {
     for name in needed {
         let Some(revision) = seen.revision(&name) else {
             // Only the spec can say what a revision is that nothing remembers.
-            if name == draft.wanted {
+            if name == draft.wanted && !refused(draft, Refused::Other) {
                 let manifest = render::revision(&seen.rollout, &draft.spec, &name);
                 draft
                     .notes
@@ -127,7 +171,7 @@ fn make_children(draft: &mut Draft<'_>) {
             }
             continue;
         };
-        if seen.child(&name).is_none() {
+        if seen.child(&name).is_none() && !refused(draft, Refused::Deployment) {
             let manifest = render::deployment(&seen.rollout, &draft.spec, revision, seen.epoch);
             draft.notes.push(format!(
                 "Deployment of revision {name} is made, at 0 replicas"
@@ -179,15 +223,22 @@ fn wanted_mark(draft: &Draft<'_>, revision: &RevisionFacts) -> Option<(Option<Ou
         .as_ref()
         .filter(|r| r.revision == *name)
     {
-        // A retry takes the failure back; an undo is marked when it has ended.
-        let retried = release.stage != Stage::Undo && revision.outcome != Some(Outcome::Stable);
-        return retried.then(|| (None, String::new()));
+        if let Some(undo) = &release.undo {
+            let reason = format!("{}: {}", undo.reason, undo.message);
+            return is_news(revision, undo.outcome).then_some((Some(undo.outcome), reason));
+        }
+        // A retry takes the failure back.
+        return (revision.outcome != Some(Outcome::Stable)).then(|| (None, String::new()));
     }
     let ended = draft.status.history.iter().find(|e| e.revision == *name)?;
-    Some((
-        Some(ended.outcome),
-        format!("{}: {}", ended.reason, ended.message),
-    ))
+    let reason = format!("{}: {}", ended.reason, ended.message);
+    is_news(revision, ended.outcome).then_some((Some(ended.outcome), reason))
+}
+
+/// Whether the outcome is news: a former stable that the spec left before it was stable again was
+/// found good all the same.
+fn is_news(revision: &RevisionFacts, outcome: Outcome) -> bool {
+    outcome != Outcome::Withdrawn || revision.outcome != Some(Outcome::Stable)
 }
 
 /// Replicas towards the targets, through the mover.

@@ -255,9 +255,11 @@ pub struct Refusal {
 /// What the API server refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// A Deployment.
+    /// A new Deployment.
     Deployment,
-    /// A Job of this phase.
+    /// To fence or scale one.
+    Scale,
+    /// A Job of this phase, or to release it.
     Job(PhaseKind),
     /// Anything else.
     Other,

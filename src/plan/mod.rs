@@ -13,7 +13,7 @@
 //! - `stepping`, `gate`: reach, hold, check, go on
 //! - `undoing`: back
 //! - `effects`: what a recorded decision asks for, through the [`mover`]
-//! - `conditions`: what people read
+//! - `standing`, `conditions`: what people read
 
 mod commands;
 mod conditions;
@@ -30,6 +30,7 @@ pub mod render;
 pub mod replicas;
 pub mod revision;
 mod schema;
+mod standing;
 mod stepping;
 mod undoing;
 
@@ -39,7 +40,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use self::{
     draft::Draft,
     facts::Observed,
-    intent::{Base, Plan, Write},
+    intent::{Base, Event, Plan, Write},
 };
 use crate::api::status::RevisionStatus;
 
@@ -150,6 +151,11 @@ fn unreadable(seen: &Observed, message: &str, now: Timestamp) -> Plan {
     status.observed_generation = Some(seen.rollout.generation);
     let mut plan = Plan::default();
     if status != *seen.rollout.status {
+        plan.events.push(Event {
+            reason: "InvalidSpec",
+            message,
+            warning: true,
+        });
         let rollout = &seen.rollout;
         let base = Base {
             name: rollout.name.clone(),

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    draft::Draft,
+    draft::{Draft, seconds_between},
     facts::{Question, Refused},
     render,
     schema::{self, Expansion},
@@ -55,23 +55,9 @@ fn begin(draft: &mut Draft<'_>) {
         );
         return;
     }
-    if let (Some(version), Some(floor)) = (
-        draft.spec.schema.as_ref().and_then(|s| s.version),
-        draft
-            .seen
-            .database
-            .as_ref()
-            .and_then(|d| d.record.undo_floor),
-    ) && version < floor
-    {
-        draft.block(
-            true,
-            "BelowUndoFloor",
-            format!(
-                "revision {wanted} needs schema version {version}, but what it needs was removed \
-                 by the contract of version {floor}: release a revision of version {floor} or above"
-            ),
-        );
+    let version = draft.spec.schema.as_ref().and_then(|s| s.version);
+    if let Some(words) = below_floor(draft, &wanted, version) {
+        draft.block(true, "BelowUndoFloor", words);
         return;
     }
     if let Some(problem) =
@@ -92,6 +78,22 @@ fn begin(draft: &mut Draft<'_>) {
         return;
     }
     start(draft, 1, None);
+}
+
+/// Why a revision of this schema version can no longer run, if it cannot.
+pub(super) fn below_floor(
+    draft: &Draft<'_>,
+    revision: &str,
+    version: Option<i64>,
+) -> Option<String> {
+    let version = version?;
+    let floor = draft.seen.database.as_ref()?.record.undo_floor?;
+    (version < floor).then(|| {
+        format!(
+            "revision {revision} needs schema version {version}, but what it needs was removed by \
+             the contract of version {floor}: release a revision of version {floor} or above"
+        )
+    })
 }
 
 /// Starts the release of the wanted revision.
@@ -337,7 +339,18 @@ fn expand(draft: &mut Draft<'_>, release: &Release) {
         return;
     }
     match schema::expansion(draft, release) {
-        Expansion::NotAsked | Expansion::Succeeded => stepping::enter(draft, 0),
+        Expansion::NotAsked => stepping::enter(draft, 0),
+        Expansion::Succeeded => {
+            stepping::enter(draft, 0);
+            if draft.decided {
+                let took = seconds_between(release.started.0, draft.now);
+                let message = format!(
+                    "the schema is expanded for revision {} after {took} seconds",
+                    release.revision
+                );
+                draft.event("ExpandSucceeded", false, message);
+            }
+        }
         Expansion::Failed { job, message } => {
             let Some(log) = draft.seen.answers.job_log.clone() else {
                 draft.questions.push(Question::JobLog(job));

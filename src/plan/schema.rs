@@ -16,7 +16,7 @@ use super::{
 use crate::api::{
     DatabaseRecord, PhaseKind, SchemaSpec,
     database::{Dirty, Holder, PhaseRecord},
-    status::{Release, SchemaStatus, Why},
+    status::{Release, SchemaStatus, Stage, Why},
 };
 
 /// Where the expand of a release stands.
@@ -38,37 +38,44 @@ pub(super) fn expansion(draft: &Draft<'_>, release: &Release) -> Expansion {
     let Some(schema) = draft.spec.schema.as_ref().filter(|s| s.expand.is_some()) else {
         return Expansion::NotAsked;
     };
-    let running = |message: String| Expansion::Running { message };
+    let name = &schema.database;
     let Some(database) = &draft.seen.database else {
-        return running(format!("expand of {} is being prepared", schema.database));
+        return prepared(draft, format!("expand of {name} is being prepared"));
     };
     let record = &database.record;
     let ended = ended(draft, record, release);
     if ended.is_some_and(|p| p.succeeded) {
         return Expansion::Succeeded;
     }
-    if let Some(phase) = ended.filter(|p| p.attempt >= release.attempt) {
+    let holder = record.holder.as_ref();
+    // What runs now has not said its last word, whatever an earlier attempt said.
+    let ours = holder.is_some_and(|h| is_ours(draft, h, release));
+    if let Some(phase) = ended.filter(|p| !ours && p.attempt >= release.attempt) {
         return Expansion::Failed {
             job: phase.job.clone(),
             message: phase.message.clone(),
         };
     }
-    match &record.holder {
-        Some(holder) if is_ours(draft, holder, release) => match job_of(draft, holder) {
-            None if holder.job_uid.is_some() && holder.attempt == release.attempt => {
-                waiting(true, "JobVanished", vanished(holder))
+    match holder {
+        Some(holder) if has_vanished(draft, holder) => {
+            if may_take_over(draft, holder, release) {
+                prepared(draft, format!("expand of {name} is about to start anew"))
+            } else {
+                waiting(true, "JobVanished", vanished(holder, release))
             }
-            _ => running(format!(
-                "expand of {} runs in Job {}",
-                schema.database, holder.job
-            )),
-        },
+        }
+        Some(holder) if ours => {
+            let message = format!("expand of {name} runs in Job {}", holder.job);
+            match job_of(draft, holder) {
+                Some(_) => Expansion::Running { message },
+                None => prepared(draft, message),
+            }
+        }
         Some(holder) => waiting(
             false,
             "WaitingForDatabase",
             format!(
-                "{} is held by the {} of Rollout {} (Job {})",
-                schema.database,
+                "{name} is held by the {} of Rollout {} (Job {})",
                 holder.phase.word(),
                 holder.rollout,
                 holder.job
@@ -78,8 +85,16 @@ pub(super) fn expansion(draft: &Draft<'_>, release: &Release) -> Expansion {
             Some(dirty) if release.accepted_dirty.as_ref() != Some(&dirty.job) => {
                 waiting(true, "DatabaseDirty", dirty_words(schema, dirty, release))
             }
-            _ => running(format!("expand of {} is about to start", schema.database)),
+            _ => prepared(draft, format!("expand of {name} is about to start")),
         },
+    }
+}
+
+/// Its Job is about to be made, unless the spec says by now how it must not be made.
+fn prepared(draft: &Draft<'_>, message: String) -> Expansion {
+    match render::phase_problem(&draft.spec) {
+        Some(problem) => waiting(true, "InvalidSpec", problem),
+        None => Expansion::Running { message },
     }
 }
 
@@ -93,11 +108,11 @@ fn waiting(stalled: bool, reason: &str, message: String) -> Expansion {
     }
 }
 
-fn vanished(holder: &Holder) -> String {
+fn vanished(holder: &Holder, release: &Release) -> String {
     format!(
         "Job {} is gone before its end was seen, so nobody knows how far it came: check the \
          database, then retry with the annotation stepgate.io/retry: \"{} <id>\"",
-        holder.job, holder.revision
+        holder.job, release.revision
     )
 }
 
@@ -142,18 +157,25 @@ fn job_of<'s>(draft: &Draft<'s>, holder: &Holder) -> Option<&'s JobFacts> {
     })
 }
 
-/// Whether the Job that holds the database for this release is gone before its end was seen.
-pub(super) fn job_vanished(draft: &Draft<'_>, release: &Release) -> bool {
-    let holder = draft
-        .seen
-        .database
-        .as_ref()
-        .and_then(|d| d.record.holder.as_ref());
-    holder.is_some_and(|holder| {
-        is_ours(draft, holder, release)
-            && holder.job_uid.is_some()
-            && job_of(draft, holder).is_none()
-    })
+/// Whether a Job of this Rollout that holds the database is gone before its end was seen. Jobs of
+/// other Rollouts are not known here.
+fn has_vanished(draft: &Draft<'_>, holder: &Holder) -> bool {
+    holder.rollout == draft.seen.rollout.name
+        && holder.job_uid.is_some()
+        && job_of(draft, holder).is_none()
+}
+
+/// Whether a person has said that a vanished Job's hold may be taken over.
+fn may_take_over(draft: &Draft<'_>, holder: &Holder, release: &Release) -> bool {
+    release.accepted_dirty.as_ref() == Some(&holder.job)
+        || (is_ours(draft, holder, release) && holder.attempt < release.attempt)
+}
+
+/// The hold that waits for a person because its Job is gone before its end was seen.
+pub(super) fn vanished_hold<'s>(draft: &Draft<'s>, release: &Release) -> Option<&'s Holder> {
+    let database = draft.seen.database.as_ref()?;
+    let holder = database.record.holder.as_ref()?;
+    (has_vanished(draft, holder) && !may_take_over(draft, holder, release)).then_some(holder)
 }
 
 /// The highest attempt of this revision's expand on record, 0 when it never ran.
@@ -180,34 +202,112 @@ pub(super) fn drive(draft: &Draft<'_>, release: &Release) -> Option<Write> {
             manifest: render::database(draft, &schema.database),
         });
     };
-    let over = ended(draft, &database.record, release)
-        .is_some_and(|p| p.succeeded || p.attempt >= release.attempt);
+    let record = &database.record;
+    let ours = (record.holder.as_ref()).is_some_and(|h| is_ours(draft, h, release));
+    let over = ended(draft, record, release)
+        .is_some_and(|p| p.succeeded || (!ours && p.attempt >= release.attempt));
     if database.deleting || over {
         return None;
     }
-    let Some(holder) = &database.record.holder else {
-        return take_hold(draft, database, release);
+    let makes_a_job = render::phase_problem(&draft.spec).is_none();
+    let Some(holder) = &record.holder else {
+        return (makes_a_job && !is_dirty(record, release))
+            .then(|| take_hold(draft, database, release));
     };
-    if !is_ours(draft, holder, release) {
-        return None;
-    }
     match job_of(draft, holder) {
-        Some(job) => advance(draft, database, holder, job),
-        None if holder.job_uid.is_none() => {
+        Some(job) if ours => advance(draft, database, holder, job),
+        None if ours && holder.job_uid.is_none() && makes_a_job => {
             let manifest = render::job(draft, schema, holder, database)?;
             Some(Write::CreateJob { manifest })
         }
         // It vanished, and a person has said to run it again.
-        None if holder.attempt < release.attempt => take_hold(draft, database, release),
-        None => None,
+        None if has_vanished(draft, holder) && may_take_over(draft, holder, release) => {
+            makes_a_job.then(|| take_hold(draft, database, release))
+        }
+        _ => None,
     }
 }
 
-fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, release: &Release) -> Option<Write> {
-    let dirty = database.record.dirty.as_ref();
-    if dirty.is_some_and(|d| release.accepted_dirty.as_ref() != Some(&d.job)) {
+/// Whether a phase left the schema half-way and nobody has accepted that for this release.
+fn is_dirty(record: &DatabaseRecord, release: &Release) -> bool {
+    let dirty = record.dirty.as_ref();
+    dirty.is_some_and(|d| release.accepted_dirty.as_ref() != Some(&d.job))
+}
+
+/// The writes by which a hold is let go whose Job was never released: nothing has happened, so
+/// nothing is lost. One at a time, and whatever is cut off is gone on with: the Job is fenced;
+/// its uid leaves the record, so that it is not missed; it goes; the hold goes.
+pub(super) fn let_go(
+    database: &DatabaseFacts,
+    holder: &Holder,
+    job: Option<&JobFacts>,
+    epoch: i64,
+) -> Option<Write> {
+    let mut record = (*database.record).clone();
+    let job_uid = match (job, &holder.job_uid) {
+        (Some(job), None) if !job.suspended => {
+            // A write that was late has released it after all: it is followed to its end.
+            Some(job.uid.clone())
+        }
+        (Some(job), Some(_)) if job.suspended && job.epoch == Some(epoch) => None,
+        (Some(job), Some(_)) if job.suspended => {
+            return Some(Write::Fence {
+                kind: Kind::Job,
+                base: base_of_job(job),
+                epoch,
+            });
+        }
+        // It runs, or nobody knows how far it came.
+        (_, Some(_)) => return None,
+        (Some(job), None) if job.deleting => return None,
+        (Some(job), None) => {
+            return Some(Write::Delete {
+                kind: Kind::Job,
+                base: base_of_job(job),
+            });
+        }
+        (None, None) => {
+            record.holder = None;
+            return Some(record_write(database, record));
+        }
+    };
+    record.holder = Some(Holder {
+        job_uid,
+        ..holder.clone()
+    });
+    Some(record_write(database, record))
+}
+
+/// The next write that lets go a hold of this Rollout that no release of it needs any more.
+pub(super) fn let_go_of_abandoned(draft: &Draft<'_>) -> Option<Write> {
+    let database = draft.seen.database.as_ref()?;
+    let holder = database.record.holder.as_ref()?;
+    let needed = |release: &Release| {
+        matches!(release.stage, Stage::Preflight | Stage::Expand) && is_ours(draft, holder, release)
+    };
+    let foreign = holder.rollout != draft.seen.rollout.name || holder.phase != PhaseKind::Expand;
+    if foreign || draft.status.release.as_ref().is_some_and(needed) {
         return None;
     }
+    let_go(database, holder, job_of(draft, holder), draft.seen.epoch)
+}
+
+fn record_write(database: &DatabaseFacts, record: DatabaseRecord) -> Write {
+    Write::RecordDatabase {
+        base: base(database),
+        record: Box::new(record),
+    }
+}
+
+fn base_of_job(job: &JobFacts) -> Base {
+    Base {
+        name: job.name.clone(),
+        uid: job.uid.clone(),
+        resource_version: job.resource_version.clone(),
+    }
+}
+
+fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, release: &Release) -> Write {
     let rollout = &draft.seen.rollout.name;
     let mut record = (*database.record).clone();
     record.holder = Some(Holder {
@@ -225,10 +325,7 @@ fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, release: &Release) -> 
         job_uid: None,
         since: Time(draft.now),
     });
-    Some(Write::RecordDatabase {
-        base: base(database),
-        record: Box::new(record),
-    })
+    record_write(database, record)
 }
 
 fn advance(
@@ -246,16 +343,9 @@ fn advance(
             job_uid: Some(job.uid.clone()),
             ..holder.clone()
         });
-        return Some(Write::RecordDatabase {
-            base: base(database),
-            record: Box::new(record),
-        });
+        return Some(record_write(database, record));
     }
-    let base = Base {
-        name: job.name.clone(),
-        uid: job.uid.clone(),
-        resource_version: job.resource_version.clone(),
-    };
+    let base = base_of_job(job);
     if job.epoch != Some(draft.seen.epoch) {
         return Some(Write::Fence {
             kind: Kind::Job,

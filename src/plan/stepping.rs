@@ -4,10 +4,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    conditions,
     draft::{Draft, seconds_between, whole_second},
     facts::{PodFacts, Question},
-    gate, mover, release, render, undoing,
+    gate, mover, release, render, standing, undoing,
 };
 use crate::api::{
     OnFailure, OnInconclusive, Step,
@@ -60,7 +59,10 @@ fn undo_stays_possible(draft: &mut Draft<'_>) -> bool {
     let Some(revision) = draft.seen.revision(&stable) else {
         undo_impossible(
             draft,
-            format!("ControllerRevision of stable revision {stable} is gone"),
+            format!(
+                "the ControllerRevision of stable revision {stable} is gone: apply that revision \
+                 once more, so that it is put on record again"
+            ),
         );
         return false;
     };
@@ -119,12 +121,14 @@ pub(super) fn decide(draft: &mut Draft<'_>, release: &Release) {
         }
     };
     if edited(draft, release) {
+        keep_time(draft, false);
         return;
     }
     if let Some(why) = crash_loop(draft, release) {
         if release.first {
             // Nothing to return to, and what it waits for may yet come: it goes on when its pods do.
             draft.block(true, &why.reason, why.message);
+            keep_time(draft, false);
         } else {
             refuse(draft, release, OnFailure::Undo, &why);
         }
@@ -309,7 +313,7 @@ fn wait_for_target(draft: &mut Draft<'_>, release: &Release, step: &Step) {
         draft.wake_in(limit - waited);
         return;
     }
-    let words = conditions::why_not_available(draft, &release.revision)
+    let words = standing::why_not_available(draft, &release.revision)
         .map(|words| format!(": {words}"))
         .unwrap_or_default();
     let why = Why {

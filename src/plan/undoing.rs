@@ -3,9 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    conditions,
     draft::{Draft, seconds_between},
-    mover,
+    mover, standing,
 };
 use crate::api::status::{Outcome, Release, Stage, Stopwatch, Undo};
 
@@ -78,7 +77,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, release: &Release) {
         return;
     }
     let stable = draft.stable().unwrap_or_default().to_owned();
-    let words = conditions::why_not_available(draft, &stable)
+    let words = standing::why_not_available(draft, &stable)
         .unwrap_or_else(|| "its pods do not become available".into());
     draft.block(
         true,

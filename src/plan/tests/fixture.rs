@@ -374,7 +374,7 @@ impl World {
             jobs: self.seen.jobs.clone(),
             rollouts: BTreeMap::from([("shop".into(), "u-shop".into())]),
         };
-        for write in plan::database::plan(&seen, self.now).writes {
+        for write in plan::database::plan(&seen, self.seen.epoch).writes {
             self.apply(write);
         }
     }

@@ -1,6 +1,9 @@
 //! Decisions in tables: one fact changed, one decision looked at.
 
+mod commands;
 mod fixture;
+mod hands;
+mod schema;
 
 use serde_json::json;
 

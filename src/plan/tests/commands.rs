@@ -1,0 +1,73 @@
+//! What a person says, and what comes of it.
+
+use serde_json::json;
+
+use super::fixture::{World, condition, reading};
+use crate::{
+    api::{RolloutSpec, SchemaSpec},
+    evidence::Verdict,
+};
+
+fn checks_that_pause(spec: &mut RolloutSpec) {
+    spec.analysis = serde_json::from_value(json!({"checks": [
+        {"name": "errors", "errorRate": {"maxPercent": "0.5"}, "onFailure": "Pause"}]}))
+    .unwrap();
+}
+
+#[test]
+fn resume_does_not_pretend_to_help_against_a_check_that_failed() {
+    let mut world = World::stable("v1").wants("v2");
+    world.edit_spec(checks_that_pause);
+    let mut world = world.at_step(0);
+    world.says(vec![reading("errors", Verdict::Fail)]);
+    let status = world.record();
+    assert!(status.release.unwrap().paused.is_some());
+    let message = &condition(world.status(), "Stalled").message;
+    assert!(message.contains("(promote or undo)"), "{message}");
+    let v2 = world.revision("v2");
+    world.command("resume", &format!("{v2} r1"));
+    let status = world.record();
+    assert_eq!(status.commands[0].result, "Ignored");
+    assert!(status.release.unwrap().paused.is_some());
+    // The limit was raised: it no longer fails.
+    world.says(vec![reading("errors", Verdict::Inconclusive)]);
+    world.command("resume", &format!("{v2} r2"));
+    let status = world.record();
+    assert_eq!(status.commands[0].result, "Done", "{:?}", status.commands);
+    assert!(status.release.unwrap().paused.is_none());
+}
+
+#[test]
+fn nobody_returns_below_the_undo_floor() {
+    let mut world = World::stable("v1").wants("v2").at_step(2);
+    world.hold(1000);
+    world.settle();
+    let (v1, v2) = (world.revision("v1"), world.revision("v2"));
+    let schema = |version: i64| -> SchemaSpec {
+        serde_json::from_value(json!({"database": "db", "version": version})).unwrap()
+    };
+    for revision in &mut world.seen.revisions {
+        revision.schema = Some(schema(if revision.revision == v1 { 1 } else { 2 }).into());
+    }
+    world.database_mut().undo_floor = Some(2);
+    world.command("undo", &format!("{v2} r1"));
+    let status = world.record();
+    assert_eq!(status.commands[0].result, "Ignored");
+    assert!(status.commands[0].message.contains("contract of version 2"));
+    world.database_mut().undo_floor = Some(1);
+    world.command("undo", &format!("{v2} r2"));
+    assert_eq!(world.record().stable.unwrap().revision, v1);
+}
+
+#[test]
+fn what_stops_it_is_told_once() {
+    let mut world = World::stable("v1").wants("v2");
+    world.seen.answers.overlaps = Some(vec!["legacy".into()]);
+    let told = |world: &World| {
+        let events = world.plan().events;
+        events.iter().filter(|e| e.reason == "Stalled").count()
+    };
+    assert_eq!(told(&world), 1);
+    world.step();
+    assert_eq!(told(&world), 0);
+}

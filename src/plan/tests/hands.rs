@@ -1,0 +1,122 @@
+//! What people and the world do to children behind the planner's back.
+
+use super::fixture::{World, condition, stalled};
+use crate::{
+    api::status::{Outcome, Stage},
+    plan::{
+        facts::{Refusal, Refused},
+        intent::Write,
+    },
+};
+
+#[test]
+fn a_deployment_without_pods_and_memory_is_on_its_way_out() {
+    let mut world = World::stable("v1").wants("v2").at_step(2);
+    world.hold(1000);
+    world.settle();
+    // History was cleaned up; the garbage collector has not come to the Deployment yet.
+    let v1 = world.revision("v1");
+    world.seen.revisions.retain(|r| r.revision != v1);
+    assert!(world.seen.child(&v1).is_some());
+    let plan = world.plan();
+    assert_eq!((plan.questions, plan.writes), (vec![], vec![]));
+}
+
+#[test]
+fn time_in_which_pods_crash_is_no_hold() {
+    let mut world = World::new().wants("v1");
+    world.seen.answers.overlaps = Some(Vec::new());
+    world.seen.answers.revisions_live = true;
+    world.edit_spec(|spec| spec.schema = None);
+    world.settle();
+    let revision = world.revision("v1");
+    world.pod(&revision).waiting = Some(("CrashLoopBackOff".into(), "back-off 10s".into()));
+    world.settle();
+    assert_eq!(stalled(world.status()), "CrashLooping");
+    world.hold(5000);
+    // For a moment it runs again.
+    world.pod(&revision).waiting = None;
+    world.settle();
+    assert!(world.status().stable.is_none(), "nothing was held");
+}
+
+#[test]
+fn a_failure_is_marked_before_the_undo_has_ended() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.fails("p95");
+    world.step();
+    let writes = world.plan().writes;
+    let moves = writes
+        .iter()
+        .position(|w| matches!(w, Write::Scale { .. }))
+        .expect("pods move");
+    let mark = writes
+        .iter()
+        .position(|w| matches!(w, Write::MarkRevision { .. }))
+        .expect("whoever loses the status must not try it again");
+    assert!(moves < mark, "a record holds up no undo: {writes:?}");
+    world.step();
+    assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
+    assert_eq!(
+        world.status().release.as_ref().map(|r| r.stage),
+        Some(Stage::Undo)
+    );
+}
+
+#[test]
+fn what_the_api_server_refuses_is_said() {
+    for (what, reason) in [
+        (Refused::Scale, "ScaleRefused"),
+        (Refused::Other, "WriteRefused"),
+        (Refused::Deployment, "DeploymentRefused"),
+    ] {
+        let mut world = World::stable("v1").wants("v2").at_step(0);
+        world.seen.refusals.push(Refusal {
+            what,
+            message: "denied by policy".into(),
+            transient: false,
+        });
+        let status = world.record();
+        let ready = condition(&status, "Ready");
+        assert_eq!(ready.reason, reason);
+        assert!(ready.message.contains("denied by policy"), "{ready:?}");
+        assert_eq!(condition(&status, "Reconciling").status, "True");
+    }
+}
+
+#[test]
+fn a_mark_that_is_refused_holds_up_no_move() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.edit_spec(|spec| spec.replicas = 10);
+    for revision in &mut world.seen.revisions {
+        revision.outcome = None;
+    }
+    let marks = |w: &World| {
+        let writes = w.plan().writes;
+        let mark = writes
+            .iter()
+            .any(|w| matches!(w, Write::MarkRevision { .. }));
+        let moved = writes.iter().any(|w| matches!(w, Write::Scale { .. }));
+        (mark, moved)
+    };
+    world.step();
+    assert_eq!(marks(&world), (true, false));
+    world.seen.refusals.push(Refusal {
+        what: Refused::Other,
+        message: "data: field is immutable".into(),
+        transient: false,
+    });
+    assert_eq!(marks(&world), (false, true));
+}
+
+#[test]
+fn a_stable_that_somebody_edited_is_no_sure_way_back() {
+    let mut world = World::stable("v1");
+    let v1 = world.revision("v1");
+    for child in &mut world.seen.children {
+        child.edited = child.revision == v1;
+    }
+    let status = world.record();
+    let undo = condition(&status, "UndoPossible");
+    assert_eq!((&*undo.status, &*undo.reason), ("False", "ChildEdited"));
+}

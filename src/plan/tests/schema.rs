@@ -1,0 +1,153 @@
+//! Holds of a database: who lets them go, and when.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+
+use super::fixture::{World, second, stalled};
+use crate::{
+    api::{
+        PhaseKind,
+        database::{Holder, PhaseRecord},
+        status::Stage,
+    },
+    plan::{
+        facts::{Refusal, Refused},
+        intent::Write,
+    },
+};
+
+fn holder(world: &World) -> Option<Holder> {
+    let database = world.seen.database.as_ref();
+    database.and_then(|d| d.record.holder.clone())
+}
+
+/// `v2` expands, as far as `until` says.
+fn expanding(until: impl Fn(&World) -> bool) -> World {
+    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    for _ in 0..10 {
+        if until(&world) {
+            return world;
+        }
+        let write = world.plan().writes.into_iter().next().expect("a write");
+        world.apply(write);
+    }
+    panic!("it does not come so far: {:?}", world.plan());
+}
+
+#[test]
+fn a_refused_job_holds_the_database_no_longer() {
+    let mut world = expanding(|w| holder(w).is_some());
+    world.seen.refusals.push(Refusal {
+        what: Refused::Job(PhaseKind::Expand),
+        message: "spec.template.spec.containers[0].name: Required value".into(),
+        transient: false,
+    });
+    assert!(world.record().release.is_none());
+    world.seen.refusals.clear();
+    world.settle();
+    assert_eq!(holder(&world), None, "others wait for it");
+    assert_eq!(stalled(world.status()), "JobRefused");
+}
+
+#[test]
+fn a_job_that_was_never_released_goes_with_its_release() {
+    let with_uid = |w: &World| holder(w).is_some_and(|h| h.job_uid.is_some());
+    for until in [
+        Box::new(|w: &World| !w.seen.jobs.is_empty()) as Box<dyn Fn(&World) -> bool>,
+        Box::new(with_uid),
+    ] {
+        let mut world = expanding(until).wants("v3");
+        let (v2, v3) = (world.revision("v2"), world.revision("v3"));
+        for _ in 0..40 {
+            for write in world.plan().writes {
+                let before: Vec<_> = world.seen.jobs.iter().map(|j| j.name.clone()).collect();
+                assert!(
+                    !matches!(&write, Write::ReleaseJob { base } if base.name.contains(&v2)),
+                    "nobody wants it any more: {before:?}"
+                );
+                world.apply(write);
+            }
+        }
+        let holder = holder(&world).expect("the next release has its turn");
+        assert_eq!(holder.revision, v3);
+        assert!(world.seen.jobs.iter().all(|j| j.revision == v3));
+    }
+}
+
+#[test]
+fn a_late_release_of_a_job_that_was_to_go_is_followed_to_its_end() {
+    let mut world = expanding(|w| holder(w).is_some_and(|h| h.job_uid.is_some())).wants("v3");
+    while holder(&world).is_some_and(|h| h.job_uid.is_some()) {
+        world.step();
+    }
+    // The write of a deposed leader.
+    world.seen.jobs[0].suspended = false;
+    for _ in 0..3 {
+        world.step();
+    }
+    let uid = holder(&world).and_then(|h| h.job_uid);
+    assert_eq!(uid.as_ref(), Some(&world.seen.jobs[0].uid));
+}
+
+#[test]
+fn a_vanished_job_of_an_earlier_revision_waits_for_a_person_and_no_longer() {
+    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended)).wants("v3");
+    world.seen.jobs.clear();
+    for _ in 0..10 {
+        world.step();
+    }
+    assert_eq!(stalled(world.status()), "JobVanished");
+    let v3 = world.revision("v3");
+    world.command("retry", &format!("{v3} r1"));
+    for _ in 0..3 {
+        world.step();
+    }
+    assert_eq!(world.status().commands[0].result, "Done");
+    assert_eq!(holder(&world).expect("a hold").revision, v3);
+}
+
+#[test]
+fn an_attempt_that_runs_is_not_given_up_for_one_that_failed_before() {
+    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
+    let revision = world.revision("v2");
+    let mut taken = holder(&world).expect("a hold");
+    taken.attempt = 2;
+    let record = world.database_mut();
+    record.holder = Some(taken);
+    record.phases.push(PhaseRecord {
+        rollout: "shop".into(),
+        revision: revision.clone(),
+        version: None,
+        phase: PhaseKind::Expand,
+        attempt: 1,
+        succeeded: false,
+        job: "shop-expand-1".into(),
+        ended: Time(second(0)),
+        message: String::new(),
+    });
+    // The status was lost, and with it the number of the attempt.
+    world.step();
+    let release = world.status().release.clone().expect("still in motion");
+    assert_eq!((release.stage, release.attempt), (Stage::Expand, 1));
+    world.seen.jobs.clear();
+    assert_eq!(stalled(&world.record()), "JobVanished");
+    world.command("retry", &format!("{revision} r1"));
+    assert_eq!(world.record().release.expect("a release").attempt, 3);
+    world.step();
+    assert_eq!(holder(&world).expect("a hold").attempt, 3);
+}
+
+#[test]
+fn no_job_is_made_that_would_be_an_endpoint_even_if_the_spec_says_so_late() {
+    let mut world = expanding(|w| holder(w).is_some());
+    world.edit_spec(|spec| {
+        spec.schema = serde_json::from_value(json!({"database": "db", "expand": {"template":
+            {"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": []}}}}))
+        .unwrap();
+    });
+    for _ in 0..5 {
+        world.step();
+    }
+    assert!(world.seen.jobs.is_empty());
+    assert_eq!(stalled(world.status()), "InvalidSpec");
+}
