@@ -62,7 +62,13 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
                     .stable
                     .as_ref()
                     .is_some_and(|s| *s.revision == *r.revision);
-                stable && *outcome == Outcome::Stable
+                // Also the undo under way: its end is on record from its beginning.
+                let undone = status.release.as_ref().is_some_and(|release| {
+                    *release.revision == *r.revision
+                        && release.undo.as_ref().is_some_and(|u| u.outcome == *outcome)
+                });
+                (stable && *outcome == Outcome::Stable)
+                    || undone
                     || status
                         .history
                         .iter()
