@@ -113,6 +113,8 @@ pub struct Ledger {
     pub status_written: BTreeMap<(Life, Name), Timestamp>,
     /// Clocks have jumped: durations by the clock prove nothing.
     pub clocks_jumped: bool,
+    /// Everything was restored from a backup, under new uids.
+    pub restored: bool,
     /// Status was lost: what was on record may have been forgotten.
     pub status_lost: bool,
     /// Passes that began in the present second, by key, for hot loops.
@@ -239,6 +241,7 @@ impl Ledger {
             Action::JumpClock { .. } => self.clocks_jumped = true,
             Action::LoseStatus(_) => self.status_lost = true,
             Action::Restore => {
+                self.restored = true;
                 self.status_lost = true;
                 self.all_harmed = true;
                 // Everything is made anew; what ran before runs no more.

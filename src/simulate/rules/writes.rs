@@ -5,7 +5,7 @@ use crate::{
     api::{RolloutSpec, RolloutStatus, status::Outcome},
     plan::{intent::Write, replicas},
     simulate::{
-        object::{DeploymentObject, Object, RevisionObject, RolloutObject},
+        object::{DeploymentObject, Object, RolloutObject},
         request::{describe, rollout_of},
         world::World,
     },
@@ -200,19 +200,7 @@ pub(super) fn hands_off(world: &World, happened: &Happened) -> Result<(), String
 
 /// Before children are adopted the status is written, changed or not: that proves the owner.
 fn proves_the_owner(world: &World, write: &Write) -> bool {
-    let Write::RecordStatus { base, .. } = write else {
-        return false;
-    };
-    let owner = Some(base.uid.as_str());
-    let own = world
-        .live
-        .revisions
-        .values()
-        .filter(|r| *r.rollout == *base.name);
-    let strays = |revision: &RevisionObject| revision.meta.owner.as_deref() != owner;
-    let uids: Vec<_> = own.clone().map(|r| Some(&r.meta.uid)).collect();
-    let mut children = world.live.children(&base.name);
-    own.clone().any(|r| strays(r)) || children.any(|c| !uids.contains(&c.meta.owner.as_ref()))
+    world.ledger.restored && matches!(write, Write::RecordStatus { .. })
 }
 
 fn counts_too_often(world: &World, arrival: &Arrival, happened: &Happened) -> Result<(), String> {
