@@ -62,7 +62,13 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
                     .stable
                     .as_ref()
                     .is_some_and(|s| *s.revision == *r.revision);
+                // It is marked as soon as its undo is on record.
+                let undone = status.release.as_ref().is_some_and(|release| {
+                    *release.revision == *r.revision
+                        && release.undo.as_ref().is_some_and(|u| u.outcome == *outcome)
+                });
                 stable && *outcome == Outcome::Stable
+                    || undone
                     || status
                         .history
                         .iter()
