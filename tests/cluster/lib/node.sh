@@ -125,9 +125,23 @@ remove_mount_points() {
 
 # The node's processes share a view of mounts, made by the first of them. It goes with the last of
 # them, and so does everything mounted in it.
+# On a real node all pods together have a weight by its CPUs, beside a few slices. Here each process
+# of the machine, a compiler's too, would count as much as all pods together, and probes and
+# requests would wait. Where the weight cannot be set, it stays.
+weigh_pods() {
+  local pods=/sys/fs/cgroup/cpu/k8s.io
+  if [[ -d /sys/fs/cgroup/cpu ]]; then
+    { mkdir -p "$pods" && echo $(($(nproc) * 8192)) >"$pods/cpu.shares"; } 2>/dev/null || true
+  else
+    pods=$(cgroup_root)/k8s.io
+    { mkdir -p "$pods" && echo 4000 >"$pods/cpu.weight"; } 2>/dev/null || true
+  fi
+}
+
 start_containerd() {
   local folder setting
   make_mount_points
+  weigh_pods
   for folder in "${private_folders[@]}"; do
     mkdir -p "$state/private$folder"
   done
