@@ -1,6 +1,6 @@
 //! What this process knows before its caches do: the answers to its own writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -16,15 +16,28 @@ use crate::plan::{
 #[derive(Debug, Default)]
 pub struct Memory {
     rollout: Option<RolloutFacts>,
-    revisions: BTreeMap<String, RevisionFacts>,
-    children: BTreeMap<String, ChildFacts>,
-    jobs: BTreeMap<String, JobFacts>,
-    database: Option<DatabaseFacts>,
+    revisions: Own<RevisionFacts>,
+    children: Own<ChildFacts>,
+    jobs: Own<JobFacts>,
+    database: Own<DatabaseFacts>,
+    /// Uids of what was deleted and the caches still show.
+    gone: BTreeSet<String>,
     /// Scales that were never answered, by uid of the Deployment.
     unanswered: BTreeMap<String, Unanswered>,
     /// How often in a row a name was taken by something that the caches do not show.
     taken: BTreeMap<String, u32>,
     pub(super) status_written: Option<Timestamp>,
+}
+
+/// Objects as they were answered, by uid.
+type Own<T> = BTreeMap<String, Answered<T>>;
+
+/// An object as it was answered last.
+#[derive(Debug)]
+struct Answered<T> {
+    facts: T,
+    /// The caches have shown it: when they show it no longer, somebody deleted it.
+    shown: bool,
 }
 
 /// A scale that may or may not have happened. It was bound to a resourceVersion, so it is
@@ -51,6 +64,9 @@ impl Memory {
             }
             _ => self.rollout = None,
         }
+        let revisions = hide(&self.gone, &mut cached.revisions, |r| (&r.uid, r.deleting));
+        let jobs = hide(&self.gone, &mut cached.jobs, |j| (&j.uid, j.deleting));
+        self.gone = revisions.into_iter().chain(jobs).collect();
         lay(&mut self.revisions, &mut cached.revisions, |r| {
             (&r.uid, &r.resource_version)
         });
@@ -60,10 +76,16 @@ impl Memory {
         lay(&mut self.jobs, &mut cached.jobs, |j| {
             (&j.uid, &j.resource_version)
         });
-        self.overlay_database(&mut cached.database);
+        let schema = cached.rollout.spec.as_ref().ok();
+        let schema = schema.and_then(|spec| spec.schema.as_ref());
+        cached.database = match schema {
+            Some(schema) => self.overlay_database(cached.database.take(), &schema.database),
+            None => None,
+        };
         for child in &mut cached.children {
             match self.unanswered.get(&child.uid) {
-                Some(open) if open.resource_version == child.resource_version => {
+                // A copy that is older than what the scale rested on settles nothing.
+                Some(open) if !is_newer(&child.resource_version, &open.resource_version) => {
                     child.possible = (open.low.min(child.replicas), open.high.max(child.replicas));
                 }
                 Some(_) => {
@@ -75,26 +97,28 @@ impl Memory {
     }
 
     pub(super) fn overlay_of_database(&mut self, cached: &mut CachedDatabase) {
-        let mut database = Some(cached.database.clone());
-        self.overlay_database(&mut database);
-        if let Some(database) = database {
+        let (name, theirs) = (cached.database.name.clone(), cached.database.clone());
+        if let Some(database) = self.overlay_database(Some(theirs), &name) {
             cached.database = database;
         }
+        let jobs = hide(&self.gone, &mut cached.jobs, |j| (&j.uid, j.deleting));
+        self.gone = jobs.into_iter().collect();
         lay(&mut self.jobs, &mut cached.jobs, |j| {
             (&j.uid, &j.resource_version)
         });
     }
 
-    fn overlay_database(&mut self, cached: &mut Option<DatabaseFacts>) {
-        let Some(mine) = &self.database else { return };
-        let keep = cached.as_ref().is_none_or(|theirs| {
-            theirs.uid == mine.uid && is_newer(&mine.resource_version, &theirs.resource_version)
+    /// The database of this name: the spec may name another by now than the one that is remembered.
+    fn overlay_database(
+        &mut self,
+        cached: Option<DatabaseFacts>,
+        name: &str,
+    ) -> Option<DatabaseFacts> {
+        let mut all: Vec<DatabaseFacts> = cached.into_iter().collect();
+        lay(&mut self.database, &mut all, |d| {
+            (&d.uid, &d.resource_version)
         });
-        if keep {
-            *cached = Some(mine.clone());
-        } else {
-            self.database = None;
-        }
+        all.into_iter().find(|d| d.name == name)
     }
 
     /// Takes the answer to a write.
@@ -110,25 +134,24 @@ impl Memory {
         }
         match written {
             Written::Rollout(facts) => self.rollout = Some(facts),
-            Written::Revision(facts) => self.know_revision(facts),
-            Written::Child(facts) => {
-                self.children.insert(facts.uid.clone(), facts);
-            }
-            Written::Job(facts) => {
-                self.jobs.insert(facts.uid.clone(), facts);
-            }
-            Written::Database(facts) => self.database = Some(facts),
+            Written::Revision(facts) => keep(&mut self.revisions, write, facts.uid.clone(), facts),
+            Written::Child(facts) => keep(&mut self.children, write, facts.uid.clone(), facts),
+            Written::Job(facts) => keep(&mut self.jobs, write, facts.uid.clone(), facts),
+            Written::Database(facts) => keep(&mut self.database, write, facts.uid.clone(), facts),
             Written::Gone => {
                 if let Some(base) = base_of(write) {
                     self.forget(&base.clone());
+                    self.gone.insert(base.uid.clone());
                 }
             }
         }
     }
 
-    /// Takes a ControllerRevision from a live list or an answer.
+    /// Takes a ControllerRevision from a live list.
     pub(super) fn know_revision(&mut self, facts: RevisionFacts) {
-        self.revisions.insert(facts.uid.clone(), facts);
+        let shown = self.revisions.get(&facts.uid).is_some_and(|r| r.shown);
+        let uid = facts.uid.clone();
+        self.revisions.insert(uid, Answered { facts, shown });
     }
 
     /// The write may or may not have happened.
@@ -157,7 +180,7 @@ impl Memory {
         self.revisions.remove(&base.uid);
         self.children.remove(&base.uid);
         self.jobs.remove(&base.uid);
-        self.database = self.database.take().filter(|d| d.uid != base.uid);
+        self.database.remove(&base.uid);
     }
 
     /// The name of a new object is taken. Says whether that is for good: not a cache that lags,
@@ -172,22 +195,51 @@ impl Memory {
     }
 }
 
+/// Takes away what was deleted, until the caches know it or say that it is on its way. Returns the
+/// uids of what they still do not know.
+fn hide<T>(
+    gone: &BTreeSet<String>,
+    cached: &mut Vec<T>,
+    identity: impl Fn(&T) -> (&String, bool),
+) -> Vec<String> {
+    let mut hidden = Vec::new();
+    cached.retain(|object| {
+        let (uid, deleting) = identity(object);
+        let hide = !deleting && gone.contains(uid);
+        if hide {
+            hidden.push(uid.clone());
+        }
+        !hide
+    });
+    hidden
+}
+
+/// Remembers an answer. An update rests on an object that the caches had shown, unless it was an
+/// own new one.
+fn keep<T>(mine: &mut Own<T>, write: &Write, uid: String, facts: T) {
+    let before = mine.get(&uid).map(|own| own.shown);
+    let shown = before.unwrap_or_else(|| base_of(write).is_some());
+    mine.insert(uid, Answered { facts, shown });
+}
+
 /// Lays the remembered objects that are newer than the cached ones, or not cached yet, over them.
 fn lay<T: Clone>(
-    mine: &mut BTreeMap<String, T>,
+    mine: &mut Own<T>,
     cached: &mut Vec<T>,
     identity: impl Fn(&T) -> (&String, &String),
 ) {
     mine.retain(|uid, own| {
         let theirs = cached.iter_mut().find(|theirs| identity(theirs).0 == uid);
         match theirs {
-            Some(theirs) if is_newer(identity(own).1, identity(theirs).1) => {
-                *theirs = own.clone();
+            Some(theirs) if is_newer(identity(&own.facts).1, identity(theirs).1) => {
+                *theirs = own.facts.clone();
+                own.shown = true;
                 true
             }
             Some(_) => false,
+            None if own.shown => false,
             None => {
-                cached.push(own.clone());
+                cached.push(own.facts.clone());
                 true
             }
         }
@@ -231,3 +283,6 @@ fn name_of_new(write: &Write) -> Option<&str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

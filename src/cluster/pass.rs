@@ -140,7 +140,6 @@ pub async fn database<C: Cluster>(
             return ran;
         };
         memory.overlay_of_database(&mut seen);
-        let now = (around.now)();
         let plan = database::plan(&seen, around.epoch);
         let nothing_left = plan.writes.is_empty();
         match act(cluster, namespace, plan, memory, around, &mut ran).await {

@@ -100,6 +100,8 @@ impl<R: Reconcile> RunLoop<R> {
     pub async fn run(self, mut leadership: Leadership, mut stop: Stop, beat: impl Fn()) {
         loop {
             let epoch = tokio::select! {
+                // The stop first: a lead that is still held must not begin another term.
+                biased;
                 () = stop.wait() => return,
                 epoch = self.led(&mut leadership, &beat) => epoch,
             };
@@ -139,17 +141,19 @@ impl<R: Reconcile> RunLoop<R> {
             term.start();
             let timer = term.queue.next_timer();
             tokio::select! {
+                // What ends the term first; what happens in the cluster last, as it may never stop.
+                biased;
                 () = stop.wait() => break,
                 () = leadership.lost(epoch) => break,
-                keys = self.inbox.take() => keys.into_iter().for_each(|k| term.queue.push(k)),
-                Some(back) = term.running.join_next() => term.ended(back),
-                () = sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => {}
                 _ = turn.tick() => {
                     beat();
                     if self.clock.jumped() {
                         term.push_all();
                     }
                 }
+                Some(back) = term.running.join_next() => term.ended(back),
+                () = sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => {}
+                keys = self.inbox.take() => keys.into_iter().for_each(|k| term.queue.push(k)),
             }
         }
         // No pass is cut off: its writes are refused from now on, or end within their time-out.

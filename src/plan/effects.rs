@@ -264,21 +264,7 @@ fn scale(draft: &mut Draft<'_>) {
     if moves.is_empty() {
         return;
     }
-    // First every child carries this leadership's epoch, so that no late write of a deposed
-    // leader can add to ours.
-    let stale: Vec<_> = draft
-        .seen
-        .children
-        .iter()
-        .filter(|c| !c.deleting && c.epoch != Some(draft.seen.epoch))
-        .map(|child| Write::Fence {
-            kind: Kind::Deployment,
-            base: base_of_child(child),
-            epoch: draft.seen.epoch,
-        })
-        .collect();
-    if !stale.is_empty() {
-        draft.writes.extend(stale);
+    if fence(draft) {
         return;
     }
     for step in moves {
@@ -291,6 +277,25 @@ fn scale(draft: &mut Draft<'_>) {
             });
         }
     }
+}
+
+/// Before anything else every child carries this leadership's epoch, so that no late write of a
+/// deposed leader can add to ours. Says whether that is still to be written.
+pub(super) fn fence(draft: &mut Draft<'_>) -> bool {
+    let stale: Vec<_> = draft
+        .seen
+        .children
+        .iter()
+        .filter(|c| !c.deleting && c.epoch != Some(draft.seen.epoch))
+        .map(|child| Write::Fence {
+            kind: Kind::Deployment,
+            base: base_of_child(child),
+            epoch: draft.seen.epoch,
+        })
+        .collect();
+    let open = !stale.is_empty();
+    draft.writes.extend(stale);
+    open
 }
 
 /// Revisions beyond the history limit go, the oldest first; their Deployments with them.

@@ -55,7 +55,19 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
         Ok(spec) => spec.clone(),
         Err(message) => return unreadable(seen, message, now),
     };
+    if let Some(epoch) = newer_leader(seen) {
+        return Plan {
+            notes: vec![format!(
+                "a leader of epoch {epoch} acts here, this one is of {}: nothing is written",
+                seen.epoch
+            )],
+            ..Plan::default()
+        };
+    }
     let mut draft = Draft::new(seen, spec, now);
+    if draft.status.release.is_some() && effects::fence(&mut draft) {
+        return finish(draft);
+    }
     commands::forget_what_was_said(&mut draft);
     remember_stable(&mut draft);
     if !draft.decided {
@@ -68,6 +80,16 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
         }
     }
     finish(draft)
+}
+
+/// The epoch of a later leader that has written to this Rollout's children.
+fn newer_leader(seen: &Observed) -> Option<i64> {
+    let children = seen.children.iter().filter_map(|c| c.epoch);
+    let jobs = seen.jobs.iter().filter_map(|j| j.epoch);
+    children
+        .chain(jobs)
+        .max()
+        .filter(|epoch| *epoch > seen.epoch)
 }
 
 /// A lost status is rebuilt from the ControllerRevisions: stable is the highest that is marked so.
@@ -108,11 +130,18 @@ fn finish(mut draft: Draft<'_>) -> Plan {
     if draft.decided {
         draft.writes.clear();
     }
-    if draft.decided || conditions::is_due(&mut draft) {
+    // A child that is given an owner whose uid is gone is collected as garbage: the status is
+    // written first, which succeeds only on the Rollout of the uid that was read.
+    let adopts = draft
+        .writes
+        .iter()
+        .any(|w| matches!(w, Write::Adopt { .. }));
+    if draft.decided || adopts || conditions::is_due(&mut draft) {
         let base = draft.base();
         let status = Box::new(draft.status.clone());
         // Decisions are recorded before anything that rests on them; mere news comes last.
-        let place = if draft.decided { 0 } else { draft.writes.len() };
+        let first = draft.decided || adopts;
+        let place = if first { 0 } else { draft.writes.len() };
         draft
             .writes
             .insert(place, Write::RecordStatus { base, status });

@@ -90,13 +90,9 @@ impl<'a> Moving<'a> {
             .copied()
             .unwrap_or(0)
             .max(0);
-        // What an unanswered write may have left is written again, so that one answer settles it.
-        let (low, high) = child.possible;
-        let to = if low == high {
-            child.replicas
-        } else {
-            target.clamp(low, high)
-        };
+        // What an unanswered write may have left is settled first, by writing again what was
+        // there: if it still is, nothing moves, whatever has become of the pods since.
+        let to = child.replicas;
         Self { child, target, to }
     }
 
@@ -122,6 +118,15 @@ impl<'a> Moving<'a> {
         let from = self.child.replicas;
         if self.to == from && !self.uncertain() {
             return None;
+        }
+        if self.uncertain() {
+            let note = format!("{}: an unanswered scaling is settled", self.child.name);
+            return Some(Move {
+                uid: self.child.uid.clone(),
+                from,
+                to: from,
+                note,
+            });
         }
         let note = format!(
             "{}: {from} -> {} on the way to {}, {} available",

@@ -185,7 +185,10 @@ fn command_template(spec: &RolloutSpec, schema: &SchemaSpec, command: &[String])
 /// What in the spec would make a phase's Job wrong, for people.
 pub(super) fn phase_problem(spec: &RolloutSpec) -> Option<String> {
     let schema = spec.schema.as_ref()?;
-    for (field, phase) in [("backfill", &schema.backfill), ("contract", &schema.contract)] {
+    for (field, phase) in [
+        ("backfill", &schema.backfill),
+        ("contract", &schema.contract),
+    ] {
         if phase.is_some() {
             return Some(format!(
                 "spec.schema.{field}: this version does not run it: leave it out, and run it \

@@ -170,7 +170,7 @@ pub struct Command {
 impl World {
     /// Somebody acts.
     pub fn act(&mut self, action: Action) {
-        self.ledger.acted(&action, self.now);
+        self.ledger.acted(&action, &self.live);
         match action {
             Action::Apply {
                 rollout,

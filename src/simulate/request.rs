@@ -9,7 +9,7 @@ use super::{
     object::Object,
     process::Seen,
     random::Random,
-    rules::{Arrival, Happened},
+    rules::{Arrival, Happened, Trust},
     world::World,
 };
 use crate::{
@@ -106,6 +106,7 @@ pub struct Request {
     fate: Fate,
     epoch: i64,
     sent: Timestamp,
+    trust: Trust,
     seen: Option<Arc<Seen>>,
     answer: Option<Result<Written, WriteError>>,
     /// The object as the write left it.
@@ -127,6 +128,11 @@ impl World {
             fate,
             epoch: process.epoch,
             sent: self.now,
+            trust: Trust {
+                clock: self.clock(life.process),
+                since: process.trusted_since,
+                answered: process.answered.get(rollout_of(key)).copied(),
+            },
             seen: process.seen.get(key).cloned(),
             answer: None,
             after: None,
@@ -176,6 +182,7 @@ impl World {
             life: request.life,
             epoch: request.epoch,
             sent: request.sent,
+            trust: request.trust,
             key: request.key.clone(),
             after: request.after.clone(),
             write: request.write.clone(),

@@ -136,14 +136,26 @@ fn without_surge_it_lowers_first() {
 }
 
 #[test]
-fn an_unanswered_write_is_written_again_and_counts_as_its_worse_value() {
+fn an_unanswered_write_is_settled_first_and_counts_as_its_worse_value() {
     let mut stable = child("stable", 6, 6);
     stable.possible = (2, 6);
     let children = [stable, child("canary", 4, 4)];
     assert_eq!(assured(&children), 6);
     assert_eq!(
         step(&children, 0, 8, Direction::Forward),
-        to(&[("stable", 2)])
+        to(&[("stable", 6)])
+    );
+}
+
+#[test]
+fn a_lowering_that_was_not_answered_is_not_done_again_when_pods_have_died_since() {
+    let mut canary = child("canary", 1, 1);
+    canary.possible = (0, 1);
+    let children = [child("stable", 7, 5), canary];
+    assert_eq!(
+        step(&children, 7, 0, Direction::Back),
+        to(&[("canary", 1)]),
+        "at the floor already: nothing is lowered further"
     );
 }
 

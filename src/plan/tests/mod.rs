@@ -385,6 +385,43 @@ fn a_command_is_not_carried_out_again_because_the_status_was_lost() {
 }
 
 #[test]
+fn nothing_is_adopted_before_the_rollout_is_known_to_be_there() {
+    let mut world = World::stable("v1");
+    world.settle();
+    world.seen.revisions[0].owner_uid = Some("gone".into());
+    let writes = world.plan().writes;
+    assert!(
+        matches!(
+            writes.as_slice(),
+            [Write::RecordStatus { .. }, Write::Adopt { .. }, ..]
+        ),
+        "{writes:?}"
+    );
+}
+
+#[test]
+fn a_new_leader_fences_a_rollout_in_motion_before_it_decides_anything() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.seen.epoch += 1;
+    world.spec = world.seen.rollout.spec.clone().unwrap();
+    let mut world = world.wants("v3");
+    world.seen.rollout.spec = Ok(world.spec.clone());
+    let writes = world.plan().writes;
+    let fences = writes.iter().filter(|w| matches!(w, Write::Fence { .. }));
+    assert_eq!(fences.count(), 2, "{writes:?}");
+    assert!(matches!(writes[0], Write::Fence { .. }));
+}
+
+#[test]
+fn whoever_reads_a_higher_epoch_stops() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.seen.epoch -= 1;
+    world.edit_spec(|spec| spec.replicas = 20);
+    assert_eq!(world.plan().writes, []);
+    assert_eq!(world.plan().wake_at, None);
+}
+
+#[test]
 fn pods_of_a_revision_that_nothing_remembers_are_left_alone() {
     let mut world = World::stable("v1");
     world.settle();

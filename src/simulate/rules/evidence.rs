@@ -151,24 +151,13 @@ pub(super) fn clock(world: &World, happened: &Happened) -> Result<(), String> {
     let Some(spec) = super::spec_seen(arrival).filter(|s| s.analysis.is_some()) else {
         return Ok(());
     };
-    let process = &world.processes[arrival.life.process];
-    if process.life != arrival.life {
-        // A late write of a life that has ended: what it knew is gone.
+    let trust = &arrival.trust;
+    if trust.answered.is_some_and(|at| at >= trust.since) {
         return Ok(());
     }
-    let name = &rollout.meta.name;
-    let polled = process
-        .answered
-        .get(name)
-        .is_some_and(|at| *at >= process.trusted_since);
-    if polled {
-        return Ok(());
-    }
-    let watched = world
-        .clock(arrival.life.process)
-        .duration_since(process.trusted_since);
+    let watched = trust.clock.duration_since(trust.since);
     if let Some(left) = left(happened) {
-        let now = world.clock(arrival.life.process);
+        let now = trust.clock;
         let whole = SignedDuration::from_secs(left.step.deadline_seconds);
         let excused = left.promoted(world) || (left.waived(now) && watched >= whole);
         if !excused {

@@ -18,13 +18,13 @@ use jiff::Timestamp;
 
 use super::{
     event::Life,
-    object::{DeploymentObject, Name, Object, RolloutObject},
+    object::{DeploymentObject, Name, Object, Objects, RolloutObject},
     people::Action,
     process::Seen,
     world::World,
 };
 use crate::{
-    api::{PhaseKind, RolloutSpec, RolloutStatus},
+    api::{PhaseKind, RolloutSpec, RolloutStatus, status::Outcome},
     cluster::{Key, WriteError},
     plan::intent::Write,
 };
@@ -61,6 +61,8 @@ pub struct Arrival {
     pub epoch: i64,
     /// When it was sent.
     pub sent: Timestamp,
+    /// What its sender's clock and measurements were worth then.
+    pub trust: Trust,
     /// The pass it belongs to.
     pub key: Key,
     /// The write.
@@ -73,6 +75,17 @@ pub struct Arrival {
     pub refused: Option<WriteError>,
     /// What its sender had before him.
     pub seen: Option<Arc<Seen>>,
+}
+
+/// What a sender's clock and measurements were worth when he sent a write.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust {
+    /// His clock.
+    pub clock: Timestamp,
+    /// From when on he trusted it.
+    pub since: Timestamp,
+    /// When the metric source last answered him whole about this Rollout.
+    pub answered: Option<Timestamp>,
 }
 
 /// What the rules remember.
@@ -196,7 +209,18 @@ impl World {
 
 impl Ledger {
     /// Somebody acts: some rules cannot judge what follows as if nobody had.
-    pub(super) fn acted(&mut self, action: &Action, _now: Timestamp) {
+    pub(super) fn acted(&mut self, action: &Action, live: &Objects) {
+        if matches!(action, Action::LoseStatus(_) | Action::Restore) {
+            // What was on record in the status alone is not known to anybody any more.
+            self.failed.retain(|(rollout, revision)| {
+                let mut marked = live.revisions.values();
+                marked.any(|r| {
+                    r.rollout == *rollout
+                        && *r.revision == **revision
+                        && r.outcome == Some(Outcome::Failed)
+                })
+            });
+        }
         match action {
             Action::Command {
                 verb: "retry",

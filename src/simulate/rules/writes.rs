@@ -5,7 +5,7 @@ use crate::{
     api::{RolloutSpec, RolloutStatus, status::Outcome},
     plan::{intent::Write, replicas},
     simulate::{
-        object::{DeploymentObject, Object, RolloutObject},
+        object::{DeploymentObject, Object, RevisionObject, RolloutObject},
         request::{describe, rollout_of},
         world::World,
     },
@@ -62,7 +62,13 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
                     .stable
                     .as_ref()
                     .is_some_and(|s| *s.revision == *r.revision);
-                stable && *outcome == Outcome::Stable
+                // Also the undo under way: its end is on record from its beginning.
+                let undone = status.release.as_ref().is_some_and(|release| {
+                    *release.revision == *r.revision
+                        && release.undo.as_ref().is_some_and(|u| u.outcome == *outcome)
+                });
+                (stable && *outcome == Outcome::Stable)
+                    || undone
                     || status
                         .history
                         .iter()
@@ -125,7 +131,8 @@ fn rests_on(
             (_, Some(_), Some(split)) => split.canary,
             _ => 0,
         };
-        if after.replicas < least {
+        // What is written again, to settle an unanswered write, rests on nothing new.
+        if after.replicas < least.min(before.replicas) {
             return Err(format!(
                 "{name} is lowered to {}, at least {least} are on record",
                 after.replicas
@@ -175,6 +182,7 @@ pub(super) fn hands_off(world: &World, happened: &Happened) -> Result<(), String
         return Ok(());
     }
     if let (Some(before), Some(after)) = (&arrival.before, &arrival.after)
+        && !proves_the_owner(world, &arrival.write)
         && before.meta().version == after.meta().version
     {
         return Err(format!("{} changes nothing", describe(&arrival.write)));
@@ -190,6 +198,23 @@ pub(super) fn hands_off(world: &World, happened: &Happened) -> Result<(), String
     counts_too_often(world, arrival, happened)
 }
 
+/// Before children are adopted the status is written, changed or not: that proves the owner.
+fn proves_the_owner(world: &World, write: &Write) -> bool {
+    let Write::RecordStatus { base, .. } = write else {
+        return false;
+    };
+    let owner = Some(base.uid.as_str());
+    let own = world
+        .live
+        .revisions
+        .values()
+        .filter(|r| *r.rollout == *base.name);
+    let strays = |revision: &RevisionObject| revision.meta.owner.as_deref() != owner;
+    let uids: Vec<_> = own.clone().map(|r| Some(&r.meta.uid)).collect();
+    let mut children = world.live.children(&base.name);
+    own.clone().any(|r| strays(r)) || children.any(|c| !uids.contains(&c.meta.owner.as_ref()))
+}
+
 fn counts_too_often(world: &World, arrival: &Arrival, happened: &Happened) -> Result<(), String> {
     let Some((_, before, after)) = recorded(happened) else {
         return Ok(());
@@ -199,7 +224,9 @@ fn counts_too_often(world: &World, arrival: &Arrival, happened: &Happened) -> Re
         .ledger
         .status_written
         .get(&(arrival.life, name.clone()));
-    let soon = last.is_some_and(|at| arrival.sent.duration_since(*at).as_secs() < 5);
+    let soon = !world.ledger.clocks_jumped
+        && !proves_the_owner(world, &arrival.write)
+        && last.is_some_and(|at| arrival.sent.duration_since(*at).as_secs() < 5);
     if soon && without_counts(&before.status) == without_counts(after) {
         return Err(format!(
             "status of {name} is written for its counts, again within 10 s"

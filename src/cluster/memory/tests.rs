@@ -1,0 +1,171 @@
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+use crate::plan::intent::Kind;
+
+fn base(uid: &str, version: u64) -> Base {
+    Base {
+        name: uid.into(),
+        uid: uid.into(),
+        resource_version: version.to_string(),
+    }
+}
+
+fn child(version: u64, replicas: i32) -> ChildFacts {
+    ChildFacts {
+        name: "shop-a".into(),
+        uid: "a".into(),
+        resource_version: version.to_string(),
+        revision: "a".into(),
+        owner_uid: None,
+        epoch: None,
+        replicas,
+        possible: (replicas, replicas),
+        current: true,
+        status_replicas: replicas,
+        available: replicas,
+        edited: false,
+        problem: None,
+        deleting: false,
+    }
+}
+
+fn job(version: u64, deleting: bool) -> JobFacts {
+    JobFacts {
+        name: "shop-expand-1".into(),
+        uid: "j".into(),
+        resource_version: version.to_string(),
+        rollout: "shop".into(),
+        revision: "a".into(),
+        epoch: None,
+        suspended: true,
+        live_pods: 0,
+        ended: None,
+        deleting,
+    }
+}
+
+fn database(name: &str, version: u64) -> DatabaseFacts {
+    DatabaseFacts {
+        name: name.into(),
+        uid: name.into(),
+        resource_version: version.to_string(),
+        record: Arc::default(),
+        deleting: false,
+    }
+}
+
+fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Cached {
+    let spec = json!({
+        "selector": {"matchLabels": {"app": "shop"}},
+        "template": {},
+        "schema": {"database": "db"},
+    });
+    Cached {
+        rollout: RolloutFacts {
+            namespace: "ns".into(),
+            name: "shop".into(),
+            uid: "u".into(),
+            resource_version: "1".into(),
+            generation: 1,
+            annotations: Arc::default(),
+            deleting: false,
+            spec: Ok(Arc::new(serde_json::from_value(spec).unwrap())),
+            status: Arc::default(),
+        },
+        revisions: Vec::new(),
+        children,
+        pods: Vec::new(),
+        jobs,
+        database: None,
+        neighbours: Vec::new(),
+    }
+}
+
+fn overlaid(memory: &mut Memory, mut cached: Cached) -> Cached {
+    memory.overlay(&mut cached);
+    cached
+}
+
+fn scale(version: u64, from: i32, to: i32) -> Write {
+    let base = base("a", version);
+    Write::Scale { base, from, to }
+}
+
+#[test]
+fn a_new_object_is_known_before_the_caches_show_it() {
+    let mut memory = Memory::default();
+    let create = Write::CreateDeployment {
+        manifest: json!({"metadata": {"name": "shop-a"}}),
+    };
+    memory.learn(&create, Written::Child(child(5, 0)), Timestamp::UNIX_EPOCH);
+    memory.learn(
+        &scale(5, 0, 3),
+        Written::Child(child(6, 3)),
+        Timestamp::UNIX_EPOCH,
+    );
+    let seen = overlaid(&mut memory, cached(vec![], vec![]));
+    assert_eq!(seen.children[0].replicas, 3);
+}
+
+#[test]
+fn what_somebody_deleted_is_no_ghost() {
+    let mut memory = Memory::default();
+    let answer = Written::Child(child(6, 3));
+    memory.learn(&scale(5, 0, 3), answer, Timestamp::UNIX_EPOCH);
+    let seen = overlaid(&mut memory, cached(vec![child(5, 0)], vec![]));
+    assert_eq!(seen.children[0].replicas, 3);
+    // The caches had it at 5 and never saw 6: the watch was broken when it was deleted.
+    let seen = overlaid(&mut memory, cached(vec![], vec![]));
+    assert!(seen.children.is_empty());
+}
+
+#[test]
+fn an_older_copy_settles_no_doubt() {
+    let mut memory = Memory::default();
+    memory.doubt(&scale(5, 4, 2));
+    for (version, possible) in [(4, (2, 4)), (5, (2, 4)), (6, (4, 4)), (5, (4, 4))] {
+        let seen = overlaid(&mut memory, cached(vec![child(version, 4)], vec![]));
+        assert_eq!(seen.children[0].possible, possible, "at {version}");
+    }
+}
+
+#[test]
+fn what_was_deleted_is_not_deleted_again() {
+    let mut memory = Memory::default();
+    let delete = Write::Delete {
+        kind: Kind::Job,
+        base: base("j", 5),
+    };
+    memory.learn(&delete, Written::Gone, Timestamp::UNIX_EPOCH);
+    let jobs = |memory: &mut Memory, jobs| overlaid(memory, cached(vec![], jobs)).jobs.len();
+    assert_eq!(jobs(&mut memory, vec![job(5, false)]), 0);
+    assert_eq!(jobs(&mut memory, vec![job(5, false)]), 0, "the caches lag");
+    assert_eq!(
+        jobs(&mut memory, vec![job(6, true)]),
+        1,
+        "it has a finalizer"
+    );
+    assert!(memory.gone.is_empty());
+}
+
+#[test]
+fn the_record_of_another_database_is_not_taken_for_the_one_that_is_named() {
+    let mut memory = Memory::default();
+    let create = Write::CreateDatabase {
+        manifest: json!({"metadata": {"name": "other"}}),
+    };
+    let answer = Written::Database(database("other", 5));
+    memory.learn(&create, answer, Timestamp::UNIX_EPOCH);
+    let seen = overlaid(&mut memory, cached(vec![], vec![]));
+    assert!(seen.database.is_none());
+    let create = Write::CreateDatabase {
+        manifest: json!({"metadata": {"name": "db"}}),
+    };
+    let answer = Written::Database(database("db", 6));
+    memory.learn(&create, answer, Timestamp::UNIX_EPOCH);
+    let seen = overlaid(&mut memory, cached(vec![], vec![]));
+    assert_eq!(seen.database.map(|d| d.name), Some("db".into()));
+}
