@@ -62,6 +62,13 @@ impl State {
         self.pods.values().filter(of_revision)
     }
 
+    /// Whether a pod of another revision is there, be it on its way out.
+    #[must_use]
+    pub fn has_pods_beside(&self, revision: &str) -> bool {
+        let mut revisions = self.pods.values().filter_map(|pod| revision_of(pod));
+        revisions.any(|other| other != revision)
+    }
+
     /// The revision of each pod that is ready and not on its way out.
     pub fn ready_pods(&self) -> impl Iterator<Item = &str> {
         let ready = self.pods.values().filter(|pod| is_ready(pod));

@@ -186,6 +186,12 @@ impl<'a> Stage<'a> {
         .await?;
         self.follow("all pods of stable", |state| serving(state) == REPLICAS)
             .await?;
+        // Until then a request may still meet it, and would be counted to the next one.
+        self.follow("the last pod of the other revision", |state| {
+            let stable = state.status(SHOP).stable;
+            stable.is_some_and(|stable| !state.has_pods_beside(&stable.revision))
+        })
+        .await?;
         let state = self.namespace.view.now();
         let status = state.status(SHOP);
         let ended = status.history.first().cloned();
