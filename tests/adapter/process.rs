@@ -90,7 +90,7 @@ async fn a_first_release_ends_ready_and_an_idle_rollout_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_label_of_a_later_term_is_replaced_once_the_lease_says_who_leads() {
+async fn a_rollout_goes_on_once_the_label_of_a_later_term_is_taken_away() {
     let home = Home::new("epoch").await;
     let lease = format!("--lease-namespace={}", home.namespace);
     let _operator = operator_with(&home, &["--leader-elect=true", &lease]);
@@ -118,6 +118,11 @@ async fn a_label_of_a_later_term_is_replaced_once_the_lease_says_who_leads() {
     let (rollouts, more) = (home.rollouts(), Patch::Merge(&more));
     let scaled = rollouts.patch("shop", &params, &more).await;
     scaled.expect("scaled");
+    // Whoever reads a higher epoch stops: only a person can say that the label is nobody's.
+    let none = json!({"metadata": {"labels": {"stepgate.io/epoch": null}}});
+    let freed = api.patch(&name, &params, &Patch::Merge(&none)).await;
+    let freed = freed.expect("freed").spec.and_then(|spec| spec.replicas);
+    assert_ne!(freed, Some(3), "it was scaled against a later term");
     eventually("the Deployment to be scaled", async || {
         let child = only().await;
         let epoch = child.metadata.labels?.remove("stepgate.io/epoch")?;

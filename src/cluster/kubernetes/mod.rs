@@ -2,7 +2,7 @@
 //! about Rollouts.
 //!
 //! [`watch`] fills [`index`] with the [`facts`] of our own objects; [`ask`] reads what no cache
-//! holds; [`write`] makes each write one request, and [`refusal`] sorts what came of it.
+//! holds; [`mod@write`] makes each write one request, and [`refusal`] sorts what came of it.
 
 pub mod ask;
 pub mod facts;
