@@ -366,6 +366,11 @@ impl World {
                 at,
             });
         }
+        self.finish_database();
+    }
+
+    /// What becomes of the database by itself.
+    pub fn finish_database(&mut self) {
         let Some(database) = self.seen.database.clone() else {
             return;
         };

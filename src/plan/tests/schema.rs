@@ -189,3 +189,14 @@ fn reads_that_go_unanswered_are_said() {
     assert!(status.release.is_none(), "nothing is begun");
     assert!(world.plan().wake_at.is_some());
 }
+
+#[test]
+fn a_namespace_that_goes_is_not_held_up_by_a_job_that_is_gone() {
+    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
+    world.seen.database.as_mut().expect("a database").deleting = true;
+    world.finish_database();
+    assert!(holder(&world).is_some(), "its Job still runs");
+    world.seen.jobs.clear();
+    world.finish_database();
+    assert_eq!(holder(&world), None, "nothing is left to wait for");
+}
