@@ -114,7 +114,10 @@ mod tests {
         assert_eq!(hash(&json!({}), None), "z3j6x27cgm");
         assert_eq!(hash(&json!(null), None), "mnfjrb596r");
         assert_eq!(hash(&json!(null), Some(7)), "cx7p9vpgcj");
-        assert_eq!(hash(&json!([null, {"b": null, "a": [1.5, true, "x"]}]), Some(-1)), "bktbrghzpm");
+        assert_eq!(
+            hash(&json!([null, {"b": null, "a": [1.5, true, "x"]}]), Some(-1)),
+            "bktbrghzpm"
+        );
     }
 
     #[test]
