@@ -154,7 +154,7 @@ fn finish(mut draft: Draft<'_>) -> Plan {
         .any(|w| matches!(w, Write::Adopt { .. }));
     if draft.decided || adopts || conditions::is_due(&mut draft) {
         let base = draft.base();
-        let status = Box::new(draft.status.clone());
+        let status = Box::new(std::mem::take(&mut draft.status));
         // Decisions are recorded before anything that rests on them; mere news comes last.
         let first = draft.decided || adopts;
         let place = if first { 0 } else { draft.writes.len() };

@@ -237,7 +237,7 @@ impl Cluster for Api {
         _: &str,
         write: &Write,
     ) -> impl Future<Output = Result<Written, WriteError>> + Send {
-        let (api, write) = (self.clone(), write.clone());
+        let (api, write) = (self.clone(), Arc::new(write.clone()));
         let mut ticket = None;
         std::future::poll_fn(move |_| {
             let mut world = lock(&api.world);
