@@ -70,7 +70,7 @@ pub(super) fn releases() -> Vec<Scenario> {
         v2(
             "slow-to-start",
             Behaviour {
-                start_seconds: 60,
+                start_seconds: 45,
                 ..Behaviour::default()
             },
         )

@@ -109,6 +109,7 @@ pub(super) fn schemas() -> Vec<Scenario> {
             migrating(&[(0, MigrationEnd::Hangs), (20, MigrationEnd::Succeeds)]),
         )
         .then(SETTLED + 125, command("retry"))
+        .then(SETTLED + 160, command("retry"))
         .lasts(700),
         v2(
             "undo-while-expanding",
