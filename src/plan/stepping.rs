@@ -313,6 +313,21 @@ fn wait_for_target(draft: &mut Draft<'_>, release: &Release, step: &Step) {
         draft.wake_in(limit - waited);
         return;
     }
+    if let Some(stable) = lacks_stable_only(draft, release) {
+        // Going back to what does not serve would take away what does.
+        let words = standing::why_not_available(draft, &stable)
+            .unwrap_or_else(|| "its pods do not stay available".into());
+        draft.block(
+            true,
+            "StableUnavailable",
+            format!(
+                "step {} is not reached for want of stable {stable}: {words}. Revision {} has all \
+                 its pods of this step: promote to go on, or undo",
+                step.name, release.revision
+            ),
+        );
+        return;
+    }
     let words = standing::why_not_available(draft, &release.revision)
         .map(|words| format!(": {words}"))
         .unwrap_or_default();
@@ -328,6 +343,14 @@ fn wait_for_target(draft: &mut Draft<'_>, release: &Release, step: &Step) {
     } else {
         refuse(draft, release, OnFailure::Undo, &why);
     }
+}
+
+/// Stable, where pods of stable are all that the step lacks.
+fn lacks_stable_only(draft: &Draft<'_>, release: &Release) -> Option<String> {
+    let target = draft.targets().get(&release.revision).copied()?;
+    let child = draft.seen.child(&release.revision)?;
+    let whole = child.replicas == target && child.current && child.available >= target;
+    draft.stable().filter(|_| whole).map(str::to_owned)
 }
 
 /// The target is reached: hold it, then ask for its checks.

@@ -21,6 +21,13 @@ pub struct ReplicaSet {
 }
 
 impl World {
+    /// How many pods a Deployment, by uid, has ever had.
+    #[must_use]
+    pub fn pods_made(&self, deployment: &str) -> usize {
+        let set = self.replica_sets.get(deployment);
+        set.map_or(0, |set| set.made as usize)
+    }
+
     /// Hands the size down and the ReplicaSet's last report up: a fresh `observedGeneration` may
     /// stand beside counts from before.
     pub(super) fn sync_deployment(&mut self, name: &str) {

@@ -8,7 +8,7 @@ use super::{
     setting::{Health, MigrationEnd},
     world::World,
 };
-use crate::plan::facts::JobEnd;
+use crate::{api::PhaseKind, plan::facts::JobEnd};
 
 /// Seconds that a pod which is cut off may take to end.
 const CUT_OFF_SECONDS: i64 = 30;
@@ -69,6 +69,13 @@ impl World {
             live_pods: 1,
             ..(*job).clone()
         });
+    }
+
+    /// How often a Job of this phase was started for an image.
+    #[must_use]
+    pub fn runs(&self, image: &str, phase: PhaseKind) -> usize {
+        let key = (Name::from(image), phase);
+        self.job_starts.get(&key).copied().unwrap_or(0)
     }
 
     pub(super) fn job_ends(&mut self, name: &Name, uid: &str, succeeded: bool, message: &str) {

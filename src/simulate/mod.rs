@@ -5,7 +5,8 @@
 //! Everything happens in one thread, in an order that a seed decides: the same seed tells the
 //! same story on every machine. Read it so: [`world`] has the clock and the store, [`server`] is
 //! the API server, [`controllers`], [`kubelet`], [`job`], [`traffic`] and [`prometheus`] are the
-//! rest of the cluster, [`people`] act on it, [`process`] is the operator around its passes,
+//! rest of the cluster, [`people`] act on it amid their
+//! [`surroundings`], [`process`] is the operator around its passes,
 //! [`driver`] runs them, [`rules`] says what must never happen.
 
 pub mod controllers;
@@ -28,6 +29,7 @@ pub mod schedule;
 pub mod server;
 pub mod setting;
 pub mod story;
+pub mod surroundings;
 pub mod traffic;
 pub mod world;
 

@@ -9,6 +9,7 @@ use super::{
     event::Event,
     object::{DeploymentObject, Meta, Name, Object, RolloutObject, Watched},
     prometheus::Outage,
+    surroundings::Circumstance,
     world::World,
 };
 use crate::{
@@ -152,6 +153,8 @@ pub enum Action {
         /// By how many seconds.
         seconds: i64,
     },
+    /// Something around the Rollouts changes.
+    Around(Circumstance),
     /// An agent applies the manifest again and again.
     Reapply {
         /// What it applies.
@@ -316,6 +319,7 @@ impl World {
                 self.story.fault(self.now, "", &words);
                 self.faults.reads_percent = percent;
             }
+            Action::Around(circumstance) => self.around(circumstance),
             Action::Metrics(outage) => {
                 self.story
                     .fault(self.now, "", &format!("metric source: {outage:?}"));

@@ -50,6 +50,8 @@ pub struct Faults {
     pub reads_percent: u32,
     /// When random faults stop.
     pub until: Timestamp,
+    /// The API server takes nothing and answers nothing.
+    pub away: bool,
     /// Writes that were begun.
     pub begun: u64,
     /// Draws them, apart from everything else.
@@ -63,6 +65,7 @@ impl Default for Faults {
             percent: 0,
             reads_percent: 0,
             until: Timestamp::MAX,
+            away: false,
             begun: 0,
             random: Random::new(0),
         }
@@ -75,6 +78,9 @@ impl Faults {
         self.begun += 1;
         if let Some(fate) = self.scripted.get(&number) {
             return *fate;
+        }
+        if self.away {
+            return Fate::NotTaken;
         }
         if now >= self.until || !self.random.chance(self.percent) {
             return Fate::Arrives;
@@ -93,7 +99,7 @@ impl Faults {
 
     /// Whether a live read fails.
     pub(super) fn read_fails(&mut self, now: Timestamp) -> bool {
-        now < self.until && self.random.chance(self.reads_percent)
+        self.away || (now < self.until && self.random.chance(self.reads_percent))
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     request::Fate,
     setting::{Behaviour, Health, Migration, MigrationEnd, Setting},
     story::Detail,
+    surroundings::Circumstance,
 };
 use crate::{
     api::{PhaseKind, RolloutSpec},
@@ -201,6 +202,21 @@ pub fn scale(replicas: i32) -> Action {
         rollout: "shop".into(),
         replicas,
     }
+}
+
+/// `shop` is paused in its spec, or not.
+#[must_use]
+pub fn pause(paused: bool) -> Action {
+    Action::Pause {
+        rollout: name(),
+        paused,
+    }
+}
+
+/// So many requests come per second.
+#[must_use]
+pub const fn requests(per_second: f64) -> Action {
+    Action::Around(Circumstance::Requests(per_second))
 }
 
 /// Name of the Rollout that most scenarios are about.

@@ -54,7 +54,7 @@ impl Count {
             return self.total;
         }
         let share = 1.0 - (-(milliseconds / self.scale).powi(2) / 2.0).exp();
-        (self.total * share).floor()
+        (self.total * share).round()
     }
 }
 

@@ -1,0 +1,126 @@
+//! The schema before the code.
+
+use super::{SETTLED, good, v2};
+use crate::{
+    api::RolloutSpec,
+    simulate::{
+        people::Action,
+        scenario::{Scenario, apply, apply_to, command, migrating, name, release, shop, workload},
+        setting::{MigrationEnd, Setting},
+    },
+};
+
+/// Its checks are polled so often: a change that makes no other revision.
+fn every_second(seconds: i64, mut spec: RolloutSpec) -> RolloutSpec {
+    if let Some(analysis) = &mut spec.analysis {
+        analysis.interval_seconds = seconds;
+    }
+    spec
+}
+
+pub(super) fn schemas() -> Vec<Scenario> {
+    let fails = MigrationEnd::Fails;
+    vec![
+        v2("migration-fails", migrating(&[(10, fails)])).lasts(400),
+        v2(
+            "migration-fails-then-retry",
+            migrating(&[(10, fails), (10, MigrationEnd::Succeeds)]),
+        )
+        .then(200, command("retry"))
+        .lasts(700),
+        v2(
+            "migration-cannot-start",
+            migrating(&[(0, MigrationEnd::NeverStarts)]),
+        )
+        .lasts(500),
+        v2("migration-hangs", migrating(&[(0, MigrationEnd::Hangs)])).lasts(500),
+        v2("migration-fails-then-fixed", migrating(&[(10, fails)]))
+            .then(200, release("v3", Some(3)))
+            .then(260, command("retry"))
+            .lasts(900),
+        v2(
+            "third-revision-while-expanding",
+            migrating(&[(60, MigrationEnd::Succeeds)]),
+        )
+        .then(SETTLED + 20, release("v3", Some(3)))
+        .lasts(800),
+        v2(
+            "deleted-while-expanding",
+            migrating(&[(60, MigrationEnd::Succeeds)]),
+        )
+        .then(SETTLED + 20, Action::Delete(name()))
+        .lasts(400),
+        v2(
+            "job-deleted-by-hand",
+            migrating(&[(60, MigrationEnd::Succeeds)]),
+        )
+        .then(SETTLED + 20, Action::DeleteJobs(name()))
+        .then(300, command("retry"))
+        .lasts(800),
+        Scenario::new("two-rollouts-on-one-database")
+            .then(1, apply(shop("v1", 4, Some(1))))
+            .then(1, apply_to("worker", workload("worker", "w1", 2, Some(1))))
+            .then(SETTLED + 30, release("v2", Some(2)))
+            .then(
+                SETTLED + 31,
+                Action::Release {
+                    rollout: "worker".into(),
+                    image: "w2".into(),
+                    version: Some(2),
+                },
+            ),
+        Scenario::new("two-rollouts-one-fails")
+            .image("v2", migrating(&[(10, fails)]))
+            .then(1, apply(shop("v1", 4, Some(1))))
+            .then(1, apply_to("worker", workload("worker", "w1", 2, Some(1))))
+            .then(SETTLED + 30, release("v2", Some(2)))
+            .then(
+                SETTLED + 50,
+                Action::Release {
+                    rollout: "worker".into(),
+                    image: "w2".into(),
+                    version: Some(2),
+                },
+            )
+            .lasts(700),
+        Scenario::new("image-without-a-version")
+            .then(1, apply(shop("v1", 4, Some(1))))
+            .then(SETTLED, release("v2", None)),
+        good("jobs-expire")
+            .then(180, Action::DeleteJobs(name()))
+            .then(190, Action::Crash(0))
+            .then(450, Action::DeleteJobs(name()))
+            .then(460, Action::LoseStatus(name()))
+            .lasts(700),
+        v2(
+            "applied-again-and-again",
+            migrating(&[(60, MigrationEnd::Succeeds)]),
+        )
+        .then(150, apply(every_second(1, shop("v2", 4, Some(2)))))
+        .then(220, apply(every_second(2, shop("v2", 4, Some(2)))))
+        .then(270, apply(every_second(3, shop("v2", 5, Some(2)))))
+        .then(500, apply(every_second(4, shop("v2", 4, Some(2)))))
+        .lasts(700),
+        Scenario {
+            setting: Setting {
+                restart_seconds: 40,
+                ..Setting::default()
+            },
+            ..good("operator-dies-while-expanding")
+        }
+        .then(SETTLED + 5, Action::Crash(0)),
+        v2(
+            "retry-while-the-old-pod-ends",
+            migrating(&[(0, MigrationEnd::Hangs), (20, MigrationEnd::Succeeds)]),
+        )
+        .then(SETTLED + 125, command("retry"))
+        .then(SETTLED + 160, command("retry"))
+        .lasts(700),
+        v2(
+            "undo-while-expanding",
+            migrating(&[(60, MigrationEnd::Succeeds)]),
+        )
+        .then(SETTLED + 20, command("undo"))
+        .lasts(400),
+    ]
+}

@@ -1,0 +1,114 @@
+//! How many pods there are to be, and how many there can be.
+
+use jiff::SignedDuration;
+
+use super::{SETTLED, good, v2};
+use crate::simulate::{
+    people::Action,
+    scenario::{Scenario, apply, name, release, requests, scale, shop, unwell, wrong},
+    setting::Health,
+    surroundings::{Autoscaler, Circumstance},
+    world::DAWN,
+};
+
+pub(super) fn sizes() -> Vec<Scenario> {
+    vec![
+        good("scaled-up").then(170, scale(10)).lasts(700),
+        good("scaled-down").then(250, scale(2)).lasts(700),
+        good("scaled-to-zero")
+            .then(250, scale(0))
+            .then(400, scale(4))
+            .lasts(900),
+        good("scaled-to-zero-and-left").then(250, scale(0)),
+        good("autoscaler")
+            .then(150, scale(6))
+            .then(200, scale(9))
+            .then(260, scale(5))
+            .then(330, scale(7))
+            .lasts(800),
+        v2("scaled-while-undoing", wrong(5.0))
+            .then(163, scale(8))
+            .then(166, scale(3)),
+        Scenario::new("single-replica")
+            .then(1, apply(shop("v1", 1, Some(1))))
+            .then(SETTLED, release("v2", Some(2))),
+        Scenario::new("many-pods")
+            .then(1, apply(shop("v1", 40, None)))
+            .then(SETTLED, release("v2", None)),
+        v2("scaled-up-after-an-undo", wrong(5.0))
+            .then(300, scale(8))
+            .then(
+                350,
+                Action::LosePods {
+                    rollout: name(),
+                    count: 2,
+                },
+            ),
+        v2("scaled-up-with-a-bad-canary", unwell(Health::NeverReady)).then(150, scale(8)),
+        good("scaled-at-half").then(240, scale(8)).lasts(700),
+        Scenario::new("scaled-and-released-at-once")
+            .then(1, apply(shop("v1", 4, Some(1))))
+            .then(SETTLED, apply(shop("v2", 8, Some(2))))
+            .lasts(700),
+        good("autoscaler-at-work")
+            .then(
+                100,
+                Action::Around(Circumstance::Autoscaler(Autoscaler {
+                    rollout: name(),
+                    per_pod: 50.0,
+                    least: 2,
+                    most: 12,
+                    every: 15,
+                    until: DAWN + SignedDuration::from_secs(1_000),
+                })),
+            )
+            .then(150, requests(450.0))
+            .then(260, requests(250.0))
+            .then(330, requests(600.0))
+            .lasts(1_000),
+    ]
+}
+
+pub(super) fn limits() -> Vec<Scenario> {
+    vec![
+        good("quota")
+            .then(100, Action::Quota(4))
+            .then(200, Action::Quota(100))
+            .lasts(800),
+        good("quota-for-good")
+            .then(100, Action::Quota(4))
+            .lasts(700),
+        good("no-room").then(100, Action::Capacity(4)).lasts(700),
+        v2("no-room-for-the-undo", wrong(2.0))
+            .then(250, Action::Capacity(4))
+            .then(
+                251,
+                Action::LosePods {
+                    rollout: name(),
+                    count: 2,
+                },
+            )
+            .then(500, Action::Capacity(100))
+            .lasts(900),
+        good("nodes-lost")
+            .then(
+                200,
+                Action::LosePods {
+                    rollout: name(),
+                    count: 3,
+                },
+            )
+            .lasts(800),
+        good("stable-loses-its-nodes")
+            .then(400, Action::Capacity(1))
+            .then(
+                401,
+                Action::LosePods {
+                    rollout: name(),
+                    count: 3,
+                },
+            )
+            .then(750, Action::Capacity(100))
+            .lasts(900),
+    ]
+}
