@@ -274,6 +274,7 @@ impl World {
                 let missing = wanted.iter().filter(|c| !self.configs.contains(c));
                 Answer::Config(missing.cloned().collect())
             }
+            Question::JobPod(_) => Answer::JobPod("ErrImagePull: image not found".into()),
             Question::JobLog(name) => Answer::JobLog(format!("the last line of {name}")),
         })
     }

@@ -188,6 +188,8 @@ impl World {
             image: image(&manifest["spec"]["template"]),
             deadline: manifest["spec"]["activeDeadlineSeconds"].as_i64(),
             suspended: manifest["spec"]["suspend"].as_bool().unwrap_or(false),
+            started: None,
+            runs: false,
             live_pods: 0,
             ended: None,
         };
