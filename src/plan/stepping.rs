@@ -193,10 +193,11 @@ fn edited(draft: &mut Draft<'_>, release: &Release) -> bool {
 }
 
 fn idle_at_zero(draft: &mut Draft<'_>) {
-    let now = draft.now;
+    let (now, trusted) = (draft.now, draft.seen.trusted_since);
     if let Some(release) = &mut draft.status.release {
-        let stopped = release.unreached.stop(now);
-        let lost = release.step.as_mut().is_some_and(|s| s.held.stop(now));
+        let stopped = release.unreached.stop(now, trusted);
+        let held = release.step.as_mut().map(|s| &mut s.held);
+        let lost = held.is_some_and(|held| held.stop(now, Timestamp::MIN));
         draft.decided |= stopped || lost;
     }
     draft.block(
@@ -274,7 +275,7 @@ fn is_reached(draft: &Draft<'_>, release: &Release) -> bool {
 
 /// Starts and stops the stopwatches. Says whether that is to be recorded.
 fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
-    let now = draft.now;
+    let (now, trusted) = (draft.now, draft.seen.trusted_since);
     let Some(release) = &mut draft.status.release else {
         return false;
     };
@@ -283,11 +284,12 @@ fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
     };
     let changed = if reached {
         let began = step.held.start(now);
-        let stopped = release.unreached.stop(now);
+        // Time that nobody watched is nobody's delay.
+        let stopped = release.unreached.stop(now, trusted);
         step.reached.get_or_insert(Time(whole_second(now)));
         began || stopped
     } else {
-        let lost = step.held.stop(now);
+        let lost = step.held.stop(now, Timestamp::MIN);
         let began = release.unreached.start(now);
         lost || began
     };

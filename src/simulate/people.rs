@@ -563,6 +563,10 @@ impl World {
         for object in old.deployments.values() {
             self.erase(&Object::Deployment(object.clone()));
             let meta = self.meta(&object.meta.name, None);
+            if self.ledger.handled.contains(&object.meta.uid) {
+                // What somebody did by hand is in the backup too.
+                self.ledger.handled.insert(meta.uid.clone());
+            }
             let fresh = DeploymentObject {
                 meta,
                 observed: 0,
