@@ -56,6 +56,23 @@ pub(super) fn hands() -> Vec<Scenario> {
                 },
             )
             .lasts(800),
+        v2("memory-of-stable-deleted-by-hand", wrong(5.0)).then(
+            150,
+            Action::ForgetRevision {
+                rollout: name(),
+                image: image("v1"),
+            },
+        ),
+        good("memory-of-canary-deleted-by-hand").then(
+            180,
+            Action::ForgetRevision {
+                rollout: name(),
+                image: image("v2"),
+            },
+        ),
+        good("live-reads-fail")
+            .then(SETTLED - 10, Action::Reads(100))
+            .then(200, Action::Reads(0)),
         good("deleted-in-mid-rollout")
             .then(240, Action::Delete(name()))
             .lasts(400),

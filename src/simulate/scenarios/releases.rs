@@ -50,6 +50,10 @@ pub(super) fn releases() -> Vec<Scenario> {
         v2("crash", unwell(Health::Crashes { after: 20 })),
         v2("never-ready", unwell(Health::NeverReady)),
         v2("no-image", unwell(Health::NoImage)),
+        Scenario::new("no-image-without-database")
+            .image("v2", unwell(Health::NoImage))
+            .then(1, apply(shop("v1", 4, None)))
+            .then(SETTLED, release("v2", None)),
         v2("wrong-at-full-load", wrong(0.8)),
         good("invalid-template").then(SETTLED, release("invalid", Some(2))),
         good("third-revision")

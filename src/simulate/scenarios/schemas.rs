@@ -28,6 +28,11 @@ pub(super) fn schemas() -> Vec<Scenario> {
         )
         .then(200, command("retry"))
         .lasts(700),
+        v2(
+            "migration-cannot-start",
+            migrating(&[(0, MigrationEnd::NeverStarts)]),
+        )
+        .lasts(500),
         v2("migration-hangs", migrating(&[(0, MigrationEnd::Hangs)])).lasts(500),
         v2("migration-fails-then-fixed", migrating(&[(10, fails)]))
             .then(200, release("v3", Some(3)))
