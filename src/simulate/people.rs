@@ -314,12 +314,12 @@ impl World {
                 }
             }
             Action::Restore => self.restore(),
+            Action::Around(circumstance) => self.around(circumstance),
             Action::Reads(percent) => {
                 let words = format!("live reads: {percent}% get no answer");
                 self.story.fault(self.now, "", &words);
                 self.faults.reads_percent = percent;
             }
-            Action::Around(circumstance) => self.around(circumstance),
             Action::Metrics(outage) => {
                 self.story
                     .fault(self.now, "", &format!("metric source: {outage:?}"));

@@ -16,7 +16,7 @@ fn migrated_first(film: &Film, image: &str, job: &str) {
     film.check("it ran once", film.expands(image) == 1);
 }
 
-fn job_of<'f>(film: &'f Film, image: &str) -> String {
+fn job_of(film: &Film, image: &str) -> String {
     let world = film.world();
     let mut jobs = world.live.jobs.values();
     let job = jobs.find(|j| &*j.image == image);
