@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     manifest::Manifest,
-    play::Played,
+    play::{NEW, OLD, Played},
     scenario::{End, Scenario, checks},
 };
 
@@ -89,13 +89,13 @@ pub fn account(played: &Played, on: &Manifest, scenario: &Scenario) -> Account {
         .map(|e| e.ended.0)
         .or(watched.noticed)
         .unwrap_or(world.now);
-    let since = |at: Timestamp| at.duration_since(played.released).as_secs().max(0);
+    let since = |at: Timestamp| seconds(played.released, at);
     Account {
         end: played.end,
         as_expected: scenario.expected.contains(&played.end),
         expected: scenario.expected.clone(),
         reason: played.reason.clone(),
-        message: played.message.clone(),
+        message: known_names(&played.message, played),
         ended_after: since(ended),
         steps: steps(played, ended),
         first_request_after: watched.first_ready.map(since),
@@ -103,6 +103,20 @@ pub fn account(played: &Played, on: &Manifest, scenario: &Scenario) -> Account {
         out_after: watched.out.map(since),
         users: users(played, on, scenario, &world.traffic, world.now),
     }
+}
+
+/// From one moment to a later one, to the nearest second.
+fn seconds(from: Timestamp, to: Timestamp) -> i64 {
+    let milliseconds = to.duration_since(from).as_millis();
+    i64::try_from((milliseconds + 500) / 1000)
+        .unwrap_or(i64::MAX)
+        .max(0)
+}
+
+/// Revisions by the names that the story has for them.
+fn known_names(words: &str, played: &Played) -> String {
+    let watched = &played.watched;
+    words.replace(&watched.new, NEW).replace(&watched.old, OLD)
 }
 
 fn users(
@@ -116,8 +130,8 @@ fn users(
     let served = |revision: &str| traffic.between(&on.name, revision, played.released, now);
     let (by_new, failed) = served(&watched.new);
     let (by_old, _) = served(&watched.old);
-    let seconds = now.duration_since(played.released).as_secs_f64();
-    let all = scenario.requests_per_second * seconds;
+    let lasted = now.duration_since(played.released).as_secs_f64();
+    let all = scenario.requests_per_second * lasted;
     // Less than a request is what is left of adding up.
     let unserved = (all - by_new - by_old).max(0.0);
     let limits = checks(&on.spec).filter_map(|check| check.latency.as_ref());
@@ -133,7 +147,7 @@ fn users(
         slow: whole(slow),
         slow_milliseconds: limit,
         peak_share_percent: (watched.peak_share * 1000.0).round() / 10.0,
-        exposed_seconds: exposed.map_or(0, |(from, to)| to.duration_since(from).as_secs()),
+        exposed_seconds: exposed.map_or(0, |(from, to)| seconds(from, to)),
         failed_per_minute_at_full: whole(at_full),
     }
 }
@@ -166,7 +180,7 @@ fn steps(played: &Played, ended: Timestamp) -> Vec<StepTaken> {
             name: "expand".into(),
             pods: None,
             reached_in: None,
-            seconds: until.duration_since(*began).as_secs().max(0),
+            seconds: seconds(*began, until),
         });
     }
     for (index, step) in steps.iter().enumerate() {
@@ -181,7 +195,7 @@ fn steps(played: &Played, ended: Timestamp) -> Vec<StepTaken> {
             name: step.name.clone(),
             pods: Some(step.pods),
             reached_in: reached,
-            seconds: until.duration_since(step.began).as_secs().max(0),
+            seconds: seconds(step.began, until),
         });
     }
     taken

@@ -1,8 +1,9 @@
 //! Scenarios that people write themselves.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, slice};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     manifest::Manifest,
@@ -33,7 +34,7 @@ struct File {
     #[serde(default)]
     description: Option<String>,
     /// The ends that are as they should be.
-    expect: OneOrMore<End>,
+    expect: Value,
     #[serde(default)]
     requests_per_second: Option<f64>,
     #[serde(default)]
@@ -42,22 +43,6 @@ struct File {
     new: Pods,
     #[serde(default)]
     events: Vec<Happening>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMore<T> {
-    One(T),
-    More(Vec<T>),
-}
-
-impl<T> From<OneOrMore<T>> for Vec<T> {
-    fn from(some: OneOrMore<T>) -> Self {
-        match some {
-            OneOrMore::One(one) => vec![one],
-            OneOrMore::More(more) => more,
-        }
-    }
 }
 
 /// How the pods of a revision behave; what is left out is as good pods are.
@@ -129,7 +114,13 @@ enum What {
     /// It is created again.
     CreateConfigMap(String),
     /// The operator dies, and is back a moment later.
-    OperatorDies(bool),
+    OperatorDies(Now),
+}
+
+/// `operatorDies: Now`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+enum Now {
+    Now,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -194,9 +185,21 @@ fn parse(text: &str, name: String, on: &Manifest, assumed: &Assumed) -> Result<S
         old: file.old.behaviour("old", &usual)?,
         new: file.new.behaviour("new", &usual)?,
         events: events.collect::<Result<_, _>>()?,
-        expected: file.expect.into(),
+        expected: ends(&file.expect)?,
         requests_per_second: rate,
     })
+}
+
+/// One end, or a list of them.
+fn ends(expect: &Value) -> Result<Vec<End>, String> {
+    let all = expect
+        .as_array()
+        .map_or(slice::from_ref(expect), Vec::as_slice);
+    if all.is_empty() {
+        return Err("expect: name an end".into());
+    }
+    let read = |end: &Value| End::deserialize(end).map_err(|error| format!("expect: {error}"));
+    all.iter().map(read).collect()
 }
 
 impl Pods {
@@ -303,7 +306,7 @@ impl What {
             },
             Self::PruneConfigMap(name) => config(name, false),
             Self::CreateConfigMap(name) => config(name, true),
-            Self::OperatorDies(_) => Action::Crash(0),
+            Self::OperatorDies(Now::Now) => Action::Crash(0),
         }
     }
 }

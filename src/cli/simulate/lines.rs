@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::play::{NEW, OLD, Played};
-use crate::simulate::world::World;
 
+/// How a line begins that tells a new condition.
+const SAYS: &str = "    says  ";
 /// Conditions that only repeat what the lines around them say.
 const SAID_OTHERWISE: [&str; 6] = [
     "Preflight",
@@ -36,66 +37,73 @@ pub struct Line {
 #[must_use]
 pub fn story(played: &Played, rollout: &str) -> Vec<Line> {
     let world = played.simulation.world();
-    let mut lines = Vec::new();
-    let (mut pods, mut said): (Option<(String, String)>, Vec<String>) = (None, Vec::new());
-    for (at, words) in told(&world) {
-        let Some(words) = in_short(&words, rollout, &said) else {
-            continue;
-        };
+    let told: Vec<_> = world.story.lines().collect();
+    let mut lines: Vec<Line> = Vec::new();
+    let (mut pods, mut said) = (None, Vec::new());
+    for (index, (at, words)) in told.iter().enumerate() {
         let second = at.duration_since(played.released).as_secs();
+        let is_after = *at >= played.released;
         if let Some(counts) = words.strip_prefix("    pods  ") {
             let now = (count_of(counts, OLD), count_of(counts, NEW));
-            if at >= played.released && pods.as_ref() != Some(&now) {
-                lines.push(Line {
-                    second,
-                    old: Some(now.0.clone()),
-                    new: Some(now.1.clone()),
-                    text: String::new(),
-                });
+            if is_after && pods.as_ref() != Some(&now) {
+                lines.push(Line::of_pods(second, &now));
             }
             pods = Some(now);
-        } else if at >= played.released {
-            said.push(words.clone());
+        } else if is_after && let Some(text) = in_short(words, rollout, &told, index, &said) {
+            said.push(text.clone());
             lines.push(Line {
                 second,
-                text: words,
+                text,
                 ..Line::default()
             });
         }
-        if let (Some(first), Some(now)) = (lines.first_mut(), &pods)
+        if let (Some(first), Some((old, new))) = (lines.first_mut(), &pods)
             && first.old.is_none()
         {
-            (first.old, first.new) = (Some(now.0.clone()), Some(now.1.clone()));
+            (first.old, first.new) = (Some(old.clone()), Some(new.clone()));
         }
     }
     without_rush(lines)
 }
 
-fn told(world: &World) -> impl Iterator<Item = (Timestamp, String)> {
-    world.story.lines()
+impl Line {
+    fn of_pods(second: i64, (old, new): &(String, String)) -> Self {
+        Self {
+            second,
+            old: Some(old.clone()),
+            new: Some(new.clone()),
+            text: String::new(),
+        }
+    }
 }
 
 /// A line as it is told here; `None` when others say it already.
-fn in_short(words: &str, rollout: &str, said: &[String]) -> Option<String> {
-    if let Some(standing) = words.strip_prefix("    says  ") {
+fn in_short(
+    words: &str,
+    rollout: &str,
+    told: &[(Timestamp, String)],
+    index: usize,
+    said: &[String],
+) -> Option<String> {
+    if let Some(standing) = words.strip_prefix(SAYS) {
         let (condition, message) = standing.split_once(": ")?;
         let reason = condition.split(' ').nth(1)?;
-        if SAID_OTHERWISE.contains(&reason)
-            || said.iter().rev().take(6).any(|s| s.contains(message))
-        {
+        let near = &told[index.saturating_sub(6)..(index + 6).min(told.len())];
+        let mut others = near.iter().filter(|(_, words)| !words.starts_with(SAYS));
+        if SAID_OTHERWISE.contains(&reason) || others.any(|(_, words)| words.contains(message)) {
             return None;
         }
         return Some(format!("{reason}: {message}"));
-    }
-    if words.starts_with("    pods  ") {
-        return Some(words.to_owned());
     }
     // The database's own pass repeats what became of a Job.
     if words.contains(&format!(" of {rollout} revision ")) && words.contains(" attempt ") {
         return None;
     }
-    let words = words.replace("> applied:", "> the new revision is applied:");
-    Some(without_repetition(words.trim_start(), said))
+    let words = words.trim_start();
+    if words.starts_with("> applied:") {
+        return Some("> the new revision is applied".into());
+    }
+    Some(without_repetition(words, said))
 }
 
 /// Reasons are told once: an end that was told already is cut off.

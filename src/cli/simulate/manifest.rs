@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{finding::Finding, pod, structure};
 use crate::{
@@ -184,8 +184,6 @@ pub fn check(document: &Value) -> Result<Manifest, Vec<Finding>> {
     structure::fill_in(&schema, &mut object);
     if !object["metadata"]["name"].is_string() {
         found.push(Finding::error("metadata.name", "Required value"));
-    } else if !object["spec"].is_object() {
-        found.push(Finding::error("spec", "Required value"));
     } else {
         structure::check(&schema, &object, "", &mut found);
     }
@@ -243,5 +241,57 @@ fn definition() -> Result<Value, ReadError> {
         .into_iter()
         .find(|(file, _)| *file == "rollouts.yaml");
     let mut rollout = rollout.map_or(Value::Null, |(_, definition)| definition);
-    Ok(rollout["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take())
+    let mut schema = rollout["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take();
+    // Every object has them, whatever its definition says.
+    schema["properties"]["apiVersion"] = json!({"type": "string"});
+    schema["properties"]["kind"] = json!({"type": "string"});
+    schema["properties"]["metadata"] = json!({"type": "object"});
+    Ok(schema)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn documents(text: &str) -> Documents {
+        let mut documents = Documents::default();
+        documents.take(text).unwrap();
+        documents
+    }
+
+    #[test]
+    fn rollouts_are_found_among_other_documents_and_in_lists() {
+        let found = documents(
+            "kind: Service\nmetadata: {name: a}\n---\napiVersion: stepgate.io/v1alpha1\nkind: \
+             Rollout\nmetadata: {name: b}\n---\n---\nkind: List\nitems:\n- {apiVersion: \
+             stepgate.io/v9, kind: Rollout, metadata: {name: c}}\n- {kind: Rollout, apiVersion: \
+             argoproj.io/v1alpha1}\n",
+        );
+        let names = |all: &[Value]| all.iter().map(title).collect::<Vec<_>>();
+        assert_eq!(names(&found.rollouts), ["Rollout b", "Rollout c"]);
+        assert_eq!(names(&found.others), ["Service a", "Rollout"]);
+    }
+
+    /// What the definition fills in is what the types fill in: nothing here goes another way than
+    /// in a cluster.
+    #[test]
+    fn defaults_of_the_definition_are_those_of_the_types() {
+        let given = json!({
+            "apiVersion": "stepgate.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "a"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "a"}},
+                "template": {
+                    "metadata": {"labels": {"app": "a"}},
+                    "spec": {"containers": [{"name": "a", "image": "a:1", "env": null}]},
+                },
+                "schema": {"database": "db", "expand": {"command": ["a"]}, "version": null},
+                "analysis": {"checks": [{"name": "a", "latency": {"maxMilliseconds": 100}}]},
+            },
+        });
+        let read = check(&given).unwrap();
+        let typed: RolloutSpec = serde_json::from_value(given["spec"].clone()).unwrap();
+        assert_eq!(read.spec, typed);
+        assert_eq!(read.revision, revision::wanted(&typed));
+        assert!(!read.names_replicas);
+    }
 }

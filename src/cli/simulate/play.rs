@@ -225,13 +225,13 @@ fn watch(
     }
 }
 
-/// A second goes by; or more, when nothing happens until later.
+/// A moment goes by; or more, when nothing happens until later. An undo may be over in a second.
 fn step(simulation: &mut Simulation) -> Result<(), NoPlay> {
     let until = {
         let world = simulation.world();
-        let second = SignedDuration::from_secs(1);
-        let next = world.now.saturating_add(second).unwrap_or(Timestamp::MAX);
-        let idle = world.now.saturating_add(second * 60).unwrap_or(next);
+        let later = |span| world.now.saturating_add(span).unwrap_or(Timestamp::MAX);
+        let next = later(SignedDuration::from_millis(200));
+        let idle = later(SignedDuration::from_mins(1));
         world.next_at().unwrap_or(idle).clamp(next, idle)
     };
     Ok(simulation.run(until, MOST_EVENTS)?)
@@ -282,7 +282,7 @@ fn end(status: &RolloutStatus, watched: &Watched) -> Option<End> {
         Some(Stage::Undo) => End::Stuck,
         Some(Stage::Step) => End::Paused,
         Some(Stage::Preflight | Stage::Expand) => End::Blocked,
-        None if failed && watched.had_pods() => End::Undone,
+        None if failed && watched.came_to_a_step() => End::Undone,
         None => End::Blocked,
     })
 }

@@ -138,9 +138,11 @@ pub fn summary(scenario: &Scenario, told: &Account, ink: Ink) -> String {
     }
     row("users", users(&told.users));
     let at_full = told.users.failed_per_minute_at_full;
-    if at_full > 0 && told.users.peak_share_percent < 100.0 {
-        let words = format!("the same fault would fail {at_full} requests a minute");
-        row("at 100%", words);
+    if at_full > 0 && told.end != End::Stable {
+        row(
+            "at 100%",
+            format!("the same fault would fail {at_full} requests a minute"),
+        );
     }
     text
 }
@@ -151,7 +153,7 @@ fn verdict(scenario: &Scenario, told: &Account, ink: Ink) -> String {
         End::Stable => format!("new is stable after {after}"),
         End::Undone => format!("new was taken back after {after}, old serves whole"),
         End::Blocked => format!("new was blocked after {after}, before any of its pods existed"),
-        End::Paused => format!("new waits for a person's decision since {after}"),
+        End::Paused => format!("after {after} new stands still until a person decides"),
         End::Waiting => "new waits for somebody else".into(),
         End::Stuck => "the undo finds no way".into(),
         End::InMotion => "new is still on its way".into(),
@@ -171,12 +173,24 @@ fn step(taken: &StepTaken) -> String {
     let mut words = duration(taken.seconds);
     if let Some(pods) = taken.pods {
         let _ = match taken.reached_in {
-            Some(reached) => write!(words, ", {pods} pods of new after {}", duration(reached)),
+            Some(reached) => write!(
+                words,
+                ", {} of new after {}",
+                count(pods),
+                duration(reached)
+            ),
             None if pods == 0 => write!(words, ", no pod of new was ever ready"),
-            None => write!(words, ", not reached: {pods} pods of new"),
+            None => write!(words, ", not reached: {} of new", count(pods)),
         };
     }
     words
+}
+
+fn count(pods: usize) -> String {
+    match pods {
+        1 => "1 pod".into(),
+        pods => format!("{pods} pods"),
+    }
 }
 
 fn noticed_words(told: &Account, noticed: i64) -> String {
@@ -197,14 +211,14 @@ fn users(users: &Users) -> String {
         return "no request reached the new revision".into();
     }
     let mut words = format!(
-        "{}% of requests at most went to new, for {}: {} in all, {} failed",
+        "{}% of requests went to new at most; {} in {}, of which {} failed",
         users.peak_share_percent,
-        duration(users.exposed_seconds),
         users.to_new,
+        duration(users.exposed_seconds),
         users.failed
     );
     if let Some(limit) = users.slow_milliseconds {
-        let _ = write!(words, ", {} took longer than {limit} ms", users.slow);
+        let _ = write!(words, " and {} took longer than {limit} ms", users.slow);
     }
     if users.unserved > 0 {
         let _ = write!(words, "; {} found no pod that served them", users.unserved);
@@ -225,7 +239,7 @@ pub fn table(rows: &[(&str, Result<Account, String>)], ink: Ink) -> String {
         "failed",
         "slow",
         "unserved",
-        "as it should"
+        "as it should be"
     );
     let mut text = format!("{}\n", ink.bold(heading.trim_end()));
     for (name, told) in rows {
@@ -254,7 +268,7 @@ fn table_row(name: &str, told: &Account, ink: Ink) -> String {
         "  {name:<16}  {:<9}  {:>12}  {noticed:>12}  {:>5}%  {:>8}  {slow:>8}  {:>8}  {verdict}",
         told.end.word(),
         duration(told.ended_after),
-        users.peak_share_percent.round(),
+        users.peak_share_percent,
         users.failed,
         users.unserved,
     )

@@ -26,7 +26,7 @@ pub enum End {
     Stable,
     /// It was taken back, and the old one serves whole.
     Undone,
-    /// It was refused before any of its pods existed; the old one was not touched.
+    /// It was refused before its first step; the old one was not touched.
     Blocked,
     /// It stands still until a person decides.
     Paused,

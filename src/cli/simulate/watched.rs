@@ -1,11 +1,14 @@
-//! What is seen of a release while it goes on, second by second.
+//! What is seen of a release while it goes on.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use crate::{
-    api::{RolloutSpec, RolloutStatus, status::Stage},
+    api::{
+        RolloutSpec, RolloutStatus,
+        status::{Outcome, Stage},
+    },
     plan::revision,
     simulate::world::World,
 };
@@ -69,15 +72,22 @@ impl Watched {
         }
     }
 
-    /// Whether there was ever a pod of the new revision.
+    /// Whether it came as far as a step, with or without a pod.
     #[must_use]
-    pub const fn had_pods(&self) -> bool {
-        self.pods_seen
+    pub fn came_to_a_step(&self) -> bool {
+        self.pods_seen || !self.steps.is_empty()
     }
 
     /// Takes a look.
     pub fn look(&mut self, world: &World, status: &RolloutStatus) {
         let ready = self.look_at_pods(world);
+        let failed = status
+            .history
+            .iter()
+            .find(|ended| ended.revision == self.new && ended.outcome == Outcome::Failed);
+        if let Some(failed) = failed {
+            self.noticed.get_or_insert(failed.ended.0);
+        }
         let Some(release) = status.release.as_ref().filter(|r| r.revision == self.new) else {
             return;
         };
