@@ -128,6 +128,11 @@ fn a_pause_that_the_manifest_asks_for_is_as_it_should_be() {
         (status, &run(&paused, "slow")["end"]),
         (0, &"Paused".into())
     );
+    let errors = manifest.replace("onFailure: Undo", "onFailure: Pause");
+    let (status, going_on) = document(&errors, &["--scenario", "errors", "--error-percent", "60"]);
+    let users = &run(&going_on, "errors")["users"];
+    // One of twelve pods, 60% of 100 requests a second.
+    assert_eq!((status, &users["failedPerMinute"]), (0, &300.into()));
     let undo = manifest.replace("onFailure: Pause", "onFailure: Undo");
     let (status, undone) = document(&undo, &["--scenario", "slow"]);
     assert_eq!(

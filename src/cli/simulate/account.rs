@@ -71,6 +71,8 @@ pub struct Users {
     pub peak_share_percent: f64,
     /// Seconds in which some did.
     pub exposed_seconds: i64,
+    /// Requests a minute that the new revision still fails at the end.
+    pub failed_per_minute: u64,
     /// Requests a minute that would fail if all went to the new revision.
     pub failed_per_minute_at_full: u64,
 }
@@ -148,6 +150,7 @@ fn users(
         slow_milliseconds: limit,
         peak_share_percent: (watched.peak_share * 1000.0).round() / 10.0,
         exposed_seconds: exposed.map_or(0, |(from, to)| seconds(from, to)),
+        failed_per_minute: whole(at_full * watched.share),
         failed_per_minute_at_full: whole(at_full),
     }
 }

@@ -52,11 +52,7 @@ pub fn run(args: &SimulateArgs) -> u8 {
         text: String::new(),
         ink: Ink::of_stdout(),
         status: GOOD,
-        document: Document {
-            rollouts: Vec::new(),
-            ignored: Vec::new(),
-            exit_status: GOOD,
-        },
+        document: Document::default(),
     };
     if let Err(words) = telling.everything(args) {
         telling.status = telling.status.max(WRONG);
@@ -312,4 +308,35 @@ fn assumptions(scenario: &Scenario) -> String {
         scenario.requests_per_second,
         scenario.new.pull_seconds + scenario.new.start_seconds
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulate::{Ended, rules::Broken};
+
+    #[test]
+    fn a_broken_rule_is_a_bug_and_outdoes_every_other_status() {
+        let mut telling = Telling {
+            text: String::new(),
+            ink: Ink::of_stdout(),
+            status: WRONG,
+            document: Document::default(),
+        };
+        let broken = Broken {
+            rule: "floor",
+            message: "3 of 4".into(),
+        };
+        let words = telling.no_play(&NoPlay::from(Ended::Broken(broken)));
+        assert_eq!(telling.status, BUG);
+        assert!(
+            words.contains("a bug in Stepgate") && words.contains("floor"),
+            "{words}"
+        );
+        assert_eq!(
+            telling.no_play(&NoPlay::from(Ended::Endless(1))),
+            NoPlay::TooLong.to_string()
+        );
+        assert_eq!(telling.status, BUG);
+    }
 }

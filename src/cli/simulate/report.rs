@@ -138,6 +138,12 @@ pub fn summary(scenario: &Scenario, told: &Account, ink: Ink) -> String {
     }
     row("users", users(&told.users));
     let at_full = told.users.failed_per_minute_at_full;
+    if let (End::Paused, failing @ 1..) = (told.end, told.users.failed_per_minute) {
+        row(
+            "until then",
+            format!("{failing} requests a minute go on failing"),
+        );
+    }
     if at_full > 0 && told.end != End::Stable {
         row(
             "at 100%",
@@ -275,7 +281,7 @@ fn table_row(name: &str, told: &Account, ink: Ink) -> String {
 }
 
 /// Everything, as JSON.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Document {
     /// One for each Rollout.

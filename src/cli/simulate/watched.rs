@@ -31,6 +31,8 @@ pub struct Watched {
     pub last_ready: Option<Timestamp>,
     /// The largest share of ready pods, and so of requests, that were its own.
     pub peak_share: f64,
+    /// That share at the last look.
+    pub share: f64,
     /// When an undo, or a pause for a person, was decided.
     pub noticed: Option<Timestamp>,
     /// From when on it had no ready pod any more, after that.
@@ -66,6 +68,7 @@ impl Watched {
             first_ready: None,
             last_ready: None,
             peak_share: 0.0,
+            share: 0.0,
             noticed: None,
             out: None,
             pods_seen: false,
@@ -130,13 +133,14 @@ impl Watched {
                 own += usize::from(is_own);
             }
         }
+        #[expect(clippy::cast_precision_loss, reason = "there are few pods")]
+        let share = own as f64 / all.max(1) as f64;
+        self.share = share;
+        self.peak_share = self.peak_share.max(share);
         if own > 0 {
             self.first_ready.get_or_insert(world.now);
             self.last_ready = Some(world.now);
             self.out = None;
-            #[expect(clippy::cast_precision_loss, reason = "there are few pods")]
-            let share = own as f64 / all as f64;
-            self.peak_share = self.peak_share.max(share);
         } else if self.noticed.is_some() && self.pods_seen {
             self.out.get_or_insert(world.now);
         }
