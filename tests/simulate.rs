@@ -3,11 +3,22 @@
 // What a test gives up on ends the test.
 #![allow(clippy::unwrap_used)]
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    num::NonZero,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Instant,
+};
 
 use stepgate::simulate::{
-    Simulation, liveness::NoEnd, request::Fate, scenarios, schedule, story::Detail,
+    Simulation, liveness::NoEnd, request::Fate, scenario::Scenario, scenarios, schedule,
+    story::Detail,
 };
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -55,23 +66,61 @@ fn stories() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// How many schedules are played, and from which seed on: `SCHEDULES=1 SEED=7`.
+/// A number from the environment.
 fn number(name: &str, otherwise: u64) -> u64 {
     env::var(name).map_or(otherwise, |text| text.parse().unwrap())
 }
 
-/// Random schedules keep every rule and come to rest.
+/// Plays every job, on all cores; what each came to, in order.
+fn on_all_cores<J: Sync, R: Send>(jobs: &[J], play: impl Fn(&J) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let work = || {
+        let mut played = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(at) else {
+                return played;
+            };
+            played.push((at, play(job)));
+        }
+    };
+    let mut all: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .flat_map(|t| t.join().unwrap())
+            .collect()
+    });
+    all.sort_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Random schedules keep every rule and come to rest: `SCHEDULES` of them, from `SEED` on.
 #[test]
 fn schedules() {
-    let (first, count) = (number("SEED", 1), number("SCHEDULES", 200));
-    let mut failed = Vec::new();
-    let mut events = 0;
-    for seed in first..first + count {
-        let played = schedule::play(seed, Detail::Nothing);
-        events += played.simulation.world().events;
-        if let Err(error) = played.result {
-            failed.push((seed, error));
+    const BLOCK: u64 = 10_000;
+    let (first, count) = (number("SEED", 1), number("SCHEDULES", 2_000));
+    let end = first + count;
+    let began = Instant::now();
+    let (mut failed, mut events) = (Vec::new(), 0);
+    for block in (first..end).step_by(usize::try_from(BLOCK).unwrap()) {
+        let seeds: Vec<u64> = (block..end.min(block + BLOCK)).collect();
+        let played = on_all_cores(&seeds, |seed| {
+            let played = schedule::play(*seed, Detail::Nothing);
+            let events = played.simulation.world().events;
+            (played.result.err(), events)
+        });
+        for (seed, (error, took)) in seeds.iter().zip(played) {
+            events += took;
+            failed.extend(error.map(|error| (*seed, error.to_string())));
         }
+        println!(
+            "to seed {}: {events} events, {} failed, {} s",
+            end.min(block + BLOCK) - 1,
+            failed.len(),
+            began.elapsed().as_secs()
+        );
     }
     println!(
         "{count} schedules, {events} events, {} failed",
@@ -104,34 +153,34 @@ fn scenarios_come_to_rest() {
 }
 
 /// A crash before and after every single write of every scenario breaks no rule, and the world
-/// comes to rest. Every write is tried with `STRIDE=1 cargo test --profile soak`; by default one
-/// in 40. `CRASHES=good` tries one scenario alone.
+/// comes to rest. `CRASHES=good` tries one scenario alone, `STRIDE=40` one write in 40.
 #[test]
 fn crashes_at_every_write() {
     let only = env::var("CRASHES").ok();
-    let stride = usize::try_from(number("STRIDE", 40)).unwrap();
-    let mut wrong = Vec::new();
-    let mut count = 0;
-    for scenario in scenarios::all() {
-        if only.as_ref().is_some_and(|name| *name != scenario.name) {
-            continue;
-        }
+    let stride = usize::try_from(number("STRIDE", 1)).unwrap();
+    let mut all = scenarios::all();
+    all.retain(|s| only.as_ref().is_none_or(|name| *name == s.name));
+    let writes = on_all_cores(&all, |scenario| {
         let (undisturbed, _) = scenario.play(1, Detail::Nothing);
-        let writes = undisturbed.world().faults.begun;
-        for write in (0..writes).step_by(stride) {
-            for fate in [Fate::CrashBefore, Fate::CrashAfter] {
-                count += 1;
-                let mut crashed = scenario.clone();
-                crashed.fates.insert(write, fate);
-                let (mut simulation, result) = crashed.play(1, Detail::Nothing);
-                let rest = result.map_err(NoEnd::from);
-                let rest = rest.and_then(|()| simulation.come_to_rest(4_800, 400_000));
-                if let Err(error) = rest {
-                    wrong.push(format!("{} write {write} {fate:?}: {error}", scenario.name));
-                }
-            }
-        }
-    }
-    println!("{count} crashes, {} went wrong", wrong.len());
+        let begun = undisturbed.world().faults.begun;
+        begun
+    });
+    let crashes: Vec<(&Scenario, u64, Fate)> = all
+        .iter()
+        .zip(writes)
+        .flat_map(|(scenario, writes)| (0..writes).step_by(stride).map(move |w| (scenario, w)))
+        .flat_map(|(s, write)| [(s, write, Fate::CrashBefore), (s, write, Fate::CrashAfter)])
+        .collect();
+    let played = on_all_cores(&crashes, |(scenario, write, fate)| {
+        let mut crashed = (*scenario).clone();
+        crashed.fates.insert(*write, *fate);
+        let (mut simulation, result) = crashed.play(1, Detail::Nothing);
+        let rest = result.map_err(NoEnd::from);
+        let rest = rest.and_then(|()| simulation.come_to_rest(4_800, 400_000));
+        let error = rest.err()?;
+        Some(format!("{} write {write} {fate:?}: {error}", scenario.name))
+    });
+    let wrong: Vec<String> = played.into_iter().flatten().collect();
+    println!("{} crashes, {} went wrong", crashes.len(), wrong.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

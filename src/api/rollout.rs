@@ -91,8 +91,8 @@ pub struct RolloutSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)")
-        .message("spec.selector must not be empty: it would match every pod; give matchLabels")
+    validation = Rule::new("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && self.matchExpressions.exists(e, e.operator in ['In', 'Exists']))")
+        .message("spec.selector must name a label that its pods have: without one it would match pods of others, and of Jobs; give matchLabels")
 )]
 pub struct Selector {
     /// Labels that a pod must have, with these values.

@@ -26,6 +26,8 @@ pub struct Memory {
     unanswered: BTreeMap<String, Unanswered>,
     /// How often in a row a name was taken by something that the caches do not show.
     taken: BTreeMap<String, u32>,
+    /// Live reads in a row that got no answer.
+    unread: u32,
     pub(super) status_written: Option<Timestamp>,
 }
 
@@ -51,6 +53,8 @@ struct Unanswered {
 
 /// Times in a row after which a taken name is no longer put down to a cache that lags.
 const TAKEN_FOR_GOOD: u32 = 5;
+/// Live reads in a row without an answer after which that is worth saying.
+const UNREAD_FOR_LONG: u32 = 3;
 
 impl Memory {
     /// Lays what is remembered over what the caches hold, and forgets what they know by now.
@@ -66,7 +70,8 @@ impl Memory {
         }
         let revisions = hide(&self.gone, &mut cached.revisions, |r| (&r.uid, r.deleting));
         let jobs = hide(&self.gone, &mut cached.jobs, |j| (&j.uid, j.deleting));
-        self.gone = revisions.into_iter().chain(jobs).collect();
+        let children = hide(&self.gone, &mut cached.children, |c| (&c.uid, c.deleting));
+        self.gone = revisions.into_iter().chain(jobs).chain(children).collect();
         lay(&mut self.revisions, &mut cached.revisions, |r| {
             (&r.uid, &r.resource_version)
         });
@@ -145,6 +150,12 @@ impl Memory {
                 }
             }
         }
+    }
+
+    /// A live read got an answer, or not. Says whether there has been none for long.
+    pub(super) fn read(&mut self, answered: bool) -> bool {
+        self.unread = if answered { 0 } else { self.unread + 1 };
+        self.unread >= UNREAD_FOR_LONG
     }
 
     /// Takes a ControllerRevision from a live list.

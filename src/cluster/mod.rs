@@ -78,6 +78,8 @@ pub enum Answer {
     Config(Vec<crate::plan::facts::ConfigRef>),
     /// The end of a log.
     JobLog(String),
+    /// Why a Job's pod does not run; empty when nobody has said.
+    JobPod(String),
 }
 
 /// An object as the API server answered a write of it.

@@ -86,26 +86,41 @@ pub async fn rollout<C: Cluster>(
     let mut ran = Ran::default();
     let mut answers = Answers::default();
     let mut refusals = Vec::new();
+    let mut unread: Option<ReadError> = None;
     for _ in 0..ROUNDS {
-        let Some(seen) = observe(
+        let Some(mut seen) = observe(
             cluster, namespace, name, memory, around, &answers, &refusals,
         ) else {
             return ran;
         };
+        seen.unread = unread.as_ref().map(ToString::to_string);
         let now = (around.now)();
         let plan = plan::plan(&seen, now);
         if !plan.questions.is_empty() {
-            for question in &plan.questions {
-                match cluster.ask(&seen.rollout, question).await {
-                    Ok(answer) => take(answer, question, &mut answers, memory),
-                    Err(error) => return stopped(ran, error),
+            match ask(
+                cluster,
+                &seen.rollout,
+                &plan.questions,
+                &mut answers,
+                memory,
+            )
+            .await
+            {
+                Ok(()) => {
+                    memory.read(true);
                 }
+                // Once is bad luck; what lasts is said on the Rollout.
+                Err(error) if memory.read(false) => unread = Some(error),
+                Err(error) => return stopped(ran, error),
             }
             continue;
         }
         let nothing_left = plan.writes.is_empty();
         match act(cluster, namespace, plan, memory, around, &mut ran).await {
-            Ok(()) if nothing_left => return ran,
+            Ok(()) if nothing_left => {
+                ran.error = unread.map(Stopped::from);
+                return ran;
+            }
             Ok(()) => {}
             Err((
                 _,
@@ -124,6 +139,20 @@ pub async fn rollout<C: Cluster>(
         }
     }
     stopped(ran, Stopped::Unfinished)
+}
+
+async fn ask<C: Cluster>(
+    cluster: &C,
+    rollout: &RolloutFacts,
+    questions: &[Question],
+    answers: &mut Answers,
+    memory: &mut Memory,
+) -> Result<(), ReadError> {
+    for question in questions {
+        let answer = cluster.ask(rollout, question).await?;
+        take(answer, question, answers, memory);
+    }
+    Ok(())
 }
 
 /// One pass over a DatabaseSchema.
@@ -185,6 +214,7 @@ fn observe<C: Cluster>(
         neighbours: cached.neighbours,
         answers: answers.clone(),
         refusals: refusals.to_vec(),
+        unread: None,
         source_problem,
         readings,
         trusted_since: around.trusted_since,
@@ -207,12 +237,14 @@ fn take(answer: Answer, question: &Question, answers: &mut Answers, memory: &mut
         }
         Answer::Config(missing) => answers.missing_config = Some(missing),
         Answer::JobLog(text) => answers.job_log = Some(text),
+        Answer::JobPod(words) => answers.job_pod = Some(words),
     }
     debug_assert!(match question {
         Question::Overlaps => answers.overlaps.is_some(),
         Question::Revisions => answers.revisions_live,
         Question::Config(_) => answers.missing_config.is_some(),
         Question::JobLog(_) => answers.job_log.is_some(),
+        Question::JobPod(_) => answers.job_pod.is_some(),
     });
 }
 

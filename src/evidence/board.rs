@@ -22,6 +22,8 @@ pub struct Board {
 struct Entry {
     measure: Arc<Measure>,
     tracker: Tracker,
+    /// How the checks stood when something last changed: every pass reads it, few polls change it.
+    readings: Readings,
     due: Timestamp,
     /// The ask that is out, and since when.
     out: Option<(u64, Timestamp)>,
@@ -76,6 +78,7 @@ impl Board {
                     entry.due = now;
                 }
                 entry.tracker.follow(&measure);
+                entry.readings = entry.tracker.readings(&measure);
                 entry.measure = Arc::new(measure);
             }
             _ => {
@@ -85,6 +88,7 @@ impl Board {
                 self.entries.insert(
                     key,
                     Entry {
+                        readings: tracker.readings(&measure),
                         measure,
                         tracker,
                         due: now,
@@ -116,8 +120,7 @@ impl Board {
 
     /// How the checks of a canary stand; `None` if it is not measured.
     pub fn readings(&self, key: &Key) -> Option<Readings> {
-        let entry = self.entries.get(key)?;
-        Some(entry.tracker.readings(&entry.measure))
+        Some(self.entries.get(key)?.readings.clone())
     }
 
     /// The polls that are due, each handed out once.
@@ -168,9 +171,9 @@ impl Board {
             return None;
         }
         entry.out = None;
-        let before = entry.tracker.readings(&entry.measure);
         let after = entry.tracker.absorb(&entry.measure, answer, ask.at);
-        Some(if same_verdicts(&before, &after) {
+        let before = std::mem::replace(&mut entry.readings, after);
+        Some(if same_verdicts(&before, &entry.readings) {
             Change::Figures
         } else {
             Change::Verdicts

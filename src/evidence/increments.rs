@@ -152,7 +152,13 @@ impl Ledger {
     ) -> Step {
         let silent = self.note_silence(snapshot, at);
         let mut step = Step::default();
-        let known: BTreeSet<String> = self.targets.keys().map(|t| t.pod.clone()).collect();
+        // Only a target that is new is judged by it.
+        let is_new = |c: &Counted| !self.targets.contains_key(&c.target);
+        let known: BTreeSet<String> = if snapshot.counted.iter().any(is_new) {
+            self.targets.keys().map(|t| t.pod.clone()).collect()
+        } else {
+            BTreeSet::new()
+        };
         for counted in &snapshot.counted {
             let flat = Flat::of(&counted.counters);
             let Some(bound) = bound_at(&flat, limit) else {

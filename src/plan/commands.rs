@@ -213,9 +213,12 @@ fn retry(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
     if draft.outcome(&wanted) != Some(Outcome::Failed) {
         return Err("the revision has not failed".into());
     }
-    let version = draft.spec.schema.as_ref().and_then(|s| s.version);
-    if let Some(words) = release::below_floor(draft, &wanted, version) {
-        return Err(words);
+    if release::is_impossible(draft) {
+        return match &draft.obstacle {
+            Some(obstacle) => Err(obstacle.why.message.clone()),
+            // It is asked first.
+            None => Ok(String::new()),
+        };
     }
     let last = draft
         .status

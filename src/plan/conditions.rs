@@ -280,9 +280,11 @@ fn set_conditions(draft: &mut Draft<'_>, standing: &Standing) {
 }
 
 fn set(draft: &mut Draft<'_>, kind: &str, holds: bool, reason: &str, message: &str) {
+    const LONGEST: usize = 2000;
     let status = if holds { "True" } else { "False" };
     let reason = if reason.is_empty() { "Unknown" } else { reason };
-    let message: String = message.chars().take(2000).collect();
+    let end = message.char_indices().nth(LONGEST).map(|(at, _)| at);
+    let message = &message[..end.unwrap_or(message.len())];
     let now = draft.now;
     let generation = draft.seen.rollout.generation;
     let conditions = &mut draft.status.conditions;
@@ -291,16 +293,23 @@ fn set(draft: &mut Draft<'_>, kind: &str, holds: bool, reason: &str, message: &s
             if condition.status != status {
                 condition.last_transition_time = Time(now);
             }
-            condition.status = status.to_owned();
-            condition.reason = reason.to_owned();
-            condition.message = message;
+            // Most passes find what they found before.
+            for (field, text) in [
+                (&mut condition.status, status),
+                (&mut condition.reason, reason),
+                (&mut condition.message, message),
+            ] {
+                if field != text {
+                    text.clone_into(field);
+                }
+            }
             condition.observed_generation = Some(generation);
         }
         None => conditions.push(Condition {
             type_: kind.to_owned(),
             status: status.to_owned(),
             reason: reason.to_owned(),
-            message,
+            message: message.to_owned(),
             last_transition_time: Time(now),
             observed_generation: Some(generation),
         }),
@@ -311,11 +320,12 @@ fn set(draft: &mut Draft<'_>, kind: &str, holds: bool, reason: &str, message: &s
 /// along with decisions; alone they are written seldom.
 pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
     let before = &*draft.seen.rollout.status;
-    if essence(before) != essence(&draft.status) {
-        return true;
-    }
+    // First, because it is what most passes find.
     if *before == draft.status {
         return false;
+    }
+    if essence(before) != essence(&draft.status) {
+        return true;
     }
     // Figures of a check that waits for its verdict change with every poll.
     let figures = draft

@@ -52,6 +52,18 @@ fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, epoch: i64) {
         record_end(plan, seen, holder, end);
         return;
     }
+    if seen.database.deleting && holder.job_uid.is_some() && job.is_none() {
+        // Whoever deletes the database's memory, or its whole namespace, waits for a Job that runs;
+        // for one that is gone nobody could ever say how it ended.
+        let mut record = (*seen.database.record).clone();
+        record.holder = None;
+        plan.notes.push(format!(
+            "Job {} is gone and so will this be: its hold is let go",
+            holder.job
+        ));
+        plan.writes.push(write(seen, record));
+        return;
+    }
     if !seen.rollouts.contains_key(&holder.rollout)
         && let Some(write) = schema::let_go(&seen.database, holder, job, epoch)
     {

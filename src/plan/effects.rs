@@ -88,15 +88,10 @@ fn refused(draft: &Draft<'_>, what: Refused) -> bool {
         .any(|refusal| refusal.what == what)
 }
 
-/// Pods run of a revision that nothing remembers: counting on would be guessing.
+/// Pods run of a revision that nothing remembers, neither a ControllerRevision nor the status:
+/// counting on would be guessing.
 pub(super) fn memory_lost(draft: &mut Draft<'_>) -> bool {
-    let unknown = draft
-        .seen
-        .children
-        .iter()
-        .filter(|c| !c.deleting && c.revision != draft.wanted && knows(draft, c).is_none())
-        // Without pods it is what the garbage collector will come to, unless it is to have some.
-        .find(|c| c.replicas > 0 || c.status_replicas > 0 || draft.stable() == Some(&c.revision));
+    let unknown = forgotten(draft).find(|c| c.replicas > 0 || c.status_replicas > 0);
     let Some(name) = unknown.map(|c| c.name.clone()) else {
         return false;
     };
@@ -115,13 +110,22 @@ pub(super) fn memory_lost(draft: &mut Draft<'_>) -> bool {
     true
 }
 
-fn knows<'s>(draft: &Draft<'s>, child: &ChildFacts) -> Option<&'s RevisionFacts> {
-    draft.seen.revision(&child.revision)
+/// Deployments of revisions that have no ControllerRevision, and that are neither asked for nor
+/// stable nor in motion.
+fn forgotten<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = &'d ChildFacts> {
+    let in_motion = draft.status.release.as_ref().map(|r| r.revision.as_str());
+    draft.seen.children.iter().filter(move |child| {
+        let revision = child.revision.as_str();
+        let named = [Some(draft.wanted.as_str()), draft.stable(), in_motion];
+        !child.deleting
+            && draft.seen.revision(revision).is_none()
+            && !named.contains(&Some(revision))
+    })
 }
 
 /// Children whose owner has another uid (a restored backup) are owned anew, or they would be
-/// collected.
-fn adopt(draft: &mut Draft<'_>) {
+/// collected; those too of which nothing else is remembered.
+pub(super) fn adopt(draft: &mut Draft<'_>) {
     let rollout = &draft.seen.rollout;
     for revision in draft.seen.revisions.iter().filter(|r| !r.deleting) {
         if revision.owner_uid.as_ref() != Some(&rollout.uid) {
@@ -134,10 +138,8 @@ fn adopt(draft: &mut Draft<'_>) {
         }
     }
     for child in draft.seen.children.iter().filter(|c| !c.deleting) {
-        if let Some(revision) = knows(draft, child)
-            && child.owner_uid.as_ref() != Some(&revision.uid)
-        {
-            let owner = serde_json::json!([render::owned_by_revision(revision)]);
+        if child.owner_uid.as_ref() != Some(&rollout.uid) {
+            let owner = serde_json::json!([render::owned_by_rollout(rollout)]);
             draft.writes.push(Write::Adopt {
                 kind: Kind::Deployment,
                 base: base_of_child(child),
@@ -298,7 +300,8 @@ pub(super) fn fence(draft: &mut Draft<'_>) -> bool {
     open
 }
 
-/// Revisions beyond the history limit go, the oldest first; their Deployments with them.
+/// Revisions beyond the history limit go, the oldest first: the Deployment, then what remembers
+/// it. So do Deployments without pods that nothing remembers.
 fn forget_old_revisions(draft: &mut Draft<'_>) {
     let mut old: Vec<&RevisionFacts> = draft
         .seen
@@ -306,25 +309,41 @@ fn forget_old_revisions(draft: &mut Draft<'_>) {
         .iter()
         .filter(|r| !r.deleting && r.revision != draft.wanted)
         .filter(|r| draft.stable() != Some(&r.revision))
-        .filter(|r| {
-            draft
-                .seen
-                .child(&r.revision)
-                .is_none_or(|c| c.replicas == 0 && c.status_replicas == 0)
-        })
+        .filter(|r| draft.seen.child(&r.revision).is_none_or(is_empty))
         .collect();
     old.sort_by_key(|r| Reverse((r.number, r.created, r.name.clone())));
     let limit = usize::try_from(draft.spec.revision_history_limit).unwrap_or(usize::MAX);
+    let mut going = Vec::new();
     for revision in old.into_iter().skip(limit) {
+        let (kind, base) = match draft.seen.child(&revision.revision) {
+            Some(child) => (Kind::Deployment, base_of_child(child)),
+            None => (Kind::Revision, base_of_revision(revision)),
+        };
         draft.notes.push(format!(
             "revision {} is beyond the history limit",
             revision.revision
         ));
-        draft.writes.push(Write::Delete {
-            kind: Kind::Revision,
-            base: base_of_revision(revision),
-        });
+        going.push(Write::Delete { kind, base });
     }
+    let remembered = going.len();
+    going.extend(
+        forgotten(draft)
+            .filter(|child| is_empty(child))
+            .map(|child| Write::Delete {
+                kind: Kind::Deployment,
+                base: base_of_child(child),
+            }),
+    );
+    if going.len() > remembered && !draft.seen.answers.revisions_live {
+        // Its ControllerRevision may only not have been seen yet.
+        draft.questions.push(Question::Revisions);
+        return;
+    }
+    draft.writes.extend(going);
+}
+
+fn is_empty(child: &ChildFacts) -> bool {
+    child.replicas == 0 && child.status_replicas == 0
 }
 
 fn base_of_revision(revision: &RevisionFacts) -> Base {

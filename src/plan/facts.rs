@@ -34,6 +34,8 @@ pub struct Observed {
     pub answers: Answers,
     /// What the API server refused in this pass, with its words.
     pub refusals: Vec<Refusal>,
+    /// What a live read of this pass said instead of an answer, once that has lasted.
+    pub unread: Option<String>,
     /// Why the metric source that the spec names cannot be used, if it cannot.
     pub source_problem: Option<String>,
     /// What the sampler last read of the canary.
@@ -110,7 +112,7 @@ pub struct ChildFacts {
     pub resource_version: String,
     /// The revision's hash.
     pub revision: String,
-    /// The ControllerRevision it says it belongs to.
+    /// The Rollout it says it belongs to.
     pub owner_uid: Option<String>,
     /// The epoch that may write it.
     pub epoch: Option<i64>,
@@ -171,6 +173,10 @@ pub struct JobFacts {
     pub epoch: Option<i64>,
     /// Whether it is still suspended.
     pub suspended: bool,
+    /// When it was let run.
+    pub started: Option<Timestamp>,
+    /// Whether its pod runs.
+    pub runs: bool,
     /// Pods that are not terminal yet.
     pub live_pods: i32,
     /// How it ended.
@@ -217,6 +223,8 @@ pub enum Question {
     Config(Vec<ConfigRef>),
     /// The end of the log of this Job's pods, for a message.
     JobLog(String),
+    /// Why the pod of this Job does not run, for a message.
+    JobPod(String),
 }
 
 /// A ConfigMap or Secret that a template names.
@@ -239,6 +247,8 @@ pub struct Answers {
     pub missing_config: Option<Vec<ConfigRef>>,
     /// The end of a Job's log.
     pub job_log: Option<String>,
+    /// Why a Job's pod does not run, in the words of whoever knows; empty when nobody does.
+    pub job_pod: Option<String>,
 }
 
 /// A write that the API server refused for good.
@@ -263,6 +273,21 @@ pub enum Refused {
     Job(PhaseKind),
     /// Anything else.
     Other,
+}
+
+impl PodFacts {
+    /// Why it does not run, in the words of the scheduler or the kubelet, if they have said so.
+    #[must_use]
+    pub fn why_it_waits(&self) -> Option<String> {
+        let waiting = self
+            .waiting
+            .as_ref()
+            .map(|(reason, words)| match words.as_str() {
+                "" => reason.clone(),
+                words => format!("{reason}: {words}"),
+            });
+        self.unschedulable.clone().or(waiting)
+    }
 }
 
 impl Observed {

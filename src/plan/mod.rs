@@ -73,7 +73,13 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
     if !draft.decided {
         commands::take(&mut draft);
     }
-    if !draft.decided && draft.questions.is_empty() && !effects::memory_lost(&mut draft) {
+    if draft.decided || !draft.questions.is_empty() {
+        return finish(draft);
+    }
+    if effects::memory_lost(&mut draft) {
+        // Nothing is decided or moved, but what is there is not left to the garbage collector.
+        effects::adopt(&mut draft);
+    } else {
         release::decide(&mut draft);
         if !draft.decided && draft.questions.is_empty() {
             effects::carry_out(&mut draft);
@@ -119,11 +125,21 @@ fn remember_stable(draft: &mut Draft<'_>) {
 
 fn finish(mut draft: Draft<'_>) -> Plan {
     if !draft.questions.is_empty() {
-        return Plan {
-            questions: draft.questions,
-            notes: draft.notes,
-            ..Plan::default()
+        let Some(words) = &draft.seen.unread else {
+            return Plan {
+                questions: draft.questions,
+                notes: draft.notes,
+                ..Plan::default()
+            };
         };
+        // Nothing is decided without the answer.
+        draft = Draft::new(draft.seen, draft.spec.clone(), draft.now);
+        draft.block(
+            false,
+            "ReadFailed",
+            format!("what must be known to go on cannot be read: {words}"),
+        );
+        draft.wake_in(10);
     }
     conditions::describe(&mut draft);
     let measure = measuring::measure(&draft);
@@ -138,7 +154,7 @@ fn finish(mut draft: Draft<'_>) -> Plan {
         .any(|w| matches!(w, Write::Adopt { .. }));
     if draft.decided || adopts || conditions::is_due(&mut draft) {
         let base = draft.base();
-        let status = Box::new(draft.status.clone());
+        let status = Box::new(std::mem::take(&mut draft.status));
         // Decisions are recorded before anything that rests on them; mere news comes last.
         let first = draft.decided || adopts;
         let place = if first { 0 } else { draft.writes.len() };

@@ -14,6 +14,9 @@ use crate::api::{
     status::{Outcome, Release, RevisionStatus, Stage, Stopwatch, Undo},
 };
 
+/// Seconds after which a Job's pod that does not run yet is worth a word, and between two looks.
+const POD_STARTS_WITHIN: i64 = 15;
+
 /// Makes at most one decision.
 pub(super) fn decide(draft: &mut Draft<'_>) {
     let Some(release) = draft.status.release.clone() else {
@@ -55,15 +58,7 @@ fn begin(draft: &mut Draft<'_>) {
         );
         return;
     }
-    let version = draft.spec.schema.as_ref().and_then(|s| s.version);
-    if let Some(words) = below_floor(draft, &wanted, version) {
-        draft.block(true, "BelowUndoFloor", words);
-        return;
-    }
-    if let Some(problem) =
-        render::phase_problem(&draft.spec).or_else(|| draft.seen.source_problem.clone())
-    {
-        draft.block(true, "InvalidSpec", problem);
+    if is_impossible(draft) {
         return;
     }
     if draft.stable().is_none() && !draft.seen.answers.revisions_live {
@@ -71,13 +66,26 @@ fn begin(draft: &mut Draft<'_>) {
         draft.questions.push(Question::Revisions);
         return;
     }
-    if overlaps(draft) {
-        return;
-    }
     if return_to_former_stable(draft, &wanted) {
         return;
     }
     start(draft, 1, None);
+}
+
+/// What stands against any release of the wanted revision: said, or asked first.
+pub(super) fn is_impossible(draft: &mut Draft<'_>) -> bool {
+    let version = draft.spec.schema.as_ref().and_then(|s| s.version);
+    if let Some(words) = below_floor(draft, &draft.wanted.clone(), version) {
+        draft.block(true, "BelowUndoFloor", words);
+        return true;
+    }
+    if let Some(problem) =
+        render::phase_problem(&draft.spec).or_else(|| draft.seen.source_problem.clone())
+    {
+        draft.block(true, "InvalidSpec", problem);
+        return true;
+    }
+    overlaps(draft)
 }
 
 /// Why a revision of this schema version can no longer run, if it cannot.
@@ -370,8 +378,36 @@ fn expand(draft: &mut Draft<'_>, release: &Release) {
             );
         }
         Expansion::Waiting { why, stalled } => draft.block(stalled, &why.reason, why.message),
-        Expansion::Running { message } => draft.block(false, "Expanding", message),
+        Expansion::Running { message } => {
+            if let Some(words) = why_its_pod_waits(draft, release) {
+                draft.block(false, "Expanding", format!("{message}{words}"));
+            }
+        }
     }
+}
+
+/// What is to be said of an expand's pod that does not run: nothing, mostly. `None`: that must be
+/// read first.
+fn why_its_pod_waits(draft: &mut Draft<'_>, release: &Release) -> Option<String> {
+    let Some((job, since)) = schema::waits_for_its_pod(draft, release) else {
+        return Some(String::new());
+    };
+    let waited = seconds_between(since, draft.now);
+    if waited < POD_STARTS_WITHIN {
+        draft.wake_in(POD_STARTS_WITHIN - waited);
+        return Some(String::new());
+    }
+    let Some(words) = draft.seen.answers.job_pod.clone() else {
+        draft.questions.push(Question::JobPod(job));
+        return None;
+    };
+    draft.wake_in(POD_STARTS_WITHIN);
+    let words = if words.is_empty() {
+        String::new()
+    } else {
+        format!(": {words}")
+    };
+    Some(format!(", but its pod does not start{words}"))
 }
 
 /// Who holds the rollout, if anybody.

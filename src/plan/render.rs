@@ -27,23 +27,13 @@ pub(super) fn revision(rollout: &RolloutFacts, spec: &RolloutSpec, revision: &st
     })
 }
 
-/// The owner reference of a ControllerRevision.
+/// The owner reference of ControllerRevisions and Deployments.
 pub(super) fn owned_by_rollout(rollout: &RolloutFacts) -> Value {
     owner(
         "stepgate.io/v1alpha1",
         "Rollout",
         &rollout.name,
         &rollout.uid,
-    )
-}
-
-/// The owner reference of a Deployment.
-pub(super) fn owned_by_revision(revision: &RevisionFacts) -> Value {
-    owner(
-        "apps/v1",
-        "ControllerRevision",
-        &revision.name,
-        &revision.uid,
     )
 }
 
@@ -82,7 +72,9 @@ pub(super) fn deployment(
             "name": child_name(&rollout.name, &revision.revision),
             "namespace": rollout.namespace,
             "labels": labels,
-            "ownerReferences": [owned_by_revision(revision)],
+            // Not by its ControllerRevision: whoever deletes that by hand must not take pods
+            // that serve with it.
+            "ownerReferences": [owned_by_rollout(rollout)],
         },
         "spec": {"replicas": 0, "selector": selector, "template": template},
     })

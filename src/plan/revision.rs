@@ -1,6 +1,7 @@
 //! What a revision is, and what it is called.
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::api::RolloutSpec;
@@ -18,9 +19,22 @@ const LENGTH: usize = 10;
 /// an upgrade that changed it would release every workload again.
 #[must_use]
 pub fn hash(template: &Value, schema_version: Option<i64>) -> String {
-    let mut identity = json!({"template": template, "schemaVersion": schema_version});
-    strip_nulls(&mut identity);
-    let digest = Sha256::digest(canonical(&identity).as_bytes());
+    // Every pass asks for this name, so the bytes are written once, without a copy of the tree.
+    let mut identity = Vec::with_capacity(1024);
+    identity.push(b'{');
+    if let Some(version) = schema_version {
+        identity.extend_from_slice(b"\"schemaVersion\":");
+        identity.extend_from_slice(version.to_string().as_bytes());
+        identity.push(b',');
+    }
+    if !template.is_null() {
+        identity.extend_from_slice(b"\"template\":");
+        canonical(template, &mut identity);
+    } else if schema_version.is_some() {
+        identity.pop();
+    }
+    identity.push(b'}');
+    let digest = Sha256::digest(&identity);
     let base = ALPHABET.len() as u128;
     let mut number = digest
         .iter()
@@ -47,45 +61,47 @@ pub fn child_name(rollout: &str, revision: &str) -> String {
     format!("{rollout}-{revision}")
 }
 
-/// JSON with keys in order, whatever order the map keeps them in.
-fn canonical(value: &Value) -> String {
+/// JSON with keys in order, whatever order the map keeps them in, and without fields that are null.
+fn canonical(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Object(map) => {
-            let mut keys: Vec<_> = map.keys().collect();
-            keys.sort();
-            let fields: Vec<_> = keys
-                .into_iter()
-                .map(|key| format!("{}:{}", Value::String(key.clone()), canonical(&map[key])))
-                .collect();
-            format!("{{{}}}", fields.join(","))
+            let mut fields: Vec<_> = map.iter().filter(|(_, v)| !v.is_null()).collect();
+            fields.sort_unstable_by_key(|(key, _)| *key);
+            out.push(b'{');
+            for (index, (key, value)) in fields.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                json(key, out);
+                out.push(b':');
+                canonical(value, out);
+            }
+            out.push(b'}');
         }
         Value::Array(items) => {
-            format!(
-                "[{}]",
-                items.iter().map(canonical).collect::<Vec<_>>().join(",")
-            )
+            out.push(b'[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                canonical(item, out);
+            }
+            out.push(b']');
         }
-        other => other.to_string(),
+        other => json(other, out),
     }
 }
 
-fn strip_nulls(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            let kept: Map<_, _> = std::mem::take(map)
-                .into_iter()
-                .filter(|(_, v)| !v.is_null())
-                .collect();
-            *map = kept;
-            map.values_mut().for_each(strip_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
-        _ => {}
-    }
+/// A string, number, boolean or null as JSON.
+fn json<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    // Writing these to memory cannot fail.
+    let _ = serde_json::to_writer(out, value);
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -96,6 +112,12 @@ mod tests {
         assert_eq!(hash(&template, None), "w24t792pzf");
         assert_eq!(hash(&template, Some(7)), "w5qjvqd9wn");
         assert_eq!(hash(&json!({}), None), "z3j6x27cgm");
+        assert_eq!(hash(&json!(null), None), "mnfjrb596r");
+        assert_eq!(hash(&json!(null), Some(7)), "cx7p9vpgcj");
+        assert_eq!(
+            hash(&json!([null, {"b": null, "a": [1.5, true, "x"]}]), Some(-1)),
+            "bktbrghzpm"
+        );
     }
 
     #[test]

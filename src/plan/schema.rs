@@ -5,6 +5,7 @@
 //! between, the next pass reads from the record and the Job what comes next. The last two steps
 //! are the database's own (see [`super::database`]).
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
@@ -75,7 +76,9 @@ pub(super) fn expansion(draft: &Draft<'_>, release: &Release) -> Expansion {
             false,
             "WaitingForDatabase",
             format!(
-                "{name} is held by the {} of Rollout {} (Job {})",
+                "{name} is held by the {} of Rollout {} until its Job {} has ended; if there is no \
+                 such Job any more, check the database and remove record.holder of \
+                 DatabaseSchema {name}",
                 holder.phase.word(),
                 holder.rollout,
                 holder.job
@@ -88,6 +91,17 @@ pub(super) fn expansion(draft: &Draft<'_>, release: &Release) -> Expansion {
             _ => prepared(draft, format!("expand of {name} is about to start")),
         },
     }
+}
+
+/// The Job of this release's expand whose pod does not run though it was let run, and since when.
+pub(super) fn waits_for_its_pod(
+    draft: &Draft<'_>,
+    release: &Release,
+) -> Option<(String, Timestamp)> {
+    let holder = draft.seen.database.as_ref()?.record.holder.as_ref()?;
+    let job = job_of(draft, holder).filter(|_| is_ours(draft, holder, release))?;
+    let waits = !job.suspended && !job.runs && job.ended.is_none();
+    waits.then_some((job.name.clone(), job.started?))
 }
 
 /// Its Job is about to be made, unless the spec says by now how it must not be made.

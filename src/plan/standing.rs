@@ -193,14 +193,5 @@ pub(super) fn why_not_available(draft: &Draft<'_>, revision: &str) -> Option<Str
     pods.sort_by(|a, b| a.name.cmp(&b.name));
     pods.iter()
         .find_map(|pod| pod.unschedulable.clone())
-        .or_else(|| {
-            let waiting = pods.iter().find_map(|p| p.waiting.as_ref());
-            waiting.map(|(reason, words)| {
-                if words.is_empty() {
-                    reason.clone()
-                } else {
-                    format!("{reason}: {words}")
-                }
-            })
-        })
+        .or_else(|| pods.iter().find_map(|pod| pod.why_it_waits()))
 }

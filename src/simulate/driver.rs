@@ -237,7 +237,7 @@ impl Cluster for Api {
         _: &str,
         write: &Write,
     ) -> impl Future<Output = Result<Written, WriteError>> + Send {
-        let (api, write) = (self.clone(), write.clone());
+        let (api, write) = (self.clone(), Arc::new(write.clone()));
         let mut ticket = None;
         std::future::poll_fn(move |_| {
             let mut world = lock(&api.world);
@@ -274,6 +274,7 @@ impl World {
                 let missing = wanted.iter().filter(|c| !self.configs.contains(c));
                 Answer::Config(missing.cloned().collect())
             }
+            Question::JobPod(_) => Answer::JobPod("ErrImagePull: image not found".into()),
             Question::JobLog(name) => Answer::JobLog(format!("the last line of {name}")),
         })
     }

@@ -97,6 +97,8 @@ pub fn job(o: &JobObject) -> JobFacts {
         revision: o.revision.to_string(),
         epoch: o.epoch,
         suspended: o.suspended,
+        started: o.started,
+        runs: o.runs,
         live_pods: o.live_pods,
         ended: o.ended.clone(),
         deleting: o.meta.deleting,

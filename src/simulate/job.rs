@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::{
     event::Event,
     object::{JobObject, Name},
-    setting::MigrationEnd,
+    setting::{Health, MigrationEnd},
     world::World,
 };
 use crate::plan::facts::JobEnd;
@@ -26,13 +26,13 @@ impl World {
             .job_starts
             .entry((job.image.clone(), job.phase))
             .or_default();
-        let migration = self
-            .setting
-            .behaviour(&job.image)
-            .migration(job.phase, *attempt);
+        let behaviour = self.setting.behaviour(&job.image);
+        let migration = behaviour.migration(job.phase, *attempt);
+        let never = behaviour.health == Health::NoImage;
+        let runs = !never && migration.end != MigrationEnd::NeverStarts;
         *attempt += 1;
         let deadline = job.deadline.unwrap_or(i64::MAX);
-        let hangs = migration.end == MigrationEnd::Hangs || migration.seconds > deadline;
+        let hangs = !runs || migration.end == MigrationEnd::Hangs || migration.seconds > deadline;
         let (seconds, succeeded, message) = if hangs {
             (
                 deadline,
@@ -64,6 +64,8 @@ impl World {
         self.story
             .tell(self.now, &job.rollout, &format!("{} runs", job.meta.name));
         self.store(JobObject {
+            started: Some(self.now),
+            runs,
             live_pods: 1,
             ..(*job).clone()
         });
@@ -86,6 +88,7 @@ impl World {
         self.story
             .tell(self.now, &job.rollout, &format!("{name} {words}"));
         self.store(JobObject {
+            runs: false,
             live_pods: i32::from(cut_off),
             ended: Some(JobEnd {
                 succeeded,

@@ -136,6 +136,10 @@ pub struct JobObject {
     pub deadline: Option<i64>,
     /// `spec.suspend`.
     pub suspended: bool,
+    /// When it was let run.
+    pub started: Option<Timestamp>,
+    /// Whether its pod runs.
+    pub runs: bool,
     /// Pods that are not terminal.
     pub live_pods: i32,
     /// How it ended.

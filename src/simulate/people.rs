@@ -87,6 +87,13 @@ pub enum Action {
         /// Image of the child.
         image: Name,
     },
+    /// Deletes a child's ControllerRevision by hand.
+    ForgetRevision {
+        /// The Rollout.
+        rollout: Name,
+        /// Image of the child.
+        image: Name,
+    },
     /// Deletes every Job of a Rollout by hand.
     DeleteJobs(Name),
     /// Creates or deletes a ConfigMap, as an agent that prunes does.
@@ -114,6 +121,8 @@ pub enum Action {
     LoseStatus(Name),
     /// Everything is restored from a backup: new uids, no status, no owners.
     Restore,
+    /// So many percent of live reads get no answer.
+    Reads(u32),
     /// The metric source fails so, or works again.
     Metrics(Outage),
     /// The nodes have room for so many pods.
@@ -233,6 +242,18 @@ impl World {
                     self.erase(&Object::Deployment(child.into()));
                 }
             }
+            Action::ForgetRevision { rollout, image } => {
+                let words = format!("> somebody deletes the ControllerRevision of {image}");
+                self.story.tell(self.now, &rollout, &words);
+                let revision = self.child_of(&rollout, &image).and_then(|child| {
+                    let mut all = self.live.revisions.values();
+                    all.find(|r| r.rollout == rollout && r.revision == child.revision)
+                        .cloned()
+                });
+                if let Some(revision) = revision {
+                    self.erase(&Object::Revision(revision));
+                }
+            }
             Action::DeleteJobs(rollout) => {
                 self.story
                     .tell(self.now, &rollout, "> somebody deletes its Jobs");
@@ -290,6 +311,11 @@ impl World {
                 }
             }
             Action::Restore => self.restore(),
+            Action::Reads(percent) => {
+                let words = format!("live reads: {percent}% get no answer");
+                self.story.fault(self.now, "", &words);
+                self.faults.reads_percent = percent;
+            }
             Action::Metrics(outage) => {
                 self.story
                     .fault(self.now, "", &format!("metric source: {outage:?}"));

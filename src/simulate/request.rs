@@ -102,7 +102,7 @@ impl Faults {
 pub struct Request {
     life: Life,
     key: Key,
-    write: Write,
+    write: Arc<Write>,
     fate: Fate,
     epoch: i64,
     sent: Timestamp,
@@ -117,14 +117,14 @@ pub struct Request {
 
 impl World {
     /// The operator sends a write; the ticket names it.
-    pub(super) fn send(&mut self, life: Life, key: &Key, write: &Write) -> u64 {
+    pub(super) fn send(&mut self, life: Life, key: &Key, write: &Arc<Write>) -> u64 {
         let fate = self.faults.next(self.now);
         let ticket = self.faults.begun;
         let process = &self.processes[life.process];
         let request = Request {
             life,
             key: key.clone(),
-            write: write.clone(),
+            write: Arc::clone(write),
             fate,
             epoch: process.epoch,
             sent: self.now,
@@ -185,7 +185,7 @@ impl World {
             trust: request.trust,
             key: request.key.clone(),
             after: request.after.clone(),
-            write: request.write.clone(),
+            write: Arc::clone(&request.write),
             before: before.clone(),
             refused: answer.as_ref().err().cloned(),
             seen: request.seen.clone(),

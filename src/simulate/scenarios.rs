@@ -62,6 +62,10 @@ fn releases() -> Vec<Scenario> {
         v2("crash", unwell(Health::Crashes { after: 20 })),
         v2("never-ready", unwell(Health::NeverReady)),
         v2("no-image", unwell(Health::NoImage)),
+        Scenario::new("no-image-without-database")
+            .image("v2", unwell(Health::NoImage))
+            .then(1, apply(shop("v1", 4, None)))
+            .then(SETTLED, release("v2", None)),
         v2("wrong-at-full-load", wrong(0.8)),
         good("invalid-template").then(SETTLED, release("invalid", Some(2))),
         good("third-revision")
@@ -92,6 +96,11 @@ fn schemas() -> Vec<Scenario> {
         )
         .then(200, command("retry"))
         .lasts(700),
+        v2(
+            "migration-cannot-start",
+            migrating(&[(0, MigrationEnd::NeverStarts)]),
+        )
+        .lasts(500),
         v2("migration-hangs", migrating(&[(0, MigrationEnd::Hangs)])).lasts(500),
         v2("migration-fails-then-fixed", migrating(&[(10, fails)]))
             .then(200, release("v3", Some(3)))
@@ -251,6 +260,23 @@ fn hands() -> Vec<Scenario> {
                 },
             )
             .lasts(800),
+        v2("memory-of-stable-deleted-by-hand", wrong(5.0)).then(
+            150,
+            Action::ForgetRevision {
+                rollout: name(),
+                image: image("v1"),
+            },
+        ),
+        good("memory-of-canary-deleted-by-hand").then(
+            180,
+            Action::ForgetRevision {
+                rollout: name(),
+                image: image("v2"),
+            },
+        ),
+        good("live-reads-fail")
+            .then(SETTLED - 10, Action::Reads(100))
+            .then(200, Action::Reads(0)),
         good("deleted-in-mid-rollout")
             .then(240, Action::Delete(name()))
             .lasts(400),

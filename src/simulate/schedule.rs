@@ -219,6 +219,10 @@ fn action(random: &mut Random, processes: usize, database: Option<i64>) -> Actio
             image: image.into(),
             to: "v1".into(),
         },
+        27 if random.chance(50) => Action::ForgetRevision {
+            rollout: rollout(),
+            image: image.into(),
+        },
         27 => Action::DeleteChild {
             rollout: rollout(),
             image: image.into(),

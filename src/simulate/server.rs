@@ -188,6 +188,8 @@ impl World {
             image: image(&manifest["spec"]["template"]),
             deadline: manifest["spec"]["activeDeadlineSeconds"].as_i64(),
             suspended: manifest["spec"]["suspend"].as_bool().unwrap_or(false),
+            started: None,
+            runs: false,
             live_pods: 0,
             ended: None,
         };
@@ -284,8 +286,8 @@ fn over_the_wire<T: Serialize + DeserializeOwned>(
     write: &Write,
     value: &T,
 ) -> Result<T, WriteError> {
-    let sent = serde_json::to_value(value).map_err(|e| refused(write, &e.to_string()))?;
-    read_value(write, sent)
+    let sent = serde_json::to_vec(value).map_err(|e| refused(write, &e.to_string()))?;
+    serde_json::from_slice(&sent).map_err(|e| refused(write, &e.to_string()))
 }
 
 fn read_value<T: DeserializeOwned>(write: &Write, value: Value) -> Result<T, WriteError> {

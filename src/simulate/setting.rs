@@ -58,6 +58,8 @@ pub enum MigrationEnd {
     Fails,
     /// Not, before its deadline.
     Hangs,
+    /// Not either: its pod never runs.
+    NeverStarts,
 }
 
 impl Default for Behaviour {

@@ -62,6 +62,36 @@ async fn a_lost_status_is_rebuilt_and_no_pod_is_lost() {
 }
 
 #[tokio::test]
+async fn whoever_deletes_what_remembers_stable_ends_no_pod_and_no_undo() {
+    play("forgotten", async |ns| {
+        let first = ns.release_to_the_end(&app("1")).await?;
+        let generation = ns.release(&app("2").hold(1, 600)).await?;
+        let second = ns.held("half").await?;
+        let began = SystemTime::now();
+        ns.kubectl(&["delete", "controllerrevision", &child(&first)])
+            .await?;
+        ns.tell(APP, "promote", &format!("{second}/half on"))
+            .await?;
+        let (result, words) = ns.answer("promote", "on").await?;
+        assert_eq!(result, "Ignored", "{words}");
+        assert!(words.contains("ControllerRevision of stable"), "{words}");
+        ns.tell(APP, "undo", &format!("{second} back")).await?;
+        ns.stalled(generation, "UndoneByPerson").await?;
+        ns.pods(&[(&first, 4)]).await?;
+        let state = ns.view.now();
+        assert!(state.fewest_ready_since(began) >= 3, "{:?}", state.ready);
+        // The spec says once more what it is, and it is on record again.
+        let generation = ns.release(&app("1")).await?;
+        assert_eq!(ns.ready(generation).await?, first);
+        let record = format!("controllerrevision/{}", child(&first));
+        ns.kubectl(&["wait", "--for=create", "--timeout=30s", &record])
+            .await
+            .map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_failed_revision_stays_failed_without_its_status() {
     play("lost-failure", async |ns| {
         let first = ns.release_to_the_end(&app("1")).await?;

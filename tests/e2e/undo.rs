@@ -66,6 +66,24 @@ async fn an_image_that_does_not_exist_is_said_and_undone() {
 }
 
 #[tokio::test]
+async fn an_expand_whose_image_does_not_exist_says_so_long_before_its_deadline() {
+    play("no-image-expand", async |ns| {
+        let stable = ns.release_to_the_end(&app("1").expand("exit 0")).await?;
+        let bad = app("2")
+            .container("image", json!("localhost/stepgate/busybox:none"))
+            .expand("exit 0");
+        ns.release(&bad).await?;
+        ns.says("its pod does not start: ErrImageNeverPull").await?;
+        // Another release takes over as soon as that Job has come to its end.
+        let status = ns.status();
+        let job = status.schema.and_then(|s| s.job).unwrap();
+        ns.kubectl(&["delete", "job", &job]).await?;
+        ns.pods(&[(&stable, 4)]).await
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_pod_that_fits_on_no_node_is_said_and_undone() {
     play("no-room", async |ns| {
         let bad = app("2")

@@ -59,6 +59,11 @@ pub async fn answer(
             let log = log.unwrap_or_else(|error| format!("(its log cannot be read: {error})"));
             Ok(Answer::JobLog(log))
         }
+        Question::JobPod(job) => {
+            let words = job_pod(client, &rollout.namespace, job).await;
+            let words = words.unwrap_or_else(|error| format!("its pod cannot be read: {error}"));
+            Ok(Answer::JobPod(words))
+        }
     }
 }
 
@@ -159,14 +164,31 @@ where
     }
 }
 
+async fn pods_of(api: &Api<Pod>, job: &str) -> Result<Vec<Pod>, String> {
+    let params = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
+    let pods = api.list(&params).await.map_err(|e| refusal::words(&e))?;
+    Ok(pods.items)
+}
+
+/// Why the newest pod of a Job does not run; empty when nobody has said.
+async fn job_pod(client: &Client, namespace: &str, job: &str) -> Result<String, String> {
+    let api = Api::<Pod>::namespaced(client.clone(), namespace);
+    let pods = pods_of(&api, job).await?;
+    let newest = |p: &Pod| p.metadata.creation_timestamp.clone();
+    let Some(pod) = pods.into_iter().max_by_key(newest) else {
+        return Ok(format!(
+            "it has no pod: a quota or an admission rule may refuse it, see kubectl describe job {job}"
+        ));
+    };
+    Ok(facts::pod(&pod).why_it_waits().unwrap_or_default())
+}
+
 /// The end of the log of the pod that a Job failed with.
 async fn job_log(client: &Client, namespace: &str, job: &str) -> Result<String, String> {
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
-    let params = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
-    let pods = api.list(&params).await.map_err(|e| refusal::words(&e))?;
+    let pods = pods_of(&api, job).await?;
     let failed = |p: &Pod| p.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Failed");
     let Some(pod) = pods
-        .items
         .into_iter()
         .max_by_key(|p| (failed(p), p.metadata.creation_timestamp.clone()))
     else {

@@ -112,6 +112,8 @@ pub fn job(object: &Job) -> JobFacts {
         revision: label(metadata, keys::REVISION),
         epoch: epoch(metadata),
         suspended: object.spec.as_ref().and_then(|s| s.suspend) == Some(true),
+        started: status.and_then(|s| s.start_time.as_ref()).map(|t| t.0),
+        runs: status.is_some_and(|s| count(s.ready) > 0),
         live_pods: status.map_or(0, |s| count(s.active) + count(s.terminating)),
         ended: job_end(object),
         deleting: metadata.deletion_timestamp.is_some(),

@@ -41,6 +41,8 @@ fn job(version: u64, deleting: bool) -> JobFacts {
         revision: "a".into(),
         epoch: None,
         suspended: true,
+        started: None,
+        runs: false,
         live_pods: 0,
         ended: None,
         deleting,

@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::fixture::{World, condition, reading};
 use crate::{
-    api::{RolloutSpec, SchemaSpec},
+    api::{RolloutSpec, SchemaSpec, status::Outcome},
     evidence::Verdict,
+    plan::facts::Question,
 };
 
 fn checks_that_pause(spec: &mut RolloutSpec) {
@@ -70,4 +71,32 @@ fn what_stops_it_is_told_once() {
     assert_eq!(told(&world), 1);
     world.step();
     assert_eq!(told(&world), 0);
+}
+
+#[test]
+fn a_retry_starts_nothing_that_a_first_try_would_not() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    let v2 = world.revision("v2");
+    world.fails("p95");
+    world.settle();
+    assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
+    world.seen.source_problem = Some("there is no metric source of that name".into());
+    world.command("retry", &format!("{v2} r1"));
+    let status = world.record();
+    assert_eq!(status.commands[0].result, "Ignored");
+    assert!(status.commands[0].message.contains("no metric source"));
+    world.seen.source_problem = None;
+    world.seen.neighbours = vec!["twin".into()];
+    world.command("retry", &format!("{v2} r2"));
+    let status = world.record();
+    assert_eq!(status.commands[0].result, "Ignored");
+    assert!(status.commands[0].message.contains("Rollout twin"));
+    world.seen.neighbours.clear();
+    world.seen.answers.overlaps = None;
+    world.command("retry", &format!("{v2} r3"));
+    assert_eq!(world.plan().questions, [Question::Overlaps]);
+    world.seen.answers.overlaps = Some(Vec::new());
+    let status = world.record();
+    assert_eq!(status.commands[0].result, "Done", "{:?}", status.commands);
+    assert_eq!(status.release.unwrap().attempt, 2);
 }

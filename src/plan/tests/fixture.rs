@@ -95,6 +95,7 @@ impl World {
             neighbours: Vec::new(),
             answers: Answers::default(),
             refusals: Vec::new(),
+            unread: None,
             source_problem: None,
             readings: None,
             trusted_since: second(-1_000_000),
@@ -365,6 +366,11 @@ impl World {
                 at,
             });
         }
+        self.finish_database();
+    }
+
+    /// What becomes of the database by itself.
+    pub fn finish_database(&mut self) {
         let Some(database) = self.seen.database.clone() else {
             return;
         };
@@ -451,6 +457,8 @@ impl World {
                 revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
                 epoch: Some(1),
                 suspended: true,
+                started: None,
+                runs: false,
                 live_pods: 0,
                 ended: None,
                 deleting: false,
@@ -466,9 +474,7 @@ impl World {
             }
             Write::Delete { base, .. } => {
                 self.seen.revisions.retain(|r| r.uid != base.uid);
-                self.seen
-                    .children
-                    .retain(|c| c.owner_uid.as_ref() != Some(&base.uid));
+                self.seen.children.retain(|c| c.uid != base.uid);
                 self.seen.jobs.retain(|j| j.uid != base.uid);
             }
             Write::Fence { .. } | Write::Adopt { .. } => {}

@@ -4,7 +4,7 @@ use super::fixture::{World, condition, stalled};
 use crate::{
     api::status::{Outcome, Stage},
     plan::{
-        facts::{Refusal, Refused},
+        facts::{Question, Refusal, Refused},
         intent::Write,
     },
 };
@@ -18,8 +18,44 @@ fn a_deployment_without_pods_and_memory_is_on_its_way_out() {
     let v1 = world.revision("v1");
     world.seen.revisions.retain(|r| r.revision != v1);
     assert!(world.seen.child(&v1).is_some());
-    let plan = world.plan();
-    assert_eq!((plan.questions, plan.writes), (vec![], vec![]));
+    let asked = world.plan().questions;
+    assert_eq!(asked, [Question::Revisions], "a cache may lag");
+    world.seen.answers.revisions_live = true;
+    world.settle();
+    assert!(world.seen.child(&v1).is_none());
+    assert_eq!(condition(world.status(), "Ready").status, "True");
+}
+
+#[test]
+fn whoever_deletes_what_remembers_stable_does_not_hold_up_the_way_back() {
+    let mut world = World::stable("v1").wants("v2").at_step(1);
+    let v1 = world.revision("v1");
+    world.seen.revisions.retain(|r| r.revision != v1);
+    world.settle();
+    let status = world.status();
+    assert_eq!(condition(status, "UndoPossible").reason, "StableKept");
+    // Nothing is promoted onto a stable that could not be made again,
+    world.hold(5000);
+    world.settle();
+    assert_eq!(stalled(world.status()), "UndoImpossible");
+    assert_eq!(
+        world
+            .status()
+            .release
+            .as_ref()
+            .unwrap()
+            .step
+            .as_ref()
+            .unwrap()
+            .index,
+        1
+    );
+    // but its pods are there, and take over.
+    world.fails("p95");
+    world.settle();
+    assert_eq!(stalled(world.status()), "CheckFailed");
+    assert_eq!(world.seen.child(&v1).unwrap().replicas, 8);
+    assert_eq!(world.seen.child(&world.revision("v2")).unwrap().replicas, 0);
 }
 
 #[test]

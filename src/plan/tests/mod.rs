@@ -25,10 +25,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 #[test]
 fn a_first_deployment_is_told_by_a_live_list_alone() {
     let mut world = World::new();
-    assert_eq!(world.plan().questions, [Question::Revisions]);
-    world.seen.answers.revisions_live = true;
     assert_eq!(world.plan().questions, [Question::Overlaps]);
     world.seen.answers.overlaps = Some(Vec::new());
+    assert_eq!(world.plan().questions, [Question::Revisions]);
+    world.seen.answers.revisions_live = true;
     let release = world.decide().release.unwrap();
     assert!(release.first);
     assert_eq!(release.stage, Stage::Preflight);
@@ -427,6 +427,7 @@ fn pods_of_a_revision_that_nothing_remembers_are_left_alone() {
     world.settle();
     world.seen.revisions.clear();
     world.seen.answers.revisions_live = true;
+    world.seen.rollout.status = std::sync::Arc::default();
     let mut world = world.wants("v2");
     world.seen.rollout.spec = Ok(world.spec.clone());
     let status = world.record();

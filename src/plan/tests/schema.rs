@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::fixture::{World, second, stalled};
+use super::fixture::{World, condition, second, stalled};
 use crate::{
     api::{
         PhaseKind,
@@ -11,7 +11,7 @@ use crate::{
         status::Stage,
     },
     plan::{
-        facts::{Refusal, Refused},
+        facts::{Question, Refusal, Refused},
         intent::Write,
     },
 };
@@ -150,4 +150,53 @@ fn no_job_is_made_that_would_be_an_endpoint_even_if_the_spec_says_so_late() {
     }
     assert!(world.seen.jobs.is_empty());
     assert_eq!(stalled(world.status()), "InvalidSpec");
+}
+
+#[test]
+fn a_pod_that_cannot_run_the_expand_says_why() {
+    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
+    let says = |w: &mut World| condition(&w.record(), "Reconciling").message.clone();
+    let (name, now) = (world.seen.jobs[0].name.clone(), world.now);
+    world.seen.jobs[0].started = Some(now);
+    world.seen.status_written = None;
+    assert!(!says(&mut world).contains("pod"), "it may only just begin");
+    world.hold(20);
+    assert_eq!(world.plan().questions, [Question::JobPod(name)]);
+    world.seen.answers.job_pod = Some("ImagePullBackOff: not found".into());
+    let message = says(&mut world);
+    assert!(
+        message.ends_with("its pod does not start: ImagePullBackOff: not found"),
+        "{message}"
+    );
+    world.hold(20);
+    world.seen.jobs[0].runs = true;
+    assert!(!says(&mut world).contains("its pod"));
+}
+
+#[test]
+fn reads_that_go_unanswered_are_said() {
+    let mut world = World::stable("v1").wants("v2");
+    world.seen.answers.overlaps = None;
+    assert_eq!(world.plan().questions, [Question::Overlaps]);
+    world.seen.unread = Some("Deployments: forbidden".into());
+    let status = world.record();
+    let told = condition(&status, "Reconciling");
+    assert_eq!(
+        (told.status.as_str(), told.reason.as_str()),
+        ("True", "ReadFailed")
+    );
+    assert!(told.message.contains("Deployments: forbidden"));
+    assert!(status.release.is_none(), "nothing is begun");
+    assert!(world.plan().wake_at.is_some());
+}
+
+#[test]
+fn a_namespace_that_goes_is_not_held_up_by_a_job_that_is_gone() {
+    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
+    world.seen.database.as_mut().expect("a database").deleting = true;
+    world.finish_database();
+    assert!(holder(&world).is_some(), "its Job still runs");
+    world.seen.jobs.clear();
+    world.finish_database();
+    assert_eq!(holder(&world), None, "nothing is left to wait for");
 }

@@ -66,7 +66,7 @@ pub struct Arrival {
     /// The pass it belongs to.
     pub key: Key,
     /// The write.
-    pub write: Write,
+    pub write: Arc<Write>,
     /// The object before.
     pub before: Option<Object>,
     /// The object after.
@@ -184,7 +184,7 @@ impl World {
         if arrival.refused.is_some() {
             return;
         }
-        match (&arrival.write, &arrival.before, &arrival.after) {
+        match (&*arrival.write, &arrival.before, &arrival.after) {
             (Write::Scale { .. }, _, Some(Object::Deployment(child))) => {
                 let epoch = self.ledger.epochs.entry(child.rollout.clone()).or_default();
                 *epoch = (*epoch).max(arrival.epoch);
@@ -285,7 +285,7 @@ fn recorded(happened: &Happened) -> Option<(&Arrival, &RolloutObject, &RolloutSt
     if arrival.refused.is_some() {
         return None;
     }
-    match (&arrival.write, &arrival.before, &arrival.after) {
+    match (&*arrival.write, &arrival.before, &arrival.after) {
         (
             Write::RecordStatus { .. },
             Some(Object::Rollout(before)),
@@ -303,7 +303,7 @@ fn scaled(happened: &Happened) -> Option<(&Arrival, &DeploymentObject, &Deployme
     if arrival.refused.is_some() {
         return None;
     }
-    match (&arrival.write, &arrival.before, &arrival.after) {
+    match (&*arrival.write, &arrival.before, &arrival.after) {
         (
             Write::Scale { .. },
             Some(Object::Deployment(before)),

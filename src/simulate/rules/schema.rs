@@ -61,7 +61,7 @@ pub(super) fn once(world: &World, happened: &Happened) -> Result<(), String> {
     if arrival.refused.is_some() {
         return Ok(());
     }
-    match (&arrival.write, &arrival.before, &arrival.after) {
+    match (&*arrival.write, &arrival.before, &arrival.after) {
         (Write::CreateJob { .. }, _, Some(Object::Job(job))) if !job.suspended => {
             Err(format!("{} is made running", job.meta.name))
         }
@@ -179,7 +179,7 @@ pub(super) fn contract_last(world: &World, happened: &Happened) -> Result<(), St
     if arrival.refused.is_some() {
         return Ok(());
     }
-    match (&arrival.write, &arrival.before, &arrival.after) {
+    match (&*arrival.write, &arrival.before, &arrival.after) {
         (Write::ReleaseJob { .. }, _, Some(Object::Job(job)))
             if job.phase == PhaseKind::Contract =>
         {

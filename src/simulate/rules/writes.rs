@@ -34,7 +34,7 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
     let Happened::Arrived(arrival) = happened else {
         return Ok(());
     };
-    match (&arrival.write, &arrival.refused, &arrival.after) {
+    match (&*arrival.write, &arrival.refused, &arrival.after) {
         (Write::CreateJob { .. }, None, Some(Object::Job(job))) => {
             let database = world.live.databases.get(&job.database);
             let holder = database.and_then(|d| d.record.holder.as_ref());
@@ -246,7 +246,7 @@ pub(super) fn fenced(world: &World, happened: &Happened) -> Result<(), String> {
     if arrival.refused.is_some() {
         return Ok(());
     }
-    let rollout = match (&arrival.write, &arrival.after) {
+    let rollout = match (&*arrival.write, &arrival.after) {
         (Write::Scale { .. }, Some(Object::Deployment(child))) => &child.rollout,
         (Write::ReleaseJob { .. }, Some(Object::Job(job))) => &job.rollout,
         _ => return Ok(()),

@@ -71,7 +71,11 @@ impl Run {
         );
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("records.csv");
-        let child = Command::new(&script)
+        // Whatever starts this test in the background may have interrupts ignored, and a shell cannot
+        // take that back.
+        let child = Command::new("env")
+            .arg("--default-signal=INT")
+            .arg(&script)
             .arg("run")
             .args(arguments)
             .arg("--out")
