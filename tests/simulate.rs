@@ -162,8 +162,7 @@ fn crashes_at_every_write() {
     all.retain(|s| only.as_ref().is_none_or(|name| *name == s.name));
     let writes = on_all_cores(&all, |scenario| {
         let (undisturbed, _) = scenario.play(1, Detail::Nothing);
-        let begun = undisturbed.world().faults.begun;
-        begun
+        undisturbed.world().faults.begun
     });
     let crashes: Vec<(&Scenario, u64, Fate)> = all
         .iter()
