@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    coverage::Kind,
     event::{Event, Life, Turn},
     object::Object,
     process::Seen,
@@ -142,6 +143,7 @@ impl World {
     /// The operator sends a write; the ticket names it.
     pub(super) fn send(&mut self, life: Life, key: &Key, write: &Arc<Write>) -> u64 {
         let fate = self.faults.next(self.now);
+        self.coverage.befell(fate);
         let ticket = self.faults.begun;
         let process = &self.processes[life.process];
         let request = Request {
@@ -201,6 +203,12 @@ impl World {
         self.handling = true;
         let answer = self.apply(&request.write);
         self.handling = false;
+        if matches!(answer, Err(WriteError::Conflict { .. })) && request.fate != Fate::Overtaken {
+            self.coverage.count(Kind::Stale);
+        }
+        if request.epoch < self.epoch {
+            self.coverage.count(Kind::Deposed);
+        }
         request.after = self.target(&request.write);
         self.happened.push(Happened::Arrived(Box::new(Arrival {
             life: request.life,
