@@ -331,6 +331,7 @@ fn wait_for_target(draft: &mut Draft<'_>, release: &Release, step: &Step) {
         return;
     }
     let words = standing::why_not_available(draft, &release.revision)
+        .or_else(|| not_ready(draft, &release.revision))
         .map(|words| format!(": {words}"))
         .unwrap_or_default();
     let why = Why {
@@ -345,6 +346,16 @@ fn wait_for_target(draft: &mut Draft<'_>, release: &Release, step: &Step) {
     } else {
         refuse(draft, release, OnFailure::Undo, &why);
     }
+}
+
+/// What can be said of pods of which neither the scheduler nor the kubelet has said anything.
+fn not_ready(draft: &Draft<'_>, revision: &str) -> Option<String> {
+    let unready = draft.seen.pods_of(revision);
+    let unready = unready.filter(|pod| pod.ready_since.is_none());
+    let name = unready.map(|pod| pod.name.as_str()).min()?;
+    Some(format!(
+        "pod {name} runs but does not become ready: look at its readiness probe and its log"
+    ))
 }
 
 /// Stable, where pods of stable are all that the step lacks.
