@@ -33,6 +33,9 @@ pub(super) fn enter(draft: &mut Draft<'_>, index: usize) {
         return;
     }
     let now = Time(draft.now);
+    let revision = draft.status.release.as_ref().map(|r| r.revision.clone());
+    let child = revision.and_then(|revision| draft.seen.child(&revision));
+    let available = child.map_or(0, |c| c.available);
     if let Some(release) = &mut draft.status.release {
         release.stage = Stage::Step;
         release.paused = None;
@@ -46,6 +49,7 @@ pub(super) fn enter(draft: &mut Draft<'_>, index: usize) {
             began: now,
             reached: None,
             held: Stopwatch::default(),
+            available,
         });
     }
     draft.decided = true;
@@ -275,11 +279,20 @@ fn is_reached(draft: &Draft<'_>, release: &Release) -> bool {
 /// Starts and stops the stopwatches. Says whether that is to be recorded.
 fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
     let now = draft.now;
+    let seen = draft.seen;
     let Some(release) = &mut draft.status.release else {
         return false;
     };
     let Some(step) = &mut release.step else {
         return false;
+    };
+    let batch = seen
+        .child(&release.revision)
+        .filter(|c| c.current && c.available >= c.replicas && c.available > step.available);
+    let mut words = if reached {
+        "target reached, it is held"
+    } else {
+        "target lost"
     };
     let changed = if reached {
         let began = step.held.start(now);
@@ -289,14 +302,18 @@ fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
     } else {
         let lost = step.held.stop(now);
         let began = release.unreached.start(now);
-        lost || began
+        if let Some(batch) = batch {
+            // Only more than ever before counts, so that pods which come and go prove nothing.
+            step.available = batch.available;
+            release.unreached = Stopwatch {
+                seconds: 0,
+                since: Some(Time(now)),
+            };
+            words = "a batch is available";
+        }
+        lost || began || batch.is_some()
     };
     if changed {
-        let words = if reached {
-            "target reached, it is held"
-        } else {
-            "target lost"
-        };
         draft.notes.push(format!("step {}: {words}", step.name));
         draft.decided = true;
     }
