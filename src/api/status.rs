@@ -144,6 +144,10 @@ pub struct StepStatus {
     /// Time in which the target was held.
     #[serde(default)]
     pub held: Stopwatch,
+    /// The most pods of the revision that this step has seen available at once, in whole batches:
+    /// more of them is progress.
+    #[serde(default)]
+    pub available: i32,
 }
 
 /// Seconds added up over interruptions.

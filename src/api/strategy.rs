@@ -20,8 +20,9 @@ pub struct Strategy {
     #[schemars(schema_with = "super::crd::count_or_percent")]
     pub max_unavailable: IntOrString,
 
-    /// Seconds a step's target may stay unreached, added up over the step, before the release is
-    /// undone. Holding does not count.
+    /// Seconds in which a step must make progress before the release is undone: time in which its
+    /// target is not reached, added up since its last batch of pods became available. Pods that
+    /// come and go are no progress, and holding does not count.
     #[serde(default = "default_progress_deadline")]
     #[schemars(range(min = 1, max = 604800))]
     pub progress_deadline_seconds: i64,

@@ -33,6 +33,9 @@ pub(super) fn enter(draft: &mut Draft<'_>, index: usize) {
         return;
     }
     let now = Time(draft.now);
+    let revision = draft.status.release.as_ref().map(|r| r.revision.clone());
+    let child = revision.and_then(|revision| draft.seen.child(&revision));
+    let available = child.map_or(0, |c| c.available);
     if let Some(release) = &mut draft.status.release {
         release.stage = Stage::Step;
         release.paused = None;
@@ -46,6 +49,7 @@ pub(super) fn enter(draft: &mut Draft<'_>, index: usize) {
             began: now,
             reached: None,
             held: Stopwatch::default(),
+            available,
         });
     }
     draft.decided = true;
@@ -275,13 +279,19 @@ fn is_reached(draft: &Draft<'_>, release: &Release) -> bool {
 
 /// Starts and stops the stopwatches. Says whether that is to be recorded.
 fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
-    let (now, trusted) = (draft.now, draft.seen.trusted_since);
+    let (seen, now, trusted) = (draft.seen, draft.now, draft.seen.trusted_since);
+    let targets = draft.targets();
     let Some(release) = &mut draft.status.release else {
         return false;
     };
     let Some(step) = &mut release.step else {
         return false;
     };
+    let target = targets.get(&release.revision).copied().unwrap_or(0);
+    let batch = seen.child(&release.revision).filter(|c| {
+        let whole = c.current && c.available >= c.replicas;
+        whole && c.available > step.available && c.available < target
+    });
     let changed = if reached {
         let began = step.held.start(now);
         // Time that nobody watched is nobody's delay.
@@ -291,6 +301,15 @@ fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
     } else {
         let lost = step.held.stop(now, Timestamp::MIN);
         let began = release.unreached.start(now);
+        if let Some(batch) = batch {
+            // Only more than ever before counts, so that pods which come and go prove nothing.
+            // It forbids nothing, so it is put on record beside the moves of the next batch.
+            step.available = batch.available;
+            release.unreached = Stopwatch {
+                seconds: 0,
+                since: Some(Time(now)),
+            };
+        }
         lost || began
     };
     if changed {

@@ -48,12 +48,13 @@ fn a_failed_migration_starts_no_pod() {
 }
 
 #[test]
-fn a_migration_that_never_ends_is_no_success() {
-    let film = Film::of("migration-hangs");
+fn a_migration_that_cannot_start_is_no_success() {
+    let film = Film::of("migration-cannot-start");
     film.always(0.0, 500.0, "v2 has no pod", |f| f.is_out("v2"));
     film.always(120.0, 500.0, "v1 is whole", |f| f.ready("v1") == 4);
     let failed = film.when(120.0, "it has failed", |f| f.reason() == "ExpandFailed");
     film.check("at its deadline", failed < 280.0);
+    film.check("it was not repeated", film.expands("v2") == 1);
 }
 
 #[test]

@@ -162,6 +162,23 @@ fn a_long_hold_is_no_lack_of_progress() {
 }
 
 #[test]
+fn a_release_in_many_slow_batches_is_not_late() {
+    let film = Film::of("many-slow-batches");
+    film.check("nothing is undone", film.told("UndoStarted") == 0);
+    film.always(120.0, 1_200.0, "all eight serve", |f| f.serving() >= 8);
+    let half = film.when(200.0, "it is at half", |f| f.ready("v2") == 4);
+    let grows = film.when(half, "the fifth is asked for", |f| f.pods("v2").asked == 5);
+    let whole = film.when(grows, "it is whole", |f| f.ready("v2") == 8);
+    film.check(
+        "that step took longer than the deadline",
+        whole - grows > 125.0,
+    );
+    film.ends("v2 is stable", |f| {
+        f.ready("v2") == 8 && f.stable_is_wanted()
+    });
+}
+
+#[test]
 fn a_paused_release_is_undone_on_evidence() {
     let film = Film::of("errors-while-paused");
     let ready = film.when(120.0, "v2 serves", |f| f.ready("v2") > 0);

@@ -1,5 +1,7 @@
 //! Releases that go well, and releases that do not.
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
 use super::{SETTLED, good, v2};
 use crate::{
     api::RolloutSpec,
@@ -20,6 +22,13 @@ fn tolerant(mut spec: RolloutSpec) -> RolloutSpec {
             errors.max_percent = "90".into();
         }
     }
+    spec
+}
+
+/// It goes up one pod at a time, with none missing.
+fn one_at_a_time(mut spec: RolloutSpec) -> RolloutSpec {
+    spec.strategy.max_surge = IntOrString::Int(1);
+    spec.strategy.max_unavailable = IntOrString::Int(0);
     spec
 }
 
@@ -79,6 +88,17 @@ pub(super) fn releases() -> Vec<Scenario> {
             },
         )
         .lasts(900),
+        Scenario::new("many-slow-batches")
+            .image(
+                "v2",
+                Behaviour {
+                    start_seconds: 40,
+                    ..Behaviour::default()
+                },
+            )
+            .then(1, apply(one_at_a_time(shop("v1", 8, None))))
+            .then(SETTLED, release("v2", None))
+            .lasts(1_200),
         v2("crash-after-ready", unwell(Health::Crashes { after: 40 })).lasts(900),
         v2("never-ready-twice", unwell(Health::NeverReady))
             .image("v3", unwell(Health::NeverReady))
