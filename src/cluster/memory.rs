@@ -40,15 +40,17 @@ struct Answered<T> {
     facts: T,
     /// The caches have shown it: when they show it no longer, somebody deleted it.
     shown: bool,
+    at: Timestamp,
     /// Since when the API server says that it is something newer by now.
     contradicted: Option<Timestamp>,
 }
 
 impl<T> Answered<T> {
-    const fn new(facts: T, shown: bool) -> Self {
+    const fn new(facts: T, shown: bool, at: Timestamp) -> Self {
         Self {
             facts,
             shown,
+            at,
             contradicted: None,
         }
     }
@@ -72,7 +74,7 @@ struct Unanswered {
 
 /// The time after which the caches are believed though they show nothing newer than what was
 /// answered: by then a broken watch has been replayed.
-const CAUGHT_UP: SignedDuration = SignedDuration::from_secs(300);
+const CAUGHT_UP: SignedDuration = SignedDuration::from_secs(360);
 
 /// Times in a row after which a taken name is no longer put down to a cache that lags.
 const TAKEN_FOR_GOOD: u32 = 5;
@@ -81,7 +83,7 @@ const UNREAD_FOR_LONG: u32 = 3;
 
 impl Memory {
     /// Lays what is remembered over what the caches hold, and forgets what they know by now.
-    pub(super) fn overlay(&mut self, cached: &mut Cached) {
+    pub(super) fn overlay(&mut self, cached: &mut Cached, now: Timestamp) {
         match &self.rollout {
             Some(mine)
                 if mine.facts.uid == cached.rollout.uid
@@ -98,19 +100,19 @@ impl Memory {
         let jobs = hide(&self.gone, &mut cached.jobs, |j| (&j.uid, j.deleting));
         let children = hide(&self.gone, &mut cached.children, |c| (&c.uid, c.deleting));
         self.gone = revisions.into_iter().chain(jobs).chain(children).collect();
-        lay(&mut self.revisions, &mut cached.revisions, |r| {
+        lay(&mut self.revisions, &mut cached.revisions, now, |r| {
             (&r.uid, &r.resource_version)
         });
-        lay(&mut self.children, &mut cached.children, |c| {
+        lay(&mut self.children, &mut cached.children, now, |c| {
             (&c.uid, &c.resource_version)
         });
-        lay(&mut self.jobs, &mut cached.jobs, |j| {
+        lay(&mut self.jobs, &mut cached.jobs, now, |j| {
             (&j.uid, &j.resource_version)
         });
         let schema = cached.rollout.spec.as_ref().ok();
         let schema = schema.and_then(|spec| spec.schema.as_ref());
         cached.database = match schema {
-            Some(schema) => self.overlay_database(cached.database.take(), &schema.database),
+            Some(schema) => self.overlay_database(cached.database.take(), &schema.database, now),
             None => None,
         };
         for child in &mut cached.children {
@@ -127,14 +129,14 @@ impl Memory {
         }
     }
 
-    pub(super) fn overlay_of_database(&mut self, cached: &mut CachedDatabase) {
+    pub(super) fn overlay_of_database(&mut self, cached: &mut CachedDatabase, now: Timestamp) {
         let (name, theirs) = (cached.database.name.clone(), cached.database.clone());
-        if let Some(database) = self.overlay_database(Some(theirs), &name) {
+        if let Some(database) = self.overlay_database(Some(theirs), &name, now) {
             cached.database = database;
         }
         let jobs = hide(&self.gone, &mut cached.jobs, |j| (&j.uid, j.deleting));
         self.gone = jobs.into_iter().collect();
-        lay(&mut self.jobs, &mut cached.jobs, |j| {
+        lay(&mut self.jobs, &mut cached.jobs, now, |j| {
             (&j.uid, &j.resource_version)
         });
     }
@@ -144,9 +146,10 @@ impl Memory {
         &mut self,
         cached: Option<DatabaseFacts>,
         name: &str,
+        now: Timestamp,
     ) -> Option<DatabaseFacts> {
         let mut all: Vec<DatabaseFacts> = cached.into_iter().collect();
-        lay(&mut self.database, &mut all, |d| {
+        lay(&mut self.database, &mut all, now, |d| {
             (&d.uid, &d.resource_version)
         });
         all.into_iter().find(|d| d.name == name)
@@ -164,11 +167,15 @@ impl Memory {
             self.taken.remove(name);
         }
         match written {
-            Written::Rollout(facts) => self.rollout = Some(Answered::new(facts, true)),
-            Written::Revision(facts) => keep(&mut self.revisions, write, facts.uid.clone(), facts),
-            Written::Child(facts) => keep(&mut self.children, write, facts.uid.clone(), facts),
-            Written::Job(facts) => keep(&mut self.jobs, write, facts.uid.clone(), facts),
-            Written::Database(facts) => keep(&mut self.database, write, facts.uid.clone(), facts),
+            Written::Rollout(facts) => self.rollout = Some(Answered::new(facts, true, now)),
+            Written::Revision(facts) => {
+                keep(&mut self.revisions, write, now, facts.uid.clone(), facts)
+            }
+            Written::Child(facts) => keep(&mut self.children, write, now, facts.uid.clone(), facts),
+            Written::Job(facts) => keep(&mut self.jobs, write, now, facts.uid.clone(), facts),
+            Written::Database(facts) => {
+                keep(&mut self.database, write, now, facts.uid.clone(), facts)
+            }
             Written::Gone => {
                 if let Some(base) = base_of(write) {
                     self.forget(&base.clone());
@@ -185,10 +192,21 @@ impl Memory {
     }
 
     /// Takes a ControllerRevision from a live list.
-    pub(super) fn know_revision(&mut self, facts: RevisionFacts) {
+    pub(super) fn know_revision(&mut self, facts: RevisionFacts, now: Timestamp) {
         let shown = self.revisions.get(&facts.uid).is_some_and(|r| r.shown);
         let uid = facts.uid.clone();
-        self.revisions.insert(uid, Answered::new(facts, shown));
+        self.revisions.insert(uid, Answered::new(facts, shown, now));
+    }
+
+    /// When what the caches have not shown by then is taken for deleted.
+    pub(super) fn unshown_until(&self) -> Option<Timestamp> {
+        fn of<T>(own: &Own<T>) -> impl Iterator<Item = Timestamp> {
+            own.values().filter(|own| !own.shown).map(|own| own.at)
+        }
+        let (revisions, children) = (of(&self.revisions), of(&self.children));
+        let (jobs, databases) = (of(&self.jobs), of(&self.database));
+        let answered = revisions.chain(children).chain(jobs).chain(databases).min();
+        answered.map(|at| at.saturating_add(CAUGHT_UP).unwrap_or(Timestamp::MAX))
     }
 
     /// The write may or may not have happened.
@@ -261,16 +279,17 @@ fn hide<T>(
 
 /// Remembers an answer. An update rests on an object that the caches had shown, unless it was an
 /// own new one.
-fn keep<T>(mine: &mut Own<T>, write: &Write, uid: String, facts: T) {
+fn keep<T>(mine: &mut Own<T>, write: &Write, now: Timestamp, uid: String, facts: T) {
     let before = mine.get(&uid).map(|own| own.shown);
     let shown = before.unwrap_or_else(|| base_of(write).is_some());
-    mine.insert(uid, Answered::new(facts, shown));
+    mine.insert(uid, Answered::new(facts, shown, now));
 }
 
 /// Lays the remembered objects that are newer than the cached ones, or not cached yet, over them.
 fn lay<T: Clone>(
     mine: &mut Own<T>,
     cached: &mut Vec<T>,
+    now: Timestamp,
     identity: impl Fn(&T) -> (&String, &String),
 ) {
     mine.retain(|uid, own| {
@@ -283,6 +302,8 @@ fn lay<T: Clone>(
             }
             Some(_) => false,
             None if own.shown => false,
+            // Made and deleted between two looks: it will never be shown.
+            None if now.duration_since(own.at) >= CAUGHT_UP => false,
             None => {
                 cached.push(own.facts.clone());
                 true

@@ -27,8 +27,8 @@ pub struct Surroundings<'a> {
     pub readings: &'a (dyn Fn(&str) -> Option<Readings> + Sync),
     /// Why a metric source of this name cannot be used by this Rollout, if it cannot.
     pub source_problem: &'a (dyn Fn(&str) -> Option<String> + Sync),
-    /// From when on the clock is trusted.
-    pub trusted_since: Timestamp,
+    /// From when on the clock is trusted: it may jump while a pass waits for an answer.
+    pub trusted_since: &'a (dyn Fn() -> Timestamp + Sync),
     /// Epoch of the present leadership.
     pub epoch: i64,
 }
@@ -88,13 +88,14 @@ pub async fn rollout<C: Cluster>(
     let mut refusals = Vec::new();
     let mut unread: Option<ReadError> = None;
     for _ in 0..ROUNDS {
+        // Before it is asked since when it is trusted: a jump in between counts nothing.
+        let now = (around.now)();
         let Some(mut seen) = observe(
             cluster, namespace, name, memory, around, &answers, &refusals,
         ) else {
             return ran;
         };
         seen.unread = unread.as_ref().map(ToString::to_string);
-        let now = (around.now)();
         let plan = plan::plan(&seen, now);
         if !plan.questions.is_empty() {
             match ask(
@@ -103,6 +104,7 @@ pub async fn rollout<C: Cluster>(
                 &plan.questions,
                 &mut answers,
                 memory,
+                now,
             )
             .await
             {
@@ -119,7 +121,7 @@ pub async fn rollout<C: Cluster>(
         match act(cluster, namespace, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => {
                 ran.error = unread.map(Stopped::from);
-                return ran;
+                return come_again(ran, memory);
             }
             Ok(()) => {}
             Err((
@@ -147,10 +149,11 @@ async fn ask<C: Cluster>(
     questions: &[Question],
     answers: &mut Answers,
     memory: &mut Memory,
+    now: Timestamp,
 ) -> Result<(), ReadError> {
     for question in questions {
         let answer = cluster.ask(rollout, question).await?;
-        take(answer, question, answers, memory);
+        take(answer, question, answers, memory, now);
     }
     Ok(())
 }
@@ -168,11 +171,11 @@ pub async fn database<C: Cluster>(
         let Some(mut seen) = cluster.database(namespace, name) else {
             return ran;
         };
-        memory.overlay_of_database(&mut seen);
+        memory.overlay_of_database(&mut seen, (around.now)());
         let plan = database::plan(&seen, around.epoch);
         let nothing_left = plan.writes.is_empty();
         match act(cluster, namespace, plan, memory, around, &mut ran).await {
-            Ok(()) if nothing_left => return ran,
+            Ok(()) if nothing_left => return come_again(ran, memory),
             Ok(()) => {}
             Err((_, error, _)) => return stopped(ran, error),
         }
@@ -182,6 +185,13 @@ pub async fn database<C: Cluster>(
 
 fn stopped(mut ran: Ran, error: impl Into<Stopped>) -> Ran {
     ran.error = Some(error.into());
+    ran
+}
+
+/// What the caches have not shown yet is looked at again, even if nothing happens.
+fn come_again(mut ran: Ran, memory: &Memory) -> Ran {
+    let waits = [ran.wake_at, memory.unshown_until()];
+    ran.wake_at = waits.into_iter().flatten().min();
     ran
 }
 
@@ -195,7 +205,7 @@ fn observe<C: Cluster>(
     refusals: &[Refusal],
 ) -> Option<Observed> {
     let mut cached = cluster.rollout(namespace, name)?;
-    memory.overlay(&mut cached);
+    memory.overlay(&mut cached, (around.now)());
     let readings = in_motion(&cached.rollout).and_then(|revision| (around.readings)(&revision));
     let source = cached
         .rollout
@@ -217,7 +227,7 @@ fn observe<C: Cluster>(
         unread: None,
         source_problem,
         readings,
-        trusted_since: around.trusted_since,
+        trusted_since: (around.trusted_since)(),
         status_written: memory.status_written,
         epoch: around.epoch,
     })
@@ -227,13 +237,19 @@ fn in_motion(rollout: &RolloutFacts) -> Option<String> {
     rollout.status.release.as_ref().map(|r| r.revision.clone())
 }
 
-fn take(answer: Answer, question: &Question, answers: &mut Answers, memory: &mut Memory) {
+fn take(
+    answer: Answer,
+    question: &Question,
+    answers: &mut Answers,
+    memory: &mut Memory,
+    now: Timestamp,
+) {
     match answer {
         Answer::Overlaps(names) => answers.overlaps = Some(names),
         Answer::Revisions(list) => {
             answers.revisions_live = true;
             list.into_iter()
-                .for_each(|revision| memory.know_revision(revision));
+                .for_each(|revision| memory.know_revision(revision, now));
         }
         Answer::Config(missing) => answers.missing_config = Some(missing),
         Answer::JobLog(text) => answers.job_log = Some(text),

@@ -39,7 +39,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use self::{
     draft::Draft,
-    facts::Observed,
+    facts::{Observed, Question},
     intent::{Base, Event, Plan, Write},
 };
 use crate::api::status::RevisionStatus;
@@ -70,7 +70,7 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
     }
     commands::forget_what_was_said(&mut draft);
     remember_stable(&mut draft);
-    if !draft.decided {
+    if !draft.decided && draft.questions.is_empty() {
         commands::take(&mut draft);
     }
     if draft.decided || !draft.questions.is_empty() {
@@ -110,6 +110,11 @@ fn remember_stable(draft: &mut Draft<'_>) {
         .filter(|r| r.outcome == Some(crate::api::status::Outcome::Stable) && !r.deleting)
         .max_by_key(|r| r.number);
     let Some(revision) = marked else { return };
+    if !draft.seen.answers.revisions_live {
+        // A cache that lags may show an earlier stable and not yet the last.
+        draft.questions.push(Question::Revisions);
+        return;
+    }
     draft.notes.push(format!(
         "status was lost; {} is marked stable",
         revision.revision

@@ -62,12 +62,15 @@ impl Simulation {
             self.run_for(LOOK_EVERY, most_events)?;
             waited += LOOK_EVERY;
         }
-        let (before, others) = {
+        let (before, others, restarts) = {
             let world = self.world();
-            (world.arrived, world.others_changes)
+            (world.arrived, world.others_changes, world.restarts())
         };
         self.run_for(IDLE, most_events)?;
-        if let Some(message) = self.world().unsettled() {
+        // Pods that come up for a moment and crash again bring a Rollout on its way each time.
+        let crashing = self.world().restarts() > restarts;
+        let unsettled = self.world().unsettled();
+        if let Some(message) = unsettled.filter(|_| !crashing) {
             return Err(NoEnd::OnItsWay {
                 seconds: waited + IDLE,
                 message,
@@ -96,6 +99,11 @@ impl World {
             let words = ready.map_or(String::new(), |c| format!("{}: {}", c.reason, c.message));
             Some(format!("{} {why} ({words})", rollout.meta.name))
         })
+    }
+
+    /// Restarts of all containers.
+    fn restarts(&self) -> i32 {
+        self.live.pods.values().map(|pod| pod.restarts).sum()
     }
 
     fn is_measuring(&self) -> bool {

@@ -132,11 +132,15 @@ impl World {
                 let name = &manifest["metadata"]["labels"][keys::DATABASE];
                 self.live.databases.get(name.as_str().unwrap_or_default())
             }
+            Write::ReleaseJob { base } => {
+                let job = self.live.jobs.get(base.name.as_str());
+                job.and_then(|job| self.live.databases.get(&job.database))
+            }
             _ => None,
         };
         OnRecord {
             status: rollout.map(|r| Arc::clone(&r.status)),
-            holder: database.and_then(|d| d.record.holder.as_ref().map(|h| h.job.clone())),
+            holder: database.and_then(|d| d.record.holder.clone()),
         }
     }
 

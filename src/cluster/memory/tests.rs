@@ -87,7 +87,7 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Cached {
 }
 
 fn overlaid(memory: &mut Memory, mut cached: Cached) -> Cached {
-    memory.overlay(&mut cached);
+    memory.overlay(&mut cached, Timestamp::UNIX_EPOCH);
     cached
 }
 
@@ -143,6 +143,26 @@ fn a_conflict_makes_no_older_copy_true() {
     memory.contradict(&scale(8, 3, 0), at(11));
     memory.contradict(&scale(8, 3, 0), at(400));
     assert_eq!(replicas(&mut memory, 7, 2), 2);
+}
+
+/// Made and deleted between two looks at the caches, it is never shown.
+#[test]
+fn what_is_never_shown_was_deleted() {
+    let mut memory = Memory::default();
+    let create = Write::CreateDeployment {
+        manifest: json!({"metadata": {"name": "shop-a"}}),
+    };
+    let at = |second| Timestamp::from_second(second).unwrap();
+    memory.learn(&create, Written::Child(child(5, 0)), at(10));
+    let children = |memory: &mut Memory, second| {
+        let mut seen = cached(vec![], vec![]);
+        memory.overlay(&mut seen, at(second));
+        seen.children.len()
+    };
+    assert_eq!(children(&mut memory, 300), 1, "the caches lag");
+    let until = memory.unshown_until().unwrap();
+    assert_eq!(children(&mut memory, until.as_second()), 0);
+    assert!(memory.unshown_until().is_none());
 }
 
 #[test]

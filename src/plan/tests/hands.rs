@@ -39,7 +39,6 @@ fn a_cache_that_lags_makes_nobody_try_a_failed_revision_again() {
     world.seen.children.retain(|c| c.revision != v2);
     world.seen.rollout.status = std::sync::Arc::default();
     world.seen.answers.revisions_live = false;
-    world.record();
     assert_eq!(world.plan().questions, [Question::Revisions]);
     world.seen.revisions.push(failed);
     world.seen.answers.revisions_live = true;

@@ -367,6 +367,17 @@ fn a_former_stable_returns_without_steps() {
     );
 }
 
+/// After a restore a cache may show the ControllerRevision of an earlier stable before the last.
+#[test]
+fn a_lost_status_is_rebuilt_from_a_live_list_alone() {
+    let mut world = World::stable("v1");
+    world.seen.rollout.status = std::sync::Arc::default();
+    world.seen.answers.revisions_live = false;
+    let plan = world.plan();
+    assert!(plan.writes.is_empty(), "{:?}", plan.writes);
+    assert_eq!(plan.questions, [Question::Revisions]);
+}
+
 #[test]
 fn a_lost_status_is_rebuilt_from_the_revisions() {
     let mut world = World::stable("v1");

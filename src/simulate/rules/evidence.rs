@@ -86,7 +86,10 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
     // What the sender knew when he sent it: it may arrive late, after his end.
     let trust = &left.arrival.trust;
     let now = trust.clock;
-    if left.promoted(world) || (left.waived(now) && !world.ledger.clocks_jumped) {
+    // By a clock that has jumped, only time that was watched since counts.
+    let watched = trust.clock.duration_since(trust.since).as_secs();
+    let by_trust = watched >= left.step.deadline_seconds - 1;
+    if left.promoted(world) || (left.waived(now) && (by_trust || !world.ledger.clocks_jumped)) {
         return Ok(());
     }
     let name = &left.status.name;
@@ -109,7 +112,9 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
         ));
     }
     let skew = trust.clock.duration_since(left.arrival.sent);
-    let from = reached.saturating_sub(skew).unwrap_or(reached);
+    // What a pod has counted is read a scrape late.
+    let late = SignedDuration::from_secs(world.setting.scrape_seconds);
+    let from = reached.saturating_sub(skew + late).unwrap_or(reached);
     let revision = &left.release.revision;
     let (total, wrong) =
         world

@@ -24,7 +24,7 @@ use super::{
     world::World,
 };
 use crate::{
-    api::{PhaseKind, RolloutSpec, RolloutStatus, status::Outcome},
+    api::{PhaseKind, RolloutSpec, RolloutStatus, database::Holder, status::Outcome},
     cluster::{Key, WriteError},
     plan::intent::Write,
 };
@@ -95,8 +95,8 @@ pub struct Trust {
 pub struct OnRecord {
     /// Status of the Rollout.
     pub status: Option<Arc<RolloutStatus>>,
-    /// For a Job that is made: the Job for which its database was held.
-    pub holder: Option<String>,
+    /// For a Job that is made or released: who held its database.
+    pub holder: Option<Holder>,
 }
 
 /// What the rules remember.
@@ -126,6 +126,8 @@ pub struct Ledger {
     pub clocks_jumped: bool,
     /// Everything was restored from a backup, under new uids.
     pub restored: bool,
+    /// Rollouts that were deleted, and may be made again over what is left of them.
+    pub recreated: BTreeSet<Name>,
     /// Status was lost: what was on record may have been forgotten.
     pub status_lost: bool,
     /// Passes that began in the present second, by key, for hot loops.
@@ -244,10 +246,19 @@ impl Ledger {
             Action::KillContainers { rollout, .. }
             | Action::LosePods { rollout, .. }
             | Action::DeleteChild { rollout, .. }
-            | Action::Delete(rollout)
             | Action::EditChild { rollout, .. }
             | Action::ScaleChild { rollout, .. } => {
                 self.harmed.insert(rollout.clone());
+            }
+            Action::ForgetRevision { rollout, image } => {
+                self.harmed.insert(rollout.clone());
+                self.forgotten(rollout, image, live);
+            }
+            Action::Delete(rollout) => {
+                self.harmed.insert(rollout.clone());
+                // Whoever makes it again means it.
+                self.recreated.insert(rollout.clone());
+                self.failed.retain(|(name, _)| name != rollout);
             }
             Action::JumpClock { .. } => self.clocks_jumped = true,
             Action::LoseStatus(_) => self.status_lost = true,
@@ -259,6 +270,24 @@ impl Ledger {
                 self.sizes.clear();
             }
             _ => {}
+        }
+    }
+
+    /// A ControllerRevision is deleted: that it failed is known from the status alone now, if at
+    /// all.
+    fn forgotten(&mut self, rollout: &Name, image: &Name, live: &Objects) {
+        let mut children = live.children(rollout);
+        let Some(child) = children.find(|c| c.image == *image) else {
+            return;
+        };
+        let status = live.rollouts.get(rollout).map(|r| &r.status);
+        let known = status.is_some_and(|s| {
+            let mut ended = s.history.iter();
+            ended.any(|e| *e.revision == *child.revision && e.outcome == Outcome::Failed)
+        });
+        if !known {
+            let forgotten = (rollout.clone(), child.revision.to_string());
+            self.failed.remove(&forgotten);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Happened, Ledger};
 use crate::{
-    api::{DatabaseRecord, PhaseKind},
+    api::{DatabaseRecord, PhaseKind, database::Holder},
     plan::intent::{Kind, Write},
     simulate::{
         object::{JobObject, Object},
@@ -65,7 +65,9 @@ pub(super) fn once(world: &World, happened: &Happened) -> Result<(), String> {
         (Write::CreateJob { .. }, _, Some(Object::Job(job))) if !job.suspended => {
             Err(format!("{} is made running", job.meta.name))
         }
-        (Write::ReleaseJob { .. }, _, Some(Object::Job(job))) => released(world, job),
+        (Write::ReleaseJob { .. }, _, Some(Object::Job(job))) => {
+            released(world, job, arrival.on_record.holder.as_ref())
+        }
         (
             Write::Delete {
                 kind: Kind::Job, ..
@@ -81,7 +83,9 @@ fn record_of<'w>(world: &'w World, job: &JobObject) -> Option<&'w DatabaseRecord
     world.live.databases.get(&job.database).map(|d| &*d.record)
 }
 
-fn released(world: &World, job: &JobObject) -> Result<(), String> {
+/// `then` held the database when the release was sent: a hold that is being let go has lost the
+/// uid by the time a late release arrives, and follows the Job to its end all the same.
+fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(), String> {
     let name = &job.meta.name;
     let holder = record_of(world, job).and_then(|r| r.holder.as_ref());
     let Some(holder) = holder else {
@@ -90,7 +94,9 @@ fn released(world: &World, job: &JobObject) -> Result<(), String> {
             job.database
         ));
     };
-    if holder.job_uid.as_deref() != Some(&*job.meta.uid) {
+    let is_of = |h: &Holder| h.job_uid.as_deref() == Some(&*job.meta.uid);
+    let was_ours = holder.job_uid.is_none() && *holder.job == *job.meta.name;
+    if !is_of(holder) && !(was_ours && then.is_some_and(is_of)) {
         return Err(format!(
             "{name} is released, but {} is held for {}",
             job.database, holder.job

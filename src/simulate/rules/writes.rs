@@ -42,11 +42,11 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
         (Write::CreateJob { .. }, None, Some(Object::Job(job))) => {
             let database = world.live.databases.get(&job.database);
             let holder = database.and_then(|d| d.record.holder.as_ref());
-            let held = [holder.map(|h| &h.job), arrival.on_record.holder.as_ref()];
+            let held = [holder, arrival.on_record.holder.as_ref()];
             if held
                 .into_iter()
                 .flatten()
-                .any(|held| **held == *job.meta.name)
+                .any(|held| *held.job == *job.meta.name)
             {
                 Ok(())
             } else {
@@ -66,7 +66,8 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
         ) => {
             let live = world.live.rollouts.get(&r.rollout).map(|o| &*o.status);
             let seen = arrival.seen.as_ref().map(|s| &*s.rollout.status);
-            let on_record = [live, seen].into_iter().flatten().any(|status| {
+            let then = arrival.on_record.status.as_deref();
+            let on_record = [live, then, seen].into_iter().flatten().any(|status| {
                 let stable = status
                     .stable
                     .as_ref()
@@ -209,7 +210,12 @@ pub(super) fn hands_off(world: &World, happened: &Happened) -> Result<(), String
 
 /// Before children are adopted the status is written, changed or not: that proves the owner.
 fn proves_the_owner(world: &World, write: &Write) -> bool {
-    world.ledger.restored && matches!(write, Write::RecordStatus { .. })
+    match write {
+        Write::RecordStatus { base, .. } => {
+            world.ledger.restored || world.ledger.recreated.contains(base.name.as_str())
+        }
+        _ => false,
+    }
 }
 
 fn counts_too_often(world: &World, arrival: &Arrival, happened: &Happened) -> Result<(), String> {
