@@ -208,7 +208,7 @@ pub struct Command {
 impl World {
     /// Somebody acts.
     pub fn act(&mut self, action: Action) {
-        self.ledger.acted(&action, &self.live);
+        self.ledger.acted(&action, &self.live, self.now);
         self.coverage.acted(&action, &self.live);
         match action {
             Action::Apply {

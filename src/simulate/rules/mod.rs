@@ -128,6 +128,8 @@ pub struct Ledger {
     pub restored: bool,
     /// Rollouts that were deleted, and may be made again over what is left of them.
     pub recreated: BTreeSet<Name>,
+    /// Status of a Rollout as it was when it was lost, and when that was.
+    pub lost: BTreeMap<Name, (Timestamp, Arc<RolloutStatus>)>,
     /// Status was lost: what was on record may have been forgotten.
     pub status_lost: bool,
     /// Passes that began in the present second, by key, for hot loops.
@@ -224,7 +226,15 @@ impl World {
 
 impl Ledger {
     /// Somebody acts: some rules cannot judge what follows as if nobody had.
-    pub(super) fn acted(&mut self, action: &Action, live: &Objects) {
+    pub(super) fn acted(&mut self, action: &Action, live: &Objects, now: Timestamp) {
+        let is_lost = |name: &Name| match action {
+            Action::LoseStatus(lost) => name == lost,
+            Action::Restore => true,
+            _ => false,
+        };
+        let lost = live.rollouts.values().filter(|r| is_lost(&r.meta.name));
+        let lost = lost.map(|r| (r.meta.name.clone(), (now, Arc::clone(&r.status))));
+        self.lost.extend(lost);
         if matches!(action, Action::LoseStatus(_) | Action::Restore) {
             // What was on record in the status alone is not known to anybody any more.
             self.failed.retain(|(rollout, revision)| {

@@ -1,5 +1,7 @@
 //! Writes: on record first, never in vain, never by the deposed, never for the failed.
 
+use jiff::SignedDuration;
+
 use super::{Arrival, Happened, Ledger, recorded, scaled, spec_seen};
 use crate::{
     api::{RolloutSpec, RolloutStatus, status::Outcome},
@@ -11,6 +13,9 @@ use crate::{
     },
 };
 
+/// For so long at most a cache shows what is no longer so: a watch that breaks, and the way.
+const LONGEST_LAG: SignedDuration = SignedDuration::from_secs(310);
+
 /// *record-first* – a decision is on record before the first write that rests on it.
 pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), String> {
     if let Some((arrival, before, after)) = scaled(happened) {
@@ -21,9 +26,13 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
             return Ok(());
         };
         let live = world.live.rollouts.get(&after.rollout);
+        // A process that has recorded it knows it until its caches say that it is lost.
+        let lost = world.ledger.lost.get(&after.rollout);
+        let lost = lost.filter(|(at, _)| arrival.sent.duration_since(*at) <= LONGEST_LAG);
         let statuses = [
             live.map(|r| &*r.status),
             arrival.on_record.status.as_deref(),
+            lost.map(|(_, status)| &**status),
             Some(&*seen.rollout.status),
         ];
         let mut wrong = Ok(());
