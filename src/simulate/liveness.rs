@@ -49,33 +49,33 @@ impl Simulation {
         // What was stalled may go on now: that takes a moment too.
         let mut waited = 900;
         self.run_for(waited, most_events)?;
-        loop {
-            let Some(message) = self.world().unsettled() else {
-                break;
-            };
-            if waited >= most_seconds {
-                return Err(NoEnd::OnItsWay {
-                    seconds: waited,
-                    message,
-                });
+        let (before, others) = loop {
+            loop {
+                let Some(message) = self.world().unsettled() else {
+                    break;
+                };
+                if waited >= most_seconds {
+                    return Err(NoEnd::OnItsWay {
+                        seconds: waited,
+                        message,
+                    });
+                }
+                self.run_for(LOOK_EVERY, most_events)?;
+                waited += LOOK_EVERY;
             }
-            self.run_for(LOOK_EVERY, most_events)?;
-            waited += LOOK_EVERY;
-        }
-        let (before, others, restarts) = {
-            let world = self.world();
-            (world.arrived, world.others_changes, world.restarts())
+            let (before, others, restarts) = {
+                let world = self.world();
+                (world.arrived, world.others_changes, world.restarts())
+            };
+            self.run_for(IDLE, most_events)?;
+            // Pods that come up for a moment and crash again bring it on its way each time; if
+            // they are gone by now, it comes to another end.
+            let crashing = self.world().restarts() != restarts;
+            if self.world().unsettled().is_none() || crashing && waited >= most_seconds {
+                break (before, others);
+            }
+            waited += IDLE;
         };
-        self.run_for(IDLE, most_events)?;
-        // Pods that come up for a moment and crash again bring a Rollout on its way each time.
-        let crashing = self.world().restarts() > restarts;
-        let unsettled = self.world().unsettled();
-        if let Some(message) = unsettled.filter(|_| !crashing) {
-            return Err(NoEnd::OnItsWay {
-                seconds: waited + IDLE,
-                message,
-            });
-        }
         let writes = self.world().arrived - before;
         // Pods that crash again and again are news each time, and so is what users get from a
         // revision that waits for a person at a step.
