@@ -95,8 +95,9 @@ fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(),
         ));
     };
     let is_of = |h: &Holder| h.job_uid.as_deref() == Some(&*job.meta.uid);
-    let was_ours = holder.job_uid.is_none() && *holder.job == *job.meta.name;
-    if !is_of(holder) && !(was_ours && then.is_some_and(is_of)) {
+    let let_go = holder.job_uid.is_none() && *holder.job == *job.meta.name;
+    let held = is_of(holder) || let_go && then.is_some_and(is_of);
+    if !held {
         return Err(format!(
             "{name} is released, but {} is held for {}",
             job.database, holder.job
