@@ -64,7 +64,13 @@ pub fn mistakes() -> Vec<Mistake> {
             "empty selector",
             "/spec/selector",
             json!({}),
-            "spec.selector must not be empty",
+            "spec.selector must name a label that its pods have",
+        ),
+        mistake(
+            "a selector that names no label that its pods have",
+            "/spec/selector",
+            json!({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}),
+            "spec.selector must name a label that its pods have",
         ),
         mistake(
             "percentages out of order",

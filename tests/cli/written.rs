@@ -48,7 +48,12 @@ fn everything_that_may_happen_happens() {
             "Undone",
             "ProgressDeadlineExceeded",
         ),
-        ("new: {health: NoImage}", "Undone", "ImagePullBackOff"),
+        ("new: {health: NoImage}", "Blocked", "ExpandFailed"),
+        (
+            "new: {expand: [{seconds: 5, end: NeverStarts}]}",
+            "Blocked",
+            "ExpandFailed",
+        ),
         ("new: {crashesAfterSeconds: 3}", "Undone", "CrashLooping"),
         ("new: {p95Milliseconds: 900}", "Undone", "check p95"),
         (

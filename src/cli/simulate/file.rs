@@ -3,7 +3,7 @@
 use std::{fs, path::Path, slice};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     manifest::Manifest,
@@ -42,7 +42,8 @@ struct File {
     #[serde(default)]
     new: Pods,
     #[serde(default)]
-    events: Vec<Happening>,
+    /// Each with `at`, and what happens then.
+    events: Vec<Map<String, Value>>,
 }
 
 /// How the pods of a revision behave; what is left out is as good pods are.
@@ -80,16 +81,10 @@ enum AttemptEnd {
     Succeeds,
     Fails,
     Hangs,
+    NeverStarts,
 }
 
-/// Something that happens, so many seconds after the release.
-#[derive(Debug, Deserialize)]
-struct Happening {
-    at: i64,
-    #[serde(flatten)]
-    what: What,
-}
-
+/// Something that happens.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum What {
@@ -170,15 +165,10 @@ fn parse(text: &str, name: String, on: &Manifest, assumed: &Assumed) -> Result<S
         return Err(format!("requestsPerSecond: {rate} is no rate"));
     }
     let usual = good(&on.spec, assumed);
-    let events = file.events.into_iter().map(|event| {
-        if event.at < 0 {
-            return Err(format!(
-                "events: at {}: nothing happens before the release",
-                event.at
-            ));
-        }
-        Ok((event.at, event.what.action(&on.name)))
-    });
+    let events = file
+        .events
+        .into_iter()
+        .map(|event| happening(event, &on.name));
     Ok(Scenario {
         about: file.description.unwrap_or_else(|| name.clone()),
         name,
@@ -188,6 +178,17 @@ fn parse(text: &str, name: String, on: &Manifest, assumed: &Assumed) -> Result<S
         expected: ends(&file.expect)?,
         requests_per_second: rate,
     })
+}
+
+/// When something happens, and what.
+fn happening(mut event: Map<String, Value>, rollout: &str) -> Result<(i64, Action), String> {
+    let at = event.remove("at").and_then(|at| at.as_i64());
+    let at = at.filter(|at| *at >= 0).ok_or(
+        "events: each needs `at`, whole seconds after the release: nothing happens before it",
+    )?;
+    let what = What::deserialize(Value::Object(event));
+    let what = what.map_err(|error| format!("events: at {at}: {error}"))?;
+    Ok((at, what.action(rollout)))
 }
 
 /// One end, or a list of them.
@@ -258,6 +259,7 @@ impl Attempt {
                 AttemptEnd::Succeeds => MigrationEnd::Succeeds,
                 AttemptEnd::Fails => MigrationEnd::Fails,
                 AttemptEnd::Hangs => MigrationEnd::Hangs,
+                AttemptEnd::NeverStarts => MigrationEnd::NeverStarts,
             },
         }
     }

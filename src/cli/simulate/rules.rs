@@ -32,10 +32,11 @@ const RULES: [(&str, Rule); 15] = [
         },
     ),
     (
-        "(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",
+        "(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && self.matchExpressions.exists(e, e.operator in ['In', 'Exists']))",
         |me| {
             let labels = me["matchLabels"].as_object().is_some_and(|m| !m.is_empty());
-            labels || !list(&me["matchExpressions"]).is_empty()
+            let names = |one: &Value| one["operator"] == "In" || one["operator"] == "Exists";
+            labels || list(&me["matchExpressions"]).iter().any(names)
         },
     ),
     (

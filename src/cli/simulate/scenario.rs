@@ -173,7 +173,11 @@ fn fill(play: &mut Scenario, on: &Manifest, assumed: &Assumed) -> Result<(), Str
             play.new.health = Health::Crashes { after };
         }
         "never-ready" => play.new.health = Health::NeverReady,
-        "no-image" => play.new.health = Health::NoImage,
+        "no-image" => {
+            play.new.health = Health::NoImage;
+            // An expand that runs in the same image is the first to miss it.
+            play.expected.push(End::Blocked);
+        }
         "migration-fails" | "migration-hangs" => {
             if spec.schema.as_ref().is_none_or(|s| s.expand.is_none()) {
                 return Err("the manifest has no spec.schema.expand".into());
