@@ -173,8 +173,12 @@ pub struct Command {
     pub rollout: Name,
     /// What was asked for.
     pub verb: &'static str,
+    /// The request.
+    pub id: String,
     /// The revision it is bound to.
     pub revision: String,
+    /// The step it is bound to, if it is.
+    pub step: Option<String>,
     /// When.
     pub at: Timestamp,
 }
@@ -182,7 +186,7 @@ pub struct Command {
 impl World {
     /// Somebody acts.
     pub fn act(&mut self, action: Action) {
-        self.ledger.acted(&action, &self.live);
+        self.ledger.acted(&action, &self.live, self.now);
         match action {
             Action::Apply {
                 rollout,
@@ -522,7 +526,9 @@ impl World {
         self.commands.push(Command {
             rollout: rollout.clone(),
             verb,
+            id,
             revision,
+            step: step.map(|s| s.name.clone()),
             at,
         });
         let mut annotations: BTreeMap<String, String> = (*found.annotations).clone();
