@@ -20,6 +20,9 @@ generate: ## Every generated file: definitions, the chart's copies, the install 
 golden: ## The stories of whole rollouts, and those on the page of simulate, told anew.
 	UPDATE_GOLDEN=1 cargo test --quiet --test simulate --test cli
 
+faults: ## Broken rules, planted one by one: does the suite notice? (FAULTS=name,name plants those)
+	@tests/faults/run
+
 bench: ## The figures, in one table.
 	@tests/bench/run
 

@@ -157,6 +157,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("served", replicas::served),
     ("ceiling", replicas::ceiling),
     ("settled", replicas::settled),
+    ("batches", replicas::batches),
     ("record-first", writes::record_first),
     ("schema-first", schema::schema_first),
     ("once", schema::once),
