@@ -257,6 +257,7 @@ impl Ledger {
             | Action::LosePods { rollout, .. }
             | Action::DeleteChild { rollout, .. }
             | Action::Delete(rollout)
+            | Action::DeleteInForeground(rollout)
             | Action::EditChild { rollout, .. }
             | Action::ScaleChild { rollout, .. } => {
                 self.harmed.insert(rollout.clone());
