@@ -109,6 +109,14 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
             "step {name} is left, but nobody was asked since it was reached"
         ));
     }
+    let silent = trust
+        .answered
+        .map_or(0, |at| now.duration_since(at).as_secs());
+    if silent > 3 * analysis.interval_seconds + 60 && !world.ledger.clocks_jumped {
+        return Err(format!(
+            "step {name} is left, but the metric source has not answered for {silent} s"
+        ));
+    }
     let skew = trust.clock.duration_since(left.arrival.sent);
     let from = reached.saturating_sub(skew).unwrap_or(reached);
     let revision = &left.release.revision;
