@@ -87,6 +87,8 @@ pub async fn rollout<C: Cluster>(
     let mut answers = Answers::default();
     let mut refusals = Vec::new();
     let mut unread: Option<ReadError> = None;
+    // One time for the whole pass: a clock that jumps in its midst is trusted by the next alone.
+    let now = (around.now)();
     for _ in 0..ROUNDS {
         let Some(mut seen) = observe(
             cluster, namespace, name, memory, around, &answers, &refusals,
@@ -94,7 +96,6 @@ pub async fn rollout<C: Cluster>(
             return ran;
         };
         seen.unread = unread.as_ref().map(ToString::to_string);
-        let now = (around.now)();
         let plan = plan::plan(&seen, now);
         if !plan.questions.is_empty() {
             match ask(

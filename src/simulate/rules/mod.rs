@@ -5,8 +5,11 @@
 //! writes: a pod that dies by itself is nobody's breach.
 
 mod evidence;
+mod memory;
+mod people;
 mod replicas;
 mod schema;
+mod undo;
 mod writes;
 
 use std::{
@@ -118,6 +121,10 @@ pub struct Ledger {
     pub released: BTreeMap<(Name, Name, Name, PhaseKind, i64), Name>,
     /// Revisions that failed and were not taken back.
     pub failed: BTreeSet<(Name, String)>,
+    /// Commands that were carried out, by Rollout and id.
+    pub done: BTreeSet<(Name, String)>,
+    /// When ConfigMaps were pruned that are still missing.
+    pub pruned: BTreeMap<String, Timestamp>,
     /// The highest epoch that has moved a Rollout.
     pub epochs: BTreeMap<Name, i64>,
     /// When each process last wrote status of a Rollout.
@@ -150,6 +157,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("served", replicas::served),
     ("ceiling", replicas::ceiling),
     ("settled", replicas::settled),
+    ("batches", replicas::batches),
     ("record-first", writes::record_first),
     ("schema-first", schema::schema_first),
     ("once", schema::once),
@@ -157,6 +165,9 @@ pub const RULES: &[(&str, Rule)] = &[
     ("evidence", evidence::evidence),
     ("clock", evidence::clock),
     ("no-retry", writes::no_retry),
+    ("memory", memory::memory),
+    ("undo", undo::undo),
+    ("told", people::told),
     ("hands-off", writes::hands_off),
     ("fenced", writes::fenced),
     ("poison", writes::poison),
@@ -214,6 +225,7 @@ impl World {
                 let written = (arrival.life, after.meta.name.clone());
                 self.ledger.status_written.insert(written, arrival.sent);
                 writes::enter(&mut self.ledger, before, after);
+                people::enter(&mut self.ledger, before, after);
             }
             _ => {}
         }
@@ -222,7 +234,7 @@ impl World {
 
 impl Ledger {
     /// Somebody acts: some rules cannot judge what follows as if nobody had.
-    pub(super) fn acted(&mut self, action: &Action, live: &Objects) {
+    pub(super) fn acted(&mut self, action: &Action, live: &Objects, now: Timestamp) {
         if matches!(action, Action::LoseStatus(_) | Action::Restore) {
             // What was on record in the status alone is not known to anybody any more.
             self.failed.retain(|(rollout, revision)| {
@@ -245,9 +257,21 @@ impl Ledger {
             | Action::LosePods { rollout, .. }
             | Action::DeleteChild { rollout, .. }
             | Action::Delete(rollout)
+            | Action::DeleteInForeground(rollout)
             | Action::EditChild { rollout, .. }
             | Action::ScaleChild { rollout, .. } => {
                 self.harmed.insert(rollout.clone());
+                if matches!(action, Action::Delete(_) | Action::DeleteInForeground(_)) {
+                    // Whoever creates it again begins anew.
+                    self.failed.retain(|(name, _)| name != rollout);
+                }
+            }
+            Action::Config { name, exists } => {
+                if *exists {
+                    self.pruned.remove(name);
+                } else {
+                    self.pruned.entry(name.clone()).or_insert(now);
+                }
             }
             Action::JumpClock { .. } => self.clocks_jumped = true,
             Action::LoseStatus(_) => self.status_lost = true,
@@ -287,6 +311,8 @@ impl Ledger {
 fn spec_seen(arrival: &Arrival) -> Option<&RolloutSpec> {
     arrival.seen.as_ref()?.rollout.spec.as_deref().ok()
 }
+
+use evidence::Left;
 
 /// The accepted write that is a status, with the status before and after.
 fn recorded(happened: &Happened) -> Option<(&Arrival, &RolloutObject, &RolloutStatus)> {
