@@ -17,8 +17,11 @@ lint: ## Formatting, clippy, documentation.
 generate: ## Every generated file: definitions, the chart's copies, the install manifest.
 	@tests/generate
 
-golden: ## The stories of whole rollouts, told anew.
-	UPDATE_GOLDEN=1 cargo test --quiet --test simulate
+golden: ## The stories of whole rollouts, and those on the page of simulate, told anew.
+	UPDATE_GOLDEN=1 cargo test --quiet --test simulate --test cli
+
+soak: ## A million random schedules (SCHEDULES=, SEED= set others).
+	@tests/soak
 
 bench: ## The figures, in one table.
 	@tests/bench/run

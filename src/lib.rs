@@ -1,9 +1,11 @@
 //! Stepgate: staged rollouts for Kubernetes. Schema first, then code, in steps, and back by itself.
 //!
 //! Read it top down: [`api`] is what users write, [`plan`] decides, [`evidence`] judges numbers,
-//! [`cluster`] touches the API server, [`prometheus`] the metric sources, [`operator`] runs it all.
+//! [`cluster`] touches the API server, [`prometheus`] the metric sources, [`operator`] runs it
+//! all. [`simulate`] is a cluster in memory, on which [`cli`] plays people's own manifests.
 
 pub mod api;
+pub mod cli;
 pub mod cluster;
 pub mod evidence;
 pub mod operator;

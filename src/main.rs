@@ -5,6 +5,7 @@ use std::{error::Error, fs, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use stepgate::{
     api::crd,
+    cli::simulate::{self, arguments::SimulateArgs},
     operator::{config::OperatorArgs, start, telemetry},
 };
 
@@ -20,6 +21,8 @@ struct Arguments {
 enum Command {
     /// Runs the operator.
     Run(Box<OperatorArgs>),
+    /// Plays a Rollout's manifest in virtual time: what a release of it would do, good or bad.
+    Simulate(Box<SimulateArgs>),
     /// Writes the custom resource definitions as YAML files.
     Crds {
         /// The folder they are written to.
@@ -31,6 +34,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(arguments) => run(&arguments),
+        Command::Simulate(arguments) => return ExitCode::from(simulate::run(&arguments)),
         Command::Crds { directory } => write_definitions(&directory),
     };
     match result {

@@ -6,6 +6,7 @@
 use std::{
     env, fs,
     num::NonZero,
+    ops::Range,
     path::PathBuf,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -13,7 +14,12 @@ use std::{
 };
 
 use stepgate::simulate::{
-    Simulation, liveness::NoEnd, request::Fate, scenario::Scenario, scenarios, schedule,
+    Simulation,
+    coverage::{Coverage, Kind},
+    liveness::NoEnd,
+    request::Fate,
+    scenario::Scenario,
+    scenarios, schedule,
     story::Detail,
 };
 
@@ -96,45 +102,78 @@ fn on_all_cores<J: Sync, R: Send>(jobs: &[J], play: impl Fn(&J) -> R + Sync) -> 
     all.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Random schedules keep every rule and come to rest: `SCHEDULES` of them, from `SEED` on.
+/// What some schedules came to.
+#[derive(Default)]
+struct Sum {
+    schedules: usize,
+    events: u64,
+    writes: u64,
+    coverage: Coverage,
+    failed: Vec<(u64, String)>,
+}
+
+impl Sum {
+    /// Plays them, and says what went wrong as soon as it is known.
+    fn play(&mut self, seeds: Range<u64>) {
+        let seeds: Vec<u64> = seeds.collect();
+        let played = on_all_cores(&seeds, |seed| {
+            let played = schedule::play(*seed, Detail::Nothing);
+            let world = played.simulation.world();
+            let figures = (world.events, world.arrived, world.coverage.clone());
+            (played.result.err(), figures)
+        });
+        self.schedules += seeds.len();
+        for (seed, (error, (events, writes, coverage))) in seeds.into_iter().zip(played) {
+            self.events += events;
+            self.writes += writes;
+            self.coverage.add(&coverage);
+            if let Some(error) = error {
+                println!("seed {seed}: {error}");
+                self.failed.push((seed, error.to_string()));
+            }
+        }
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "{} schedules, {} events, {} writes, {} faults and interventions, {} failed",
+            self.schedules,
+            self.events,
+            self.writes,
+            self.coverage.sum(),
+            self.failed.len()
+        )
+    }
+}
+
+/// Random schedules keep every rule and come to rest, `SCHEDULES` of them from `SEED` on; and they
+/// meet everything that can befall an operator.
 #[test]
 fn schedules() {
     const BLOCK: u64 = 10_000;
     let (first, count) = (number("SEED", 1), number("SCHEDULES", 2_000));
     let end = first + count;
     let began = Instant::now();
-    let (mut failed, mut events) = (Vec::new(), 0);
-    for block in (first..end).step_by(usize::try_from(BLOCK).unwrap()) {
-        let seeds: Vec<u64> = (block..end.min(block + BLOCK)).collect();
-        let played = on_all_cores(&seeds, |seed| {
-            let played = schedule::play(*seed, Detail::Nothing);
-            let events = played.simulation.world().events;
-            (played.result.err(), events)
-        });
-        for (seed, (error, took)) in seeds.iter().zip(played) {
-            events += took;
-            failed.extend(error.map(|error| (*seed, error.to_string())));
-        }
-        println!(
-            "to seed {}: {events} events, {} failed, {} s",
-            end.min(block + BLOCK) - 1,
-            failed.len(),
-            began.elapsed().as_secs()
-        );
+    let mut sum = Sum::default();
+    let mut next = first;
+    while next < end {
+        let block = next..end.min(next + BLOCK);
+        next = block.end;
+        sum.play(block);
+        let seconds = began.elapsed().as_secs();
+        println!("to seed {}: {}, {seconds} s", next - 1, sum.line());
     }
-    println!(
-        "{count} schedules, {events} events, {} failed",
-        failed.len()
-    );
-    for (seed, error) in &failed {
-        println!("seed {seed}: {error}");
-    }
-    if let Some((seed, error)) = failed.first() {
+    println!("{}{}", sum.coverage.table(), sum.line());
+    if let Some((seed, error)) = sum.failed.first() {
         let again = schedule::play(*seed, Detail::Writes);
         panic!(
             "{}\n{error}\n\nreplay: SEED={seed} SCHEDULES=1 cargo test --test simulate schedules",
             told_by(&again.simulation)
         );
+    }
+    if count >= 2_000 {
+        let missing: Vec<_> = sum.coverage.missing().map(Kind::words).collect();
+        assert!(missing.is_empty(), "never happened: {missing:?}");
     }
 }
 
@@ -162,8 +201,7 @@ fn crashes_at_every_write() {
     all.retain(|s| only.as_ref().is_none_or(|name| *name == s.name));
     let writes = on_all_cores(&all, |scenario| {
         let (undisturbed, _) = scenario.play(1, Detail::Nothing);
-        let begun = undisturbed.world().faults.begun;
-        begun
+        undisturbed.world().faults.begun
     });
     let crashes: Vec<(&Scenario, u64, Fate)> = all
         .iter()

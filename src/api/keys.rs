@@ -23,8 +23,6 @@ pub const SETTLED: &str = "stepgate.io/settled";
 pub const OUTCOME: &str = "stepgate.io/outcome";
 /// Annotation on a ControllerRevision: why it ended so, for people.
 pub const OUTCOME_REASON: &str = "stepgate.io/outcome-reason";
-/// Annotation on a ControllerRevision: ids of acknowledged commands, separated by commas.
-pub const ACKNOWLEDGED: &str = "stepgate.io/acknowledged";
 
 /// Finalizer on a DatabaseSchema while a phase holds it.
 pub const HELD: &str = "stepgate.io/held";

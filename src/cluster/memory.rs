@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Cached, CachedDatabase, Written};
 use crate::plan::{
@@ -15,7 +15,7 @@ use crate::plan::{
 /// it costs nothing but a conflict.
 #[derive(Debug, Default)]
 pub struct Memory {
-    rollout: Option<RolloutFacts>,
+    rollout: Option<Answered<RolloutFacts>>,
     revisions: Own<RevisionFacts>,
     children: Own<ChildFacts>,
     jobs: Own<JobFacts>,
@@ -40,6 +40,25 @@ struct Answered<T> {
     facts: T,
     /// The caches have shown it: when they show it no longer, somebody deleted it.
     shown: bool,
+    /// Since when the API server says that it is something newer by now.
+    contradicted: Option<Timestamp>,
+}
+
+impl<T> Answered<T> {
+    const fn new(facts: T, shown: bool) -> Self {
+        Self {
+            facts,
+            shown,
+            contradicted: None,
+        }
+    }
+
+    /// The API server says that it is something newer by now. Says whether it is to be kept all
+    /// the same.
+    fn is_kept_at(&mut self, now: Timestamp) -> bool {
+        let since = *self.contradicted.get_or_insert(now);
+        now.duration_since(since) < CAUGHT_UP
+    }
 }
 
 /// A scale that may or may not have happened. It was bound to a resourceVersion, so it is
@@ -51,6 +70,10 @@ struct Unanswered {
     high: i32,
 }
 
+/// The time after which the caches are believed though they show nothing newer than what was
+/// answered: by then a broken watch has been replayed.
+const CAUGHT_UP: SignedDuration = SignedDuration::from_secs(300);
+
 /// Times in a row after which a taken name is no longer put down to a cache that lags.
 const TAKEN_FOR_GOOD: u32 = 5;
 /// Live reads in a row without an answer after which that is worth saying.
@@ -61,10 +84,13 @@ impl Memory {
     pub(super) fn overlay(&mut self, cached: &mut Cached) {
         match &self.rollout {
             Some(mine)
-                if mine.uid == cached.rollout.uid
-                    && is_newer(&mine.resource_version, &cached.rollout.resource_version) =>
+                if mine.facts.uid == cached.rollout.uid
+                    && is_newer(
+                        &mine.facts.resource_version,
+                        &cached.rollout.resource_version,
+                    ) =>
             {
-                cached.rollout = mine.clone();
+                cached.rollout = mine.facts.clone();
             }
             _ => self.rollout = None,
         }
@@ -138,7 +164,7 @@ impl Memory {
             self.taken.remove(name);
         }
         match written {
-            Written::Rollout(facts) => self.rollout = Some(facts),
+            Written::Rollout(facts) => self.rollout = Some(Answered::new(facts, true)),
             Written::Revision(facts) => keep(&mut self.revisions, write, facts.uid.clone(), facts),
             Written::Child(facts) => keep(&mut self.children, write, facts.uid.clone(), facts),
             Written::Job(facts) => keep(&mut self.jobs, write, facts.uid.clone(), facts),
@@ -162,7 +188,7 @@ impl Memory {
     pub(super) fn know_revision(&mut self, facts: RevisionFacts) {
         let shown = self.revisions.get(&facts.uid).is_some_and(|r| r.shown);
         let uid = facts.uid.clone();
-        self.revisions.insert(uid, Answered { facts, shown });
+        self.revisions.insert(uid, Answered::new(facts, shown));
     }
 
     /// The write may or may not have happened.
@@ -177,13 +203,21 @@ impl Memory {
         }
     }
 
-    /// The object is not what was remembered: the caches are believed again.
-    pub(super) fn contradict(&mut self, write: &Write) {
+    /// The object is something newer than what was remembered. The caches may show something older
+    /// still, so what was remembered stays until they have caught up: to count on less than what
+    /// this process has asked for itself would be worse than to ask again.
+    pub(super) fn contradict(&mut self, write: &Write, now: Timestamp) {
+        fn review<T>(mine: &mut Own<T>, uid: &str, now: Timestamp) {
+            mine.retain(|of, own| of != uid || own.is_kept_at(now));
+        }
         if let Write::RecordStatus { .. } = write {
-            self.rollout = None;
+            self.rollout.take_if(|own| !own.is_kept_at(now));
         }
         if let Some(base) = base_of(write) {
-            self.forget(&base.clone());
+            review(&mut self.revisions, &base.uid, now);
+            review(&mut self.children, &base.uid, now);
+            review(&mut self.jobs, &base.uid, now);
+            review(&mut self.database, &base.uid, now);
         }
     }
 
@@ -230,7 +264,7 @@ fn hide<T>(
 fn keep<T>(mine: &mut Own<T>, write: &Write, uid: String, facts: T) {
     let before = mine.get(&uid).map(|own| own.shown);
     let shown = before.unwrap_or_else(|| base_of(write).is_some());
-    mine.insert(uid, Answered { facts, shown });
+    mine.insert(uid, Answered::new(facts, shown));
 }
 
 /// Lays the remembered objects that are newer than the cached ones, or not cached yet, over them.

@@ -275,15 +275,23 @@ async fn act<C: Cluster>(
                 // The first write is the record of what the events tell.
                 ran.events.extend(events.take().unwrap_or_default());
             }
-            Err(error) => return Err((index, remember_failure(memory, write, error), what(write))),
+            Err(error) => {
+                let error = remember_failure(memory, write, error, (around.now)());
+                return Err((index, error, what(write)));
+            }
         }
     }
     Ok(())
 }
 
-fn remember_failure(memory: &mut Memory, write: &Write, error: WriteError) -> WriteError {
+fn remember_failure(
+    memory: &mut Memory,
+    write: &Write,
+    error: WriteError,
+    now: Timestamp,
+) -> WriteError {
     match &error {
-        WriteError::Conflict { .. } => memory.contradict(write),
+        WriteError::Conflict { .. } => memory.contradict(write, now),
         WriteError::Unanswered { .. } => memory.doubt(write),
         WriteError::Exists { object } if memory.name_taken(write) => {
             // A DatabaseSchema that cannot be read must not be deleted: it is the memory of what

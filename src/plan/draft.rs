@@ -228,12 +228,10 @@ impl Stopwatch {
         started
     }
 
-    /// Stops it, if it runs. Says whether that changed anything.
-    pub(super) fn stop(&mut self, now: Timestamp) -> bool {
-        let Some(since) = self.since.take() else {
-            return false;
-        };
-        self.seconds += seconds_between(since.0, now);
-        true
+    /// Stops it, if it runs; the run counts from `not_before` at the earliest. Says whether that
+    /// changed anything.
+    pub(super) fn stop(&mut self, now: Timestamp, not_before: Timestamp) -> bool {
+        self.seconds = self.elapsed(now, not_before);
+        self.since.take().is_some()
     }
 }

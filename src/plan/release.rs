@@ -58,12 +58,14 @@ fn begin(draft: &mut Draft<'_>) {
         );
         return;
     }
-    if is_impossible(draft) {
+    if is_impossible(draft) && draft.obstacle.is_some() {
         return;
     }
-    if draft.stable().is_none() && !draft.seen.answers.revisions_live {
-        // Only a live list tells a first deployment from a cache that lags.
+    if !draft.seen.answers.revisions_live {
+        // A cache that lags may hide that something is stable, or that this revision has failed.
         draft.questions.push(Question::Revisions);
+    }
+    if !draft.questions.is_empty() {
         return;
     }
     if return_to_former_stable(draft, &wanted) {

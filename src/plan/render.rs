@@ -175,7 +175,8 @@ fn command_template(spec: &RolloutSpec, schema: &SchemaSpec, command: &[String])
 }
 
 /// What in the spec would make a phase's Job wrong, for people.
-pub(super) fn phase_problem(spec: &RolloutSpec) -> Option<String> {
+#[must_use]
+pub fn phase_problem(spec: &RolloutSpec) -> Option<String> {
     let schema = spec.schema.as_ref()?;
     for (field, phase) in [
         ("backfill", &schema.backfill),
@@ -251,7 +252,8 @@ pub fn selects(spec: &RolloutSpec, labels: &BTreeMap<String, String>) -> bool {
 }
 
 /// ConfigMaps and Secrets that a pod template cannot start without.
-pub(super) fn config_refs(template: &Value) -> Vec<ConfigRef> {
+#[must_use]
+pub fn config_refs(template: &Value) -> Vec<ConfigRef> {
     let mut found = BTreeSet::new();
     collect(template, &mut found);
     found.into_iter().collect()

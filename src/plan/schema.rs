@@ -422,7 +422,15 @@ pub(super) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
             .into();
             status.attempt = phase.attempt;
             status.job = Some(phase.job.clone());
-            status.message.clone_from(&phase.message);
+            // With the end of the log, where this revision's own release has read it.
+            let told =
+                draft.status.history.iter().find(|ended| {
+                    ended.revision == phase.revision && ended.reason == "ExpandFailed"
+                });
+            let message = told
+                .filter(|_| !phase.succeeded)
+                .map(|ended| &ended.message);
+            status.message.clone_from(message.unwrap_or(&phase.message));
         }
         (None, None) if release.is_none() => return draft.status.schema.clone(),
         (None, None) => {}

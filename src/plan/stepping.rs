@@ -197,10 +197,11 @@ fn edited(draft: &mut Draft<'_>, release: &Release) -> bool {
 }
 
 fn idle_at_zero(draft: &mut Draft<'_>) {
-    let now = draft.now;
+    let (now, trusted) = (draft.now, draft.seen.trusted_since);
     if let Some(release) = &mut draft.status.release {
-        let stopped = release.unreached.stop(now);
-        let lost = release.step.as_mut().is_some_and(|s| s.held.stop(now));
+        let stopped = release.unreached.stop(now, trusted);
+        let held = release.step.as_mut().map(|s| &mut s.held);
+        let lost = held.is_some_and(|held| held.stop(now, Timestamp::MIN));
         draft.decided |= stopped || lost;
     }
     draft.block(
@@ -278,8 +279,8 @@ fn is_reached(draft: &Draft<'_>, release: &Release) -> bool {
 
 /// Starts and stops the stopwatches. Says whether that is to be recorded.
 fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
-    let now = draft.now;
     let seen = draft.seen;
+    let (now, trusted) = (draft.now, seen.trusted_since);
     let Some(release) = &mut draft.status.release else {
         return false;
     };
@@ -296,11 +297,12 @@ fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
     };
     let changed = if reached {
         let began = step.held.start(now);
-        let stopped = release.unreached.stop(now);
+        // Time that nobody watched is nobody's delay.
+        let stopped = release.unreached.stop(now, trusted);
         step.reached.get_or_insert(Time(whole_second(now)));
         began || stopped
     } else {
-        let lost = step.held.stop(now);
+        let lost = step.held.stop(now, Timestamp::MIN);
         let began = release.unreached.start(now);
         if let Some(batch) = batch {
             // Only more than ever before counts, so that pods which come and go prove nothing.
@@ -346,6 +348,7 @@ fn wait_for_target(draft: &mut Draft<'_>, release: &Release, step: &Step) {
         return;
     }
     let words = standing::why_not_available(draft, &release.revision)
+        .or_else(|| not_ready(draft, &release.revision))
         .map(|words| format!(": {words}"))
         .unwrap_or_default();
     let why = Why {
@@ -360,6 +363,16 @@ fn wait_for_target(draft: &mut Draft<'_>, release: &Release, step: &Step) {
     } else {
         refuse(draft, release, OnFailure::Undo, &why);
     }
+}
+
+/// What can be said of pods of which neither the scheduler nor the kubelet has said anything.
+fn not_ready(draft: &Draft<'_>, revision: &str) -> Option<String> {
+    let unready = draft.seen.pods_of(revision);
+    let unready = unready.filter(|pod| pod.ready_since.is_none());
+    let name = unready.map(|pod| pod.name.as_str()).min()?;
+    Some(format!(
+        "pod {name} runs but does not become ready: look at its readiness probe and its log"
+    ))
 }
 
 /// Stable, where pods of stable are all that the step lacks.

@@ -113,6 +113,8 @@ impl World {
         let container = Container::new(deployment.image.clone());
         let pod = self.store(pod);
         self.containers.insert(pod.meta.name.clone(), container);
+        let behaviour = self.setting.behaviour(&deployment.image);
+        self.coverage.pods_behave(&behaviour);
         self.happened.push(Happened::PodMade {
             rollout: pod.rollout.clone(),
             revision: pod.revision.clone(),

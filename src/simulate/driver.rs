@@ -11,6 +11,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    coverage::Kind,
     event::{Event, Life, Turn},
     facts,
     people::Action,
@@ -252,6 +253,7 @@ impl World {
     fn answer(&mut self, rollout: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
         let now = self.now;
         if self.faults.read_fails(now) {
+            self.coverage.count(Kind::ReadFails);
             let what = format!("{question:?}");
             return Err(ReadError {
                 what,

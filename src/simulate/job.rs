@@ -28,6 +28,7 @@ impl World {
             .or_default();
         let behaviour = self.setting.behaviour(&job.image);
         let migration = behaviour.migration(job.phase, *attempt);
+        self.coverage.migrates(&behaviour, job.phase, *attempt);
         let never = behaviour.health == Health::NoImage;
         let runs = !never && migration.end != MigrationEnd::NeverStarts;
         *attempt += 1;

@@ -5,14 +5,17 @@
 //! Everything happens in one thread, in an order that a seed decides: the same seed tells the
 //! same story on every machine. Read it so: [`world`] has the clock and the store, [`server`] is
 //! the API server, [`controllers`], [`kubelet`], [`job`], [`traffic`] and [`prometheus`] are the
-//! rest of the cluster, [`people`] act on it amid their
-//! [`surroundings`], [`process`] is the operator around its passes,
+//! rest of the cluster, [`people`] and [`agents`] act on it amid their [`surroundings`], and
+//! [`fate`] does what nobody does; [`process`] is the operator around its passes,
 //! [`driver`] runs them, [`rules`] says what must never happen.
 
+pub mod agents;
 pub mod controllers;
+pub mod coverage;
 pub mod driver;
 pub mod event;
 pub mod facts;
+mod fate;
 pub mod job;
 pub mod kubelet;
 pub mod liveness;

@@ -2,20 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    event::Event,
+    agents::{Autoscaler, GitOps},
     object::{DeploymentObject, Meta, Name, Object, RolloutObject, Watched},
     prometheus::Outage,
     surroundings::Circumstance,
     world::World,
 };
-use crate::{
-    api::{RolloutSpec, RolloutStatus, keys},
-    plan::facts::ConfigRef,
-};
+use crate::api::{RolloutSpec, keys};
 
 /// What somebody does.
 #[derive(Clone, Debug)]
@@ -155,6 +152,35 @@ pub enum Action {
     },
     /// Something around the Rollouts changes.
     Around(Circumstance),
+    /// So many requests per second arrive from now on.
+    Load(f64),
+    /// An autoscaler looks every so many seconds.
+    Autoscale {
+        /// Which.
+        autoscaler: Autoscaler,
+        /// Seconds between two looks.
+        every: i64,
+        /// Until then.
+        until: Timestamp,
+    },
+    /// An agent makes the cluster look like Git every so many seconds.
+    GitOps {
+        /// Which.
+        agent: GitOps,
+        /// Seconds between two looks.
+        every: i64,
+        /// Until then.
+        until: Timestamp,
+    },
+    /// Somebody commits another image to Git.
+    Commit {
+        /// The Rollout.
+        rollout: Name,
+        /// The image.
+        image: Name,
+        /// The schema version.
+        version: Option<i64>,
+    },
     /// An agent applies the manifest again and again.
     Reapply {
         /// What it applies.
@@ -183,6 +209,7 @@ impl World {
     /// Somebody acts.
     pub fn act(&mut self, action: Action) {
         self.ledger.acted(&action, &self.live);
+        self.coverage.acted(&action, &self.live);
         match action {
             Action::Apply {
                 rollout,
@@ -270,116 +297,12 @@ impl World {
         }
     }
 
-    fn fate(&mut self, action: Action) {
-        match action {
-            Action::Config { name, exists } => {
-                let config = ConfigRef {
-                    secret: false,
-                    name,
-                };
-                let verb = if exists { "creates" } else { "prunes" };
-                self.story.tell(
-                    self.now,
-                    "",
-                    &format!("> an agent {verb} ConfigMap {}", config.name),
-                );
-                if exists {
-                    self.configs.insert(config);
-                } else {
-                    self.configs.remove(&config);
-                }
-            }
-            Action::KillContainers { rollout, count } => {
-                for pod in self.victims(&rollout, count) {
-                    self.story
-                        .fault(self.now, &rollout, &format!("a container of {pod} dies"));
-                    self.kill_container(&pod);
-                }
-            }
-            Action::LosePods { rollout, count } => {
-                for pod in self.victims(&rollout, count) {
-                    self.story
-                        .fault(self.now, &rollout, &format!("{pod} is lost with its node"));
-                    self.lose_pod(&pod);
-                }
-            }
-            Action::LoseStatus(rollout) => {
-                self.story.fault(self.now, &rollout, "status is lost");
-                if let Some(found) = self.live.rollouts.get(&rollout).cloned() {
-                    let status = Arc::new(RolloutStatus::default());
-                    self.store(RolloutObject {
-                        status,
-                        ..(*found).clone()
-                    });
-                }
-            }
-            Action::Restore => self.restore(),
-            Action::Around(circumstance) => self.around(circumstance),
-            Action::Reads(percent) => {
-                let words = format!("live reads: {percent}% get no answer");
-                self.story.fault(self.now, "", &words);
-                self.faults.reads_percent = percent;
-            }
-            Action::Metrics(outage) => {
-                self.story
-                    .fault(self.now, "", &format!("metric source: {outage:?}"));
-                self.outage = outage;
-            }
-            Action::Capacity(pods) => {
-                self.story.fault(
-                    self.now,
-                    "",
-                    &format!("the nodes have room for {pods} pods"),
-                );
-                self.setting.capacity = pods;
-                self.sync_scheduler();
-            }
-            Action::Quota(pods) => {
-                self.story
-                    .fault(self.now, "", &format!("the quota permits {pods} pods"));
-                self.setting.quota = pods;
-            }
-            Action::BreakWatch {
-                process,
-                kind,
-                seconds,
-            } => {
-                let words = format!("the watch of {kind:?} breaks for {seconds} s");
-                self.story.fault(self.now, "", &words);
-                self.break_watch(process, kind, seconds);
-            }
-            Action::Crash(process) => self.crash(process),
-            Action::HandOver { overlap } => {
-                self.hand_over(SignedDuration::from_millis(overlap));
-            }
-            Action::JumpClock { process, seconds } => {
-                self.story
-                    .fault(self.now, "", &format!("the clock jumps by {seconds} s"));
-                self.jump_clock(process, SignedDuration::from_secs(seconds));
-            }
-            Action::Reapply {
-                apply,
-                every,
-                until,
-            } => {
-                self.act((*apply).clone());
-                if self.now < until {
-                    let again = Action::Reapply {
-                        apply,
-                        every,
-                        until,
-                    };
-                    self.after(
-                        SignedDuration::from_secs(every),
-                        Event::Act(Box::new(again)),
-                    );
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn apply_manifest(&mut self, rollout: &Name, mut spec: RolloutSpec, keep_replicas: bool) {
+    pub(super) fn apply_manifest(
+        &mut self,
+        rollout: &Name,
+        mut spec: RolloutSpec,
+        keep_replicas: bool,
+    ) {
         let image = image_of(&spec);
         let Some(found) = self.live.rollouts.get(rollout).cloned() else {
             let words = format!("> user creates Rollout {rollout}: {image}, {}", pods(&spec));
@@ -431,7 +354,7 @@ impl World {
         self.store(object);
     }
 
-    fn edit(&mut self, rollout: &str, change: impl FnOnce(&mut RolloutSpec)) {
+    pub(super) fn edit(&mut self, rollout: &str, change: impl FnOnce(&mut RolloutSpec)) {
         let Some(found) = self.live.rollouts.get(rollout).cloned() else {
             return;
         };
@@ -478,20 +401,6 @@ impl World {
             .cloned()
     }
 
-    fn victims(&mut self, rollout: &str, count: usize) -> Vec<Name> {
-        let pods = self.live.pods.values();
-        let mut pods: Vec<Name> = pods
-            .filter(|p| &*p.rollout == rollout && !p.meta.deleting)
-            .map(|p| p.meta.name.clone())
-            .collect();
-        let mut victims = Vec::new();
-        while victims.len() < count && !pods.is_empty() {
-            let index = self.random.below(u32::try_from(pods.len()).unwrap_or(0)) as usize;
-            victims.push(pods.remove(index));
-        }
-        victims
-    }
-
     /// A person binds a command to what is in motion, as the plugin does.
     fn command(&mut self, rollout: &Name, verb: &'static str) {
         let Some(found) = self.live.rollouts.get(rollout).cloned() else {
@@ -531,56 +440,6 @@ impl World {
             annotations: Arc::new(annotations),
             ..(*found).clone()
         });
-    }
-
-    /// A backup is restored: the same names, new uids, no status, no owners.
-    fn restore(&mut self) {
-        self.story
-            .fault(self.now, "", "everything is restored from a backup");
-        let old = self.live.clone();
-        let pods: Vec<Name> = old.pods.keys().cloned().collect();
-        for pod in pods {
-            self.lose_pod(&pod);
-        }
-        for object in old.rollouts.values() {
-            self.erase(&Object::Rollout(object.clone()));
-            let meta = self.meta(&object.meta.name, None);
-            let status = Arc::default();
-            self.store(RolloutObject {
-                meta,
-                status,
-                ..(**object).clone()
-            });
-        }
-        for object in old.revisions.values() {
-            self.erase(&Object::Revision(object.clone()));
-            let meta = self.meta(&object.meta.name, None);
-            self.store(super::object::RevisionObject {
-                meta,
-                ..(**object).clone()
-            });
-        }
-        for object in old.deployments.values() {
-            self.erase(&Object::Deployment(object.clone()));
-            let meta = self.meta(&object.meta.name, None);
-            let fresh = DeploymentObject {
-                meta,
-                observed: 0,
-                status_replicas: 0,
-                available: 0,
-                problem: None,
-                ..(**object).clone()
-            };
-            self.store(fresh);
-        }
-        for object in old.databases.values() {
-            self.erase(&Object::Database(object.clone()));
-            let meta = self.meta(&object.meta.name, None);
-            self.store(super::object::DatabaseObject {
-                meta,
-                ..(**object).clone()
-            });
-        }
     }
 }
 

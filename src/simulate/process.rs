@@ -10,6 +10,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    coverage::Kind,
     event::{Event, Life, Turn},
     object::{DeploymentObject, Name, Object, Objects, RolloutObject, Watched},
     prometheus::{Outage, Source},
@@ -174,6 +175,7 @@ impl World {
         if !process.running {
             return;
         }
+        self.coverage.count(Kind::Crash);
         let was_leading = process.leading;
         process.running = false;
         process.leading = false;

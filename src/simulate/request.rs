@@ -5,14 +5,16 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    coverage::Kind,
     event::{Event, Life, Turn},
     object::Object,
     process::Seen,
     random::Random,
-    rules::{Arrival, Happened, Trust},
+    rules::{Arrival, Happened, OnRecord, Trust},
     world::World,
 };
 use crate::{
+    api::keys,
     cluster::{Key, WriteError, Written},
     plan::intent::Write,
 };
@@ -113,6 +115,7 @@ pub struct Request {
     epoch: i64,
     sent: Timestamp,
     trust: Trust,
+    on_record: OnRecord,
     seen: Option<Arc<Seen>>,
     answer: Option<Result<Written, WriteError>>,
     /// The object as the write left it.
@@ -122,9 +125,25 @@ pub struct Request {
 }
 
 impl World {
+    fn on_record(&self, key: &Key, write: &Write) -> OnRecord {
+        let rollout = self.live.rollouts.get(rollout_of(key));
+        let database = match write {
+            Write::CreateJob { manifest } => {
+                let name = &manifest["metadata"]["labels"][keys::DATABASE];
+                self.live.databases.get(name.as_str().unwrap_or_default())
+            }
+            _ => None,
+        };
+        OnRecord {
+            status: rollout.map(|r| Arc::clone(&r.status)),
+            holder: database.and_then(|d| d.record.holder.as_ref().map(|h| h.job.clone())),
+        }
+    }
+
     /// The operator sends a write; the ticket names it.
     pub(super) fn send(&mut self, life: Life, key: &Key, write: &Arc<Write>) -> u64 {
         let fate = self.faults.next(self.now);
+        self.coverage.befell(fate);
         let ticket = self.faults.begun;
         let process = &self.processes[life.process];
         let request = Request {
@@ -139,6 +158,7 @@ impl World {
                 since: process.trusted_since,
                 answered: process.answered.get(rollout_of(key)).copied(),
             },
+            on_record: self.on_record(key, write),
             seen: process.seen.get(key).cloned(),
             answer: None,
             after: None,
@@ -183,12 +203,19 @@ impl World {
         self.handling = true;
         let answer = self.apply(&request.write);
         self.handling = false;
+        if matches!(answer, Err(WriteError::Conflict { .. })) && request.fate != Fate::Overtaken {
+            self.coverage.count(Kind::Stale);
+        }
+        if request.epoch < self.epoch {
+            self.coverage.count(Kind::Deposed);
+        }
         request.after = self.target(&request.write);
         self.happened.push(Happened::Arrived(Box::new(Arrival {
             life: request.life,
             epoch: request.epoch,
             sent: request.sent,
             trust: request.trust,
+            on_record: request.on_record.clone(),
             key: request.key.clone(),
             after: request.after.clone(),
             write: Arc::clone(&request.write),

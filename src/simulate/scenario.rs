@@ -11,7 +11,6 @@ use super::{
     request::Fate,
     setting::{Behaviour, Health, Migration, MigrationEnd, Setting},
     story::Detail,
-    surroundings::Circumstance,
 };
 use crate::{
     api::{PhaseKind, RolloutSpec},
@@ -216,7 +215,7 @@ pub fn pause(paused: bool) -> Action {
 /// So many requests come per second.
 #[must_use]
 pub const fn requests(per_second: f64) -> Action {
-    Action::Around(Circumstance::Requests(per_second))
+    Action::Load(per_second)
 }
 
 /// Name of the Rollout that most scenarios are about.

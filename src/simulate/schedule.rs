@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{
+    agents::{Autoscaler, GitOps},
     driver::Simulation,
     liveness::NoEnd,
     object::Watched,
@@ -23,6 +24,9 @@ const BUSY: i64 = 1_500;
 const QUIET: i64 = 4_800;
 /// Events that no schedule needs.
 const MOST_EVENTS: u64 = 120_000;
+
+/// Sets the agents' numbers apart from everybody else's.
+const AGENTS: u64 = 0xa9e2_75f3_0000_0000;
 
 /// A schedule and what it came to.
 pub struct Played {
@@ -54,6 +58,10 @@ pub fn play(seed: u64, detail: Detail) -> Played {
     for (second, action) in script(&mut random, processes) {
         simulation.plan(second, action);
     }
+    // Drawn apart, so that what the others do stays the same.
+    for (second, action) in agents(&mut Random::new(seed ^ AGENTS)) {
+        simulation.plan(second, action);
+    }
     let result = simulation
         .run_for(BUSY, MOST_EVENTS)
         .map_err(NoEnd::from)
@@ -70,10 +78,61 @@ fn heal(simulation: &Simulation) {
     world.act(Action::Metrics(Outage::None));
     world.act(Action::Capacity(usize::MAX));
     world.act(Action::Quota(usize::MAX));
-    world.act(Action::Config {
-        name: "shop-config".into(),
-        exists: true,
-    });
+    world.act(Action::Load(Setting::default().requests_per_second));
+    let images = ["", "-v1", "-v2", "-v3", "-v4"];
+    for name in images.map(|image| format!("shop-config{image}")) {
+        world.act(Action::Config { name, exists: true });
+    }
+}
+
+/// An autoscaler, a GitOps agent, both, or (mostly) neither.
+fn agents(random: &mut Random) -> Vec<(i64, Action)> {
+    let mut script = Vec::new();
+    let until = DAWN + SignedDuration::from_secs(BUSY);
+    let rollout = || "shop".into();
+    if random.chance(15) {
+        let low = i32::try_from(random.between(1, 3)).unwrap_or(1);
+        let autoscaler = Autoscaler {
+            rollout: rollout(),
+            per_pod: *random.one_of(&[25.0, 50.0, 100.0]).unwrap_or(&50.0),
+            between: (low, low + 9),
+        };
+        let autoscale = Action::Autoscale {
+            autoscaler,
+            every: 15,
+            until,
+        };
+        script.push((random.between(2, 400), autoscale));
+        for _ in 0..random.between(1, 4) {
+            let load = *random
+                .one_of(&[5.0, 50.0, 120.0, 300.0, 700.0])
+                .unwrap_or(&50.0);
+            script.push((random.between(30, BUSY - 100), Action::Load(load)));
+        }
+    }
+    if random.chance(15) {
+        let agent = GitOps {
+            rollout: rollout(),
+            names_replicas: random.chance(40),
+            prunes: random.chance(50),
+        };
+        let sync = Action::GitOps {
+            agent,
+            every: random.between(10, 180),
+            until,
+        };
+        script.push((random.between(2, 400), sync));
+        for _ in 0..random.between(1, 4) {
+            let image = ["v1", "v2", "v3", "v4"][random.below(4) as usize];
+            let commit = Action::Commit {
+                rollout: rollout(),
+                image: image.into(),
+                version: Some(random.between(1, 4)),
+            };
+            script.push((random.between(30, BUSY - 100), commit));
+        }
+    }
+    script
 }
 
 fn setting(random: &mut Random) -> Setting {

@@ -84,6 +84,13 @@ impl Story {
         self.tell(at, rollout, &format!("    pods  {counts}"));
     }
 
+    /// The story so far, line by line, with the names that people know.
+    pub fn lines(&self) -> impl Iterator<Item = (Timestamp, String)> {
+        self.lines
+            .iter()
+            .map(|(at, _, words)| (*at, self.with_known_names(words)))
+    }
+
     /// The story so far.
     #[must_use]
     pub fn text(&self) -> String {

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     controllers::ReplicaSet,
+    coverage::Coverage,
     event::{Event, Sync, Turn},
     kubelet::Container,
     object::{Meta, Name, Object, Objects, Stored, Watched},
@@ -22,7 +23,7 @@ use super::{
     story::Story,
     traffic::Traffic,
 };
-use crate::plan::facts::ConfigRef;
+use crate::{api::RolloutSpec, plan::facts::ConfigRef};
 
 /// Name of the one namespace.
 pub const NAMESPACE: &str = "default";
@@ -49,6 +50,8 @@ pub struct World {
     pub configs: BTreeSet<ConfigRef>,
     /// Deployments of others, with the labels of their pods.
     pub foreign: BTreeMap<String, BTreeMap<String, String>>,
+    /// What Git says of a Rollout that an agent keeps.
+    pub git: BTreeMap<Name, RolloutSpec>,
     /// Commands that people gave.
     pub commands: Vec<Command>,
     /// What people read afterwards.
@@ -69,6 +72,10 @@ pub struct World {
     pub last_write: String,
     /// Events that have happened.
     pub events: u64,
+    /// What befell the operator.
+    pub coverage: Coverage,
+    /// What the autoscaler of a Rollout would have had lately.
+    pub(super) advices: BTreeMap<Name, Vec<(Timestamp, i32)>>,
     pub(super) random: Random,
     pub(super) requests: BTreeMap<u64, Request>,
     pub(super) replica_sets: BTreeMap<Name, ReplicaSet>,
@@ -98,6 +105,7 @@ impl World {
             outage: Outage::default(),
             configs: BTreeSet::new(),
             foreign: BTreeMap::new(),
+            git: BTreeMap::new(),
             commands: Vec::new(),
             story: Story::default(),
             ledger: Ledger::default(),
@@ -108,6 +116,8 @@ impl World {
             others_changes: 0,
             last_write: String::new(),
             events: 0,
+            coverage: Coverage::default(),
+            advices: BTreeMap::new(),
             random: Random::new(seed),
             requests: BTreeMap::new(),
             replica_sets: BTreeMap::new(),

@@ -17,6 +17,7 @@ mod asking;
 mod fixture;
 mod following;
 mod input;
+mod mistakes;
 mod outage;
 mod process;
 mod telling;

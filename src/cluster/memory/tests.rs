@@ -124,6 +124,27 @@ fn what_somebody_deleted_is_no_ghost() {
     assert!(seen.children.is_empty());
 }
 
+/// A conflict says that there is something newer, not that what the caches still show is true: this
+/// process has scaled it to 3, and somebody has touched it since.
+#[test]
+fn a_conflict_makes_no_older_copy_true() {
+    let mut memory = Memory::default();
+    let at = |second| Timestamp::from_second(second).unwrap();
+    memory.learn(&scale(5, 0, 3), Written::Child(child(6, 3)), at(0));
+    memory.contradict(&scale(6, 3, 0), at(1));
+    let replicas = |memory: &mut Memory, version, replicas| {
+        let seen = overlaid(memory, cached(vec![child(version, replicas)], vec![]));
+        seen.children[0].replicas
+    };
+    assert_eq!(replicas(&mut memory, 5, 0), 3);
+    assert_eq!(replicas(&mut memory, 7, 2), 2, "the caches have caught up");
+    // Whatever the caches show, it does not go on so for ever.
+    memory.learn(&scale(7, 2, 3), Written::Child(child(8, 3)), at(10));
+    memory.contradict(&scale(8, 3, 0), at(11));
+    memory.contradict(&scale(8, 3, 0), at(400));
+    assert_eq!(replicas(&mut memory, 7, 2), 2);
+}
+
 #[test]
 fn an_older_copy_settles_no_doubt() {
     let mut memory = Memory::default();

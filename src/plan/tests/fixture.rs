@@ -130,7 +130,6 @@ impl World {
             .unwrap();
         });
         world.settle();
-        world.seen.answers.revisions_live = false;
         world
     }
 

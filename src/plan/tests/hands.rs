@@ -18,12 +18,33 @@ fn a_deployment_without_pods_and_memory_is_on_its_way_out() {
     let v1 = world.revision("v1");
     world.seen.revisions.retain(|r| r.revision != v1);
     assert!(world.seen.child(&v1).is_some());
+    world.seen.answers.revisions_live = false;
     let asked = world.plan().questions;
     assert_eq!(asked, [Question::Revisions], "a cache may lag");
     world.seen.answers.revisions_live = true;
     world.settle();
     assert!(world.seen.child(&v1).is_none());
     assert_eq!(condition(world.status(), "Ready").status, "True");
+}
+
+#[test]
+fn a_cache_that_lags_makes_nobody_try_a_failed_revision_again() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.fails("p95");
+    world.settle();
+    // The status is lost, and the cache knows nothing of v2 yet.
+    let v2 = world.revision("v2");
+    let failed = world.seen.revision(&v2).cloned().unwrap();
+    world.seen.revisions.retain(|r| r.revision != v2);
+    world.seen.children.retain(|c| c.revision != v2);
+    world.seen.rollout.status = std::sync::Arc::default();
+    world.seen.answers.revisions_live = false;
+    world.record();
+    assert_eq!(world.plan().questions, [Question::Revisions]);
+    world.seen.revisions.push(failed);
+    world.seen.answers.revisions_live = true;
+    world.settle();
+    assert_eq!(stalled(world.status()), "CheckFailed");
 }
 
 #[test]

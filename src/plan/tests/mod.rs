@@ -25,7 +25,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 #[test]
 fn a_first_deployment_is_told_by_a_live_list_alone() {
     let mut world = World::new();
-    assert_eq!(world.plan().questions, [Question::Overlaps]);
+    let asked = [Question::Overlaps, Question::Revisions];
+    assert_eq!(world.plan().questions, asked);
     world.seen.answers.overlaps = Some(Vec::new());
     assert_eq!(world.plan().questions, [Question::Revisions]);
     world.seen.answers.revisions_live = true;
@@ -255,6 +256,32 @@ fn a_clock_that_was_not_watched_times_nothing_out() {
     world.seen.trusted_since = world.now;
     world.settle();
     assert!(world.status().release.as_ref().unwrap().paused.is_none());
+}
+
+/// An operator that was away while the target was not reached finds it reached: the time away is
+/// not counted, neither at once nor when the target is lost again.
+#[test]
+fn time_that_nobody_watched_is_no_progress_missed() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    let limit = world.spec.strategy.progress_deadline_seconds;
+    let canary = world.revision("v2");
+    let unready = |world: &mut World, ready: bool| {
+        let mut children = world.seen.children.iter_mut();
+        let child = children.find(|c| c.revision == canary).unwrap();
+        child.available = if ready { child.replicas } else { 0 };
+    };
+    unready(&mut world, false);
+    world.record();
+    world.hold(limit + 100);
+    world.seen.trusted_since = world.now;
+    unready(&mut world, true);
+    world.record();
+    unready(&mut world, false);
+    world.hold(1);
+    world.record();
+    let release = world.status().release.clone().unwrap();
+    assert!(release.undo.is_none(), "{release:?}");
+    assert!(release.unreached.seconds < 5, "{release:?}");
 }
 
 #[test]

@@ -83,8 +83,9 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
     let Some(left) = left(happened) else {
         return Ok(());
     };
-    let process = left.arrival.life.process;
-    let now = world.clock(process);
+    // What the sender knew when he sent it: it may arrive late, after his end.
+    let trust = &left.arrival.trust;
+    let now = trust.clock;
     if left.promoted(world) || (left.waived(now) && !world.ledger.clocks_jumped) {
         return Ok(());
     }
@@ -102,20 +103,18 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
     let Some(analysis) = &left.spec.analysis else {
         return Ok(());
     };
-    let answered = world.processes[process]
-        .answered
-        .get(&left.rollout.meta.name);
-    if answered.is_none_or(|at| *at < reached) && !world.ledger.clocks_jumped {
+    if trust.answered.is_none_or(|at| at < reached) && !world.ledger.clocks_jumped {
         return Err(format!(
             "step {name} is left, but nobody was asked since it was reached"
         ));
     }
-    let skew = world.processes[process].skew;
+    let skew = trust.clock.duration_since(left.arrival.sent);
     let from = reached.saturating_sub(skew).unwrap_or(reached);
     let revision = &left.release.revision;
-    let (total, wrong) = world
-        .traffic
-        .between(&left.rollout.meta.name, revision, from, world.now);
+    let (total, wrong) =
+        world
+            .traffic
+            .between(&left.rollout.meta.name, revision, from, left.arrival.sent);
     for check in &analysis.checks {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let least = check.min_requests as f64;
@@ -143,11 +142,13 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
 }
 
 /// *clock* – after a start, a take-over or a clock jump nothing is promoted or timed out before
-/// one successful poll of every check, or the whole time was watched anew.
+/// one successful poll of every check, or the whole time was watched; and no time is put on record
+/// as waited that was not.
 pub(super) fn clock(world: &World, happened: &Happened) -> Result<(), String> {
     let Some((arrival, rollout, after)) = recorded(happened) else {
         return Ok(());
     };
+    only_watched_time(arrival, &rollout.status, after)?;
     let Some(spec) = super::spec_seen(arrival).filter(|s| s.analysis.is_some()) else {
         return Ok(());
     };
@@ -170,7 +171,10 @@ pub(super) fn clock(world: &World, happened: &Happened) -> Result<(), String> {
     let undo = |status: &RolloutStatus| status.release.as_ref().and_then(|r| r.undo.clone());
     if let (None, Some(undo)) = (undo(&rollout.status), undo(after)) {
         let limit = match undo.reason.as_str() {
-            "ProgressDeadlineExceeded" => spec.strategy.progress_deadline_seconds,
+            // What stands on record was watched, in earlier lives.
+            "ProgressDeadlineExceeded" => {
+                spec.strategy.progress_deadline_seconds - waited(&rollout.status)
+            }
             "Inconclusive" => {
                 let steps = spec.strategy.canary.steps.iter();
                 steps.map(|s| s.deadline_seconds).min().unwrap_or(0)
@@ -184,6 +188,27 @@ pub(super) fn clock(world: &World, happened: &Happened) -> Result<(), String> {
                 watched.as_secs()
             ));
         }
+    }
+    Ok(())
+}
+
+/// Seconds that the step's target was not reached, in runs that have ended.
+fn waited(status: &RolloutStatus) -> i64 {
+    status.release.as_ref().map_or(0, |r| r.unreached.seconds)
+}
+
+fn only_watched_time(
+    arrival: &Arrival,
+    before: &RolloutStatus,
+    after: &RolloutStatus,
+) -> Result<(), String> {
+    let more = waited(after) - waited(before);
+    let trust = &arrival.trust;
+    let watched = trust.clock.duration_since(trust.since).as_secs();
+    if more > watched.max(0) {
+        return Err(format!(
+            "{more} s are put on record as waited, {watched} s were watched"
+        ));
     }
     Ok(())
 }

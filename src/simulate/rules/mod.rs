@@ -63,6 +63,8 @@ pub struct Arrival {
     pub sent: Timestamp,
     /// What its sender's clock and measurements were worth then.
     pub trust: Trust,
+    /// What was on record then: a write may arrive late, when that has changed.
+    pub on_record: OnRecord,
     /// The pass it belongs to.
     pub key: Key,
     /// The write.
@@ -86,6 +88,15 @@ pub struct Trust {
     pub since: Timestamp,
     /// When the metric source last answered him whole about this Rollout.
     pub answered: Option<Timestamp>,
+}
+
+/// What was on record when a write was sent.
+#[derive(Clone, Debug, Default)]
+pub struct OnRecord {
+    /// Status of the Rollout.
+    pub status: Option<Arc<RolloutStatus>>,
+    /// For a Job that is made: the Job for which its database was held.
+    pub holder: Option<String>,
 }
 
 /// What the rules remember.

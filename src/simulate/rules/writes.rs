@@ -21,7 +21,11 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
             return Ok(());
         };
         let live = world.live.rollouts.get(&after.rollout);
-        let statuses = [live.map(|r| &*r.status), Some(&*seen.rollout.status)];
+        let statuses = [
+            live.map(|r| &*r.status),
+            arrival.on_record.status.as_deref(),
+            Some(&*seen.rollout.status),
+        ];
         let mut wrong = Ok(());
         for status in statuses.into_iter().flatten() {
             match rests_on(status, spec, before, after) {
@@ -38,7 +42,12 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
         (Write::CreateJob { .. }, None, Some(Object::Job(job))) => {
             let database = world.live.databases.get(&job.database);
             let holder = database.and_then(|d| d.record.holder.as_ref());
-            if holder.is_some_and(|h| *h.job == *job.meta.name) {
+            let held = [holder.map(|h| &h.job), arrival.on_record.holder.as_ref()];
+            if held
+                .into_iter()
+                .flatten()
+                .any(|held| **held == *job.meta.name)
+            {
                 Ok(())
             } else {
                 Err(format!(

@@ -4,10 +4,10 @@ use jiff::SignedDuration;
 
 use super::{SETTLED, good, v2};
 use crate::simulate::{
+    agents::Autoscaler,
     people::Action,
     scenario::{Scenario, apply, name, release, requests, scale, shop, unwell, wrong},
     setting::Health,
-    surroundings::{Autoscaler, Circumstance},
     world::DAWN,
 };
 
@@ -53,14 +53,15 @@ pub(super) fn sizes() -> Vec<Scenario> {
         good("autoscaler-at-work")
             .then(
                 100,
-                Action::Around(Circumstance::Autoscaler(Autoscaler {
-                    rollout: name(),
-                    per_pod: 50.0,
-                    least: 2,
-                    most: 12,
+                Action::Autoscale {
+                    autoscaler: Autoscaler {
+                        rollout: name(),
+                        per_pod: 50.0,
+                        between: (2, 12),
+                    },
                     every: 15,
                     until: DAWN + SignedDuration::from_secs(1_000),
-                })),
+                },
             )
             .then(150, requests(450.0))
             .then(260, requests(250.0))

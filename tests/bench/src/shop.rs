@@ -67,8 +67,10 @@ impl Release {
             return Err(cannot("it has no SHOP_VERSION and SHOP_FAULT".into()));
         }
         spec["schema"]["version"] = json!(2);
-        if !self.schema {
-            spec["schema"] = Value::Null;
+        if !self.schema
+            && let Some(fields) = spec.as_object_mut()
+        {
+            fields.remove("schema");
         }
         for step in spec["strategy"]["canary"]["steps"]
             .as_array_mut()
@@ -207,7 +209,8 @@ mod tests {
             ..Release::good()
         };
         let spec = &plain.manifest(8).unwrap()["spec"];
-        assert!(spec["schema"].is_null());
+        // A null is no absence to the API server.
+        assert!(spec.get("schema").is_none());
         assert_eq!(spec["strategy"]["canary"]["steps"][2]["holdSeconds"], 3);
     }
 }

@@ -124,9 +124,9 @@ pub async fn scale_operator(bed: &Bed, pods: u32) -> Result<()> {
             "-l",
             selector,
             "--for=delete",
-            "--timeout=60s",
+            "--timeout=600s",
         ],
-        _ => &["rollout", "status", "deployment/stepgate", "--timeout=60s"],
+        _ => &["rollout", "status", "deployment/stepgate", "--timeout=600s"],
     };
     bed.run_kubectl(&[wait, &of].concat()).await.map(drop)
 }

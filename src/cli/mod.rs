@@ -1,0 +1,3 @@
+//! Commands for people, each in a folder of its own.
+
+pub mod simulate;

@@ -1,0 +1,174 @@
+//! About what is measured, and whether there is enough to measure it by.
+
+use super::super::{
+    finding::Finding,
+    report::duration,
+    scenario::{Assumed, checks},
+};
+use crate::{
+    api::{Analysis, Check, OnInconclusive, RolloutSpec, Step},
+    plan::replicas,
+};
+
+/// The highest bounds, in milliseconds, of the histograms that client libraries make by default.
+const HIGHEST_BUCKET: i64 = 10_000;
+/// Bounds of those histograms, in milliseconds.
+const USUAL_BUCKETS: [i64; 11] = [5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000];
+
+pub(super) fn measured(spec: &RolloutSpec, found: &mut Vec<Finding>) {
+    if spec.paused {
+        found.push(Finding::warning(
+            "spec.paused",
+            "no release starts while it is set",
+        ));
+    }
+    if spec.analysis.is_none() {
+        found.push(Finding::warning(
+            "spec.analysis",
+            "nothing is measured: a revision whose pods are ready goes out whole, whatever it \
+             answers; add checks of errorRate and latency",
+        ));
+        return;
+    }
+    if checks(spec).all(|check| check.error_rate.is_none()) {
+        found.push(Finding::warning(
+            "spec.analysis.checks",
+            "no check of errorRate: a revision that fails fast goes out; add one",
+        ));
+    }
+    if checks(spec).all(|check| check.latency.is_none()) {
+        found.push(Finding::note(
+            "spec.analysis.checks",
+            "no check of latency: a revision that is slow goes out; add one if that would hurt",
+        ));
+    }
+    let steps = &spec.strategy.canary.steps;
+    let blind = |step: &&Step| step.on_inconclusive == OnInconclusive::Proceed;
+    let blind: Vec<_> = steps
+        .iter()
+        .filter(blind)
+        .map(|s| s.name.as_str())
+        .collect();
+    if blind.len() == steps.len() {
+        found.push(Finding::warning(
+            "spec.strategy.canary.steps",
+            "onInconclusive: Proceed at every step: while Prometheus is down every release goes \
+             out unseen; take Pause or Undo for the first",
+        ));
+    }
+}
+
+pub(super) fn latency_limits(spec: &RolloutSpec, found: &mut Vec<Finding>) {
+    for (index, check) in checks(spec).enumerate() {
+        let Some(latency) = &check.latency else {
+            continue;
+        };
+        let field = format!("spec.analysis.checks[{index}].latency.maxMilliseconds");
+        let limit = latency.max_milliseconds;
+        if limit > HIGHEST_BUCKET {
+            found.push(Finding::warning(
+                field,
+                format!(
+                    "{limit} ms lies above the highest bucket of usual histograms ({HIGHEST_BUCKET} \
+                     ms): without one of your own the check never comes to a verdict"
+                ),
+            ));
+        } else if let Some(next) = USUAL_BUCKETS.iter().find(|bucket| **bucket >= limit)
+            && *next != limit
+        {
+            found.push(Finding::note(
+                field,
+                format!(
+                    "usual histograms have no bucket at {limit} ms: unless yours has, requests \
+                     are counted as slow from {next} ms on"
+                ),
+            ));
+        }
+    }
+}
+
+/// Polls and requests at each step, against those that a check asks for.
+pub(super) fn traffic(spec: &RolloutSpec, assumed: &Assumed, found: &mut Vec<Finding>) {
+    let Some(analysis) = &spec.analysis else {
+        return;
+    };
+    let wanted = checks(spec).max_by_key(|check| check.min_requests);
+    for (index, step) in spec.strategy.canary.steps.iter().enumerate() {
+        let field = format!("spec.strategy.canary.steps[{index}]");
+        polls(analysis, step, &field, found);
+        let split = replicas::split(&spec.strategy.canary.steps, index, spec.replicas);
+        let pods = f64::from(split.canary + split.stable);
+        let rate = assumed.requests_per_second * f64::from(split.canary) / pods.max(1.0);
+        if let Some(check) = wanted.filter(|_| split.canary > 0) {
+            enough(check, step, rate, &field, found);
+        }
+    }
+}
+
+/// Whether a step leaves time for polls.
+fn polls(analysis: &Analysis, step: &Step, field: &str, found: &mut Vec<Finding>) {
+    let (name, every) = (&step.name, analysis.interval_seconds);
+    if step.deadline_seconds < 2 * every {
+        found.push(Finding::warning(
+            format!("{field}.deadlineSeconds"),
+            format!(
+                "step {name}: {} s after its hold is hardly time for a poll every {every} s: \
+                 raise it",
+                step.deadline_seconds
+            ),
+        ));
+    }
+    if step.hold_seconds < every {
+        found.push(Finding::note(
+            format!("{field}.holdSeconds"),
+            format!(
+                "step {name}: there is a poll only every {every} s, so it is held for longer than \
+                 its {} s; raise it above the interval",
+                step.hold_seconds
+            ),
+        ));
+    }
+}
+
+/// Whether a step's share of requests is enough for a check.
+fn enough(check: &Check, step: &Step, rate: f64, field: &str, found: &mut Vec<Finding>) {
+    #[expect(clippy::cast_precision_loss, reason = "bounded by the definition")]
+    let (least, hold, most) = (
+        check.min_requests as f64,
+        step.hold_seconds as f64,
+        (step.hold_seconds + step.deadline_seconds) as f64,
+    );
+    let needs = least / rate;
+    let told = format!(
+        "step {}: at {rate:.1} requests a second, its share, check {} has its minRequests ({})",
+        step.name, check.name, check.min_requests
+    );
+    if needs > most {
+        let instead = match step.on_inconclusive {
+            OnInconclusive::Pause => "every release stops here for a person",
+            OnInconclusive::Undo => "every release is undone here",
+            OnInconclusive::Proceed => "every release passes here unseen",
+        };
+        found.push(Finding::warning(
+            field,
+            format!(
+                "{told} never before the step's deadline: {instead}; lower minRequests, or give \
+                 the step more pods or time"
+            ),
+        ));
+    } else if needs > hold && hold > 0.0 {
+        let after = duration(whole_seconds(needs));
+        found.push(Finding::note(
+            field,
+            format!("{told} after {after}: it is held for longer than holdSeconds"),
+        ));
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "saturates: never is long enough"
+)]
+fn whole_seconds(seconds: f64) -> i64 {
+    seconds.ceil() as i64
+}

@@ -1,0 +1,131 @@
+//! What is right by the letter, and would hurt one day: each with its field and a way out.
+
+mod checks;
+mod pods;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::{
+    finding::Finding, manifest::Manifest, play::expected_seconds, pod, report::duration,
+    scenario::Assumed,
+};
+use crate::{
+    api::RolloutSpec,
+    plan::replicas::{self, Bounds},
+};
+
+/// How long `helm --wait`, a Flux `HelmRelease` and many pipelines wait by default, in seconds.
+const USUAL_TIMEOUT: i64 = 300;
+
+/// Everything that is worth a reader's time.
+#[must_use]
+pub fn advice(on: &Manifest, assumed: &Assumed) -> Vec<Finding> {
+    let spec = &on.spec;
+    let mut found = pod::dropped(&spec.template, "spec.template");
+    pods::image(spec, &mut found);
+    pods::probes(spec, assumed, &mut found);
+    pods::requests(spec, &mut found);
+    checks::measured(spec, &mut found);
+    checks::latency_limits(spec, &mut found);
+    checks::traffic(spec, assumed, &mut found);
+    steps(spec, &mut found);
+    bounds(spec, &mut found);
+    schema(spec, &mut found);
+    time(spec, assumed, &mut found);
+    found.sort_by_key(|finding| finding.level);
+    found
+}
+
+fn steps(spec: &RolloutSpec, found: &mut Vec<Finding>) {
+    let steps = &spec.strategy.canary.steps;
+    let canary = |index| replicas::split(steps, index, spec.replicas).canary;
+    let field = |index: usize| format!("spec.strategy.canary.steps[{index}]");
+    for index in 1..steps.len() {
+        if canary(index) == canary(index - 1) && spec.replicas > 1 {
+            let (before, here) = (&steps[index - 1].name, &steps[index].name);
+            let message = format!(
+                "of {} pods step {here} runs as many ({}) as step {before}: it only adds time",
+                spec.replicas,
+                canary(index)
+            );
+            found.push(Finding::note(field(index), message));
+        }
+    }
+    let first = canary(0);
+    if first > 1 && first * 2 >= spec.replicas {
+        let message = format!(
+            "the first step gives {first} of {} pods to the new revision: that share of users \
+             meets it before anything was measured; begin with fewer",
+            spec.replicas
+        );
+        found.push(Finding::warning(field(0), message));
+    }
+    if spec.replicas == 1 {
+        found.push(Finding::note(
+            "spec.replicas",
+            "of one pod the canary is the second: half of the requests reach it at the first \
+             step; with more pods fewer would",
+        ));
+    }
+    let last = steps.len().saturating_sub(1);
+    if steps.last().is_some_and(|step| step.hold_seconds == 0) && spec.analysis.is_some() {
+        found.push(Finding::warning(
+            format!("{}.holdSeconds", field(last)),
+            "the new revision is stable as soon as it runs whole, and what shows only under full \
+             load is not undone any more; hold the last step for some minutes",
+        ));
+    }
+}
+
+fn bounds(spec: &RolloutSpec, found: &mut Vec<Finding>) {
+    let strategy = &spec.strategy;
+    let Bounds { floor, ceiling } = replicas::bounds(strategy, spec.replicas);
+    let is_zero = |value: &IntOrString| {
+        matches!(value, IntOrString::Int(0)) || matches!(value, IntOrString::String(s) if s == "0%")
+    };
+    if is_zero(&strategy.max_surge) && floor == spec.replicas && ceiling == spec.replicas + 1 {
+        let message = format!(
+            "of {} pods maxUnavailable comes to 0, and so does maxSurge: one pod more is run all \
+             the same; where there is no room for it set maxUnavailable: 1",
+            spec.replicas
+        );
+        found.push(Finding::note("spec.strategy.maxSurge", message));
+    }
+    if floor == 0 && spec.replicas > 0 {
+        found.push(Finding::warning(
+            "spec.strategy.maxUnavailable",
+            "every pod may be taken away at once: users would be served by nobody; lower it",
+        ));
+    }
+}
+
+fn schema(spec: &RolloutSpec, found: &mut Vec<Finding>) {
+    if let Some(schema) = &spec.schema
+        && schema.version.is_none()
+        && schema.expand.is_some()
+    {
+        found.push(Finding::note(
+            "spec.schema.version",
+            "without it nothing orders the releases of Rollouts that share the database; give \
+             each schema change a number",
+        ));
+    }
+}
+
+fn time(spec: &RolloutSpec, assumed: &Assumed, found: &mut Vec<Finding>) {
+    let seconds = expected_seconds(spec, assumed);
+    if seconds > USUAL_TIMEOUT {
+        found.push(Finding::note(
+            "spec.strategy.canary.steps",
+            format!(
+                "a good release takes about {}: helm --wait and Flux give up after {}; set their \
+                 timeout above it, or do not wait there",
+                duration(seconds),
+                duration(USUAL_TIMEOUT)
+            ),
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests;

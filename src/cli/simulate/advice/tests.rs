@@ -1,0 +1,229 @@
+//! A manifest about which there is nothing to say, and what is said about each change of it.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cli::simulate::{finding::Level, manifest};
+
+fn faultless() -> Value {
+    json!({
+        "apiVersion": "stepgate.io/v1alpha1",
+        "kind": "Rollout",
+        "metadata": {"name": "shop"},
+        "spec": {
+            "replicas": 8,
+            "selector": {"matchLabels": {"app": "shop"}},
+            "template": {
+                "metadata": {"labels": {"app": "shop"}},
+                "spec": {"containers": [{
+                    "name": "shop",
+                    "image": "registry.example:5000/shop:1.2",
+                    "ports": [{"containerPort": 8080}],
+                    "readinessProbe": {"httpGet": {"path": "/ready", "port": 8080}},
+                    "resources": {"requests": {"cpu": "100m", "memory": 1_000_000}},
+                }]},
+            },
+            "strategy": {"canary": {"steps": [
+                {"name": "canary", "replicas": 1, "holdSeconds": 60},
+                {"name": "full", "replicas": "100%", "holdSeconds": 60},
+            ]}},
+            "analysis": {"checks": [
+                {"name": "errors", "errorRate": {"maxPercent": "0.5"}},
+                {"name": "p95", "latency": {"maxMilliseconds": 250}},
+            ]},
+        },
+    })
+}
+
+fn said(object: &Value) -> Vec<(Level, String)> {
+    let on = manifest::check(object).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let found = advice(&on, &Assumed::default());
+    found.into_iter().map(|f| (f.level, f.field)).collect()
+}
+
+#[test]
+fn nothing_is_said_where_there_is_nothing_to_say() {
+    assert_eq!(said(&faultless()), []);
+    let digest = "registry.example/shop@sha256:0123";
+    let mut pinned = faultless();
+    *pinned
+        .pointer_mut("/spec/template/spec/containers/0/image")
+        .unwrap() = json!(digest);
+    assert_eq!(said(&pinned), []);
+}
+
+#[test]
+fn each_trap_is_named_with_its_field() {
+    use Level::{Note, Warning};
+    let container = "spec.template.spec.containers[0]";
+    let steps = "spec.strategy.canary.steps";
+    let (first, last) = (
+        "/spec/strategy/canary/steps/0",
+        "/spec/strategy/canary/steps/1",
+    );
+    let template = "/spec/template/spec/containers/0";
+    let cases: Vec<(String, Value, Level, String)> = vec![
+        (
+            format!("{template}/image"),
+            json!("shop"),
+            Warning,
+            format!("{container}.image"),
+        ),
+        (
+            format!("{template}/image"),
+            json!("h:5000/shop:latest"),
+            Warning,
+            format!("{container}.image"),
+        ),
+        (
+            format!("{template}/readinessProbe"),
+            Value::Null,
+            Warning,
+            format!("{container}.readinessProbe"),
+        ),
+        (
+            format!("{template}/lifecycles"),
+            json!({"preStop": 1}),
+            Warning,
+            format!("{container}.lifecycles"),
+        ),
+        (
+            format!("{template}/startupProbe"),
+            json!({"failureThreshold": 100}),
+            Warning,
+            "spec.strategy.progressDeadlineSeconds".into(),
+        ),
+        (
+            format!("{template}/resources"),
+            Value::Null,
+            Note,
+            "spec.template.spec.containers".into(),
+        ),
+        (
+            "/spec/analysis".into(),
+            Value::Null,
+            Warning,
+            "spec.analysis".into(),
+        ),
+        (
+            "/spec/analysis/checks/0".into(),
+            json!({"name": "a", "latency": {"maxMilliseconds": 50}}),
+            Warning,
+            "spec.analysis.checks".into(),
+        ),
+        (
+            "/spec/analysis/checks/1/latency/maxMilliseconds".into(),
+            json!(200),
+            Note,
+            "spec.analysis.checks[1].latency.maxMilliseconds".into(),
+        ),
+        (
+            "/spec/analysis/checks/1/latency/maxMilliseconds".into(),
+            json!(20_000),
+            Warning,
+            "spec.analysis.checks[1].latency.maxMilliseconds".into(),
+        ),
+        (
+            "/spec/analysis/checks/0/minRequests".into(),
+            json!(100_000),
+            Warning,
+            format!("{steps}[0]"),
+        ),
+        (
+            "/spec/analysis/checks/0/minRequests".into(),
+            json!(1_000),
+            Note,
+            format!("{steps}[0]"),
+        ),
+        (
+            format!("{first}/deadlineSeconds"),
+            json!(20),
+            Warning,
+            format!("{steps}[0].deadlineSeconds"),
+        ),
+        (
+            format!("{last}/holdSeconds"),
+            json!(5),
+            Note,
+            format!("{steps}[1].holdSeconds"),
+        ),
+        (
+            format!("{first}/holdSeconds"),
+            json!(3_000),
+            Note,
+            steps.into(),
+        ),
+        (
+            format!("{first}/replicas"),
+            json!("50%"),
+            Warning,
+            format!("{steps}[0]"),
+        ),
+        (
+            "/spec/strategy/maxUnavailable".into(),
+            json!("100%"),
+            Warning,
+            "spec.strategy.maxUnavailable".into(),
+        ),
+        (
+            "/spec/strategy".into(),
+            strategy(json!({"maxSurge": 0, "maxUnavailable": "5%"})),
+            Note,
+            "spec.strategy.maxSurge".into(),
+        ),
+        (
+            "/spec/strategy/progressDeadlineSeconds".into(),
+            json!(10),
+            Warning,
+            "spec.strategy.progressDeadlineSeconds".into(),
+        ),
+        (
+            "/spec/paused".into(),
+            json!(true),
+            Warning,
+            "spec.paused".into(),
+        ),
+        (
+            "/spec/replicas".into(),
+            json!(1),
+            Note,
+            "spec.replicas".into(),
+        ),
+        (
+            "/spec/schema".into(),
+            json!({"database": "db", "expand": {"command": ["a"]}}),
+            Note,
+            "spec.schema.version".into(),
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (at, value, level, field) in cases {
+        let mut object = faultless();
+        set(&mut object, &at, value.clone());
+        let said = said(&object);
+        if !said.contains(&(level, field.clone())) || said.len() > 2 {
+            wrong.push(format!("{at} = {value}: {said:?}, not {level:?} {field}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn strategy(more: Value) -> Value {
+    let mut strategy = faultless()["spec"]["strategy"].take();
+    strategy
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    strategy
+}
+
+fn set(object: &mut Value, pointer: &str, value: Value) {
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    let parent = object
+        .pointer_mut(parent)
+        .unwrap_or_else(|| panic!("{pointer}"));
+    match parent {
+        Value::Array(items) => items[name.parse::<usize>().unwrap()] = value,
+        parent => parent[name] = value,
+    }
+}

@@ -1,0 +1,297 @@
+//! Files with manifests: which Rollouts are in them, and whether they would be taken.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use super::{finding::Finding, pod, structure};
+use crate::{
+    api::{RolloutSpec, crd},
+    plan::{render, revision},
+};
+
+/// Why nothing could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is no YAML.
+    #[error("{}: no YAML: {message}", path.display())]
+    Yaml {
+        /// Which one.
+        path: PathBuf,
+        /// Where, and why.
+        message: String,
+    },
+    /// There is no Rollout in it.
+    #[error("{file}: no Rollout of stepgate.io/v1alpha1 in it; there is {found}")]
+    NoRollout {
+        /// Which one.
+        file: String,
+        /// What is in it.
+        found: String,
+    },
+    /// The definition cannot be written as JSON, which a test rules out.
+    #[error("the definition of Rollouts cannot be written as JSON: {0}")]
+    Definition(#[from] serde_json::Error),
+}
+
+/// What files hold.
+#[derive(Debug, Default)]
+pub struct Documents {
+    /// Rollouts, as they are written.
+    pub rollouts: Vec<Value>,
+    /// Everything else.
+    pub others: Vec<Value>,
+}
+
+/// A Rollout that would be taken.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// `metadata.name`.
+    pub name: String,
+    /// Its spec, with defaults filled in.
+    pub spec: RolloutSpec,
+    /// Whether it names `replicas` itself.
+    pub names_replicas: bool,
+    /// The revision that it asks for.
+    pub revision: String,
+}
+
+impl Documents {
+    /// Reads files; `-` is the standard input.
+    ///
+    /// # Errors
+    /// When one cannot be read, is no YAML, or there is no Rollout in any.
+    pub fn read(files: &[PathBuf]) -> Result<Self, ReadError> {
+        let mut documents = Self::default();
+        for path in files {
+            let text = contents(path).map_err(|source| ReadError::File {
+                path: path.clone(),
+                source,
+            })?;
+            documents.take(&text).map_err(|message| ReadError::Yaml {
+                path: path.clone(),
+                message,
+            })?;
+        }
+        if documents.rollouts.is_empty() {
+            let found: Vec<_> = documents.others.iter().map(title).collect();
+            let files: Vec<_> = files.iter().map(|f| f.display().to_string()).collect();
+            return Err(ReadError::NoRollout {
+                file: files.join(", "),
+                found: match found.len() {
+                    0 => "nothing".into(),
+                    _ => found.join(", "),
+                },
+            });
+        }
+        Ok(documents)
+    }
+
+    fn take(&mut self, text: &str) -> Result<(), String> {
+        let options = serde_saphyr::options! { with_snippet: false };
+        let all: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
+            .map_err(|error| error.to_string())?;
+        all.into_iter().for_each(|document| self.sort(document));
+        Ok(())
+    }
+
+    fn sort(&mut self, mut document: Value) {
+        if document["kind"] == "List" && document["items"].is_array() {
+            if let Value::Array(items) = document["items"].take() {
+                items.into_iter().for_each(|item| self.sort(item));
+            }
+        } else if is_rollout(&document) {
+            self.rollouts.push(document);
+        } else if !document.is_null() {
+            self.others.push(document);
+        }
+    }
+
+    /// The least number of pods that an autoscaler among the documents keeps of a Rollout.
+    #[must_use]
+    pub fn autoscaled(&self, rollout: &str) -> Option<i32> {
+        let scaler = self.others.iter().find(|other| {
+            let target = &other["spec"]["scaleTargetRef"];
+            other["kind"] == "HorizontalPodAutoscaler"
+                && target["kind"] == "Rollout"
+                && target["name"] == rollout
+        })?;
+        let least = scaler["spec"]["minReplicas"].as_i64().unwrap_or(1);
+        i32::try_from(least).ok()
+    }
+}
+
+fn contents(path: &Path) -> io::Result<String> {
+    if path.as_os_str() == "-" {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text)?;
+        return Ok(text);
+    }
+    fs::read_to_string(path)
+}
+
+fn is_rollout(document: &Value) -> bool {
+    let group = document["apiVersion"].as_str().unwrap_or_default();
+    // A version that this program does not know is told as such, not passed over.
+    document["kind"] == "Rollout" && group.split('/').next() == Some("stepgate.io")
+}
+
+/// Kind and name of a document, for people.
+#[must_use]
+pub fn title(document: &Value) -> String {
+    let kind = document["kind"]
+        .as_str()
+        .unwrap_or("something without a kind");
+    match document["metadata"]["name"].as_str() {
+        Some(name) => format!("{kind} {name}"),
+        None => kind.to_owned(),
+    }
+}
+
+/// Reads one Rollout as the API server and then the operator would, and says all that is wrong.
+///
+/// # Errors
+/// What would be refused.
+pub fn check(document: &Value) -> Result<Manifest, Vec<Finding>> {
+    let mut found = Vec::new();
+    let version = document["apiVersion"].as_str().unwrap_or_default();
+    if version != "stepgate.io/v1alpha1" {
+        let message = format!("{version} is not known: write stepgate.io/v1alpha1");
+        return Err(vec![Finding::error("apiVersion", message)]);
+    }
+    let schema = definition().map_err(|error| {
+        let message = format!("the definition cannot be written as JSON: {error}");
+        vec![Finding::error("", message)]
+    })?;
+    let mut object = document.clone();
+    if let Some(map) = object.as_object_mut() {
+        // Nobody but the operator can write it.
+        map.remove("status");
+    }
+    let names_replicas = object["spec"].get("replicas").is_some_and(|r| !r.is_null());
+    structure::fill_in(&schema, &mut object);
+    if !object["metadata"]["name"].is_string() {
+        found.push(Finding::error("metadata.name", "Required value"));
+    } else {
+        structure::check(&schema, &object, "", &mut found);
+    }
+    if !found.is_empty() {
+        return Err(found);
+    }
+    let spec: RolloutSpec = serde_path_to_error::deserialize(&object["spec"]).map_err(|error| {
+        vec![Finding::error(
+            format!("spec.{}", error.path()),
+            error.inner().to_string(),
+        )]
+    })?;
+    refused_later(&spec, &mut found);
+    if !found.is_empty() {
+        return Err(found);
+    }
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    Ok(Manifest {
+        name: name.to_owned(),
+        revision: revision::wanted(&spec),
+        spec,
+        names_replicas,
+    })
+}
+
+/// What the API server takes, and then refuses in a child, or the operator does.
+fn refused_later(spec: &RolloutSpec, found: &mut Vec<Finding>) {
+    pod::check(&spec.template, "spec.template", found);
+    if !render::selects(spec, &render::labels_of(&spec.template)) {
+        found.push(Finding::error(
+            "spec.selector.matchExpressions",
+            "spec.template.metadata.labels do not meet it: the Deployment would be refused",
+        ));
+    }
+    if let Some(problem) = render::phase_problem(spec) {
+        let (field, message) = problem.split_once(' ').unwrap_or(("", &problem));
+        found.push(Finding::error(field.trim_end_matches(':'), message));
+    }
+    let Some(schema) = &spec.schema else { return };
+    for (phase, given) in [
+        ("expand", &schema.expand),
+        ("backfill", &schema.backfill),
+        ("contract", &schema.contract),
+    ] {
+        if let Some(template) = given.as_ref().and_then(|phase| phase.template.as_ref()) {
+            pod::check_job(template, &format!("spec.schema.{phase}.template"), found);
+        }
+    }
+}
+
+/// The schema of Rollouts, as the API server has it.
+fn definition() -> Result<Value, ReadError> {
+    let definitions = crd::definitions()?;
+    let rollout = definitions
+        .into_iter()
+        .find(|(file, _)| *file == "rollouts.yaml");
+    let mut rollout = rollout.map_or(Value::Null, |(_, definition)| definition);
+    let mut schema = rollout["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take();
+    // Every object has them, whatever its definition says.
+    schema["properties"]["apiVersion"] = json!({"type": "string"});
+    schema["properties"]["kind"] = json!({"type": "string"});
+    schema["properties"]["metadata"] = json!({"type": "object"});
+    Ok(schema)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn documents(text: &str) -> Documents {
+        let mut documents = Documents::default();
+        documents.take(text).unwrap();
+        documents
+    }
+
+    #[test]
+    fn rollouts_are_found_among_other_documents_and_in_lists() {
+        let found = documents(
+            "kind: Service\nmetadata: {name: a}\n---\napiVersion: stepgate.io/v1alpha1\nkind: \
+             Rollout\nmetadata: {name: b}\n---\n---\nkind: List\nitems:\n- {apiVersion: \
+             stepgate.io/v9, kind: Rollout, metadata: {name: c}}\n- {kind: Rollout, apiVersion: \
+             argoproj.io/v1alpha1}\n",
+        );
+        let names = |all: &[Value]| all.iter().map(title).collect::<Vec<_>>();
+        assert_eq!(names(&found.rollouts), ["Rollout b", "Rollout c"]);
+        assert_eq!(names(&found.others), ["Service a", "Rollout"]);
+    }
+
+    /// What the definition fills in is what the types fill in: nothing here goes another way than
+    /// in a cluster.
+    #[test]
+    fn defaults_of_the_definition_are_those_of_the_types() {
+        let given = json!({
+            "apiVersion": "stepgate.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "a"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "a"}},
+                "template": {
+                    "metadata": {"labels": {"app": "a"}},
+                    "spec": {"containers": [{"name": "a", "image": "a:1", "env": null}]},
+                },
+                "schema": {"database": "db", "expand": {"command": ["a"]}, "version": null},
+                "analysis": {"checks": [{"name": "a", "latency": {"maxMilliseconds": 100}}]},
+            },
+        });
+        let read = check(&given).unwrap();
+        let typed: RolloutSpec = serde_json::from_value(given["spec"].clone()).unwrap();
+        assert_eq!(read.spec, typed);
+        assert_eq!(read.revision, revision::wanted(&typed));
+        assert!(!read.names_replicas);
+    }
+}

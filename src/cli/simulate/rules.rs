@@ -1,0 +1,201 @@
+//! The definition's rules, which the API server evaluates in CEL, as functions here.
+//!
+//! A CEL evaluator would add fifty crates and 3 MB to a binary whose other commands never use it,
+//! for a dozen rules. So each rule has a function under its very text; a test asks one for every
+//! rule of the definitions, and what the API server itself says is compared in `tests/adapter`,
+//! over the same mistakes.
+
+use serde_json::Value;
+
+type Rule = fn(&Value) -> bool;
+
+/// Each rule's text, and what it asks for. True where the rule holds.
+const RULES: [(&str, Rule); 15] = [
+    ("self.metadata.name.size() <= 40", |me| {
+        text(&me["metadata"]["name"]).chars().count() <= 40
+    }),
+    (
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        |me| is_label(text(&me["metadata"]["name"])),
+    ),
+    // There is no older object to differ from.
+    ("self.selector == oldSelf.selector", |_| true),
+    (
+        "!has(self.selector.matchLabels) || (has(self.template.metadata) && has(self.template.metadata.labels) && self.selector.matchLabels.all(k, k in self.template.metadata.labels && self.template.metadata.labels[k] == self.selector.matchLabels[k]))",
+        template_carries_labels,
+    ),
+    (
+        "self.replicas != 1 || !(self.strategy.maxSurge == 0 || self.strategy.maxSurge == '0%')",
+        |me| {
+            let surge = &me["strategy"]["maxSurge"];
+            me["replicas"] != 1 || !(*surge == 0 || *surge == "0%")
+        },
+    ),
+    (
+        "(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && self.matchExpressions.exists(e, e.operator in ['In', 'Exists']))",
+        |me| {
+            let labels = me["matchLabels"].as_object().is_some_and(|m| !m.is_empty());
+            let names = |one: &Value| one["operator"] == "In" || one["operator"] == "Exists";
+            labels || list(&me["matchExpressions"]).iter().any(names)
+        },
+    ),
+    (
+        "has(self.version) || !(has(self.backfill) || has(self.contract))",
+        |me| has(me, "version") || !(has(me, "backfill") || has(me, "contract")),
+    ),
+    ("has(self.command) != has(self.template)", |me| {
+        has(me, "command") != has(me, "template")
+    }),
+    ("self[size(self) - 1].replicas == '100%'", |me| {
+        list(me)
+            .last()
+            .is_some_and(|step| step["replicas"] == "100%")
+    }),
+    (
+        "self.filter(s, type(s.replicas) == string).map(s, size(s.replicas)).isSorted() && [2, 3].all(l, self.filter(s, type(s.replicas) == string && size(s.replicas) == l).map(s, s.replicas).isSorted())",
+        |me| {
+            let shares = list(me).iter().filter_map(|step| step["replicas"].as_str());
+            // The longer one is the larger one, as long as none begins with a zero.
+            shares.map(|share| (share.len(), share)).is_sorted()
+        },
+    ),
+    (
+        "self.filter(s, type(s.replicas) == int).map(s, int(s.replicas)).isSorted()",
+        |me| {
+            let counts = list(me).iter().filter_map(|step| step["replicas"].as_i64());
+            counts.is_sorted()
+        },
+    ),
+    (
+        r"type(self) == string ? self.matches(r'^(100|[1-9]?[0-9])%$') : self >= 0 && self <= 100000",
+        |me| is_share(me, 0),
+    ),
+    (
+        r"type(self) == string ? self.matches(r'^(100|[1-9][0-9]?)%$') : self >= 1 && self <= 100000",
+        |me| is_share(me, 1),
+    ),
+    ("has(self.errorRate) != has(self.latency)", |me| {
+        has(me, "errorRate") != has(me, "latency")
+    }),
+    (
+        "double(self.maxPercent) > 0.0 && double(self.maxPercent) < 100.0",
+        |me| {
+            let limit = text(&me["maxPercent"]).parse::<f64>();
+            limit.is_ok_and(|percent| percent > 0.0 && percent < 100.0)
+        },
+    ),
+];
+
+/// The messages of a schema's own rules that a value breaks.
+pub(super) fn broken<'a>(schema: &'a Value, value: &Value) -> impl Iterator<Item = &'a str> {
+    let rules = list(&schema["x-kubernetes-validations"]).iter();
+    rules
+        .filter(|rule| {
+            let known = RULES.iter().find(|(text, _)| rule["rule"] == *text);
+            known.is_some_and(|(_, holds)| !holds(value))
+        })
+        .filter_map(|rule| rule["message"].as_str())
+}
+
+fn has(value: &Value, field: &str) -> bool {
+    value.get(field).is_some()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn is_label(name: &str) -> bool {
+    let inner = |c: char| c == '-' || c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && name.chars().all(inner)
+}
+
+/// A count from `least` on, or a whole percentage from `least` on without leading zeros.
+fn is_share(value: &Value, least: i64) -> bool {
+    let range = |most: i64, number: i64| (least..=most).contains(&number);
+    match value.as_str() {
+        None => value.as_i64().is_some_and(|count| range(100_000, count)),
+        Some(share) => share.strip_suffix('%').is_some_and(|digits| {
+            let number = digits.parse::<u8>().ok().map(i64::from);
+            number.is_some_and(|n| range(100, n) && digits == n.to_string())
+        }),
+    }
+}
+
+fn template_carries_labels(me: &Value) -> bool {
+    let Some(wanted) = me["selector"]["matchLabels"].as_object() else {
+        return true;
+    };
+    let labels = &me["template"]["metadata"]["labels"];
+    labels.is_object()
+        && wanted
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::crd;
+
+    fn texts(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                for rule in list(&value["x-kubernetes-validations"]) {
+                    found.push(text(&rule["rule"]).to_owned());
+                }
+                map.values().for_each(|inner| texts(inner, found));
+            }
+            Value::Array(items) => items.iter().for_each(|inner| texts(inner, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_rule_of_the_definition_has_its_function_and_every_function_a_rule() {
+        let definitions = crd::definitions().unwrap();
+        let (_, rollout) = definitions
+            .iter()
+            .find(|(f, _)| *f == "rollouts.yaml")
+            .unwrap();
+        let mut defined = Vec::new();
+        texts(rollout, &mut defined);
+        for rule in &defined {
+            assert!(
+                RULES.iter().any(|(known, _)| known == rule),
+                "no function for: {rule}"
+            );
+        }
+        for (known, _) in RULES {
+            assert!(
+                defined.iter().any(|rule| rule == known),
+                "no rule for: {known}"
+            );
+        }
+    }
+
+    #[test]
+    fn shares() {
+        use serde_json::json;
+        for (value, least, holds) in [
+            (json!("0%"), 0, true),
+            (json!("0%"), 1, false),
+            (json!("100%"), 1, true),
+            (json!("101%"), 0, false),
+            (json!("05%"), 0, false),
+            (json!("+5%"), 0, false),
+            (json!("5"), 0, false),
+            (json!(0), 1, false),
+            (json!(100_000), 1, true),
+            (json!(100_001), 1, false),
+        ] {
+            assert_eq!(is_share(&value, least), holds, "{value} from {least}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What befell the operator in a run, counted: a suite that never meets a fault proves nothing
+//! about it.
+
+use std::fmt::Write as _;
+
+use super::{
+    object::Objects,
+    people::Action,
+    prometheus::Outage,
+    request::Fate,
+    setting::{Behaviour, Health, MigrationEnd},
+};
+use crate::api::PhaseKind;
+
+macro_rules! kinds {
+    ($($kind:ident: $words:literal,)*) => {
+        /// Something that befalls the operator.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Kind {
+            $(#[doc = $words] $kind,)*
+        }
+
+        impl Kind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// In words.
+            #[must_use]
+            pub const fn words(self) -> &'static str {
+                match self { $(Self::$kind => $words,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    CrashBefore: "the operator dies before a write is sent",
+    CrashAfter: "the operator dies after a write was handled, before its answer",
+    Crash: "the operator dies, from whatever cause",
+    Overtaken: "somebody else changes the object first (409)",
+    Stale: "a write rests on a copy that is out of date (409)",
+    NotTaken: "a write is not taken (429)",
+    UnansweredHandled: "a write is handled, and its answer is lost (500, time-out)",
+    UnansweredLost: "a write is lost, and nobody says so",
+    Late: "a write arrives seconds late",
+    ReadFails: "a live read gets no answer",
+    WatchBreaks: "a watch breaks, and is replayed",
+    HandOver: "the lease changes hands, and two believe that they lead",
+    Deposed: "a write of a deposed leader arrives",
+    ClockAhead: "a clock jumps ahead",
+    ClockBack: "a clock jumps back",
+    StatusLost: "status is lost",
+    Restored: "everything is restored from a backup, under new uids",
+    MetricsDown: "the metric source is down",
+    MetricsSlow: "the metric source answers too late",
+    MetricsEmpty: "the metric source has no series",
+    MetricsNan: "the metric source answers what is no number",
+    MetricsPartial: "the metric source knows half of the pods",
+    ContainerDies: "a container is killed",
+    PodLost: "a pod is lost with its node",
+    NoRoom: "the nodes are full",
+    Quota: "the quota is used up",
+    BadRelease: "a release answers with errors",
+    SlowRelease: "a release is slow",
+    Crashing: "a release crashes again and again",
+    NeverReady: "a release is never ready",
+    NoImage: "a release's image cannot be pulled",
+    MigrationFails: "a migration fails",
+    MigrationHangs: "a migration does not end",
+    Released: "the spec asks for another revision in mid-rollout",
+    Scaled: "the Rollout is scaled in mid-rollout",
+    PausedInSpec: "spec.paused is set or taken back",
+    Command: "a person gives a command",
+    Deleted: "the Rollout is deleted",
+    ChildScaled: "somebody scales a Deployment by hand",
+    ChildEdited: "somebody edits a Deployment by hand",
+    ChildDeleted: "somebody deletes a Deployment",
+    RevisionDeleted: "somebody deletes a ControllerRevision",
+    JobsDeleted: "somebody deletes the Jobs",
+    ConfigPruned: "a ConfigMap that pods need is pruned",
+    Malformed: "a Rollout that cannot be read is stored",
+    Load: "the load changes",
+    Autoscaled: "an autoscaler scales",
+    Synced: "a GitOps agent puts back what somebody else changed",
+}
+
+/// How often each of them happened.
+#[derive(Clone, Debug)]
+pub struct Coverage([u64; Kind::ALL.len()]);
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self([0; Kind::ALL.len()])
+    }
+}
+
+impl Coverage {
+    /// It happened.
+    pub fn count(&mut self, kind: Kind) {
+        self.0[kind as usize] += 1;
+    }
+
+    /// How often it happened.
+    #[must_use]
+    pub const fn of(&self, kind: Kind) -> u64 {
+        self.0[kind as usize]
+    }
+
+    /// How often anything happened.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Takes in what happened in another run.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// What never happened.
+    pub fn missing(&self) -> impl Iterator<Item = Kind> {
+        let all = Kind::ALL.iter().copied();
+        all.filter(|kind| self.of(*kind) == 0)
+    }
+
+    /// A line for each of them.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut table = String::new();
+        for kind in Kind::ALL {
+            let _ = writeln!(table, "{:>12}  {}", self.of(*kind), kind.words());
+        }
+        table
+    }
+
+    pub(super) fn befell(&mut self, fate: Fate) {
+        match fate {
+            Fate::Arrives => {}
+            Fate::Overtaken => self.count(Kind::Overtaken),
+            Fate::NotTaken => self.count(Kind::NotTaken),
+            Fate::Unanswered(None) => self.count(Kind::UnansweredLost),
+            Fate::Unanswered(Some(_)) => self.count(Kind::UnansweredHandled),
+            Fate::Late(_) => self.count(Kind::Late),
+            Fate::CrashBefore => self.count(Kind::CrashBefore),
+            Fate::CrashAfter => self.count(Kind::CrashAfter),
+        }
+    }
+
+    /// Pods of this image are made.
+    pub(super) fn pods_behave(&mut self, behaviour: &Behaviour) {
+        match behaviour.health {
+            Health::Good => {}
+            Health::NeverReady => self.count(Kind::NeverReady),
+            Health::Crashes { .. } => self.count(Kind::Crashing),
+            Health::NoImage => self.count(Kind::NoImage),
+        }
+        if behaviour.error_percent > 0.5 {
+            self.count(Kind::BadRelease);
+        }
+        if behaviour.p95_milliseconds > 200.0 {
+            self.count(Kind::SlowRelease);
+        }
+    }
+
+    /// A phase's attempt begins.
+    pub(super) fn migrates(&mut self, behaviour: &Behaviour, phase: PhaseKind, attempt: usize) {
+        match behaviour.migration(phase, attempt).end {
+            MigrationEnd::Succeeds => {}
+            MigrationEnd::Fails => self.count(Kind::MigrationFails),
+            MigrationEnd::Hangs | MigrationEnd::NeverStarts => self.count(Kind::MigrationHangs),
+        }
+    }
+
+    /// Somebody acts; what has nothing to act on does not count.
+    pub(super) fn acted(&mut self, action: &Action, live: &Objects) {
+        let in_motion = |name: &str| {
+            let known = live.rollouts.get(name);
+            known.is_some_and(|r| r.status.release.is_some())
+        };
+        let has_child = |rollout: &str, image: &str| {
+            let mut children = live.children(rollout);
+            children.any(|c| &*c.image == image)
+        };
+        let has_pods = |rollout: &str| live.pods.values().any(|p| &*p.rollout == rollout);
+        let (kind, counts) = match action {
+            Action::Release { rollout, .. } => (Kind::Released, in_motion(rollout)),
+            Action::Scale { rollout, .. } => (Kind::Scaled, in_motion(rollout)),
+            Action::Pause { rollout, .. } => {
+                (Kind::PausedInSpec, live.rollouts.contains_key(rollout))
+            }
+            Action::Command { rollout, .. } => (Kind::Command, live.rollouts.contains_key(rollout)),
+            Action::Delete(rollout) => (Kind::Deleted, live.rollouts.contains_key(rollout)),
+            Action::ScaleChild { rollout, image, .. } => {
+                (Kind::ChildScaled, has_child(rollout, image))
+            }
+            Action::EditChild { rollout, image, .. } => {
+                (Kind::ChildEdited, has_child(rollout, image))
+            }
+            Action::DeleteChild { rollout, image } => {
+                (Kind::ChildDeleted, has_child(rollout, image))
+            }
+            Action::ForgetRevision { rollout, image } => {
+                (Kind::RevisionDeleted, has_child(rollout, image))
+            }
+            Action::DeleteJobs(rollout) => {
+                let mut jobs = live.jobs.values();
+                (Kind::JobsDeleted, jobs.any(|j| j.rollout == *rollout))
+            }
+            Action::Config { exists: false, .. } => (Kind::ConfigPruned, true),
+            Action::KillContainers { rollout, .. } => (Kind::ContainerDies, has_pods(rollout)),
+            Action::LosePods { rollout, count } => (Kind::PodLost, *count > 0 && has_pods(rollout)),
+            Action::LoseStatus(rollout) => (Kind::StatusLost, live.rollouts.contains_key(rollout)),
+            Action::Restore => (Kind::Restored, true),
+            Action::Metrics(outage) => match outage {
+                Outage::None => return,
+                Outage::Down => (Kind::MetricsDown, true),
+                Outage::Slow => (Kind::MetricsSlow, true),
+                Outage::Empty => (Kind::MetricsEmpty, true),
+                Outage::Nan => (Kind::MetricsNan, true),
+                Outage::Partial => (Kind::MetricsPartial, true),
+            },
+            Action::Capacity(pods) => (Kind::NoRoom, *pods < live.pods.len()),
+            Action::Quota(pods) => (Kind::Quota, *pods < live.pods.len()),
+            Action::BreakWatch { .. } => (Kind::WatchBreaks, true),
+            Action::HandOver { .. } => (Kind::HandOver, true),
+            Action::JumpClock { seconds, .. } if *seconds < 0 => (Kind::ClockBack, true),
+            Action::JumpClock { .. } => (Kind::ClockAhead, true),
+            Action::ApplyNonsense(_) => (Kind::Malformed, true),
+            Action::Load(_) => (Kind::Load, true),
+            _ => return,
+        };
+        if counts {
+            self.count(kind);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_no_longer_missing() {
+        let mut coverage = Coverage::default();
+        assert_eq!(coverage.missing().count(), Kind::ALL.len());
+        coverage.count(Kind::Late);
+        let mut sum = coverage.clone();
+        sum.add(&coverage);
+        assert_eq!((sum.of(Kind::Late), sum.sum()), (2, 2));
+        assert!(sum.missing().all(|kind| kind != Kind::Late));
+        assert_eq!(sum.table().lines().count(), Kind::ALL.len());
+    }
+}

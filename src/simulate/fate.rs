@@ -1,0 +1,209 @@
+//! What nobody means to do: pods and nodes die, watches break, clocks jump, backups are restored.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use super::{
+    object::{DatabaseObject, DeploymentObject, Name, Object, RevisionObject, RolloutObject},
+    people::Action,
+    world::World,
+};
+use crate::{api::RolloutStatus, plan::facts::ConfigRef};
+
+impl World {
+    pub(super) fn fate(&mut self, action: Action) {
+        match action {
+            Action::Config { name, exists } => {
+                let config = ConfigRef {
+                    secret: false,
+                    name,
+                };
+                let verb = if exists { "creates" } else { "prunes" };
+                self.story.tell(
+                    self.now,
+                    "",
+                    &format!("> an agent {verb} ConfigMap {}", config.name),
+                );
+                if exists {
+                    self.configs.insert(config);
+                } else {
+                    self.configs.remove(&config);
+                }
+            }
+            Action::KillContainers { rollout, count } => {
+                for pod in self.victims(&rollout, count) {
+                    self.story
+                        .fault(self.now, &rollout, &format!("a container of {pod} dies"));
+                    self.kill_container(&pod);
+                }
+            }
+            Action::LosePods { rollout, count } => {
+                for pod in self.victims(&rollout, count) {
+                    self.story
+                        .fault(self.now, &rollout, &format!("{pod} is lost with its node"));
+                    self.lose_pod(&pod);
+                }
+            }
+            Action::LoseStatus(rollout) => {
+                self.story.fault(self.now, &rollout, "status is lost");
+                if let Some(found) = self.live.rollouts.get(&rollout).cloned() {
+                    let status = Arc::new(RolloutStatus::default());
+                    self.store(RolloutObject {
+                        status,
+                        ..(*found).clone()
+                    });
+                }
+            }
+            Action::Restore => self.restore(),
+            Action::Reads(percent) => {
+                let words = format!("live reads: {percent}% get no answer");
+                self.story.fault(self.now, "", &words);
+                self.faults.reads_percent = percent;
+            }
+            Action::Around(circumstance) => self.around(circumstance),
+            Action::Metrics(outage) => {
+                self.story
+                    .fault(self.now, "", &format!("metric source: {outage:?}"));
+                self.outage = outage;
+            }
+            Action::Capacity(pods) => {
+                self.story.fault(
+                    self.now,
+                    "",
+                    &format!("the nodes have room for {pods} pods"),
+                );
+                self.setting.capacity = pods;
+                self.sync_scheduler();
+            }
+            Action::Quota(pods) => {
+                self.story
+                    .fault(self.now, "", &format!("the quota permits {pods} pods"));
+                self.setting.quota = pods;
+            }
+            Action::BreakWatch {
+                process,
+                kind,
+                seconds,
+            } => {
+                let words = format!("the watch of {kind:?} breaks for {seconds} s");
+                self.story.fault(self.now, "", &words);
+                self.break_watch(process, kind, seconds);
+            }
+            Action::Crash(process) => self.crash(process),
+            Action::HandOver { overlap } => {
+                self.hand_over(SignedDuration::from_millis(overlap));
+            }
+            Action::JumpClock { process, seconds } => {
+                self.story
+                    .fault(self.now, "", &format!("the clock jumps by {seconds} s"));
+                self.jump_clock(process, SignedDuration::from_secs(seconds));
+            }
+            other => self.agents(other),
+        }
+    }
+
+    fn agents(&mut self, action: Action) {
+        match action.clone() {
+            Action::Load(per_second) => self.load(per_second),
+            Action::Autoscale {
+                autoscaler,
+                every,
+                until,
+            } => {
+                self.autoscale(&autoscaler);
+                self.again(every, until, action);
+            }
+            Action::GitOps {
+                agent,
+                every,
+                until,
+            } => {
+                self.sync_from_git(&agent);
+                self.again(every, until, action);
+            }
+            Action::Commit {
+                rollout,
+                image,
+                version,
+            } => self.commit(&rollout, &image, version),
+            Action::Reapply {
+                apply,
+                every,
+                until,
+            } => {
+                self.act(*apply);
+                self.again(every, until, action);
+            }
+            _ => {}
+        }
+    }
+
+    fn victims(&mut self, rollout: &str, count: usize) -> Vec<Name> {
+        let pods = self.live.pods.values();
+        let mut pods: Vec<Name> = pods
+            .filter(|p| &*p.rollout == rollout && !p.meta.deleting)
+            .map(|p| p.meta.name.clone())
+            .collect();
+        let mut victims = Vec::new();
+        while victims.len() < count && !pods.is_empty() {
+            let index = self.random.below(u32::try_from(pods.len()).unwrap_or(0)) as usize;
+            victims.push(pods.remove(index));
+        }
+        victims
+    }
+
+    /// A backup is restored: the same names, new uids, no status, no owners.
+    fn restore(&mut self) {
+        self.story
+            .fault(self.now, "", "everything is restored from a backup");
+        let old = self.live.clone();
+        let pods: Vec<Name> = old.pods.keys().cloned().collect();
+        for pod in pods {
+            self.lose_pod(&pod);
+        }
+        for object in old.rollouts.values() {
+            self.erase(&Object::Rollout(object.clone()));
+            let meta = self.meta(&object.meta.name, None);
+            let status = Arc::default();
+            self.store(RolloutObject {
+                meta,
+                status,
+                ..(**object).clone()
+            });
+        }
+        for object in old.revisions.values() {
+            self.erase(&Object::Revision(object.clone()));
+            let meta = self.meta(&object.meta.name, None);
+            self.store(RevisionObject {
+                meta,
+                ..(**object).clone()
+            });
+        }
+        for object in old.deployments.values() {
+            self.erase(&Object::Deployment(object.clone()));
+            let meta = self.meta(&object.meta.name, None);
+            if self.ledger.handled.contains(&object.meta.uid) {
+                // What somebody did by hand is in the backup too.
+                self.ledger.handled.insert(meta.uid.clone());
+            }
+            let fresh = DeploymentObject {
+                meta,
+                observed: 0,
+                status_replicas: 0,
+                available: 0,
+                problem: None,
+                ..(**object).clone()
+            };
+            self.store(fresh);
+        }
+        for object in old.databases.values() {
+            self.erase(&Object::Database(object.clone()));
+            let meta = self.meta(&object.meta.name, None);
+            self.store(DatabaseObject {
+                meta,
+                ..(**object).clone()
+            });
+        }
+    }
+}

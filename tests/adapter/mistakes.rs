@@ -1,0 +1,338 @@
+//! Mistakes in manifests, and what is right: one table for the API server and for
+//! `stepgate simulate`, which must say the same of each.
+
+use serde_json::{Value, json};
+
+/// One mistake: where it is made in a minimal Rollout called `shop`, and what is to be read
+/// about it.
+pub struct Mistake {
+    /// What it is.
+    pub name: &'static str,
+    /// The field, as a JSON pointer.
+    pub at: &'static str,
+    /// What is written there.
+    pub value: Value,
+    /// What is to be read about it.
+    pub told: &'static str,
+}
+
+fn mistake(name: &'static str, at: &'static str, value: Value, told: &'static str) -> Mistake {
+    Mistake {
+        name,
+        at,
+        value,
+        told,
+    }
+}
+
+fn step(name: &str, replicas: Value) -> Value {
+    json!({"name": name, "replicas": replicas})
+}
+
+fn steps(replicas: &[Value]) -> Value {
+    let named = replicas.iter().enumerate();
+    let steps: Vec<Value> = named
+        .map(|(index, r)| step(&format!("s{index}"), r.clone()))
+        .collect();
+    json!({"canary": {"steps": steps}})
+}
+
+fn checks(check: Value) -> Value {
+    json!({"checks": [check]})
+}
+
+/// All of them.
+pub fn mistakes() -> Vec<Mistake> {
+    let rising = "steps must rise";
+    let percentage = "must be a number of pods of at least 1, or a percentage";
+    let surge = "must be a number of pods, or a percentage";
+    let strategy = "/spec/strategy";
+    vec![
+        mistake(
+            "template without the selector's labels",
+            "/spec/template/metadata/labels",
+            json!({"app": "other"}),
+            "spec.template.metadata.labels must carry every label of spec.selector.matchLabels",
+        ),
+        mistake(
+            "template without labels",
+            "/spec/template/metadata",
+            json!({}),
+            "spec.template.metadata.labels must carry every label",
+        ),
+        mistake(
+            "empty selector",
+            "/spec/selector",
+            json!({}),
+            "spec.selector must name a label that its pods have",
+        ),
+        mistake(
+            "a selector that names no label that its pods have",
+            "/spec/selector",
+            json!({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}),
+            "spec.selector must name a label that its pods have",
+        ),
+        mistake(
+            "percentages out of order",
+            strategy,
+            steps(&[json!("50%"), json!("25%"), json!("100%")]),
+            rising,
+        ),
+        mistake(
+            "percentages out of order, of different length",
+            strategy,
+            steps(&[json!("25%"), json!("5%"), json!("100%")]),
+            rising,
+        ),
+        mistake(
+            "percentages out of order, of one digit",
+            strategy,
+            steps(&[json!("6%"), json!("5%"), json!("100%")]),
+            rising,
+        ),
+        mistake(
+            "100% before the end",
+            strategy,
+            steps(&[json!("100%"), json!("25%"), json!("100%")]),
+            rising,
+        ),
+        mistake(
+            "counts out of order",
+            strategy,
+            steps(&[json!(3), json!(2), json!("100%")]),
+            rising,
+        ),
+        mistake(
+            "beyond 100%",
+            strategy,
+            steps(&[json!("101%"), json!("100%")]),
+            percentage,
+        ),
+        mistake(
+            "a step of nothing",
+            strategy,
+            steps(&[json!(0), json!("100%")]),
+            percentage,
+        ),
+        mistake(
+            "a step of 0%",
+            strategy,
+            steps(&[json!("0%"), json!("100%")]),
+            percentage,
+        ),
+        mistake(
+            "a count that no program can hold",
+            strategy,
+            steps(&[json!(3_000_000_000_i64), json!("100%")]),
+            percentage,
+        ),
+        mistake(
+            "last step below 100%",
+            strategy,
+            steps(&[json!(1), json!("25%")]),
+            "the last step must have replicas: \"100%\"",
+        ),
+        mistake(
+            "last step a count",
+            strategy,
+            steps(&[json!(1), json!(10)]),
+            "the last step must have replicas: \"100%\"",
+        ),
+        mistake(
+            "two steps of one name",
+            strategy,
+            json!({"canary": {"steps": [step("a", json!(1)), step("a", json!("100%"))]}}),
+            "Duplicate value",
+        ),
+        mistake(
+            "no steps",
+            strategy,
+            json!({"canary": {"steps": []}}),
+            "should have at least 1 items",
+        ),
+        mistake(
+            "a single replica with surge 0",
+            strategy,
+            json!({"maxSurge": 0}),
+            "with replicas: 1, set strategy.maxSurge to 1 or leave it out",
+        ),
+        mistake(
+            "a single replica with surge 0%",
+            strategy,
+            json!({"maxSurge": "0%"}),
+            "with replicas: 1, set strategy.maxSurge to 1 or leave it out",
+        ),
+        mistake(
+            "a surge that is no number",
+            strategy,
+            json!({"maxSurge": "many"}),
+            surge,
+        ),
+        mistake(
+            "a surge below 0",
+            strategy,
+            json!({"maxUnavailable": -1}),
+            surge,
+        ),
+        mistake(
+            "a surge that no program can hold",
+            strategy,
+            json!({"maxSurge": 3_000_000_000_i64}),
+            surge,
+        ),
+        mistake(
+            "a limit that is no number",
+            "/spec/analysis",
+            checks(json!({"name": "a", "errorRate": {"maxPercent": "half"}})),
+            "maxPercent",
+        ),
+        mistake(
+            "a limit of 0",
+            "/spec/analysis",
+            checks(json!({"name": "a", "errorRate": {"maxPercent": "0.0"}})),
+            "errorRate.maxPercent must lie between 0 and 100",
+        ),
+        mistake(
+            "a limit of 100",
+            "/spec/analysis",
+            checks(json!({"name": "a", "errorRate": {"maxPercent": "100"}})),
+            "errorRate.maxPercent must lie between 0 and 100",
+        ),
+        mistake(
+            "a limit that is not a string",
+            "/spec/analysis",
+            checks(json!({"name": "a", "errorRate": {"maxPercent": 0.5}})),
+            "must be of type string",
+        ),
+        mistake(
+            "a check of nothing",
+            "/spec/analysis",
+            checks(json!({"name": "a"})),
+            "give a check either errorRate or latency",
+        ),
+        mistake(
+            "a check of two things",
+            "/spec/analysis",
+            checks(json!({
+                "name": "a", "errorRate": {"maxPercent": "1"}, "latency": {"maxMilliseconds": 1},
+            })),
+            "give a check either errorRate or latency",
+        ),
+        mistake(
+            "a percentile beyond 99",
+            "/spec/analysis",
+            checks(json!({"name": "a", "latency": {"percentile": 100, "maxMilliseconds": 1}})),
+            "percentile",
+        ),
+        mistake(
+            "no checks",
+            "/spec/analysis",
+            json!({"checks": []}),
+            "should have at least 1 items",
+        ),
+        mistake(
+            "a source with a name that no source can have",
+            "/spec/analysis",
+            json!({"source": "My Source", "checks": [
+                {"name": "a", "errorRate": {"maxPercent": "1"}}]}),
+            "spec.analysis.source",
+        ),
+        mistake(
+            "backfill without version",
+            "/spec/schema",
+            json!({"database": "db", "backfill": {"command": ["a"]}}),
+            "schema.version is needed with schema.backfill or schema.contract",
+        ),
+        mistake(
+            "a phase that runs nothing",
+            "/spec/schema",
+            json!({"database": "db", "expand": {}}),
+            "give a phase either a command",
+        ),
+        mistake(
+            "a phase that runs two things",
+            "/spec/schema",
+            json!({"database": "db", "expand": {"command": ["a"], "template": {"spec": {}}}}),
+            "give a phase either a command",
+        ),
+        mistake(
+            "a database with a name that none can have",
+            "/spec/schema",
+            json!({"database": "Shop DB", "expand": {"command": ["a"]}}),
+            "spec.schema.database",
+        ),
+        mistake(
+            "a name too long for its children",
+            "/metadata/name",
+            json!("a".repeat(41)),
+            "a Rollout's name may have at most 40 characters",
+        ),
+        mistake(
+            "a name that begins with a digit",
+            "/metadata/name",
+            json!("1a"),
+            "a Rollout's name must start with a letter",
+        ),
+        mistake(
+            "a name with a dot",
+            "/metadata/name",
+            json!("a.b"),
+            "a Rollout's name must start with a letter",
+        ),
+        mistake(
+            "no template",
+            "/spec/template",
+            Value::Null,
+            "spec.template: Required value",
+        ),
+        mistake(
+            "negative replicas",
+            "/spec/replicas",
+            json!(-1),
+            "spec.replicas",
+        ),
+    ]
+}
+
+/// Sets a value, making the objects on the way to it.
+pub fn set(object: &mut Value, pointer: &str, value: Value) {
+    let mut place = object;
+    for part in pointer.split('/').skip(1) {
+        place = &mut place[part];
+    }
+    *place = value;
+}
+
+/// Values that are all right, by JSON pointer.
+pub fn right() -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "/spec/strategy",
+            steps(&[json!("5%"), json!("25%"), json!("100%")]),
+        ),
+        (
+            "/spec/strategy",
+            steps(&[json!("5%"), json!("5%"), json!("100%")]),
+        ),
+        (
+            "/spec/strategy",
+            steps(&[json!(1), json!("10%"), json!(5), json!("100%")]),
+        ),
+        ("/spec/strategy", steps(&[json!("100%")])),
+        ("/spec/strategy", json!({"maxUnavailable": 0})),
+        ("/spec/replicas", json!(0)),
+        ("/metadata/name", json!("a".repeat(40))),
+        (
+            "/spec/schema",
+            json!({"database": "db", "version": 7, "expand": {"command": ["a"]}}),
+        ),
+        (
+            "/spec/analysis",
+            checks(json!({"name": "a", "errorRate": {"maxPercent": "0.5"}})),
+        ),
+        (
+            "/spec/template/spec/newerThanThisProgram",
+            json!({"kept": [1]}),
+        ),
+    ]
+}
