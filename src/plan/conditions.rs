@@ -327,11 +327,16 @@ pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
     if essence(before) != essence(&draft.status) {
         return true;
     }
-    // Figures of a check that waits for its verdict change with every poll.
-    let figures = draft
+    // What is written now may bring the next decision, and that brings the news along.
+    if !draft.writes.is_empty() {
+        return false;
+    }
+    // Figures of a check change with every poll, and with them the words of one that is waited for.
+    let words = draft
         .obstacle
         .as_ref()
         .is_some_and(|o| o.why.reason == "Inconclusive");
+    let figures = words || without_figures(before) == without_figures(&draft.status);
     let pods = |s: &RolloutStatus| {
         (
             s.replicas,
@@ -356,6 +361,14 @@ pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
     true
 }
 
+/// A status without what the checks say.
+fn without_figures(status: &RolloutStatus) -> RolloutStatus {
+    let mut rest = status.clone();
+    rest.checks.clear();
+    rest.summary.checks.clear();
+    rest
+}
+
 /// A status without what changes all the time.
 fn essence(status: &RolloutStatus) -> RolloutStatus {
     let mut essence = status.clone();
@@ -367,14 +380,10 @@ fn essence(status: &RolloutStatus) -> RolloutStatus {
     {
         revision.replicas = 0;
         revision.available = 0;
+        revision.schema_version = None;
     }
-    for check in &mut essence.checks {
-        check.bad = 0;
-        check.total = 0;
-        check.value = None;
-        check.reason.clear();
-        check.message.clear();
-    }
+    // A verdict that decides comes with its decision; until then it may change with every poll.
+    essence.checks.clear();
     for condition in &mut essence.conditions {
         condition.message.clear();
     }

@@ -279,22 +279,19 @@ fn is_reached(draft: &Draft<'_>, release: &Release) -> bool {
 
 /// Starts and stops the stopwatches. Says whether that is to be recorded.
 fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
-    let seen = draft.seen;
-    let (now, trusted) = (draft.now, seen.trusted_since);
+    let (seen, now, trusted) = (draft.seen, draft.now, draft.seen.trusted_since);
+    let targets = draft.targets();
     let Some(release) = &mut draft.status.release else {
         return false;
     };
     let Some(step) = &mut release.step else {
         return false;
     };
-    let batch = seen
-        .child(&release.revision)
-        .filter(|c| c.current && c.available >= c.replicas && c.available > step.available);
-    let mut words = if reached {
-        "target reached, it is held"
-    } else {
-        "target lost"
-    };
+    let target = targets.get(&release.revision).copied().unwrap_or(0);
+    let batch = seen.child(&release.revision).filter(|c| {
+        let whole = c.current && c.available >= c.replicas;
+        whole && c.available > step.available && c.available < target
+    });
     let changed = if reached {
         let began = step.held.start(now);
         // Time that nobody watched is nobody's delay.
@@ -306,16 +303,21 @@ fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
         let began = release.unreached.start(now);
         if let Some(batch) = batch {
             // Only more than ever before counts, so that pods which come and go prove nothing.
+            // It forbids nothing, so it is put on record beside the moves of the next batch.
             step.available = batch.available;
             release.unreached = Stopwatch {
                 seconds: 0,
                 since: Some(Time(now)),
             };
-            words = "a batch is available";
         }
-        lost || began || batch.is_some()
+        lost || began
     };
     if changed {
+        let words = if reached {
+            "target reached, it is held"
+        } else {
+            "target lost"
+        };
         draft.notes.push(format!("step {}: {words}", step.name));
         draft.decided = true;
     }

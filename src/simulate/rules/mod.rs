@@ -238,6 +238,8 @@ impl Ledger {
         }
         if let Action::Delete(rollout) = action {
             self.deleted.insert(rollout.clone());
+            // One of the same name is another: what failed before it is not known to it.
+            self.failed.retain(|(name, _)| name != rollout);
         }
         match action {
             Action::Command {
