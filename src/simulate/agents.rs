@@ -92,9 +92,9 @@ impl World {
         let ratio = total / ready.len() as f64 / autoscaler.per_pod;
         // Pods that are not ready count as idle before more are asked for.
         let all = (ready.len() + unready.len()) as f64;
-        let advice = if (ratio - 1.0).abs() <= TOLERANCE {
-            present
-        } else if ratio > 1.0 && total / all / autoscaler.per_pod <= 1.0 + TOLERANCE {
+        let near = (ratio - 1.0).abs() <= TOLERANCE;
+        let waits = ratio > 1.0 && total / all / autoscaler.per_pod <= 1.0 + TOLERANCE;
+        let advice = if near || waits {
             present
         } else {
             (total / autoscaler.per_pod).ceil() as i32

@@ -131,6 +131,8 @@ pub struct Ledger {
     pub status_written: BTreeMap<(Life, Name), Timestamp>,
     /// Clocks have jumped: durations by the clock prove nothing.
     pub clocks_jumped: bool,
+    /// Rollouts that were deleted: one of the same name may find its children.
+    pub deleted: BTreeSet<Name>,
     /// Everything was restored from a backup, under new uids.
     pub restored: bool,
     /// Status was lost: what was on record may have been forgotten.
@@ -245,6 +247,11 @@ impl Ledger {
                         && r.outcome == Some(Outcome::Failed)
                 })
             });
+        }
+        if let Action::Delete(rollout) = action {
+            self.deleted.insert(rollout.clone());
+            // One of the same name is another: what failed before it is not known to it.
+            self.failed.retain(|(name, _)| name != rollout);
         }
         match action {
             Action::Command {
