@@ -23,6 +23,9 @@ golden: ## The stories of whole rollouts, and those on the page of simulate, tol
 soak: ## A million random schedules (SCHEDULES=, SEED= set others).
 	@tests/soak
 
+faults: ## Broken rules, planted one by one: does the suite notice? (FAULTS=name,name plants those)
+	@tests/faults/run
+
 bench: ## The figures, in one table.
 	@tests/bench/run
 

@@ -27,8 +27,8 @@ pub struct Surroundings<'a> {
     pub readings: &'a (dyn Fn(&str) -> Option<Readings> + Sync),
     /// Why a metric source of this name cannot be used by this Rollout, if it cannot.
     pub source_problem: &'a (dyn Fn(&str) -> Option<String> + Sync),
-    /// From when on the clock is trusted: it may jump while a pass waits for an answer.
-    pub trusted_since: &'a (dyn Fn() -> Timestamp + Sync),
+    /// From when on the clock is trusted.
+    pub trusted_since: Timestamp,
     /// Epoch of the present leadership.
     pub epoch: i64,
 }
@@ -87,9 +87,9 @@ pub async fn rollout<C: Cluster>(
     let mut answers = Answers::default();
     let mut refusals = Vec::new();
     let mut unread: Option<ReadError> = None;
+    // One time for the whole pass: a clock that jumps in its midst is trusted by the next alone.
+    let now = (around.now)();
     for _ in 0..ROUNDS {
-        // Before it is asked since when it is trusted: a jump in between counts nothing.
-        let now = (around.now)();
         let Some(mut seen) = observe(
             cluster, namespace, name, memory, around, &answers, &refusals,
         ) else {
@@ -227,7 +227,7 @@ fn observe<C: Cluster>(
         unread: None,
         source_problem,
         readings,
-        trusted_since: (around.trusted_since)(),
+        trusted_since: around.trusted_since,
         status_written: memory.status_written,
         epoch: around.epoch,
     })

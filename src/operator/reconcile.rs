@@ -88,7 +88,6 @@ impl<S: Sampling> Reconcile for Passes<S> {
         };
         let (Key::Rollout { namespace, name } | Key::Database { namespace, name }) = key;
         let now = || self.clock.now().0;
-        let trusted_since = || self.clock.now().1.max(term.trusted_since);
         let readings = |revision: &str| match key {
             Key::Rollout { .. } => self.sampler.readings(namespace, name, revision),
             Key::Database { .. } => None,
@@ -98,7 +97,7 @@ impl<S: Sampling> Reconcile for Passes<S> {
             now: &now,
             readings: &readings,
             source_problem: &source_problem,
-            trusted_since: &trusted_since,
+            trusted_since: term.trusted_since,
             epoch: i64::from(term.epoch),
         };
         let mut ran = match key {

@@ -245,7 +245,12 @@ fn crash_loop(draft: &Draft<'_>, release: &Release) -> Option<Why> {
 fn refuse(draft: &mut Draft<'_>, release: &Release, on_failure: OnFailure, why: &Why) {
     if on_failure == OnFailure::Undo && !release.first {
         undoing::begin(draft, release, Outcome::Failed, &why.reason, &why.message);
-    } else if release.paused.is_none() {
+    } else if release
+        .paused
+        .as_ref()
+        .is_none_or(|p| p.reason != why.reason)
+    {
+        // What it waits for may have become worse than it was when it was paused.
         pause(draft, why);
     }
 }
@@ -277,7 +282,7 @@ fn is_reached(draft: &Draft<'_>, release: &Release) -> bool {
     whole && nothing_else && mover::assured(&draft.seen.children) >= draft.bounds().floor
 }
 
-/// Starts and stops the stopwatches. Says whether that is to be recorded.
+/// Starts and stops the stopwatches. Says whether that is all there is to say of them now.
 fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
     let (seen, now, trusted) = (draft.seen, draft.now, draft.seen.trusted_since);
     let targets = draft.targets();
@@ -321,7 +326,7 @@ fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
         draft.notes.push(format!("step {}: {words}", step.name));
         draft.decided = true;
     }
-    changed
+    changed || (batch.is_some() && !reached)
 }
 
 /// The target is not reached: until when may that be?

@@ -93,8 +93,8 @@ impl World {
         // Pods that are not ready count as idle before more are asked for.
         let all = (ready.len() + unready.len()) as f64;
         let near = (ratio - 1.0).abs() <= TOLERANCE;
-        let soon = ratio > 1.0 && total / all / autoscaler.per_pod <= 1.0 + TOLERANCE;
-        let advice = if near || soon {
+        let waits = ratio > 1.0 && total / all / autoscaler.per_pod <= 1.0 + TOLERANCE;
+        let advice = if near || waits {
             present
         } else {
             (total / autoscaler.per_pod).ceil() as i32

@@ -161,22 +161,20 @@ fn begin(world: &Arc<Mutex<World>>, life: Life, key: &Key) -> Pass {
     };
     let key = key.clone();
     Box::pin(async move {
-        let (mut memory, epoch) = {
+        let (mut memory, trusted_since, epoch) = {
             let mut world = lock(&api.world);
             let memory = world.take_memory(life, &key);
             let process = &world.processes[life.process];
-            (memory, process.epoch)
+            (memory, process.trusted_since, process.epoch)
         };
         let (clock, board) = (api.clone(), api.clone());
         let now = move || lock(&clock.world).clock(life.process);
-        let trust = api.clone();
-        let trusted_since = move || lock(&trust.world).processes[life.process].trusted_since;
         let readings = move |revision: &str| board.readings(revision);
         let around = Surroundings {
             now: &now,
             readings: &readings,
             source_problem: &|_: &str| None,
-            trusted_since: &trusted_since,
+            trusted_since,
             epoch,
         };
         let ran = match &key {

@@ -1,6 +1,10 @@
 //! Liveness: once the world is quiet, every Rollout comes to an end, and then nothing is written.
 
-use super::{driver::Ended, driver::Simulation, object::RolloutObject, world::World};
+use jiff::SignedDuration;
+
+use super::{
+    driver::Ended, driver::Simulation, object::RolloutObject, prometheus::Outage, world::World,
+};
 use crate::plan;
 
 /// Reasons for which a Rollout may wait for somebody else, for ever.
@@ -126,14 +130,32 @@ impl World {
         if holds("Ready").is_some() {
             return self.why_not_ready(rollout);
         }
-        if holds("Stalled").is_some() {
-            return None;
+        if let Some(condition) = holds("Stalled") {
+            let hurts = condition.reason == "Inconclusive" && self.hurts(rollout);
+            return hurts.then(|| "waits for a person while users get errors".into());
         }
         match holds("Reconciling") {
             Some(condition) if WAITING.contains(&condition.reason.as_str()) => None,
             Some(_) => Some("is still on its way".into()),
             None => Some("says nothing".into()),
         }
+    }
+
+    /// Far more answers of the canary are wrong than its checks allow, and the metric source says
+    /// so.
+    fn hurts(&self, rollout: &RolloutObject) -> bool {
+        let analysis = rollout.spec.as_ref().ok().and_then(|s| s.analysis.as_ref());
+        let (Some(analysis), Some(release)) = (analysis, &rollout.status.release) else {
+            return false;
+        };
+        let from = self.now - SignedDuration::from_mins(5);
+        let name = &rollout.meta.name;
+        let (total, wrong) = self
+            .traffic
+            .between(name, &release.revision, from, self.now);
+        let limits = analysis.checks.iter().filter_map(|c| c.error_rate.as_ref());
+        let mut limits = limits.filter_map(|e| e.max_percent.parse::<f64>().ok());
+        self.outage == Outage::None && limits.any(|l| wrong > total * l / 100.0 * 3.0 + 100.0)
     }
 
     /// What `Ready=True` promises: the revision asked for is stable, and serves.

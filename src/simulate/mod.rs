@@ -6,7 +6,7 @@
 //! same story on every machine. Read it so: [`world`] has the clock and the store, [`server`] is
 //! the API server, [`controllers`], [`kubelet`], [`job`], [`traffic`] and [`prometheus`] are the
 //! rest of the cluster, [`people`] and [`agents`] act on it amid their [`surroundings`], and
-//! [`fate`] does what nobody does; [`process`] is the operator around its passes,
+//! `fate` does what nobody does; [`process`] is the operator around its passes,
 //! [`driver`] runs them, [`rules`] says what must never happen.
 
 pub mod agents;

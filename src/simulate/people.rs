@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
     agents::{Autoscaler, GitOps},
+    event::Event,
     object::{DeploymentObject, Meta, Name, Object, RolloutObject, Watched},
     prometheus::Outage,
     surroundings::Circumstance,
@@ -60,6 +61,8 @@ pub enum Action {
     },
     /// Deletes the Rollout.
     Delete(Name),
+    /// Deletes the Rollout in the foreground: it stays, marked, until its children are gone.
+    DeleteInForeground(Name),
     /// Scales a child by hand.
     ScaleChild {
         /// The Rollout.
@@ -199,8 +202,12 @@ pub struct Command {
     pub rollout: Name,
     /// What was asked for.
     pub verb: &'static str,
+    /// The request.
+    pub id: String,
     /// The revision it is bound to.
     pub revision: String,
+    /// The step it is bound to, if it is.
+    pub step: Option<String>,
     /// When.
     pub at: Timestamp,
 }
@@ -240,12 +247,17 @@ impl World {
             }
             Action::Command { rollout, verb } => self.command(&rollout, verb),
             Action::Delete(rollout) => {
-                self.story
-                    .tell(self.now, &rollout, "> user deletes the Rollout");
-                if let Some(found) = self.live.rollouts.get(&rollout).cloned() {
+                let found = self.live.rollouts.get(&rollout).cloned();
+                let words = match &found {
+                    Some(found) if found.meta.deleting => "> the Rollout is gone",
+                    _ => "> user deletes the Rollout",
+                };
+                self.story.tell(self.now, &rollout, words);
+                if let Some(found) = found {
                     self.erase(&Object::Rollout(found));
                 }
             }
+            Action::DeleteInForeground(rollout) => self.delete_in_foreground(rollout),
             Action::ScaleChild {
                 rollout,
                 image,
@@ -378,6 +390,25 @@ impl World {
         self.alias(&revision.as_str().into(), &image);
     }
 
+    fn delete_in_foreground(&mut self, rollout: Name) {
+        const CHILDREN_GO_WITHIN: SignedDuration = SignedDuration::from_secs(15);
+        let Some(found) = self.live.rollouts.get(&rollout).cloned() else {
+            return;
+        };
+        let words = "> user deletes the Rollout in the foreground: its children go first";
+        self.story.tell(self.now, &rollout, words);
+        let mut going = (*found).clone();
+        going.meta.deleting = true;
+        going.meta.generation += 1;
+        self.store(going);
+        let children: Vec<_> = self.live.children(&rollout).cloned().collect();
+        for child in children {
+            self.erase(&Object::Deployment(Arc::new(child)));
+        }
+        let gone = Event::Act(Box::new(Action::Delete(rollout)));
+        self.after(CHILDREN_GO_WITHIN, gone);
+    }
+
     fn by_hand(
         &mut self,
         rollout: &str,
@@ -431,7 +462,9 @@ impl World {
         self.commands.push(Command {
             rollout: rollout.clone(),
             verb,
+            id,
             revision,
+            step: step.map(|s| s.name.clone()),
             at,
         });
         let mut annotations: BTreeMap<String, String> = (*found.annotations).clone();

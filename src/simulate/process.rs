@@ -67,6 +67,8 @@ pub struct Seen {
     pub rollout: Arc<RolloutObject>,
     /// Its Deployments, each as fresh as the process knew it.
     pub children: BTreeMap<Name, Arc<DeploymentObject>>,
+    /// The revisions of which it knew a ControllerRevision.
+    pub revisions: BTreeSet<Name>,
 }
 
 impl Process {
@@ -123,8 +125,17 @@ impl Process {
             .filter(|d| &*d.rollout == name)
             .map(|d| (d.meta.name.clone(), fresher(d)))
             .collect();
-        self.seen
-            .insert(key.clone(), Arc::new(Seen { rollout, children }));
+        let revisions = self.caches.revisions.values();
+        let revisions = revisions
+            .filter(|r| &*r.rollout == name && !r.meta.deleting)
+            .map(|r| r.revision.clone())
+            .collect();
+        let seen = Seen {
+            rollout,
+            children,
+            revisions,
+        };
+        self.seen.insert(key.clone(), Arc::new(seen));
     }
 }
 

@@ -5,23 +5,21 @@ use crate::film::Film;
 #[test]
 fn a_release_goes_on_under_an_autoscaler() {
     let film = Film::of("autoscaler-at-work");
-    film.check(
-        "it scaled with the load",
-        film.told("> the autoscaler scales to 9") == 1
-            && film.told("> the autoscaler scales to 12") == 1,
-    );
-    for (from, to, least) in [(200.0, 260.0, 7), (300.0, 330.0, 7), (380.0, 1_000.0, 9)] {
+    let scales = |to: i32| film.told(&format!("> the autoscaler scales to {to}\n")) == 1;
+    film.check("it went up, and down", scales(9) && scales(12) && scales(5));
+    for (from, to, least) in [(200.0, 330.0, 7), (380.0, 740.0, 9), (740.0, 1_000.0, 4)] {
         film.always(from, to, "enough pods serve", |f| f.serving() >= least);
     }
     film.check("nothing was undone", film.told("UndoStarted") == 0);
     let ready = film.when(350.0, "v2 is stable", |f| {
         f.kstatus() == "Current" && f.stable_is_wanted()
     });
-    film.always(ready + 1.0, 1_000.0, "the two agree on the size", |f| {
+    film.check("it was scaled on the way", ready > 355.0);
+    film.always(ready + 1.0, 740.0, "the two agree on the size", |f| {
         f.pods("v2").asked == 12
     });
-    let end = film.end();
-    film.check("it took few writes", end.writes < 120);
+    film.ends("down too", |f| f.pods("v2").asked == 5);
+    film.check("it took few writes", film.end().writes < 120);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `stepgate simulate`: a person's own Rollout, played in virtual time.
 //!
-//! [`manifest`] reads it as the API server ([`structure`], [`rules`], [`pod`]) and the operator
-//! would, [`advice`] says what would hurt one day; [`scenario`] and [`file`] say what happens,
+//! [`manifest`] reads it as the API server (`structure`, `rules`, `pod`) and the operator
+//! would, [`advice`] says what would hurt one day; [`scenario`] and [`mod@file`] say what happens,
 //! [`play`] lets it happen and [`watched`] looks on, [`account`] adds up, [`lines`] and
 //! [`report`] tell.
 

@@ -50,6 +50,13 @@ fn a_refused_job_holds_the_database_no_longer() {
 }
 
 #[test]
+fn a_rollout_that_is_deleted_cuts_no_job() {
+    let mut world = expanding(|w| w.seen.jobs.iter().any(|job| !job.suspended));
+    world.seen.rollout.deleting = true;
+    assert_eq!(world.plan().writes, [], "what runs belongs to the database");
+}
+
+#[test]
 fn a_job_that_was_never_released_goes_with_its_release() {
     let with_uid = |w: &World| holder(w).is_some_and(|h| h.job_uid.is_some());
     for until in [

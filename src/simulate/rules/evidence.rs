@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Arrival, Happened, recorded};
+use super::{Arrival, Happened, people, recorded};
 use crate::{
     api::{
         OnInconclusive, RolloutSpec, RolloutStatus, Step,
@@ -12,37 +12,14 @@ use crate::{
 };
 
 /// A step that a record leaves for the next one, or for good.
-struct Left<'a> {
+pub(super) struct Left<'a> {
     arrival: &'a Arrival,
     rollout: &'a RolloutObject,
+    after: &'a RolloutStatus,
     release: &'a Release,
-    status: &'a StepStatus,
-    spec: &'a RolloutSpec,
+    pub(super) status: &'a StepStatus,
+    pub(super) spec: &'a RolloutSpec,
     step: &'a Step,
-}
-
-fn left(happened: &Happened) -> Option<Left<'_>> {
-    let (arrival, rollout, after) = recorded(happened)?;
-    let release = rollout.status.release.as_ref()?;
-    let status = release.step.as_ref()?;
-    if release.undo.is_some() || !forward(release, status, after) {
-        return None;
-    }
-    let spec = super::spec_seen(arrival)?;
-    let step = spec
-        .strategy
-        .canary
-        .steps
-        .iter()
-        .find(|s| s.name == status.name)?;
-    Some(Left {
-        arrival,
-        rollout,
-        release,
-        status,
-        spec,
-        step,
-    })
 }
 
 fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus) -> bool {
@@ -58,11 +35,34 @@ fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus) -> boo
 }
 
 impl Left<'_> {
-    fn promoted(&self, world: &World) -> bool {
-        world.commands.iter().any(|c| {
-            c.verb == "promote"
-                && c.rollout == self.rollout.meta.name
-                && c.revision == self.release.revision
+    pub(super) fn of(happened: &Happened) -> Option<Left<'_>> {
+        let (arrival, rollout, after) = recorded(happened)?;
+        let release = rollout.status.release.as_ref()?;
+        let status = release.step.as_ref()?;
+        if release.undo.is_some() || !forward(release, status, after) {
+            return None;
+        }
+        let spec = super::spec_seen(arrival)?;
+        let mut steps = spec.strategy.canary.steps.iter();
+        let step = steps.find(|s| s.name == status.name)?;
+        Some(Left {
+            arrival,
+            rollout,
+            after,
+            release,
+            status,
+            spec,
+            step,
+        })
+    }
+
+    /// This very record does what somebody said who bound it to this step.
+    pub(super) fn promoted(&self, world: &World) -> bool {
+        people::obeyed(world, &self.rollout.status, self.after).any(|command| {
+            command.verb == "promote"
+                && command.rollout == self.rollout.meta.name
+                && command.revision == self.release.revision
+                && command.step.as_ref() == Some(&self.status.name)
         })
     }
 
@@ -80,7 +80,8 @@ impl Left<'_> {
 
 /// *evidence* – no step is left without the data its checks ask for.
 pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String> {
-    let Some(left) = left(happened) else {
+    fails_for_cause(world, happened)?;
+    let Some(left) = Left::of(happened) else {
         return Ok(());
     };
     // What the sender knew when he sent it: it may arrive late, after his end.
@@ -109,6 +110,14 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
     if trust.answered.is_none_or(|at| at < reached) && !world.ledger.clocks_jumped {
         return Err(format!(
             "step {name} is left, but nobody was asked since it was reached"
+        ));
+    }
+    let silent = trust
+        .answered
+        .map_or(0, |at| now.duration_since(at).as_secs());
+    if silent > 3 * analysis.interval_seconds + 60 && !world.ledger.clocks_jumped {
+        return Err(format!(
+            "step {name} is left, but the metric source has not answered for {silent} s"
         ));
     }
     let skew = trust.clock.duration_since(left.arrival.sent);
@@ -146,6 +155,43 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
     Ok(())
 }
 
+/// Nothing fails a check of errors while hardly any more answers were wrong than it allows.
+fn fails_for_cause(world: &World, happened: &Happened) -> Result<(), String> {
+    let Some((arrival, before, after)) = recorded(happened) else {
+        return Ok(());
+    };
+    let (Some(was), Some(is)) = (&before.status.release, &after.release) else {
+        return Ok(());
+    };
+    let said = |release: &Release| {
+        let undone = release.undo.as_ref().map(|u| (&u.reason, &u.message));
+        let paused = release.paused.as_ref().map(|p| (&p.reason, &p.message));
+        let failed = undone.or(paused).filter(|(r, _)| *r == "CheckFailed");
+        failed.map(|(_, message)| message.clone())
+    };
+    let Some(message) = said(is).filter(|message| said(was).as_ref() != Some(message)) else {
+        return Ok(());
+    };
+    let analysis = super::spec_seen(arrival).and_then(|spec| spec.analysis.as_ref());
+    let limit = analysis.and_then(|analysis| {
+        let mut checks = analysis.checks.iter();
+        let check = checks.find(|c| message.starts_with(&format!("check {}: ", c.name)))?;
+        check.error_rate.as_ref()?.max_percent.parse::<f64>().ok()
+    });
+    let Some(limit) = limit else { return Ok(()) };
+    let rollout = &before.meta.name;
+    let (total, wrong) = world
+        .traffic
+        .between(rollout, &is.revision, Timestamp::MIN, arrival.sent);
+    if wrong < total * limit / 100.0 {
+        return Err(format!(
+            "{} has failed ({message}), but {wrong:.1} of {total:.0} answers were wrong",
+            is.revision
+        ));
+    }
+    Ok(())
+}
+
 /// *clock* – after a start, a take-over or a clock jump nothing is promoted or timed out before
 /// one successful poll of every check, or the whole time was watched; and no time is put on record
 /// as waited that was not.
@@ -162,7 +208,7 @@ pub(super) fn clock(world: &World, happened: &Happened) -> Result<(), String> {
         return Ok(());
     }
     let watched = trust.clock.duration_since(trust.since);
-    if let Some(left) = left(happened) {
+    if let Some(left) = Left::of(happened) {
         let now = trust.clock;
         let whole = SignedDuration::from_secs(left.step.deadline_seconds);
         let excused = left.promoted(world) || (left.waived(now) && watched >= whole);

@@ -5,8 +5,11 @@
 //! writes: a pod that dies by itself is nobody's breach.
 
 mod evidence;
+mod memory;
+mod people;
 mod replicas;
 mod schema;
+mod undo;
 mod writes;
 
 use std::{
@@ -118,16 +121,20 @@ pub struct Ledger {
     pub released: BTreeMap<(Name, Name, Name, PhaseKind, i64), Name>,
     /// Revisions that failed and were not taken back.
     pub failed: BTreeSet<(Name, String)>,
+    /// Commands that were carried out, by Rollout and id.
+    pub done: BTreeSet<(Name, String)>,
+    /// When ConfigMaps were pruned that are still missing.
+    pub pruned: BTreeMap<String, Timestamp>,
     /// The highest epoch that has moved a Rollout.
     pub epochs: BTreeMap<Name, i64>,
     /// When each process last wrote status of a Rollout.
     pub status_written: BTreeMap<(Life, Name), Timestamp>,
     /// Clocks have jumped: durations by the clock prove nothing.
     pub clocks_jumped: bool,
+    /// Rollouts that were deleted: one of the same name may find its children.
+    pub deleted: BTreeSet<Name>,
     /// Everything was restored from a backup, under new uids.
     pub restored: bool,
-    /// Rollouts that were deleted, and may be made again over what is left of them.
-    pub recreated: BTreeSet<Name>,
     /// Status of a Rollout as it was when it was lost, and when that was.
     pub lost: BTreeMap<Name, (Timestamp, Arc<RolloutStatus>)>,
     /// Status was lost: what was on record may have been forgotten.
@@ -154,6 +161,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("served", replicas::served),
     ("ceiling", replicas::ceiling),
     ("settled", replicas::settled),
+    ("batches", replicas::batches),
     ("record-first", writes::record_first),
     ("schema-first", schema::schema_first),
     ("once", schema::once),
@@ -161,6 +169,9 @@ pub const RULES: &[(&str, Rule)] = &[
     ("evidence", evidence::evidence),
     ("clock", evidence::clock),
     ("no-retry", writes::no_retry),
+    ("memory", memory::memory),
+    ("undo", undo::undo),
+    ("told", people::told),
     ("hands-off", writes::hands_off),
     ("fenced", writes::fenced),
     ("poison", writes::poison),
@@ -218,6 +229,7 @@ impl World {
                 let written = (arrival.life, after.meta.name.clone());
                 self.ledger.status_written.insert(written, arrival.sent);
                 writes::enter(&mut self.ledger, before, after);
+                people::enter(&mut self.ledger, before, after);
             }
             _ => {}
         }
@@ -246,6 +258,11 @@ impl Ledger {
                 })
             });
         }
+        if let Action::Delete(rollout) = action {
+            self.deleted.insert(rollout.clone());
+            // One of the same name is another: what failed before it is not known to it.
+            self.failed.retain(|(name, _)| name != rollout);
+        }
         match action {
             Action::Command {
                 verb: "retry",
@@ -256,19 +273,26 @@ impl Ledger {
             Action::KillContainers { rollout, .. }
             | Action::LosePods { rollout, .. }
             | Action::DeleteChild { rollout, .. }
+            | Action::Delete(rollout)
+            | Action::DeleteInForeground(rollout)
             | Action::EditChild { rollout, .. }
             | Action::ScaleChild { rollout, .. } => {
                 self.harmed.insert(rollout.clone());
+                if matches!(action, Action::Delete(_) | Action::DeleteInForeground(_)) {
+                    // Whoever creates it again begins anew.
+                    self.failed.retain(|(name, _)| name != rollout);
+                }
+            }
+            Action::Config { name, exists } => {
+                if *exists {
+                    self.pruned.remove(name);
+                } else {
+                    self.pruned.entry(name.clone()).or_insert(now);
+                }
             }
             Action::ForgetRevision { rollout, image } => {
                 self.harmed.insert(rollout.clone());
                 self.forgotten(rollout, image, live);
-            }
-            Action::Delete(rollout) => {
-                self.harmed.insert(rollout.clone());
-                // Whoever makes it again means it.
-                self.recreated.insert(rollout.clone());
-                self.failed.retain(|(name, _)| name != rollout);
             }
             Action::JumpClock { .. } => self.clocks_jumped = true,
             Action::LoseStatus(_) => self.status_lost = true,
@@ -326,6 +350,8 @@ impl Ledger {
 fn spec_seen(arrival: &Arrival) -> Option<&RolloutSpec> {
     arrival.seen.as_ref()?.rollout.spec.as_deref().ok()
 }
+
+use evidence::Left;
 
 /// The accepted write that is a status, with the status before and after.
 fn recorded(happened: &Happened) -> Option<(&Arrival, &RolloutObject, &RolloutStatus)> {

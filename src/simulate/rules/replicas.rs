@@ -122,6 +122,46 @@ pub(super) fn ceiling(world: &World, happened: &Happened) -> Result<(), String> 
     Ok(())
 }
 
+/// *batches* – forward, what serves is taken away only when all that was asked for is available.
+pub(super) fn batches(_: &World, happened: &Happened) -> Result<(), String> {
+    let Some((arrival, before, after)) = scaled(happened) else {
+        return Ok(());
+    };
+    let (Some(seen), Some(spec)) = (&arrival.seen, spec_seen(arrival)) else {
+        return Ok(());
+    };
+    if after.replicas >= before.available.min(before.replicas) {
+        return Ok(());
+    }
+    let status = arrival.on_record.status.as_ref();
+    let Some(release) = status.and_then(|s| s.release.as_ref()) else {
+        return Ok(());
+    };
+    let Some(step) = release.step.as_ref().filter(|_| release.undo.is_none()) else {
+        return Ok(());
+    };
+    let index = usize::try_from(step.index).unwrap_or_default();
+    let split = replicas::split(&spec.strategy.canary.steps, index, spec.replicas);
+    let mut living = seen.children.values().filter(|c| !c.meta.deleting);
+    let canary = living.find(|c| *c.revision == *release.revision);
+    let target = if release.first {
+        spec.replicas
+    } else {
+        split.canary
+    };
+    match canary {
+        Some(canary) if canary.available < canary.replicas.min(target) => Err(format!(
+            "{} is lowered to {} while {} has {} of {} pods available",
+            after.meta.name,
+            after.replicas,
+            canary.meta.name,
+            canary.available,
+            canary.replicas.min(target)
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// *floor*, its second half: a child is never raised until its `observedGeneration` is current
 /// and `status.replicas ≤ spec.replicas`.
 pub(super) fn settled(_: &World, happened: &Happened) -> Result<(), String> {

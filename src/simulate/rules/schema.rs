@@ -111,6 +111,16 @@ fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(),
             holder.attempt
         ));
     }
+    if let Some(dirty) = record_of(world, job).and_then(|r| r.dirty.as_ref()) {
+        let since = dirty.since.0;
+        let mut commands = world.commands.iter();
+        if !commands.any(|c| c.verb == "retry" && c.rollout == job.rollout && c.at >= since) {
+            return Err(format!(
+                "{name} is released, but {} was left half-way and nobody has said retry since",
+                job.database
+            ));
+        }
+    }
     let running = world.live.jobs.values().find(|other| {
         other.database == job.database
             && other.meta.uid != job.meta.uid

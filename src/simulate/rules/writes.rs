@@ -217,14 +217,13 @@ pub(super) fn hands_off(world: &World, happened: &Happened) -> Result<(), String
     counts_too_often(world, arrival, happened)
 }
 
-/// Before children are adopted the status is written, changed or not: that proves the owner.
+/// Before children are adopted the status is written, changed or not: that proves the owner. They
+/// are after a restore, and where a Rollout is made anew before its old children are collected.
 fn proves_the_owner(world: &World, write: &Write) -> bool {
-    match write {
-        Write::RecordStatus { base, .. } => {
-            world.ledger.restored || world.ledger.recreated.contains(base.name.as_str())
-        }
-        _ => false,
-    }
+    let Write::RecordStatus { base, .. } = write else {
+        return false;
+    };
+    world.ledger.restored || world.ledger.deleted.contains(base.name.as_str())
 }
 
 fn counts_too_often(world: &World, arrival: &Arrival, happened: &Happened) -> Result<(), String> {

@@ -51,6 +51,12 @@ pub(super) fn schemas() -> Vec<Scenario> {
         .then(SETTLED + 20, Action::Delete(name()))
         .lasts(400),
         v2(
+            "deleted-in-the-foreground",
+            migrating(&[(60, MigrationEnd::Succeeds)]),
+        )
+        .then(SETTLED + 20, Action::DeleteInForeground(name()))
+        .lasts(400),
+        v2(
             "job-deleted-by-hand",
             migrating(&[(60, MigrationEnd::Succeeds)]),
         )

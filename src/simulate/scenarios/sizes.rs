@@ -64,8 +64,8 @@ pub(super) fn sizes() -> Vec<Scenario> {
                 },
             )
             .then(150, requests(450.0))
-            .then(260, requests(250.0))
             .then(330, requests(600.0))
+            .then(450, requests(250.0))
             .lasts(1_000),
     ]
 }

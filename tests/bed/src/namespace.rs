@@ -98,7 +98,7 @@ impl Namespace {
             let folder = format!("tests/shop/manifests/{part}");
             self.kubectl(&["apply", "--kustomize", &folder]).await?;
         }
-        let wait = ["rollout", "status", "deployment/postgres", "--timeout=90s"];
+        let wait = ["rollout", "status", "deployment/postgres", "--timeout=300s"];
         self.kubectl(&wait).await.map(drop)
     }
 
@@ -187,9 +187,9 @@ impl Namespace {
 async fn remove(bed: &Bed, name: &str) -> Result<()> {
     // Not with its namespace, so that the operator is not held up by what is gone already.
     let rollouts = format!("rollouts.{}", keys::GROUP);
-    bed.run_kubectl(&["delete", &rollouts, "--all", "-n", name, "--timeout=60s"])
+    bed.run_kubectl(&["delete", &rollouts, "--all", "-n", name, "--timeout=300s"])
         .await?;
     let kind = Object::KIND.to_lowercase();
-    let delete = ["delete", &kind, name, "--timeout=90s"];
+    let delete = ["delete", &kind, name, "--timeout=300s"];
     bed.run_kubectl(&delete).await.map(drop)
 }

@@ -1,0 +1,140 @@
+//! The way back: there as long as it is needed, gone to its end, and short only for what was
+//! stable lately.
+
+use jiff::SignedDuration;
+
+use super::{Arrival, Happened, recorded, spec_seen};
+use crate::{
+    api::{
+        RolloutStatus,
+        status::{Outcome, Stage},
+    },
+    plan::{render, replicas},
+    simulate::{object::RolloutObject, world::World},
+};
+
+/// *undo* – no step is entered while stable could not come back; an undo ends when stable is
+/// whole; a former stable returns without steps only within the rollback window.
+pub(super) fn undo(world: &World, happened: &Happened) -> Result<(), String> {
+    let Some((arrival, before, after)) = recorded(happened) else {
+        return Ok(());
+    };
+    stays_possible(world, arrival, before, after)?;
+    ends_whole(arrival, before, after)?;
+    within_the_window(world, arrival, before, after)
+}
+
+/// The ConfigMaps that stable's template names exist when the next step is entered.
+fn stays_possible(
+    world: &World,
+    arrival: &Arrival,
+    before: &RolloutObject,
+    after: &RolloutStatus,
+) -> Result<(), String> {
+    // A live read may be so old when what rests on it arrives.
+    const READ: SignedDuration = SignedDuration::from_secs(30);
+    let (Some(stable), Some(release)) = (&after.stable, &after.release) else {
+        return Ok(());
+    };
+    let Some(step) = release.step.as_ref().filter(|_| release.undo.is_none()) else {
+        return Ok(());
+    };
+    let was = before.status.release.as_ref();
+    let was = was.filter(|was| was.revision == release.revision);
+    let was = was.and_then(|was| was.step.as_ref());
+    if was.is_some_and(|was| was.index >= step.index || was.name == step.name) {
+        return Ok(());
+    }
+    let known = world
+        .live
+        .revisions
+        .values()
+        .find(|r| r.rollout == before.meta.name && *r.revision == *stable.revision);
+    let Some(known) = known else { return Ok(()) };
+    let missing = render::config_refs(&known.template)
+        .into_iter()
+        .filter(|config| !config.secret && !world.configs.contains(config))
+        .find(|config| {
+            let pruned = world.ledger.pruned.get(&config.name);
+            pruned.is_none_or(|at| arrival.sent.duration_since(*at) > READ)
+        });
+    match missing {
+        Some(config) => Err(format!(
+            "step {} is entered, but ConfigMap {} of stable {} is gone",
+            step.name, config.name, stable.revision
+        )),
+        None => Ok(()),
+    }
+}
+
+/// When an undo ends its sender has seen stable with all its pods, enough of them available, and
+/// no pod of anything else.
+fn ends_whole(
+    arrival: &Arrival,
+    before: &RolloutObject,
+    after: &RolloutStatus,
+) -> Result<(), String> {
+    let (Some(release), Some(stable)) = (&before.status.release, &after.stable) else {
+        return Ok(());
+    };
+    if release.stage != Stage::Undo || release.undo.is_none() || after.release.is_some() {
+        return Ok(());
+    }
+    let (Some(seen), Some(spec)) = (&arrival.seen, spec_seen(arrival)) else {
+        return Ok(());
+    };
+    let floor = replicas::bounds(&spec.strategy, spec.replicas).floor;
+    let living = || seen.children.values().filter(|c| !c.meta.deleting);
+    let restored = living()
+        .find(|c| *c.revision == *stable.revision)
+        .map_or(spec.replicas == 0, |c| {
+            c.replicas == spec.replicas && c.available >= floor
+        });
+    if !restored {
+        return Err(format!(
+            "the undo of {} ends before stable {} is whole",
+            release.revision, stable.revision
+        ));
+    }
+    let mut others = living().filter(|c| *c.revision != *stable.revision);
+    match others.find(|c| c.replicas > 0 || c.status_replicas > 0) {
+        Some(other) => Err(format!(
+            "the undo of {} ends while {} has pods",
+            release.revision, other.meta.name
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What the spec asks for returns at once only if it was stable lately.
+fn within_the_window(
+    world: &World,
+    arrival: &Arrival,
+    before: &RolloutObject,
+    after: &RolloutStatus,
+) -> Result<(), String> {
+    let (Some(was), Some(is)) = (&before.status.stable, &after.stable) else {
+        return Ok(());
+    };
+    let undo = after.release.as_ref().and_then(|r| r.undo.as_ref());
+    let asked = undo.is_some_and(|u| u.reason == "ReturnedToFormerStable");
+    let Some(spec) = spec_seen(arrival).filter(|_| asked && was.revision != is.revision) else {
+        return Ok(());
+    };
+    let former = || {
+        let all = world.live.revisions.values();
+        all.filter(|r| r.rollout == before.meta.name && r.outcome == Some(Outcome::Stable))
+            .filter(|r| *r.revision != *was.revision)
+    };
+    let number = former().find(|r| *r.revision == *is.revision);
+    let number = number.map_or(0, |r| r.number);
+    let later = former().filter(|r| r.number > number).count();
+    let window = usize::try_from(spec.strategy.rollback_window.revisions).unwrap_or_default();
+    if later >= window {
+        return Err(format!(
+            "{} returns without steps: {later} were stable after it, the window is {window}",
+            is.revision
+        ));
+    }
+    Ok(())
+}
