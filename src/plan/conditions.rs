@@ -19,7 +19,7 @@ use crate::{
 
 /// Seconds between two status writes that only bring counts of pods and words up to date.
 const NEWS_EVERY: i64 = 10;
-/// The same, where only the figures of a check have changed.
+/// The same, where only the figures of a check have changed, or a target is held.
 const FIGURES_EVERY: i64 = 60;
 
 /// Brings the status up to date with the facts.
@@ -345,7 +345,10 @@ pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
             s.canary.clone(),
         )
     };
-    let every = if figures && pods(before) == pods(&draft.status) {
+    // Nothing moves while a target is held: it was whole when that was written.
+    let step = draft.status.release.as_ref().and_then(|r| r.step.as_ref());
+    let held = step.is_some_and(|step| step.held.since.is_some());
+    let every = if held || (figures && pods(before) == pods(&draft.status)) {
         FIGURES_EVERY
     } else {
         NEWS_EVERY
