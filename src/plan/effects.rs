@@ -4,6 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
     draft::Draft,
+    exits::{self, STEADY_SECONDS},
     facts::{ChildFacts, Question, Refused, RevisionFacts},
     intent::{Base, Kind, Write},
     mover::{self, Direction},
@@ -245,12 +246,13 @@ fn is_news(revision: &RevisionFacts, outcome: Outcome) -> bool {
 
 /// Replicas towards the targets, through the mover.
 fn scale(draft: &mut Draft<'_>) {
-    let targets = draft.targets();
+    let mut targets = draft.targets();
     let made =
         |(revision, target): (&String, &i32)| *target == 0 || draft.seen.child(revision).is_some();
     if targets.is_empty() || !targets.iter().all(made) {
         return;
     }
+    stay_if_unsteady(draft, &mut targets);
     let undoing = draft
         .status
         .release
@@ -277,6 +279,35 @@ fn scale(draft: &mut Draft<'_>) {
                 from: step.from,
                 to: step.to,
             });
+        }
+    }
+}
+
+/// While containers of the revision in motion end by themselves it gets no more pods, and stable
+/// keeps those it has: what was ready a moment ago may be gone the next.
+fn stay_if_unsteady(draft: &mut Draft<'_>, targets: &mut BTreeMap<String, i32>) {
+    let Some(ended) = exits::ended_within(draft, STEADY_SECONDS) else {
+        return;
+    };
+    let release = draft.status.release.as_ref();
+    let revision = release.map(|r| r.revision.clone());
+    let mut held_back = false;
+    for (of, target) in targets {
+        let Some(child) = draft.seen.child(of) else {
+            continue;
+        };
+        let stays = if revision.as_ref() == Some(of) {
+            child.replicas.min(*target)
+        } else {
+            child.replicas.max(*target)
+        };
+        held_back |= stays != *target;
+        *target = stays;
+    }
+    if held_back {
+        draft.wake(ended.until);
+        if draft.obstacle.is_none() {
+            draft.block(false, "Unsteady", ended.message);
         }
     }
 }

@@ -148,6 +148,8 @@ pub struct PodFacts {
     pub ready_since: Option<Timestamp>,
     /// Restarts of its containers, added up.
     pub restarts: i32,
+    /// When a container of it last ended, by its node's clock.
+    pub ended: Option<Timestamp>,
     /// Why a container waits, e.g. `CrashLoopBackOff`, with its words.
     pub waiting: Option<(String, String)>,
     /// Why it is not scheduled, in the scheduler's words.

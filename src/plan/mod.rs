@@ -10,7 +10,7 @@
 //! - `commands`: what a person tells it
 //! - `release`: begin, preflight, expand, end
 //! - `schema`: the protocol of a schema phase; [`database`]: its end
-//! - `stepping`, `gate`: reach, hold, check, go on
+//! - `stepping`, `gate`: reach, hold, check, go on; [`exits`]: containers that end meanwhile
 //! - `undoing`: back
 //! - `effects`: what a recorded decision asks for, through the [`mover`]
 //! - `standing`, `conditions`: what people read
@@ -20,6 +20,7 @@ mod conditions;
 pub mod database;
 mod draft;
 mod effects;
+pub mod exits;
 pub mod facts;
 mod gate;
 pub mod intent;

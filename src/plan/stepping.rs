@@ -5,16 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     draft::{Draft, seconds_between, whole_second},
-    facts::{PodFacts, Question},
+    exits,
+    facts::Question,
     gate, mover, release, render, standing, undoing,
 };
 use crate::api::{
     OnFailure, OnInconclusive, Step,
     status::{Outcome, Release, RevisionStatus, Stage, StepStatus, Stopwatch, Why},
 };
-
-/// Restarts of a pod's containers that are a crash loop, before the kubelet calls it one.
-const CRASH_RESTARTS: i32 = 3;
 
 /// Enters step `index`; the last for a first deployment, which has no steps. Whatever stable's
 /// pods need to come back must exist before any of them goes.
@@ -128,7 +126,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, release: &Release) {
         keep_time(draft, false);
         return;
     }
-    if let Some(why) = crash_loop(draft, release) {
+    if let Some(why) = exits::crash_loop(draft, release) {
         if release.first {
             // Nothing to return to, and what it waits for may yet come: it goes on when its pods do.
             draft.block(true, &why.reason, why.message);
@@ -209,36 +207,6 @@ fn idle_at_zero(draft: &mut Draft<'_>) {
         "ScaledToZero",
         "the canary waits for spec.replicas above 0",
     );
-}
-
-/// Pods of the revision that die again and again.
-fn crash_loop(draft: &Draft<'_>, release: &Release) -> Option<Why> {
-    let looping: Vec<&PodFacts> = draft
-        .seen
-        .pods_of(&release.revision)
-        .filter(|pod| {
-            let backs_off = pod
-                .waiting
-                .as_ref()
-                .is_some_and(|(r, _)| r == "CrashLoopBackOff");
-            backs_off || (pod.restarts >= CRASH_RESTARTS && !release.first)
-        })
-        .collect();
-    let first = looping.first()?;
-    let words = first
-        .waiting
-        .as_ref()
-        .map(|(_, words)| format!(": {words}"))
-        .unwrap_or_default();
-    Some(Why {
-        reason: "CrashLooping".into(),
-        message: format!(
-            "{} of its pods keep crashing, {} after {} restarts{words}",
-            looping.len(),
-            first.name,
-            first.restarts
-        ),
-    })
 }
 
 /// The revision has failed: back, or wait for a person where there is nothing to go back to.
@@ -405,7 +373,14 @@ fn hold(draft: &mut Draft<'_>, release: &Release, step: &Step, status: &StepStat
         );
         return;
     }
-    match gate::passed(draft, release, status) {
+    let proven = match exits::ended_within(draft, exits::proof(step.hold_seconds)) {
+        Some(ended) => {
+            draft.wake(ended.until);
+            Err(ended.message)
+        }
+        None => gate::passed(draft, release, status),
+    };
+    match proven {
         Ok(summary) => pass(draft, release, step, &summary),
         Err(missing) => inconclusive(draft, release, step, held - step.hold_seconds, &missing),
     }

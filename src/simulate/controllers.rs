@@ -107,6 +107,7 @@ impl World {
             deployment: deployment.meta.name.clone(),
             ready_since: None,
             restarts: 0,
+            ended: None,
             waiting: None,
             unschedulable: None,
         };

@@ -80,6 +80,7 @@ pub fn pod(o: &PodObject) -> PodFacts {
         created: o.meta.created,
         ready_since: o.ready_since,
         restarts: o.restarts,
+        ended: o.ended,
         waiting: o.waiting.clone(),
         unschedulable: o.unschedulable.clone(),
         deleting: o.meta.deleting,

@@ -1,6 +1,6 @@
 //! Scheduler and kubelets: from a pod's birth to its end, and the endpoints of Services.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     event::{Event, Step},
@@ -57,10 +57,8 @@ impl World {
             Step::Schedule => self.schedule(pod),
             Step::Start => self.start(pod),
             Step::Ready => {
-                // Kubernetes' times are whole seconds.
-                let second = jiff::Timestamp::from_second(self.now.as_second());
                 let next = PodObject {
-                    ready_since: Some(second.unwrap_or(self.now)),
+                    ready_since: Some(whole_seconds(self.now)),
                     ..pod
                 };
                 let image = self.image(name);
@@ -136,7 +134,8 @@ impl World {
         });
     }
 
-    /// A container exits: it is not ready, and started again after a while.
+    /// A container exits: it is not ready, and started again, at once the first time, then after a
+    /// while.
     fn exit(&mut self, pod: PodObject) {
         let name = pod.meta.name.clone();
         self.ledger.harmed.insert(pod.rollout.clone());
@@ -144,14 +143,18 @@ impl World {
         let Some(container) = self.containers.get_mut(&name) else {
             return;
         };
-        let wait = (10_i64 << container.exits.min(5)).min(LONGEST_BACKOFF);
+        let wait = match container.exits {
+            0 => 0,
+            exits => (10_i64 << (exits - 1).min(5)).min(LONGEST_BACKOFF),
+        };
         container.exits += 1;
         self.plan_step(&name, Step::Start, SignedDuration::from_secs(wait));
         let words = format!("back-off {wait}s restarting failed container");
         self.store(PodObject {
             ready_since: None,
             restarts: pod.restarts + 1,
-            waiting: Some(("CrashLoopBackOff".into(), words)),
+            ended: Some(whole_seconds(self.now)),
+            waiting: (wait > 0).then(|| ("CrashLoopBackOff".into(), words)),
             ..pod
         });
     }
@@ -238,4 +241,9 @@ impl World {
         }
         self.story.pods(self.now, rollout, &counts.join("  "));
     }
+}
+
+/// In Kubernetes' objects times are whole seconds.
+fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }

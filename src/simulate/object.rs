@@ -109,6 +109,8 @@ pub struct PodObject {
     pub ready_since: Option<Timestamp>,
     /// Restarts of its container.
     pub restarts: i32,
+    /// When its container last ended.
+    pub ended: Option<Timestamp>,
     /// Why its container waits.
     pub waiting: Option<(String, String)>,
     /// Why it is not scheduled.

@@ -69,6 +69,8 @@ pub struct Seen {
     pub children: BTreeMap<Name, Arc<DeploymentObject>>,
     /// The revisions of which it knew a ControllerRevision.
     pub revisions: BTreeSet<Name>,
+    /// When containers of its pods last ended, with the pod's revision.
+    pub ends: Vec<(Name, Timestamp)>,
 }
 
 impl Process {
@@ -130,10 +132,14 @@ impl Process {
             .filter(|r| &*r.rollout == name && !r.meta.deleting)
             .map(|r| r.revision.clone())
             .collect();
+        let pods = self.caches.pods.values();
+        let pods = pods.filter(|p| &*p.rollout == name && !p.meta.deleting);
+        let ends = pods.filter_map(|p| Some((p.revision.clone(), p.ended?)));
         let seen = Seen {
             rollout,
             children,
             revisions,
+            ends: ends.collect(),
         };
         self.seen.insert(key.clone(), Arc::new(seen));
     }

@@ -106,6 +106,11 @@ async fn bad_releases_come_back_and_a_bad_migration_starts_no_pod() {
             let started = state.ever_had_pods(&revision);
             assert_eq!(started, release != "bad-migration", "{release}");
             let got = sum(traffic.records()?, began);
+            // Its last pods have answered their last requests before the next release begins.
+            ns.until("only pods of stable", PATIENCE, |state| {
+                (!state.has_pods_beside(&stable)).then_some(())
+            })
+            .await?;
             let errors = ["errors", "crash"].contains(&release);
             assert!(errors || got.failed == 0, "{release}: {:?}", got.statuses);
         }

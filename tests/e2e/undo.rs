@@ -31,9 +31,58 @@ async fn a_crash_loop_is_undone_before_the_progress_deadline() {
     play("crash", async |ns| {
         let script = json!(["sh", "-c", "sleep 1; exit 7"]);
         let bad = app("2")
+            .hold(0, 5)
             .container("command", script)
             .with("/strategy/progressDeadlineSeconds", json!(600));
-        comes_back(ns, &bad, "CrashLooping").await.map(drop)
+        comes_back(ns, &bad, "CrashLooping").await?;
+        // Ready again after its first crash, it did not pass for a canary that is well.
+        let state = ns.view.now();
+        let bad = state.status("app").history[0].revision.clone();
+        let born = state.born.values();
+        let of_it = born.filter(|of| of.as_ref() == Some(&bad));
+        assert_eq!(of_it.count(), 1, "one pod of it was all there ever was");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_container_that_ends_once_holds_its_release_up_for_a_while() {
+    play("restart", async |ns| {
+        ns.release_to_the_end(&app("1")).await?;
+        let once = "test -e /seen/it || { touch /seen/it; sleep 1; exit 1; }; sleep 3600";
+        let next = app("2")
+            .container("command", json!(["sh", "-c", once]))
+            .container(
+                "volumeMounts",
+                json!([{"name": "seen", "mountPath": "/seen"}]),
+            )
+            .with(
+                "/template/spec/volumes",
+                json!([{"name": "seen", "emptyDir": {}}]),
+            )
+            .hold(0, 5)
+            .hold(1, 600);
+        ns.release(&next).await?;
+        ns.says("ended by itself").await?;
+        let canary = ns.held("half").await?;
+        let state = ns.view.now();
+        let passed = state.versions.iter().find_map(|(at, rollout)| {
+            let release = rollout.status.as_ref()?.release.as_ref()?;
+            (release.step.as_ref()?.index == 1).then_some(*at)
+        });
+        let ends = state.pods_of(&canary).filter_map(|pod| {
+            let container = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+            let ended = container.last_state.as_ref()?.terminated.as_ref()?;
+            Some(SystemTime::from(ended.finished_at.as_ref()?.0))
+        });
+        let first = ends.min().expect("its first pod has ended once");
+        let steady = passed
+            .expect("the first step was left")
+            .duration_since(first)
+            .expect("it ended before");
+        assert!(steady.as_secs() >= 10, "left after {steady:?}");
+        Ok(())
     })
     .await;
 }
@@ -151,12 +200,13 @@ async fn an_expand_that_fails_blocks_and_goes_on_by_retry() {
 async fn an_undo_without_room_keeps_the_canary_serving_and_ends_when_there_is_some() {
     play("scarce", async |ns| {
         let stable = ns.release_to_the_end(&app("1")).await?;
-        let next = app("2")
-            .hold(1, 600)
-            .with("/strategy/progressDeadlineSeconds", json!(5));
-        let generation = ns.release(&next).await?;
+        let next = app("2").hold(1, 600);
+        ns.release(&next).await?;
         let canary = ns.held("half").await?;
         let began = SystemTime::now();
+        // From here on it is to say soon that it does not get on.
+        let next = next.with("/strategy/progressDeadlineSeconds", json!(5));
+        let generation = ns.release(&next).await?;
         // No pod of stable can be made any more.
         let quota = ["create", "quota", "none", "--hard=pods=1"];
         ns.kubectl(&quota).await?;

@@ -142,7 +142,7 @@ fn a_crash_loop_is_undone_however_often_it_is_ready() {
     let film = Film::of("crash-after-ready");
     let ready = film.when(120.0, "v2 is ready", |f| f.ready("v2") > 0);
     let out = film.when(ready, "v2 is out", |f| f.is_out("v2"));
-    film.check("with its first back-off", out - ready < 45.0);
+    film.check("with its first back-off", out - ready < 85.0);
     film.always(120.0, 900.0, "one pod of it was all", |f| {
         f.pods("v2").there <= 1
     });

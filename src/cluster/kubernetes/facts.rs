@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         batch::v1::Job,
-        core::v1::{ContainerStatus, Pod},
+        core::v1::{ContainerState, ContainerStatus, Pod, PodStatus},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -80,12 +80,27 @@ pub fn pod(object: &Pod) -> PodFacts {
             .and_then(|c| c.last_transition_time.as_ref())
             .map(|t| t.0),
         restarts: containers().map(|c| c.restart_count).sum(),
+        ended: status.and_then(last_end),
         waiting: containers().find_map(waiting),
         unschedulable: condition("PodScheduled")
             .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
             .map(|c| c.message.clone().unwrap_or_default()),
         deleting: metadata.deletion_timestamp.is_some(),
     }
+}
+
+/// When a container last ended that was not to end. Init containers are to end, so only those
+/// count that ran again since: sidecars.
+fn last_end(status: &PodStatus) -> Option<Timestamp> {
+    let at = |state: &Option<ContainerState>| {
+        let finished = state.as_ref()?.terminated.as_ref()?.finished_at.as_ref();
+        finished.map(|t| t.0)
+    };
+    let containers = status.container_statuses.iter().flatten();
+    let containers = containers.flat_map(|c| [at(&c.state), at(&c.last_state)]);
+    let sidecars = status.init_container_statuses.iter().flatten();
+    let sidecars = sidecars.map(|c| at(&c.last_state));
+    containers.chain(sidecars).flatten().max()
 }
 
 /// Why a container waits, unless that is how every container begins.

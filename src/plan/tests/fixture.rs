@@ -501,6 +501,7 @@ impl World {
             created: now,
             ready_since: Some(now),
             restarts: 0,
+            ended: None,
             waiting: None,
             unschedulable: None,
             deleting: false,

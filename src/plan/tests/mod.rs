@@ -1,6 +1,7 @@
 //! Decisions in tables: one fact changed, one decision looked at.
 
 mod commands;
+mod exits;
 mod fixture;
 mod hands;
 mod schema;
@@ -484,15 +485,6 @@ fn a_refused_template_ends_the_release_with_the_servers_words() {
     let status = world.decide();
     assert_eq!(status.history[0].reason, "TemplateRefused");
     assert!(status.history[0].message.contains("containers[0].image"));
-}
-
-#[test]
-fn a_crash_loop_is_undone_before_the_progress_deadline() {
-    let mut world = World::stable("v1").wants("v2").at_step(0);
-    let revision = world.revision("v2");
-    world.pod(&revision).waiting = Some(("CrashLoopBackOff".into(), "back-off 10s".into()));
-    let release = world.decide().release.unwrap();
-    assert_eq!(release.undo.unwrap().reason, "CrashLooping");
 }
 
 #[test]

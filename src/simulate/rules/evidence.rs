@@ -13,13 +13,13 @@ use crate::{
 
 /// A step that a record leaves for the next one, or for good.
 pub(super) struct Left<'a> {
-    arrival: &'a Arrival,
+    pub(super) arrival: &'a Arrival,
     rollout: &'a RolloutObject,
     after: &'a RolloutStatus,
-    release: &'a Release,
+    pub(super) release: &'a Release,
     pub(super) status: &'a StepStatus,
     pub(super) spec: &'a RolloutSpec,
-    step: &'a Step,
+    pub(super) step: &'a Step,
 }
 
 fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus) -> bool {
@@ -67,7 +67,7 @@ impl Left<'_> {
     }
 
     /// The step says that nothing need be known, after its deadline.
-    fn waived(&self, now: Timestamp) -> bool {
+    pub(super) fn waived(&self, now: Timestamp) -> bool {
         let held = self
             .status
             .reached

@@ -9,6 +9,7 @@ mod memory;
 mod people;
 mod replicas;
 mod schema;
+mod steady;
 mod undo;
 mod writes;
 
@@ -162,6 +163,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("ceiling", replicas::ceiling),
     ("settled", replicas::settled),
     ("batches", replicas::batches),
+    ("steady", steady::steady),
     ("record-first", writes::record_first),
     ("schema-first", schema::schema_first),
     ("once", schema::once),

@@ -126,6 +126,32 @@ fn a_pod_that_waits_says_for_what() {
 }
 
 #[test]
+fn the_last_end_of_a_container_is_told_whether_or_not_it_runs_again() {
+    let ended = |second: &str| {
+        let finished = format!("2026-01-01T00:00:{second}Z");
+        json!({"terminated": {"exitCode": 1, "finishedAt": finished}})
+    };
+    let running = || json!({"running": {}});
+    let container = |state: Value, last: Value| {
+        json!({"name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 1,
+               "state": state, "lastState": last})
+    };
+    let end_of = |init: Value, app: Value| {
+        pod_with(json!({"initContainerStatuses": [init], "containerStatuses": [app]})).ended
+    };
+    // An init container that has done its work, and an application that never ended.
+    let done = || container(ended("05"), json!({}));
+    let fine = container(running(), json!({}));
+    assert_eq!(end_of(done(), fine.clone()), None);
+    let again = container(running(), ended("07"));
+    assert_eq!(end_of(done(), again), Some(at("2026-01-01T00:00:07Z")));
+    let down = container(ended("09"), ended("07"));
+    assert_eq!(end_of(done(), down), Some(at("2026-01-01T00:00:09Z")));
+    let sidecar = container(running(), ended("08"));
+    assert_eq!(end_of(sidecar, fine), Some(at("2026-01-01T00:00:08Z")));
+}
+
+#[test]
 fn a_pod_that_fits_nowhere_says_so_in_the_schedulers_words() {
     let scheduled = |reason: &str| {
         pod_with(

@@ -11,6 +11,7 @@ fn pod(version: &str) -> PodFacts {
         created: Timestamp::UNIX_EPOCH,
         ready_since: None,
         restarts: 0,
+        ended: None,
         waiting: None,
         unschedulable: None,
         deleting: false,

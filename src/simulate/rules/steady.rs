@@ -1,0 +1,61 @@
+//! What has just ended by itself proves nothing by being ready again.
+
+use jiff::Timestamp;
+
+use super::{Arrival, Happened, Left, scaled};
+use crate::{
+    plan::exits::{self, STEADY_SECONDS},
+    simulate::world::World,
+};
+
+/// *steady* – after a container of the revision in motion ended by itself, the revision gets no
+/// more pods for ten seconds and stable keeps what it has; no step is left for a minute, or for
+/// its hold if that is shorter, but by a person, or by its deadline if the step says so.
+pub(super) fn steady(world: &World, happened: &Happened) -> Result<(), String> {
+    if let Some(left) = Left::of(happened)
+        && !left.release.first
+        && !left.promoted(world)
+        && !left.waived(left.arrival.trust.clock)
+        && let seconds = exits::proof(left.step.hold_seconds)
+        && let Some(at) = ended_within(seconds, left.arrival, &left.release.revision)
+    {
+        let (name, revision) = (&left.status.name, &left.release.revision);
+        return Err(format!(
+            "step {name} is left, and a container of {revision} ended at {at}"
+        ));
+    }
+    let Some((arrival, before, after)) = scaled(happened) else {
+        return Ok(());
+    };
+    let status = arrival.on_record.status.as_deref();
+    let Some((status, release)) = status.and_then(|s| Some((s, s.release.as_ref()?))) else {
+        return Ok(());
+    };
+    if release.first || release.undo.is_some() || release.step.is_none() {
+        return Ok(());
+    }
+    let stable = status.stable.as_ref().map(|s| s.revision.as_str());
+    let given = *after.revision == *release.revision && after.replicas > before.replicas;
+    let taken = stable == Some(&*after.revision) && after.replicas < before.replicas;
+    match ended_within(STEADY_SECONDS, arrival, &release.revision) {
+        Some(at) if given || taken => Err(format!(
+            "{} is scaled {} -> {}, and a container of {} ended at {at}",
+            after.meta.name, before.replicas, after.replicas, release.revision
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// When a container of the revision last ended within so many seconds, as far as the sender could
+/// know.
+fn ended_within(seconds: i64, arrival: &Arrival, revision: &str) -> Option<Timestamp> {
+    let now = arrival.trust.clock;
+    let ends = arrival.seen.as_ref()?.ends.iter();
+    let ends = ends.filter(|(of, _)| **of == *revision).map(|(_, at)| *at);
+    // A time that is far ahead of his clock tells him nothing.
+    let recent = |at: &Timestamp| {
+        let ago = now.duration_since(*at).as_secs();
+        -STEADY_SECONDS < ago && ago < seconds
+    };
+    ends.filter(recent).max()
+}
