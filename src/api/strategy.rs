@@ -21,8 +21,9 @@ pub struct Strategy {
     pub max_unavailable: IntOrString,
 
     /// Seconds in which a step must make progress before the release is undone: time in which its
-    /// target is not reached, added up since its last batch of pods became available. Pods that
-    /// come and go are no progress, and holding does not count.
+    /// target is not reached, added up since its last batch of pods became available, or since it
+    /// was last held for as long as this. Pods that come and go are no progress, and holding does
+    /// not count.
     #[serde(default = "default_progress_deadline")]
     #[schemars(range(min = 1, max = 604800))]
     pub progress_deadline_seconds: i64,
@@ -88,7 +89,8 @@ pub struct Step {
     #[schemars(range(min = 0, max = 2592000))]
     pub hold_seconds: i64,
 
-    /// Seconds after the hold within which the checks must have come to a verdict.
+    /// Seconds after the hold within which the checks must have come to a verdict, and no container
+    /// of the revision may have just ended by itself.
     #[serde(default = "default_step_deadline")]
     #[schemars(range(min = 1, max = 2592000))]
     pub deadline_seconds: i64,

@@ -28,6 +28,8 @@ pub struct Memory {
     taken: BTreeMap<String, u32>,
     /// Live reads in a row that got no answer.
     unread: u32,
+    /// Writes in a row, but for those of status, that got no answer.
+    unwritten: u32,
     pub(super) status_written: Option<Timestamp>,
 }
 
@@ -78,8 +80,8 @@ const CAUGHT_UP: SignedDuration = SignedDuration::from_secs(360);
 
 /// Times in a row after which a taken name is no longer put down to a cache that lags.
 const TAKEN_FOR_GOOD: u32 = 5;
-/// Live reads in a row without an answer after which that is worth saying.
-const UNREAD_FOR_LONG: u32 = 3;
+/// Live reads, or writes, in a row without an answer after which that is worth saying.
+const UNANSWERED_FOR_LONG: u32 = 3;
 
 impl Memory {
     /// Lays what is remembered over what the caches hold, and forgets what they know by now.
@@ -188,7 +190,13 @@ impl Memory {
     /// A live read got an answer, or not. Says whether there has been none for long.
     pub(super) fn read(&mut self, answered: bool) -> bool {
         self.unread = if answered { 0 } else { self.unread + 1 };
-        self.unread >= UNREAD_FOR_LONG
+        self.unread >= UNANSWERED_FOR_LONG
+    }
+
+    /// A write got an answer, or not. Says whether there has been none for long.
+    pub(super) fn wrote(&mut self, answered: bool) -> bool {
+        self.unwritten = if answered { 0 } else { self.unwritten + 1 };
+        self.unwritten >= UNANSWERED_FOR_LONG
     }
 
     /// Takes a ControllerRevision from a live list.
@@ -212,11 +220,17 @@ impl Memory {
     /// The write may or may not have happened.
     pub(super) fn doubt(&mut self, write: &Write) {
         if let Write::Scale { base, from, to } = write {
-            let open = Unanswered {
+            let mut open = Unanswered {
                 resource_version: base.resource_version.clone(),
                 low: *from.min(to),
                 high: *from.max(to),
             };
+            // An earlier one that was never answered either may still arrive.
+            let before = self.unanswered.get(&base.uid);
+            if let Some(before) = before.filter(|b| b.resource_version == base.resource_version) {
+                open.low = open.low.min(before.low);
+                open.high = open.high.max(before.high);
+            }
             self.unanswered.insert(base.uid.clone(), open);
         }
     }

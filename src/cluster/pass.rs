@@ -87,6 +87,7 @@ pub async fn rollout<C: Cluster>(
     let mut answers = Answers::default();
     let mut refusals = Vec::new();
     let mut unread: Option<ReadError> = None;
+    let mut unwritten: Option<WriteError> = None;
     // One time for the whole pass: a clock that jumps in its midst is trusted by the next alone.
     let now = (around.now)();
     for _ in 0..ROUNDS {
@@ -120,7 +121,7 @@ pub async fn rollout<C: Cluster>(
         let nothing_left = plan.writes.is_empty();
         match act(cluster, namespace, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => {
-                ran.error = unread.map(Stopped::from);
+                ran.error = unread.map(Stopped::from).or(unwritten.map(Stopped::from));
                 return come_again(ran, memory);
             }
             Ok(()) => {}
@@ -136,6 +137,19 @@ pub async fn rollout<C: Cluster>(
                     message,
                     transient,
                 });
+            }
+            // Once is bad luck here too.
+            Err((
+                _,
+                error @ (WriteError::Unanswered { .. } | WriteError::NotTaken { .. }),
+                Some(what),
+            )) if memory.wrote(false) && !refusals.iter().any(|r: &Refusal| r.what == what) => {
+                refusals.push(Refusal {
+                    what,
+                    message: error.to_string(),
+                    transient: true,
+                });
+                unwritten = Some(error);
             }
             Err((_, error, _)) => return stopped(ran, error),
         }
@@ -287,6 +301,9 @@ async fn act<C: Cluster>(
             Ok(written) => {
                 // The clock as it is now: a write may have taken long.
                 memory.learn(write, written, (around.now)());
+                if what(write).is_some() {
+                    memory.wrote(true);
+                }
                 ran.writes += 1;
                 // The first write is the record of what the events tell.
                 ran.events.extend(events.take().unwrap_or_default());

@@ -12,7 +12,7 @@ use crate::{
     api::{
         RolloutStatus,
         rollout::{Operator, Selector},
-        status::{CheckStatus, RevisionStatus, Stage, Summary},
+        status::{CheckStatus, Release, RevisionStatus, Stage, Summary},
     },
     evidence::Reading,
 };
@@ -346,7 +346,9 @@ pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
         )
     };
     // Nothing moves while a target is held: it was whole when that was written.
-    let step = draft.status.release.as_ref().and_then(|r| r.step.as_ref());
+    let release = draft.status.release.as_ref();
+    let goes_on = |r: &&Release| r.stage == Stage::Step && r.undo.is_none() && r.paused.is_none();
+    let step = release.filter(goes_on).and_then(|r| r.step.as_ref());
     let held = step.is_some_and(|step| step.held.since.is_some());
     let every = if held || (figures && pods(before) == pods(&draft.status)) {
         FIGURES_EVERY

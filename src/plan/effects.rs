@@ -252,7 +252,7 @@ fn scale(draft: &mut Draft<'_>) {
     if targets.is_empty() || !targets.iter().all(made) {
         return;
     }
-    stay_if_unsteady(draft, &mut targets);
+    hold_back(draft, &mut targets);
     let undoing = draft
         .status
         .release
@@ -283,30 +283,44 @@ fn scale(draft: &mut Draft<'_>) {
     }
 }
 
-/// While containers of the revision in motion end by themselves it gets no more pods, and stable
-/// keeps those it has: what was ready a moment ago may be gone the next.
-fn stay_if_unsteady(draft: &mut Draft<'_>, targets: &mut BTreeMap<String, i32>) {
-    let Some(ended) = exits::ended_within(draft, STEADY_SECONDS) else {
+/// What keeps a revision in motion from getting more, though its step asks for it.
+///
+/// While it waits for a person, or its Deployment was changed by hand, stable keeps its share.
+/// While containers of it end by themselves, stable keeps every single pod: what was ready a
+/// moment ago may be gone the next.
+fn hold_back(draft: &mut Draft<'_>, targets: &mut BTreeMap<String, i32>) {
+    let Some(release) = draft.status.release.clone() else {
         return;
     };
-    let release = draft.status.release.as_ref();
-    let revision = release.map(|r| r.revision.clone());
-    let mut held_back = false;
-    for (of, target) in targets {
-        let Some(child) = draft.seen.child(of) else {
-            continue;
-        };
-        let stays = if revision.as_ref() == Some(of) {
-            child.replicas.min(*target)
-        } else {
-            child.replicas.max(*target)
-        };
-        held_back |= stays != *target;
-        *target = stays;
+    if release.first || release.stage != Stage::Step || release.undo.is_some() {
+        return;
     }
-    if held_back {
+    let Some(canary) = draft.seen.child(&release.revision) else {
+        return;
+    };
+    let ended = exits::ended_within(draft, STEADY_SECONDS);
+    if ended.is_none() && release.paused.is_none() && !canary.edited {
+        return;
+    }
+    let Some(asked) = targets.get(&release.revision).copied() else {
+        return;
+    };
+    let before = targets.clone();
+    let keeps = canary.replicas.min(asked);
+    targets.insert(release.revision.clone(), keeps);
+    if let Some(stable) = draft.stable().and_then(|stable| draft.seen.child(stable)) {
+        let share = draft.spec.replicas - keeps;
+        let least = if ended.is_some() {
+            stable.replicas
+        } else {
+            share
+        };
+        let target = targets.entry(stable.revision.clone()).or_default();
+        *target = least.max(*target);
+    }
+    if let Some(ended) = ended.filter(|_| *targets != before) {
         draft.wake(ended.until);
-        if draft.obstacle.is_none() {
+        if draft.obstacle.is_none() && release.paused.is_none() {
             draft.block(false, "Unsteady", ended.message);
         }
     }

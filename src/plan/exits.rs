@@ -10,6 +10,8 @@ use crate::api::status::{Release, Stage, Why};
 
 /// Restarts of a pod's containers that are a crash loop, before the kubelet calls it one.
 const CRASH_RESTARTS: i32 = 3;
+/// Seconds after which a restart is forgotten, as the kubelet's own back-off is.
+const CRASH_WINDOW: i64 = 600;
 
 /// Seconds after such an end in which the revision gets nothing more. Its kubelet starts a
 /// container again at once, the first time, and the pod is soon ready again: what ends right after
@@ -30,7 +32,10 @@ pub(super) fn crash_loop(draft: &Draft<'_>, release: &Release) -> Option<Why> {
                 .waiting
                 .as_ref()
                 .is_some_and(|(r, _)| r == "CrashLoopBackOff");
-            backs_off || (pod.restarts >= CRASH_RESTARTS && !release.first)
+            let lately = pod
+                .ended
+                .is_some_and(|at| later(at, CRASH_WINDOW) > draft.now);
+            backs_off || (pod.restarts >= CRASH_RESTARTS && lately && !release.first)
         })
         .collect();
     let first = looping.first()?;

@@ -146,7 +146,8 @@ pub struct PodFacts {
     pub created: Timestamp,
     /// Since when it is ready.
     pub ready_since: Option<Timestamp>,
-    /// Restarts of its containers, added up.
+    /// Restarts of its containers, added up. Init containers are to end, so of them only sidecars
+    /// count, here and in what follows.
     pub restarts: i32,
     /// When a container of it last ended, by its node's clock.
     pub ended: Option<Timestamp>,
@@ -154,7 +155,7 @@ pub struct PodFacts {
     pub waiting: Option<(String, String)>,
     /// Why it is not scheduled, in the scheduler's words.
     pub unschedulable: Option<String>,
-    /// Whether it is going away.
+    /// Whether it is going away, or over already: evicted, or lost with its node.
     pub deleting: bool,
 }
 

@@ -58,7 +58,13 @@ fn begin(draft: &mut Draft<'_>) {
         );
         return;
     }
-    if is_impossible(draft) && draft.obstacle.is_some() {
+    // The way back needs no expand, no checks, and no selector that it did not have before.
+    let stands_against = if is_former_stable(draft, &wanted) {
+        is_below_floor(draft)
+    } else {
+        is_impossible(draft)
+    };
+    if stands_against && draft.obstacle.is_some() {
         return;
     }
     if !draft.seen.answers.revisions_live {
@@ -76,9 +82,7 @@ fn begin(draft: &mut Draft<'_>) {
 
 /// What stands against any release of the wanted revision: said, or asked first.
 pub(super) fn is_impossible(draft: &mut Draft<'_>) -> bool {
-    let version = draft.spec.schema.as_ref().and_then(|s| s.version);
-    if let Some(words) = below_floor(draft, &draft.wanted.clone(), version) {
-        draft.block(true, "BelowUndoFloor", words);
+    if is_below_floor(draft) {
         return true;
     }
     if let Some(problem) =
@@ -88,6 +92,16 @@ pub(super) fn is_impossible(draft: &mut Draft<'_>) -> bool {
         return true;
     }
     overlaps(draft)
+}
+
+fn is_below_floor(draft: &mut Draft<'_>) -> bool {
+    let version = draft.spec.schema.as_ref().and_then(|s| s.version);
+    let words = below_floor(draft, &draft.wanted.clone(), version);
+    let below = words.is_some();
+    if let Some(words) = words {
+        draft.block(true, "BelowUndoFloor", words);
+    }
+    below
 }
 
 /// Why a revision of this schema version can no longer run, if it cannot.
@@ -174,15 +188,20 @@ fn overlaps(draft: &mut Draft<'_>) -> bool {
     }
 }
 
-/// A former stable within the rollback window returns at once: stable and canary change places
-/// in one record, and the rest is an undo.
-fn return_to_former_stable(draft: &mut Draft<'_>, wanted: &str) -> bool {
+/// Whether it was stable before, within the rollback window.
+fn is_former_stable(draft: &Draft<'_>, wanted: &str) -> bool {
     let window = usize::try_from(draft.spec.strategy.rollback_window.revisions).unwrap_or_default();
-    if !former_stables(draft)
+    let former = former_stables(draft);
+    former
         .iter()
         .take(window)
         .any(|revision| revision == wanted)
-    {
+}
+
+/// A former stable within the rollback window returns at once: stable and canary change places
+/// in one record, and the rest is an undo.
+fn return_to_former_stable(draft: &mut Draft<'_>, wanted: &str) -> bool {
+    if !is_former_stable(draft, wanted) {
         return false;
     }
     let message = format!("return to the former stable revision {wanted}, as the spec asks");
@@ -286,6 +305,7 @@ fn preflight(draft: &mut Draft<'_>, release: &Release) {
             draft.block(false, "DeploymentRefused", message);
             draft.wake_in(10);
         } else {
+            let message = format!("{message}. Correct spec.template");
             draft.end(release, Outcome::Failed, "TemplateRefused", &message);
             draft.event(
                 "TemplateRefused",
@@ -339,6 +359,9 @@ fn expand(draft: &mut Draft<'_>, release: &Release) {
             draft.block(false, "JobRefused", message);
             draft.wake_in(10);
         } else {
+            let message = format!(
+                "{message}. Correct spec.schema.expand, then set the annotation stepgate.io/retry"
+            );
             draft.end(release, Outcome::Failed, "JobRefused", &message);
             draft.event(
                 "JobRefused",
@@ -370,7 +393,10 @@ fn expand(draft: &mut Draft<'_>, release: &Release) {
             if !log.is_empty() {
                 words = format!("{words}; its log ends: {log}");
             }
-            words.push_str(". No pod of the revision was started; the database needs a retry");
+            words.push_str(
+                ". No pod of the revision was started; the database needs a retry: put right what \
+                 failed, then set the annotation stepgate.io/retry",
+            );
             draft.end(release, Outcome::Failed, "ExpandFailed", &words);
             let revision = &release.revision;
             draft.event(

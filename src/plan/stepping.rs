@@ -122,10 +122,6 @@ pub(super) fn decide(draft: &mut Draft<'_>, release: &Release) {
             return;
         }
     };
-    if edited(draft, release) {
-        keep_time(draft, false);
-        return;
-    }
     if let Some(why) = exits::crash_loop(draft, release) {
         if release.first {
             // Nothing to return to, and what it waits for may yet come: it goes on when its pods do.
@@ -141,6 +137,10 @@ pub(super) fn decide(draft: &mut Draft<'_>, release: &Release) {
         return;
     }
     if release.paused.is_some() {
+        return;
+    }
+    if edited(draft, release) {
+        keep_time(draft, false);
         return;
     }
     if draft.spec.replicas == 0 {
@@ -186,8 +186,8 @@ fn edited(draft: &mut Draft<'_>, release: &Release) -> bool {
     };
     let message = format!(
         "somebody changed the template of Deployment {}: what runs is not the revision, so \
-         nothing is promoted. Change the Rollout instead, and delete that Deployment to have it \
-         made anew",
+         nothing is promoted. Change the Rollout instead; for this revision, undo, delete that \
+         Deployment when it is empty, and retry",
         child.name
     );
     draft.block(true, "ChildEdited", message);
@@ -253,6 +253,7 @@ fn is_reached(draft: &Draft<'_>, release: &Release) -> bool {
 /// Starts and stops the stopwatches. Says whether that is all there is to say of them now.
 fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
     let (seen, now, trusted) = (draft.seen, draft.now, draft.seen.trusted_since);
+    let limit = draft.spec.strategy.progress_deadline_seconds;
     let targets = draft.targets();
     let Some(release) = &mut draft.status.release else {
         return false;
@@ -269,9 +270,18 @@ fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
         let began = step.held.start(now);
         // Time that nobody watched is nobody's delay.
         let stopped = release.unreached.stop(now, trusted);
-        step.reached.get_or_insert(Time(whole_second(now)));
+        if step.reached.is_none() {
+            // The last batch is up, and with it the wait for it over.
+            step.reached = Some(Time(whole_second(now)));
+            release.unreached.seconds = 0;
+        }
         began || stopped
     } else {
+        let run = step.held.since.as_ref();
+        if run.is_some_and(|since| seconds_between(since.0.max(trusted), now) >= limit) {
+            // It was whole for long: what is lost now is another matter.
+            release.unreached.seconds = 0;
+        }
         let lost = step.held.stop(now, Timestamp::MIN);
         let began = release.unreached.start(now);
         if let Some(batch) = batch {
@@ -373,16 +383,17 @@ fn hold(draft: &mut Draft<'_>, release: &Release, step: &Step, status: &StepStat
         );
         return;
     }
-    let proven = match exits::ended_within(draft, exits::proof(step.hold_seconds)) {
-        Some(ended) => {
-            draft.wake(ended.until);
-            Err(ended.message)
-        }
-        None => gate::passed(draft, release, status),
-    };
-    match proven {
+    let over = held - step.hold_seconds;
+    let proof = exits::proof(step.hold_seconds);
+    if let Some(ended) = exits::ended_within(draft, proof) {
+        // One end in the hold can be waited out, however short the step's deadline is.
+        inconclusive(draft, release, step, over - proof, &ended.message);
+        draft.wake(ended.until);
+        return;
+    }
+    match gate::passed(draft, release, status) {
         Ok(summary) => pass(draft, release, step, &summary),
-        Err(missing) => inconclusive(draft, release, step, held - step.hold_seconds, &missing),
+        Err(missing) => inconclusive(draft, release, step, over, &missing),
     }
 }
 

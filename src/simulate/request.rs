@@ -54,6 +54,8 @@ pub struct Faults {
     pub until: Timestamp,
     /// The API server takes nothing and answers nothing.
     pub away: bool,
+    /// The webhook that judges Deployments is down: whoever writes one gets no answer.
+    pub webhook_down: bool,
     /// Writes that were begun.
     pub begun: u64,
     /// Draws them, apart from everything else.
@@ -68,6 +70,7 @@ impl Default for Faults {
             reads_percent: 0,
             until: Timestamp::MAX,
             away: false,
+            webhook_down: false,
             begun: 0,
             random: Random::new(0),
         }
@@ -75,7 +78,7 @@ impl Default for Faults {
 }
 
 impl Faults {
-    fn next(&mut self, now: Timestamp) -> Fate {
+    fn next(&mut self, now: Timestamp, write: &Write) -> Fate {
         let number = self.begun;
         self.begun += 1;
         if let Some(fate) = self.scripted.get(&number) {
@@ -83,6 +86,13 @@ impl Faults {
         }
         if self.away {
             return Fate::NotTaken;
+        }
+        let of_deployment = matches!(
+            write,
+            Write::CreateDeployment { .. } | Write::Scale { .. } | Write::Fence { .. }
+        );
+        if self.webhook_down && of_deployment {
+            return Fate::Unanswered(None);
         }
         if now >= self.until || !self.random.chance(self.percent) {
             return Fate::Arrives;
@@ -146,7 +156,7 @@ impl World {
 
     /// The operator sends a write; the ticket names it.
     pub(super) fn send(&mut self, life: Life, key: &Key, write: &Arc<Write>) -> u64 {
-        let fate = self.faults.next(self.now);
+        let fate = self.faults.next(self.now, write);
         self.coverage.befell(fate);
         let ticket = self.faults.begun;
         let process = &self.processes[life.process];

@@ -25,6 +25,11 @@ pub enum Circumstance {
         /// Whether it is away.
         away: bool,
     },
+    /// A webhook that judges Deployments.
+    Webhook {
+        /// Whether it is down: nobody knows then what became of a write.
+        down: bool,
+    },
 }
 
 impl World {
@@ -54,6 +59,12 @@ impl World {
                 };
                 self.story.fault(self.now, "", words);
                 self.faults.away = away;
+            }
+            Circumstance::Webhook { down } => {
+                let words = if down { "goes down" } else { "is up again" };
+                let words = format!("the webhook for Deployments {words}");
+                self.story.fault(self.now, "", &words);
+                self.faults.webhook_down = down;
             }
         }
     }

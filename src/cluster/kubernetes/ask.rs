@@ -1,6 +1,6 @@
 //! Live reads, for what no cache holds.
 
-use std::{collections::BTreeSet, fmt::Debug};
+use std::{collections::BTreeSet, fmt::Debug, time::Duration};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -32,6 +32,8 @@ const PAGE: u32 = 100;
 /// What is kept of a log.
 const LOG_LINES: i64 = 10;
 const LOG_BYTES: usize = 1024;
+/// How long one waits for what only adds to a message; shorter than for any answer that counts.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Answers a question about a Rollout.
 ///
@@ -54,13 +56,13 @@ pub async fn answer(
             .await
             .map(Answer::Config),
         Question::JobLog(job) => {
-            let log = job_log(client, &rollout.namespace, job).await;
+            let log = in_time(job_log(client, &rollout.namespace, job)).await;
             // A log only adds to a message: nothing may fail because there is none.
             let log = log.unwrap_or_else(|error| format!("(its log cannot be read: {error})"));
             Ok(Answer::JobLog(log))
         }
         Question::JobPod(job) => {
-            let words = job_pod(client, &rollout.namespace, job).await;
+            let words = in_time(job_pod(client, &rollout.namespace, job)).await;
             let words = words.unwrap_or_else(|error| format!("its pod cannot be read: {error}"));
             Ok(Answer::JobPod(words))
         }
@@ -181,6 +183,15 @@ async fn job_pod(client: &Client, namespace: &str, job: &str) -> Result<String, 
         ));
     };
     Ok(facts::pod(&pod).why_it_waits().unwrap_or_default())
+}
+
+/// What is said of a Job's pod, or that nobody said it in time: a kubelet that cannot be reached
+/// keeps a request for its log for minutes.
+async fn in_time(words: impl Future<Output = Result<String, String>>) -> Result<String, String> {
+    let late = |_| format!("no answer within {} s", LOG_PATIENCE.as_secs());
+    tokio::time::timeout(LOG_PATIENCE, words)
+        .await
+        .map_err(late)?
 }
 
 /// The end of the log of the pod that a Job failed with.

@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         batch::v1::Job,
-        core::v1::{ContainerState, ContainerStatus, Pod, PodStatus},
+        core::v1::{ContainerStatus, Pod},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -67,10 +67,20 @@ pub fn pod(object: &Pod) -> PodFacts {
     let status = object.status.as_ref();
     let conditions = status.and_then(|s| s.conditions.as_deref());
     let condition = |kind: &str| conditions?.iter().find(|c| c.type_ == kind);
-    let containers = || {
-        let lists = status.map(|s| [&s.init_container_statuses, &s.container_statuses]);
-        lists.into_iter().flatten().flatten().flatten()
+    let init = || {
+        status
+            .into_iter()
+            .flat_map(|s| s.init_container_statuses.iter().flatten())
     };
+    let sidecars = || init().filter(|c| is_sidecar(object, &c.name));
+    let own = || {
+        status
+            .into_iter()
+            .flat_map(|s| s.container_statuses.iter().flatten())
+    };
+    let lasting = || own().chain(sidecars());
+    let over = status.and_then(|s| s.phase.as_deref());
+    let over = matches!(over, Some("Failed" | "Succeeded"));
     PodFacts {
         name: name(metadata),
         revision: label(metadata, keys::REVISION),
@@ -79,28 +89,37 @@ pub fn pod(object: &Pod) -> PodFacts {
             .filter(|c| c.status == "True")
             .and_then(|c| c.last_transition_time.as_ref())
             .map(|t| t.0),
-        restarts: containers().map(|c| c.restart_count).sum(),
-        ended: status.and_then(last_end),
-        waiting: containers().find_map(waiting),
+        restarts: lasting().map(|c| c.restart_count).sum(),
+        ended: lasting().filter_map(last_end).max(),
+        waiting: lasting().find_map(waiting).or_else(|| {
+            // As kubectl has it: one that tries until something is there is no crash loop.
+            let (reason, words) = init().find_map(waiting)?;
+            Some((format!("Init:{reason}"), words))
+        }),
         unschedulable: condition("PodScheduled")
             .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
             .map(|c| c.message.clone().unwrap_or_default()),
-        deleting: metadata.deletion_timestamp.is_some(),
+        deleting: metadata.deletion_timestamp.is_some() || over,
     }
 }
 
-/// When a container last ended that was not to end. Init containers are to end, so only those
-/// count that ran again since: sidecars.
-fn last_end(status: &PodStatus) -> Option<Timestamp> {
-    let at = |state: &Option<ContainerState>| {
-        let finished = state.as_ref()?.terminated.as_ref()?.finished_at.as_ref();
-        finished.map(|t| t.0)
-    };
-    let containers = status.container_statuses.iter().flatten();
-    let containers = containers.flat_map(|c| [at(&c.state), at(&c.last_state)]);
-    let sidecars = status.init_container_statuses.iter().flatten();
-    let sidecars = sidecars.map(|c| at(&c.last_state));
-    containers.chain(sidecars).flatten().max()
+/// Whether this init container is one that runs beside the others, and is not to end.
+fn is_sidecar(object: &Pod, name: &str) -> bool {
+    let spec = object.spec.as_ref();
+    let mut init = spec
+        .into_iter()
+        .flat_map(|s| s.init_containers.iter().flatten());
+    init.any(|c| c.name == name && c.restart_policy.as_deref() == Some("Always"))
+}
+
+/// When a container last ended, whether or not it runs again.
+fn last_end(container: &ContainerStatus) -> Option<Timestamp> {
+    let states = [&container.state, &container.last_state];
+    let ends = states.into_iter().filter_map(|state| {
+        let terminated = state.as_ref()?.terminated.as_ref()?;
+        Some(terminated.finished_at.as_ref()?.0)
+    });
+    ends.max()
 }
 
 /// Why a container waits, unless that is how every container begins.

@@ -176,6 +176,25 @@ fn an_older_copy_settles_no_doubt() {
 }
 
 #[test]
+fn what_settles_a_doubt_does_not_end_it_without_an_answer() {
+    let mut memory = Memory::default();
+    memory.doubt(&scale(5, 8, 2));
+    // The write that was to settle it is not answered either: the first may still arrive.
+    memory.doubt(&scale(5, 8, 8));
+    let seen = overlaid(&mut memory, cached(vec![child(5, 8)], vec![]));
+    assert_eq!(seen.children[0].possible, (2, 8));
+}
+
+#[test]
+fn writes_that_go_unanswered_are_told_after_a_while() {
+    let mut memory = Memory::default();
+    let told: Vec<_> = [false, false, true, false, false, false, false]
+        .map(|answered| memory.wrote(answered))
+        .into();
+    assert_eq!(told, [false, false, false, false, false, true, true]);
+}
+
+#[test]
 fn what_was_deleted_is_not_deleted_again() {
     let mut memory = Memory::default();
     let delete = Write::Delete {

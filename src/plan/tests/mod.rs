@@ -5,6 +5,7 @@ mod exits;
 mod fixture;
 mod hands;
 mod schema;
+mod waits;
 
 use serde_json::json;
 

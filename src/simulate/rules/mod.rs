@@ -164,6 +164,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("settled", replicas::settled),
     ("batches", replicas::batches),
     ("steady", steady::steady),
+    ("waits", steady::waits),
     ("record-first", writes::record_first),
     ("schema-first", schema::schema_first),
     ("once", schema::once),

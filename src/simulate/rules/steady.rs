@@ -46,6 +46,38 @@ pub(super) fn steady(world: &World, happened: &Happened) -> Result<(), String> {
     }
 }
 
+/// *waits* – while a release waits for a person, or its Deployment was changed by hand, the
+/// revision in motion gets no more pods.
+pub(super) fn waits(_: &World, happened: &Happened) -> Result<(), String> {
+    let Some((arrival, before, after)) = scaled(happened) else {
+        return Ok(());
+    };
+    let status = arrival.on_record.status.as_deref();
+    let Some(release) = status.and_then(|s| s.release.as_ref()) else {
+        return Ok(());
+    };
+    let given = *after.revision == *release.revision && after.replicas > before.replicas;
+    if release.first || release.undo.is_some() || release.step.is_none() || !given {
+        return Ok(());
+    }
+    let seen = arrival.seen.as_ref();
+    let edited = seen.is_some_and(|s| s.children.get(&after.meta.name).is_some_and(|c| c.edited));
+    if edited || release.paused.is_some() {
+        return Err(format!(
+            "{} is scaled {} -> {}, and {}",
+            after.meta.name,
+            before.replicas,
+            after.replicas,
+            if edited {
+                "somebody changed its template"
+            } else {
+                "its release waits for a person"
+            },
+        ));
+    }
+    Ok(())
+}
+
 /// When a container of the revision last ended within so many seconds, as far as the sender could
 /// know.
 fn ended_within(seconds: i64, arrival: &Arrival, revision: &str) -> Option<Timestamp> {

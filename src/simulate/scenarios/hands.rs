@@ -73,6 +73,10 @@ pub(super) fn hands() -> Vec<Scenario> {
         good("live-reads-fail")
             .then(SETTLED - 10, Action::Reads(100))
             .then(200, Action::Reads(0)),
+        good("webhook-down")
+            .then(SETTLED - 10, webhook(true))
+            .then(400, webhook(false))
+            .lasts(900),
         good("deleted-in-mid-rollout")
             .then(240, Action::Delete(name()))
             .lasts(400),
@@ -133,4 +137,8 @@ pub(super) fn hands() -> Vec<Scenario> {
             )
             .lasts(500),
     ]
+}
+
+fn webhook(down: bool) -> Action {
+    Action::Around(Circumstance::Webhook { down })
 }

@@ -137,8 +137,8 @@ pub(super) fn releases() -> Vec<Scenario> {
                     count: 4,
                 },
             )
-            .then(280, command("promote"))
             .then(300, command("promote"))
+            .then(320, command("promote"))
             .lasts(900),
     ]
 }

@@ -119,10 +119,28 @@ fn a_pod_that_waits_says_for_what() {
     };
     let crash = waits("CrashLoopBackOff");
     let words = ("CrashLoopBackOff".to_owned(), "back-off".to_owned());
-    assert_eq!((crash.waiting, crash.restarts), (Some(words), 3));
+    // An init container is to end: that it ran twice is nobody's crash.
+    assert_eq!((crash.waiting, crash.restarts), (Some(words), 2));
     assert!(waits("ImagePullBackOff").waiting.is_some());
     assert!(waits("ContainerCreating").waiting.is_none());
     assert!(waits("PodInitializing").waiting.is_none());
+}
+
+fn container(name: &str, state: Value, last: Value) -> Value {
+    json!({"name": name, "image": "", "imageID": "", "ready": true, "restartCount": 1,
+           "state": state, "lastState": last})
+}
+
+/// A pod with an init container, a sidecar and an application, whose states these are.
+fn pod_of_three(init: Value, sidecar: Value, app: Value) -> PodFacts {
+    pod(&read::<Pod>(json!({
+        "metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {
+            "initContainers": [{"name": "init"}, {"name": "sidecar", "restartPolicy": "Always"}],
+            "containers": [{"name": "app"}],
+        },
+        "status": {"initContainerStatuses": [init, sidecar], "containerStatuses": [app]},
+    })))
 }
 
 #[test]
@@ -131,24 +149,49 @@ fn the_last_end_of_a_container_is_told_whether_or_not_it_runs_again() {
         let finished = format!("2026-01-01T00:00:{second}Z");
         json!({"terminated": {"exitCode": 1, "finishedAt": finished}})
     };
-    let running = || json!({"running": {}});
-    let container = |state: Value, last: Value| {
-        json!({"name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 1,
-               "state": state, "lastState": last})
+    let init = || container("init", ended("11"), ended("10"));
+    let runs = |name: &str, last: Value| container(name, json!({"running": {}}), last);
+    let end_of = |sidecar: Value, app: Value| pod_of_three(init(), sidecar, app).ended;
+    let fine = || runs("sidecar", json!({}));
+    assert_eq!(end_of(fine(), runs("app", json!({}))), None);
+    let again = runs("app", ended("07"));
+    assert_eq!(end_of(fine(), again), Some(at("2026-01-01T00:00:07Z")));
+    let down = container("app", ended("09"), ended("07"));
+    assert_eq!(end_of(fine(), down), Some(at("2026-01-01T00:00:09Z")));
+    let sidecar = runs("sidecar", ended("08"));
+    assert_eq!(
+        end_of(sidecar, runs("app", json!({}))),
+        Some(at("2026-01-01T00:00:08Z"))
+    );
+}
+
+#[test]
+fn an_init_container_that_waits_for_something_is_no_crash_loop() {
+    let backs_off = || json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}});
+    let starts = || {
+        container(
+            "app",
+            json!({"waiting": {"reason": "PodInitializing"}}),
+            json!({}),
+        )
     };
-    let end_of = |init: Value, app: Value| {
-        pod_with(json!({"initContainerStatuses": [init], "containerStatuses": [app]})).ended
+    let runs = || container("sidecar", json!({"running": {}}), json!({}));
+    let reason = |init: Value, sidecar: Value| {
+        let waiting = pod_of_three(init, sidecar, starts()).waiting;
+        waiting.map(|(reason, _)| reason)
     };
-    // An init container that has done its work, and an application that never ended.
-    let done = || container(ended("05"), json!({}));
-    let fine = container(running(), json!({}));
-    assert_eq!(end_of(done(), fine.clone()), None);
-    let again = container(running(), ended("07"));
-    assert_eq!(end_of(done(), again), Some(at("2026-01-01T00:00:07Z")));
-    let down = container(ended("09"), ended("07"));
-    assert_eq!(end_of(done(), down), Some(at("2026-01-01T00:00:09Z")));
-    let sidecar = container(running(), ended("08"));
-    assert_eq!(end_of(sidecar, fine), Some(at("2026-01-01T00:00:08Z")));
+    let init = container("init", backs_off(), json!({}));
+    assert_eq!(reason(init, runs()).unwrap(), "Init:CrashLoopBackOff");
+    let done = container("init", json!({"terminated": {"exitCode": 0}}), json!({}));
+    let sidecar = container("sidecar", backs_off(), json!({}));
+    assert_eq!(reason(done, sidecar).unwrap(), "CrashLoopBackOff");
+}
+
+#[test]
+fn a_pod_that_was_evicted_is_as_good_as_gone() {
+    for (phase, gone) in [("Running", false), ("Failed", true), ("Succeeded", true)] {
+        assert_eq!(pod_with(json!({"phase": phase})).deleting, gone, "{phase}");
+    }
 }
 
 #[test]

@@ -1,0 +1,169 @@
+//! What goes on, and what does not, while a release waits; and how long it may.
+
+use serde_json::json;
+
+use super::fixture::{World, condition, reading, stalled};
+use crate::{
+    api::{RolloutSpec, status::Outcome},
+    evidence::Verdict,
+    plan::{draft::later, intent::Write},
+};
+
+fn size(world: &World, version: &str) -> i32 {
+    let revision = world.revision(version);
+    world.seen.child(&revision).map_or(0, |c| c.replicas)
+}
+
+/// The last step has begun, and not all of its pods are there: 8 pods, of which v2 has 3.
+fn on_its_way() -> World {
+    let mut world = World::stable("v1").wants("v2").at_step(1);
+    world.hold(10_000);
+    world.record();
+    assert_eq!(step(&world).index, 2);
+    assert!(moves(&world));
+    world
+}
+
+fn step(world: &World) -> crate::api::status::StepStatus {
+    let release = world.status().release.clone().unwrap();
+    release.step.unwrap()
+}
+
+fn moves(world: &World) -> bool {
+    let writes = world.plan().writes;
+    writes.iter().any(|w| matches!(w, Write::Scale { .. }))
+}
+
+fn checks_that_pause(spec: &mut RolloutSpec) {
+    spec.analysis = serde_json::from_value(json!({"checks": [
+        {"name": "errors", "errorRate": {"maxPercent": "0.5"}, "onFailure": "Pause"}]}))
+    .unwrap();
+}
+
+#[test]
+fn what_waits_for_a_person_gets_no_more_pods() {
+    let mut world = on_its_way();
+    world.edit_spec(checks_that_pause);
+    world.says(vec![reading("errors", Verdict::Fail)]);
+    let before = (size(&world, "v1"), size(&world, "v2"));
+    world.settle();
+    assert_eq!(stalled(world.status()), "CheckFailed");
+    assert_eq!((size(&world, "v1"), size(&world, "v2")), before);
+    // People may come and go all the same: stable takes them all.
+    world.edit_spec(|spec| spec.replicas = 12);
+    world.settle();
+    assert_eq!(size(&world, "v2"), before.1);
+    assert_eq!(size(&world, "v1"), 12 - before.1);
+    world.edit_spec(|spec| spec.replicas = 4);
+    world.settle();
+    assert_eq!(size(&world, "v2"), before.1);
+    assert_eq!(size(&world, "v1"), 4 - before.1);
+}
+
+#[test]
+fn what_somebody_edited_gets_no_more_pods_and_still_comes_back() {
+    let edited = || {
+        let mut world = on_its_way();
+        let v2 = world.revision("v2");
+        let mut children = world.seen.children.iter_mut();
+        children.find(|c| c.revision == v2).unwrap().edited = true;
+        world
+    };
+    let mut world = edited();
+    let before = (size(&world, "v1"), size(&world, "v2"));
+    world.settle();
+    assert_eq!(stalled(world.status()), "ChildEdited");
+    assert!(condition(world.status(), "Ready").message.contains("undo"));
+    assert_eq!((size(&world, "v1"), size(&world, "v2")), before);
+    let mut world = edited();
+    world.fails("p95");
+    world.settle();
+    assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
+    assert_eq!(size(&world, "v2"), 0);
+}
+
+#[test]
+fn one_end_in_a_hold_is_waited_out_however_short_the_deadline() {
+    let mut world = World::stable("v1").wants("v2");
+    world.edit_steps(|step| step["deadlineSeconds"] = json!(1));
+    let mut world = world.at_step(0);
+    // It is held for five minutes.
+    let ended = later(world.now, 297);
+    let v2 = world.revision("v2");
+    world.pod(&v2).ended = Some(ended);
+    for second in [5, 20, 50] {
+        world.now = later(ended, second);
+        world.settle();
+        let ready = condition(world.status(), "Ready");
+        let release = world.status().release.as_ref().unwrap();
+        assert!(release.paused.is_none(), "{second}: {ready:?}");
+        assert_eq!(step(&world).index, 0, "{second}: {ready:?}");
+    }
+    world.now = later(ended, 60);
+    world.record();
+    assert_eq!(step(&world).index, 1);
+}
+
+#[test]
+fn restarts_of_long_ago_are_no_crash_loop() {
+    let undone = |ago: i64| {
+        let mut world = World::stable("v1").wants("v2").at_step(0);
+        world.hold(5000);
+        let ended = later(world.now, -ago);
+        let v2 = world.revision("v2");
+        let pod = world.pod(&v2);
+        (pod.restarts, pod.ended) = (3, Some(ended));
+        world.record().release.unwrap().undo.is_some()
+    };
+    assert!(undone(60));
+    assert!(!undone(700));
+}
+
+#[test]
+fn the_way_back_to_a_former_stable_needs_no_metric_source() {
+    let mut world = World::stable("v1").wants("v2").at_step(2);
+    world.hold(10_000);
+    world.settle();
+    assert_eq!(world.outcome("v2"), Some(Outcome::Stable));
+    let mut world = world.wants("v1");
+    world.seen.source_problem = Some("metric source main is gone".into());
+    world.seen.answers.overlaps = None;
+    world.settle();
+    let stable = world.status().stable.as_ref().unwrap();
+    assert_eq!(stable.revision, world.revision("v1"));
+    // Anything new does need it.
+    let mut world = world.wants("v3");
+    world.settle();
+    assert_eq!(stalled(world.status()), "InvalidSpec");
+}
+
+#[test]
+fn a_wait_that_is_over_is_not_added_to_the_next() {
+    let waited = |held: i64| {
+        let mut world = World::stable("v1").wants("v2");
+        world.edit_steps(|step| step["holdSeconds"] = json!(86_400));
+        let mut world = world.at_step(0);
+        let v2 = world.revision("v2");
+        assert_eq!(
+            world.status().release.as_ref().unwrap().unreached.seconds,
+            0
+        );
+        // It is lost for five minutes twice; the deadline is at ten.
+        for lost in [300, 1] {
+            world.now = later(world.now, held);
+            let child = |w: &mut World, n: i32| {
+                let mut children = w.seen.children.iter_mut();
+                children.find(|c| c.revision == v2).unwrap().available = n;
+            };
+            child(&mut world, 0);
+            world.settle();
+            world.now = later(world.now, lost);
+            child(&mut world, 1);
+            world.settle();
+        }
+        world.status().release.as_ref().unwrap().unreached.seconds
+    };
+    // Pods that come and go prove nothing; ten minutes in a row do.
+    assert!(waited(100) >= 300);
+    assert!(waited(700) <= 2);
+}
