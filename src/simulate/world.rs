@@ -8,6 +8,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    alone::Told,
     controllers::ReplicaSet,
     coverage::Coverage,
     event::{Event, Sync, Turn},
@@ -85,6 +86,8 @@ pub struct World {
     pub(super) turns: Vec<Turn>,
     /// The API server handles a write of the operator.
     pub(super) handling: bool,
+    /// What watchers of everything are told, if there are any.
+    pub(super) told: Option<Vec<Told>>,
     agenda: BTreeMap<(Timestamp, u64), Event>,
     sequence: u64,
     pending: BTreeSet<Sync>,
@@ -126,6 +129,7 @@ impl World {
             started_jobs: BTreeSet::new(),
             turns: Vec::new(),
             handling: false,
+            told: None,
             agenda: BTreeMap::new(),
             sequence: 0,
             pending: BTreeSet::new(),
