@@ -198,7 +198,7 @@ impl World {
                 succeeded,
                 message,
             } => self.job_ends(&job, &uid, succeeded, message),
-            Event::JobPodGone { job } => self.job_pod_gone(&job),
+            Event::JobPodGone { job, uid } => self.job_pod_gone(&job, &uid),
             Event::Deliver(life, kind) => self.deliver(life, kind),
             Event::Arrive(ticket) => self.arrive(ticket),
             Event::Return(ticket) => self.return_answer(ticket),
@@ -227,11 +227,17 @@ impl World {
 
     /// Stores an object. Nothing happens when nothing changes, as on a real API server.
     pub(super) fn store<T: Stored>(&mut self, mut object: T) -> Arc<T> {
-        if let Some(present) = T::table(&self.live).get(&object.meta().name) {
+        let present = T::table(&self.live).get(&object.meta().name);
+        if let Some(present) = present {
             object.meta_mut().version = present.meta().version;
             if **present == object {
                 return Arc::clone(present);
             }
+        }
+        let owner = &object.meta().owner;
+        if owner.is_some() && present.is_none_or(|p| p.meta().owner != *owner) {
+            // Its owner may be gone, or going.
+            self.sync(Sync::Garbage);
         }
         self.version += 1;
         self.others_changes += u64::from(!self.handling);

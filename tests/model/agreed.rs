@@ -29,24 +29,40 @@ pub fn compare(script: &str, told: &[String]) {
 pub fn differences(script: &str, told: &[String]) {
     let kept = read(script);
     assert!(!kept.is_empty(), "nothing is kept of {script}");
-    let mut text = String::new();
-    for (told, kept) in told.iter().zip(&kept) {
-        if told == kept {
-            text += &format!("  {told}\n");
-        } else {
-            text += &format!("- {kept}\n+ {told}\n");
-        }
-    }
-    for missing in kept.iter().skip(told.len()) {
-        text += &format!("- {missing}\n");
-    }
-    for more in told.iter().skip(kept.len()) {
-        text += &format!("+ {more}\n");
-    }
+    let text = difference(&kept, told);
     assert!(
         told == kept,
         "{script} is told otherwise (+) than it is kept (-):\n{text}"
     );
+}
+
+/// Both texts as one: what only the first has, what only the second has, and what both have.
+fn difference(first: &[String], second: &[String]) -> String {
+    // How many lines the rests of both have in common.
+    let mut common = vec![vec![0_usize; second.len() + 1]; first.len() + 1];
+    for i in (0..first.len()).rev() {
+        for j in (0..second.len()).rev() {
+            common[i][j] = if first[i] == second[j] {
+                common[i + 1][j + 1] + 1
+            } else {
+                common[i + 1][j].max(common[i][j + 1])
+            };
+        }
+    }
+    let (mut i, mut j, mut text) = (0, 0, String::new());
+    while i < first.len() || j < second.len() {
+        if i < first.len() && j < second.len() && first[i] == second[j] {
+            text += &format!("  {}\n", first[i]);
+            (i, j) = (i + 1, j + 1);
+        } else if j == second.len() || (i < first.len() && common[i + 1][j] >= common[i][j + 1]) {
+            text += &format!("- {}\n", first[i]);
+            i += 1;
+        } else {
+            text += &format!("+ {}\n", second[j]);
+            j += 1;
+        }
+    }
+    text
 }
 
 /// Fails when there is a file of another script.

@@ -27,7 +27,7 @@ use stepgate::{
         },
     },
     plan::intent::Write,
-    simulate::object::Watched,
+    simulate::{object::Watched, server::INVALID_IMAGE},
 };
 use tokio::task::JoinHandle;
 
@@ -94,7 +94,15 @@ impl ControlPlane {
 
 impl Side for ControlPlane {
     async fn write(&mut self, write: &Write) -> Result<Written, WriteError> {
-        self.adapter.write(&self.home.namespace, write).await
+        let mut write = write.clone();
+        if let Write::CreateDeployment { manifest } = &mut write {
+            let image = &mut manifest["spec"]["template"]["spec"]["containers"][0]["image"];
+            if *image == INVALID_IMAGE {
+                // It stands for a template that is not valid.
+                *image = "".into();
+            }
+        }
+        self.adapter.write(&self.home.namespace, &write).await
     }
 
     async fn happens(&mut self, deed: &Deed) {

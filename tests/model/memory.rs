@@ -100,7 +100,7 @@ impl Side for Memory {
             Deed::JobRuns(_) => {}
             Deed::JobEnds(..) => world.pass_time(JOB_SECONDS),
             Deed::JobPodStopped(_) => world.pass_time(CUT_OFF),
-            Deed::Seconds(seconds) => world.pass_time(*seconds),
+            Deed::JobCutOff(_, seconds) | Deed::Seconds(seconds) => world.pass_time(*seconds),
             Deed::Person(action) => world.act(action.clone()),
         }
     }

@@ -191,6 +191,7 @@ impl Played {
                                                   "finishedAt": now}});
                 self.says(&pod, phase, false, ended).await;
             }
+            Deed::JobCutOff(job, _) => self.is_cut_off(job).await,
             Deed::JobPodStopped(job) => {
                 for pod in self
                     .list(&format!("batch.kubernetes.io/job-name={job}"))
@@ -219,6 +220,18 @@ impl Played {
             Some(pod.name_any())
         })
         .await
+    }
+
+    /// The Job controller deletes what has run for too long.
+    async fn is_cut_off(&self, job: &str) {
+        let label = format!("batch.kubernetes.io/job-name={job}");
+        eventually("the Job's pod to be deleted", async || {
+            let pods = self.list(&label).await;
+            let mut pods = pods.iter();
+            pods.all(|p| p.metadata.deletion_timestamp.is_some())
+                .then_some(())
+        })
+        .await;
     }
 
     /// What is ready has been so for longer.

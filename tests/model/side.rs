@@ -63,6 +63,8 @@ pub enum Deed {
     JobRuns(String),
     /// A Job's pod ends, well or not.
     JobEnds(String, bool),
+    /// A Job that may run for so many seconds has run for that long.
+    JobCutOff(String, i64),
     /// What was left of a Job's pod is gone.
     JobPodStopped(String),
     /// So much time goes by for what is ready.

@@ -59,7 +59,8 @@ pub async fn fails<S: Side>(play: &mut Play<S>) {
 
 pub async fn runs_into_its_deadline<S: Side>(play: &mut Play<S>) {
     released(play, manifest::HANGS, 4).await;
-    play.happens("four seconds go by", Deed::Seconds(4)).await;
+    let cut_off = Deed::JobCutOff("job".into(), 4);
+    play.happens("four seconds go by", cut_off).await;
     play.look().await;
     let stopped = Deed::JobPodStopped("job".into());
     play.happens("its pod has stopped", stopped).await;
@@ -68,7 +69,10 @@ pub async fn runs_into_its_deadline<S: Side>(play: &mut Play<S>) {
 
 pub async fn never_starts<S: Side>(play: &mut Play<S>) {
     released(play, manifest::NEVER_STARTS, 6).await;
-    play.happens("six seconds go by", Deed::Seconds(6)).await;
+    // Its pod must have its place before.
+    play.look().await;
+    let cut_off = Deed::JobCutOff("job".into(), 6);
+    play.happens("six seconds go by", cut_off).await;
     play.look().await;
     let stopped = Deed::JobPodStopped("job".into());
     play.happens("its pod has stopped", stopped).await;

@@ -29,6 +29,7 @@ pub async fn come_up_and_are_lowered<S: Side>(play: &mut Play<S>) {
     let crash = Deed::Crash(play.pod("web/3"));
     play.happens("the container of web/3 exits", crash).await;
     play.look().await;
+    play.happens("an hour goes by", Deed::Seconds(3_600)).await;
     play.ready(&["web/3"]).await;
     play.look().await;
     scaled(play, 3, 1).await;
@@ -58,10 +59,12 @@ pub async fn that_are_not_ready_go_first<S: Side>(play: &mut Play<S>) {
 pub async fn that_were_ready_last_go_first<S: Side>(play: &mut Play<S>) {
     deployed(play, "web", 3, None).await;
     play.ready(&["web/2"]).await;
-    play.happens("an hour goes by", Deed::Seconds(3_600)).await;
+    play.happens("three hours go by", Deed::Seconds(10_800))
+        .await;
     play.ready(&["web/1"]).await;
-    play.happens("another one", Deed::Seconds(3_600)).await;
-    play.happens("another two", Deed::Seconds(7_200)).await;
+    // Between times that are closer than one to two, chance decides.
+    play.happens("twenty minutes go by", Deed::Seconds(1_200))
+        .await;
     play.ready(&["web/3"]).await;
     play.look().await;
     scaled(play, 3, 2).await;
