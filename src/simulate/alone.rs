@@ -9,8 +9,11 @@ use super::{
     world::World,
 };
 use crate::{
-    cluster::{WriteError, Written},
-    plan::intent::Write,
+    cluster::{Answer, ReadError, WriteError, Written},
+    plan::{
+        facts::{Question, RolloutFacts},
+        intent::Write,
+    },
 };
 
 /// The most events that may follow from one thing before it counts as endless.
@@ -35,6 +38,14 @@ impl World {
         let answer = self.apply(write);
         self.handling = false;
         answer
+    }
+
+    /// A live read.
+    ///
+    /// # Errors
+    /// When the API server gives no answer.
+    pub fn live(&mut self, of: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
+        self.answer(of, question)
     }
 
     /// A pod's kubelet takes this step now; what it was about to do is overtaken.

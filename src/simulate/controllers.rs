@@ -203,6 +203,12 @@ impl World {
         }
     }
 
+    /// Whether there is an owner of this uid, and it stays.
+    pub(super) fn stands(&self, uid: &Name) -> bool {
+        let mut owners = self.owners();
+        owners.any(|o| o.meta().uid == *uid && !o.meta().deleting)
+    }
+
     /// What may own something.
     fn owners(&self) -> impl Iterator<Item = Object> {
         let live = &self.live;

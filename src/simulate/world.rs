@@ -234,9 +234,9 @@ impl World {
                 return Arc::clone(present);
             }
         }
-        let owner = &object.meta().owner;
-        if owner.is_some() && present.is_none_or(|p| p.meta().owner != *owner) {
-            // Its owner may be gone, or going.
+        let owner = object.meta().owner.as_ref();
+        let news = present.is_none_or(|p| p.meta().owner.as_ref() != owner);
+        if news && owner.is_some_and(|owner| !self.stands(owner)) {
             self.sync(Sync::Garbage);
         }
         self.version += 1;

@@ -19,14 +19,17 @@ use serde::de::DeserializeOwned;
 use stepgate::{
     api::{DatabaseSchema, Rollout, keys},
     cluster::{
-        Cluster as _, WriteError, Written,
+        Answer, Cluster as _, ReadError, WriteError, Written,
         kubernetes::{
             Kubernetes, facts,
             index::Index,
             stored::{self, StoredRevision, StoredRollout},
         },
     },
-    plan::intent::Write,
+    plan::{
+        facts::{Question, RolloutFacts},
+        intent::Write,
+    },
     simulate::{object::Watched, server::INVALID_IMAGE},
 };
 use tokio::task::JoinHandle;
@@ -105,6 +108,10 @@ impl Side for ControlPlane {
         self.adapter.write(&self.home.namespace, &write).await
     }
 
+    async fn ask(&mut self, of: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
+        self.adapter.ask(of, question).await
+    }
+
     async fn happens(&mut self, deed: &Deed) {
         match deed {
             Deed::Person(action) => people::act(&self.home, action).await,
@@ -121,9 +128,10 @@ impl Side for ControlPlane {
         for kind in Watched::ALL {
             let list = api(&self.home, kind).list(&ListParams::default()).await;
             let list = list.expect("a list").items;
-            // The pods of Jobs have no such label.
+            // Neither Deployments of others nor pods of Jobs have this label.
+            let has_label = !matches!(kind, Watched::Rollouts | Watched::Databases);
             let ours = |o: &&DynamicObject| {
-                kind != Watched::Pods
+                !has_label
                     || o.metadata
                         .labels
                         .iter()

@@ -89,4 +89,6 @@ scripts!(
     jobs::never_starts,
     jobs::is_deleted_while_it_runs,
     jobs::goes_with_its_database,
+    jobs::outlives_its_database_while_that_is_held,
+    reads::are_live,
 );

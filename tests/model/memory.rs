@@ -5,8 +5,11 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use stepgate::{
     api::PhaseKind,
-    cluster::{WriteError, Written},
-    plan::intent::Write,
+    cluster::{Answer, ReadError, WriteError, Written},
+    plan::{
+        facts::{Question, RolloutFacts},
+        intent::Write,
+    },
     simulate::{
         Action,
         event::Step,
@@ -77,6 +80,10 @@ fn by_hand(image: &str) -> Behaviour {
 impl Side for Memory {
     async fn write(&mut self, write: &Write) -> Result<Written, WriteError> {
         self.world.request(write)
+    }
+
+    async fn ask(&mut self, of: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
+        self.world.live(of, question)
     }
 
     async fn happens(&mut self, deed: &Deed) {

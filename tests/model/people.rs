@@ -1,14 +1,14 @@
 //! What people and agents do, as requests to the real API server.
 
-use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job};
+use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::ConfigMap};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use stepgate::{
     api::{RolloutSpec, keys},
-    simulate::Action,
+    simulate::{Action, surroundings::Circumstance},
 };
 
 use super::fixture::Home;
@@ -92,6 +92,40 @@ pub async fn act(home: &Home, action: &Action) {
                     .await;
                 done.expect("deleted");
             }
+        }
+        Action::Config { name, exists } => {
+            let maps: Api<ConfigMap> = Api::namespaced(home.client.clone(), &home.namespace);
+            if *exists {
+                let map = json!({"metadata": {"name": &**name}});
+                let map = serde_json::from_value(map).expect("a ConfigMap");
+                let done = maps.create(&PostParams::default(), &map).await;
+                done.expect("created");
+            } else {
+                let done = maps.delete(name, &DeleteParams::default()).await;
+                done.expect("deleted");
+            }
+        }
+        Action::Around(Circumstance::Deployment { exists: true }) => {
+            let labels = json!({"app": "shop"});
+            let containers = json!([{"name": "app", "image": "legacy"}]);
+            let legacy = json!({
+                "metadata": {"name": "legacy"},
+                "spec": {
+                    "replicas": 0,
+                    "selector": {"matchLabels": labels},
+                    "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}},
+                },
+            });
+            let legacy = serde_json::from_value(legacy).expect("a Deployment");
+            let done = deployments(home)
+                .create(&PostParams::default(), &legacy)
+                .await;
+            done.expect("created");
+        }
+        Action::Around(Circumstance::Deployment { exists: false }) => {
+            let params = DeleteParams::background();
+            let done = deployments(home).delete("legacy", &params).await;
+            done.expect("deleted");
         }
         other => panic!("no script does {other:?}"),
     }

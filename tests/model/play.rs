@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant};
 
 use stepgate::{
-    plan::intent::{Base, Write},
+    plan::{
+        facts::Question,
+        intent::{Base, Write},
+    },
     simulate::{Action, object::Watched},
 };
 
 use super::{
-    side::{Deed, Side},
+    side::{Deed, Facts, Side},
     telling::{self, Known, Look},
 };
 
@@ -50,6 +53,18 @@ impl<S: Side> Play<S> {
         let answer = self.side.write(&write).await;
         let answer = telling::answer(&write, &answer);
         self.told.push(format!("> {words}: {answer}"));
+    }
+
+    /// A live read of the operator about a Rollout, and its answer.
+    pub async fn ask(&mut self, rollout: &str, question: &Question) {
+        let all = self.side.all().await;
+        let of = all.iter().find_map(|s| match &s.facts {
+            Facts::Rollout(facts) if facts.name == rollout => Some(facts),
+            _ => None,
+        });
+        let answer = self.side.ask(of.expect("the Rollout"), question).await;
+        let answer = telling::found(&answer);
+        self.told.push(format!("> ask: {question:?}: {answer}"));
     }
 
     /// Something that is not a write of the operator.

@@ -2,9 +2,11 @@
 
 use jiff::Timestamp;
 use stepgate::{
-    cluster::{WriteError, Written},
+    cluster::{Answer, ReadError, WriteError, Written},
     plan::{
-        facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts},
+        facts::{
+            ChildFacts, DatabaseFacts, JobFacts, PodFacts, Question, RevisionFacts, RolloutFacts,
+        },
         intent::Write,
     },
     simulate::{Action, object::Watched},
@@ -77,6 +79,8 @@ pub enum Deed {
 pub trait Side {
     /// A write of the operator.
     async fn write(&mut self, write: &Write) -> Result<Written, WriteError>;
+    /// A live read of the operator.
+    async fn ask(&mut self, of: &RolloutFacts, question: &Question) -> Result<Answer, ReadError>;
     /// Something else.
     async fn happens(&mut self, deed: &Deed);
     /// Scheduler and controllers get to work.

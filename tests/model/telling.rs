@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use stepgate::{
     api::RolloutStatus,
-    cluster::{WriteError, Written},
+    cluster::{Answer, ReadError, WriteError, Written},
     plan::{
         facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts},
         intent::{Base, Write},
@@ -287,6 +287,26 @@ fn pods(all: &[Seen]) -> Vec<String> {
     }
     let line = |((of, state), count)| format!("  {count} pods of {of}: {state}");
     counts.into_iter().map(line).collect()
+}
+
+/// The answer to a question.
+pub fn found(answer: &Result<Answer, ReadError>) -> String {
+    match answer {
+        Ok(Answer::Overlaps(names)) => format!("{names:?}"),
+        Ok(Answer::Config(missing)) => {
+            let names: Vec<&str> = missing.iter().map(|c| c.name.as_str()).collect();
+            format!("missing {names:?}")
+        }
+        Ok(Answer::Revisions(revisions)) => {
+            let mut said: Vec<String> = revisions
+                .iter()
+                .map(|r| format!("{} ({})", r.name, revision(r).join(", ")))
+                .collect();
+            said.sort_unstable();
+            format!("{said:?}")
+        }
+        other => format!("{other:?}"),
+    }
 }
 
 /// The answer to a write.

@@ -5,7 +5,7 @@ use stepgate::{
     simulate::{Action, object::Watched},
 };
 
-use super::delete;
+use super::{delete, writes::hold};
 use crate::{
     manifest,
     play::Play,
@@ -92,5 +92,22 @@ pub async fn goes_with_its_database<S: Side>(play: &mut Play<S>) {
     play.look().await;
     let base = play.base(Watched::Databases, "db").await;
     play.write("delete db", delete(Kind::Database, base)).await;
+    play.look().await;
+}
+
+pub async fn outlives_its_database_while_that_is_held<S: Side>(play: &mut Play<S>) {
+    released(play, manifest::GOOD, LONG).await;
+    play.look().await;
+    let base = play.base(Watched::Databases, "db").await;
+    play.write("take hold of db", hold(&base, Some("job")))
+        .await;
+    let base = play.base(Watched::Databases, "db").await;
+    play.write("delete db", delete(Kind::Database, base)).await;
+    play.look().await;
+    let ends = Deed::JobEnds("job".into(), true);
+    play.happens("its pod succeeds", ends).await;
+    play.look().await;
+    let base = play.base(Watched::Databases, "db").await;
+    play.write("let db go", hold(&base, None)).await;
     play.look().await;
 }

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 use stepgate::{
+    api::RolloutStatus,
     plan::intent::{Kind, Write},
     simulate::{Action, object::Watched, scenario},
 };
 
-use super::{deployed, nobody};
+use super::{deployed, nobody, scale};
 use crate::{
     manifest,
     play::Play,
@@ -128,6 +129,16 @@ pub async fn in_the_foreground<S: Side>(play: &mut Play<S>) {
     play.look().await;
     let deed = Action::DeleteInForeground("shop".into());
     play.person("somebody deletes the Rollout in the foreground", deed)
+        .await;
+    play.look().await;
+    let base = play.base(Watched::Deployments, "web").await;
+    play.write("scale its Deployment to 3", scale(base, 2, 3))
+        .await;
+    let base = play.base(Watched::Rollouts, "shop").await;
+    let status = Box::new(RolloutStatus::default());
+    play.write("record a status", Write::RecordStatus { base, status })
+        .await;
+    play.person("somebody scales it to 5", scenario::scale(5))
         .await;
     play.look().await;
     stopped(play).await;

@@ -89,6 +89,14 @@ pub async fn are_replaced<S: Side>(play: &mut Play<S>) {
     play.happens("web/2 is lost with its node", lost).await;
     play.look().await;
     play.which("web").await;
+    play.happens("no pod finds room any more", Deed::Room(0))
+        .await;
+    scaled(play, 2, 3).await;
+    let end = Deed::DeletePod(play.pod("web/5"));
+    play.happens("somebody deletes web/5, which has no place", end)
+        .await;
+    play.look().await;
+    play.which("web").await;
 }
 
 pub async fn wait_for_room<S: Side>(play: &mut Play<S>) {
@@ -115,6 +123,17 @@ pub async fn wait_for_quota<S: Side>(play: &mut Play<S>) {
     play.look().await;
     scaled(play, 3, 5).await;
     scaled(play, 5, 3).await;
+    let end = Deed::DeletePod(play.pod("web/1"));
+    play.happens(
+        "somebody deletes web/1, which counts until it has stopped",
+        end,
+    )
+    .await;
+    play.look().await;
+    let stopped = Deed::Stopped(play.pod("web/1"));
+    play.happens("web/1 has stopped", stopped).await;
+    play.happens("some seconds go by", Deed::Seconds(12)).await;
+    play.look().await;
 }
 
 pub async fn go_with_their_deployment<S: Side>(play: &mut Play<S>) {

@@ -117,6 +117,9 @@ pub async fn a_rollout<S: Side>(play: &mut Play<S>) {
         record(&another(&second), 2),
     )
     .await;
+    play.person("somebody releases v1 again", scenario::release("v1", None))
+        .await;
+    play.look().await;
     play.person("somebody releases v2", scenario::release("v2", None))
         .await;
     play.look().await;
@@ -217,6 +220,9 @@ pub async fn a_deployment<S: Side>(play: &mut Play<S>) {
     .await;
     play.look().await;
     let third = play.base(Watched::Deployments, "web").await;
+    play.write("scale it to what it is", scale(third.clone(), 5, 2))
+        .await;
+    play.look().await;
     play.write("fence it", fence(Kind::Deployment, &third, 4))
         .await;
     play.write(
@@ -253,9 +259,10 @@ pub async fn a_deployment<S: Side>(play: &mut Play<S>) {
     play.write("scale what is gone", scale(fifth, 1, 3)).await;
 }
 
-fn hold(base: &Base, held: bool) -> Write {
+/// A record with a holder, for this Job, or without.
+pub fn hold(base: &Base, job: Option<&str>) -> Write {
     let record = DatabaseRecord {
-        holder: held.then(|| manifest::holder("job")),
+        holder: job.map(manifest::holder),
         undo_floor: Some(3),
         ..DatabaseRecord::default()
     };
@@ -272,18 +279,16 @@ pub async fn a_database<S: Side>(play: &mut Play<S>) {
     play.write("create it again", create.clone()).await;
     play.look().await;
     let first = play.base(Watched::Databases, "db").await;
-    play.write("take hold of it", hold(&first, true)).await;
+    play.write("take hold of it", hold(&first, Some("job")))
+        .await;
     play.look().await;
     let second = play.base(Watched::Databases, "db").await;
-    play.write("take hold of it the same", hold(&second, true))
+    play.write("take hold of it the same", hold(&second, Some("job")))
         .await;
-    play.write("let it go upon an old copy", hold(&first, false))
+    play.write("let it go upon an old copy", hold(&first, None))
         .await;
-    play.write(
-        "let another of that name go",
-        hold(&another(&second), false),
-    )
-    .await;
+    play.write("let another of that name go", hold(&another(&second), None))
+        .await;
     play.write("delete it as it was", delete(Kind::Database, first))
         .await;
     play.look().await;
@@ -294,11 +299,15 @@ pub async fn a_database<S: Side>(play: &mut Play<S>) {
     .await;
     play.look().await;
     let going = play.base(Watched::Databases, "db").await;
-    play.write("let it go upon the copy from before", hold(&second, false))
+    play.write("hand it to another", hold(&going, Some("other")))
+        .await;
+    play.look().await;
+    let going = play.base(Watched::Databases, "db").await;
+    play.write("let it go upon the copy from before", hold(&second, None))
         .await;
     play.write("create it while it is going", create.clone())
         .await;
-    play.write("let it go", hold(&going, false)).await;
+    play.write("let it go", hold(&going, None)).await;
     play.look().await;
     play.write("create it anew", create).await;
     let anew = play.base(Watched::Databases, "db").await;
