@@ -378,6 +378,25 @@ fn a_lost_status_is_rebuilt_from_a_live_list_alone() {
     assert_eq!(plan.questions, [Question::Revisions]);
 }
 
+/// After a restore a cache may show no ControllerRevision at all: the Rollout is not new for that.
+#[test]
+fn a_command_is_not_taken_for_new_by_a_cache_that_lags() {
+    let mut world = World::stable("v1");
+    let v1 = world.revision("v1");
+    world.command("pause", &format!("{v1} one"));
+    world.seen.rollout.status = std::sync::Arc::default();
+    let known = std::mem::take(&mut world.seen.revisions);
+    world.seen.answers.revisions_live = false;
+    let plan = world.plan();
+    assert!(plan.writes.is_empty(), "{:?}", plan.writes);
+    assert_eq!(plan.questions, [Question::Revisions]);
+
+    world.seen.revisions = known;
+    world.seen.answers.revisions_live = true;
+    world.settle();
+    assert_eq!(world.status().commands[0].result, "Ignored");
+}
+
 #[test]
 fn a_lost_status_is_rebuilt_from_the_revisions() {
     let mut world = World::stable("v1");
