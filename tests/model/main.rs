@@ -5,7 +5,7 @@
 //!
 //! - `in_memory::` plays the scripts on the cluster in memory; it needs nothing.
 //!   `UPDATE_AGREED=1` writes the files from what it says.
-//! - `control_plane::` plays them on the cluster of `KUBECONFIG` (full rights; a controller manager
+//! - `on_a_control_plane::` plays them on the cluster of `KUBECONFIG` (full rights; a controller manager
 //!   but **no scheduler and no nodes**: scheduler and kubelets are played by hand on both).
 //!
 //! What the cluster in memory does not claim to do, no script asks for; docs/soak.md lists it.
