@@ -251,7 +251,7 @@ impl World {
             let time = |since| self.now.duration_since(since).as_nanos().max(1).ilog2();
             (
                 pod.unschedulable.is_none(),
-                pod.ready_since.is_some(),
+                // None, which is not ready, comes first.
                 pod.ready_since.map(time),
                 Reverse(pod.restarts),
                 Reverse(pod.meta.created),
