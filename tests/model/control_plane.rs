@@ -41,11 +41,14 @@ use super::{
     side::{Deed, Facts, Heard, Seen, Side},
 };
 
+/// What the watch of a kind told.
+type Event = (Watched, WatchEvent<DynamicObject>);
+
 pub struct ControlPlane {
     home: Home,
     adapter: Kubernetes,
     played: Played,
-    heard: Arc<Mutex<Vec<(Watched, WatchEvent<DynamicObject>)>>>,
+    heard: Arc<Mutex<Vec<Event>>>,
     watchers: Vec<JoinHandle<()>>,
 }
 
