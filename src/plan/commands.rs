@@ -32,9 +32,14 @@ type Handler = fn(&mut Draft<'_>, &str) -> Result<String, String>;
 /// A status that was lost does not know which commands were acknowledged. Those that are there
 /// were most likely carried out long ago: none is carried out again.
 pub(super) fn forget_what_was_said(draft: &mut Draft<'_>) {
-    let never_written = draft.status.observed_generation.is_none_or(|g| g < 0);
+    let status = &draft.status;
+    // Not by observedGeneration: what could not be read is said on the status before that is whole.
+    let knows_nothing = status.stable.is_none()
+        && status.release.is_none()
+        && status.history.is_empty()
+        && status.commands.is_empty();
     let said = said(draft);
-    if !never_written || said.is_empty() {
+    if !knows_nothing || said.is_empty() {
         return;
     }
     if draft.seen.revisions.is_empty() {

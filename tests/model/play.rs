@@ -19,7 +19,7 @@ use super::{
 /// controller gathers what it hears.
 const QUIET: Duration = Duration::from_millis(1_300);
 /// So long is it waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The same, after something else was seen already.
 const LITTLE_PATIENCE: Duration = Duration::from_secs(5);
 
