@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     draft::Draft,
+    facts::Question,
     gate,
     release::{self, former_stables, swap_stable},
     schema, stepping, undoing,
@@ -31,13 +32,26 @@ type Handler = fn(&mut Draft<'_>, &str) -> Result<String, String>;
 /// A status that was lost does not know which commands were acknowledged. Those that are there
 /// were most likely carried out long ago: none is carried out again.
 pub(super) fn forget_what_was_said(draft: &mut Draft<'_>) {
-    let never_written = draft.status.observed_generation.is_none_or(|g| g < 0);
-    if !never_written || draft.seen.revisions.is_empty() {
+    let status = &draft.status;
+    // Not by observedGeneration: what could not be read is said on the status before that is whole.
+    let knows_nothing = status.stable.is_none()
+        && status.release.is_none()
+        && status.history.is_empty()
+        && status.commands.is_empty();
+    let said = said(draft);
+    if !knows_nothing || said.is_empty() {
+        return;
+    }
+    if draft.seen.revisions.is_empty() {
+        // After a restore the Rollout may be seen before its ControllerRevisions.
+        if !draft.seen.answers.revisions_live {
+            draft.questions.push(Question::Revisions);
+        }
         return;
     }
     let message = "the status was lost, and with it whether this was done: if it is still wanted, \
                    say it again with another id";
-    for (command, _, id) in said(draft) {
+    for (command, _, id) in said {
         acknowledge(draft, command, id, Err(message.into()));
     }
 }

@@ -1,11 +1,16 @@
 //! The controllers of kube-controller-manager: Deployments, ReplicaSets, garbage.
 
-use std::collections::BTreeSet;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     event::{Event, Step, Sync},
     kubelet::Container,
-    object::{DeploymentObject, Name, Object, PodObject, Stored},
+    object::{DeploymentObject, Name, Object, PodObject, Watched},
+    people::Action,
     rules::Happened,
     world::World,
 };
@@ -61,7 +66,11 @@ impl World {
             .replica_sets
             .entry(deployment.meta.uid.clone())
             .or_default();
-        let desired = usize::try_from(set.desired).unwrap_or(0);
+        let desired = match usize::try_from(set.desired) {
+            // Nothing is made or taken any more; its pods go with it.
+            _ if deployment.meta.deleting => pods.len(),
+            desired => desired.unwrap_or(0),
+        };
         let missing = desired.saturating_sub(pods.len());
         let room = quota.saturating_sub(all).min(missing);
         let problem = (room < missing).then(|| {
@@ -82,7 +91,7 @@ impl World {
         for _ in 0..room {
             self.make_pod(&deployment);
         }
-        for pod in surplus(&pods, desired) {
+        for pod in self.surplus(&pods, desired) {
             self.delete_pod(&pod);
         }
         if room < missing {
@@ -92,7 +101,9 @@ impl World {
                 Event::Sync(Sync::Replicas(name.into())),
             );
         }
-        self.replace_outdated(&deployment, &pods);
+        if !deployment.meta.deleting {
+            self.replace_outdated(&deployment, &pods);
+        }
     }
 
     fn make_pod(&mut self, deployment: &DeploymentObject) {
@@ -126,11 +137,7 @@ impl World {
     }
 
     /// A template edited by hand: its pods are replaced one by one.
-    fn replace_outdated(
-        &mut self,
-        deployment: &DeploymentObject,
-        pods: &[std::sync::Arc<PodObject>],
-    ) {
+    fn replace_outdated(&mut self, deployment: &DeploymentObject, pods: &[Arc<PodObject>]) {
         let outdated = |pod: &PodObject| {
             let container = self.containers.get(&pod.meta.name);
             container.is_some_and(|c| c.image != deployment.image)
@@ -146,53 +153,114 @@ impl World {
         }
     }
 
-    /// Removes what belongs to something that is gone, in the background.
+    /// Removes what belongs to something that is gone. What is being deleted in the foreground
+    /// takes its own with it first, and goes when they have gone.
     pub(super) fn collect_garbage(&mut self) {
-        let uids: BTreeSet<&Name> = owners(&self.live.rollouts)
-            .chain(owners(&self.live.revisions))
-            .chain(owners(&self.live.deployments))
-            .chain(owners(&self.live.databases))
-            .collect();
-        let orphaned = |object: &Object| {
-            let owner = object.meta().owner.as_ref();
-            owner.is_some_and(|owner| !uids.contains(owner))
-        };
-        let revisions = self.live.revisions.values().cloned().map(Object::Revision);
-        let deployments = self.live.deployments.values().cloned();
-        let jobs = self.live.jobs.values().cloned().map(Object::Job);
-        let pods = self.live.pods.values().cloned().map(Object::Pod);
-        let doomed: Vec<Object> = revisions
-            .chain(deployments.map(Object::Deployment))
-            .chain(jobs)
-            .chain(pods)
-            .filter(orphaned)
-            .collect();
-        for object in doomed {
+        let gone = self.owned(|owner| owner.is_none());
+        for object in gone {
             match object {
                 Object::Pod(pod) => self.delete_pod(&pod.meta.name),
                 other => self.erase(&other),
             }
         }
+        let going = self.owned(|owner| {
+            let kind = owner.map(Object::watched);
+            let waits = matches!(kind, Some(Watched::Rollouts | Watched::Deployments));
+            waits && owner.is_some_and(|o| o.meta().deleting)
+        });
+        for object in going {
+            match object {
+                Object::Pod(pod) => self.delete_pod(&pod.meta.name),
+                // It has its own to take with it.
+                Object::Deployment(deployment) => self.delete_after_its_pods(&deployment),
+                other => self.erase(&other),
+            }
+        }
+        let owned = self.owned(|_| true);
+        let waits: BTreeSet<&Name> = owned
+            .iter()
+            .filter_map(|o| o.meta().owner.as_ref())
+            .collect();
+        let going = self.owners().filter(|o| o.meta().deleting);
+        let going: Vec<Object> = going.filter(|o| !waits.contains(&o.meta().uid)).collect();
+        for object in going {
+            match object {
+                Object::Rollout(rollout) => {
+                    self.act(Action::Delete(rollout.meta.name.clone()));
+                }
+                Object::Deployment(_) => self.erase(&object),
+                _ => {}
+            }
+        }
     }
-}
 
-fn owners<T: Stored>(
-    table: &std::collections::BTreeMap<Name, std::sync::Arc<T>>,
-) -> impl Iterator<Item = &Name> {
-    table.values().map(|object| &object.meta().uid)
-}
+    fn delete_after_its_pods(&mut self, deployment: &DeploymentObject) {
+        if !deployment.meta.deleting {
+            let mut next = deployment.clone();
+            next.meta.deleting = true;
+            next.meta.generation += 1;
+            self.store(next);
+            self.sync(Sync::Garbage);
+        }
+    }
 
-/// Which pods go first: those that are not ready, then the youngest.
-fn surplus(pods: &[std::sync::Arc<PodObject>], desired: usize) -> Vec<Name> {
-    let mut ranked: Vec<_> = pods.iter().collect();
-    ranked.sort_by_key(|pod| {
-        let young = std::cmp::Reverse(pod.meta.created);
-        (pod.ready_since.is_some(), young, pod.meta.name.clone())
-    });
-    let surplus = pods.len().saturating_sub(desired);
-    ranked
-        .into_iter()
-        .take(surplus)
-        .map(|pod| pod.meta.name.clone())
-        .collect()
+    /// Whether there is an owner of this uid, and it stays.
+    pub(super) fn stands(&self, uid: &Name) -> bool {
+        let mut owners = self.owners();
+        owners.any(|o| o.meta().uid == *uid && !o.meta().deleting)
+    }
+
+    /// What may own something.
+    fn owners(&self) -> impl Iterator<Item = Object> {
+        let live = &self.live;
+        let rollouts = live.rollouts.values().cloned().map(Object::Rollout);
+        let revisions = live.revisions.values().cloned().map(Object::Revision);
+        let deployments = live.deployments.values().cloned().map(Object::Deployment);
+        let databases = live.databases.values().cloned().map(Object::Database);
+        rollouts
+            .chain(revisions)
+            .chain(deployments)
+            .chain(databases)
+    }
+
+    /// Whatever has an owner of which this is so; `None`: it is gone.
+    fn owned(&self, is_so: impl Fn(Option<&Object>) -> bool) -> Vec<Object> {
+        let owners: BTreeMap<Name, Object> =
+            self.owners().map(|o| (o.meta().uid.clone(), o)).collect();
+        let live = &self.live;
+        let revisions = live.revisions.values().cloned().map(Object::Revision);
+        let deployments = live.deployments.values().cloned().map(Object::Deployment);
+        let jobs = live.jobs.values().cloned().map(Object::Job);
+        let pods = live.pods.values().cloned().map(Object::Pod);
+        revisions
+            .chain(deployments)
+            .chain(jobs)
+            .chain(pods)
+            .filter(|object| {
+                let owner = object.meta().owner.as_ref();
+                owner.is_some_and(|owner| is_so(owners.get(owner)))
+            })
+            .collect()
+    }
+
+    /// Which pods go first: those that have no place, then those that are not ready, then those
+    /// that have been ready for less time, by powers of two; then those that were restarted
+    /// more often, then the youngest.
+    fn surplus(&self, pods: &[Arc<PodObject>], desired: usize) -> Vec<Name> {
+        let mut ranked: Vec<_> = pods.iter().collect();
+        ranked.sort_by_key(|pod| {
+            let time = |since| self.now.duration_since(since).as_nanos().max(1).ilog2();
+            (
+                pod.unschedulable.is_none(),
+                // None, which is not ready, comes first.
+                pod.ready_since.map(time),
+                Reverse(pod.restarts),
+                Reverse(pod.meta.created),
+                pod.meta.name.clone(),
+            )
+        });
+        let surplus = pods.len().saturating_sub(desired);
+        let first = ranked.into_iter().take(surplus);
+        first.map(|pod| pod.meta.name.clone()).collect()
+    }
 }

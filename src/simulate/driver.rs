@@ -250,7 +250,11 @@ impl Cluster for Api {
 
 impl World {
     /// A live read.
-    fn answer(&mut self, rollout: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
+    pub(super) fn answer(
+        &mut self,
+        rollout: &RolloutFacts,
+        question: &Question,
+    ) -> Result<Answer, ReadError> {
         let now = self.now;
         if self.faults.read_fails(now) {
             self.coverage.count(Kind::ReadFails);

@@ -38,6 +38,8 @@ pub enum Event {
     JobPodGone {
         /// Name of the Job.
         job: Name,
+        /// Its uid.
+        uid: Name,
     },
     /// A cache takes in what is due.
     Deliver(Life, Watched),

@@ -6,10 +6,10 @@ use jiff::SignedDuration;
 
 use super::{
     object::{DatabaseObject, DeploymentObject, Name, Object, RevisionObject, RolloutObject},
-    people::Action,
+    people::{Action, unseen},
     world::World,
 };
-use crate::{api::RolloutStatus, plan::facts::ConfigRef};
+use crate::plan::facts::ConfigRef;
 
 impl World {
     pub(super) fn fate(&mut self, action: Action) {
@@ -48,7 +48,7 @@ impl World {
             Action::LoseStatus(rollout) => {
                 self.story.fault(self.now, &rollout, "status is lost");
                 if let Some(found) = self.live.rollouts.get(&rollout).cloned() {
-                    let status = Arc::new(RolloutStatus::default());
+                    let status = Arc::new(unseen());
                     self.store(RolloutObject {
                         status,
                         ..(*found).clone()
@@ -165,7 +165,7 @@ impl World {
         for object in old.rollouts.values() {
             self.erase(&Object::Rollout(object.clone()));
             let meta = self.meta(&object.meta.name, None);
-            let status = Arc::default();
+            let status = Arc::new(unseen());
             self.store(RolloutObject {
                 meta,
                 status,

@@ -12,6 +12,7 @@ use crate::{api::PhaseKind, plan::facts::JobEnd};
 
 /// Seconds that a pod which is cut off may take to end.
 const CUT_OFF_SECONDS: i64 = 30;
+const DEADLINE_EXCEEDED: &str = "DeadlineExceeded: Job was active longer than specified deadline";
 
 impl World {
     /// Starts a Job that is not suspended any more.
@@ -35,22 +36,18 @@ impl World {
         let deadline = job.deadline.unwrap_or(i64::MAX);
         let hangs = !runs || migration.end == MigrationEnd::Hangs || migration.seconds > deadline;
         let (seconds, succeeded, message) = if hangs {
-            (
-                deadline,
-                false,
-                "Job was active longer than specified deadline",
-            )
+            (deadline, false, DEADLINE_EXCEEDED)
         } else if migration.end == MigrationEnd::Fails {
             (
                 migration.seconds,
                 false,
-                "Job has reached the specified backoff limit",
+                "BackoffLimitExceeded: Job has reached the specified backoff limit",
             )
         } else {
             (
                 migration.seconds,
                 true,
-                "Reached expected number of succeeded pods",
+                "CompletionsReached: Reached expected number of succeeded pods",
             )
         };
         if seconds < i64::MAX {
@@ -79,40 +76,49 @@ impl World {
         self.job_starts.get(&key).copied().unwrap_or(0)
     }
 
-    pub(super) fn job_ends(&mut self, name: &Name, uid: &str, succeeded: bool, message: &str) {
-        let Some(job) = self.live.jobs.get(name).cloned() else {
+    /// A Job's pod has run its time, or is cut off.
+    pub(super) fn job_ends(&mut self, name: &Name, uid: &Name, succeeded: bool, message: &str) {
+        if message != DEADLINE_EXCEEDED {
+            self.job_ended(name, uid, succeeded, message);
+            return;
+        }
+        let Some(job) = self.running_job(name, uid) else {
             return;
         };
-        if &*job.meta.uid != uid || job.ended.is_some() {
+        let event = Event::JobPodGone {
+            job: name.clone(),
+            uid: uid.clone(),
+        };
+        self.after(SignedDuration::from_secs(CUT_OFF_SECONDS), event);
+        self.store(JobObject { runs: false, ..job });
+    }
+
+    /// A pod that was cut off has ended. Only now its Job is called failed.
+    pub(super) fn job_pod_gone(&mut self, name: &Name, uid: &Name) {
+        self.job_ended(name, uid, false, DEADLINE_EXCEEDED);
+    }
+
+    fn job_ended(&mut self, name: &Name, uid: &Name, succeeded: bool, message: &str) {
+        let Some(job) = self.running_job(name, uid) else {
             return;
-        }
-        // What ran into its deadline is still ending when the Job is called failed.
-        let cut_off = message.contains("deadline");
-        if cut_off {
-            let event = Event::JobPodGone { job: name.clone() };
-            self.after(SignedDuration::from_secs(CUT_OFF_SECONDS), event);
-        }
+        };
         let words = if succeeded { "succeeded" } else { "failed" };
         self.story
             .tell(self.now, &job.rollout, &format!("{name} {words}"));
         self.store(JobObject {
             runs: false,
-            live_pods: i32::from(cut_off),
+            live_pods: 0,
             ended: Some(JobEnd {
                 succeeded,
                 message: message.into(),
                 at: self.now,
             }),
-            ..(*job).clone()
+            ..job
         });
     }
 
-    pub(super) fn job_pod_gone(&mut self, name: &str) {
-        if let Some(job) = self.live.jobs.get(name).cloned() {
-            self.store(JobObject {
-                live_pods: 0,
-                ..(*job).clone()
-            });
-        }
+    fn running_job(&self, name: &Name, uid: &Name) -> Option<JobObject> {
+        let job = self.live.jobs.get(name)?;
+        (job.meta.uid == *uid && job.ended.is_none()).then(|| (**job).clone())
     }
 }

@@ -7,9 +7,11 @@
 //! the API server, [`controllers`], [`kubelet`], [`job`], [`traffic`] and [`prometheus`] are the
 //! rest of the cluster, [`people`] and [`agents`] act on it amid their [`surroundings`], and
 //! `fate` does what nobody does; [`process`] is the operator around its passes,
-//! [`driver`] runs them, [`rules`] says what must never happen.
+//! [`driver`] runs them, [`rules`] says what must never happen. [`alone`] is the cluster without the
+//! operator.
 
 pub mod agents;
+pub mod alone;
 pub mod controllers;
 pub mod coverage;
 pub mod driver;

@@ -2,18 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
     agents::{Autoscaler, GitOps},
-    event::Event,
+    event::Sync,
     object::{DeploymentObject, Meta, Name, Object, RolloutObject, Watched},
     prometheus::Outage,
     surroundings::Circumstance,
     world::World,
 };
-use crate::api::{RolloutSpec, keys};
+use crate::api::{RolloutSpec, RolloutStatus, keys};
 
 /// What somebody does.
 #[derive(Clone, Debug)]
@@ -324,7 +324,7 @@ impl World {
                 meta: self.meta(rollout, None),
                 annotations: Arc::default(),
                 spec: Ok(Arc::new(spec)),
-                status: Arc::default(),
+                status: Arc::new(unseen()),
             };
             self.store(object);
             return;
@@ -361,7 +361,7 @@ impl World {
             meta,
             annotations: Arc::default(),
             spec: Err("spec.template: missing field `spec`".into()),
-            status: known.map(|k| Arc::clone(&k.status)).unwrap_or_default(),
+            status: known.map_or_else(|| Arc::new(unseen()), |k| Arc::clone(&k.status)),
         };
         self.store(object);
     }
@@ -391,22 +391,16 @@ impl World {
     }
 
     fn delete_in_foreground(&mut self, rollout: Name) {
-        const CHILDREN_GO_WITHIN: SignedDuration = SignedDuration::from_secs(15);
         let Some(found) = self.live.rollouts.get(&rollout).cloned() else {
             return;
         };
         let words = "> user deletes the Rollout in the foreground: its children go first";
         self.story.tell(self.now, &rollout, words);
         let mut going = (*found).clone();
+        going.meta.generation += i64::from(!going.meta.deleting);
         going.meta.deleting = true;
-        going.meta.generation += 1;
         self.store(going);
-        let children: Vec<_> = self.live.children(&rollout).cloned().collect();
-        for child in children {
-            self.erase(&Object::Deployment(Arc::new(child)));
-        }
-        let gone = Event::Act(Box::new(Action::Delete(rollout)));
-        self.after(CHILDREN_GO_WITHIN, gone);
+        self.sync(Sync::Garbage);
     }
 
     fn by_hand(
@@ -478,6 +472,14 @@ impl World {
 
 fn pods(spec: &RolloutSpec) -> String {
     format!("{} replicas", spec.replicas)
+}
+
+/// The status of a Rollout that has none yet, as the API server fills it in.
+pub(super) fn unseen() -> RolloutStatus {
+    RolloutStatus {
+        observed_generation: Some(-1),
+        ..RolloutStatus::default()
+    }
 }
 
 /// Image of a spec's first container.

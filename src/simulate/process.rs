@@ -10,6 +10,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    alone::Told,
     coverage::Kind,
     event::{Event, Life, Turn},
     object::{DeploymentObject, Name, Object, Objects, RolloutObject, Watched},
@@ -249,6 +250,10 @@ impl World {
 
     /// Every cache hears of a change, each in its own time, in order.
     pub(super) fn tell_caches(&mut self, object: &Object, gone: bool) {
+        if let Some(told) = &mut self.told {
+            let object = object.clone();
+            told.push(Told { object, gone });
+        }
         let kind = object.watched();
         for index in 0..self.processes.len() {
             if !self.processes[index].running {

@@ -44,7 +44,7 @@ impl World {
             } => {
                 let mut next: RevisionObject = self.read(write, base)?;
                 next.outcome = *outcome;
-                next.reason.clone_from(reason);
+                next.reason = outcome.map_or(String::new(), |_| reason.clone());
                 next.number = number.unwrap_or(next.number);
                 Ok(Written::Revision(facts::revision(&self.store(next))))
             }
@@ -52,11 +52,9 @@ impl World {
             Write::CreateDeployment { manifest } => self.create_deployment(write, manifest),
             Write::Scale { base, from, to } => {
                 let mut next: DeploymentObject = self.read(write, base)?;
-                if from == to {
-                    // Sets an annotation that says what it settles.
-                    next = self.bump(&next);
-                }
-                if next.replicas != *to {
+                // What settles another sets an annotation; of a Deployment these count like its
+                // spec.
+                if from == to || next.replicas != *to {
                     next.replicas = *to;
                     next.meta.generation += 1;
                 }
@@ -77,14 +75,11 @@ impl World {
                 Ok(Written::Child(facts::child(&self.store(next))))
             }
             Write::CreateDatabase { manifest } => self.create_database(write, manifest),
-            Write::RecordDatabase { base, record } => {
-                let mut next: DatabaseObject = self.read(write, base)?;
-                next.record = Arc::new(over_the_wire(write, &**record)?);
-                Ok(Written::Database(facts::database(&self.store(next))))
-            }
+            Write::RecordDatabase { base, record } => self.record_database(write, base, record),
             Write::CreateJob { manifest } => self.create_job(write, manifest),
             Write::ReleaseJob { base } => {
                 let mut next: JobObject = self.read(write, base)?;
+                next.meta.generation += i64::from(next.suspended);
                 next.suspended = false;
                 Ok(Written::Job(facts::job(&self.store(next))))
             }
@@ -231,8 +226,37 @@ impl World {
             .ok_or_else(|| WriteError::Conflict {
                 object: describe(write),
             })?;
-        self.erase(&found);
+        match found {
+            // Its finalizer.
+            Object::Database(held) if held.record.holder.is_some() => {
+                let mut next = (*held).clone();
+                next.meta.generation += i64::from(!next.meta.deleting);
+                next.meta.deleting = true;
+                self.store(next);
+            }
+            other => self.erase(&other),
+        }
         Ok(Written::Gone)
+    }
+
+    /// A record comes with a finalizer while it has a holder.
+    fn record_database(&mut self, write: &Write, base: &Base, record: &DatabaseRecord) -> Answer {
+        let before: DatabaseObject = self.read(write, base)?;
+        let mut next = before.clone();
+        next.record = Arc::new(over_the_wire(write, record)?);
+        next.meta.generation += i64::from(next.record != before.record);
+        let held = |o: &DatabaseObject| o.record.holder.is_some();
+        if next.meta.deleting && held(&next) && !held(&before) {
+            let words = "no new finalizers can be added if the object is being deleted";
+            return Err(refused(write, words));
+        }
+        if next.meta.deleting && !held(&next) {
+            // With its last finalizer it goes, in one: this version is never stored.
+            let gone = Arc::new(next);
+            self.erase(&Object::Database(Arc::clone(&gone)));
+            return Ok(Written::Database(facts::database(&gone)));
+        }
+        Ok(Written::Database(facts::database(&self.store(next))))
     }
 
     /// Somebody else changes the object first, in a way that means nothing.

@@ -8,6 +8,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    alone::Told,
     controllers::ReplicaSet,
     coverage::Coverage,
     event::{Event, Sync, Turn},
@@ -85,6 +86,8 @@ pub struct World {
     pub(super) turns: Vec<Turn>,
     /// The API server handles a write of the operator.
     pub(super) handling: bool,
+    /// What watchers of everything are told, if there are any.
+    pub(super) told: Option<Vec<Told>>,
     agenda: BTreeMap<(Timestamp, u64), Event>,
     sequence: u64,
     pending: BTreeSet<Sync>,
@@ -126,6 +129,7 @@ impl World {
             started_jobs: BTreeSet::new(),
             turns: Vec::new(),
             handling: false,
+            told: None,
             agenda: BTreeMap::new(),
             sequence: 0,
             pending: BTreeSet::new(),
@@ -194,7 +198,7 @@ impl World {
                 succeeded,
                 message,
             } => self.job_ends(&job, &uid, succeeded, message),
-            Event::JobPodGone { job } => self.job_pod_gone(&job),
+            Event::JobPodGone { job, uid } => self.job_pod_gone(&job, &uid),
             Event::Deliver(life, kind) => self.deliver(life, kind),
             Event::Arrive(ticket) => self.arrive(ticket),
             Event::Return(ticket) => self.return_answer(ticket),
@@ -223,11 +227,17 @@ impl World {
 
     /// Stores an object. Nothing happens when nothing changes, as on a real API server.
     pub(super) fn store<T: Stored>(&mut self, mut object: T) -> Arc<T> {
-        if let Some(present) = T::table(&self.live).get(&object.meta().name) {
+        let present = T::table(&self.live).get(&object.meta().name);
+        if let Some(present) = present {
             object.meta_mut().version = present.meta().version;
             if **present == object {
                 return Arc::clone(present);
             }
+        }
+        let owner = object.meta().owner.as_ref();
+        let news = present.is_none_or(|p| p.meta().owner.as_ref() != owner);
+        if news && owner.is_some_and(|owner| !self.stands(owner)) {
+            self.sync(Sync::Garbage);
         }
         self.version += 1;
         self.others_changes += u64::from(!self.handling);

@@ -380,6 +380,53 @@ fn a_lost_status_is_rebuilt_from_a_live_list_alone() {
     assert_eq!(plan.questions, [Question::Revisions]);
 }
 
+/// After a restore a cache may show no ControllerRevision at all: the Rollout is not new for that.
+#[test]
+fn a_command_is_not_taken_for_new_by_a_cache_that_lags() {
+    let mut world = World::stable("v1");
+    let v1 = world.revision("v1");
+    world.command("pause", &format!("{v1} one"));
+    world.seen.rollout.status = std::sync::Arc::default();
+    let known = std::mem::take(&mut world.seen.revisions);
+    world.seen.answers.revisions_live = false;
+    let plan = world.plan();
+    assert!(plan.writes.is_empty(), "{:?}", plan.writes);
+    assert_eq!(plan.questions, [Question::Revisions]);
+
+    world.seen.revisions = known;
+    world.seen.answers.revisions_live = true;
+    world.settle();
+    assert_eq!(world.status().commands[0].result, "Ignored");
+}
+
+/// What is said of a status that is lost, before it is rebuilt, does not make it whole.
+#[test]
+fn a_command_is_not_carried_out_again_because_something_could_not_be_read() {
+    for spec_is_unreadable in [false, true] {
+        let mut world = World::stable("v1");
+        let v1 = world.revision("v1");
+        world.command("pause", &format!("{v1} one"));
+        world.seen.rollout.status = std::sync::Arc::default();
+        let spec = world.seen.rollout.spec.clone();
+        if spec_is_unreadable {
+            world.seen.rollout.spec = Err("spec.template: wrong".into());
+        } else {
+            world.seen.answers.revisions_live = false;
+            world.seen.unread = Some("the API server is away".into());
+        }
+        let plan = world.plan();
+        let [Write::RecordStatus { status, .. }] = plan.writes.as_slice() else {
+            panic!("{:?}", plan.writes);
+        };
+        world.seen.rollout.status = std::sync::Arc::new((**status).clone());
+        world.seen.rollout.spec = spec;
+        world.seen.unread = None;
+        world.seen.answers.revisions_live = true;
+        world.settle();
+        assert_eq!(world.status().commands[0].result, "Ignored");
+    }
+}
+
 #[test]
 fn a_lost_status_is_rebuilt_from_the_revisions() {
     let mut world = World::stable("v1");

@@ -1,0 +1,45 @@
+//! What the operator reads live.
+
+use stepgate::{
+    plan::{
+        facts::{ConfigRef, Question},
+        intent::Write,
+    },
+    simulate::{Action, scenario, surroundings::Circumstance},
+};
+
+use crate::{manifest, play::Play, side::Side};
+
+pub async fn are_live<S: Side>(play: &mut Play<S>) {
+    let apply = scenario::apply(scenario::shop("v1", 2, None));
+    play.person("somebody applies Rollout shop", apply).await;
+    let wanted = Question::Config(vec![ConfigRef {
+        secret: false,
+        name: "shop-config".into(),
+    }]);
+    let config = |exists| Action::Config {
+        name: "shop-config".into(),
+        exists,
+    };
+    play.ask("shop", &wanted).await;
+    play.person("somebody creates it", config(true)).await;
+    play.ask("shop", &wanted).await;
+    play.person("somebody prunes it", config(false)).await;
+    play.ask("shop", &wanted).await;
+
+    let legacy = |exists| Action::Around(Circumstance::Deployment { exists });
+    play.ask("shop", &Question::Overlaps).await;
+    let words = "somebody runs another Deployment with its labels";
+    play.person(words, legacy(true)).await;
+    play.ask("shop", &Question::Overlaps).await;
+    play.person("somebody deletes that", legacy(false)).await;
+    play.ask("shop", &Question::Overlaps).await;
+
+    play.ask("shop", &Question::Revisions).await;
+    for name in ["r1", "r2"] {
+        let manifest = manifest::revision(name, None);
+        let create = Write::CreateRevision { manifest };
+        play.write(&format!("create {name}"), create).await;
+    }
+    play.ask("shop", &Question::Revisions).await;
+}
