@@ -405,9 +405,21 @@ fn expand(draft: &mut Draft<'_>, release: &Release) {
                 format!("revision {revision}: {words}"),
             );
         }
-        Expansion::Waiting { why, stalled } => draft.block(stalled, &why.reason, why.message),
+        Expansion::Waiting { why, stalled } => {
+            let Some(words) = why_its_pod_waits(draft) else {
+                return;
+            };
+            let way = if words.is_empty() {
+                ""
+            } else {
+                ". To go on before its deadline, delete that Job and set the annotation \
+                 stepgate.io/retry"
+            };
+            let message = format!("{}{words}{way}", why.message);
+            draft.block(stalled, &why.reason, message);
+        }
         Expansion::Running { message } => {
-            if let Some(words) = why_its_pod_waits(draft, release) {
+            if let Some(words) = why_its_pod_waits(draft) {
                 draft.block(false, "Expanding", format!("{message}{words}"));
             }
         }
@@ -416,8 +428,8 @@ fn expand(draft: &mut Draft<'_>, release: &Release) {
 
 /// What is to be said of an expand's pod that does not run: nothing, mostly. `None`: that must be
 /// read first.
-fn why_its_pod_waits(draft: &mut Draft<'_>, release: &Release) -> Option<String> {
-    let Some((job, since)) = schema::waits_for_its_pod(draft, release) else {
+fn why_its_pod_waits(draft: &mut Draft<'_>) -> Option<String> {
+    let Some((job, since)) = schema::waits_for_its_pod(draft) else {
         return Some(String::new());
     };
     let waited = seconds_between(since, draft.now);

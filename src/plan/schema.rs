@@ -93,13 +93,12 @@ pub(super) fn expansion(draft: &Draft<'_>, release: &Release) -> Expansion {
     }
 }
 
-/// The Job of this release's expand whose pod does not run though it was let run, and since when.
-pub(super) fn waits_for_its_pod(
-    draft: &Draft<'_>,
-    release: &Release,
-) -> Option<(String, Timestamp)> {
+/// The Job of this Rollout that holds the database and whose pod does not run though it was let
+/// run, and since when. It may be an earlier release's.
+pub(super) fn waits_for_its_pod(draft: &Draft<'_>) -> Option<(String, Timestamp)> {
     let holder = draft.seen.database.as_ref()?.record.holder.as_ref()?;
-    let job = job_of(draft, holder).filter(|_| is_ours(draft, holder, release))?;
+    let own = holder.rollout == draft.seen.rollout.name;
+    let job = job_of(draft, holder).filter(|_| own)?;
     let waits = !job.suspended && !job.runs && job.ended.is_none();
     waits.then_some((job.name.clone(), job.started?))
 }

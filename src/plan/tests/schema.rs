@@ -181,6 +181,28 @@ fn a_pod_that_cannot_run_the_expand_says_why() {
 }
 
 #[test]
+fn whoever_corrects_an_image_is_told_what_the_job_of_the_wrong_one_waits_for() {
+    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
+    world.seen.jobs[0].started = Some(world.now);
+    let mut world = world.wants("v3");
+    world.hold(20);
+    let job = world.seen.jobs[0].name.clone();
+    for _ in 0..10 {
+        if world.plan().questions == [Question::JobPod(job.clone())] {
+            break;
+        }
+        world.step();
+    }
+    world.seen.answers.job_pod = Some("ImagePullBackOff: not found".into());
+    world.seen.status_written = None;
+    world.record();
+    let told = condition(world.status(), "Reconciling");
+    assert_eq!(told.reason, "WaitingForDatabase");
+    let words = "does not start: ImagePullBackOff: not found. To go on before its deadline, delete";
+    assert!(told.message.contains(words), "{told:?}");
+}
+
+#[test]
 fn reads_that_go_unanswered_are_said() {
     let mut world = World::stable("v1").wants("v2");
     world.seen.answers.overlaps = None;
