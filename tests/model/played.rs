@@ -136,13 +136,38 @@ impl Played {
 
     /// What its kubelet says of a pod.
     async fn says(&self, name: &str, phase: &str, ready: bool, state: Value) {
-        let pod = self.pods.get(name).await.expect("the pod");
-        let before = pod
-            .status
-            .and_then(|s| s.container_statuses)
-            .unwrap_or_default();
-        let before = before.first().map_or(0, |c| c.restart_count);
-        let restarts = before + i32::from(state.get("waiting").is_some());
+        let restarts = self.restarts(name).await;
+        let container = json!({"restartCount": restarts, "state": state});
+        self.tells(name, phase, ready, container).await;
+    }
+
+    async fn restarts(&self, pod: &str) -> i32 {
+        let pod = self.pods.get(pod).await.expect("the pod");
+        let containers = pod.status.and_then(|s| s.container_statuses);
+        let containers = containers.unwrap_or_default();
+        containers.first().map_or(0, |c| c.restart_count)
+    }
+
+    /// A container exits: it is started again at once, the first time, and then after a while.
+    async fn crashes(&self, pod: &str, runs: Value) {
+        let before = self.restarts(pod).await;
+        let now = Time(Timestamp::now());
+        let state = if before == 0 {
+            runs
+        } else {
+            json!({"waiting": {"reason": "CrashLoopBackOff"}})
+        };
+        let ended = json!({"exitCode": 1, "startedAt": now, "finishedAt": now});
+        let container = json!({"restartCount": before + 1, "state": state,
+                               "lastState": {"terminated": ended}});
+        self.tells(pod, "Running", false, container).await;
+    }
+
+    async fn tells(&self, name: &str, phase: &str, ready: bool, mut container: Value) {
+        let named = json!({"name": "app", "image": "app", "imageID": "", "ready": ready});
+        if let (Some(all), Value::Object(named)) = (container.as_object_mut(), named) {
+            all.extend(named);
+        }
         let now = Time(Timestamp::now());
         let is = |yes| if yes { "True" } else { "False" };
         let condition =
@@ -152,8 +177,7 @@ impl Played {
             "startTime": now,
             "conditions": [condition("PodScheduled", true), condition("ContainersReady", ready),
                            condition("Ready", ready)],
-            "containerStatuses": [{"name": "app", "image": "app", "imageID": "", "ready": ready,
-                                   "restartCount": restarts, "state": state}],
+            "containerStatuses": [container],
         });
         self.report(name, status).await;
     }
@@ -168,10 +192,7 @@ impl Played {
         let runs = json!({"running": {"startedAt": now}});
         match deed {
             Deed::Ready(pod) => self.says(pod, "Running", true, runs).await,
-            Deed::Crash(pod) => {
-                let waits = json!({"waiting": {"reason": "CrashLoopBackOff"}});
-                self.says(pod, "Running", false, waits).await;
-            }
+            Deed::Crash(pod) => self.crashes(pod, runs).await,
             Deed::DeletePod(pod) => self.delete(pod, &DeleteParams::default()).await,
             Deed::Stopped(pod) | Deed::Lost(pod) => self.delete(pod, &at_once()).await,
             Deed::Room(pods) => self.room = *pods,

@@ -269,6 +269,7 @@ fn pod(facts: &PodFacts) -> String {
     if facts.restarts > 0 {
         words.push(format!("restarted {} times", facts.restarts));
     }
+    words.extend(facts.ended.map(|_| "a container has ended".into()));
     words.extend(facts.waiting.as_ref().map(|(reason, _)| reason.clone()));
     words.extend(facts.unschedulable.as_ref().map(|_| "no room".into()));
     words.extend(facts.deleting.then(|| "being deleted".into()));
