@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::core::v1::{Node, Pod, ResourceQuota},
+    api::core::v1::{ContainerState, Node, Pod, ResourceQuota},
     apimachinery::pkg::apis::meta::v1::Time,
 };
 use kube::{
@@ -136,21 +136,24 @@ impl Played {
 
     /// What its kubelet says of a pod.
     async fn says(&self, name: &str, phase: &str, ready: bool, state: Value) {
-        let restarts = self.restarts(name).await;
-        let container = json!({"restartCount": restarts, "state": state});
+        let (restarts, last) = self.past(name).await;
+        let container = json!({"restartCount": restarts, "state": state, "lastState": last});
         self.tells(name, phase, ready, container).await;
     }
 
-    async fn restarts(&self, pod: &str) -> i32 {
+    /// Restarts of a pod's container, and how it ended the last time.
+    async fn past(&self, pod: &str) -> (i32, ContainerState) {
         let pod = self.pods.get(pod).await.expect("the pod");
         let containers = pod.status.and_then(|s| s.container_statuses);
-        let containers = containers.unwrap_or_default();
-        containers.first().map_or(0, |c| c.restart_count)
+        let container = containers.unwrap_or_default().into_iter().next();
+        container.map_or_else(Default::default, |c| {
+            (c.restart_count, c.last_state.unwrap_or_default())
+        })
     }
 
     /// A container exits: it is started again at once, the first time, and then after a while.
     async fn crashes(&self, pod: &str, runs: Value) {
-        let before = self.restarts(pod).await;
+        let (before, _) = self.past(pod).await;
         let now = Time(Timestamp::now());
         let state = if before == 0 {
             runs
