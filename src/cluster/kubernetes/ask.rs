@@ -212,7 +212,8 @@ async fn job_log(client: &Client, namespace: &str, job: &str) -> Result<String, 
         ..LogParams::default()
     };
     let log = api.logs(&name, &params).await;
-    Ok(end_of(&log.map_err(|e| refusal::words(&e))?).to_owned())
+    let log = log.map_err(|e| refusal::words(&e))?;
+    Ok(end_of(&without_colours(&log)).to_owned())
 }
 
 /// The container that ended badly, else the first.
@@ -226,6 +227,11 @@ fn failed_container(pod: &Pod) -> Option<String> {
     });
     let first = || pod.spec.as_ref()?.containers.first().map(|c| &c.name);
     bad.map(|c| &c.name).or_else(first).cloned()
+}
+
+/// What is written for a terminal would be noise in a status.
+fn without_colours(log: &str) -> String {
+    anstream::adapter::strip_str(log).to_string()
 }
 
 /// The last bytes of a text, from the start of a line where there is one.
@@ -246,5 +252,21 @@ fn unread(what: &str, error: &kube::Error) -> ReadError {
     ReadError {
         what: what.to_owned(),
         message: refusal::words(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_shown_without_colours_and_from_the_start_of_a_line() {
+        let log = "\u{1b}[2m09:14\u{1b}[0m \u{1b}[31mERROR\u{1b}[0m column is missing\n";
+        assert_eq!(
+            end_of(&without_colours(log)),
+            "09:14 ERROR column is missing"
+        );
+        let long = format!("{}\nthe end", "x".repeat(LOG_BYTES));
+        assert_eq!(end_of(&long), "the end");
     }
 }
