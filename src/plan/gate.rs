@@ -1,6 +1,8 @@
 //! What the checks say to a step: failing, passed, or what is missing.
 
-use super::draft::{Draft, seconds_between};
+use jiff::Timestamp;
+
+use super::draft::{Draft, later, seconds_between};
 use crate::{
     api::{
         OnFailure,
@@ -73,6 +75,9 @@ pub(super) fn passed(
     if readings.complete_polls == 0 {
         return Err("no poll has been answered whole since the operator started".into());
     }
+    if !polled_since_trusted(draft, readings) {
+        return Err("nothing has been polled since the clock is trusted".into());
+    }
     // A reading that nobody has renewed says nothing about now.
     let stale = analysis
         .interval_seconds
@@ -85,4 +90,19 @@ pub(super) fn passed(
         return Err("the metric source has not been polled lately".into());
     }
     Ok(words.join("; "))
+}
+
+/// Whether the readings are of a poll that was sent since the clock is trusted: what was read before
+/// it jumped, or before this process led, opens no gate.
+fn polled_since_trusted(draft: &Draft<'_>, readings: &Readings) -> bool {
+    let trusted = draft.seen.trusted_since;
+    readings.polled_at.is_some_and(|at| at >= trusted)
+}
+
+/// When to look again at readings that are too old only for a clock that has jumped: a poll that
+/// says the same once more wakes nobody.
+pub(super) fn next_poll(draft: &Draft<'_>, release: &Release) -> Option<Timestamp> {
+    let interval = draft.spec.analysis.as_ref()?.interval_seconds;
+    let readings = readings_of(draft, release)?;
+    (!polled_since_trusted(draft, readings)).then(|| later(draft.now, interval.max(1)))
 }

@@ -393,7 +393,12 @@ fn hold(draft: &mut Draft<'_>, release: &Release, step: &Step, status: &StepStat
     }
     match gate::passed(draft, release, status) {
         Ok(summary) => pass(draft, release, step, &summary),
-        Err(missing) => inconclusive(draft, release, step, over, &missing),
+        Err(missing) => {
+            inconclusive(draft, release, step, over, &missing);
+            if let Some(at) = gate::next_poll(draft, release) {
+                draft.wake(at);
+            }
+        }
     }
 }
 

@@ -157,8 +157,10 @@ impl World {
             self.coverage.count(Kind::ConfigPruned);
             let words = format!("> an agent prunes ConfigMap {}", config.name);
             self.story.tell(self.now, "", &words);
+            self.ledger.config(&config.name, false, self.now);
             self.configs.remove(&config);
         }
+        self.ledger.config(keep, true, self.now);
         self.configs.insert(ConfigRef {
             secret: false,
             name: keep.into(),

@@ -161,11 +161,11 @@ fn begin(world: &Arc<Mutex<World>>, life: Life, key: &Key) -> Pass {
     };
     let key = key.clone();
     Box::pin(async move {
-        let (mut memory, trusted_since, epoch) = {
+        let (mut memory, trust, epoch) = {
             let mut world = lock(&api.world);
             let memory = world.take_memory(life, &key);
-            let process = &world.processes[life.process];
-            (memory, process.trusted_since, process.epoch)
+            let trust = world.begins(life, &key);
+            (memory, trust, world.processes[life.process].epoch)
         };
         let (clock, board) = (api.clone(), api.clone());
         let now = move || lock(&clock.world).clock(life.process);
@@ -174,7 +174,7 @@ fn begin(world: &Arc<Mutex<World>>, life: Life, key: &Key) -> Pass {
             now: &now,
             readings: &readings,
             source_problem: &|_: &str| None,
-            trusted_since,
+            trusted_since: trust.since,
             epoch,
         };
         let ran = match &key {

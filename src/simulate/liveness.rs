@@ -17,6 +17,9 @@ const WAITING: [&str; 6] = [
     "Degraded",
 ];
 
+/// Seconds in which nothing may be written: longer than pods that crash are backed off.
+const IDLE: i64 = 600;
+
 /// Why a Rollout did not come to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoEnd {
@@ -49,7 +52,6 @@ impl Simulation {
     /// When a rule is broken, or one of the two does not hold.
     pub fn come_to_rest(&mut self, most_seconds: i64, most_events: u64) -> Result<(), NoEnd> {
         const LOOK_EVERY: i64 = 300;
-        const IDLE: i64 = 600;
         // What was stalled may go on now: that takes a moment too.
         let mut waited = 900;
         self.run_for(waited, most_events)?;
@@ -59,6 +61,9 @@ impl Simulation {
                     break;
                 };
                 if waited >= most_seconds {
+                    if self.ends_between_crashes(most_events)? {
+                        return Ok(());
+                    }
                     return Err(NoEnd::OnItsWay {
                         seconds: waited,
                         message,
@@ -89,6 +94,20 @@ impl Simulation {
             return Err(NoEnd::Restless { writes, last });
         }
         Ok(())
+    }
+
+    /// Whether all were at their end at one moment at least of the next minutes, and containers
+    /// ended again: pods that crash without end, stable's too, bring a Rollout on its way each time
+    /// they come up, and a look every few minutes may always meet it there.
+    fn ends_between_crashes(&mut self, most_events: u64) -> Result<bool, NoEnd> {
+        const LOOK_EVERY: i64 = 20;
+        let restarts = self.world().restarts();
+        let mut ended = false;
+        for _ in 0..IDLE / LOOK_EVERY {
+            self.run_for(LOOK_EVERY, most_events)?;
+            ended |= self.world().unsettled().is_none();
+        }
+        Ok(ended && self.world().restarts() != restarts)
     }
 }
 

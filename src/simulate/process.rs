@@ -15,6 +15,8 @@ use super::{
     event::{Event, Life, Turn},
     object::{DeploymentObject, Name, Object, Objects, RolloutObject, Watched},
     prometheus::{Outage, Source},
+    request::rollout_of,
+    rules::Trust,
     world::{NAMESPACE, World},
 };
 use crate::{
@@ -49,6 +51,8 @@ pub struct Process {
     pub board: Board,
     /// What the passes under way had before them when they last looked.
     pub seen: BTreeMap<Key, Arc<Seen>>,
+    /// What its clock and measurements are worth to the passes under way: one time each.
+    pub trust: BTreeMap<Key, Trust>,
     /// When the metric source last answered a poll whole, by Rollout and the process's clock.
     pub answered: BTreeMap<Name, Timestamp>,
     queues: BTreeMap<Watched, VecDeque<(Timestamp, Object, bool)>>,
@@ -91,6 +95,7 @@ impl Process {
             caches: Objects::default(),
             board: Board::default(),
             seen: BTreeMap::new(),
+            trust: BTreeMap::new(),
             answered: BTreeMap::new(),
             queues: BTreeMap::new(),
             blocked: BTreeMap::new(),
@@ -112,6 +117,10 @@ impl Process {
 
     /// Keeps what a pass has before it.
     pub(super) fn looks(&mut self, key: &Key, name: &str) {
+        // Readings are read anew at each look, the clock is not.
+        if let Some(trust) = self.trust.get_mut(key) {
+            trust.answered = self.answered.get(name).copied();
+        }
         let Some(rollout) = self.caches.rollouts.get(name).cloned() else {
             return;
         };
@@ -392,6 +401,20 @@ impl World {
     pub(super) fn take_memory(&mut self, life: Life, key: &Key) -> Memory {
         let process = &mut self.processes[life.process];
         process.memories.remove(key).unwrap_or_default()
+    }
+
+    /// A pass begins: it has one time, that of its beginning.
+    pub(super) fn begins(&mut self, life: Life, key: &Key) -> Trust {
+        let (began, clock) = (self.now, self.clock(life.process));
+        let process = &mut self.processes[life.process];
+        let trust = Trust {
+            began,
+            clock,
+            since: process.trusted_since,
+            answered: process.answered.get(rollout_of(key)).copied(),
+        };
+        process.trust.insert(key.clone(), trust);
+        trust
     }
 
     /// A pass has ended.

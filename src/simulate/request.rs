@@ -159,6 +159,9 @@ impl World {
         let fate = self.faults.next(self.now, write);
         self.coverage.befell(fate);
         let ticket = self.faults.begun;
+        // Of the pass that sends it.
+        let known = self.processes[life.process].trust.get(key).copied();
+        let trust = known.unwrap_or_else(|| self.begins(life, key));
         let process = &self.processes[life.process];
         let request = Request {
             life,
@@ -167,11 +170,7 @@ impl World {
             fate,
             epoch: process.epoch,
             sent: self.now,
-            trust: Trust {
-                clock: self.clock(life.process),
-                since: process.trusted_since,
-                answered: process.answered.get(rollout_of(key)).copied(),
-            },
+            trust,
             on_record: self.on_record(key, write),
             seen: process.seen.get(key).cloned(),
             answer: None,

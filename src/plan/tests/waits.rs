@@ -167,3 +167,24 @@ fn a_wait_that_is_over_is_not_added_to_the_next() {
     assert!(waited(100) >= 300);
     assert!(waited(700) <= 2);
 }
+
+/// What was read before the clock jumped opens no gate, though the hold is over by that clock; the
+/// next poll does, also when it says the same once more, of which nobody is told.
+#[test]
+fn a_hold_that_a_clock_has_jumped_over_waits_for_a_poll() {
+    let mut world = World::stable("v1")
+        .wants("v2")
+        .with_check("errors")
+        .at_step(0);
+    let interval = world.spec.analysis.as_ref().unwrap().interval_seconds;
+    world.says(vec![reading("errors", Verdict::Pass)]);
+    world.hold(20);
+    world.seen.trusted_since = world.now;
+    world.settle();
+    assert_eq!(step(&world).index, 0);
+    let again = world.plan().wake_at.unwrap();
+    assert!(again <= later(world.now, interval), "{again}");
+    world.now = again;
+    world.says(vec![reading("errors", Verdict::Pass)]);
+    assert_eq!(world.record().release.unwrap().step.unwrap().index, 1);
+}

@@ -6,7 +6,7 @@ use super::{Arrival, Happened, people, recorded};
 use crate::{
     api::{
         OnInconclusive, RolloutSpec, RolloutStatus, Step,
-        status::{Release, StepStatus},
+        status::{Outcome, Release, StepStatus},
     },
     simulate::{object::RolloutObject, world::World},
 };
@@ -34,12 +34,37 @@ fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus) -> boo
     }
 }
 
+/// A status that was lost is put back, and no step left: it said that this revision was stable, and
+/// its ControllerRevision still says so. A mark that arrives late may tell so only when the release
+/// has been begun again.
+fn remembered(world: &World, rollout: &RolloutObject, after: &RolloutStatus) -> bool {
+    let name = &rollout.meta.name;
+    let Some(stable) = after.stable.as_ref().filter(|_| after.release.is_none()) else {
+        return false;
+    };
+    if world.ledger.deleted.contains(name) {
+        // One that is made anew over old children proves itself first.
+        return false;
+    }
+    let lost = world.ledger.lost.get(name);
+    let said = lost.and_then(|(_, status)| status.stable.as_ref());
+    let mut revisions = world.live.revisions.values();
+    said.is_some_and(|said| said.revision == stable.revision)
+        && revisions.any(|r| {
+            let marked = r.outcome == Some(Outcome::Stable) && !r.meta.deleting;
+            r.rollout == *name && *r.revision == *stable.revision && marked
+        })
+}
+
 impl Left<'_> {
-    pub(super) fn of(happened: &Happened) -> Option<Left<'_>> {
+    pub(super) fn of<'a>(world: &World, happened: &'a Happened) -> Option<Left<'a>> {
         let (arrival, rollout, after) = recorded(happened)?;
         let release = rollout.status.release.as_ref()?;
         let status = release.step.as_ref()?;
         if release.undo.is_some() || !forward(release, status, after) {
+            return None;
+        }
+        if remembered(world, rollout, after) {
             return None;
         }
         let spec = super::spec_seen(arrival)?;
@@ -81,7 +106,7 @@ impl Left<'_> {
 /// *evidence* – no step is left without the data its checks ask for.
 pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String> {
     fails_for_cause(world, happened)?;
-    let Some(left) = Left::of(happened) else {
+    let Some(left) = Left::of(world, happened) else {
         return Ok(());
     };
     // What the sender knew when he sent it: it may arrive late, after his end.
@@ -208,7 +233,7 @@ pub(super) fn clock(world: &World, happened: &Happened) -> Result<(), String> {
         return Ok(());
     }
     let watched = trust.clock.duration_since(trust.since);
-    if let Some(left) = Left::of(happened) {
+    if let Some(left) = Left::of(world, happened) {
         let now = trust.clock;
         let whole = SignedDuration::from_secs(left.step.deadline_seconds);
         let excused = left.promoted(world) || (left.waived(now) && watched >= whole);

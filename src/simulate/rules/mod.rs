@@ -65,7 +65,7 @@ pub struct Arrival {
     pub epoch: i64,
     /// When it was sent.
     pub sent: Timestamp,
-    /// What its sender's clock and measurements were worth then.
+    /// What its sender's clock and measurements were worth to the pass that sent it.
     pub trust: Trust,
     /// What was on record then: a write may arrive late, when that has changed.
     pub on_record: OnRecord,
@@ -83,14 +83,17 @@ pub struct Arrival {
     pub seen: Option<Arc<Seen>>,
 }
 
-/// What a sender's clock and measurements were worth when he sent a write.
+/// What a sender's clock and measurements were worth to his pass. It has one time: a clock that
+/// jumps between its beginning and a write is trusted by the next pass alone.
 #[derive(Clone, Copy, Debug)]
 pub struct Trust {
-    /// His clock.
+    /// When the pass began.
+    pub began: Timestamp,
+    /// His clock then.
     pub clock: Timestamp,
     /// From when on he trusted it.
     pub since: Timestamp,
-    /// When the metric source last answered him whole about this Rollout.
+    /// When the metric source last answered him whole about this Rollout, at the pass's last look.
     pub answered: Option<Timestamp>,
 }
 
@@ -136,7 +139,7 @@ pub struct Ledger {
     pub deleted: BTreeSet<Name>,
     /// Everything was restored from a backup, under new uids.
     pub restored: bool,
-    /// Status of a Rollout as it was when it was lost, and when that was.
+    /// Status of a Rollout as it was when it was lost, alone or with its Rollout, and when that was.
     pub lost: BTreeMap<Name, (Timestamp, Arc<RolloutStatus>)>,
     /// Status was lost: what was on record may have been forgotten.
     pub status_lost: bool,
@@ -243,7 +246,7 @@ impl Ledger {
     /// Somebody acts: some rules cannot judge what follows as if nobody had.
     pub(super) fn acted(&mut self, action: &Action, live: &Objects, now: Timestamp) {
         let is_lost = |name: &Name| match action {
-            Action::LoseStatus(lost) => name == lost,
+            Action::LoseStatus(lost) | Action::Delete(lost) => name == lost,
             Action::Restore => true,
             _ => false,
         };
@@ -259,6 +262,12 @@ impl Ledger {
                         && *r.revision == **revision
                         && r.outcome == Some(Outcome::Failed)
                 })
+            });
+            // Without a ControllerRevision nothing tells a Rollout that has lost its status from a
+            // new one: what it was told is told anew.
+            self.done.retain(|(rollout, _)| {
+                let mut made = live.revisions.values();
+                !is_lost(rollout) || made.any(|r| r.rollout == *rollout)
             });
         }
         if let Action::Delete(rollout) = action {
@@ -286,13 +295,7 @@ impl Ledger {
                     self.failed.retain(|(name, _)| name != rollout);
                 }
             }
-            Action::Config { name, exists } => {
-                if *exists {
-                    self.pruned.remove(name);
-                } else {
-                    self.pruned.entry(name.clone()).or_insert(now);
-                }
-            }
+            Action::Config { name, exists } => self.config(name, *exists, now),
             Action::ForgetRevision { rollout, image } => {
                 self.harmed.insert(rollout.clone());
                 self.forgotten(rollout, image, live);
@@ -307,6 +310,15 @@ impl Ledger {
                 self.sizes.clear();
             }
             _ => {}
+        }
+    }
+
+    /// A ConfigMap is there, or is not, from now on.
+    pub(super) fn config(&mut self, name: &str, exists: bool, now: Timestamp) {
+        if exists {
+            self.pruned.remove(name);
+        } else {
+            self.pruned.entry(name.to_owned()).or_insert(now);
         }
     }
 

@@ -24,7 +24,7 @@ pub(super) fn told(world: &World, happened: &Happened) -> Result<(), String> {
             ));
         }
     }
-    let Some(left) = Left::of(happened).filter(|left| !left.promoted(world)) else {
+    let Some(left) = Left::of(world, happened).filter(|left| !left.promoted(world)) else {
         return Ok(());
     };
     if left.spec.paused || before.status.paused_since.is_some() {

@@ -12,7 +12,7 @@ use crate::{
 /// more pods for ten seconds and stable keeps what it has; no step is left for a minute, or for
 /// its hold if that is shorter, but by a person, or by its deadline if the step says so.
 pub(super) fn steady(world: &World, happened: &Happened) -> Result<(), String> {
-    if let Some(left) = Left::of(happened)
+    if let Some(left) = Left::of(world, happened)
         && !left.release.first
         && !left.promoted(world)
         && !left.waived(left.arrival.trust.clock)

@@ -31,7 +31,7 @@ fn stays_possible(
     before: &RolloutObject,
     after: &RolloutStatus,
 ) -> Result<(), String> {
-    // A live read may be so old when what rests on it arrives.
+    // A live read may be so old when what rests on it is sent.
     const READ: SignedDuration = SignedDuration::from_secs(30);
     let (Some(stable), Some(release)) = (&after.stable, &after.release) else {
         return Ok(());
@@ -56,7 +56,9 @@ fn stays_possible(
         .filter(|config| !config.secret && !world.configs.contains(config))
         .find(|config| {
             let pruned = world.ledger.pruned.get(&config.name);
-            pruned.is_none_or(|at| arrival.sent.duration_since(*at) > READ)
+            // What went after the pass had begun it may have read before.
+            let (began, sent) = (arrival.trust.began, arrival.sent);
+            pruned.is_none_or(|at| *at < began || sent.duration_since(*at) > READ)
         });
     match missing {
         Some(config) => Err(format!(

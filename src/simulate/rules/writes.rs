@@ -7,7 +7,7 @@ use crate::{
     api::{RolloutSpec, RolloutStatus, status::Outcome},
     plan::{intent::Write, replicas},
     simulate::{
-        object::{DeploymentObject, Object, RolloutObject},
+        object::{DeploymentObject, Name, Object, RolloutObject},
         request::{describe, rollout_of},
         world::World,
     },
@@ -19,24 +19,11 @@ const LONGEST_LAG: SignedDuration = SignedDuration::from_secs(310);
 /// *record-first* – a decision is on record before the first write that rests on it.
 pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), String> {
     if let Some((arrival, before, after)) = scaled(happened) {
-        let Some(seen) = &arrival.seen else {
-            return Ok(());
-        };
         let Some(spec) = spec_seen(arrival) else {
             return Ok(());
         };
-        let live = world.live.rollouts.get(&after.rollout);
-        // A process that has recorded it knows it until its caches say that it is lost.
-        let lost = world.ledger.lost.get(&after.rollout);
-        let lost = lost.filter(|(at, _)| arrival.sent.duration_since(*at) <= LONGEST_LAG);
-        let statuses = [
-            live.map(|r| &*r.status),
-            arrival.on_record.status.as_deref(),
-            lost.map(|(_, status)| &**status),
-            Some(&*seen.rollout.status),
-        ];
         let mut wrong = Ok(());
-        for status in statuses.into_iter().flatten() {
+        for status in records(world, arrival, &after.rollout) {
             match rests_on(status, spec, before, after) {
                 Ok(()) => return Ok(()),
                 Err(message) => wrong = Err(message),
@@ -73,10 +60,7 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
             None,
             Some(Object::Revision(r)),
         ) => {
-            let live = world.live.rollouts.get(&r.rollout).map(|o| &*o.status);
-            let seen = arrival.seen.as_ref().map(|s| &*s.rollout.status);
-            let then = arrival.on_record.status.as_deref();
-            let on_record = [live, then, seen].into_iter().flatten().any(|status| {
+            let on_record = records(world, arrival, &r.rollout).any(|status| {
                 let stable = status
                     .stable
                     .as_ref()
@@ -104,6 +88,26 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
         }
         _ => Ok(()),
     }
+}
+
+/// What a sender may have known to be on record: what is, what was when he sent, what he saw, and
+/// what was when it was lost, or its Rollout deleted. A process that has recorded it knows it until
+/// its caches say that it is gone.
+fn records<'a>(
+    world: &'a World,
+    arrival: &'a Arrival,
+    rollout: &Name,
+) -> impl Iterator<Item = &'a RolloutStatus> {
+    let live = world.live.rollouts.get(rollout);
+    let lost = world.ledger.lost.get(rollout);
+    let lost = lost.filter(|(at, _)| arrival.sent.duration_since(*at) <= LONGEST_LAG);
+    let statuses = [
+        live.map(|r| &*r.status),
+        arrival.on_record.status.as_deref(),
+        lost.map(|(_, status)| &**status),
+        arrival.seen.as_ref().map(|seen| &*seen.rollout.status),
+    ];
+    statuses.into_iter().flatten()
 }
 
 /// Whether a scaling rests on this status.
