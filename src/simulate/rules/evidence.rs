@@ -180,7 +180,8 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
     Ok(())
 }
 
-/// Nothing fails a check of errors while hardly any more answers were wrong than it allows.
+/// Nothing fails a check of errors while hardly any more answers were wrong than it allows, in all
+/// or lately.
 fn fails_for_cause(world: &World, happened: &Happened) -> Result<(), String> {
     let Some((arrival, before, after)) = recorded(happened) else {
         return Ok(());
@@ -205,12 +206,20 @@ fn fails_for_cause(world: &World, happened: &Happened) -> Result<(), String> {
     });
     let Some(limit) = limit else { return Ok(()) };
     let rollout = &before.meta.name;
-    let (total, wrong) = world
-        .traffic
-        .between(rollout, &is.revision, Timestamp::MIN, arrival.sent);
-    if wrong < total * limit / 100.0 {
+    let answers = |since: Timestamp| {
+        let traffic = &world.traffic;
+        traffic.between(rollout, &is.revision, since, arrival.sent)
+    };
+    let (total, wrong) = answers(Timestamp::MIN);
+    // Harm that begins late counts too: half a minute above the limit makes this minute and a half
+    // a third of it, wherever in it that lies.
+    let lately = arrival.sent.checked_sub(SignedDuration::from_secs(90));
+    let (total_lately, wrong_lately) = answers(lately.unwrap_or(Timestamp::MIN));
+    let allowed = limit / 100.0;
+    if wrong < total * allowed && wrong_lately < total_lately * allowed / 3.0 {
         return Err(format!(
-            "{} has failed ({message}), but {wrong:.1} of {total:.0} answers were wrong",
+            "{} has failed ({message}), but {wrong:.1} of {total:.0} answers were wrong, and \
+             {wrong_lately:.1} of {total_lately:.0} lately",
             is.revision
         ));
     }
