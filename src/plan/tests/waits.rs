@@ -188,3 +188,25 @@ fn a_hold_that_a_clock_has_jumped_over_waits_for_a_poll() {
     world.says(vec![reading("errors", Verdict::Pass)]);
     assert_eq!(world.record().release.unwrap().step.unwrap().index, 1);
 }
+
+/// What was counted in the hold of one step says nothing for the next.
+#[test]
+fn readings_of_the_hold_before_open_no_gate() {
+    let mut world = World::stable("v1")
+        .wants("v2")
+        .with_check("errors")
+        .at_step(0);
+    world.says(vec![reading("errors", Verdict::Pass)]);
+    let before = world.seen.readings.clone();
+    let mut world = world.at_step(1);
+    world.hold(20);
+    let old = before.map(|readings| crate::evidence::Readings {
+        polled_at: Some(world.now),
+        ..readings
+    });
+    world.seen.readings = old;
+    world.settle();
+    assert_eq!(step(&world).index, 1);
+    world.says(vec![reading("errors", Verdict::Pass)]);
+    assert_eq!(world.record().release.unwrap().step.unwrap().index, 2);
+}
