@@ -210,3 +210,19 @@ fn readings_of_the_hold_before_open_no_gate() {
     world.says(vec![reading("errors", Verdict::Pass)]);
     assert_eq!(world.record().release.unwrap().step.unwrap().index, 2);
 }
+
+/// What is known only from the past of another process waits for a whole answer to this one.
+#[test]
+fn nothing_is_promoted_before_a_poll_of_this_process() {
+    let mut world = World::stable("v1")
+        .wants("v2")
+        .with_check("errors")
+        .at_step(0);
+    world.hold(20);
+    for (polls, index) in [(0, 0), (1, 1)] {
+        world.says(vec![reading("errors", Verdict::Pass)]);
+        world.seen.readings.as_mut().unwrap().complete_polls = polls;
+        world.settle();
+        assert_eq!(step(&world).index, index, "{polls} polls");
+    }
+}
