@@ -162,7 +162,7 @@ impl Memory {
         if let Write::RecordStatus { .. } = write {
             self.status_written = Some(now);
         }
-        if let Some(base) = base_of(write) {
+        if let Some(base) = write.base() {
             self.unanswered.remove(&base.uid);
         }
         if let Some(name) = name_of_new(write) {
@@ -179,7 +179,7 @@ impl Memory {
                 keep(&mut self.database, write, now, facts.uid.clone(), facts)
             }
             Written::Gone => {
-                if let Some(base) = base_of(write) {
+                if let Some(base) = write.base() {
                     self.forget(&base.clone());
                     self.gone.insert(base.uid.clone());
                 }
@@ -245,7 +245,7 @@ impl Memory {
         if let Write::RecordStatus { .. } = write {
             self.rollout.take_if(|own| !own.is_kept_at(now));
         }
-        if let Some(base) = base_of(write) {
+        if let Some(base) = write.base() {
             review(&mut self.revisions, &base.uid, now);
             review(&mut self.children, &base.uid, now);
             review(&mut self.jobs, &base.uid, now);
@@ -295,7 +295,7 @@ fn hide<T>(
 /// own new one.
 fn keep<T>(mine: &mut Own<T>, write: &Write, now: Timestamp, uid: String, facts: T) {
     let before = mine.get(&uid).map(|own| own.shown);
-    let shown = before.unwrap_or_else(|| base_of(write).is_some());
+    let shown = before.unwrap_or_else(|| write.base().is_some());
     mine.insert(uid, Answered::new(facts, shown, now));
 }
 
@@ -332,24 +332,6 @@ fn is_newer(a: &str, b: &str) -> bool {
     match (a.parse::<u64>(), b.parse::<u64>()) {
         (Ok(a), Ok(b)) => a > b,
         _ => a != b,
-    }
-}
-
-/// The object that an update rests on.
-fn base_of(write: &Write) -> Option<&Base> {
-    match write {
-        Write::RecordStatus { base, .. }
-        | Write::MarkRevision { base, .. }
-        | Write::Adopt { base, .. }
-        | Write::Scale { base, .. }
-        | Write::Fence { base, .. }
-        | Write::RecordDatabase { base, .. }
-        | Write::ReleaseJob { base }
-        | Write::Delete { base, .. } => Some(base),
-        Write::CreateRevision { .. }
-        | Write::CreateDeployment { .. }
-        | Write::CreateDatabase { .. }
-        | Write::CreateJob { .. } => None,
     }
 }
 

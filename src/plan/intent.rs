@@ -151,3 +151,24 @@ pub struct Event {
     /// Whether it is a warning.
     pub warning: bool,
 }
+
+impl Write {
+    /// The object that an update rests on; nothing for a create.
+    #[must_use]
+    pub const fn base(&self) -> Option<&Base> {
+        match self {
+            Self::RecordStatus { base, .. }
+            | Self::MarkRevision { base, .. }
+            | Self::Adopt { base, .. }
+            | Self::Scale { base, .. }
+            | Self::Fence { base, .. }
+            | Self::RecordDatabase { base, .. }
+            | Self::ReleaseJob { base }
+            | Self::Delete { base, .. } => Some(base),
+            Self::CreateRevision { .. }
+            | Self::CreateDeployment { .. }
+            | Self::CreateDatabase { .. }
+            | Self::CreateJob { .. } => None,
+        }
+    }
+}

@@ -8,7 +8,7 @@ use stepgate::{
     cluster::{Answer, ReadError, WriteError, Written},
     plan::{
         facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts},
-        intent::{Base, Write},
+        intent::Write,
     },
     simulate::object::Watched,
 };
@@ -334,7 +334,7 @@ pub fn answer(write: &Write, answer: &Result<Written, WriteError>) -> String {
         }
         Err(other) => return format!("{other:?}"),
     };
-    let what = match base(write) {
+    let what = match write.base() {
         None => "made",
         Some(base) if base.resource_version == *version => "accepted, and nothing changed",
         Some(_) => "accepted",
@@ -344,21 +344,4 @@ pub fn answer(write: &Write, answer: &Result<Written, WriteError>) -> String {
         .filter(|w| !w.is_empty())
         .collect::<Vec<_>>()
         .join("; ")
-}
-
-const fn base(write: &Write) -> Option<&Base> {
-    match write {
-        Write::RecordStatus { base, .. }
-        | Write::MarkRevision { base, .. }
-        | Write::Adopt { base, .. }
-        | Write::Scale { base, .. }
-        | Write::Fence { base, .. }
-        | Write::RecordDatabase { base, .. }
-        | Write::ReleaseJob { base }
-        | Write::Delete { base, .. } => Some(base),
-        Write::CreateRevision { .. }
-        | Write::CreateDeployment { .. }
-        | Write::CreateDatabase { .. }
-        | Write::CreateJob { .. } => None,
-    }
 }
