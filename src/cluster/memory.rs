@@ -31,6 +31,8 @@ pub struct Memory {
     /// Writes in a row, but for those of status, that got no answer.
     unwritten: u32,
     pub(super) status_written: Option<Timestamp>,
+    /// Uid of the Rollout that the API server has shown to this process itself.
+    confirmed: Option<String>,
 }
 
 /// Objects as they were answered, by uid.
@@ -169,7 +171,7 @@ impl Memory {
             self.taken.remove(name);
         }
         match written {
-            Written::Rollout(facts) => self.rollout = Some(Answered::new(facts, true, now)),
+            Written::Rollout(facts) => self.know_rollout(facts, now),
             Written::Revision(facts) => {
                 keep(&mut self.revisions, write, now, facts.uid.clone(), facts)
             }
@@ -197,6 +199,18 @@ impl Memory {
     pub(super) fn wrote(&mut self, answered: bool) -> bool {
         self.unwritten = if answered { 0 } else { self.unwritten + 1 };
         self.unwritten >= UNANSWERED_FOR_LONG
+    }
+
+    /// Takes the Rollout as the API server has it.
+    pub(super) fn know_rollout(&mut self, facts: RolloutFacts, now: Timestamp) {
+        self.confirmed = Some(facts.uid.clone());
+        self.rollout = Some(Answered::new(facts, true, now));
+    }
+
+    /// Whether the API server has shown the Rollout of this uid to this process itself, since the
+    /// process leads.
+    pub(super) fn confirmed(&self, uid: &str) -> bool {
+        self.confirmed.as_deref() == Some(uid)
     }
 
     /// Takes a ControllerRevision from a live list.

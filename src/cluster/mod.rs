@@ -70,6 +70,8 @@ pub struct CachedDatabase {
 /// The answer to one [`Question`].
 #[derive(Clone, Debug)]
 pub enum Answer {
+    /// The Rollout as it is; `None`: there is none of this name.
+    Rollout(Option<RolloutFacts>),
     /// Overlapping Deployments.
     Overlaps(Vec<String>),
     /// The live list.

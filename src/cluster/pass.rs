@@ -167,6 +167,14 @@ async fn ask<C: Cluster>(
 ) -> Result<(), ReadError> {
     for question in questions {
         let answer = cluster.ask(rollout, question).await?;
+        if let Answer::Rollout(live) = &answer
+            && live.as_ref().is_none_or(|live| live.uid != rollout.uid)
+        {
+            return Err(ReadError {
+                what: format!("Rollout {}", rollout.name),
+                message: "it was deleted, which the watch has not shown yet".into(),
+            });
+        }
         take(answer, question, answers, memory, now);
     }
     Ok(())
@@ -220,6 +228,7 @@ fn observe<C: Cluster>(
 ) -> Option<Observed> {
     let mut cached = cluster.rollout(namespace, name)?;
     memory.overlay(&mut cached, (around.now)());
+    let confirmed = memory.confirmed(&cached.rollout.uid);
     let readings = in_motion(&cached.rollout).and_then(|revision| (around.readings)(&revision));
     let source = cached
         .rollout
@@ -243,6 +252,7 @@ fn observe<C: Cluster>(
         readings,
         trusted_since: around.trusted_since,
         status_written: memory.status_written,
+        confirmed,
         epoch: around.epoch,
     })
 }
@@ -259,6 +269,7 @@ fn take(
     now: Timestamp,
 ) {
     match answer {
+        Answer::Rollout(live) => live.into_iter().for_each(|r| memory.know_rollout(r, now)),
         Answer::Overlaps(names) => answers.overlaps = Some(names),
         Answer::Revisions(list) => {
             answers.revisions_live = true;
@@ -270,6 +281,7 @@ fn take(
         Answer::JobPod(words) => answers.job_pod = Some(words),
     }
     debug_assert!(match question {
+        Question::Rollout => true,
         Question::Overlaps => answers.overlaps.is_some(),
         Question::Revisions => answers.revisions_live,
         Question::Config(_) => answers.missing_config.is_some(),

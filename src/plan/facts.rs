@@ -45,6 +45,9 @@ pub struct Observed {
     pub trusted_since: Timestamp,
     /// When status was last written by this process, if ever.
     pub status_written: Option<Timestamp>,
+    /// In its present leadership this process has read the Rollout live, or written to it: what an
+    /// earlier leader put on record is known.
+    pub confirmed: bool,
     /// Epoch of the present leadership.
     pub epoch: i64,
 }
@@ -217,6 +220,8 @@ pub struct DatabaseFacts {
 /// Something the planner must know that no cache holds. It is asked only when a decision needs it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
+    /// The Rollout as it is: replaces the cached one.
+    Rollout,
     /// Names of the Deployments of the namespace whose selector overlaps the Rollout's and that
     /// are not its own.
     Overlaps,

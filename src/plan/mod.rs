@@ -129,7 +129,20 @@ fn remember_stable(draft: &mut Draft<'_>) {
     draft.decided = true;
 }
 
+/// Whether the status is written before all else. Decisions are, and so is what proves an owner:
+/// a child that is given one whose uid is gone is collected as garbage, and a status is written
+/// only on the Rollout of the uid that was read.
+fn records_first(draft: &Draft<'_>) -> bool {
+    let adopts = |w: &Write| matches!(w, Write::Adopt { .. });
+    draft.decided || draft.writes.iter().any(adopts)
+}
+
 fn finish(mut draft: Draft<'_>) -> Plan {
+    // A status that rests on an old copy is refused; whatever else is written would rest on it
+    // unnoticed. A leader may begin while its caches still show its predecessor's time.
+    if !records_first(&draft) && !draft.writes.is_empty() && !draft.seen.confirmed {
+        draft.questions.push(Question::Rollout);
+    }
     if !draft.questions.is_empty() {
         let Some(words) = &draft.seen.unread else {
             return Plan {
@@ -149,21 +162,15 @@ fn finish(mut draft: Draft<'_>) -> Plan {
     }
     conditions::describe(&mut draft);
     let measure = measuring::measure(&draft);
+    let records_first = records_first(&draft);
     if draft.decided {
         draft.writes.clear();
     }
-    // A child that is given an owner whose uid is gone is collected as garbage: the status is
-    // written first, which succeeds only on the Rollout of the uid that was read.
-    let adopts = draft
-        .writes
-        .iter()
-        .any(|w| matches!(w, Write::Adopt { .. }));
-    if draft.decided || adopts || conditions::is_due(&mut draft) {
+    if records_first || conditions::is_due(&mut draft) {
         let base = draft.base();
         let status = Box::new(std::mem::take(&mut draft.status));
-        // Decisions are recorded before anything that rests on them; mere news comes last.
-        let first = draft.decided || adopts;
-        let place = if first { 0 } else { draft.writes.len() };
+        // Mere news comes last.
+        let place = if records_first { 0 } else { draft.writes.len() };
         draft
             .writes
             .insert(place, Write::RecordStatus { base, status });

@@ -265,6 +265,10 @@ impl World {
             });
         }
         Ok(match question {
+            Question::Rollout => {
+                let live = self.live.rollouts.get(rollout.name.as_str());
+                Answer::Rollout(live.map(|r| facts::rollout(r)))
+            }
             Question::Overlaps => {
                 let spec = rollout.spec.as_ref().ok();
                 let selected = |labels| spec.is_some_and(|spec| render::selects(spec, labels));

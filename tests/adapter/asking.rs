@@ -7,7 +7,10 @@ use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
     rbac::v1::{Role, RoleBinding},
 };
-use kube::{Api, api::PostParams};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
 use serde_json::{Value, json};
 use stepgate::{
     cluster::{
@@ -106,6 +109,34 @@ async fn deployments_that_would_share_pods_are_named() {
     };
     names.sort();
     assert_eq!(names, ["expressed", "left", "narrow", "same"]);
+}
+
+#[tokio::test]
+async fn the_rollout_is_read_as_it_is() {
+    let home = Home::new("rollout").await;
+    let before = rollout(&home).await;
+    let adapter = adapter(&home);
+    let api = home.rollouts();
+    let scaled = json!({"spec": {"replicas": 7}});
+    let scaled = api
+        .patch("shop", &PatchParams::default(), &Patch::Merge(&scaled))
+        .await;
+    let answer = adapter.ask(&before, &Question::Rollout).await;
+    let Ok(Answer::Rollout(Some(live))) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(live.uid, before.uid);
+    let version = scaled.expect("a scaled Rollout").metadata.resource_version;
+    assert_eq!(Some(live.resource_version), version);
+    assert_eq!(live.spec.expect("a spec").replicas, 7);
+
+    let deleted = api.delete("shop", &DeleteParams::default()).await;
+    deleted.expect("a deletion");
+    eventually("the Rollout is gone", async || {
+        let answer = adapter.ask(&before, &Question::Rollout).await;
+        matches!(answer, Ok(Answer::Rollout(None))).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -293,6 +293,12 @@ fn pods(all: &[Seen]) -> Vec<String> {
 /// The answer to a question.
 pub fn found(answer: &Result<Answer, ReadError>) -> String {
     match answer {
+        Ok(Answer::Rollout(live)) => {
+            let spec = live
+                .as_ref()
+                .map(|live| live.spec.as_ref().expect("a spec"));
+            spec.map_or("none".into(), |spec| format!("{} replicas", spec.replicas))
+        }
         Ok(Answer::Overlaps(names)) => format!("{names:?}"),
         Ok(Answer::Config(missing)) => {
             let names: Vec<&str> = missing.iter().map(|c| c.name.as_str()).collect();

@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource,
-    api::{ListParams, LogParams},
+    api::{ApiResource, DynamicObject, ListParams, LogParams},
 };
 use serde::de::DeserializeOwned;
 
@@ -19,10 +19,10 @@ use super::{
     facts,
     index::Index,
     refusal, selector,
-    stored::{Pods, StoredRevision},
+    stored::{Pods, StoredRevision, StoredRollout},
 };
 use crate::{
-    api::keys,
+    api::{Rollout, keys},
     cluster::{Answer, ReadError},
     plan::facts::{ConfigRef, Question, RolloutFacts},
 };
@@ -46,6 +46,7 @@ pub async fn answer(
     question: &Question,
 ) -> Result<Answer, ReadError> {
     match question {
+        Question::Rollout => live(client, rollout).await.map(Answer::Rollout),
         Question::Overlaps => {
             let missing = index.missing_rollouts(&rollout.namespace);
             let overlaps = overlaps(client, missing, rollout).await;
@@ -100,6 +101,15 @@ async fn overlaps(
         names.extend(list(&api, &left_behind, "Deployments", overlaps).await?);
     }
     Ok(names)
+}
+
+/// The Rollout as it is, read as untyped as the watch reads it: it may not be readable.
+async fn live(client: &Client, rollout: &RolloutFacts) -> Result<Option<RolloutFacts>, ReadError> {
+    let of = ApiResource::erase::<Rollout>(&());
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &rollout.namespace, &of);
+    let live = api.get_opt(&rollout.name).await;
+    let live = live.map_err(|error| unread(&format!("Rollout {}", rollout.name), &error))?;
+    Ok(live.map(|object| StoredRollout::new(&object).facts()))
 }
 
 async fn revisions(client: &Client, rollout: &RolloutFacts) -> Result<Answer, ReadError> {

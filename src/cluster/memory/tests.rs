@@ -231,3 +231,18 @@ fn the_record_of_another_database_is_not_taken_for_the_one_that_is_named() {
     let seen = overlaid(&mut memory, cached(vec![], vec![]));
     assert_eq!(seen.database.map(|d| d.name), Some("db".into()));
 }
+
+/// Whose caches show the Rollout as it was in another's time does not act on that.
+#[test]
+fn a_rollout_is_confirmed_by_the_api_server_alone() {
+    let mut memory = Memory::default();
+    let mut seen = cached(vec![], vec![]);
+    assert!(!memory.confirmed(&seen.rollout.uid));
+    let mut live = seen.rollout.clone();
+    live.resource_version = "900".into();
+    memory.know_rollout(live.clone(), Timestamp::UNIX_EPOCH);
+    seen = overlaid(&mut memory, seen);
+    assert_eq!(seen.rollout.resource_version, "900");
+    assert!(memory.confirmed(&live.uid));
+    assert!(!memory.confirmed("made anew under this name"));
+}

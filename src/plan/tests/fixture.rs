@@ -100,6 +100,7 @@ impl World {
             readings: None,
             trusted_since: second(-1_000_000),
             status_written: None,
+            confirmed: true,
             epoch: 1,
         };
         Self {

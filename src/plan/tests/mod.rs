@@ -12,7 +12,7 @@ use serde_json::json;
 use self::fixture::{World, reading, second};
 use super::{
     facts::{ConfigRef, Question, Refusal, Refused},
-    intent::Write,
+    intent::{Kind, Write},
 };
 use crate::{
     api::{
@@ -369,6 +369,35 @@ fn a_former_stable_returns_without_steps() {
     );
 }
 
+/// What was good long ago proves itself again.
+#[test]
+fn a_former_stable_outside_the_window_takes_the_steps() {
+    let mut world = World::stable("v1");
+    for next in ["v2", "v3"] {
+        world = world.wants(next).at_step(2);
+        world.hold(1000);
+        world.settle();
+        let stable = world.status().stable.as_ref().map(|s| s.revision.clone());
+        assert_eq!(stable, Some(world.revision(next)));
+    }
+    world.edit_spec(|spec| spec.strategy.rollback_window.revisions = 1);
+    let back_to = |version: &str, world: World| {
+        let world = world.wants(version);
+        let (wanted, status) = (world.revision(version), world.decide());
+        let release = status.release.map(|r| (r.revision, r.stage));
+        let stable = status.stable.map(|s| s.revision);
+        (
+            world,
+            stable == Some(wanted.clone()),
+            release == Some((wanted, Stage::Preflight)),
+        )
+    };
+    let (world, at_once, in_steps) = back_to("v1", world);
+    assert!(!at_once && in_steps, "two revisions back");
+    let (_, at_once, in_steps) = back_to("v2", world);
+    assert!(at_once && !in_steps, "one revision back");
+}
+
 /// After a restore a cache may show the ControllerRevision of an earlier stable before the last.
 #[test]
 fn a_lost_status_is_rebuilt_from_a_live_list_alone() {
@@ -486,6 +515,20 @@ fn nothing_is_adopted_before_the_rollout_is_known_to_be_there() {
     );
 }
 
+/// After a restore: what keeps the owner whose uid is gone is collected as garbage.
+#[test]
+fn whatever_is_left_without_its_owner_is_adopted() {
+    let mut world = World::stable("v1");
+    world.settle();
+    world.seen.revisions[0].owner_uid = Some("gone".into());
+    world.seen.children[0].owner_uid = Some("gone".into());
+    let writes = world.plan().writes;
+    for wanted in [Kind::Revision, Kind::Deployment] {
+        let adopted = |w: &&Write| matches!(w, Write::Adopt { kind, .. } if *kind == wanted);
+        assert_eq!(writes.iter().filter(adopted).count(), 1, "{writes:?}");
+    }
+}
+
 #[test]
 fn a_new_leader_fences_a_rollout_in_motion_before_it_decides_anything() {
     let mut world = World::stable("v1").wants("v2").at_step(0);
@@ -592,4 +635,42 @@ fn old_revisions_go_and_stable_never() {
         world.status().stable.as_ref().unwrap().revision,
         world.revision("v4")
     );
+}
+
+/// A leader that has only its caches to go by may see the record of its predecessor's time.
+#[test]
+fn nothing_is_moved_on_a_record_that_only_a_cache_shows() {
+    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Step);
+    let moves = world.plan().writes;
+    assert!(
+        moves.iter().all(|w| matches!(w, Write::Scale { .. })) && !moves.is_empty(),
+        "{moves:?}"
+    );
+    world.seen.confirmed = false;
+    let plan = world.plan();
+    assert_eq!(plan.questions, [Question::Rollout]);
+    assert!(plan.writes.is_empty(), "{:?}", plan.writes);
+
+    // Where it cannot be read for long, that is said: such a write fails on an old record.
+    world.seen.unread = Some("Rollout shop: no answer".into());
+    let plan = world.plan();
+    assert!(plan.questions.is_empty());
+    assert!(
+        matches!(plan.writes.as_slice(), [Write::RecordStatus { .. }]),
+        "{:?}",
+        plan.writes
+    );
+}
+
+/// What is put on record first needs no question: the API server refuses it on an old copy.
+#[test]
+fn a_decision_is_not_asked_for_twice() {
+    let mut world = World::stable("v1").wants("v2");
+    world.seen.confirmed = false;
+    let plan = world.plan();
+    assert!(plan.questions.is_empty(), "{:?}", plan.questions);
+    assert!(matches!(
+        plan.writes.as_slice(),
+        [Write::RecordStatus { .. }]
+    ));
 }

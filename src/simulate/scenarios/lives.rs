@@ -1,10 +1,11 @@
 //! The life of the operator: deaths, deposed leaders, lost memory, clocks.
 
-use super::good;
+use super::{good, v2};
 use crate::simulate::{
+    object::Watched,
     people::Action,
     request::Fate,
-    scenario::{Scenario, name},
+    scenario::{Scenario, name, wrong},
     surroundings::Circumstance,
 };
 
@@ -16,6 +17,18 @@ pub(super) fn lives() -> Vec<Scenario> {
     vec![
         good("operator-dies").then(200, Action::Crash(0)).lasts(700),
         two(good("lease-changes-hands").then(214, Action::HandOver { overlap: 5_000 })).lasts(700),
+        // The heir still sees the canary on its way, and the release has failed meanwhile.
+        two(v2("successor-behind", wrong(5.0))
+            .then(
+                141,
+                Action::BreakWatch {
+                    process: 1,
+                    kind: Watched::Rollouts,
+                    seconds: 60,
+                },
+            )
+            .then(160, Action::Crash(0))
+            .lasts(500)),
         good("status-lost")
             .then(240, Action::LoseStatus(name()))
             .lasts(900),

@@ -13,6 +13,14 @@ use crate::{manifest, play::Play, side::Side};
 pub async fn are_live<S: Side>(play: &mut Play<S>) {
     let apply = scenario::apply(scenario::shop("v1", 2, None));
     play.person("somebody applies Rollout shop", apply).await;
+    play.ask("shop", &Question::Rollout).await;
+    let scale = Action::Scale {
+        rollout: "shop".into(),
+        replicas: 3,
+    };
+    play.person("somebody scales it to 3", scale).await;
+    play.ask("shop", &Question::Rollout).await;
+
     let wanted = Question::Config(vec![ConfigRef {
         secret: false,
         name: "shop-config".into(),
