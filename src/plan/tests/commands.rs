@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::fixture::{World, condition, reading};
 use crate::{
-    api::{RolloutSpec, SchemaSpec, status::Outcome},
+    api::{RolloutSpec, RolloutStatus, SchemaSpec, status::Outcome},
     evidence::Verdict,
     plan::facts::Question,
 };
@@ -99,4 +99,31 @@ fn a_retry_starts_nothing_that_a_first_try_would_not() {
     let status = world.record();
     assert_eq!(status.commands[0].result, "Done", "{:?}", status.commands);
     assert_eq!(status.release.unwrap().attempt, 2);
+}
+
+/// A promote that was typed while the step before was held, and comes late, skips nothing.
+#[test]
+fn a_promote_leaves_no_step_but_the_one_it_names() {
+    let mut world = World::stable("v1").wants("v2").at_step(1);
+    let present = |status: &RolloutStatus| {
+        let step = status.release.as_ref().and_then(|r| r.step.as_ref());
+        step.map(|s| (s.index, s.name.clone())).unwrap()
+    };
+    let v2 = world.revision("v2");
+    let (index, name) = present(world.status());
+    let first = world.spec.strategy.canary.steps[0].name.clone();
+    assert_ne!(first, name);
+    for (id, other) in [("p1", format!("{v2}/{first}")), ("p2", v2.clone())] {
+        world.command("promote", &format!("{other} {id}"));
+        let status = world.record();
+        let said = status.commands.iter().find(|c| c.id == id).unwrap();
+        assert_eq!(said.result, "Ignored", "{said:?}");
+        assert!(said.message.contains(&name), "{said:?}");
+        assert_eq!(present(&status), (index, name.clone()));
+    }
+    world.command("promote", &format!("{v2}/{name} p3"));
+    let status = world.record();
+    let said = status.commands.iter().find(|c| c.id == "p3").unwrap();
+    assert_eq!(said.result, "Done", "{said:?}");
+    assert_eq!(present(&status).0, index + 1);
 }
