@@ -70,8 +70,6 @@ pub struct CachedDatabase {
 /// The answer to one [`Question`].
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// The Rollout as it is; `None`: there is none of this name.
-    Rollout(Option<RolloutFacts>),
     /// Overlapping Deployments.
     Overlaps(Vec<String>),
     /// The live list.
@@ -162,7 +160,17 @@ pub trait Cluster {
     /// What the caches hold of a DatabaseSchema; `None` when they do not know it.
     fn database(&self, namespace: &str, name: &str) -> Option<CachedDatabase>;
 
-    /// A live read.
+    /// The Rollout of this name as it is, read live; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the API server gave no answer.
+    fn live(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<RolloutFacts>, ReadError>> + Send;
+
+    /// Another live read, about a Rollout.
     ///
     /// # Errors
     /// When the API server gave no answer.

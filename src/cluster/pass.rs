@@ -98,17 +98,8 @@ pub async fn rollout<C: Cluster>(
         };
         seen.unread = unread.as_ref().map(ToString::to_string);
         let plan = plan::plan(&seen, now);
-        if !plan.questions.is_empty() {
-            match ask(
-                cluster,
-                &seen.rollout,
-                &plan.questions,
-                &mut answers,
-                memory,
-                now,
-            )
-            .await
-            {
+        if !plan.questions.is_empty() || plan.confirm.is_some() {
+            match ask(cluster, &seen.rollout, &plan, &mut answers, memory, now).await {
                 Ok(()) => {
                     memory.read(true);
                 }
@@ -160,21 +151,23 @@ pub async fn rollout<C: Cluster>(
 async fn ask<C: Cluster>(
     cluster: &C,
     rollout: &RolloutFacts,
-    questions: &[Question],
+    plan: &Plan,
     answers: &mut Answers,
     memory: &mut Memory,
     now: Timestamp,
 ) -> Result<(), ReadError> {
-    for question in questions {
-        let answer = cluster.ask(rollout, question).await?;
-        if let Answer::Rollout(live) = &answer
-            && live.as_ref().is_none_or(|live| live.uid != rollout.uid)
-        {
+    if let Some(name) = &plan.confirm {
+        let live = cluster.live(&rollout.namespace, name).await?;
+        let Some(live) = live.filter(|live| live.uid == rollout.uid) else {
             return Err(ReadError {
-                what: format!("Rollout {}", rollout.name),
+                what: format!("Rollout {name}"),
                 message: "it was deleted, which the watch has not shown yet".into(),
             });
-        }
+        };
+        memory.know_rollout(live, now);
+    }
+    for question in &plan.questions {
+        let answer = cluster.ask(rollout, question).await?;
         take(answer, question, answers, memory, now);
     }
     Ok(())
@@ -189,12 +182,22 @@ pub async fn database<C: Cluster>(
     around: &Surroundings<'_>,
 ) -> Ran {
     let mut ran = Ran::default();
+    let mut gone = None;
     for _ in 0..ROUNDS {
         let Some(mut seen) = cluster.database(namespace, name) else {
             return ran;
         };
         memory.overlay_of_database(&mut seen, (around.now)());
-        let plan = database::plan(&seen, around.epoch);
+        let plan = database::plan(&seen, gone.as_deref(), around.epoch);
+        if let Some(rollout) = plan.confirm {
+            match cluster.live(namespace, &rollout).await {
+                // The watch shows it soon, and then it is looked at again.
+                Ok(Some(live)) if names(&live, name) => return come_again(ran, memory),
+                Ok(_) => gone = Some(rollout),
+                Err(error) => return stopped(ran, error),
+            }
+            continue;
+        }
         let nothing_left = plan.writes.is_empty();
         match act(cluster, namespace, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => return come_again(ran, memory),
@@ -203,6 +206,12 @@ pub async fn database<C: Cluster>(
         }
     }
     stopped(ran, Stopped::Unfinished)
+}
+
+fn names(rollout: &RolloutFacts, database: &str) -> bool {
+    let spec = rollout.spec.as_ref().ok();
+    let schema = spec.and_then(|spec| spec.schema.as_ref());
+    schema.is_some_and(|schema| schema.database == database)
 }
 
 fn stopped(mut ran: Ran, error: impl Into<Stopped>) -> Ran {
@@ -269,7 +278,6 @@ fn take(
     now: Timestamp,
 ) {
     match answer {
-        Answer::Rollout(live) => live.into_iter().for_each(|r| memory.know_rollout(r, now)),
         Answer::Overlaps(names) => answers.overlaps = Some(names),
         Answer::Revisions(list) => {
             answers.revisions_live = true;
@@ -281,7 +289,6 @@ fn take(
         Answer::JobPod(words) => answers.job_pod = Some(words),
     }
     debug_assert!(match question {
-        Question::Rollout => true,
         Question::Overlaps => answers.overlaps.is_some(),
         Question::Revisions => answers.revisions_live,
         Question::Config(_) => answers.missing_config.is_some(),

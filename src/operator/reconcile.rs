@@ -187,6 +187,10 @@ impl Cluster for Led<'_> {
         self.cluster.database(namespace, name)
     }
 
+    async fn live(&self, namespace: &str, name: &str) -> Result<Option<RolloutFacts>, ReadError> {
+        self.cluster.live(namespace, name).await
+    }
+
     async fn ask(&self, rollout: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
         self.cluster.ask(rollout, question).await
     }

@@ -23,18 +23,19 @@ const KEPT_JOBS: usize = 10;
 /// Phases kept on record per database.
 const KEPT_PHASES: usize = 400;
 
-/// What is to be done for one database now.
+/// What is to be done for one database now. `gone` is the Rollout of which a live read has shown
+/// that it is no more, or names another database.
 #[must_use]
-pub fn plan(seen: &CachedDatabase, epoch: i64) -> Plan {
+pub fn plan(seen: &CachedDatabase, gone: Option<&str>, epoch: i64) -> Plan {
     let mut plan = Plan::default();
     match &seen.database.record.holder {
-        Some(holder) => held(&mut plan, seen, holder, epoch),
+        Some(holder) => held(&mut plan, seen, holder, gone, epoch),
         None => tidy(&mut plan, seen),
     }
     plan
 }
 
-fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, epoch: i64) {
+fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, gone: Option<&str>, epoch: i64) {
     let job = seen
         .jobs
         .iter()
@@ -67,6 +68,11 @@ fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, epoch: i64) {
     if !seen.rollouts.contains_key(&holder.rollout)
         && let Some(write) = schema::let_go(&seen.database, holder, job, epoch)
     {
+        if gone != Some(&holder.rollout) {
+            // It may be too new for the cache.
+            plan.confirm = Some(holder.rollout.clone());
+            return;
+        }
         plan.notes.push(format!(
             "Rollout {} is gone: its hold is let go",
             holder.rollout

@@ -220,8 +220,6 @@ pub struct DatabaseFacts {
 /// Something the planner must know that no cache holds. It is asked only when a decision needs it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
-    /// The Rollout as it is: replaces the cached one.
-    Rollout,
     /// Names of the Deployments of the namespace whose selector overlaps the Rollout's and that
     /// are not its own.
     Overlaps,

@@ -140,13 +140,12 @@ fn records_first(draft: &Draft<'_>) -> bool {
 fn finish(mut draft: Draft<'_>) -> Plan {
     // A status that rests on an old copy is refused; whatever else is written would rest on it
     // unnoticed. A leader may begin while its caches still show its predecessor's time.
-    if !records_first(&draft) && !draft.writes.is_empty() && !draft.seen.confirmed {
-        draft.questions.push(Question::Rollout);
-    }
-    if !draft.questions.is_empty() {
+    let unconfirmed = !draft.seen.confirmed && !draft.writes.is_empty() && !records_first(&draft);
+    if unconfirmed || !draft.questions.is_empty() {
         let Some(words) = &draft.seen.unread else {
             return Plan {
                 questions: draft.questions,
+                confirm: unconfirmed.then(|| draft.seen.rollout.name.clone()),
                 notes: draft.notes,
                 ..Plan::default()
             };
@@ -177,6 +176,7 @@ fn finish(mut draft: Draft<'_>) -> Plan {
     }
     Plan {
         questions: Vec::new(),
+        confirm: None,
         writes: draft.writes,
         events: draft.events,
         measure,

@@ -40,11 +40,19 @@ impl World {
         answer
     }
 
-    /// A live read.
+    /// A Rollout, read live.
     ///
     /// # Errors
     /// When the API server gives no answer.
-    pub fn live(&mut self, of: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
+    pub fn live(&mut self, name: &str) -> Result<Option<RolloutFacts>, ReadError> {
+        self.live_rollout(name)
+    }
+
+    /// Another live read.
+    ///
+    /// # Errors
+    /// When the API server gives no answer.
+    pub fn ask(&mut self, of: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
         self.answer(of, question)
     }
 

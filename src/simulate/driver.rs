@@ -14,6 +14,7 @@ use super::{
     coverage::Kind,
     event::{Event, Life, Turn},
     facts,
+    object::Object,
     people::Action,
     process::Process,
     rules::Broken,
@@ -225,6 +226,20 @@ impl Cluster for Api {
         facts::cached_database(&world.processes[self.life.process].caches, name)
     }
 
+    fn live(
+        &self,
+        _: &str,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<RolloutFacts>, ReadError>> + Send {
+        let mut world = lock(&self.world);
+        let live = world.live_rollout(name);
+        if live.is_ok() {
+            let known = world.live.rollouts.get(name).cloned();
+            world.processes[self.life.process].learned(known.map(Object::Rollout));
+        }
+        std::future::ready(live)
+    }
+
     fn ask(
         &self,
         rollout: &RolloutFacts,
@@ -249,26 +264,32 @@ impl Cluster for Api {
 }
 
 impl World {
-    /// A live read.
+    fn gets_through(&mut self, what: impl FnOnce() -> String) -> Result<(), ReadError> {
+        let now = self.now;
+        if !self.faults.read_fails(now) {
+            return Ok(());
+        }
+        self.coverage.count(Kind::ReadFails);
+        Err(ReadError {
+            what: what(),
+            message: "service unavailable".into(),
+        })
+    }
+
+    /// A Rollout, read live.
+    pub(super) fn live_rollout(&mut self, name: &str) -> Result<Option<RolloutFacts>, ReadError> {
+        self.gets_through(|| format!("Rollout {name}"))?;
+        Ok(self.live.rollouts.get(name).map(|r| facts::rollout(r)))
+    }
+
+    /// Another live read.
     pub(super) fn answer(
         &mut self,
         rollout: &RolloutFacts,
         question: &Question,
     ) -> Result<Answer, ReadError> {
-        let now = self.now;
-        if self.faults.read_fails(now) {
-            self.coverage.count(Kind::ReadFails);
-            let what = format!("{question:?}");
-            return Err(ReadError {
-                what,
-                message: "service unavailable".into(),
-            });
-        }
+        self.gets_through(|| format!("{question:?}"))?;
         Ok(match question {
-            Question::Rollout => {
-                let live = self.live.rollouts.get(rollout.name.as_str());
-                Answer::Rollout(live.map(|r| facts::rollout(r)))
-            }
             Question::Overlaps => {
                 let spec = rollout.spec.as_ref().ok();
                 let selected = |labels| spec.is_some_and(|spec| render::selects(spec, labels));

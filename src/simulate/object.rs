@@ -33,6 +33,14 @@ pub struct Meta {
     pub deleting: bool,
 }
 
+impl Meta {
+    /// Whether it is a later state of the same object.
+    #[must_use]
+    pub fn is_newer(&self, than: &Self) -> bool {
+        self.uid == than.uid && self.version > than.version
+    }
+}
+
 /// A Rollout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RolloutObject {

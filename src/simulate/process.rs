@@ -58,7 +58,7 @@ pub struct Process {
     queues: BTreeMap<Watched, VecDeque<(Timestamp, Object, bool)>>,
     blocked: BTreeMap<Watched, Timestamp>,
     memories: BTreeMap<Key, Memory>,
-    told: BTreeMap<Name, Arc<DeploymentObject>>,
+    told: Objects,
     due: BTreeMap<Key, Timestamp>,
     busy: BTreeSet<Key>,
     failures: BTreeMap<Key, u32>,
@@ -100,7 +100,7 @@ impl Process {
             queues: BTreeMap::new(),
             blocked: BTreeMap::new(),
             memories: BTreeMap::new(),
-            told: BTreeMap::new(),
+            told: Objects::default(),
             due: BTreeMap::new(),
             busy: BTreeSet::new(),
             failures: BTreeMap::new(),
@@ -108,10 +108,10 @@ impl Process {
         }
     }
 
-    /// The API server has answered a write with the object as it is now.
+    /// The API server has answered a write or a read with the object as it is now.
     pub(super) fn learned(&mut self, object: Option<Object>) {
-        if let Some(Object::Deployment(child)) = object {
-            self.told.insert(child.meta.name.clone(), child);
+        if let Some(object @ (Object::Deployment(_) | Object::Rollout(_))) = object {
+            self.told.put(object);
         }
     }
 
@@ -124,14 +124,15 @@ impl Process {
         let Some(rollout) = self.caches.rollouts.get(name).cloned() else {
             return;
         };
-        let fresher = |cached: &Arc<DeploymentObject>| match self.told.get(&cached.meta.name) {
-            Some(told)
-                if told.meta.uid == cached.meta.uid && told.meta.version > cached.meta.version =>
-            {
-                Arc::clone(told)
-            }
-            _ => Arc::clone(cached),
+        let rollout = match self.told.rollouts.get(name) {
+            Some(told) if told.meta.is_newer(&rollout.meta) => Arc::clone(told),
+            _ => rollout,
         };
+        let fresher =
+            |cached: &Arc<DeploymentObject>| match self.told.deployments.get(&cached.meta.name) {
+                Some(told) if told.meta.is_newer(&cached.meta) => Arc::clone(told),
+                _ => Arc::clone(cached),
+            };
         let children = self.caches.deployments.values();
         let children = children
             .filter(|d| &*d.rollout == name)

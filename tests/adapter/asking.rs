@@ -121,10 +121,8 @@ async fn the_rollout_is_read_as_it_is() {
     let scaled = api
         .patch("shop", &PatchParams::default(), &Patch::Merge(&scaled))
         .await;
-    let answer = adapter.ask(&before, &Question::Rollout).await;
-    let Ok(Answer::Rollout(Some(live))) = answer else {
-        panic!("{answer:?}");
-    };
+    let live = adapter.live(&home.namespace, "shop").await;
+    let live = live.expect("an answer").expect("the Rollout");
     assert_eq!(live.uid, before.uid);
     let version = scaled.expect("a scaled Rollout").metadata.resource_version;
     assert_eq!(Some(live.resource_version), version);
@@ -133,8 +131,8 @@ async fn the_rollout_is_read_as_it_is() {
     let deleted = api.delete("shop", &DeleteParams::default()).await;
     deleted.expect("a deletion");
     eventually("the Rollout is gone", async || {
-        let answer = adapter.ask(&before, &Question::Rollout).await;
-        matches!(answer, Ok(Answer::Rollout(None))).then_some(())
+        let live = adapter.live(&home.namespace, "shop").await;
+        live.expect("an answer").is_none().then_some(())
     })
     .await;
 }

@@ -111,6 +111,10 @@ impl Side for ControlPlane {
         self.adapter.write(&self.home.namespace, &write).await
     }
 
+    async fn live(&mut self, name: &str) -> Result<Option<RolloutFacts>, ReadError> {
+        self.adapter.live(&self.home.namespace, name).await
+    }
+
     async fn ask(&mut self, of: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
         self.adapter.ask(of, question).await
     }

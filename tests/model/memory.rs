@@ -82,8 +82,12 @@ impl Side for Memory {
         self.world.request(write)
     }
 
+    async fn live(&mut self, name: &str) -> Result<Option<RolloutFacts>, ReadError> {
+        self.world.live(name)
+    }
+
     async fn ask(&mut self, of: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
-        self.world.live(of, question)
+        self.world.ask(of, question)
     }
 
     async fn happens(&mut self, deed: &Deed) {

@@ -55,7 +55,14 @@ impl<S: Side> Play<S> {
         self.told.push(format!("> {words}: {answer}"));
     }
 
-    /// A live read of the operator about a Rollout, and its answer.
+    /// A Rollout, read live by the operator.
+    pub async fn read(&mut self, rollout: &str) {
+        let live = self.side.live(rollout).await;
+        let live = telling::live(&live);
+        self.told.push(format!("> read Rollout {rollout}: {live}"));
+    }
+
+    /// Another live read of the operator about a Rollout, and its answer.
     pub async fn ask(&mut self, rollout: &str, question: &Question) {
         let all = self.side.all().await;
         let of = all.iter().find_map(|s| match &s.facts {

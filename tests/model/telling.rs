@@ -293,12 +293,6 @@ fn pods(all: &[Seen]) -> Vec<String> {
 /// The answer to a question.
 pub fn found(answer: &Result<Answer, ReadError>) -> String {
     match answer {
-        Ok(Answer::Rollout(live)) => {
-            let spec = live
-                .as_ref()
-                .map(|live| live.spec.as_ref().expect("a spec"));
-            spec.map_or("none".into(), |spec| format!("{} replicas", spec.replicas))
-        }
         Ok(Answer::Overlaps(names)) => format!("{names:?}"),
         Ok(Answer::Config(missing)) => {
             let names: Vec<&str> = missing.iter().map(|c| c.name.as_str()).collect();
@@ -313,6 +307,18 @@ pub fn found(answer: &Result<Answer, ReadError>) -> String {
             format!("{said:?}")
         }
         other => format!("{other:?}"),
+    }
+}
+
+/// A Rollout that was read live.
+pub fn live(answer: &Result<Option<RolloutFacts>, ReadError>) -> String {
+    match answer {
+        Ok(Some(live)) => {
+            let spec = live.spec.as_ref().expect("a spec");
+            format!("there, {} replicas", spec.replicas)
+        }
+        Ok(None) => "not there".into(),
+        Err(error) => format!("{error:?}"),
     }
 }
 

@@ -46,7 +46,6 @@ pub async fn answer(
     question: &Question,
 ) -> Result<Answer, ReadError> {
     match question {
-        Question::Rollout => live(client, rollout).await.map(Answer::Rollout),
         Question::Overlaps => {
             let missing = index.missing_rollouts(&rollout.namespace);
             let overlaps = overlaps(client, missing, rollout).await;
@@ -104,11 +103,18 @@ async fn overlaps(
 }
 
 /// The Rollout as it is, read as untyped as the watch reads it: it may not be readable.
-async fn live(client: &Client, rollout: &RolloutFacts) -> Result<Option<RolloutFacts>, ReadError> {
+///
+/// # Errors
+/// When the API server gave no answer.
+pub async fn rollout(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<RolloutFacts>, ReadError> {
     let of = ApiResource::erase::<Rollout>(&());
-    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &rollout.namespace, &of);
-    let live = api.get_opt(&rollout.name).await;
-    let live = live.map_err(|error| unread(&format!("Rollout {}", rollout.name), &error))?;
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &of);
+    let live = api.get_opt(name).await;
+    let live = live.map_err(|error| unread(&format!("Rollout {name}"), &error))?;
     Ok(live.map(|object| StoredRollout::new(&object).facts()))
 }
 

@@ -61,6 +61,21 @@ impl Kubernetes {
         }
     }
 
+    async fn in_time<T>(
+        &self,
+        read: impl Future<Output = Result<T, ReadError>>,
+        what: impl FnOnce() -> String,
+    ) -> Result<T, ReadError> {
+        tokio::time::timeout(self.patience, read)
+            .await
+            .unwrap_or_else(|_| {
+                Err(ReadError {
+                    what: what(),
+                    message: format!("no answer within {} s", self.patience.as_secs_f32()),
+                })
+            })
+    }
+
     async fn send<T: DeserializeOwned>(&self, prepared: Prepared) -> Result<T, WriteError> {
         let Prepared {
             object,
@@ -87,15 +102,14 @@ impl Cluster for Kubernetes {
         self.index.database(namespace, name)
     }
 
+    async fn live(&self, namespace: &str, name: &str) -> Result<Option<RolloutFacts>, ReadError> {
+        let live = ask::rollout(&self.reads, namespace, name);
+        self.in_time(live, || format!("Rollout {name}")).await
+    }
+
     async fn ask(&self, rollout: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
         let answer = ask::answer(&self.reads, &self.index, rollout, question);
-        let answer = tokio::time::timeout(self.patience, answer).await;
-        answer.unwrap_or_else(|_| {
-            Err(ReadError {
-                what: format!("{question:?}"),
-                message: format!("no answer within {} s", self.patience.as_secs_f32()),
-            })
-        })
+        self.in_time(answer, || format!("{question:?}")).await
     }
 
     async fn write(&self, namespace: &str, write: &Write) -> Result<Written, WriteError> {

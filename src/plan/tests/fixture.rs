@@ -380,7 +380,7 @@ impl World {
             jobs: self.seen.jobs.clone(),
             rollouts: BTreeMap::from([("shop".into(), "u-shop".into())]),
         };
-        for write in plan::database::plan(&seen, self.seen.epoch).writes {
+        for write in plan::database::plan(&seen, None, self.seen.epoch).writes {
             self.apply(write);
         }
     }

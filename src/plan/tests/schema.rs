@@ -1,5 +1,7 @@
 //! Holds of a database: who lets them go, and when.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
@@ -10,7 +12,9 @@ use crate::{
         database::{Holder, PhaseRecord},
         status::Stage,
     },
+    cluster::CachedDatabase,
     plan::{
+        database,
         facts::{Question, Refusal, Refused},
         intent::Write,
     },
@@ -228,4 +232,26 @@ fn a_namespace_that_goes_is_not_held_up_by_a_job_that_is_gone() {
     world.seen.jobs.clear();
     world.finish_database();
     assert_eq!(holder(&world), None, "nothing is left to wait for");
+}
+
+/// The cache of Rollouts may be behind that of DatabaseSchemas: a new Rollout is not gone.
+#[test]
+fn a_hold_is_let_go_only_once_its_rollout_is_known_to_be_gone() {
+    let world = expanding(|world| holder(world).is_some_and(|h| h.job_uid.is_none()));
+    let seen = CachedDatabase {
+        namespace: "ns".into(),
+        database: world.seen.database.clone().unwrap(),
+        jobs: Vec::new(),
+        rollouts: BTreeMap::new(),
+    };
+    let plan = database::plan(&seen, None, world.seen.epoch);
+    assert_eq!(plan.confirm.as_deref(), Some("shop"));
+    assert!(plan.writes.is_empty(), "{:?}", plan.writes);
+
+    let plan = database::plan(&seen, Some("shop"), world.seen.epoch);
+    assert_eq!(plan.confirm, None);
+    let [Write::RecordDatabase { record, .. }] = plan.writes.as_slice() else {
+        panic!("{:?}", plan.writes);
+    };
+    assert!(record.holder.is_none());
 }

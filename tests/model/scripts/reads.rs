@@ -11,15 +11,16 @@ use stepgate::{
 use crate::{manifest, play::Play, side::Side};
 
 pub async fn are_live<S: Side>(play: &mut Play<S>) {
+    play.read("shop").await;
     let apply = scenario::apply(scenario::shop("v1", 2, None));
     play.person("somebody applies Rollout shop", apply).await;
-    play.ask("shop", &Question::Rollout).await;
+    play.read("shop").await;
     let scale = Action::Scale {
         rollout: "shop".into(),
         replicas: 3,
     };
     play.person("somebody scales it to 3", scale).await;
-    play.ask("shop", &Question::Rollout).await;
+    play.read("shop").await;
 
     let wanted = Question::Config(vec![ConfigRef {
         secret: false,
