@@ -95,6 +95,10 @@ pub struct Release {
     /// The attempt of its expand; raised only by a retry.
     #[serde(default = "one")]
     pub attempt: i64,
+    /// The Job that may have left the database half-way, as it was told here. A retry accepts only
+    /// what it was told: one that was said before speaks of something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_dirty: Option<String>,
     /// The failed Job whose half-way state a person accepted with a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_dirty: Option<String>,

@@ -71,11 +71,12 @@ impl Board {
                 if *entry.measure == measure {
                     return;
                 }
-                // A hold's counts start at the first poll after it began: make it soon.
                 let hold_began = entry.measure.hold_since != measure.hold_since;
                 let checks_changed = entry.measure.checks != measure.checks;
                 if hold_began || checks_changed {
-                    entry.due = now;
+                    // A hold's counts start at the first poll since it began: make it as soon as it
+                    // has. Its beginning is a whole second, and may still be to come.
+                    entry.due = measure.hold_since.map_or(now, |hold| hold.max(now));
                 }
                 entry.tracker.follow(&measure);
                 entry.readings = entry.tracker.readings(&measure);

@@ -84,6 +84,29 @@ fn a_new_hold_is_looked_at_at_once_and_history_is_kept() {
 }
 
 #[test]
+fn a_hold_that_begins_with_the_next_second_is_looked_at_then_and_not_before() {
+    let mut board = Board::default();
+    let mut m = Measure {
+        interval_seconds: 60,
+        ..measure(&["a"])
+    };
+    board.measure(m.clone(), second(1));
+    let a = ask(&mut board, 1);
+    board.answer(&a, reply(&a, 0.0, 300.0));
+    m.hold_since = Some(second(3));
+    let before = second(2) + SignedDuration::from_millis(300);
+    board.measure(m.clone(), before);
+    assert!(board.due(before).is_empty(), "it would count for nothing");
+    assert_eq!(board.next_due(before), Some(second(3)));
+    let a = ask(&mut board, 3);
+    board.answer(&a, reply(&a, 0.0, 350.0));
+    let a = ask(&mut board, 63);
+    board.answer(&a, reply(&a, 0.0, 500.0));
+    let readings = board.readings(&m.key()).unwrap();
+    assert_eq!(readings.readings[0].hold_total, 150.0);
+}
+
+#[test]
 fn another_attempt_begins_from_nothing() {
     let mut board = Board::default();
     let mut m = measure(&["a"]);

@@ -47,6 +47,9 @@ pub(super) struct Step {
     pub tally: Tally,
     /// Those of them that certainly came after the hold began.
     pub hold: Tally,
+    /// A pod whose requests may be older than the hold, because it was last counted before: how
+    /// many came after is known from the next moment on.
+    pub straddles: Option<String>,
     /// Targets whose buckets all lie below the limit, so that nothing can be counted.
     pub limit_above: bool,
     /// The bound that stood for the limit, in milliseconds: the highest, where targets differ.
@@ -172,9 +175,12 @@ impl Ledger {
             let le = flat.0[bound].le;
             step.bound = Some(step.bound.map_or(le, |b: f64| b.max(le)));
             let (tally, carry) = difference(&last, &flat, bound);
-            let after_hold = measure.hold_since.is_some_and(|hold| last.at >= hold);
-            if after_hold {
-                step.hold.add(&tally);
+            match measure.hold_since {
+                Some(hold) if last.at >= hold => step.hold.add(&tally),
+                Some(_) if step.straddles.is_none() && tally.total > 0.0 => {
+                    step.straddles = Some(counted.target.pod.clone());
+                }
+                _ => {}
             }
             step.tally.add(&tally);
             self.targets.insert(

@@ -9,6 +9,8 @@ pub(super) struct Standing<'a> {
     pub spec: &'a CheckSpec,
     pub all: &'a Tally,
     pub hold: &'a Tally,
+    /// A pod of whose requests it is not known yet how many came since the hold began.
+    pub straddles: Option<&'a str>,
     pub holding: bool,
     pub test: &'a Sequential,
     /// Bad requests and all of the last half minute.
@@ -64,6 +66,10 @@ fn verdict(s: &Standing<'_>) -> (Verdict, Reason) {
     }
     if s.hold.total <= 0.0 {
         return inconclusive(Reason::NoData);
+    }
+    if s.straddles.is_some() {
+        // The others may be the ones that do well.
+        return inconclusive(Reason::PartialData);
     }
     if s.hold.total < s.spec.min_requests as f64 {
         return inconclusive(Reason::TooFewRequests);
@@ -151,6 +157,10 @@ fn message(s: &Standing<'_>, reason: Reason, figure: &str) -> String {
             )
         }
         (_, Some(fault)) => fault.message.clone(),
+        (Reason::PartialData, None) => format!(
+            "{figure}; those of pod {} since the hold began are known from the next poll on",
+            s.straddles.unwrap_or_default()
+        ),
         (_, None) => figure.to_owned(),
     }
 }

@@ -34,7 +34,8 @@ pub enum Reason {
     TooFewRequests,
     /// The share since the hold began is above the limit, but the test has not failed it.
     AboveLimit,
-    /// The answer is not whole: warnings, or a ready pod that is not scraped.
+    /// The answer is not whole: warnings, a ready pod that is not scraped, or one that was not
+    /// counted yet since the hold began.
     PartialData,
     /// The answer has values that are no counts: NaN, infinite, negative.
     NotANumber,

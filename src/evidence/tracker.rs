@@ -35,6 +35,8 @@ struct Track {
     recent: Recent,
     all: Tally,
     hold: Tally,
+    /// A pod that serves, and of whose requests none is known to have come after the hold began.
+    straddles: Option<String>,
     /// Whether what happened before the first poll is accounted for.
     caught_up: bool,
     /// What stood in the way at the latest poll; empty when it was answered whole.
@@ -52,6 +54,7 @@ impl Track {
             recent: Recent::default(),
             all: Tally::default(),
             hold: Tally::default(),
+            straddles: None,
             caught_up: false,
             obstacle: Some(fault(Reason::NotYetPolled, "not polled yet")),
             bound: None,
@@ -135,6 +138,7 @@ impl Tracker {
                 spec: &track.spec,
                 all: &track.all,
                 hold: &track.hold,
+                straddles: track.straddles.as_deref(),
                 holding: self.hold_since.is_some(),
                 test: &track.test,
                 recent: track.recent.counts(),
@@ -184,6 +188,7 @@ impl Track {
         self.test.absorb(bad, total - bad, lasting);
         self.all.add(&step.tally);
         self.hold.add(&step.hold);
+        self.straddles = step.straddles;
         if let Some(bound) = step.bound {
             self.bound = Some(bound);
         }

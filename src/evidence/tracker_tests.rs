@@ -123,6 +123,35 @@ fn a_ready_pod_that_is_not_scraped_makes_it_partial() {
 }
 
 #[test]
+fn pods_that_came_with_the_hold_do_not_pass_it_for_those_that_were_there() {
+    let (mut tracker, mut m) = (Tracker::default(), holding(&["a", "b"]));
+    m.pods[1].created = second(1);
+    // `a` was not scraped before, so what it has answered since the hold began is not known.
+    let r = poll(&mut tracker, &m, 5, &[("a", 5.0, 300.0), ("b", 0.0, 200.0)]);
+    assert_eq!(judged(&r), (OPEN, Reason::PartialData));
+    assert_eq!(r.readings[0].hold_total, 200.0);
+    let message = &r.readings[0].message;
+    assert!(
+        message.ends_with("those of pod a since the hold began are known from the next poll on"),
+        "{message}"
+    );
+    let r = poll(
+        &mut tracker,
+        &m,
+        6,
+        &[("a", 12.0, 400.0), ("b", 0.0, 300.0)],
+    );
+    assert_eq!(judged(&r), (OPEN, Reason::AboveLimit));
+    let r = poll(
+        &mut tracker,
+        &m,
+        7,
+        &[("a", 12.0, 900.0), ("b", 0.0, 900.0)],
+    );
+    assert_eq!(judged(&r), (Verdict::Pass, Reason::Passed));
+}
+
+#[test]
 fn a_sidecar_does_not_stand_in_for_the_application() {
     let (mut tracker, m) = (Tracker::default(), holding(&["a"]));
     poll(&mut tracker, &m, 1, &[("a", 0.0, 500.0)]);

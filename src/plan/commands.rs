@@ -11,11 +11,12 @@ use super::{
     facts::Question,
     gate,
     release::{self, former_stables, swap_stable},
-    schema, stepping, undoing,
+    schema::{self, Expansion},
+    stepping, undoing,
 };
 use crate::api::{
     keys,
-    status::{CommandStatus, Outcome, Stage, Stopwatch},
+    status::{CommandStatus, Outcome, Release, Stage, Stopwatch},
 };
 
 const COMMANDS: [(&str, Handler); 5] = [
@@ -202,27 +203,8 @@ fn still_fails(draft: &Draft<'_>) -> Option<String> {
 fn retry(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
     let wanted = draft.wanted.clone();
     bound_to(target, &wanted)?;
-    let dirty = draft
-        .seen
-        .database
-        .as_ref()
-        .and_then(|d| d.record.dirty.as_ref())
-        .map(|dirty| dirty.job.clone());
     if let Some(release) = draft.status.release.clone() {
-        let vanished = schema::vanished_hold(draft, &release);
-        if release.stage != Stage::Expand || !(dirty.is_some() || vanished.is_some()) {
-            return Err("nothing waits for a retry".into());
-        }
-        if let Some(current) = &mut draft.status.release {
-            match vanished {
-                Some(holder) if holder.revision == current.revision => {
-                    current.attempt = current.attempt.max(holder.attempt) + 1;
-                }
-                Some(holder) => current.accepted_dirty = Some(holder.job.clone()),
-                None => current.accepted_dirty = dirty,
-            }
-        }
-        return Ok("its expand may run".into());
+        return accept_half_way(draft, &release);
     }
     if draft.outcome(&wanted) != Some(Outcome::Failed) {
         return Err("the revision has not failed".into());
@@ -241,10 +223,42 @@ fn retry(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
         .find(|e| e.revision == wanted)
         .map_or(1, |e| e.attempt);
     let attempt = last.max(schema::attempts(draft, &wanted)) + 1;
+    // With its end was told what its own expand has left, and not what another's has since.
+    let dirty = draft.seen.database.as_ref().and_then(|d| {
+        let dirty = d.record.dirty.as_ref()?;
+        let own = dirty.rollout == draft.seen.rollout.name && dirty.revision == wanted;
+        own.then(|| dirty.job.clone())
+    });
     release::start(draft, attempt, dirty);
     Ok(format!(
         "revision {wanted} is released again, attempt {attempt}"
     ))
+}
+
+/// A retry while the expand waits: what a Job has left half-way is accepted, if that was told
+/// before the retry was said. It was if it stands on record: whatever is written to the status rests
+/// on the annotations that were there, and takes them first.
+fn accept_half_way(draft: &mut Draft<'_>, release: &Release) -> Result<String, String> {
+    let (Stage::Expand, Expansion::HalfWay { job, .. }) =
+        (release.stage, schema::expansion(draft, release))
+    else {
+        return Err("nothing waits for a retry".into());
+    };
+    if release.told_dirty.as_ref() != Some(&job) {
+        return Err(format!(
+            "it was said before it was told here that Job {job} may have left the database \
+             half-way: check the database, then say it again with another id"
+        ));
+    }
+    let vanished = schema::vanished_hold(draft, release);
+    let again = vanished.filter(|holder| holder.revision == release.revision);
+    if let Some(current) = &mut draft.status.release {
+        match again {
+            Some(holder) => current.attempt = current.attempt.max(holder.attempt) + 1,
+            None => current.accepted_dirty = Some(job),
+        }
+    }
+    Ok("its expand may run".into())
 }
 
 fn promote(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {

@@ -130,6 +130,7 @@ pub(super) fn start(draft: &mut Draft<'_>, attempt: i64, accepted_dirty: Option<
         first,
         started: Time(draft.now),
         attempt,
+        told_dirty: None,
         accepted_dirty,
         step: None,
         paused: None,
@@ -257,6 +258,7 @@ pub(super) fn swap_stable(
         first: false,
         started: Time(draft.now),
         attempt: 1,
+        told_dirty: None,
         accepted_dirty: None,
         step: None,
         paused: None,
@@ -417,6 +419,15 @@ fn expand(draft: &mut Draft<'_>, release: &Release) {
             };
             let message = format!("{}{words}{way}", why.message);
             draft.block(stalled, &why.reason, message);
+        }
+        Expansion::HalfWay { job, why } => {
+            if let Some(current) = &mut draft.status.release
+                && current.told_dirty.as_ref() != Some(&job)
+            {
+                current.told_dirty = Some(job);
+                draft.decided = true;
+            }
+            draft.block(true, &why.reason, why.message);
         }
         Expansion::Running { message } => {
             if let Some(words) = why_its_pod_waits(draft) {

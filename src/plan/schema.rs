@@ -30,6 +30,8 @@ pub(super) enum Expansion {
     Failed { job: String, message: String },
     /// Somebody or something else comes first.
     Waiting { why: Why, stalled: bool },
+    /// That Job may have left the schema half-way: a person comes first.
+    HalfWay { job: String, why: Why },
     /// Its Job runs, or is about to.
     Running { message: String },
 }
@@ -62,7 +64,7 @@ pub(super) fn expansion(draft: &Draft<'_>, release: &Release) -> Expansion {
             if may_take_over(draft, holder, release) {
                 prepared(draft, format!("expand of {name} is about to start anew"))
             } else {
-                waiting(true, "JobVanished", vanished(holder, release))
+                half_way(&holder.job, "JobVanished", vanished(holder, release))
             }
         }
         Some(holder) if ours => {
@@ -86,7 +88,8 @@ pub(super) fn expansion(draft: &Draft<'_>, release: &Release) -> Expansion {
         ),
         None => match &record.dirty {
             Some(dirty) if release.accepted_dirty.as_ref() != Some(&dirty.job) => {
-                waiting(true, "DatabaseDirty", dirty_words(schema, dirty, release))
+                let words = dirty_words(schema, dirty, release);
+                half_way(&dirty.job, "DatabaseDirty", words)
             }
             _ => prepared(draft, format!("expand of {name} is about to start")),
         },
@@ -118,6 +121,16 @@ fn waiting(stalled: bool, reason: &str, message: String) -> Expansion {
             message,
         },
         stalled,
+    }
+}
+
+fn half_way(job: &str, reason: &str, message: String) -> Expansion {
+    Expansion::HalfWay {
+        job: job.to_owned(),
+        why: Why {
+            reason: reason.into(),
+            message,
+        },
     }
 }
 

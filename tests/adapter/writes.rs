@@ -165,6 +165,7 @@ fn release() -> Release {
         first: true,
         started: now(),
         attempt: 1,
+        told_dirty: None,
         accepted_dirty: None,
         step: None,
         paused: None,

@@ -9,7 +9,7 @@ use super::fixture::{World, condition, second, stalled};
 use crate::{
     api::{
         PhaseKind,
-        database::{Holder, PhaseRecord},
+        database::{Dirty, Holder, PhaseRecord},
         status::Stage,
     },
     cluster::CachedDatabase,
@@ -146,6 +146,79 @@ fn an_attempt_that_runs_is_not_given_up_for_one_that_failed_before() {
     assert_eq!(world.record().release.expect("a release").attempt, 3);
     world.step();
     assert_eq!(holder(&world).expect("a hold").attempt, 3);
+}
+
+fn left_half_way_by(rollout: &str) -> Option<Dirty> {
+    Some(Dirty {
+        rollout: rollout.into(),
+        revision: "x".into(),
+        phase: PhaseKind::Expand,
+        attempt: 1,
+        job: format!("{rollout}-expand"),
+        since: Time(second(0)),
+    })
+}
+
+#[test]
+fn a_retry_accepts_only_what_was_told_before_it() {
+    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    let v2 = world.revision("v2");
+    let answer = |world: &mut World| {
+        let status = world.record();
+        let accepted = status.release.and_then(|r| r.accepted_dirty);
+        (status.commands[0].result.clone(), accepted)
+    };
+    // Said while nobody led; meanwhile another's Job failed.
+    world.command("retry", &format!("{v2} r1"));
+    world.database_mut().dirty = left_half_way_by("worker");
+    assert_eq!(answer(&mut world), ("Ignored".into(), None));
+    let message = &world.status().commands[0].message;
+    assert!(message.contains("Job worker-expand may have"), "{message}");
+    assert_eq!(stalled(&world.record()), "DatabaseDirty");
+    assert_eq!(holder(&world), None);
+    // It was told, and then another failed again.
+    world.command("retry", &format!("{v2} r2"));
+    world.database_mut().dirty = left_half_way_by("third");
+    assert_eq!(answer(&mut world), ("Ignored".into(), None));
+    assert_eq!(stalled(&world.record()), "DatabaseDirty");
+    world.command("retry", &format!("{v2} r3"));
+    let accepted = Some("third-expand".to_owned());
+    assert_eq!(answer(&mut world), ("Done".into(), accepted));
+    world.step();
+    assert!(holder(&world).is_some());
+}
+
+#[test]
+fn a_retry_that_was_said_while_the_job_ran_does_not_run_it_again_when_it_is_gone() {
+    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
+    let v2 = world.revision("v2");
+    world.command("retry", &format!("{v2} r1"));
+    world.seen.jobs.clear();
+    let status = world.record();
+    assert_eq!(status.commands[0].result, "Ignored");
+    assert_eq!(status.release.expect("a release").attempt, 1);
+    assert_eq!(stalled(&world.record()), "JobVanished");
+    world.command("retry", &format!("{v2} r2"));
+    assert_eq!(world.record().release.expect("a release").attempt, 2);
+}
+
+#[test]
+fn a_failed_revision_that_is_tried_again_accepts_what_its_own_expand_left_and_nothing_else() {
+    let tried_again = |by: &str| {
+        let mut world = World::stable("v1").wants("v2").at_step(0);
+        world.fails("p95");
+        world.settle();
+        let v2 = world.revision("v2");
+        world.database_mut().dirty = left_half_way_by(by).map(|dirty| Dirty {
+            revision: v2.clone(),
+            ..dirty
+        });
+        world.command("retry", &format!("{v2} r1"));
+        let release = world.decide().release.expect("a release");
+        release.accepted_dirty
+    };
+    assert_eq!(tried_again("shop").as_deref(), Some("shop-expand"));
+    assert_eq!(tried_again("worker"), None);
 }
 
 #[test]
