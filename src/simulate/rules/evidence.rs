@@ -1,6 +1,7 @@
 //! Steps are left on evidence, and on time that was really watched.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Arrival, Happened, people, recorded};
 use crate::{
@@ -93,11 +94,13 @@ impl Left<'_> {
 
     /// The step says that nothing need be known, after its deadline.
     pub(super) fn waived(&self, now: Timestamp) -> bool {
-        let held = self
-            .status
-            .reached
-            .as_ref()
-            .map_or(0, |r| now.duration_since(r.0).as_secs());
+        let since = |at: &Option<Time>| {
+            let at = at.as_ref();
+            at.map_or(0, |at| now.duration_since(at.0).as_secs())
+        };
+        // When it was first reached may lie ahead, by a clock that was set back since.
+        let held = self.status.held.seconds + since(&self.status.held.since);
+        let held = held.max(since(&self.status.reached));
         self.step.on_inconclusive == OnInconclusive::Proceed
             && held >= self.step.hold_seconds + self.step.deadline_seconds - 1
     }
