@@ -100,3 +100,25 @@ fn a_retry_starts_nothing_that_a_first_try_would_not() {
     assert_eq!(status.commands[0].result, "Done", "{:?}", status.commands);
     assert_eq!(status.release.unwrap().attempt, 2);
 }
+
+#[test]
+fn a_second_retry_is_the_third_attempt_and_the_history_names_a_revision_once() {
+    let mut world = World::stable("v1").wants("v2");
+    world.edit_spec(|spec| spec.schema = None);
+    let v2 = world.revision("v2");
+    for attempt in 1..=3 {
+        world = world.at_step(0);
+        let release = world.status().release.as_ref().unwrap();
+        assert_eq!(release.attempt, attempt);
+        world.fails("p95");
+        world.settle();
+        let ended: Vec<_> = world.status().history.iter().collect();
+        let of_v2: Vec<_> = ended.iter().filter(|e| e.revision == v2).collect();
+        assert_eq!(of_v2.len(), 1, "{ended:?}");
+        assert_eq!((of_v2[0].attempt, ended.len()), (attempt, 2), "{ended:?}");
+        world.edit_spec(|spec| spec.analysis = None);
+        world.seen.readings = None;
+        world.command("retry", &format!("{v2} r{attempt}"));
+        world.record();
+    }
+}

@@ -176,3 +176,40 @@ fn a_stable_that_somebody_edited_is_no_sure_way_back() {
     let undo = condition(&status, "UndoPossible");
     assert_eq!((&*undo.status, &*undo.reason), ("False", "ChildEdited"));
 }
+
+#[test]
+fn stable_gives_up_no_pod_for_a_deployment_that_cannot_be_made() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.hold(1000);
+    world.record();
+    let v2 = world.revision("v2");
+    world.seen.children.retain(|c| c.revision != v2);
+    world.seen.pods.retain(|p| p.revision != v2);
+    world.seen.refusals.push(Refusal {
+        what: Refused::Deployment,
+        message: "denied by policy".into(),
+        transient: false,
+    });
+    let writes = world.plan().writes;
+    let moved = writes.iter().any(|w| matches!(w, Write::Scale { .. }));
+    assert!(!moved, "{writes:?}");
+}
+
+#[test]
+fn pods_that_nothing_remembers_are_seen_in_either_count() {
+    for (replicas, status_replicas, lost) in [(3, 0, true), (0, 3, true), (0, 0, false)] {
+        let mut world = World::stable("v1").wants("v2").at_step(2);
+        world.hold(1000);
+        world.settle();
+        let v1 = world.revision("v1");
+        world.seen.revisions.retain(|r| r.revision != v1);
+        let mut children = world.seen.children.iter_mut();
+        let child = children.find(|c| c.revision == v1).unwrap();
+        (child.replicas, child.status_replicas) = (replicas, status_replicas);
+        world.hold(1000);
+        world.step();
+        let ready = condition(world.status(), "Ready");
+        let told = ready.reason == "MemoryLost";
+        assert_eq!(told, lost, "{replicas} {status_replicas}: {ready:?}");
+    }
+}

@@ -1,10 +1,14 @@
 //! Decisions in tables: one fact changed, one decision looked at.
 
 mod commands;
+mod database;
 mod exits;
 mod fixture;
 mod hands;
+mod history;
 mod schema;
+mod steps;
+mod told;
 mod waits;
 
 use serde_json::json;

@@ -1,0 +1,91 @@
+//! What people read: the columns of `kubectl get`, figures, selectors, events.
+
+use serde_json::json;
+
+use super::fixture::{World, reading};
+use crate::{api::status::Stage, evidence::Verdict};
+
+#[test]
+fn the_columns_say_where_it_stands() {
+    let mut world = World::stable("v1");
+    let summary = |world: &World| world.status().summary.clone();
+    assert_eq!(summary(&world).step, "", "nothing to say");
+    world.edit_spec(|spec| spec.replicas = 0);
+    world.settle();
+    assert_eq!(summary(&world).step, "ScaledToZero");
+
+    let world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    assert_eq!(summary(&world).step, "expand");
+
+    let mut world = World::stable("v1")
+        .wants("v2")
+        .with_check("errors")
+        .at_step(1);
+    let v2 = world.revision("v2");
+    world.says(vec![reading("errors", Verdict::Pass)]);
+    world.command("pause", &format!("{v2} p1"));
+    world.record();
+    let said = summary(&world);
+    assert_eq!(
+        (said.step.as_str(), said.share.as_str()),
+        ("quarter 2/3", "2/8")
+    );
+    assert_eq!(said.checks, "errors Pass 0.1%");
+    assert_eq!(said.schema, "db Succeeded");
+    assert_eq!(said.paused, "the pause command");
+}
+
+#[test]
+fn figures_have_no_decimals_that_say_nothing() {
+    let shown = |value: Option<f64>| {
+        let mut world = World::stable("v1").wants("v2").with_check("c").at_step(0);
+        let mut said = reading("c", Verdict::Pass);
+        (said.value, said.limit) = (value, 200.0);
+        world.says(vec![said]);
+        world.hold(1000);
+        let check = world.decide().checks[0].clone();
+        (check.value, check.limit)
+    };
+    let text = |value: &str| (Some(value.to_owned()), "200%".to_owned());
+    assert_eq!(shown(Some(0.25)), text("0.25%"));
+    assert_eq!(shown(Some(1.0)), text("1%"));
+    assert_eq!(shown(Some(0.000_4)), text("0%"));
+    assert_eq!(shown(None), (None, "200%".to_owned()));
+}
+
+#[test]
+fn the_selector_is_one_that_kubectl_takes() {
+    let mut world = World::stable("v1");
+    world.edit_spec(|spec| {
+        spec.selector = serde_json::from_value(json!({
+            "matchLabels": {"app": "shop", "tier": "web"},
+            "matchExpressions": [
+                {"key": "zone", "operator": "In", "values": ["a", "b"]},
+                {"key": "track", "operator": "NotIn", "values": ["old"]},
+                {"key": "owner", "operator": "Exists"},
+                {"key": "legacy", "operator": "DoesNotExist"},
+            ],
+        }))
+        .unwrap();
+    });
+    world.hold(1000);
+    let selector = world.decide().selector.unwrap();
+    assert_eq!(
+        selector,
+        "app=shop,tier=web,zone in (a,b),track notin (old),owner,!legacy"
+    );
+}
+
+#[test]
+fn a_command_that_is_ignored_is_a_warning_and_one_that_is_done_is_none() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    for (text, reason, warning) in [
+        ("another p1".to_owned(), "CommandIgnored", true),
+        (format!("{} p2", world.revision("v2")), "CommandDone", false),
+    ] {
+        world.command("pause", &text);
+        let events = world.plan().events;
+        let said = events.iter().find(|e| e.reason == reason);
+        assert_eq!(said.map(|e| e.warning), Some(warning), "{events:?}");
+    }
+}
