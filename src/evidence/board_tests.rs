@@ -182,3 +182,21 @@ fn of_a_rollout_only_the_revision_that_is_kept_is_measured() {
     board.keep_only("ns", "shop", None);
     assert_eq!(left(&board), ["ns/cart/r1", "other/shop/r1"]);
 }
+
+#[test]
+fn another_reason_is_news_though_the_verdict_is_the_same() {
+    let mut board = Board::default();
+    let m = Measure {
+        hold_since: Some(second(1)),
+        ..measure(&["a"])
+    };
+    board.measure(m, second(1));
+    let mut changes = Vec::new();
+    for (at, total) in [(1, 500.0), (2, 500.0), (3, 550.0), (4, 560.0)] {
+        let a = ask(&mut board, at);
+        changes.push(board.answer(&a, reply(&a, 0.0, total)).unwrap());
+    }
+    // Not yet polled, no request in the hold, still none, too few, still too few.
+    let (news, figures) = (Change::Verdicts, Change::Figures);
+    assert_eq!(changes, [news, figures, news, figures]);
+}

@@ -227,6 +227,10 @@ fn memory_is_bounded_and_the_dead_go_first() {
         assert!(!step.dropped);
     }
     assert!(ledger.targets.len() <= MAX_TARGETS);
+    assert!(
+        ledger.targets.len() >= MAX_TARGETS / 2,
+        "no more are forgotten than must be"
+    );
     assert!(ledger.targets.contains_key(&target("alive")));
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::fixture::{World, condition, reading};
 use crate::{
-    api::{RolloutSpec, SchemaSpec, status::Outcome},
+    api::{RolloutSpec, RolloutStatus, SchemaSpec, status::Outcome},
     evidence::Verdict,
     plan::facts::Question,
 };
@@ -119,6 +119,25 @@ fn a_second_retry_is_the_third_attempt_and_the_history_names_a_revision_once() {
         world.edit_spec(|spec| spec.analysis = None);
         world.seen.readings = None;
         world.command("retry", &format!("{v2} r{attempt}"));
-        world.record();
+        let history = world.record().history;
+        assert!(history.iter().all(|e| e.revision != v2), "{history:?}");
     }
+}
+
+#[test]
+fn a_former_stable_that_returns_has_not_ended_and_what_it_replaces_has() {
+    let mut world = World::stable("v1").wants("v2").at_step(2);
+    world.hold(1000);
+    world.settle();
+    let (v1, v2) = (world.revision("v1"), world.revision("v2"));
+    world.command("undo", &format!("{v2} u1"));
+    let status = world.record();
+    assert_eq!(status.commands[0].result, "Done", "{:?}", status.commands);
+    let named = |status: &RolloutStatus| -> Vec<String> {
+        status.history.iter().map(|e| e.revision.clone()).collect()
+    };
+    assert_eq!(named(&status), [v2.clone()]);
+    world.settle();
+    assert_eq!(named(world.status()), [v2]);
+    assert_eq!(world.status().stable.as_ref().unwrap().revision, v1);
 }

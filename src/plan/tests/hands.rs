@@ -213,3 +213,22 @@ fn pods_that_nothing_remembers_are_seen_in_either_count() {
         assert_eq!(told, lost, "{replicas} {status_replicas}: {ready:?}");
     }
 }
+
+#[test]
+fn a_mark_that_is_refused_is_not_tried_again_in_the_pass_of_an_undo() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.fails("p95");
+    world.step();
+    let marks = |w: &World| {
+        let writes = w.plan().writes;
+        let mut marks = writes.iter();
+        marks.any(|w| matches!(w, Write::MarkRevision { .. }))
+    };
+    assert!(marks(&world));
+    world.seen.refusals.push(Refusal {
+        what: Refused::Other,
+        message: "data: field is immutable".into(),
+        transient: false,
+    });
+    assert!(!marks(&world));
+}

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::fixture::{World, reading};
+use super::fixture::{World, condition, reading, stalled};
 use crate::{api::status::Stage, evidence::Verdict};
 
 #[test]
@@ -32,6 +32,7 @@ fn the_columns_say_where_it_stands() {
     );
     assert_eq!(said.checks, "errors Pass 0.1%");
     assert_eq!(said.schema, "db Succeeded");
+    assert_eq!(world.status().checks[0].reason, "Passed");
     assert_eq!(said.paused, "the pause command");
 }
 
@@ -88,4 +89,19 @@ fn a_command_that_is_ignored_is_a_warning_and_one_that_is_done_is_none() {
         let said = events.iter().find(|e| e.reason == reason);
         assert_eq!(said.map(|e| e.warning), Some(warning), "{events:?}");
     }
+}
+
+#[test]
+fn a_spec_that_cannot_be_read_is_said_once_with_the_time_when_that_began() {
+    let mut world = World::stable("v1");
+    world.hold(100);
+    let began = world.now;
+    world.seen.rollout.spec = Err("spec.steps: wrong".into());
+    let status = world.record();
+    assert_eq!(stalled(&status), "InvalidSpec");
+    let since = |kind: &str| condition(&status, kind).last_transition_time.0;
+    assert_eq!((since("Stalled"), since("Ready")), (began, began));
+    assert!(since("Reconciling") < began, "it was not before either");
+    world.hold(1000);
+    assert_eq!(world.plan().writes, []);
 }
