@@ -232,3 +232,45 @@ fn a_mark_that_is_refused_is_not_tried_again_in_the_pass_of_an_undo() {
     });
     assert!(!marks(&world));
 }
+
+/// A former stable that goes through the steps again, because the window does not reach so far.
+fn former_stable_again() -> World {
+    let mut world = World::stable("v1").wants("v2").at_step(2);
+    world.hold(1000);
+    world.settle();
+    world.edit_spec(|spec| spec.strategy.rollback_window.revisions = 0);
+    let world = world.wants("v1").at_step(0);
+    assert_eq!(world.outcome("v1"), Some(Outcome::Stable));
+    world
+}
+
+#[test]
+fn a_former_stable_that_is_withdrawn_stays_one_and_that_fails_does_not() {
+    let mut world = former_stable_again().wants("v2");
+    world.settle();
+    assert!(world.status().release.is_none());
+    assert_eq!(world.outcome("v1"), Some(Outcome::Stable));
+    let mut world = former_stable_again();
+    world.fails("p95");
+    world.settle();
+    assert_eq!(world.outcome("v1"), Some(Outcome::Failed));
+}
+
+#[test]
+fn no_step_is_reached_while_pods_of_a_third_revision_run() {
+    let held = |third: i32| {
+        let mut world = World::stable("v1").wants("v2").at_step(2);
+        world.hold(1000);
+        world.settle();
+        let mut world = world.wants("v3").at_step(0);
+        let v1 = world.revision("v1");
+        let mut children = world.seen.children.iter_mut();
+        children.find(|c| c.revision == v1).unwrap().replicas = third;
+        world.hold(1);
+        world.step();
+        let step = world.status().release.as_ref().unwrap().step.clone();
+        step.unwrap().held.since.is_some()
+    };
+    assert!(held(0));
+    assert!(!held(1));
+}

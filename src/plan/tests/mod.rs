@@ -3,12 +3,14 @@
 mod commands;
 mod database;
 mod exits;
+mod first;
 mod fixture;
 mod hands;
 mod history;
 mod schema;
 mod steps;
 mod told;
+mod undo;
 mod waits;
 
 use serde_json::json;

@@ -298,3 +298,17 @@ fn a_job_that_goes_already_is_not_deleted_again() {
     world.seen.jobs[0].deleting = true;
     assert!(!deletes(&world));
 }
+
+#[test]
+fn a_job_that_somebody_deletes_is_not_let_run() {
+    let with_uid = |w: &World| holder(w).is_some_and(|h| h.job_uid.is_some());
+    let mut world = expanding(with_uid);
+    let releases = |w: &World| {
+        let writes = w.plan().writes;
+        let mut writes = writes.iter();
+        writes.any(|w| matches!(w, Write::ReleaseJob { .. }))
+    };
+    assert!(releases(&world));
+    world.seen.jobs[0].deleting = true;
+    assert!(!releases(&world));
+}

@@ -3,7 +3,11 @@
 use serde_json::json;
 
 use super::fixture::{World, condition, reading, stalled};
-use crate::{api::status::Stage, evidence::Verdict};
+use crate::{
+    api::status::Stage,
+    evidence::Verdict,
+    plan::facts::{ConfigRef, JobEnd},
+};
 
 #[test]
 fn the_columns_say_where_it_stands() {
@@ -104,4 +108,65 @@ fn a_spec_that_cannot_be_read_is_said_once_with_the_time_when_that_began() {
     assert!(since("Reconciling") < began, "it was not before either");
     world.hold(1000);
     assert_eq!(world.plan().writes, []);
+}
+
+/// What stops it is told beside the command that met it.
+#[test]
+fn a_promotion_that_cannot_be_says_so_and_what_stops_it() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.template_of("v1")["spec"]["volumes"] = json!([{"configMap": {"name": "settings"}}]);
+    world.seen.answers.missing_config = Some(vec![ConfigRef {
+        secret: false,
+        name: "settings".into(),
+    }]);
+    let v2 = world.revision("v2");
+    world.command("promote", &format!("{v2}/canary p1"));
+    let events = world.plan().events;
+    let told: Vec<_> = events.iter().map(|e| (e.reason, e.warning)).collect();
+    assert_eq!(told, [("CommandIgnored", true), ("Stalled", true)]);
+}
+
+#[test]
+fn an_undo_is_a_warning_where_something_has_failed() {
+    let undone = |world: &World| {
+        let events = world.plan().events;
+        let undo = events.iter().find(|e| e.reason == "UndoStarted");
+        undo.map(|e| e.warning)
+    };
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.fails("p95");
+    assert_eq!(undone(&world), Some(true));
+    let world = World::stable("v1").wants("v2").at_step(0).wants("v3");
+    assert_eq!(undone(&world), Some(false));
+}
+
+#[test]
+fn an_expand_that_failed_says_how_its_log_ends() {
+    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    while !world.seen.jobs.iter().any(|job| !job.suspended) {
+        world.step();
+    }
+    let at = world.now;
+    world.seen.jobs[0].ended = Some(JobEnd {
+        succeeded: false,
+        message: "BackoffLimitExceeded".into(),
+        at,
+    });
+    world.finish_database();
+    world.seen.answers.job_log = Some("relation does not exist".into());
+    world.record();
+    world.settle();
+    let told = condition(world.status(), "SchemaReady");
+    assert_eq!((&*told.status, &*told.reason), ("False", "Failed"));
+    assert!(told.message.contains("relation does not exist"), "{told:?}");
+    // What is on record of it may be cleaned up, and it is still known how it ended.
+    world.database_mut().phases.clear();
+    world.edit_spec(|spec| spec.replicas = 9);
+    world.settle();
+    assert_eq!(condition(world.status(), "SchemaReady").reason, "Failed");
+    world.edit_spec(|spec| {
+        spec.schema = serde_json::from_value(json!({"database": "db"})).unwrap();
+    });
+    world.settle();
+    assert_eq!(condition(world.status(), "SchemaReady").reason, "NotAsked");
 }

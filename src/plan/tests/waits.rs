@@ -280,3 +280,33 @@ fn a_revision_below_the_undo_floor_is_not_begun() {
         }
     }
 }
+
+/// A batch that came up while nobody looked is progress, however late that is seen.
+#[test]
+fn a_batch_that_is_seen_late_is_no_progress_missed() {
+    let mut world = on_its_way();
+    world.step();
+    let limit = world.spec.strategy.progress_deadline_seconds;
+    world.now = later(world.now, limit + 100);
+    world.step();
+    let release = world.status().release.clone().unwrap();
+    assert!(release.undo.is_none(), "{release:?}");
+}
+
+/// Containers that end again and again are not waited out for ever.
+#[test]
+fn an_end_of_a_container_prolongs_the_deadline_of_a_step_only_once() {
+    let paused = |over: i64| {
+        let mut world = World::stable("v1").wants("v2").at_step(0);
+        world.edit_steps(|step| step["deadlineSeconds"] = json!(100));
+        world.hold(0);
+        let (v2, hold) = (world.revision("v2"), 10);
+        world.now = later(world.now, hold + over);
+        // Ten seconds are to be proven after a hold of ten.
+        let ended = later(world.now, -5);
+        world.pod(&v2).ended = Some(ended);
+        world.record().release.unwrap().paused.is_some()
+    };
+    assert!(!paused(109));
+    assert!(paused(110));
+}
