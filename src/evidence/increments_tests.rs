@@ -228,7 +228,7 @@ fn memory_is_bounded_and_the_dead_go_first() {
     }
     assert!(ledger.targets.len() <= MAX_TARGETS);
     assert!(
-        ledger.targets.len() >= MAX_TARGETS / 2,
+        ledger.targets.len() >= MAX_TARGETS / 4 * 3,
         "no more are forgotten than must be"
     );
     assert!(ledger.targets.contains_key(&target("alive")));

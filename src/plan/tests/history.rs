@@ -3,7 +3,10 @@
 use super::fixture::World;
 use crate::{
     api::status::Outcome,
-    plan::intent::{Kind, Write},
+    plan::{
+        facts::{Refusal, Refused},
+        intent::{Kind, Write},
+    },
 };
 
 /// Names of what is to be deleted.
@@ -75,4 +78,23 @@ fn an_idle_rollout_asks_nothing() {
     let mut world = World::stable("v1");
     world.seen.answers = crate::plan::facts::Answers::default();
     assert_eq!(world.plan().questions, []);
+}
+
+#[test]
+fn nothing_is_forgotten_while_something_is_in_motion_or_was_refused() {
+    let mut world = replaced();
+    assert_ne!(going(&world), []);
+    world.seen.refusals.push(Refusal {
+        what: Refused::Other,
+        message: "denied by policy".into(),
+        transient: false,
+    });
+    assert_eq!(going(&world), []);
+    world.seen.refusals.clear();
+    let mut world = world.wants("v3");
+    for _ in 0..4 {
+        world.step();
+        assert_eq!(going(&world), []);
+    }
+    assert!(world.status().release.is_some());
 }

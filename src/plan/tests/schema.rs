@@ -165,12 +165,12 @@ fn a_pod_that_cannot_run_the_expand_says_why() {
     let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
     let says = |w: &mut World| condition(&w.record(), "Reconciling").message.clone();
     let (name, now) = (world.seen.jobs[0].name.clone(), world.now);
-    world.seen.jobs[0].started = Some(now);
+    world.seen.jobs[0].started = Some(later(now, -5));
     world.seen.status_written = None;
     assert!(!says(&mut world).contains("pod"), "it may only just begin");
     assert_eq!(
         world.plan().wake_at,
-        Some(later(now, 15)),
+        Some(later(now, 10)),
         "then it is asked"
     );
     world.hold(20);
