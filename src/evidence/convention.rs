@@ -357,6 +357,7 @@ mod tests {
             ("http_requests_total", "k8s_pod_name")
         );
         assert_eq!(names.unit(), TimeUnit::Seconds);
+        assert_eq!(names.histogram(), "http_request_duration_seconds");
     }
 
     #[test]

@@ -133,11 +133,12 @@ fn a_former_stable_that_returns_has_not_ended_and_what_it_replaces_has() {
     world.command("undo", &format!("{v2} u1"));
     let status = world.record();
     assert_eq!(status.commands[0].result, "Done", "{:?}", status.commands);
-    let named = |status: &RolloutStatus| -> Vec<String> {
-        status.history.iter().map(|e| e.revision.clone()).collect()
+    let ended = |status: &RolloutStatus| {
+        let names: Vec<_> = status.history.iter().map(|e| e.revision.as_str()).collect();
+        names.join(", ")
     };
-    assert_eq!(named(&status), [v2.clone()]);
+    assert_eq!(ended(&status), v2);
     world.settle();
-    assert_eq!(named(world.status()), [v2]);
+    assert_eq!(ended(world.status()), v2);
     assert_eq!(world.status().stable.as_ref().unwrap().revision, v1);
 }

@@ -1,5 +1,6 @@
 //! Decisions in tables: one fact changed, one decision looked at.
 
+mod attempts;
 mod commands;
 mod database;
 mod exits;
