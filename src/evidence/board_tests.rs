@@ -158,3 +158,68 @@ fn a_lost_ask_and_a_clock_set_back_do_not_stop_it() {
     assert!(board.due(second(-3600)).is_empty());
     assert!(board.next_due(second(-3600)) > Some(second(-3600)));
 }
+
+#[test]
+fn polls_stay_on_the_beat_and_missed_ones_are_not_made_up_for() {
+    let mut board = Board::default();
+    let m = Measure {
+        interval_seconds: 5,
+        ..measure(&["a"])
+    };
+    board.measure(m, second(1));
+    // Asked three seconds late: the next is due when it would have been.
+    let a = ask(&mut board, 4);
+    board.answer(&a, reply(&a, 0.0, 10.0));
+    assert_eq!(board.next_due(second(4)), Some(second(6)));
+    // Late by a whole interval: that beat is lost, and not asked for at once.
+    let a = ask(&mut board, 11);
+    board.answer(&a, reply(&a, 0.0, 20.0));
+    assert_eq!(board.next_due(second(11)), Some(second(16)));
+}
+
+#[test]
+fn of_a_rollout_only_the_revision_that_is_kept_is_measured() {
+    let named = |namespace: &str, rollout: &str, revision: &str| Measure {
+        namespace: namespace.to_owned(),
+        rollout: rollout.to_owned(),
+        revision: revision.to_owned(),
+        ..measure(&["a"])
+    };
+    let mut board = Board::default();
+    for (namespace, rollout, revision) in [
+        ("ns", "shop", "r1"),
+        ("ns", "shop", "r2"),
+        ("ns", "cart", "r1"),
+        ("other", "shop", "r1"),
+    ] {
+        board.measure(named(namespace, rollout, revision), second(1));
+    }
+    let left = |board: &Board| -> Vec<String> {
+        board
+            .keys()
+            .map(|k| format!("{}/{}/{}", k.namespace, k.rollout, k.revision))
+            .collect()
+    };
+    board.keep_only("ns", "shop", Some("r2"));
+    assert_eq!(left(&board), ["ns/cart/r1", "ns/shop/r2", "other/shop/r1"]);
+    board.keep_only("ns", "shop", None);
+    assert_eq!(left(&board), ["ns/cart/r1", "other/shop/r1"]);
+}
+
+#[test]
+fn another_reason_is_news_though_the_verdict_is_the_same() {
+    let mut board = Board::default();
+    let m = Measure {
+        hold_since: Some(second(1)),
+        ..measure(&["a"])
+    };
+    board.measure(m, second(1));
+    let mut changes = Vec::new();
+    for (at, total) in [(1, 500.0), (2, 500.0), (3, 550.0), (4, 560.0)] {
+        let a = ask(&mut board, at);
+        changes.push(board.answer(&a, reply(&a, 0.0, total)).unwrap());
+    }
+    // Not yet polled, no request in the hold, still none, too few, still too few.
+    let (news, figures) = (Change::Verdicts, Change::Figures);
+    assert_eq!(changes, [news, figures, news, figures]);
+}

@@ -330,6 +330,7 @@ mod tests {
         let source = Convention {
             counter: Some("served_total".into()),
             pod_label: Some("k8s_pod_name".into()),
+            unit: Some(TimeUnit::Milliseconds),
             ..Convention::default()
         };
         let check = Convention {
@@ -339,6 +340,7 @@ mod tests {
         let names = check.resolve(&source).unwrap();
         assert_eq!(names.counter, "served_total");
         assert_eq!(names.pod_label, "k8s_pod_name");
+        assert_eq!(names.unit, TimeUnit::Milliseconds);
         assert_eq!(
             names.status,
             [StatusLabel {
@@ -354,6 +356,25 @@ mod tests {
             (names.counter(), names.pod_label()),
             ("http_requests_total", "k8s_pod_name")
         );
+        assert_eq!(names.unit(), TimeUnit::Seconds);
+        assert_eq!(names.histogram(), "http_request_duration_seconds");
+    }
+
+    #[test]
+    fn a_sources_status_label_is_not_that_of_another_convention() {
+        let source = Convention {
+            status_label: Some("result".into()),
+            error_values: Some("bad".into()),
+            ..Convention::default()
+        };
+        let label = |c: Convention| c.resolve(&source).unwrap().status[0].clone();
+        let theirs = StatusLabel {
+            label: "result".into(),
+            errors: "bad".into(),
+        };
+        assert_eq!(label(Convention::default()), theirs);
+        let own = label(Convention::built_in(BuiltIn::Prometheus));
+        assert_eq!((own.label.as_str(), own.errors.as_str()), ("status", "5.."));
     }
 
     #[test]
@@ -364,7 +385,7 @@ mod tests {
             counter: text("up{}"),
             ..Convention::default()
         });
-        assert!(error.starts_with("counter: "), "{error}");
+        assert!(error.starts_with("counter: \"up{}\" is"), "{error}");
         let error = bad(Convention {
             histogram: text("1st"),
             ..Convention::default()

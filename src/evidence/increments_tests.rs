@@ -227,6 +227,10 @@ fn memory_is_bounded_and_the_dead_go_first() {
         assert!(!step.dropped);
     }
     assert!(ledger.targets.len() <= MAX_TARGETS);
+    assert!(
+        ledger.targets.len() >= MAX_TARGETS / 4 * 3,
+        "no more are forgotten than must be"
+    );
     assert!(ledger.targets.contains_key(&target("alive")));
 }
 
@@ -249,4 +253,29 @@ fn a_pod_seen_silent_after_the_hold_began_counts_for_the_hold() {
     // Without having been seen it could have served before.
     let step = Ledger::default().absorb(&m, &one("a", 1.0, 9.0), second(5), 0.0);
     assert_eq!((step.tally.total, step.hold.total), (9.0, 0.0));
+}
+
+#[test]
+fn fewer_bad_ones_are_a_restart_though_all_else_has_grown() {
+    let mut ledger = Ledger::default();
+    let m = measure(&["a"]);
+    requests(one("a", 30.0, 40.0), &mut ledger, &m, 5);
+    assert_eq!(
+        requests(one("a", 2.0, 50.0), &mut ledger, &m, 6),
+        (2.0, 50.0)
+    );
+}
+
+#[test]
+fn other_buckets_after_a_restart_count_from_zero() {
+    let m = measure(&["a"]);
+    let counted = |before: f64| {
+        let mut ledger = Ledger::default();
+        let old = latency("a", &[(200.0, before), (INF, before)]);
+        ledger.absorb(&m, &old, second(5), 200.0);
+        let new = latency("a", &[(300.0, 11.0), (INF, 12.0)]);
+        ledger.absorb(&m, &new, second(6), 200.0).tally.total
+    };
+    assert_eq!(counted(40.0), 12.0);
+    assert_eq!(counted(12.0), 0.0, "as many as before are no fewer");
 }

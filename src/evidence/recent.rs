@@ -105,6 +105,15 @@ mod tests {
     }
 
     #[test]
+    fn a_share_at_the_limit_is_not_above_it() {
+        for (bad, above) in [(4.0, false), (5.0, false), (6.0, true)] {
+            let polls: Vec<_> = (1..5).map(|at| (at, bad, 100.0)).collect();
+            assert_eq!(recent(&polls).is_above(0.05), above, "{bad} of 100");
+            assert_eq!(recent(&polls).is_sustained(0.05), above, "{bad} of 100");
+        }
+    }
+
+    #[test]
     fn what_is_over_is_over() {
         let mut polls: Vec<_> = (1..4).map(|at| (at, 10.0, 100.0)).collect();
         assert!(recent(&polls).is_above(0.05));

@@ -167,6 +167,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_staked_at_the_second_poll_is_less() {
+        let mut test = Sequential::new(0.1);
+        test.absorb(3.0, 17.0, true);
+        test.absorb(4.0, 6.0, true);
+        let likelihood =
+            |p: f64, bad: i32, good: i32| (p / 0.1).powi(bad) * ((1.0 - p) / 0.9).powi(good);
+        let by_hand: f64 = [0.15, 0.2, 0.4, 0.8]
+            .map(|p| {
+                let before = likelihood(p, 3, 17) / (4.0 * 1.0 * 2.0);
+                (before + 1.0 / (4.0 * 2.0 * 3.0)) * likelihood(p, 4, 6)
+            })
+            .iter()
+            .sum();
+        assert!((test.current() / by_hand - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn a_limit_of_zero_fails_at_the_first_bad_request_only() {
         let mut test = Sequential::new(0.0);
         test.absorb(0.0, 1e9, true);

@@ -421,3 +421,50 @@ proptest! {
         prop_assert_eq!(a, b);
     }
 }
+
+/// A second in which pods start is slow for all requests in it, and proves nothing.
+#[test]
+fn a_burst_of_slow_requests_does_not_fail_and_a_slow_release_does() {
+    let mut m = holding(&["a"]);
+    m.checks = vec![p95("p95", 200.0, 100)];
+    let after = |slow_seconds: i64| {
+        let mut tracker = Tracker::default();
+        let (mut fast, mut all) = (0.0, 0.0);
+        let mut last = None;
+        for at in 1..=8 {
+            all += 300.0;
+            fast += if at <= slow_seconds { 100.0 } else { 300.0 };
+            let now = histogram(at, &[(200.0, fast), (f64::INFINITY, all)]);
+            last = Some(tracker.absorb(&m, answer(&m, &now), second(at)));
+        }
+        judged(&last.unwrap())
+    };
+    assert_eq!(after(2).0, OPEN, "{:?}", after(2));
+    assert_eq!(after(4), (Verdict::Fail, Reason::Failing));
+}
+
+#[test]
+fn before_the_hold_people_read_what_was_counted_since_the_test_began() {
+    let (mut tracker, m) = (Tracker::default(), measure(&["a"]));
+    let r = poll(&mut tracker, &m, 1, &[("a", 1.0, 500.0)]);
+    assert_eq!(r.readings[0].value, Some(0.2));
+    let message = &r.readings[0].message;
+    assert!(message.contains("1 of 500 requests"), "{message}");
+}
+
+#[test]
+fn a_bucket_just_above_the_limit_is_named() {
+    let mut m = holding(&["a"]);
+    m.checks = vec![p95("p95", 200.0, 100)];
+    let mut tracker = Tracker::default();
+    let mut poll = |at: i64, all: f64| {
+        let now = histogram(at, &[(200.5, all), (f64::INFINITY, all)]);
+        tracker.absorb(&m, answer(&m, &now), second(at))
+    };
+    poll(1, 10.0);
+    let message = &poll(2, 200.0).readings[0].message;
+    assert!(
+        message.contains("slower than 200.5 ms, the next higher bucket"),
+        "{message}"
+    );
+}

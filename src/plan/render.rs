@@ -366,7 +366,8 @@ mod tests {
             assert!(containers[0].get(field).is_none(), "{field}");
         }
         assert!(containers[0].get("env").is_some());
-        assert_eq!(pod["spec"]["initContainers"].as_array().unwrap().len(), 1);
+        let sidecars = pod["spec"]["initContainers"].as_array().unwrap();
+        assert_eq!((sidecars.len(), &sidecars[0]["name"]), (1, &json!("proxy")));
         assert_eq!(pod["spec"]["serviceAccountName"], "shop");
     }
 
@@ -393,11 +394,55 @@ mod tests {
                 .unwrap()
                 .contains("spec.schema.expand.template")
         );
+        let mut own = shop();
+        let expand = own.schema.as_mut().unwrap().expand.as_mut().unwrap();
+        expand.template = Some(json!({"metadata": {"labels": {"app": "migration"}}, "spec": {}}));
+        assert_eq!(phase_problem(&own), None, "labels of its own");
+        let expand = own.schema.as_mut().unwrap().expand.as_mut().unwrap();
+        expand.template = Some(json!({"spec": {}}));
+        assert_eq!(phase_problem(&own), None, "and none at all");
         wrong.schema.as_mut().unwrap().container = Some("none".into());
         assert!(
             phase_problem(&wrong)
                 .unwrap()
                 .contains("spec.schema.container")
         );
+    }
+
+    #[test]
+    fn a_selector_selects_what_every_part_of_it_does() {
+        let selects = |labels: Value, operator: &str, values: &[&str]| {
+            let spec = spec(json!({
+                "selector": {"matchLabels": {"app": "shop"}, "matchExpressions": [
+                    {"key": "zone", "operator": operator, "values": values}]},
+                "template": {},
+            }));
+            super::selects(&spec, &labels_of(&json!({"metadata": {"labels": labels}})))
+        };
+        let (here, there) = (json!({"app": "shop", "zone": "a"}), json!({"app": "shop"}));
+        for (operator, values, in_a, in_none) in [
+            ("In", &["a", "b"][..], true, false),
+            ("In", &["b"], false, false),
+            ("NotIn", &["a"], false, true),
+            ("NotIn", &["b"], true, true),
+            ("Exists", &[], true, false),
+            ("DoesNotExist", &[], false, true),
+        ] {
+            assert_eq!(selects(here.clone(), operator, values), in_a, "{operator}");
+            assert_eq!(
+                selects(there.clone(), operator, values),
+                in_none,
+                "{operator}"
+            );
+        }
+        assert!(!selects(json!({"app": "cart", "zone": "a"}), "Exists", &[]));
+        assert!(!selects(json!({"zone": "a"}), "Exists", &[]));
+    }
+
+    #[test]
+    fn what_is_missing_on_the_way_to_a_field_is_made() {
+        let mut value = json!({"metadata": "wrong"});
+        entry(entry(&mut value, "metadata"), "labels")["a"] = json!("b");
+        assert_eq!(value, json!({"metadata": {"labels": {"a": "b"}}}));
     }
 }

@@ -159,6 +159,30 @@ fn a_lowering_that_was_not_answered_is_not_done_again_when_pods_have_died_since(
     );
 }
 
+#[test]
+fn children_that_rise_together_share_the_room() {
+    let children = [
+        child("canary", 3, 3),
+        child("other", 3, 3),
+        child("stable", 1, 1),
+    ];
+    let risen = step(&children, 4, 4, Direction::Forward);
+    assert_eq!(risen, to(&[("canary", 4), ("stable", 3)]), "10 in all");
+}
+
+#[test]
+fn a_raise_that_was_not_answered_counts_as_done() {
+    for (possible, stable) in [(6, 4), (7, 3)] {
+        let mut canary = child("canary", 2, 2);
+        canary.possible = (2, possible);
+        assert_eq!(
+            step(&[canary, child("stable", 2, 2)], 8, 2, Direction::Forward),
+            to(&[("canary", 2), ("stable", stable)]),
+            "10 in all, if it was done"
+        );
+    }
+}
+
 proptest! {
     /// Floor and ceiling after every single write, whatever the children look like.
     #[test]

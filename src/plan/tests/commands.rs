@@ -127,3 +127,45 @@ fn a_promote_leaves_no_step_but_the_one_it_names() {
     assert_eq!(said.result, "Done", "{said:?}");
     assert_eq!(present(&status).0, index + 1);
 }
+
+#[test]
+fn a_second_retry_is_the_third_attempt_and_the_history_names_a_revision_once() {
+    let mut world = World::stable("v1").wants("v2");
+    world.edit_spec(|spec| spec.schema = None);
+    let v2 = world.revision("v2");
+    for attempt in 1..=3 {
+        world = world.at_step(0);
+        let release = world.status().release.as_ref().unwrap();
+        assert_eq!(release.attempt, attempt);
+        world.fails("p95");
+        world.settle();
+        let ended: Vec<_> = world.status().history.iter().collect();
+        let of_v2: Vec<_> = ended.iter().filter(|e| e.revision == v2).collect();
+        assert_eq!(of_v2.len(), 1, "{ended:?}");
+        assert_eq!((of_v2[0].attempt, ended.len()), (attempt, 2), "{ended:?}");
+        world.edit_spec(|spec| spec.analysis = None);
+        world.seen.readings = None;
+        world.command("retry", &format!("{v2} r{attempt}"));
+        let history = world.record().history;
+        assert!(history.iter().all(|e| e.revision != v2), "{history:?}");
+    }
+}
+
+#[test]
+fn a_former_stable_that_returns_has_not_ended_and_what_it_replaces_has() {
+    let mut world = World::stable("v1").wants("v2").at_step(2);
+    world.hold(1000);
+    world.settle();
+    let (v1, v2) = (world.revision("v1"), world.revision("v2"));
+    world.command("undo", &format!("{v2} u1"));
+    let status = world.record();
+    assert_eq!(status.commands[0].result, "Done", "{:?}", status.commands);
+    let ended = |status: &RolloutStatus| {
+        let names: Vec<_> = status.history.iter().map(|e| e.revision.as_str()).collect();
+        names.join(", ")
+    };
+    assert_eq!(ended(&status), v2);
+    world.settle();
+    assert_eq!(ended(world.status()), v2);
+    assert_eq!(world.status().stable.as_ref().unwrap().revision, v1);
+}

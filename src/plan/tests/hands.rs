@@ -176,3 +176,101 @@ fn a_stable_that_somebody_edited_is_no_sure_way_back() {
     let undo = condition(&status, "UndoPossible");
     assert_eq!((&*undo.status, &*undo.reason), ("False", "ChildEdited"));
 }
+
+#[test]
+fn stable_gives_up_no_pod_for_a_deployment_that_cannot_be_made() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.hold(1000);
+    world.record();
+    let v2 = world.revision("v2");
+    world.seen.children.retain(|c| c.revision != v2);
+    world.seen.pods.retain(|p| p.revision != v2);
+    world.seen.refusals.push(Refusal {
+        what: Refused::Deployment,
+        message: "denied by policy".into(),
+        transient: false,
+    });
+    let writes = world.plan().writes;
+    let moved = writes.iter().any(|w| matches!(w, Write::Scale { .. }));
+    assert!(!moved, "{writes:?}");
+}
+
+#[test]
+fn pods_that_nothing_remembers_are_seen_in_either_count() {
+    for (replicas, status_replicas, lost) in [(3, 0, true), (0, 3, true), (0, 0, false)] {
+        let mut world = World::stable("v1").wants("v2").at_step(2);
+        world.hold(1000);
+        world.settle();
+        let v1 = world.revision("v1");
+        world.seen.revisions.retain(|r| r.revision != v1);
+        let mut children = world.seen.children.iter_mut();
+        let child = children.find(|c| c.revision == v1).unwrap();
+        (child.replicas, child.status_replicas) = (replicas, status_replicas);
+        world.hold(1000);
+        world.step();
+        let ready = condition(world.status(), "Ready");
+        let told = ready.reason == "MemoryLost";
+        assert_eq!(told, lost, "{replicas} {status_replicas}: {ready:?}");
+    }
+}
+
+#[test]
+fn a_mark_that_is_refused_is_not_tried_again_in_the_pass_of_an_undo() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.fails("p95");
+    world.step();
+    let marks = |w: &World| {
+        let writes = w.plan().writes;
+        let mut marks = writes.iter();
+        marks.any(|w| matches!(w, Write::MarkRevision { .. }))
+    };
+    assert!(marks(&world));
+    world.seen.refusals.push(Refusal {
+        what: Refused::Other,
+        message: "data: field is immutable".into(),
+        transient: false,
+    });
+    assert!(!marks(&world));
+}
+
+/// A former stable that goes through the steps again, because the window does not reach so far.
+fn former_stable_again() -> World {
+    let mut world = World::stable("v1").wants("v2").at_step(2);
+    world.hold(1000);
+    world.settle();
+    world.edit_spec(|spec| spec.strategy.rollback_window.revisions = 0);
+    let world = world.wants("v1").at_step(0);
+    assert_eq!(world.outcome("v1"), Some(Outcome::Stable));
+    world
+}
+
+#[test]
+fn a_former_stable_that_is_withdrawn_stays_one_and_that_fails_does_not() {
+    let mut world = former_stable_again().wants("v2");
+    world.settle();
+    assert!(world.status().release.is_none());
+    assert_eq!(world.outcome("v1"), Some(Outcome::Stable));
+    let mut world = former_stable_again();
+    world.fails("p95");
+    world.settle();
+    assert_eq!(world.outcome("v1"), Some(Outcome::Failed));
+}
+
+#[test]
+fn no_step_is_reached_while_pods_of_a_third_revision_run() {
+    let held = |third: i32| {
+        let mut world = World::stable("v1").wants("v2").at_step(2);
+        world.hold(1000);
+        world.settle();
+        let mut world = world.wants("v3").at_step(0);
+        let v1 = world.revision("v1");
+        let mut children = world.seen.children.iter_mut();
+        children.find(|c| c.revision == v1).unwrap().replicas = third;
+        world.hold(1);
+        world.step();
+        let step = world.status().release.as_ref().unwrap().step.clone();
+        step.unwrap().held.since.is_some()
+    };
+    assert!(held(0));
+    assert!(!held(1));
+}

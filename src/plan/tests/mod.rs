@@ -1,10 +1,17 @@
 //! Decisions in tables: one fact changed, one decision looked at.
 
+mod attempts;
 mod commands;
+mod database;
 mod exits;
+mod first;
 mod fixture;
 mod hands;
+mod history;
 mod schema;
+mod steps;
+mod told;
+mod undo;
 mod waits;
 
 use serde_json::json;

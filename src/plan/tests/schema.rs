@@ -15,8 +15,9 @@ use crate::{
     cluster::CachedDatabase,
     plan::{
         database,
+        draft::later,
         facts::{Question, Refusal, Refused},
-        intent::Write,
+        intent::{Kind, Write},
     },
 };
 
@@ -241,9 +242,14 @@ fn a_pod_that_cannot_run_the_expand_says_why() {
     let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
     let says = |w: &mut World| condition(&w.record(), "Reconciling").message.clone();
     let (name, now) = (world.seen.jobs[0].name.clone(), world.now);
-    world.seen.jobs[0].started = Some(now);
+    world.seen.jobs[0].started = Some(later(now, -5));
     world.seen.status_written = None;
     assert!(!says(&mut world).contains("pod"), "it may only just begin");
+    assert_eq!(
+        world.plan().wake_at,
+        Some(later(now, 10)),
+        "then it is asked"
+    );
     world.hold(20);
     assert_eq!(world.plan().questions, [Question::JobPod(name)]);
     world.seen.answers.job_pod = Some("ImagePullBackOff: not found".into());
@@ -327,4 +333,81 @@ fn a_hold_is_let_go_only_once_its_rollout_is_known_to_be_gone() {
         panic!("{:?}", plan.writes);
     };
     assert!(record.holder.is_none());
+}
+
+#[test]
+fn what_is_refused_is_not_asked_for_again_in_the_same_pass() {
+    for what in [Refused::Job(PhaseKind::Expand), Refused::Other] {
+        let mut world = expanding(|w| holder(w).is_some());
+        let makes = |w: &World| {
+            let writes = w.plan().writes;
+            let mut jobs = writes.iter();
+            jobs.any(|w| matches!(w, Write::CreateJob { .. }))
+        };
+        assert!(makes(&world));
+        world.seen.refusals.push(Refusal {
+            what,
+            message: "quota exceeded".into(),
+            transient: true,
+        });
+        assert!(!makes(&world), "{what:?}");
+    }
+}
+
+/// A hold whose Job an earlier leader made, and that nobody needs any more.
+#[test]
+fn a_job_of_an_earlier_leader_is_fenced_before_its_hold_is_let_go() {
+    let with_uid = |w: &World| holder(w).is_some_and(|h| h.job_uid.is_some());
+    let mut world = expanding(with_uid).wants("v3");
+    world.seen.jobs[0].epoch = Some(0);
+    let mut fenced = false;
+    for _ in 0..20 {
+        for write in world.plan().writes {
+            if let Write::Fence { kind, epoch, .. } = &write
+                && *kind == Kind::Job
+            {
+                fenced = true;
+                world.seen.jobs[0].epoch = Some(*epoch);
+            }
+            let gone = matches!(&write, Write::Delete { .. });
+            assert!(fenced || !gone, "{write:?}");
+            world.apply(write);
+        }
+    }
+    assert!(fenced);
+    let v3 = world.revision("v3");
+    assert_eq!(holder(&world).expect("the next has its turn").revision, v3);
+}
+
+#[test]
+fn a_job_that_goes_already_is_not_deleted_again() {
+    let mut world = expanding(|w| !w.seen.jobs.is_empty()).wants("v3");
+    let deletes = |w: &World| {
+        let writes = w.plan().writes;
+        let mut writes = writes.iter();
+        writes.any(|w| matches!(w, Write::Delete { .. }))
+    };
+    for _ in 0..10 {
+        if deletes(&world) {
+            break;
+        }
+        world.step();
+    }
+    assert!(deletes(&world));
+    world.seen.jobs[0].deleting = true;
+    assert!(!deletes(&world));
+}
+
+#[test]
+fn a_job_that_somebody_deletes_is_not_let_run() {
+    let with_uid = |w: &World| holder(w).is_some_and(|h| h.job_uid.is_some());
+    let mut world = expanding(with_uid);
+    let releases = |w: &World| {
+        let writes = w.plan().writes;
+        let mut writes = writes.iter();
+        writes.any(|w| matches!(w, Write::ReleaseJob { .. }))
+    };
+    assert!(releases(&world));
+    world.seen.jobs[0].deleting = true;
+    assert!(!releases(&world));
 }

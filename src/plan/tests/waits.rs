@@ -226,3 +226,87 @@ fn nothing_is_promoted_before_a_poll_of_this_process() {
         assert_eq!(step(&world).index, index, "{polls} polls");
     }
 }
+
+#[test]
+fn readings_that_nobody_has_renewed_open_no_gate() {
+    let left = |age: i64| {
+        let mut world = World::stable("v1")
+            .wants("v2")
+            .with_check("errors")
+            .at_step(0);
+        world.hold(20);
+        world.says(vec![reading("errors", Verdict::Pass)]);
+        world.hold(age);
+        world.settle();
+        step(&world).index == 1
+    };
+    let interval = World::stable("v1").with_check("errors").spec;
+    let interval = interval.analysis.as_ref().unwrap().interval_seconds;
+    assert!(left(3 * interval + 30));
+    assert!(!left(3 * interval + 31));
+}
+
+/// A pod that ends while a person is waited for does not put other words over what he is to do.
+#[test]
+fn what_waits_for_a_person_goes_on_saying_why() {
+    let mut world = on_its_way();
+    world.edit_spec(checks_that_pause);
+    world.says(vec![reading("errors", Verdict::Fail)]);
+    world.settle();
+    assert_eq!(stalled(world.status()), "CheckFailed");
+    let (v2, now) = (world.revision("v2"), world.now);
+    world.pod(&v2).ended = Some(now);
+    for seconds in [1, 1000] {
+        world.hold(seconds);
+        world.settle();
+        assert_eq!(stalled(world.status()), "CheckFailed");
+    }
+}
+
+#[test]
+fn a_revision_below_the_undo_floor_is_not_begun() {
+    for (version, expected) in [(1, "BelowUndoFloor"), (2, "")] {
+        let mut world = World::stable("v1").wants("v2");
+        world.database_mut().undo_floor = Some(2);
+        world.edit_spec(|spec| {
+            spec.schema = serde_json::from_value(json!({"database": "db", "version": version,
+                "expand": {"command": ["migrate"]}}))
+            .unwrap();
+        });
+        let status = world.record();
+        assert_eq!(status.release.is_none(), version == 1);
+        if version == 1 {
+            assert_eq!(stalled(&status), expected);
+        }
+    }
+}
+
+/// A batch that came up while nobody looked is progress, however late that is seen.
+#[test]
+fn a_batch_that_is_seen_late_is_no_progress_missed() {
+    let mut world = on_its_way();
+    world.step();
+    let limit = world.spec.strategy.progress_deadline_seconds;
+    world.now = later(world.now, limit + 100);
+    world.step();
+    let release = world.status().release.clone().unwrap();
+    assert!(release.undo.is_none(), "{release:?}");
+}
+
+/// Containers that end again and again are not waited out for ever.
+#[test]
+fn an_end_of_a_container_prolongs_the_deadline_of_a_step_only_once() {
+    let paused = |over: i64| {
+        let mut world = World::stable("v1").wants("v2").at_step(0);
+        world.edit_steps(|step| step["deadlineSeconds"] = json!(100));
+        world.hold(0);
+        let (v2, hold) = (world.revision("v2"), 10);
+        world.now = later(world.now, hold + over);
+        // Ten seconds are to be proven after a hold of ten.
+        let ended = later(world.now, -5);
+        world.pod(&v2).ended = Some(ended);
+        world.record().release.unwrap().paused.is_some()
+    };
+    assert!(!paused(109));
+    assert!(paused(110));
+}

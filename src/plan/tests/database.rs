@@ -1,0 +1,161 @@
+//! What a database does with its own record and Jobs, whatever became of the Rollouts.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::fixture::second;
+use crate::{
+    api::{
+        DatabaseRecord, PhaseKind,
+        database::{Holder, PhaseRecord},
+    },
+    cluster::CachedDatabase,
+    plan::{
+        database,
+        facts::{DatabaseFacts, JobEnd, JobFacts},
+        intent::Write,
+    },
+};
+
+/// A Job that has ended well, `n` seconds after the first.
+fn job(n: i64) -> JobFacts {
+    JobFacts {
+        name: format!("job-{n:02}"),
+        uid: format!("u-{n}"),
+        resource_version: "1".into(),
+        rollout: "shop".into(),
+        revision: "r1".into(),
+        epoch: Some(1),
+        suspended: false,
+        started: Some(second(n)),
+        runs: false,
+        live_pods: 0,
+        ended: Some(JobEnd {
+            succeeded: true,
+            message: String::new(),
+            at: second(n),
+        }),
+        deleting: false,
+    }
+}
+
+fn phase(job: &JobFacts) -> PhaseRecord {
+    PhaseRecord {
+        rollout: "shop".into(),
+        revision: "r1".into(),
+        version: None,
+        phase: PhaseKind::Expand,
+        attempt: 1,
+        succeeded: true,
+        job: job.name.clone(),
+        ended: Time(second(0)),
+        message: String::new(),
+    }
+}
+
+fn seen(jobs: Vec<JobFacts>, record: DatabaseRecord) -> CachedDatabase {
+    CachedDatabase {
+        namespace: "ns".into(),
+        database: DatabaseFacts {
+            name: "db".into(),
+            uid: "u-db".into(),
+            resource_version: "1".into(),
+            record: Arc::new(record),
+            deleting: false,
+        },
+        jobs,
+        rollouts: BTreeMap::from([("shop".into(), "u-shop".into())]),
+    }
+}
+
+fn held_by(job: &JobFacts) -> DatabaseRecord {
+    DatabaseRecord {
+        holder: Some(Holder {
+            rollout: "shop".into(),
+            revision: "r1".into(),
+            version: None,
+            phase: PhaseKind::Expand,
+            attempt: 1,
+            job: job.name.clone(),
+            job_uid: Some(job.uid.clone()),
+            since: Time(second(0)),
+        }),
+        ..DatabaseRecord::default()
+    }
+}
+
+fn deleted(seen: &CachedDatabase) -> Vec<String> {
+    let writes = database::plan(seen, None, 1).writes;
+    let name = |write: Write| match write {
+        Write::Delete { base, .. } => base.name,
+        other => panic!("{other:?}"),
+    };
+    writes.into_iter().map(name).collect()
+}
+
+fn recorded(seen: &CachedDatabase) -> Option<DatabaseRecord> {
+    let write = database::plan(seen, None, 1).writes.into_iter().next()?;
+    match write {
+        Write::RecordDatabase { record, .. } => Some(*record),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_last_ten_finished_jobs_are_kept_for_their_logs() {
+    let jobs: Vec<_> = (0..14).map(job).collect();
+    let mut record = DatabaseRecord {
+        phases: jobs.iter().map(phase).collect(),
+        ..DatabaseRecord::default()
+    };
+    let mut world = seen(jobs, record.clone());
+    let oldest = ["job-03", "job-02", "job-01", "job-00"];
+    assert_eq!(deleted(&world), oldest);
+    // One whose end is on no record is not known to have been read; one that has a pod, or goes
+    // already, is left alone.
+    record.phases.remove(0);
+    world.database.record = Arc::new(record);
+    world.jobs[1].live_pods = 1;
+    world.jobs[2].deleting = true;
+    assert_eq!(deleted(&world), ["job-03"]);
+    // While a phase runs nothing is tidied.
+    let last = world.jobs[13].clone();
+    Arc::make_mut(&mut world.database.record).holder = held_by(&last).holder;
+    assert!(recorded(&world).is_some());
+}
+
+#[test]
+fn the_end_that_is_recorded_is_that_of_the_job_that_holds() {
+    let (other, mut own) = (job(1), job(2));
+    own.ended = None;
+    let mut world = seen(vec![other, own.clone()], held_by(&own));
+    assert_eq!(recorded(&world), None, "it still runs");
+    // One of the same name that somebody made anew is another.
+    world.jobs[1] = job(2);
+    world.jobs[1].uid = "u-anew".into();
+    assert_eq!(recorded(&world), None);
+    world.jobs[1].uid = own.uid;
+    let record = recorded(&world).unwrap();
+    assert_eq!((record.holder, record.dirty), (None, None));
+    assert_eq!(record.phases[0].job, "job-02");
+}
+
+#[test]
+fn a_phase_that_failed_is_told_and_leaves_the_database_dirty() {
+    let mut failed = job(1);
+    failed.ended = Some(JobEnd {
+        succeeded: false,
+        message: "BackoffLimitExceeded".into(),
+        at: second(5),
+    });
+    let mut world = seen(vec![failed.clone()], held_by(&failed));
+    let record = recorded(&world).unwrap();
+    assert_eq!(record.phases[0].message, "BackoffLimitExceeded");
+    assert_eq!(record.dirty.unwrap().job, failed.name);
+    let events = database::plan(&world, None, 1).events;
+    assert_eq!(events.len(), 1);
+    assert!(events[0].warning && events[0].message.contains("BackoffLimitExceeded"));
+    world.jobs[0] = job(1);
+    assert_eq!(database::plan(&world, None, 1).events, []);
+}

@@ -1,0 +1,73 @@
+//! The way back: when it is over, and what is said while it is not.
+
+use super::fixture::{World, stalled};
+use crate::plan::{
+    draft::later,
+    facts::{ChildFacts, Refusal, Refused},
+};
+
+/// `v2` has failed; all its pods are gone, and stable has come as far as `edit` says.
+fn coming_back(edit: impl Fn(&mut ChildFacts)) -> World {
+    let mut world = World::stable("v1").wants("v2").at_step(1);
+    world.fails("p95");
+    world.step();
+    let (v1, v2) = (world.revision("v1"), world.revision("v2"));
+    for child in &mut world.seen.children {
+        let size = if child.revision == v2 { 0 } else { 8 };
+        (child.replicas, child.status_replicas, child.available) = (size, size, size);
+        child.possible = (size, size);
+        if child.revision == v1 {
+            edit(child);
+        }
+    }
+    world
+}
+
+#[test]
+fn it_is_over_when_stable_has_all_its_pods_and_enough_of_them_serve() {
+    let over = |edit: &dyn Fn(&mut ChildFacts)| {
+        let mut world = coming_back(edit);
+        world.step();
+        world.status().release.is_none()
+    };
+    assert!(over(&|_| ()));
+    assert!(over(&|c| c.available = 6));
+    assert!(!over(&|c| c.available = 5), "below the floor");
+    assert!(!over(&|c| c.current = false));
+    assert!(!over(&|c| {
+        (c.replicas, c.status_replicas, c.available) = (7, 7, 7);
+        c.possible = (7, 7);
+    }));
+}
+
+#[test]
+fn what_keeps_stable_from_coming_back_is_said_when_it_has_had_its_time() {
+    let mut world = coming_back(|c| c.available = 2);
+    let limit = world.spec.strategy.progress_deadline_seconds;
+    let began = world.now;
+    world.settle();
+    assert_eq!(world.plan().wake_at, Some(later(began, limit)));
+    world.now = later(began, limit - 1);
+    assert!(
+        world
+            .plan()
+            .wake_at
+            .is_some_and(|at| at <= later(began, limit))
+    );
+    world.now = later(began, limit);
+    world.seen.refusals.push(Refusal {
+        what: Refused::Scale,
+        message: "exceeded quota: pods".into(),
+        transient: true,
+    });
+    let status = world.record();
+    assert_eq!(stalled(&status), "UndoBlocked");
+    let message = &super::fixture::condition(&status, "Stalled").message;
+    assert!(message.contains("exceeded quota: pods"), "{message}");
+    // What was refused of something else does not say why pods are missing.
+    world.seen.refusals[0].what = Refused::Other;
+    world.hold(1000);
+    let status = world.record();
+    let message = &super::fixture::condition(&status, "Stalled").message;
+    assert!(!message.contains("exceeded quota"), "{message}");
+}
