@@ -98,15 +98,14 @@ pub(super) fn ceiling(world: &World, happened: &Happened) -> Result<(), String> 
         .filter(|child| child.meta.name != after.meta.name)
         .map(|child| {
             let known = seen.children.get(&child.meta.name);
-            let latest = world
-                .ledger
-                .sizes
-                .get(&child.meta.uid)
-                .and_then(|s| s.last());
-            match (latest, known) {
-                (Some(latest), Some(known)) if unseen_by_hand(latest, known) => known.replicas,
-                _ => child.replicas,
-            }
+            let Some(known) = known else {
+                return child.replicas;
+            };
+            // As it is, but for what was done by hand and could not be seen.
+            let sizes = world.ledger.sizes.get(&child.meta.uid);
+            let mut latest = sizes.into_iter().flatten().rev();
+            let size = latest.find(|size| !unseen_by_hand(size, known));
+            size.map_or(known.replicas, |size| size.replicas)
         })
         .sum();
     let ceiling = replicas::bounds(&spec.strategy, spec.replicas).ceiling;
