@@ -94,6 +94,24 @@ pub struct Holder {
     pub since: Time,
 }
 
+impl Holder {
+    /// What is kept of the phase that holds, once it has ended.
+    #[must_use]
+    pub fn ended(&self, succeeded: bool, at: Time, message: String) -> PhaseRecord {
+        PhaseRecord {
+            rollout: self.rollout.clone(),
+            revision: self.revision.clone(),
+            version: self.version,
+            phase: self.phase,
+            attempt: self.attempt,
+            succeeded,
+            job: self.job.clone(),
+            ended: at,
+            message,
+        }
+    }
+}
+
 /// A phase that ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -13,15 +13,13 @@ use super::{
 use crate::{
     api::{
         DatabaseRecord,
-        database::{Dirty, Holder, PhaseRecord},
+        database::{Dirty, Holder},
     },
     cluster::CachedDatabase,
 };
 
 /// Finished Jobs kept per database, for their logs.
 const KEPT_JOBS: usize = 10;
-/// Phases kept on record per database.
-const KEPT_PHASES: usize = 400;
 
 /// What is to be done for one database now. `gone` is the Rollout of which a live read has shown
 /// that it is no more, or names another database.
@@ -85,23 +83,11 @@ fn record_end(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, end: &Job
     let succeeded = end.succeeded;
     let mut record = (*seen.database.record).clone();
     record.holder = None;
-    record.phases.push(PhaseRecord {
-        rollout: holder.rollout.clone(),
-        revision: holder.revision.clone(),
-        version: holder.version,
-        phase: holder.phase,
-        attempt: holder.attempt,
-        succeeded,
-        job: holder.job.clone(),
-        ended: Time(end.at),
-        message: if succeeded {
-            String::new()
-        } else {
-            end.message.clone()
-        },
-    });
-    let surplus = record.phases.len().saturating_sub(KEPT_PHASES);
-    record.phases.drain(..surplus);
+    let message = match succeeded {
+        true => String::new(),
+        false => end.message.clone(),
+    };
+    schema::keep_phase(&mut record, holder.ended(succeeded, Time(end.at), message));
     record.dirty = (!succeeded).then(|| Dirty {
         rollout: holder.rollout.clone(),
         revision: holder.revision.clone(),

@@ -20,6 +20,9 @@ use crate::api::{
     status::{Release, SchemaStatus, Stage, Why},
 };
 
+/// Phases kept on record per database.
+const KEPT_PHASES: usize = 400;
+
 /// Where the expand of a release stands.
 pub(super) enum Expansion {
     /// The spec has none.
@@ -318,6 +321,13 @@ pub(super) fn let_go_of_abandoned(draft: &Draft<'_>) -> Option<Write> {
     let_go(database, holder, job_of(draft, holder), draft.seen.epoch)
 }
 
+/// Puts the end of a phase on record.
+pub(super) fn keep_phase(record: &mut DatabaseRecord, phase: PhaseRecord) {
+    record.phases.push(phase);
+    let surplus = record.phases.len().saturating_sub(KEPT_PHASES);
+    record.phases.drain(..surplus);
+}
+
 fn record_write(database: &DatabaseFacts, record: DatabaseRecord) -> Write {
     Write::RecordDatabase {
         base: base(database),
@@ -333,9 +343,16 @@ fn base_of_job(job: &JobFacts) -> Base {
     }
 }
 
+/// Takes the database, also from a Job that is gone and of which a person has said so. Its attempt
+/// stays on record, or it would be made a second time.
 fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, release: &Release) -> Write {
     let rollout = &draft.seen.rollout.name;
     let mut record = (*database.record).clone();
+    if let Some(gone) = record.holder.take() {
+        let message = "its Job was gone before its end was seen, and a retry went on without it";
+        let ended = gone.ended(false, Time(draft.now), message.into());
+        keep_phase(&mut record, ended);
+    }
     record.holder = Some(Holder {
         rollout: rollout.clone(),
         revision: release.revision.clone(),

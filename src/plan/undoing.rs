@@ -90,7 +90,8 @@ pub(super) fn decide(draft: &mut Draft<'_>, release: &Release) {
     );
 }
 
-/// Stable has all its pods, enough of them available, and no other revision has any.
+/// Stable has all its pods, enough of them available, and no other revision has any, nor can get
+/// any by a write that was never answered.
 fn is_whole(draft: &Draft<'_>) -> bool {
     let total = draft.spec.replicas;
     let floor = draft.bounds().floor;
@@ -98,13 +99,13 @@ fn is_whole(draft: &Draft<'_>) -> bool {
         return true;
     };
     let restored = draft.seen.child(stable).map_or(total == 0, |child| {
-        child.replicas == total && child.current && child.available >= floor
+        child.possible == (total, total) && child.current && child.available >= floor
     });
     let gone = draft
         .seen
         .children
         .iter()
         .filter(|c| c.revision != stable && !c.deleting)
-        .all(|c| c.replicas == 0 && c.current && c.status_replicas == 0);
+        .all(|c| c.possible == (0, 0) && c.current && c.status_replicas == 0);
     restored && gone && mover::assured(&draft.seen.children) >= floor
 }

@@ -91,3 +91,34 @@ fn an_attempt_that_was_begun_is_gone_on_with_whatever_failed_before() {
     holder.job = holder.job.replace("-1", "-2");
     assert!(makes_a_job(&world));
 }
+
+/// A person let another revision go on past its Job that was gone; now it is asked for again.
+#[test]
+fn an_attempt_whose_job_was_gone_is_not_made_a_second_time() {
+    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    while !world.seen.jobs.iter().any(|job| !job.suspended) {
+        world.step();
+    }
+    let v2 = world.revision("v2");
+    world.seen.jobs.clear();
+    let mut world = world.wants("v3");
+    for _ in 0..4 {
+        world.settle();
+    }
+    assert_eq!(stalled(world.status()), "JobVanished");
+    let v3 = world.revision("v3");
+    world.command("retry", &format!("{v3} r1"));
+    while !makes_a_job(&world) {
+        world.step();
+    }
+    let record = &world.seen.database.as_ref().unwrap().record;
+    assert_eq!(record.holder.as_ref().unwrap().revision, v3);
+    let [gone] = record.phases.as_slice() else {
+        panic!("{:?}", record.phases);
+    };
+    assert_eq!(
+        (&gone.revision, gone.attempt, gone.succeeded),
+        (&v2, 1, false)
+    );
+    assert!(gone.message.contains("gone"), "{}", gone.message);
+}

@@ -4,6 +4,7 @@ use super::fixture::{World, stalled};
 use crate::plan::{
     draft::later,
     facts::{ChildFacts, Refusal, Refused},
+    intent::Write,
 };
 
 /// `v2` has failed; all its pods are gone, and stable has come as far as `edit` says.
@@ -38,6 +39,33 @@ fn it_is_over_when_stable_has_all_its_pods_and_enough_of_them_serve() {
         (c.replicas, c.status_replicas, c.available) = (7, 7, 7);
         c.possible = (7, 7);
     }));
+}
+
+/// A raise of the canary that nobody answered may still arrive, after its undo.
+#[test]
+fn it_is_not_over_while_an_unanswered_write_may_still_bring_the_canary_back() {
+    let mut world = coming_back(|_| ());
+    let v2 = world.revision("v2");
+    let mut children = world.seen.children.iter();
+    let index = children.position(|c| c.revision == v2).unwrap();
+    world.seen.children[index].possible = (0, 1);
+    let plan = world.plan();
+    let [
+        Write::Scale {
+            base,
+            from: 0,
+            to: 0,
+        },
+        ..,
+    ] = plan.writes.as_slice()
+    else {
+        panic!("it is settled first: {:?}", plan.writes);
+    };
+    assert_eq!(base.uid, world.seen.children[index].uid);
+    world.step();
+    assert!(world.status().release.is_some());
+    world.step();
+    assert!(world.status().release.is_none());
 }
 
 #[test]
