@@ -19,6 +19,9 @@ struct Served {
     rollout: Name,
     revision: Name,
     error_share: f64,
+    /// How near it is to its next error when it starts, below 1: pods that serve the same do not
+    /// err in the same moment.
+    phase: f64,
     /// Scale of the Rayleigh distribution of its durations, in milliseconds.
     scale: f64,
     /// When its container was up: each with its end, if it has ended.
@@ -72,6 +75,7 @@ impl Traffic {
             rollout: rollout.clone(),
             revision: revision.clone(),
             error_share: behaviour.error_percent / 100.0,
+            phase: phase(pod),
             scale: behaviour.p95_milliseconds / (2.0 * 20.0_f64.ln()).sqrt(),
             up: Vec::new(),
             points: Vec::new(),
@@ -162,7 +166,7 @@ impl Served {
         let total = point.map_or(0.0, |p| p.count_at(at)).floor();
         Count {
             total,
-            errors: (total * self.error_share).floor(),
+            errors: (total * self.error_share + self.phase).floor(),
             scale: self.scale,
         }
     }
@@ -178,6 +182,13 @@ impl Served {
             })
             .sum()
     }
+}
+
+/// Spread evenly over names that differ by a number.
+fn phase(pod: &str) -> f64 {
+    const GOLDEN: f64 = 0.618_033_988_749_895;
+    let of = |phase: f64, byte: u8| ((phase * 10.0 + f64::from(byte)) * GOLDEN).fract();
+    pod.bytes().fold(0.0, of)
 }
 
 impl Point {
@@ -230,6 +241,28 @@ mod tests {
         assert_eq!(counts(&traffic, 15)[0], ("a".into(), 1250.0));
         let (served, _) = traffic.between("shop", "r1", second(5), second(25));
         assert!((served - 2000.0).abs() < 1e-6, "{served}");
+    }
+
+    #[test]
+    fn pods_that_serve_the_same_do_not_err_in_the_same_moment() {
+        let mut traffic = Traffic::default();
+        let names: Vec<Name> = (0..10).map(|n| format!("shop-{n:03}").into()).collect();
+        for name in &names {
+            let behaviour = Behaviour::default();
+            traffic.started(name, &"shop".into(), &"r1".into(), &behaviour, second(0));
+        }
+        traffic.spread("shop", &names, 1000.0, second(0));
+        let errors = |at: i64| {
+            traffic
+                .at("", second(at))
+                .map(|(_, c)| c.errors)
+                .sum::<f64>()
+        };
+        let most = (1..600)
+            .map(|at| errors(at) - errors(at - 1))
+            .fold(0.0, f64::max);
+        assert!(most <= 3.0, "{most} at once");
+        assert!((errors(600) - 300.0).abs() <= 10.0, "{}", errors(600));
     }
 
     #[test]

@@ -21,7 +21,12 @@ pub(super) fn floor(world: &World, happened: &Happened) -> Result<(), String> {
     let others = assured_others(world, arrival, &after.meta.name);
     let was = others + before.available.min(before.replicas);
     let is = others + after.available.min(after.replicas);
-    let floor = replicas::bounds(&spec.strategy, spec.replicas).floor;
+    // A write that was late when its Rollout was scaled in is held to no more than is asked for now.
+    let live = world.live.rollouts.get(&after.rollout);
+    let asked_now = live.and_then(|r| r.spec.as_deref().ok());
+    let specs = [Some(spec), asked_now].into_iter().flatten();
+    let floors = specs.map(|spec| replicas::bounds(&spec.strategy, spec.replicas).floor);
+    let floor = floors.min().unwrap_or_default();
     if is < floor.min(was) {
         return Err(format!(
             "{} is scaled {} -> {}: {is} of {} pods are assured after it, {was} before; the floor \
