@@ -13,6 +13,19 @@ fn reply(ask: &Ask, bad: f64, total: f64) -> Answer {
     answer(&ask.measure, &snapshot(at, &[("a", bad, total)]))
 }
 
+/// A pod that is asked about once a minute, and was at second 1: 300 requests, all good.
+fn polled_before_its_hold() -> (Board, Measure) {
+    let mut board = Board::default();
+    let m = Measure {
+        interval_seconds: 60,
+        ..measure(&["a"])
+    };
+    board.measure(m.clone(), second(1));
+    let a = ask(&mut board, 1);
+    board.answer(&a, reply(&a, 0.0, 300.0));
+    (board, m)
+}
+
 #[test]
 fn asks_on_the_beat_and_one_at_a_time() {
     let mut board = Board::default();
@@ -49,14 +62,7 @@ fn asks_on_the_beat_and_one_at_a_time() {
 
 #[test]
 fn a_new_hold_is_looked_at_at_once_and_history_is_kept() {
-    let mut board = Board::default();
-    let mut m = Measure {
-        interval_seconds: 60,
-        ..measure(&["a"])
-    };
-    board.measure(m.clone(), second(1));
-    let a = ask(&mut board, 1);
-    board.answer(&a, reply(&a, 0.0, 300.0));
+    let (mut board, mut m) = polled_before_its_hold();
     m.hold_since = Some(second(2));
     board.measure(m.clone(), second(2));
     let a = ask(&mut board, 2);
@@ -85,14 +91,7 @@ fn a_new_hold_is_looked_at_at_once_and_history_is_kept() {
 
 #[test]
 fn a_hold_that_begins_with_the_next_second_is_looked_at_then_and_not_before() {
-    let mut board = Board::default();
-    let mut m = Measure {
-        interval_seconds: 60,
-        ..measure(&["a"])
-    };
-    board.measure(m.clone(), second(1));
-    let a = ask(&mut board, 1);
-    board.answer(&a, reply(&a, 0.0, 300.0));
+    let (mut board, mut m) = polled_before_its_hold();
     m.hold_since = Some(second(3));
     let before = second(2) + SignedDuration::from_millis(300);
     board.measure(m.clone(), before);

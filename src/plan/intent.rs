@@ -14,7 +14,8 @@ use crate::{
 pub struct Plan {
     /// Answer these first and plan again; nothing else in the plan counts then.
     pub questions: Vec<Question>,
-    /// Likewise: name of the Rollout to be read live, because caches alone speak for what follows.
+    /// Likewise: the name of a Rollout to read live first. What is planned would do harm if the
+    /// cache of Rollouts, which may be behind all others, were out of date.
     pub confirm: Option<String>,
     /// Writes, in order. When one fails, those after it are dropped: they may rest on it.
     pub writes: Vec<Write>,
