@@ -68,6 +68,7 @@ kinds! {
     MigrationFails: "a migration fails",
     MigrationHangs: "a migration does not end",
     Released: "the spec asks for another revision in mid-rollout",
+    Amended: "steps, bounds, checks or deadlines are edited in mid-rollout",
     Scaled: "the Rollout is scaled in mid-rollout",
     PausedInSpec: "spec.paused is set or taken back",
     Command: "a person gives a command",
@@ -186,6 +187,7 @@ impl Coverage {
         let has_pods = |rollout: &str| live.pods.values().any(|p| &*p.rollout == rollout);
         let (kind, counts) = match action {
             Action::Release { rollout, .. } => (Kind::Released, in_motion(rollout)),
+            Action::Amend { rollout, .. } => (Kind::Amended, in_motion(rollout)),
             Action::Scale { rollout, .. } => (Kind::Scaled, in_motion(rollout)),
             Action::Pause { rollout, .. } => {
                 (Kind::PausedInSpec, live.rollouts.contains_key(rollout))

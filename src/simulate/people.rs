@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     agents::{Autoscaler, GitOps},
+    amend::Amendment,
     event::Sync,
     object::{DeploymentObject, Meta, Name, Object, RolloutObject, Watched},
     prometheus::Outage,
@@ -37,6 +38,13 @@ pub enum Action {
         image: Name,
         /// The schema version.
         version: Option<i64>,
+    },
+    /// Changes what makes no other revision.
+    Amend {
+        /// The Rollout.
+        rollout: Name,
+        /// What is changed.
+        amendment: Amendment,
     },
     /// Scales, as an autoscaler or `kubectl scale` does.
     Scale {
@@ -234,6 +242,11 @@ impl World {
                 self.story
                     .tell(self.now, &rollout, &format!("> user releases {image}"));
                 self.edit(&rollout, |spec| set_image(spec, &image, version));
+            }
+            Action::Amend { rollout, amendment } => {
+                let words = format!("> user edits: {}", amendment.words());
+                self.story.tell(self.now, &rollout, &words);
+                self.edit(&rollout, |spec| amendment.apply(spec));
             }
             Action::Scale { rollout, replicas } => {
                 self.story

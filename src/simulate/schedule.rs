@@ -4,13 +4,14 @@ use jiff::SignedDuration;
 
 use super::{
     agents::{Autoscaler, GitOps},
+    amend::{Amendment, share},
     driver::Simulation,
     liveness::NoEnd,
     object::Watched,
     people::Action,
     prometheus::Outage,
     random::Random,
-    scenario::{apply_to, migrating, slow, unwell, workload, wrong},
+    scenario::{apply_to, migrating, shop, slow, unwell, workload, wrong},
     setting::{Behaviour, Delay, Health, MigrationEnd, Setting, Timing},
     story::Detail,
     world::DAWN,
@@ -27,6 +28,9 @@ const MOST_EVENTS: u64 = 120_000;
 
 /// Sets the agents' numbers apart from everybody else's.
 const AGENTS: u64 = 0xa9e2_75f3_0000_0000;
+/// Sets the amendments apart; chosen so that the schedules that once found something are as they
+/// were then.
+const AMENDMENTS: u64 = 0x0005_5c65_0000_0000;
 
 /// A schedule and what it came to.
 pub struct Played {
@@ -60,6 +64,9 @@ pub fn play(seed: u64, detail: Detail) -> Played {
     }
     // Drawn apart, so that what the others do stays the same.
     for (second, action) in agents(&mut Random::new(seed ^ AGENTS)) {
+        simulation.plan(second, action);
+    }
+    for (second, action) in amendments(&mut Random::new(seed ^ AMENDMENTS)) {
         simulation.plan(second, action);
     }
     let result = simulation
@@ -131,6 +138,23 @@ fn agents(random: &mut Random) -> Vec<(i64, Action)> {
             };
             script.push((random.between(30, BUSY - 100), commit));
         }
+    }
+    script
+}
+
+/// How the release goes is edited on its way, a few times, or (mostly) never.
+fn amendments(random: &mut Random) -> Vec<(i64, Action)> {
+    let spec = shop("v1", 1, None);
+    if !random.chance(20) {
+        return Vec::new();
+    }
+    let mut script = Vec::new();
+    for _ in 0..random.between(1, 4) {
+        let amend = Action::Amend {
+            rollout: "shop".into(),
+            amendment: Amendment::any(random, &spec),
+        };
+        script.push((random.between(30, BUSY - 100), amend));
     }
     script
 }
@@ -212,12 +236,6 @@ fn script(random: &mut Random, processes: usize) -> Vec<(i64, Action)> {
 
 fn vary(random: &mut Random, spec: &mut crate::api::RolloutSpec) {
     use crate::api::OnInconclusive;
-    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-    let share = |random: &mut Random| match random.below(4) {
-        0 => IntOrString::Int(i32::try_from(random.below(3)).unwrap_or(0)),
-        1 => IntOrString::String("50%".into()),
-        _ => IntOrString::String("25%".into()),
-    };
     spec.strategy.max_surge = share(random);
     spec.strategy.max_unavailable = share(random);
     if random.chance(15) {

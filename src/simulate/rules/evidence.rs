@@ -25,8 +25,10 @@ pub(super) struct Left<'a> {
 
 fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus) -> bool {
     match &after.release {
+        // The step of the same name stands elsewhere once others are edited in before it.
         Some(next) if next.revision == release.revision => {
-            next.step.as_ref().is_some_and(|s| s.index > status.index)
+            let next = next.step.as_ref();
+            next.is_some_and(|s| s.index > status.index && s.name != status.name)
         }
         _ => after
             .stable

@@ -97,6 +97,17 @@ pub struct Trust {
     pub answered: Option<Timestamp>,
 }
 
+/// What bounded the last scaling of a child.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldTo {
+    /// When.
+    pub at: Timestamp,
+    /// The floor of the spec that its sender had before him.
+    pub asked: i32,
+    /// Assured pods that must be left: no more than there were.
+    pub floor: i32,
+}
+
 /// What was on record when a write was sent.
 #[derive(Clone, Debug, Default)]
 pub struct OnRecord {
@@ -119,8 +130,8 @@ pub struct Ledger {
     pub harmed: BTreeSet<Name>,
     /// All of them.
     pub all_harmed: bool,
-    /// The floor that was judged at the last lowering.
-    pub floors: BTreeMap<Name, i32>,
+    /// What every Rollout's pods were last held to.
+    pub held_to: BTreeMap<Name, HeldTo>,
     /// Jobs that were released: each may be there once.
     pub released: BTreeMap<(Name, Name, Name, PhaseKind, i64), Name>,
     /// Revisions that failed and were not taken back.

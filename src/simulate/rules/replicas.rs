@@ -1,6 +1,6 @@
 //! Pods: never too few, never too many.
 
-use super::{Arrival, Happened, Size, scaled, spec_seen};
+use super::{Arrival, Happened, HeldTo, Size, scaled, spec_seen};
 use crate::{
     plan::replicas,
     simulate::{object::DeploymentObject, world::World},
@@ -21,11 +21,15 @@ pub(super) fn floor(world: &World, happened: &Happened) -> Result<(), String> {
     let others = assured_others(world, arrival, &after.meta.name);
     let was = others + before.available.min(before.replicas);
     let is = others + after.available.min(after.replicas);
-    // A write that was late when its Rollout was scaled in is held to no more than is asked for now.
+    // A write that was late when its Rollout was scaled in is held to no more than is asked for
+    // now, or was when others were scaled while it was on its way.
     let live = world.live.rollouts.get(&after.rollout);
     let asked_now = live.and_then(|r| r.spec.as_deref().ok());
     let specs = [Some(spec), asked_now].into_iter().flatten();
     let floors = specs.map(|spec| replicas::bounds(&spec.strategy, spec.replicas).floor);
+    let last = world.ledger.held_to.get(&after.rollout);
+    let meanwhile = last.filter(|last| last.at >= arrival.sent);
+    let floors = floors.chain(meanwhile.map(|last| last.asked));
     let floor = floors.min().unwrap_or_default();
     if is < floor.min(was) {
         return Err(format!(
@@ -76,9 +80,10 @@ pub(super) fn served(world: &World, happened: &Happened) -> Result<(), String> {
     if world.ledger.all_harmed || world.ledger.harmed.contains(rollout) {
         return Ok(());
     }
-    match world.ledger.floors.get(rollout) {
-        Some(floor) if ready < floor => Err(format!(
-            "{ready} pods of {rollout} are left to serve, the floor was {floor}"
+    match world.ledger.held_to.get(rollout) {
+        Some(last) if *ready < last.floor => Err(format!(
+            "{ready} pods of {rollout} are left to serve, the floor was {}",
+            last.floor
         )),
         _ => Ok(()),
     }
@@ -184,7 +189,7 @@ pub(super) fn settled(_: &World, happened: &Happened) -> Result<(), String> {
 
 pub(super) fn enter(world: &mut World, arrival: &Arrival, child: &DeploymentObject) {
     if let Some(spec) = spec_seen(arrival) {
-        let floor = replicas::bounds(&spec.strategy, spec.replicas).floor;
+        let asked = replicas::bounds(&spec.strategy, spec.replicas).floor;
         let rollout = child.rollout.clone();
         // Where it was below already, that is what may not be lowered further.
         let assured: i32 = world
@@ -192,6 +197,11 @@ pub(super) fn enter(world: &mut World, arrival: &Arrival, child: &DeploymentObje
             .children(&rollout)
             .map(|c| c.available.min(c.replicas))
             .sum();
-        world.ledger.floors.insert(rollout, floor.min(assured));
+        let held_to = HeldTo {
+            at: world.now,
+            asked,
+            floor: asked.min(assured),
+        };
+        world.ledger.held_to.insert(rollout, held_to);
     }
 }

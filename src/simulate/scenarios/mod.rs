@@ -1,6 +1,7 @@
 //! The scenarios whose stories are kept, by theme.
 
 mod commands;
+mod edits;
 mod hands;
 mod lives;
 mod metrics;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Scenario> {
         releases::releases(),
         schemas::schemas(),
         commands::commands(),
+        edits::edits(),
         sizes::sizes(),
         hands::hands(),
         sizes::limits(),

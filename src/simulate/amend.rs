@@ -1,0 +1,176 @@
+//! Changes of a spec that make no other revision: how a release goes on its way.
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::random::Random;
+use crate::api::{Analysis, Check, OnInconclusive, RolloutSpec, Step};
+
+/// What a person changes beside the pods themselves.
+#[derive(Clone, Debug)]
+pub enum Amendment {
+    /// `spec.strategy.canary.steps`.
+    Steps(Vec<Step>),
+    /// `spec.strategy.maxSurge` and `spec.strategy.maxUnavailable`.
+    Bounds {
+        /// Pods more than `spec.replicas`.
+        surge: IntOrString,
+        /// Pods fewer.
+        unavailable: IntOrString,
+    },
+    /// `spec.analysis.checks`, or all of `spec.analysis`.
+    Analysis(Option<Analysis>),
+    /// `spec.strategy.progressDeadlineSeconds`.
+    Deadline(i64),
+    /// `spec.strategy.rollbackWindow.revisions`.
+    Window(i64),
+}
+
+impl Amendment {
+    /// One of them, for a Rollout that has this spec at first.
+    pub fn any(random: &mut Random, spec: &RolloutSpec) -> Self {
+        match random.below(8) {
+            0..=3 => Self::Steps(steps(random)),
+            4 => Self::Bounds {
+                surge: share(random),
+                unavailable: share(random),
+            },
+            5 => Self::Analysis(None),
+            6 => Self::Analysis(
+                spec.analysis
+                    .clone()
+                    .map(|analysis| other(random, analysis)),
+            ),
+            _ if random.chance(50) => Self::Deadline(random.between(20, 240)),
+            _ => Self::Window(random.between(0, 3)),
+        }
+    }
+
+    /// Makes the change.
+    pub fn apply(self, spec: &mut RolloutSpec) {
+        match self {
+            Self::Steps(steps) => spec.strategy.canary.steps = steps,
+            Self::Bounds { surge, unavailable } => {
+                spec.strategy.max_surge = surge;
+                spec.strategy.max_unavailable = unavailable;
+            }
+            Self::Analysis(analysis) => spec.analysis = analysis,
+            Self::Deadline(seconds) => spec.strategy.progress_deadline_seconds = seconds,
+            Self::Window(revisions) => spec.strategy.rollback_window.revisions = revisions,
+        }
+    }
+
+    /// The change in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Steps(steps) => {
+                let steps = steps.iter();
+                let steps = steps.map(|s| format!("{} {}", s.name, text(&s.replicas)));
+                format!("steps {}", steps.collect::<Vec<_>>().join(", "))
+            }
+            Self::Bounds { surge, unavailable } => {
+                let (surge, unavailable) = (text(surge), text(unavailable));
+                format!("maxSurge {surge}, maxUnavailable {unavailable}")
+            }
+            Self::Analysis(None) => "no checks".into(),
+            Self::Analysis(Some(analysis)) => {
+                let checks: Vec<_> = analysis.checks.iter().map(limit).collect();
+                let (checks, every) = (checks.join(", "), analysis.interval_seconds);
+                format!("checks {checks}, polled every {every} s")
+            }
+            Self::Deadline(seconds) => format!("progressDeadlineSeconds {seconds}"),
+            Self::Window(revisions) => format!("rollbackWindow {revisions}"),
+        }
+    }
+}
+
+fn limit(check: &Check) -> String {
+    let most = match (&check.error_rate, &check.latency) {
+        (Some(errors), _) => format!("{}%", errors.max_percent),
+        (None, Some(latency)) => format!("{} ms", latency.max_milliseconds),
+        (None, None) => "nothing".into(),
+    };
+    let (name, of) = (&check.name, check.min_requests);
+    format!("{name} at most {most} of {of} requests or more")
+}
+
+fn text(value: &IntOrString) -> String {
+    match value {
+        IntOrString::Int(count) => count.to_string(),
+        IntOrString::String(share) => share.clone(),
+    }
+}
+
+/// Surge or unavailable pods.
+pub fn share(random: &mut Random) -> IntOrString {
+    match random.below(4) {
+        0 => IntOrString::Int(i32::try_from(random.below(3)).unwrap_or(0)),
+        1 => IntOrString::String("50%".into()),
+        _ => IntOrString::String("25%".into()),
+    }
+}
+
+/// Steps that rise: some of those that a release may be in, at other sizes, and some that it
+/// never heard of.
+fn steps(random: &mut Random) -> Vec<Step> {
+    let percent = |share: i64| IntOrString::String(format!("{share}%"));
+    let ones = i32::try_from(random.between(1, 3)).unwrap_or(1);
+    let sizes = [
+        ("canary", IntOrString::Int(ones)),
+        ("tenth", percent(10)),
+        ("half", percent(random.between(20, 60))),
+        ("most", percent(80)),
+    ];
+    let last = if random.chance(80) { "full" } else { "all" };
+    let instead = [
+        OnInconclusive::Pause,
+        OnInconclusive::Undo,
+        OnInconclusive::Proceed,
+    ];
+    let mut kept: Vec<_> = sizes.into_iter().filter(|_| random.chance(50)).collect();
+    kept.push((last, percent(100)));
+    let step = |(name, replicas): (&str, IntOrString)| Step {
+        name: name.into(),
+        replicas,
+        hold_seconds: random.between(0, 90),
+        deadline_seconds: random.between(60, 300),
+        on_inconclusive: *random.one_of(&instead).unwrap_or(&OnInconclusive::Pause),
+    };
+    kept.into_iter().map(step).collect()
+}
+
+/// Another number of requests that must be seen, another beat, and maybe one check fewer.
+fn other(random: &mut Random, mut analysis: Analysis) -> Analysis {
+    analysis.interval_seconds = random.between(5, 30);
+    if random.chance(50) {
+        analysis.checks.truncate(1);
+    }
+    for check in &mut analysis.checks {
+        check.min_requests = *random.one_of(&[10, 100, 1_000]).unwrap_or(&100);
+    }
+    analysis
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{plan::revision, simulate::scenario::shop};
+
+    #[test]
+    fn an_amendment_makes_no_other_revision_and_changes_something() {
+        let mut random = Random::new(1);
+        let before = shop("v1", 4, Some(1));
+        let hash = |spec: &RolloutSpec| revision::hash(&spec.template, Some(1));
+        let changed = (0..200).filter(|_| {
+            let amendment = Amendment::any(&mut random, &before);
+            assert!(!amendment.words().is_empty());
+            let mut after = before.clone();
+            amendment.apply(&mut after);
+            assert_eq!(hash(&after), hash(&before));
+            let last = after.strategy.canary.steps.last().expect("a last step");
+            assert_eq!(text(&last.replicas), "100%");
+            after != before
+        });
+        assert!(changed.count() > 180);
+    }
+}
