@@ -134,6 +134,20 @@ pub enum Operator {
     DoesNotExist,
 }
 
+impl RolloutSpec {
+    /// The DatabaseSchema that it names.
+    #[must_use]
+    pub fn database(&self) -> Option<&str> {
+        Some(&self.schema.as_ref()?.database)
+    }
+
+    /// The schema version that its template needs.
+    #[must_use]
+    pub fn schema_version(&self) -> Option<i64> {
+        self.schema.as_ref()?.version
+    }
+}
+
 const fn one() -> i32 {
     1
 }

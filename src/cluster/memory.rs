@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Cached, CachedDatabase, Written};
-use crate::plan::{
-    facts::{ChildFacts, DatabaseFacts, JobFacts, RevisionFacts, RolloutFacts},
-    intent::{Base, Write},
+use crate::{
+    api::RolloutSpec,
+    plan::{
+        facts::{ChildFacts, DatabaseFacts, JobFacts, RevisionFacts, RolloutFacts},
+        intent::{Base, Write},
+    },
 };
 
 /// What this process remembers of one Rollout or DatabaseSchema between passes: the answers to
@@ -113,12 +116,10 @@ impl Memory {
         lay(&mut self.jobs, &mut cached.jobs, now, |j| {
             (&j.uid, &j.resource_version)
         });
-        let schema = cached.rollout.spec.as_ref().ok();
-        let schema = schema.and_then(|spec| spec.schema.as_ref());
-        cached.database = match schema {
-            Some(schema) => self.overlay_database(cached.database.take(), &schema.database, now),
-            None => None,
-        };
+        let spec = cached.rollout.spec.as_deref().ok();
+        cached.database = spec
+            .and_then(RolloutSpec::database)
+            .and_then(|name| self.overlay_database(cached.database.take(), name, now));
         for child in &mut cached.children {
             match self.unanswered.get(&child.uid) {
                 // A copy that is older than what the scale rested on settles nothing.

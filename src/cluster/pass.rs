@@ -6,7 +6,7 @@ use jiff::Timestamp;
 pub use super::memory::Memory;
 use super::{Answer, Cluster, ReadError, WriteError};
 use crate::{
-    api::PhaseKind,
+    api::{PhaseKind, RolloutSpec},
     evidence::{Measure, Readings},
     plan::{
         self, database,
@@ -209,9 +209,8 @@ pub async fn database<C: Cluster>(
 }
 
 fn names(rollout: &RolloutFacts, database: &str) -> bool {
-    let spec = rollout.spec.as_ref().ok();
-    let schema = spec.and_then(|spec| spec.schema.as_ref());
-    schema.is_some_and(|schema| schema.database == database)
+    let spec = rollout.spec.as_deref().ok();
+    spec.and_then(RolloutSpec::database) == Some(database)
 }
 
 fn stopped(mut ran: Ran, error: impl Into<Stopped>) -> Ran {

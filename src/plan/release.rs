@@ -95,7 +95,7 @@ pub(super) fn is_impossible(draft: &mut Draft<'_>) -> bool {
 }
 
 fn is_below_floor(draft: &mut Draft<'_>) -> bool {
-    let version = draft.spec.schema.as_ref().and_then(|s| s.version);
+    let version = draft.spec.schema_version();
     let words = below_floor(draft, &draft.wanted.clone(), version);
     let below = words.is_some();
     if let Some(words) = words {
@@ -242,14 +242,9 @@ pub(super) fn swap_stable(
     let Some(from) = draft.stable().map(str::to_owned) else {
         return;
     };
-    let schema_version = draft
-        .seen
-        .revision(to)
-        .and_then(|r| r.schema.as_ref().and_then(|s| s.version));
     draft.status.stable = Some(RevisionStatus {
         revision: to.to_owned(),
-        schema_version,
-        ..Default::default()
+        ..RevisionStatus::default()
     });
     draft.status.history.retain(|ended| ended.revision != to);
     draft.status.release = Some(Release {

@@ -52,7 +52,7 @@ pub fn hash(template: &Value, schema_version: Option<i64>) -> String {
 /// The hash of the revision that a spec asks for.
 #[must_use]
 pub fn wanted(spec: &RolloutSpec) -> String {
-    hash(&spec.template, spec.schema.as_ref().and_then(|s| s.version))
+    hash(&spec.template, spec.schema_version())
 }
 
 /// Name of a revision's Deployment and ControllerRevision.

@@ -356,7 +356,7 @@ fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, release: &Release) -> 
     record.holder = Some(Holder {
         rollout: rollout.clone(),
         revision: release.revision.clone(),
-        version: draft.spec.schema.as_ref().and_then(|s| s.version),
+        version: draft.spec.schema_version(),
         phase: PhaseKind::Expand,
         attempt: release.attempt,
         job: render::job_name(

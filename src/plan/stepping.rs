@@ -457,13 +457,11 @@ pub(super) fn pass(draft: &mut Draft<'_>, release: &Release, step: &Step, summar
         return;
     }
     let revision = release.revision.clone();
-    let schema_version = draft.spec.schema.as_ref().and_then(|s| s.version);
     let took = seconds_between(release.started.0, draft.now);
     let message = format!("revision {revision} is stable after {took} seconds{tail}");
     draft.end(release, Outcome::Stable, "Released", &message);
     draft.status.stable = Some(RevisionStatus {
         revision,
-        schema_version,
         ..RevisionStatus::default()
     });
     draft.event("RolloutCompleted", false, message);

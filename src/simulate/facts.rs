@@ -11,6 +11,7 @@ use super::{
     world::NAMESPACE,
 };
 use crate::{
+    api::RolloutSpec,
     cluster::{Cached, CachedDatabase},
     plan::facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts},
 };
@@ -123,7 +124,7 @@ pub fn database(o: &DatabaseObject) -> DatabaseFacts {
 pub fn cached(objects: &Objects, name: &str) -> Option<Cached> {
     let found = objects.rollouts.get(name)?;
     let spec = found.spec.as_ref().ok();
-    let database_name = spec.and_then(|s| s.schema.as_ref()).map(|s| &s.database);
+    let database_name = spec.and_then(|s| s.database());
     let neighbours = objects.rollouts.values().filter(|other| {
         other.meta.name != found.meta.name
             && match (&other.spec, spec) {
@@ -150,7 +151,7 @@ pub fn cached(objects: &Objects, name: &str) -> Option<Cached> {
             .map(|j| job(j))
             .collect(),
         database: database_name
-            .and_then(|d| objects.databases.get(d.as_str()))
+            .and_then(|d| objects.databases.get(d))
             .map(|d| database(d)),
         neighbours: neighbours.map(|n| n.meta.name.to_string()).collect(),
     })
@@ -161,8 +162,8 @@ pub fn cached(objects: &Objects, name: &str) -> Option<Cached> {
 pub fn cached_database(objects: &Objects, name: &str) -> Option<CachedDatabase> {
     let found = objects.databases.get(name)?;
     let names_it = |o: &&Arc<RolloutObject>| {
-        let schema = o.spec.as_ref().ok().and_then(|s| s.schema.as_ref());
-        schema.is_some_and(|s| s.database == name)
+        let spec = o.spec.as_deref().ok();
+        spec.and_then(RolloutSpec::database) == Some(name)
     };
     let rollouts = objects.rollouts.values().filter(names_it);
     let jobs = objects.jobs.values();

@@ -397,7 +397,7 @@ impl World {
     }
 
     fn name_spec(&mut self, spec: &RolloutSpec) {
-        let version = spec.schema.as_ref().and_then(|s| s.version);
+        let version = spec.schema_version();
         let revision = crate::plan::revision::hash(&spec.template, version);
         let image = image_of(spec);
         self.alias(&revision.as_str().into(), &image);
@@ -446,7 +446,7 @@ impl World {
         };
         let status = &found.status;
         let wanted = found.spec.as_ref().ok().map(|spec| {
-            let version = spec.schema.as_ref().and_then(|s| s.version);
+            let version = spec.schema_version();
             crate::plan::revision::hash(&spec.template, version)
         });
         let release = status.release.as_ref();

@@ -20,6 +20,7 @@ use super::{
     world::{NAMESPACE, World},
 };
 use crate::{
+    api::RolloutSpec,
     cluster::{
         Key, WriteError,
         pass::{Memory, Ran, Stopped},
@@ -596,8 +597,8 @@ fn concerned(caches: &Objects, object: &Object, gone: bool, keys: &mut BTreeSet<
         Object::Database(o) => {
             keys.insert(database_key(&o.meta.name));
             let users = caches.rollouts.values().filter(|r| {
-                let schema = r.spec.as_ref().ok().and_then(|s| s.schema.as_ref());
-                schema.is_some_and(|s| *s.database == *o.meta.name)
+                let spec = r.spec.as_deref().ok();
+                spec.and_then(RolloutSpec::database) == Some(&*o.meta.name)
             });
             keys.extend(users.map(|r| rollout_key(&r.meta.name)));
         }

@@ -104,9 +104,9 @@ impl StoredRollout {
             warn!(%namespace, %rollout, %error, "status cannot be read and counts as lost");
         }
         let readable = read::<RolloutSpec>(&spec).ok();
-        let schema = readable.as_ref().and_then(|s| s.schema.as_ref());
+        let database = readable.as_ref().and_then(RolloutSpec::database);
         Self {
-            database: schema.map(|s| s.database.clone()),
+            database: database.map(str::to_owned),
             pods: readable.as_ref().map(|spec| Pods::of(&head.name, spec)),
             head,
             spec: spec.into(),
