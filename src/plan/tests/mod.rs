@@ -8,6 +8,8 @@ mod first;
 mod fixture;
 mod hands;
 mod history;
+mod leaders;
+mod lost;
 mod schema;
 mod steps;
 mod told;
@@ -19,7 +21,7 @@ use serde_json::json;
 use self::fixture::{World, reading, second};
 use super::{
     facts::{ConfigRef, Question, Refusal, Refused},
-    intent::{Kind, Write},
+    intent::Write,
 };
 use crate::{
     api::{
@@ -405,173 +407,6 @@ fn a_former_stable_outside_the_window_takes_the_steps() {
     assert!(at_once && !in_steps, "one revision back");
 }
 
-/// After a restore a cache may show the ControllerRevision of an earlier stable before the last.
-#[test]
-fn a_lost_status_is_rebuilt_from_a_live_list_alone() {
-    let mut world = World::stable("v1");
-    world.seen.rollout.status = std::sync::Arc::default();
-    world.seen.answers.revisions_live = false;
-    let plan = world.plan();
-    assert!(plan.writes.is_empty(), "{:?}", plan.writes);
-    assert_eq!(plan.questions, [Question::Revisions]);
-}
-
-/// After a restore a cache may show no ControllerRevision at all: the Rollout is not new for that.
-#[test]
-fn a_command_is_not_taken_for_new_by_a_cache_that_lags() {
-    let mut world = World::stable("v1");
-    let v1 = world.revision("v1");
-    world.command("pause", &format!("{v1} one"));
-    world.seen.rollout.status = std::sync::Arc::default();
-    let known = std::mem::take(&mut world.seen.revisions);
-    world.seen.answers.revisions_live = false;
-    let plan = world.plan();
-    assert!(plan.writes.is_empty(), "{:?}", plan.writes);
-    assert_eq!(plan.questions, [Question::Revisions]);
-
-    world.seen.revisions = known;
-    world.seen.answers.revisions_live = true;
-    world.settle();
-    assert_eq!(world.status().commands[0].result, "Ignored");
-}
-
-/// What is said of a status that is lost, before it is rebuilt, does not make it whole.
-#[test]
-fn a_command_is_not_carried_out_again_because_something_could_not_be_read() {
-    for spec_is_unreadable in [false, true] {
-        let mut world = World::stable("v1");
-        let v1 = world.revision("v1");
-        world.command("pause", &format!("{v1} one"));
-        world.seen.rollout.status = std::sync::Arc::default();
-        let spec = world.seen.rollout.spec.clone();
-        if spec_is_unreadable {
-            world.seen.rollout.spec = Err("spec.template: wrong".into());
-        } else {
-            world.seen.answers.revisions_live = false;
-            world.seen.unread = Some("the API server is away".into());
-        }
-        let plan = world.plan();
-        let [Write::RecordStatus { status, .. }] = plan.writes.as_slice() else {
-            panic!("{:?}", plan.writes);
-        };
-        world.seen.rollout.status = std::sync::Arc::new((**status).clone());
-        world.seen.rollout.spec = spec;
-        world.seen.unread = None;
-        world.seen.answers.revisions_live = true;
-        world.settle();
-        assert_eq!(world.status().commands[0].result, "Ignored");
-    }
-}
-
-#[test]
-fn a_lost_status_is_rebuilt_from_the_revisions() {
-    let mut world = World::stable("v1");
-    world.settle();
-    *std::sync::Arc::make_mut(&mut world.seen.rollout.status) = Default::default();
-    world.settle();
-    assert_eq!(
-        world.status().stable.as_ref().unwrap().revision,
-        world.revision("v1")
-    );
-    assert_eq!(fixture::condition(world.status(), "Ready").status, "True");
-}
-
-#[test]
-fn a_command_is_not_carried_out_again_because_the_status_was_lost() {
-    let mut world = World::stable("v1");
-    world.settle();
-    let mut world = world.wants("v2");
-    let v2 = world.revision("v2");
-    world.seen.rollout.spec = Ok(world.spec.clone());
-    world.settle();
-    world.command("undo", &format!("{v2} one"));
-    world.settle();
-    assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
-    world.command("retry", &format!("{v2} two"));
-    world.settle();
-    world.command("undo", &format!("{v2} three"));
-    world.settle();
-    *std::sync::Arc::make_mut(&mut world.seen.rollout.status) = Default::default();
-    world.settle();
-    assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
-    assert!(
-        world.status().release.is_none(),
-        "a failed revision is not tried again"
-    );
-    assert!(
-        world
-            .status()
-            .commands
-            .iter()
-            .all(|c| c.result == "Ignored")
-    );
-}
-
-#[test]
-fn nothing_is_adopted_before_the_rollout_is_known_to_be_there() {
-    let mut world = World::stable("v1");
-    world.settle();
-    world.seen.revisions[0].owner_uid = Some("gone".into());
-    let writes = world.plan().writes;
-    assert!(
-        matches!(
-            writes.as_slice(),
-            [Write::RecordStatus { .. }, Write::Adopt { .. }, ..]
-        ),
-        "{writes:?}"
-    );
-}
-
-/// After a restore: what keeps the owner whose uid is gone is collected as garbage.
-#[test]
-fn whatever_is_left_without_its_owner_is_adopted() {
-    let mut world = World::stable("v1");
-    world.settle();
-    world.seen.revisions[0].owner_uid = Some("gone".into());
-    world.seen.children[0].owner_uid = Some("gone".into());
-    let writes = world.plan().writes;
-    for wanted in [Kind::Revision, Kind::Deployment] {
-        let adopted = |w: &&Write| matches!(w, Write::Adopt { kind, .. } if *kind == wanted);
-        assert_eq!(writes.iter().filter(adopted).count(), 1, "{writes:?}");
-    }
-}
-
-#[test]
-fn a_new_leader_fences_a_rollout_in_motion_before_it_decides_anything() {
-    let mut world = World::stable("v1").wants("v2").at_step(0);
-    world.seen.epoch += 1;
-    world.spec = world.seen.rollout.spec.clone().unwrap();
-    let mut world = world.wants("v3");
-    world.seen.rollout.spec = Ok(world.spec.clone());
-    let writes = world.plan().writes;
-    let fences = writes.iter().filter(|w| matches!(w, Write::Fence { .. }));
-    assert_eq!(fences.count(), 2, "{writes:?}");
-    assert!(matches!(writes[0], Write::Fence { .. }));
-}
-
-#[test]
-fn whoever_reads_a_higher_epoch_stops() {
-    let mut world = World::stable("v1").wants("v2").at_step(0);
-    world.seen.epoch -= 1;
-    world.edit_spec(|spec| spec.replicas = 20);
-    assert_eq!(world.plan().writes, []);
-    assert_eq!(world.plan().wake_at, None);
-}
-
-#[test]
-fn pods_of_a_revision_that_nothing_remembers_are_left_alone() {
-    let mut world = World::stable("v1");
-    world.settle();
-    world.seen.revisions.clear();
-    world.seen.answers.revisions_live = true;
-    world.seen.rollout.status = std::sync::Arc::default();
-    let mut world = world.wants("v2");
-    world.seen.rollout.spec = Ok(world.spec.clone());
-    let status = world.record();
-    assert_eq!(fixture::stalled(&status), "MemoryLost");
-    assert_eq!(world.seen.child(&world.revision("v1")).unwrap().replicas, 8);
-}
-
 #[test]
 fn a_refused_template_ends_the_release_with_the_servers_words() {
     let mut world = World::stable("v1").wants("v2").at_stage(Stage::Preflight);
@@ -642,42 +477,4 @@ fn old_revisions_go_and_stable_never() {
         world.status().stable.as_ref().unwrap().revision,
         world.revision("v4")
     );
-}
-
-/// A leader that has only its caches to go by may see the record of its predecessor's time.
-#[test]
-fn nothing_is_moved_on_a_record_that_only_a_cache_shows() {
-    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Step);
-    let moves = world.plan().writes;
-    assert!(
-        moves.iter().all(|w| matches!(w, Write::Scale { .. })) && !moves.is_empty(),
-        "{moves:?}"
-    );
-    world.seen.confirmed = false;
-    let plan = world.plan();
-    assert_eq!(plan.confirm.as_deref(), Some("shop"));
-    assert!(plan.writes.is_empty(), "{:?}", plan.writes);
-
-    // Where it cannot be read for long, that is said: such a write fails on an old record.
-    world.seen.unread = Some("Rollout shop: no answer".into());
-    let plan = world.plan();
-    assert_eq!(plan.confirm, None);
-    assert!(
-        matches!(plan.writes.as_slice(), [Write::RecordStatus { .. }]),
-        "{:?}",
-        plan.writes
-    );
-}
-
-/// What is put on record first needs no question: the API server refuses it on an old copy.
-#[test]
-fn a_decision_is_not_asked_for_twice() {
-    let mut world = World::stable("v1").wants("v2");
-    world.seen.confirmed = false;
-    let plan = world.plan();
-    assert_eq!(plan.confirm, None);
-    assert!(matches!(
-        plan.writes.as_slice(),
-        [Write::RecordStatus { .. }]
-    ));
 }
