@@ -2,6 +2,9 @@
 //!
 //! This stands for kube-runtime's loop and the sampler; what they run is the real code.
 
+mod caches;
+mod polls;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -10,26 +13,20 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    alone::Told,
     coverage::Kind,
     event::{Event, Life, Turn},
     object::{DeploymentObject, Name, Object, Objects, RolloutObject, Watched},
-    prometheus::{Outage, Source},
     request::rollout_of,
     rules::Trust,
     world::{NAMESPACE, World},
 };
 use crate::{
-    api::RolloutSpec,
     cluster::{
         Key, WriteError,
         pass::{Memory, Ran, Stopped},
     },
-    evidence::{Answer, Ask, Board, Change},
+    evidence::Board,
 };
-
-/// How long a query may take.
-const QUERY_TIMEOUT: SignedDuration = SignedDuration::from_secs(10);
 
 /// A process of the operator.
 #[derive(Debug)]
@@ -259,102 +256,6 @@ impl World {
         self.now.saturating_add(skew).unwrap_or(self.now)
     }
 
-    /// Every cache hears of a change, each in its own time, in order.
-    pub(super) fn tell_caches(&mut self, object: &Object, gone: bool) {
-        if let Some(told) = &mut self.told {
-            let object = object.clone();
-            told.push(Told { object, gone });
-        }
-        let kind = object.watched();
-        for index in 0..self.processes.len() {
-            if !self.processes[index].running {
-                continue;
-            }
-            let lag = self.draw(self.setting.timing.caches);
-            let mut due = self.now.saturating_add(lag).unwrap_or(self.now);
-            let process = &mut self.processes[index];
-            let life = process.life;
-            if let Some(until) = process.blocked.get(&kind) {
-                due = due.max(*until);
-            }
-            let queue = process.queues.entry(kind).or_default();
-            if let Some((last, ..)) = queue.back() {
-                due = due.max(*last);
-            }
-            queue.push_back((due, object.clone(), gone));
-            if queue.len() == 1 {
-                self.at(due, Event::Deliver(life, kind));
-            }
-        }
-    }
-
-    /// A watch breaks; later it is replayed from a new list.
-    pub(super) fn break_watch(&mut self, index: usize, kind: Watched, seconds: i64) {
-        let until = self
-            .now
-            .saturating_add(SignedDuration::from_secs(seconds))
-            .unwrap_or(self.now);
-        let process = &mut self.processes[index];
-        if !process.running {
-            return;
-        }
-        process.blocked.insert(kind, until);
-        let life = process.life;
-        self.at(until, Event::Deliver(life, kind));
-    }
-
-    /// A cache takes in what is due.
-    pub(super) fn deliver(&mut self, life: Life, kind: Watched) {
-        let now = self.now;
-        if self.processes.get(life.process).map(|p| p.life) != Some(life) {
-            return;
-        }
-        if let Some(until) = self.processes[life.process].blocked.get(&kind).copied() {
-            if now < until {
-                self.at(until, Event::Deliver(life, kind));
-                return;
-            }
-            self.replay(life, kind);
-            return;
-        }
-        let mut keys = BTreeSet::new();
-        let process = &mut self.processes[life.process];
-        let mut next = None;
-        while let Some((due, ..)) = process.queues.get(&kind).and_then(VecDeque::front) {
-            if *due > now {
-                next = Some(*due);
-                break;
-            }
-            let Some((_, object, gone)) =
-                process.queues.get_mut(&kind).and_then(VecDeque::pop_front)
-            else {
-                break;
-            };
-            concerned(&process.caches, &object, gone, &mut keys);
-            if gone {
-                process.caches.remove(kind, &object.meta().name);
-            } else {
-                process.caches.put(object);
-            }
-        }
-        if let Some(next) = next {
-            self.at(next, Event::Deliver(life, kind));
-        }
-        self.wake(life, keys);
-    }
-
-    fn replay(&mut self, life: Life, kind: Watched) {
-        let live = self.live.clone();
-        let process = &mut self.processes[life.process];
-        process.blocked.remove(&kind);
-        process.queues.remove(&kind);
-        process.caches.relist(kind, &live);
-        let rollouts = process.caches.rollouts.keys().map(|n| rollout_key(n));
-        let databases = process.caches.databases.keys().map(|n| database_key(n));
-        let keys = rollouts.chain(databases).collect();
-        self.wake(life, keys);
-    }
-
     fn wake(&mut self, life: Life, keys: BTreeSet<Key>) {
         for key in keys {
             let debounce = self.draw(self.setting.timing.debounce);
@@ -465,96 +366,6 @@ impl World {
         *failures += 1;
         SignedDuration::from_millis(wait)
     }
-
-    fn measure(&mut self, life: Life, rollout: &str, wanted: Option<crate::evidence::Measure>) {
-        let now = self.clock(life.process);
-        let process = &mut self.processes[life.process];
-        let keep = wanted.as_ref().map(crate::evidence::Measure::key);
-        let stale: Vec<_> = process
-            .board
-            .keys()
-            .filter(|k| k.rollout == rollout && Some(*k) != keep.as_ref())
-            .cloned()
-            .collect();
-        for key in stale {
-            process.board.forget(&key);
-        }
-        if let Some(measure) = wanted {
-            process.board.measure(measure, now);
-        }
-        self.plan_poll(life);
-    }
-
-    fn plan_poll(&mut self, life: Life) {
-        let (now, clock) = (self.now, self.clock(life.process));
-        let process = &mut self.processes[life.process];
-        let Some(due) = process.board.next_due(clock) else {
-            return;
-        };
-        let at = due.saturating_sub(process.skew).unwrap_or(due).max(now);
-        if process
-            .poll_at
-            .is_none_or(|planned| at < planned || planned < now)
-        {
-            process.poll_at = Some(at);
-            self.at(at, Event::Poll(life));
-        }
-    }
-
-    /// Whatever is due is asked of the metric source.
-    pub(super) fn poll(&mut self, life: Life) {
-        let clock = self.clock(life.process);
-        let process = &mut self.processes[life.process];
-        if process.life != life || process.poll_at.is_none_or(|at| at > self.now) {
-            return;
-        }
-        process.poll_at = None;
-        for ask in process.board.due(clock) {
-            let source = Source {
-                traffic: &self.traffic,
-                scrape: self.setting.scrape_seconds,
-                outage: self.outage,
-                now: self.now,
-            };
-            let answer = source.answer(&ask);
-            let delay = match self.outage {
-                Outage::Slow => QUERY_TIMEOUT,
-                _ => {
-                    SignedDuration::from_millis(self.setting.timing.queries.draw(&mut self.random))
-                }
-            };
-            self.after(delay, Event::Answered(life, Box::new((ask, answer))));
-        }
-        self.plan_poll(life);
-    }
-
-    /// The metric source has answered.
-    pub(super) fn polled(&mut self, life: Life, ask: &Ask, answer: Answer) {
-        let process = &mut self.processes[life.process];
-        if process.life != life {
-            return;
-        }
-        let whole = answer.iter().all(|(_, outcome)| {
-            let told = outcome.as_ref().ok();
-            told.is_some_and(|a| {
-                !a.now.warned && a.now.counted.iter().all(|c| c.counters.are_counts())
-            })
-        });
-        if whole && !answer.is_empty() {
-            process
-                .answered
-                .insert(ask.key.rollout.as_str().into(), ask.at);
-        }
-        let change = process.board.answer(ask, answer);
-        if change == Some(Change::Verdicts) {
-            self.enqueue(
-                life.process,
-                rollout_key(&ask.key.rollout),
-                SignedDuration::ZERO,
-            );
-        }
-        self.plan_poll(life);
-    }
 }
 
 /// The key of a Rollout.
@@ -572,35 +383,5 @@ pub fn database_key(name: &str) -> Key {
     Key::Database {
         namespace: NAMESPACE.into(),
         name: name.into(),
-    }
-}
-
-/// The keys that a change concerns.
-fn concerned(caches: &Objects, object: &Object, gone: bool, keys: &mut BTreeSet<Key>) {
-    match object {
-        Object::Rollout(o) => {
-            keys.insert(rollout_key(&o.meta.name));
-            let known = caches.rollouts.get(&o.meta.name);
-            if known.is_none_or(|k| gone || k.meta.generation != o.meta.generation) {
-                // Its hold may be let go, its neighbours may have waited for it.
-                keys.extend(caches.rollouts.keys().map(|n| rollout_key(n)));
-                keys.extend(caches.databases.keys().map(|n| database_key(n)));
-            }
-        }
-        Object::Revision(o) => drop(keys.insert(rollout_key(&o.rollout))),
-        Object::Deployment(o) => drop(keys.insert(rollout_key(&o.rollout))),
-        Object::Pod(o) => drop(keys.insert(rollout_key(&o.rollout))),
-        Object::Job(o) => {
-            keys.insert(rollout_key(&o.rollout));
-            keys.insert(database_key(&o.database));
-        }
-        Object::Database(o) => {
-            keys.insert(database_key(&o.meta.name));
-            let users = caches.rollouts.values().filter(|r| {
-                let spec = r.spec.as_deref().ok();
-                spec.and_then(RolloutSpec::database) == Some(&*o.meta.name)
-            });
-            keys.extend(users.map(|r| rollout_key(&r.meta.name)));
-        }
     }
 }

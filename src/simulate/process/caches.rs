@@ -1,0 +1,145 @@
+//! What a process's caches hear, each watch in its own time.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use jiff::SignedDuration;
+
+use super::{database_key, rollout_key};
+use crate::{
+    api::RolloutSpec,
+    cluster::Key,
+    simulate::{
+        alone::Told,
+        event::{Event, Life},
+        object::{Object, Objects, Watched},
+        world::World,
+    },
+};
+
+impl World {
+    /// Every cache hears of a change, each in its own time, in order.
+    pub(in crate::simulate) fn tell_caches(&mut self, object: &Object, gone: bool) {
+        if let Some(told) = &mut self.told {
+            let object = object.clone();
+            told.push(Told { object, gone });
+        }
+        let kind = object.watched();
+        for index in 0..self.processes.len() {
+            if !self.processes[index].running {
+                continue;
+            }
+            let lag = self.draw(self.setting.timing.caches);
+            let mut due = self.now.saturating_add(lag).unwrap_or(self.now);
+            let process = &mut self.processes[index];
+            let life = process.life;
+            if let Some(until) = process.blocked.get(&kind) {
+                due = due.max(*until);
+            }
+            let queue = process.queues.entry(kind).or_default();
+            if let Some((last, ..)) = queue.back() {
+                due = due.max(*last);
+            }
+            queue.push_back((due, object.clone(), gone));
+            if queue.len() == 1 {
+                self.at(due, Event::Deliver(life, kind));
+            }
+        }
+    }
+
+    /// A watch breaks; later it is replayed from a new list.
+    pub(in crate::simulate) fn break_watch(&mut self, index: usize, kind: Watched, seconds: i64) {
+        let until = self
+            .now
+            .saturating_add(SignedDuration::from_secs(seconds))
+            .unwrap_or(self.now);
+        let process = &mut self.processes[index];
+        if !process.running {
+            return;
+        }
+        process.blocked.insert(kind, until);
+        let life = process.life;
+        self.at(until, Event::Deliver(life, kind));
+    }
+
+    /// A cache takes in what is due.
+    pub(in crate::simulate) fn deliver(&mut self, life: Life, kind: Watched) {
+        let now = self.now;
+        if self.processes.get(life.process).map(|p| p.life) != Some(life) {
+            return;
+        }
+        if let Some(until) = self.processes[life.process].blocked.get(&kind).copied() {
+            if now < until {
+                self.at(until, Event::Deliver(life, kind));
+                return;
+            }
+            self.replay(life, kind);
+            return;
+        }
+        let mut keys = BTreeSet::new();
+        let process = &mut self.processes[life.process];
+        let mut next = None;
+        while let Some((due, ..)) = process.queues.get(&kind).and_then(VecDeque::front) {
+            if *due > now {
+                next = Some(*due);
+                break;
+            }
+            let Some((_, object, gone)) =
+                process.queues.get_mut(&kind).and_then(VecDeque::pop_front)
+            else {
+                break;
+            };
+            concerned(&process.caches, &object, gone, &mut keys);
+            if gone {
+                process.caches.remove(kind, &object.meta().name);
+            } else {
+                process.caches.put(object);
+            }
+        }
+        if let Some(next) = next {
+            self.at(next, Event::Deliver(life, kind));
+        }
+        self.wake(life, keys);
+    }
+
+    fn replay(&mut self, life: Life, kind: Watched) {
+        let live = self.live.clone();
+        let process = &mut self.processes[life.process];
+        process.blocked.remove(&kind);
+        process.queues.remove(&kind);
+        process.caches.relist(kind, &live);
+        let rollouts = process.caches.rollouts.keys().map(|n| rollout_key(n));
+        let databases = process.caches.databases.keys().map(|n| database_key(n));
+        let keys = rollouts.chain(databases).collect();
+        self.wake(life, keys);
+    }
+}
+
+/// The keys that a change concerns.
+fn concerned(caches: &Objects, object: &Object, gone: bool, keys: &mut BTreeSet<Key>) {
+    match object {
+        Object::Rollout(o) => {
+            keys.insert(rollout_key(&o.meta.name));
+            let known = caches.rollouts.get(&o.meta.name);
+            if known.is_none_or(|k| gone || k.meta.generation != o.meta.generation) {
+                // Its hold may be let go, its neighbours may have waited for it.
+                keys.extend(caches.rollouts.keys().map(|n| rollout_key(n)));
+                keys.extend(caches.databases.keys().map(|n| database_key(n)));
+            }
+        }
+        Object::Revision(o) => drop(keys.insert(rollout_key(&o.rollout))),
+        Object::Deployment(o) => drop(keys.insert(rollout_key(&o.rollout))),
+        Object::Pod(o) => drop(keys.insert(rollout_key(&o.rollout))),
+        Object::Job(o) => {
+            keys.insert(rollout_key(&o.rollout));
+            keys.insert(database_key(&o.database));
+        }
+        Object::Database(o) => {
+            keys.insert(database_key(&o.meta.name));
+            let users = caches.rollouts.values().filter(|r| {
+                let spec = r.spec.as_deref().ok();
+                spec.and_then(RolloutSpec::database) == Some(&*o.meta.name)
+            });
+            keys.extend(users.map(|r| rollout_key(&r.meta.name)));
+        }
+    }
+}
