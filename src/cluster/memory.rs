@@ -214,6 +214,12 @@ impl Memory {
         self.confirmed.as_deref() == Some(uid)
     }
 
+    /// Takes the DatabaseSchema as the API server has it.
+    pub(super) fn know_database(&mut self, facts: DatabaseFacts, now: Timestamp) {
+        let uid = facts.uid.clone();
+        self.database.insert(uid, Answered::new(facts, true, now));
+    }
+
     /// Takes a ControllerRevision from a live list.
     pub(super) fn know_revision(&mut self, facts: RevisionFacts, now: Timestamp) {
         let shown = self.revisions.get(&facts.uid).is_some_and(|r| r.shown);

@@ -74,6 +74,8 @@ pub enum Answer {
     Overlaps(Vec<String>),
     /// The live list.
     Revisions(Vec<RevisionFacts>),
+    /// The DatabaseSchema as it is; `None` when there is none.
+    Database(Option<DatabaseFacts>),
     /// Missing ones.
     Config(Vec<crate::plan::facts::ConfigRef>),
     /// The end of a log.

@@ -99,7 +99,7 @@ pub async fn rollout<C: Cluster>(
         seen.unread = unread.as_ref().map(ToString::to_string);
         let plan = plan::plan(&seen, now);
         if !plan.questions.is_empty() || plan.confirm.is_some() {
-            match ask(cluster, &seen.rollout, &plan, &mut answers, memory, now).await {
+            match ask(cluster, &seen, &plan, &mut answers, memory, now).await {
                 Ok(()) => {
                     memory.read(true);
                 }
@@ -110,12 +110,14 @@ pub async fn rollout<C: Cluster>(
             continue;
         }
         let nothing_left = plan.writes.is_empty();
+        let records = |write: &Write| matches!(write, Write::RecordDatabase { .. });
+        let recorded = plan.writes.iter().any(records);
         match act(cluster, namespace, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => {
                 ran.error = unread.map(Stopped::from).or(unwritten.map(Stopped::from));
                 return come_again(ran, memory);
             }
-            Ok(()) => {}
+            Ok(()) => answers.database_live |= recorded,
             Err((
                 _,
                 WriteError::Refused {
@@ -150,27 +152,37 @@ pub async fn rollout<C: Cluster>(
 
 async fn ask<C: Cluster>(
     cluster: &C,
-    rollout: &RolloutFacts,
+    seen: &Observed,
     plan: &Plan,
     answers: &mut Answers,
     memory: &mut Memory,
     now: Timestamp,
 ) -> Result<(), ReadError> {
+    let rollout = &seen.rollout;
     if let Some(name) = &plan.confirm {
         let live = cluster.live(&rollout.namespace, name).await?;
         let Some(live) = live.filter(|live| live.uid == rollout.uid) else {
-            return Err(ReadError {
-                what: format!("Rollout {name}"),
-                message: "it was deleted, which the watch has not shown yet".into(),
-            });
+            return Err(deleted(format!("Rollout {name}")));
         };
         memory.know_rollout(live, now);
     }
     for question in &plan.questions {
         let answer = cluster.ask(rollout, question).await?;
+        if let (Answer::Database(live), Some(known)) = (&answer, &seen.database)
+            && live.as_ref().is_none_or(|live| live.uid != known.uid)
+        {
+            return Err(deleted(format!("DatabaseSchema {}", known.name)));
+        }
         take(answer, question, answers, memory, now);
     }
     Ok(())
+}
+
+fn deleted(what: String) -> ReadError {
+    ReadError {
+        what,
+        message: "it was deleted, which the watch has not shown yet".into(),
+    }
 }
 
 /// One pass over a DatabaseSchema.
@@ -283,6 +295,12 @@ fn take(
             list.into_iter()
                 .for_each(|revision| memory.know_revision(revision, now));
         }
+        Answer::Database(live) => {
+            answers.database_live = true;
+            if let Some(live) = live {
+                memory.know_database(live, now);
+            }
+        }
         Answer::Config(missing) => answers.missing_config = Some(missing),
         Answer::JobLog(text) => answers.job_log = Some(text),
         Answer::JobPod(words) => answers.job_pod = Some(words),
@@ -290,6 +308,7 @@ fn take(
     debug_assert!(match question {
         Question::Overlaps => answers.overlaps.is_some(),
         Question::Revisions => answers.revisions_live,
+        Question::Database(_) => answers.database_live,
         Question::Config(_) => answers.missing_config.is_some(),
         Question::JobLog(_) => answers.job_log.is_some(),
         Question::JobPod(_) => answers.job_pod.is_some(),

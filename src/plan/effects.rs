@@ -56,7 +56,14 @@ fn expand(draft: &mut Draft<'_>) {
         && !refused
         && let Some(write) = schema::drive(draft, &release)
     {
-        draft.writes.push(write);
+        // A cache that lags may show a hold that has been let go since, and a Job is made on no
+        // version of it.
+        let only_cached = !draft.seen.answers.database_live;
+        let makes_a_job = matches!(write, Write::CreateJob { .. });
+        match draft.spec.database().filter(|_| makes_a_job && only_cached) {
+            Some(name) => draft.questions.push(Question::Database(name.to_owned())),
+            None => draft.writes.push(write),
+        }
     }
 }
 

@@ -225,6 +225,8 @@ pub enum Question {
     Overlaps,
     /// A live list of the Rollout's ControllerRevisions: replaces the cached one.
     Revisions,
+    /// The DatabaseSchema of this name, which the Rollout names: replaces the cached one.
+    Database(String),
     /// Which of these ConfigMaps and Secrets do not exist.
     Config(Vec<ConfigRef>),
     /// The end of the log of this Job's pods, for a message.
@@ -249,6 +251,9 @@ pub struct Answers {
     pub overlaps: Option<Vec<String>>,
     /// The ControllerRevisions were read live in this pass.
     pub revisions_live: bool,
+    /// The API server itself has shown the DatabaseSchema in this pass, asked or in answer to a
+    /// write.
+    pub database_live: bool,
     /// Missing ConfigMaps and Secrets. Those the operator may not read are not listed.
     pub missing_config: Option<Vec<ConfigRef>>,
     /// The end of a Job's log.

@@ -301,6 +301,10 @@ impl World {
                 let own = all.filter(|r| *r.rollout == *rollout.name);
                 Answer::Revisions(own.map(|r| facts::revision(r)).collect())
             }
+            Question::Database(name) => {
+                let live = self.live.databases.get(name.as_str());
+                Answer::Database(live.map(|database| facts::database(database)))
+            }
             Question::Config(wanted) => {
                 let missing = wanted.iter().filter(|c| !self.configs.contains(c));
                 Answer::Config(missing.cloned().collect())

@@ -19,12 +19,12 @@ use super::{
     facts,
     index::Index,
     refusal, selector,
-    stored::{Pods, StoredRevision, StoredRollout},
+    stored::{self, Pods, StoredRevision, StoredRollout},
 };
 use crate::{
-    api::{Rollout, keys},
+    api::{DatabaseSchema, Rollout, keys},
     cluster::{Answer, ReadError},
-    plan::facts::{ConfigRef, Question, RolloutFacts},
+    plan::facts::{ConfigRef, DatabaseFacts, Question, RolloutFacts},
 };
 
 /// Objects per page of a list.
@@ -52,6 +52,10 @@ pub async fn answer(
             overlaps.map(Answer::Overlaps)
         }
         Question::Revisions => revisions(client, rollout).await,
+        Question::Database(name) => {
+            let database = database(client, &rollout.namespace, name).await;
+            database.map(Answer::Database)
+        }
         Question::Config(refs) => missing(client, &rollout.namespace, refs)
             .await
             .map(Answer::Config),
@@ -116,6 +120,20 @@ pub async fn rollout(
     let live = api.get_opt(name).await;
     let live = live.map_err(|error| unread(&format!("Rollout {name}"), &error))?;
     Ok(live.map(|object| StoredRollout::new(&object).facts()))
+}
+
+async fn database(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<DatabaseFacts>, ReadError> {
+    let of = ApiResource::erase::<DatabaseSchema>(&());
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &of);
+    let what = format!("DatabaseSchema {name}");
+    let live = api.get_opt(name).await;
+    let live = live.map_err(|error| unread(&what, &error))?;
+    let facts = live.as_ref().map(stored::database).transpose();
+    facts.map_err(|message| ReadError { what, message })
 }
 
 async fn revisions(client: &Client, rollout: &RolloutFacts) -> Result<Answer, ReadError> {

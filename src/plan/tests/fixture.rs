@@ -93,7 +93,10 @@ impl World {
             jobs: Vec::new(),
             database: None,
             neighbours: Vec::new(),
-            answers: Answers::default(),
+            answers: Answers {
+                database_live: true,
+                ..Answers::default()
+            },
             refusals: Vec::new(),
             unread: None,
             source_problem: None,

@@ -411,3 +411,20 @@ fn a_job_that_somebody_deletes_is_not_let_run() {
     world.seen.jobs[0].deleting = true;
     assert!(!releases(&world));
 }
+
+/// One that only a cache shows may have been let go since, and a Job rests on no version of it.
+#[test]
+fn no_job_is_made_on_a_hold_that_only_a_cache_shows() {
+    let mut world = expanding(|w| holder(w).is_some());
+    world.seen.answers.database_live = false;
+    let plan = world.plan();
+    assert_eq!(plan.questions, [Question::Database("db".into())]);
+    assert!(plan.writes.is_empty(), "{:?}", plan.writes);
+
+    world.seen.answers.database_live = true;
+    let writes = world.plan().writes;
+    assert!(
+        matches!(writes.as_slice(), [Write::CreateJob { .. }, ..]),
+        "{writes:?}"
+    );
+}

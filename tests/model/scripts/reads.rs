@@ -5,9 +5,10 @@ use stepgate::{
         facts::{ConfigRef, Question},
         intent::Write,
     },
-    simulate::{Action, scenario, surroundings::Circumstance},
+    simulate::{Action, object::Watched, scenario, surroundings::Circumstance},
 };
 
+use super::writes::hold;
 use crate::{manifest, play::Play, side::Side};
 
 pub async fn are_live<S: Side>(play: &mut Play<S>) {
@@ -51,4 +52,16 @@ pub async fn are_live<S: Side>(play: &mut Play<S>) {
         play.write(&format!("create {name}"), create).await;
     }
     play.ask("shop", &Question::Revisions).await;
+
+    let held = Question::Database("db".into());
+    play.ask("shop", &held).await;
+    let manifest = manifest::database("db");
+    play.write("create db", Write::CreateDatabase { manifest })
+        .await;
+    play.ask("shop", &held).await;
+    play.look().await;
+    let free = play.base(Watched::Databases, "db").await;
+    play.write("take hold of it", hold(&free, Some("job")))
+        .await;
+    play.ask("shop", &held).await;
 }
