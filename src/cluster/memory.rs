@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Cached, CachedDatabase, Written};
+use super::{Cached, CachedDatabase, Hold, Written};
 use crate::{
     api::RolloutSpec,
     plan::{
         facts::{ChildFacts, DatabaseFacts, JobFacts, RevisionFacts, RolloutFacts},
-        intent::{Base, Write},
+        intent::Write,
     },
 };
 
@@ -183,7 +183,7 @@ impl Memory {
             }
             Written::Gone => {
                 if let Some(base) = write.base() {
-                    self.forget(&base.clone());
+                    self.forget(&base.uid);
                     self.gone.insert(base.uid.clone());
                 }
             }
@@ -214,17 +214,19 @@ impl Memory {
         self.confirmed.as_deref() == Some(uid)
     }
 
-    /// Takes the DatabaseSchema as the API server has it.
-    pub(super) fn know_database(&mut self, facts: DatabaseFacts, now: Timestamp) {
-        let uid = facts.uid.clone();
-        self.database.insert(uid, Answered::new(facts, true, now));
+    /// Takes a DatabaseSchema and a Job as the API server has them.
+    pub(super) fn know_hold(&mut self, hold: Hold, now: Timestamp) {
+        if let Some(facts) = hold.database {
+            know(&mut self.database, facts.uid.clone(), facts, now);
+        }
+        if let Some(facts) = hold.job {
+            know(&mut self.jobs, facts.uid.clone(), facts, now);
+        }
     }
 
     /// Takes a ControllerRevision from a live list.
     pub(super) fn know_revision(&mut self, facts: RevisionFacts, now: Timestamp) {
-        let shown = self.revisions.get(&facts.uid).is_some_and(|r| r.shown);
-        let uid = facts.uid.clone();
-        self.revisions.insert(uid, Answered::new(facts, shown, now));
+        know(&mut self.revisions, facts.uid.clone(), facts, now);
     }
 
     /// When what the caches have not shown by then is taken for deleted.
@@ -274,11 +276,12 @@ impl Memory {
         }
     }
 
-    fn forget(&mut self, base: &Base) {
-        self.revisions.remove(&base.uid);
-        self.children.remove(&base.uid);
-        self.jobs.remove(&base.uid);
-        self.database.remove(&base.uid);
+    /// The object of this uid is no more.
+    pub(super) fn forget(&mut self, uid: &str) {
+        self.revisions.remove(uid);
+        self.children.remove(uid);
+        self.jobs.remove(uid);
+        self.database.remove(uid);
     }
 
     /// The name of a new object is taken. Says whether that is for good: not a cache that lags,
@@ -317,6 +320,12 @@ fn hide<T>(
 fn keep<T>(mine: &mut Own<T>, write: &Write, now: Timestamp, uid: String, facts: T) {
     let before = mine.get(&uid).map(|own| own.shown);
     let shown = before.unwrap_or_else(|| write.base().is_some());
+    mine.insert(uid, Answered::new(facts, shown, now));
+}
+
+/// Remembers what was read live. The caches may not have shown it yet.
+fn know<T>(mine: &mut Own<T>, uid: String, facts: T, now: Timestamp) {
+    let shown = mine.get(&uid).is_some_and(|own| own.shown);
     mine.insert(uid, Answered::new(facts, shown, now));
 }
 

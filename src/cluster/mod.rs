@@ -67,6 +67,15 @@ pub struct CachedDatabase {
     pub rollouts: BTreeMap<String, String>,
 }
 
+/// A database and the Job that its record names, as they are.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// The DatabaseSchema; `None` when there is none.
+    pub database: Option<DatabaseFacts>,
+    /// The Job, read after it; `None` when there is none, or it is not the Rollout's who asks.
+    pub job: Option<JobFacts>,
+}
+
 /// The answer to one [`Question`].
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -74,8 +83,8 @@ pub enum Answer {
     Overlaps(Vec<String>),
     /// The live list.
     Revisions(Vec<RevisionFacts>),
-    /// The DatabaseSchema as it is; `None` when there is none.
-    Database(Option<DatabaseFacts>),
+    /// A database, and who holds it.
+    Hold(Box<Hold>),
     /// Missing ones.
     Config(Vec<crate::plan::facts::ConfigRef>),
     /// The end of a log.

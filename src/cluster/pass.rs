@@ -110,14 +110,16 @@ pub async fn rollout<C: Cluster>(
             continue;
         }
         let nothing_left = plan.writes.is_empty();
-        let records = |write: &Write| matches!(write, Write::RecordDatabase { .. });
-        let recorded = plan.writes.iter().any(records);
+        let recorded = plan.writes.iter().find_map(|write| match write {
+            Write::RecordDatabase { base, .. } => Some(base.uid.clone()),
+            _ => None,
+        });
         match act(cluster, namespace, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => {
                 ran.error = unread.map(Stopped::from).or(unwritten.map(Stopped::from));
                 return come_again(ran, memory);
             }
-            Ok(()) => answers.database_live |= recorded,
+            Ok(()) => answers.hold_live = recorded.or(answers.hold_live),
             Err((
                 _,
                 WriteError::Refused {
@@ -168,9 +170,10 @@ async fn ask<C: Cluster>(
     }
     for question in &plan.questions {
         let answer = cluster.ask(rollout, question).await?;
-        if let (Answer::Database(live), Some(known)) = (&answer, &seen.database)
-            && live.as_ref().is_none_or(|live| live.uid != known.uid)
+        if let (Answer::Hold(hold), Some(known)) = (&answer, &seen.database)
+            && hold.database.as_ref().is_none_or(|d| d.uid != known.uid)
         {
+            memory.forget(&known.uid);
             return Err(deleted(format!("DatabaseSchema {}", known.name)));
         }
         take(answer, question, answers, memory, now);
@@ -295,11 +298,9 @@ fn take(
             list.into_iter()
                 .for_each(|revision| memory.know_revision(revision, now));
         }
-        Answer::Database(live) => {
-            answers.database_live = true;
-            if let Some(live) = live {
-                memory.know_database(live, now);
-            }
+        Answer::Hold(hold) => {
+            answers.hold_live = hold.database.as_ref().map(|database| database.uid.clone());
+            memory.know_hold(*hold, now);
         }
         Answer::Config(missing) => answers.missing_config = Some(missing),
         Answer::JobLog(text) => answers.job_log = Some(text),
@@ -308,7 +309,7 @@ fn take(
     debug_assert!(match question {
         Question::Overlaps => answers.overlaps.is_some(),
         Question::Revisions => answers.revisions_live,
-        Question::Database(_) => answers.database_live,
+        Question::Hold(_) => answers.hold_live.is_some(),
         Question::Config(_) => answers.missing_config.is_some(),
         Question::JobLog(_) => answers.job_log.is_some(),
         Question::JobPod(_) => answers.job_pod.is_some(),

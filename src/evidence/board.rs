@@ -22,7 +22,7 @@ pub struct Board {
 struct Entry {
     measure: Arc<Measure>,
     tracker: Tracker,
-    /// How the checks stood when something last changed: every pass reads it, few polls change it.
+    /// How the checks stood after the last poll, by what was measured then: every pass reads it.
     readings: Readings,
     due: Timestamp,
     /// The ask that is out, and since when.
@@ -79,7 +79,6 @@ impl Board {
                     entry.due = measure.hold_since.map_or(now, |hold| hold.max(now));
                 }
                 entry.tracker.follow(&measure);
-                entry.readings = entry.tracker.readings(&measure);
                 entry.measure = Arc::new(measure);
             }
             _ => {
@@ -211,6 +210,7 @@ fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
 fn same_verdicts(before: &Readings, after: &Readings) -> bool {
     (before.complete_polls == 0) == (after.complete_polls == 0)
         && before.hold_since == after.hold_since
+        && before.checks == after.checks
         && before.readings.len() == after.readings.len()
         && before
             .readings

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::CheckSpec;
+
 /// What the counts of one check say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {
@@ -156,6 +158,8 @@ pub struct Reading {
 pub struct Readings {
     /// Revision they are about.
     pub revision: String,
+    /// What was judged. The spec may ask for something else since.
+    pub checks: Vec<CheckSpec>,
     /// The hold that `hold_bad` and `hold_total` count from.
     pub hold_since: Option<Timestamp>,
     /// When the latest poll was sent, answered or not; `None` before the first has ended.

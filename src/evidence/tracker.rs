@@ -149,6 +149,7 @@ impl Tracker {
         });
         Readings {
             revision: measure.revision.clone(),
+            checks: measure.checks.clone(),
             hold_since: self.hold_since,
             polled_at: self.polled_at,
             complete_polls: self.complete_polls,

@@ -239,10 +239,14 @@ fn retry(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
 /// before the retry was said. It was if it stands on record: whatever is written to the status rests
 /// on the annotations that were there, and takes them first.
 fn accept_half_way(draft: &mut Draft<'_>, release: &Release) -> Result<String, String> {
-    let (Stage::Expand, Expansion::HalfWay { job, .. }) =
-        (release.stage, schema::expansion(draft, release))
-    else {
-        return Err("nothing waits for a retry".into());
+    let job = match (release.stage, schema::expansion(draft, release)) {
+        (Stage::Expand, Expansion::HalfWay { job, .. }) => job,
+        (Stage::Expand, Expansion::Unread) => {
+            let name = schema::to_be_read(draft);
+            draft.questions.extend(name.map(Question::Hold));
+            return Ok(String::new());
+        }
+        _ => return Err("nothing waits for a retry".into()),
     };
     if release.told_dirty.as_ref() != Some(&job) {
         return Err(format!(

@@ -45,6 +45,12 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) {
         if records && draft.writes.is_empty() && draft.status.release.is_none() {
             forget_old_revisions(draft);
         }
+        // Last, so that no read that fails holds up what does not rest on it.
+        if draft.writes.is_empty()
+            && let Some(name) = schema::to_be_read(draft)
+        {
+            draft.questions.push(Question::Hold(name));
+        }
     }
     say_refused(draft);
 }
@@ -56,14 +62,7 @@ fn expand(draft: &mut Draft<'_>) {
         && !refused
         && let Some(write) = schema::drive(draft, &release)
     {
-        // A cache that lags may show a hold that has been let go since, and a Job is made on no
-        // version of it.
-        let only_cached = !draft.seen.answers.database_live;
-        let makes_a_job = matches!(write, Write::CreateJob { .. });
-        match draft.spec.database().filter(|_| makes_a_job && only_cached) {
-            Some(name) => draft.questions.push(Question::Database(name.to_owned())),
-            None => draft.writes.push(write),
-        }
+        draft.writes.push(write);
     }
 }
 

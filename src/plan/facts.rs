@@ -225,8 +225,9 @@ pub enum Question {
     Overlaps,
     /// A live list of the Rollout's ControllerRevisions: replaces the cached one.
     Revisions,
-    /// The DatabaseSchema of this name, which the Rollout names: replaces the cached one.
-    Database(String),
+    /// The DatabaseSchema of this name, which the Rollout names, and the Job of its holder: they
+    /// replace the cached ones.
+    Hold(String),
     /// Which of these ConfigMaps and Secrets do not exist.
     Config(Vec<ConfigRef>),
     /// The end of the log of this Job's pods, for a message.
@@ -251,9 +252,9 @@ pub struct Answers {
     pub overlaps: Option<Vec<String>>,
     /// The ControllerRevisions were read live in this pass.
     pub revisions_live: bool,
-    /// The API server itself has shown the DatabaseSchema in this pass, asked or in answer to a
-    /// write.
-    pub database_live: bool,
+    /// The DatabaseSchema of this uid was read live in this pass, with the Job of its holder, or
+    /// its record was written.
+    pub hold_live: Option<String>,
     /// Missing ConfigMaps and Secrets. Those the operator may not read are not listed.
     pub missing_config: Option<Vec<ConfigRef>>,
     /// The end of a Job's log.

@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::draft::{Draft, later, seconds_between};
+use super::{
+    draft::{Draft, later, seconds_between},
+    measuring,
+};
 use crate::{
     api::{
         OnFailure,
@@ -34,13 +37,12 @@ pub(super) fn failing(draft: &Draft<'_>, release: &Release) -> Option<(OnFailure
     }
 }
 
-/// Readings of the revision in motion, if the sampler has any.
+/// Readings of the revision in motion, if the sampler has any that judge what the spec asks for
+/// now.
 pub(super) fn readings_of<'a>(draft: &Draft<'a>, release: &Release) -> Option<&'a Readings> {
-    draft
-        .seen
-        .readings
-        .as_ref()
-        .filter(|r| r.revision == release.revision)
+    let asked = measuring::checks(draft.spec.analysis.as_ref()?);
+    let readings = draft.seen.readings.as_ref();
+    readings.filter(|r| r.revision == release.revision && r.checks == asked)
 }
 
 /// What every check said since the hold began, when all of them passed.

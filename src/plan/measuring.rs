@@ -2,7 +2,7 @@
 
 use super::{conditions, draft::Draft, revision::child_name};
 use crate::{
-    api::{Check, status::Stage},
+    api::{Analysis, Check, status::Stage},
     evidence::{CheckKind, CheckSpec, Measure, PodSeen},
 };
 
@@ -35,8 +35,13 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
             .map(|t| t.0),
         source: analysis.source.clone(),
         interval_seconds: analysis.interval_seconds,
-        checks: analysis.checks.iter().filter_map(spec).collect(),
+        checks: checks(analysis),
     })
+}
+
+/// What is to be judged.
+pub(super) fn checks(analysis: &Analysis) -> Vec<CheckSpec> {
+    analysis.checks.iter().filter_map(spec).collect()
 }
 
 /// A check as the evidence wants it. One that cannot be read is left out: it then has no reading,

@@ -424,6 +424,7 @@ fn expand(draft: &mut Draft<'_>, release: &Release) {
             }
             draft.block(true, &why.reason, why.message);
         }
+        Expansion::Unread => {}
         Expansion::Running { message } => {
             if let Some(words) = why_its_pod_waits(draft) {
                 draft.block(false, "Expanding", format!("{message}{words}"));

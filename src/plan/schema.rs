@@ -35,6 +35,8 @@ pub(super) enum Expansion {
     Waiting { why: Why, stalled: bool },
     /// That Job may have left the schema half-way: a person comes first.
     HalfWay { job: String, why: Why },
+    /// Its Job is not where the caches show it: what they show is to be read live first.
+    Unread,
     /// Its Job runs, or is about to.
     Running { message: String },
 }
@@ -63,6 +65,7 @@ pub(super) fn expansion(draft: &Draft<'_>, release: &Release) -> Expansion {
         };
     }
     match holder {
+        Some(holder) if rests_on_caches(draft, holder) => Expansion::Unread,
         Some(holder) if has_vanished(draft, holder) => {
             if may_take_over(draft, holder, release) {
                 prepared(draft, format!("expand of {name} is about to start anew"))
@@ -186,6 +189,27 @@ fn job_of<'s>(draft: &Draft<'s>, holder: &Holder) -> Option<&'s JobFacts> {
     })
 }
 
+/// Whether a hold of this Rollout and the absence of its Job are what the caches show and nobody
+/// else: one may have been let go since, and the other made.
+fn rests_on_caches(draft: &Draft<'_>, holder: &Holder) -> bool {
+    let database = draft.seen.database.as_ref();
+    let read = draft.seen.answers.hold_live.as_ref();
+    holder.rollout == draft.seen.rollout.name
+        && job_of(draft, holder).is_none()
+        && read.is_none_or(|uid| database.is_none_or(|d| d.uid != *uid))
+}
+
+/// The DatabaseSchema that is to be read live before the expand, or a hold that is not needed any
+/// more, can go on.
+pub(super) fn to_be_read(draft: &Draft<'_>) -> Option<String> {
+    let database = draft.seen.database.as_ref()?;
+    let holder = database.record.holder.as_ref()?;
+    let expands = |release: &Release| release.stage == Stage::Expand;
+    // What has vanished stays where it is; without an expand nobody waits for it.
+    let matters = holder.job_uid.is_none() || draft.status.release.as_ref().is_some_and(expands);
+    (matters && rests_on_caches(draft, holder)).then(|| database.name.clone())
+}
+
 /// Whether a Job of this Rollout that holds the database is gone before its end was seen. Jobs of
 /// other Rollouts are not known here.
 fn has_vanished(draft: &Draft<'_>, holder: &Holder) -> bool {
@@ -243,6 +267,9 @@ pub(super) fn drive(draft: &Draft<'_>, release: &Release) -> Option<Write> {
         return (makes_a_job && !is_dirty(record, release))
             .then(|| take_hold(draft, database, release));
     };
+    if rests_on_caches(draft, holder) {
+        return None;
+    }
     match job_of(draft, holder) {
         Some(job) if ours => advance(draft, database, holder, job),
         None if ours && holder.job_uid.is_none() && makes_a_job => {
@@ -315,7 +342,8 @@ pub(super) fn let_go_of_abandoned(draft: &Draft<'_>) -> Option<Write> {
         matches!(release.stage, Stage::Preflight | Stage::Expand) && is_ours(draft, holder, release)
     };
     let foreign = holder.rollout != draft.seen.rollout.name || holder.phase != PhaseKind::Expand;
-    if foreign || draft.status.release.as_ref().is_some_and(needed) {
+    let needed = draft.status.release.as_ref().is_some_and(needed);
+    if foreign || needed || rests_on_caches(draft, holder) {
         return None;
     }
     let_go(database, holder, job_of(draft, holder), draft.seen.epoch)

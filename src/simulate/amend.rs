@@ -26,7 +26,7 @@ pub enum Amendment {
 }
 
 impl Amendment {
-    /// One of them, for a Rollout that has this spec at first.
+    /// One of them; the checks are those of this spec, or some of them, changed.
     pub fn any(random: &mut Random, spec: &RolloutSpec) -> Self {
         match random.below(8) {
             0..=3 => Self::Steps(steps(random)),
@@ -139,13 +139,21 @@ fn steps(random: &mut Random) -> Vec<Step> {
     kept.into_iter().map(step).collect()
 }
 
-/// Another number of requests that must be seen, another beat, and maybe one check fewer.
+/// Other limits, another number of requests that must be seen, another beat, and maybe one check
+/// fewer.
 fn other(random: &mut Random, mut analysis: Analysis) -> Analysis {
     analysis.interval_seconds = random.between(5, 30);
     if random.chance(50) {
         analysis.checks.truncate(1);
     }
     for check in &mut analysis.checks {
+        if let Some(errors) = &mut check.error_rate {
+            let most = *random.one_of(&["0.1", "0.5", "5"]).unwrap_or(&"0.5");
+            errors.max_percent = most.into();
+        }
+        if let Some(latency) = &mut check.latency {
+            latency.max_milliseconds = *random.one_of(&[50, 200, 1_000]).unwrap_or(&200);
+        }
         check.min_requests = *random.one_of(&[10, 100, 1_000]).unwrap_or(&100);
     }
     analysis

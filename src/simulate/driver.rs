@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     cluster::{
-        Answer, Cached, CachedDatabase, Cluster, Key, ReadError, WriteError, Written,
+        Answer, Cached, CachedDatabase, Cluster, Hold, Key, ReadError, WriteError, Written,
         pass::{self, Memory, Ran, Surroundings},
     },
     evidence,
@@ -301,9 +301,16 @@ impl World {
                 let own = all.filter(|r| *r.rollout == *rollout.name);
                 Answer::Revisions(own.map(|r| facts::revision(r)).collect())
             }
-            Question::Database(name) => {
-                let live = self.live.databases.get(name.as_str());
-                Answer::Database(live.map(|database| facts::database(database)))
+            Question::Hold(name) => {
+                let database = self.live.databases.get(name.as_str());
+                let holder = database.and_then(|d| d.record.holder.as_ref());
+                let job = holder.and_then(|h| self.live.jobs.get(h.job.as_str()));
+                let own = job.filter(|job| *job.rollout == *rollout.name);
+                let hold = Hold {
+                    database: database.map(|database| facts::database(database)),
+                    job: own.map(|job| facts::job(job)),
+                };
+                Answer::Hold(hold.into())
             }
             Question::Config(wanted) => {
                 let missing = wanted.iter().filter(|c| !self.configs.contains(c));

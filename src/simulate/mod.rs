@@ -5,8 +5,8 @@
 //! Everything happens in one thread, in an order that a seed decides: the same seed tells the
 //! same story on every machine. Read it so: [`world`] has the clock and the store, [`server`] is
 //! the API server, [`controllers`], [`kubelet`], [`job`], [`traffic`] and [`prometheus`] are the
-//! rest of the cluster, [`people`] (what they [`amend`] in mid-release, too) and [`agents`] act on it amid their
-//! [`surroundings`], and
+//! rest of the cluster, [`people`] and [`agents`] act on it amid their [`surroundings`] (what people
+//! [`amend`] while a release is on its way is drawn for the schedules), and
 //! `fate` does what nobody does; [`process`] is the operator around its passes,
 //! [`driver`] runs them, [`rules`] says what must never happen. [`alone`] is the cluster without the
 //! operator.

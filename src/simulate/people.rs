@@ -397,8 +397,7 @@ impl World {
     }
 
     fn name_spec(&mut self, spec: &RolloutSpec) {
-        let version = spec.schema_version();
-        let revision = crate::plan::revision::hash(&spec.template, version);
+        let revision = crate::plan::revision::wanted(spec);
         let image = image_of(spec);
         self.alias(&revision.as_str().into(), &image);
     }
@@ -445,10 +444,8 @@ impl World {
             return;
         };
         let status = &found.status;
-        let wanted = found.spec.as_ref().ok().map(|spec| {
-            let version = spec.schema_version();
-            crate::plan::revision::hash(&spec.template, version)
-        });
+        let spec = found.spec.as_deref().ok();
+        let wanted = spec.map(crate::plan::revision::wanted);
         let release = status.release.as_ref();
         let stable = status.stable.as_ref().map(|s| s.revision.clone());
         let revision = match verb {

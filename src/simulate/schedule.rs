@@ -21,8 +21,8 @@ use crate::plan::facts::ConfigRef;
 /// Seconds in which things happen.
 const BUSY: i64 = 1_500;
 /// Seconds after which every Rollout must be at its end: the longest chain of deadlines of the
-/// Rollouts made here, twice.
-const QUIET: i64 = 4_800;
+/// Rollouts made here and edited on their way, twice.
+const QUIET: i64 = 6_300;
 /// Events that no schedule needs.
 const MOST_EVENTS: u64 = 120_000;
 

@@ -294,10 +294,14 @@ fn pods(all: &[Seen]) -> Vec<String> {
 pub fn found(answer: &Result<Answer, ReadError>) -> String {
     match answer {
         Ok(Answer::Overlaps(names)) => format!("{names:?}"),
-        Ok(Answer::Database(None)) => "not there".into(),
-        Ok(Answer::Database(Some(database))) => {
-            serde_json::to_string(&*database.record).expect("JSON")
-        }
+        Ok(Answer::Hold(hold)) => match &hold.database {
+            None => "not there".into(),
+            Some(database) => {
+                let record = serde_json::to_string(&*database.record).expect("JSON");
+                let job = hold.job.as_ref().map_or("no Job", |_| "its Job");
+                format!("{record}, {job}")
+            }
+        },
         Ok(Answer::Config(missing)) => {
             let names: Vec<&str> = missing.iter().map(|c| c.name.as_str()).collect();
             format!("missing {names:?}")

@@ -6,6 +6,7 @@ use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         apps::v1::{ControllerRevision, Deployment},
+        batch::v1::Job,
         core::v1::{ConfigMap, Pod, Secret},
     },
 };
@@ -23,8 +24,8 @@ use super::{
 };
 use crate::{
     api::{DatabaseSchema, Rollout, keys},
-    cluster::{Answer, ReadError},
-    plan::facts::{ConfigRef, DatabaseFacts, Question, RolloutFacts},
+    cluster::{Answer, Hold, ReadError},
+    plan::facts::{ConfigRef, Question, RolloutFacts},
 };
 
 /// Objects per page of a list.
@@ -52,10 +53,7 @@ pub async fn answer(
             overlaps.map(Answer::Overlaps)
         }
         Question::Revisions => revisions(client, rollout).await,
-        Question::Database(name) => {
-            let database = database(client, &rollout.namespace, name).await;
-            database.map(Answer::Database)
-        }
+        Question::Hold(name) => hold(client, rollout, name).await,
         Question::Config(refs) => missing(client, &rollout.namespace, refs)
             .await
             .map(Answer::Config),
@@ -122,18 +120,30 @@ pub async fn rollout(
     Ok(live.map(|object| StoredRollout::new(&object).facts()))
 }
 
-async fn database(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-) -> Result<Option<DatabaseFacts>, ReadError> {
+/// The DatabaseSchema, and only then the Job that its record names: that is no older.
+async fn hold(client: &Client, rollout: &RolloutFacts, name: &str) -> Result<Answer, ReadError> {
     let of = ApiResource::erase::<DatabaseSchema>(&());
-    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &of);
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &rollout.namespace, &of);
     let what = format!("DatabaseSchema {name}");
     let live = api.get_opt(name).await;
     let live = live.map_err(|error| unread(&what, &error))?;
-    let facts = live.as_ref().map(stored::database).transpose();
-    facts.map_err(|message| ReadError { what, message })
+    let database = live.as_ref().map(stored::database).transpose();
+    let database = database.map_err(|message| ReadError { what, message })?;
+    let holder = database.as_ref().and_then(|d| d.record.holder.as_ref());
+    let Some(name) = holder.map(|holder| &holder.job) else {
+        let hold = Hold {
+            database,
+            job: None,
+        };
+        return Ok(Answer::Hold(hold.into()));
+    };
+    let job = Api::<Job>::namespaced(client.clone(), &rollout.namespace);
+    let job = job.get_opt(name).await;
+    let job = job.map_err(|error| unread(&format!("Job {name}"), &error))?;
+    // One of somebody else's that has this name is not taken for it.
+    let job = job.map(|job| facts::job(&job));
+    let job = job.filter(|job| job.rollout == rollout.name);
+    Ok(Answer::Hold(Hold { database, job }.into()))
 }
 
 async fn revisions(client: &Client, rollout: &RolloutFacts) -> Result<Answer, ReadError> {

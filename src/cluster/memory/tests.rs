@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::plan::intent::Kind;
+use crate::plan::intent::{Base, Kind};
 
 fn base(uid: &str, version: u64) -> Base {
     Base {
@@ -245,4 +245,30 @@ fn a_rollout_is_confirmed_by_the_api_server_alone() {
     assert_eq!(seen.rollout.resource_version, "900");
     assert!(memory.confirmed(&live.uid));
     assert!(!memory.confirmed("made anew under this name"));
+}
+
+/// What this process has made and the caches have not shown yet is not taken for deleted because
+/// it was read live meanwhile.
+#[test]
+fn what_is_read_live_need_not_be_cached_yet() {
+    let mut memory = Memory::default();
+    let create = Write::CreateDatabase {
+        manifest: json!({"metadata": {"name": "db"}}),
+    };
+    let answer = Written::Database(database("db", 5));
+    memory.learn(&create, answer, Timestamp::UNIX_EPOCH);
+    let live = Hold {
+        database: Some(database("db", 7)),
+        job: Some(job(6, false)),
+    };
+    memory.know_hold(live, Timestamp::UNIX_EPOCH);
+    for _ in 0..2 {
+        let seen = overlaid(&mut memory, cached(vec![], vec![]));
+        let version = seen.database.map(|d| d.resource_version);
+        assert_eq!(version.as_deref(), Some("7"));
+        assert_eq!(seen.jobs.len(), 1);
+    }
+    memory.forget("db");
+    let seen = overlaid(&mut memory, cached(vec![], vec![]));
+    assert!(seen.database.is_none(), "a live read has shown another");
 }

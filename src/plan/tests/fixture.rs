@@ -19,7 +19,7 @@ use crate::{
             RevisionFacts, RolloutFacts,
         },
         intent::{Plan, Write},
-        revision,
+        measuring, revision,
     },
 };
 
@@ -56,6 +56,7 @@ pub fn reading(name: &str, verdict: Verdict) -> Reading {
     }
 }
 
+#[derive(Clone)]
 pub struct World {
     pub seen: Observed,
     pub spec: Arc<RolloutSpec>,
@@ -94,7 +95,7 @@ impl World {
             database: None,
             neighbours: Vec::new(),
             answers: Answers {
-                database_live: true,
+                hold_live: Some("u-db".into()),
                 ..Answers::default()
             },
             refusals: Vec::new(),
@@ -299,8 +300,10 @@ impl World {
 
     pub fn says(&mut self, readings: Vec<Reading>) {
         let release = self.status().release.clone().unwrap();
+        let analysis = self.spec.analysis.as_ref();
         self.seen.readings = Some(Readings {
             revision: release.revision,
+            checks: analysis.map(measuring::checks).unwrap_or_default(),
             hold_since: release.step.and_then(|s| s.reached).map(|t| t.0),
             polled_at: Some(self.now),
             complete_polls: 3,

@@ -412,19 +412,58 @@ fn a_job_that_somebody_deletes_is_not_let_run() {
     assert!(!releases(&world));
 }
 
-/// One that only a cache shows may have been let go since, and a Job rests on no version of it.
+/// One that only a cache shows may have been let go since, and its Job be there.
 #[test]
 fn no_job_is_made_on_a_hold_that_only_a_cache_shows() {
     let mut world = expanding(|w| holder(w).is_some());
-    world.seen.answers.database_live = false;
+    world.seen.answers.hold_live = None;
     let plan = world.plan();
-    assert_eq!(plan.questions, [Question::Database("db".into())]);
+    assert_eq!(plan.questions, [Question::Hold("db".into())]);
     assert!(plan.writes.is_empty(), "{:?}", plan.writes);
 
-    world.seen.answers.database_live = true;
+    world.seen.answers.hold_live = Some("u-db".into());
     let writes = world.plan().writes;
     assert!(
         matches!(writes.as_slice(), [Write::CreateJob { .. }, ..]),
+        "{writes:?}"
+    );
+}
+
+/// The Job of a predecessor's hold may run, and the cache of Jobs not show it yet.
+#[test]
+fn a_job_that_only_a_cache_does_not_show_has_not_vanished() {
+    let mut world = expanding(|w| holder(w).is_some_and(|h| h.job_uid.is_some()));
+    let jobs = std::mem::take(&mut world.seen.jobs);
+    world.seen.answers.hold_live = None;
+    let plan = world.plan();
+    assert_eq!(plan.questions, [Question::Hold("db".into())]);
+    assert!(plan.writes.is_empty(), "{:?}", plan.writes);
+
+    // Nor is a retry refused or obeyed before that is known.
+    let mut retried = world.clone();
+    let v2 = retried.revision("v2");
+    retried.command("retry", &format!("{v2} one"));
+    let plan = retried.plan();
+    assert_eq!(plan.questions, [Question::Hold("db".into())]);
+    assert!(plan.writes.is_empty(), "{:?}", plan.writes);
+
+    // What does not rest on it is not held up by a read that gets no answer.
+    let mut scaled = world.clone();
+    scaled.edit_spec(|spec| spec.replicas += 1);
+    let writes = scaled.plan().writes;
+    assert!(
+        matches!(writes.as_slice(), [Write::Scale { .. }, ..]),
+        "{writes:?}"
+    );
+
+    let mut gone = world.clone();
+    gone.seen.answers.hold_live = Some("u-db".into());
+    assert_eq!(stalled(&gone.record()), "JobVanished");
+    world.seen.answers.hold_live = Some("u-db".into());
+    world.seen.jobs = jobs;
+    let writes = world.plan().writes;
+    assert!(
+        matches!(writes.as_slice(), [Write::ReleaseJob { .. }, ..]),
         "{writes:?}"
     );
 }

@@ -1,9 +1,15 @@
-//! Steps that are edited while a release is at one of them.
+//! Steps and checks that are edited while a release is at one of them.
 
 use serde_json::json;
 
-use super::fixture::World;
-use crate::api::{Step, status::StepStatus};
+use super::fixture::{World, reading};
+use crate::{
+    api::{
+        ErrorRate, Step,
+        status::{Outcome, StepStatus},
+    },
+    evidence::Verdict,
+};
 
 fn step(world: &World) -> StepStatus {
     let release = world.status().release.clone().unwrap();
@@ -39,4 +45,41 @@ fn a_step_that_is_gone_begins_again_at_the_first() {
     assert_eq!(now.reached, None, "nothing of it has been held");
     world.settle();
     assert_eq!(world.seen.child(&world.revision("v2")).unwrap().replicas, 1);
+}
+
+/// What was judged by the limit of before is no reason, neither to go back nor to go on.
+#[test]
+fn a_limit_that_was_edited_is_judged_anew() {
+    for verdict in [Verdict::Fail, Verdict::Pass] {
+        let mut world = World::stable("v1")
+            .wants("v2")
+            .with_check("errors")
+            .at_step(0);
+        world.settle();
+        world.says(vec![reading("errors", verdict)]);
+        world.edit_spec(|spec| {
+            let checks = &mut spec.analysis.as_mut().unwrap().checks;
+            checks[0].error_rate = Some(ErrorRate {
+                max_percent: "5".into(),
+            });
+        });
+        let before = step(&world);
+        world.hold(1000);
+        world.settle();
+        assert_eq!(step(&world).name, before.name, "{verdict:?}");
+        assert!(world.status().release.as_ref().unwrap().undo.is_none());
+
+        let measure = world.plan().measure.expect("a measure");
+        world.says(vec![reading("errors", verdict)]);
+        let judged = world.seen.readings.as_ref().unwrap();
+        assert_eq!(judged.checks, measure.checks);
+        world.settle();
+        let release = world.status().release.clone();
+        let gone_on = release
+            .and_then(|r| r.step)
+            .is_some_and(|s| s.name != before.name);
+        let failed = world.outcome("v2") == Some(Outcome::Failed);
+        let fails = verdict == Verdict::Fail;
+        assert_eq!((failed, gone_on), (fails, !fails));
+    }
 }

@@ -23,12 +23,20 @@ pub(super) struct Left<'a> {
     pub(super) step: &'a Step,
 }
 
-fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus) -> bool {
+/// Whether a record leaves a step for a later one of these, or for good. A step of the same name
+/// stands elsewhere once others are edited in before it; one that was taken out is left for the
+/// first.
+fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus, steps: &[Step]) -> bool {
+    let at = |name: &str| steps.iter().position(|s| s.name == name);
     match &after.release {
-        // The step of the same name stands elsewhere once others are edited in before it.
         Some(next) if next.revision == release.revision => {
-            let next = next.step.as_ref();
-            next.is_some_and(|s| s.index > status.index && s.name != status.name)
+            let next = next.step.as_ref().and_then(|next| at(&next.name));
+            let first = match at(&status.name) {
+                None if release.first => return false,
+                None => 0,
+                Some(at) => at,
+            };
+            next.is_some_and(|next| next > first)
         }
         _ => after
             .stable
@@ -61,19 +69,26 @@ fn remembered(world: &World, rollout: &RolloutObject, after: &RolloutStatus) -> 
 
 impl Left<'_> {
     pub(super) fn of<'a>(world: &World, happened: &'a Happened) -> Option<Left<'a>> {
+        Left::found(world, happened)?.ok()
+    }
+
+    /// The same, or the name of a step that is left though the spec has it no more.
+    fn found<'a>(world: &World, happened: &'a Happened) -> Option<Result<Left<'a>, String>> {
         let (arrival, rollout, after) = recorded(happened)?;
         let release = rollout.status.release.as_ref()?;
         let status = release.step.as_ref()?;
-        if release.undo.is_some() || !forward(release, status, after) {
+        let spec = super::spec_seen(arrival)?;
+        let steps = &spec.strategy.canary.steps;
+        if release.undo.is_some() || !forward(release, status, after, steps) {
             return None;
         }
         if remembered(world, rollout, after) {
             return None;
         }
-        let spec = super::spec_seen(arrival)?;
-        let mut steps = spec.strategy.canary.steps.iter();
-        let step = steps.find(|s| s.name == status.name)?;
-        Some(Left {
+        let Some(step) = steps.iter().find(|s| s.name == status.name) else {
+            return Some(Err(status.name.clone()));
+        };
+        Some(Ok(Left {
             arrival,
             rollout,
             after,
@@ -81,7 +96,7 @@ impl Left<'_> {
             status,
             spec,
             step,
-        })
+        }))
     }
 
     /// This very record does what somebody said who bound it to this step.
@@ -111,8 +126,10 @@ impl Left<'_> {
 /// *evidence* – no step is left without the data its checks ask for.
 pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String> {
     fails_for_cause(world, happened)?;
-    let Some(left) = Left::of(world, happened) else {
-        return Ok(());
+    let left = match Left::found(world, happened) {
+        None => return Ok(()),
+        Some(Err(name)) => return Err(format!("step {name} is passed that the spec has no more")),
+        Some(Ok(left)) => left,
     };
     // What the sender knew when he sent it: it may arrive late, after his end.
     let trust = &left.arrival.trust;

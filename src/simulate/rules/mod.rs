@@ -97,15 +97,13 @@ pub struct Trust {
     pub answered: Option<Timestamp>,
 }
 
-/// What bounded the last scaling of a child.
+/// What a Rollout's pods were last held to.
 #[derive(Clone, Copy, Debug)]
 pub struct HeldTo {
-    /// When.
-    pub at: Timestamp,
-    /// The floor of the spec that its sender had before him.
-    pub asked: i32,
-    /// Assured pods that must be left: no more than there were.
+    /// Assured pods that had to be left by the last scaling: no more than there were.
     pub floor: i32,
+    /// When a child was last lowered, and the floor of the spec that its sender had before him.
+    pub lowered: Option<(Timestamp, i32)>,
 }
 
 /// What was on record when a write was sent.

@@ -3,7 +3,10 @@
 use super::{Arrival, Happened, HeldTo, Size, scaled, spec_seen};
 use crate::{
     plan::replicas,
-    simulate::{object::DeploymentObject, world::World},
+    simulate::{
+        object::{DeploymentObject, Object},
+        world::World,
+    },
 };
 
 /// *floor* – no own write lowers assured pods below `replicas − maxUnavailable`, or lowers them
@@ -22,14 +25,15 @@ pub(super) fn floor(world: &World, happened: &Happened) -> Result<(), String> {
     let was = others + before.available.min(before.replicas);
     let is = others + after.available.min(after.replicas);
     // A write that was late when its Rollout was scaled in is held to no more than is asked for
-    // now, or was when others were scaled while it was on its way.
+    // now, or was for another lowering while it was on its way: that one could not count on it.
     let live = world.live.rollouts.get(&after.rollout);
     let asked_now = live.and_then(|r| r.spec.as_deref().ok());
     let specs = [Some(spec), asked_now].into_iter().flatten();
     let floors = specs.map(|spec| replicas::bounds(&spec.strategy, spec.replicas).floor);
     let last = world.ledger.held_to.get(&after.rollout);
-    let meanwhile = last.filter(|last| last.at >= arrival.sent);
-    let floors = floors.chain(meanwhile.map(|last| last.asked));
+    let lowered = last.and_then(|last| last.lowered);
+    let meanwhile = lowered.filter(|(at, _)| *at > arrival.sent);
+    let floors = floors.chain(meanwhile.map(|(_, floor)| floor));
     let floor = floors.min().unwrap_or_default();
     if is < floor.min(was) {
         return Err(format!(
@@ -197,10 +201,15 @@ pub(super) fn enter(world: &mut World, arrival: &Arrival, child: &DeploymentObje
             .children(&rollout)
             .map(|c| c.available.min(c.replicas))
             .sum();
+        let before = arrival.before.as_ref();
+        let lowers = matches!(before, Some(Object::Deployment(b)) if child.replicas < b.replicas);
+        let last = world.ledger.held_to.get(&rollout);
         let held_to = HeldTo {
-            at: world.now,
-            asked,
             floor: asked.min(assured),
+            lowered: match lowers {
+                true => Some((world.now, asked)),
+                false => last.and_then(|last| last.lowered),
+            },
         };
         world.ledger.held_to.insert(rollout, held_to);
     }

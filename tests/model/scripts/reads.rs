@@ -53,7 +53,7 @@ pub async fn are_live<S: Side>(play: &mut Play<S>) {
     }
     play.ask("shop", &Question::Revisions).await;
 
-    let held = Question::Database("db".into());
+    let held = Question::Hold("db".into());
     play.ask("shop", &held).await;
     let manifest = manifest::database("db");
     play.write("create db", Write::CreateDatabase { manifest })
@@ -62,6 +62,10 @@ pub async fn are_live<S: Side>(play: &mut Play<S>) {
     play.look().await;
     let free = play.base(Watched::Databases, "db").await;
     play.write("take hold of it", hold(&free, Some("job")))
+        .await;
+    play.ask("shop", &held).await;
+    let manifest = manifest::job("job", "v1", 60, None);
+    play.write("create a Job, suspended", Write::CreateJob { manifest })
         .await;
     play.ask("shop", &held).await;
 }
