@@ -328,11 +328,16 @@ async fn act<C: Cluster>(
     ran: &mut Ran,
 ) -> Result<(), Failed> {
     ran.notes.extend(plan.notes);
-    ran.measure = plan.measure;
     ran.wake_at = plan.wake_at;
     let mut events = Some(plan.events);
+    let mut measure = Some(plan.measure);
     if plan.writes.is_empty() {
         ran.events.extend(events.take().unwrap_or_default());
+    }
+    // What follows from a decision is not measured before that is on record: a hold that never
+    // began would end the one that runs.
+    if !matches!(plan.writes.first(), Some(Write::RecordStatus { .. })) {
+        ran.measure = measure.take().flatten();
     }
     for (index, write) in plan.writes.iter().enumerate() {
         match cluster.write(namespace, write).await {
@@ -345,6 +350,9 @@ async fn act<C: Cluster>(
                 ran.writes += 1;
                 // The first write is the record of what the events tell.
                 ran.events.extend(events.take().unwrap_or_default());
+                if let Some(measure) = measure.take() {
+                    ran.measure = measure;
+                }
             }
             Err(error) => {
                 let error = remember_failure(memory, write, error, (around.now)());

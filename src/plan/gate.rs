@@ -8,20 +8,28 @@ use super::{
 };
 use crate::{
     api::{
-        OnFailure,
+        Analysis, Check, OnFailure,
         status::{Release, StepStatus, Why},
     },
     evidence::{Readings, Verdict},
 };
 
+/// What opens no gate, and why.
+pub(super) struct Missing {
+    /// For people.
+    pub message: String,
+    /// The first poll by what the spec asks for now is under way: that times nothing out.
+    pub first_poll: bool,
+}
+
 /// The first check that says the revision hurts. One whose failure pauses says so only once.
 pub(super) fn failing(draft: &Draft<'_>, release: &Release) -> Option<(OnFailure, Why)> {
-    let readings = readings_of(draft, release)?;
+    let readings = latest(draft, release)?;
     let checks = &draft.spec.analysis.as_ref()?.checks;
     let failing = |on_failure: OnFailure| {
         checks
             .iter()
-            .filter(|check| check.on_failure == on_failure)
+            .filter(|check| check.on_failure == on_failure && is_judged(readings, check))
             .find_map(|check| {
                 let reading = readings.readings.iter().find(|r| r.name == check.name)?;
                 (reading.verdict == Verdict::Fail).then(|| Why {
@@ -37,29 +45,65 @@ pub(super) fn failing(draft: &Draft<'_>, release: &Release) -> Option<(OnFailure
     }
 }
 
-/// Readings of the revision in motion, if the sampler has any that judge what the spec asks for
-/// now.
+/// Whether the readings judge a check by the limit and the metric that it has now, whatever became
+/// of others.
+fn is_judged(readings: &Readings, check: &Check) -> bool {
+    let asked = measuring::check(check);
+    asked.is_some_and(|asked| {
+        let mut judged = readings.checks.iter();
+        judged.any(|c| {
+            c.name == asked.name && c.kind == asked.kind && c.convention == asked.convention
+        })
+    })
+}
+
+/// Readings of the revision in motion, if the sampler has any.
+fn latest<'a>(draft: &Draft<'a>, release: &Release) -> Option<&'a Readings> {
+    let readings = draft.seen.readings.as_ref();
+    readings.filter(|r| r.revision == release.revision)
+}
+
+/// The same, where they judge all that the spec asks for now, and nothing else.
 pub(super) fn readings_of<'a>(draft: &Draft<'a>, release: &Release) -> Option<&'a Readings> {
     let asked = measuring::checks(draft.spec.analysis.as_ref()?);
-    let readings = draft.seen.readings.as_ref();
-    readings.filter(|r| r.revision == release.revision && r.checks == asked)
+    latest(draft, release).filter(|r| r.checks == asked)
 }
 
 /// What every check said since the hold began, when all of them passed.
 ///
 /// # Errors
-/// What is missing, for people. Silence is never a pass.
+/// What is missing. Silence is never a pass.
 pub(super) fn passed(
     draft: &Draft<'_>,
     release: &Release,
     step: &StepStatus,
-) -> Result<String, String> {
+) -> Result<String, Missing> {
     let Some(analysis) = &draft.spec.analysis else {
         return Ok(String::new());
     };
     let Some(readings) = readings_of(draft, release) else {
-        return Err("nothing has been measured yet".into());
+        let first_poll = latest(draft, release).is_some();
+        let message = match first_poll {
+            true => "the checks were edited, and their first poll is under way",
+            false => "nothing has been measured yet",
+        };
+        return Err(Missing {
+            message: message.into(),
+            first_poll,
+        });
     };
+    all_pass(draft, analysis, readings, step).map_err(|message| Missing {
+        message,
+        first_poll: false,
+    })
+}
+
+fn all_pass(
+    draft: &Draft<'_>,
+    analysis: &Analysis,
+    readings: &Readings,
+    step: &StepStatus,
+) -> Result<String, String> {
     if readings.hold_since != step.reached.as_ref().map(|r| r.0) {
         return Err("the first poll of this hold is under way".into());
     }

@@ -41,12 +41,12 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
 
 /// What is to be judged.
 pub(super) fn checks(analysis: &Analysis) -> Vec<CheckSpec> {
-    analysis.checks.iter().filter_map(spec).collect()
+    analysis.checks.iter().filter_map(check).collect()
 }
 
 /// A check as the evidence wants it. One that cannot be read is left out: it then has no reading,
 /// and a check without a reading passes nothing.
-fn spec(check: &Check) -> Option<CheckSpec> {
+pub(super) fn check(check: &Check) -> Option<CheckSpec> {
     let kind = match (&check.error_rate, &check.latency) {
         (Some(rate), _) => CheckKind::ErrorRate {
             max_percent: rate.max_percent.parse().ok()?,

@@ -394,7 +394,8 @@ fn hold(draft: &mut Draft<'_>, release: &Release, step: &Step, status: &StepStat
     match gate::passed(draft, release, status) {
         Ok(summary) => pass(draft, release, step, &summary),
         Err(missing) => {
-            inconclusive(draft, release, step, over, &missing);
+            let over = if missing.first_poll { 0 } else { over };
+            inconclusive(draft, release, step, over, &missing.message);
             if let Some(at) = gate::next_poll(draft, release) {
                 draft.wake(at);
             }

@@ -333,7 +333,10 @@ impl World {
         if let Some(at) = missed {
             self.at(at, Event::Start(life, key.clone()));
         }
-        if let Key::Rollout { name, .. } = key {
+        // A pass that was stopped half-way may not have come to what is measured.
+        if let Key::Rollout { name, .. } = key
+            && (ran.error.is_none() || ran.measure.is_some())
+        {
             self.measure(life, name, ran.measure);
         }
         if ran.error.is_some() {

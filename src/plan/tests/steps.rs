@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::fixture::{World, reading};
+use super::fixture::{World, condition, reading};
 use crate::{
     api::{
-        ErrorRate, Step,
+        ErrorRate, OnInconclusive, Step,
         status::{Outcome, StepStatus},
     },
     evidence::Verdict,
@@ -82,4 +82,53 @@ fn a_limit_that_was_edited_is_judged_anew() {
         let fails = verdict == Verdict::Fail;
         assert_eq!((failed, gone_on), (fails, !fails));
     }
+}
+
+/// Whoever edits a check while the release is paused, for long, wants it measured.
+#[test]
+fn an_edited_check_is_not_timed_out_before_its_first_poll() {
+    let mut world = World::stable("v1")
+        .wants("v2")
+        .with_check("errors")
+        .at_step(0);
+    world.says(vec![reading("errors", Verdict::Inconclusive)]);
+    world.edit_spec(|spec| spec.paused = true);
+    world.hold(100_000);
+    world.settle();
+    let before = step(&world);
+    world.edit_spec(|spec| {
+        spec.paused = false;
+        spec.analysis.as_mut().unwrap().checks[0].min_requests = 10;
+        for step in &mut spec.strategy.canary.steps {
+            step.on_inconclusive = OnInconclusive::Undo;
+        }
+    });
+    world.settle();
+    assert_eq!(step(&world).name, before.name);
+    assert_eq!(
+        condition(world.status(), "Reconciling").reason,
+        "Inconclusive"
+    );
+
+    world.says(vec![reading("errors", Verdict::Inconclusive)]);
+    world.settle();
+    assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
+}
+
+/// Harm that is told by a check which stays as it was is harm, whatever is edited beside it.
+#[test]
+fn a_check_that_fails_is_heard_while_another_is_added() {
+    let mut world = World::stable("v1")
+        .wants("v2")
+        .with_check("errors")
+        .at_step(0);
+    world.says(vec![reading("errors", Verdict::Fail)]);
+    world.edit_spec(|spec| {
+        let checks = &mut spec.analysis.as_mut().unwrap().checks;
+        let mut another = checks[0].clone();
+        another.name = "another".into();
+        checks.push(another);
+    });
+    world.settle();
+    assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
 }
