@@ -72,7 +72,8 @@ impl Board {
                     return;
                 }
                 let hold_began = entry.measure.hold_since != measure.hold_since;
-                let checks_changed = entry.measure.checks != measure.checks;
+                let checks_changed = entry.measure.checks != measure.checks
+                    || entry.measure.source != measure.source;
                 if hold_began || checks_changed {
                     // A hold's counts start at the first poll since it began: make it as soon as it
                     // has. Its beginning is a whole second, and may still be to come.
@@ -171,6 +172,11 @@ impl Board {
             return None;
         }
         entry.out = None;
+        // What another source counts is nothing to this one.
+        let answer = match ask.measure.source == entry.measure.source {
+            true => answer,
+            false => Answer::new(),
+        };
         let after = entry.tracker.absorb(&entry.measure, answer, ask.at);
         let before = std::mem::replace(&mut entry.readings, after);
         Some(if same_verdicts(&before, &entry.readings) {
@@ -211,6 +217,7 @@ fn same_verdicts(before: &Readings, after: &Readings) -> bool {
     (before.complete_polls == 0) == (after.complete_polls == 0)
         && before.hold_since == after.hold_since
         && before.checks == after.checks
+        && before.source == after.source
         && before.readings.len() == after.readings.len()
         && before
             .readings

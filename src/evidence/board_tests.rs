@@ -222,3 +222,24 @@ fn another_reason_is_news_though_the_verdict_is_the_same() {
     let (news, figures) = (Change::Verdicts, Change::Figures);
     assert_eq!(changes, [news, figures, news, figures]);
 }
+
+/// A poll that was out when the source was changed says nothing of the new one.
+#[test]
+fn another_source_is_asked_anew() {
+    let (mut board, mut m) = polled_before_its_hold();
+    let out = ask(&mut board, 61);
+    m.source = "another".into();
+    board.measure(m.clone(), second(62));
+    let change = board.answer(&out, reply(&out, 0.0, 400.0));
+    assert_eq!(change, Some(Change::Verdicts), "it is looked at again");
+    let readings = board.readings(&m.key()).unwrap();
+    assert_eq!(readings.source, "another");
+    assert_eq!(readings.readings[0].reason, Reason::NotYetPolled);
+
+    let first = ask(&mut board, 63);
+    assert_eq!(first.measure.source, "another");
+    assert!(first.checks[0].history_since.is_some());
+    board.answer(&first, reply(&first, 300.0, 400.0));
+    let readings = board.readings(&m.key()).unwrap();
+    assert_eq!(readings.readings[0].verdict, Verdict::Fail);
+}

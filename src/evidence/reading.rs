@@ -158,7 +158,11 @@ pub struct Reading {
 pub struct Readings {
     /// Revision they are about.
     pub revision: String,
-    /// What was judged. The spec may ask for something else since.
+    /// Where the test started; another attempt's starts elsewhere.
+    pub since: Timestamp,
+    /// Name of the metric source. The spec may name another by now.
+    pub source: String,
+    /// What was judged. The spec may ask for something else by now.
     pub checks: Vec<CheckSpec>,
     /// The hold that `hold_bad` and `hold_total` count from.
     pub hold_since: Option<Timestamp>,

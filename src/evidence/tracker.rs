@@ -17,10 +17,11 @@ use super::{
 const STAKE_PER_CHECK: f64 = 100.0;
 
 /// What is known about one canary. It is fed with answers, in order of time, and never reset
-/// while the canary is under test; a check whose limit or metric changes starts again and wants
-/// its history.
+/// while the canary is under test; a check whose limit, metric or source changes starts again and
+/// wants its history.
 #[derive(Clone, Debug, Default)]
 pub struct Tracker {
+    source: String,
     checks: BTreeMap<String, Track>,
     hold_since: Option<Timestamp>,
     polled_at: Option<Timestamp>,
@@ -78,6 +79,10 @@ impl Track {
 impl Tracker {
     /// Takes over what the measure says now: checks come, go and change.
     pub fn follow(&mut self, measure: &Measure) {
+        if self.source != measure.source {
+            self.source.clone_from(&measure.source);
+            self.checks.clear();
+        }
         self.checks.retain(|name, track| {
             measure
                 .checks
@@ -149,6 +154,8 @@ impl Tracker {
         });
         Readings {
             revision: measure.revision.clone(),
+            since: measure.since,
+            source: measure.source.clone(),
             checks: measure.checks.clone(),
             hold_since: self.hold_since,
             polled_at: self.polled_at,

@@ -128,6 +128,10 @@ impl<S: Sampling> Reconcile for Passes<S> {
             self.sampler.measure(namespace, name, None);
         }
     }
+
+    fn term_ended(&self) {
+        self.keys().iter().for_each(|key| self.forget(key));
+    }
 }
 
 impl<S> Passes<S> {

@@ -55,6 +55,9 @@ pub trait Reconcile: Send + Sync + 'static {
 
     /// The object is gone: nothing about it is to be kept.
     fn forget(&self, key: &Key);
+
+    /// The lead has ended: whoever has it next measures for himself.
+    fn term_ended(&self);
 }
 
 /// The run loop.
@@ -161,6 +164,7 @@ impl<R: Reconcile> RunLoop<R> {
             term.ended(back);
             beat();
         }
+        self.reconcile.term_ended();
     }
 }
 

@@ -3,23 +3,40 @@
 use jiff::Timestamp;
 
 use super::{
+    conditions,
     draft::{Draft, later, seconds_between},
     measuring,
 };
 use crate::{
     api::{
-        Analysis, Check, OnFailure,
+        Check, OnFailure,
         status::{Release, StepStatus, Why},
     },
-    evidence::{Readings, Verdict},
+    evidence::{Readings, Reason, Verdict},
 };
 
 /// What opens no gate, and why.
 pub(super) struct Missing {
     /// For people.
     pub message: String,
-    /// The first poll by what the spec asks for now is under way: that times nothing out.
+    /// The first poll of something is still under way: that times nothing out.
     pub first_poll: bool,
+}
+
+impl Missing {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            first_poll: false,
+        }
+    }
+
+    fn first_poll(message: impl Into<String>) -> Self {
+        Self {
+            first_poll: true,
+            ..Self::new(message)
+        }
+    }
 }
 
 /// The first check that says the revision hurts. One whose failure pauses says so only once.
@@ -57,10 +74,13 @@ fn is_judged(readings: &Readings, check: &Check) -> bool {
     })
 }
 
-/// Readings of the revision in motion, if the sampler has any.
+/// Readings of this very attempt from the metric source that the spec names, if the sampler has any.
 fn latest<'a>(draft: &Draft<'a>, release: &Release) -> Option<&'a Readings> {
-    let readings = draft.seen.readings.as_ref();
-    readings.filter(|r| r.revision == release.revision)
+    let source = &draft.spec.analysis.as_ref()?.source;
+    let since = conditions::measured_since(draft)?;
+    let readings = draft.seen.readings.as_ref()?;
+    (readings.revision == release.revision && readings.since == since && readings.source == *source)
+        .then_some(readings)
 }
 
 /// The same, where they judge all that the spec asks for now, and nothing else.
@@ -82,47 +102,38 @@ pub(super) fn passed(
         return Ok(String::new());
     };
     let Some(readings) = readings_of(draft, release) else {
-        let first_poll = latest(draft, release).is_some();
-        let message = match first_poll {
-            true => "the checks were edited, and their first poll is under way",
-            false => "nothing has been measured yet",
-        };
-        return Err(Missing {
-            message: message.into(),
-            first_poll,
-        });
+        return Err(Missing::first_poll(match latest(draft, release) {
+            Some(_) => "the checks were edited, and their first poll is under way",
+            None => "nothing has been measured yet",
+        }));
     };
-    all_pass(draft, analysis, readings, step).map_err(|message| Missing {
-        message,
-        first_poll: false,
-    })
-}
-
-fn all_pass(
-    draft: &Draft<'_>,
-    analysis: &Analysis,
-    readings: &Readings,
-    step: &StepStatus,
-) -> Result<String, String> {
     if readings.hold_since != step.reached.as_ref().map(|r| r.0) {
-        return Err("the first poll of this hold is under way".into());
+        return Err(Missing::new("the first poll of this hold is under way"));
     }
     let mut words = Vec::new();
     for check in &analysis.checks {
         let Some(reading) = readings.readings.iter().find(|r| r.name == check.name) else {
-            return Err(format!("check {} has not been polled yet", check.name));
+            let words = format!("check {} has not been polled yet", check.name);
+            return Err(Missing::new(words));
         };
         let said = format!("check {}: {}", check.name, reading.message);
+        if reading.reason == Reason::NotYetPolled {
+            return Err(Missing::first_poll(said));
+        }
         if reading.verdict != Verdict::Pass {
-            return Err(said);
+            return Err(Missing::new(said));
         }
         words.push(said);
     }
     if readings.complete_polls == 0 {
-        return Err("no poll has been answered whole since the operator started".into());
+        return Err(Missing::new(
+            "no poll has been answered whole since the operator started",
+        ));
     }
     if !polled_since_trusted(draft, readings) {
-        return Err("nothing has been polled since the clock is trusted".into());
+        return Err(Missing::new(
+            "nothing has been polled since the clock is trusted",
+        ));
     }
     // A reading that nobody has renewed says nothing about now.
     let stale = analysis
@@ -133,7 +144,7 @@ fn all_pass(
         .polled_at
         .is_none_or(|at| seconds_between(at, draft.now) > stale)
     {
-        return Err("the metric source has not been polled lately".into());
+        return Err(Missing::new("the metric source has not been polled lately"));
     }
     Ok(words.join("; "))
 }

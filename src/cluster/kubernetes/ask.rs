@@ -11,7 +11,7 @@ use k8s_openapi::{
     },
 };
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Api, Client, Resource,
     api::{ApiResource, DynamicObject, ListParams, LogParams},
 };
 use serde::de::DeserializeOwned;
@@ -140,9 +140,8 @@ async fn hold(client: &Client, rollout: &RolloutFacts, name: &str) -> Result<Ans
     let job = Api::<Job>::namespaced(client.clone(), &rollout.namespace);
     let job = job.get_opt(name).await;
     let job = job.map_err(|error| unread(&format!("Job {name}"), &error))?;
-    // One that no watch would show, or somebody else's of this name, is not taken for it.
-    let followed = |job: &Job| job.labels().contains_key(keys::DATABASE);
-    let job = job.filter(followed).map(|job| facts::job(&job));
+    // Somebody else's of this name is not taken for it.
+    let job = job.map(|job| facts::job(&job));
     let job = job.filter(|job| job.rollout == rollout.name);
     Ok(Answer::Hold(Hold { database, job }.into()))
 }

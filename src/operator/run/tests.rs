@@ -111,6 +111,10 @@ impl Reconcile for Script {
     fn forget(&self, key: &Key) {
         self.log(format!("forget {}", name(key)));
     }
+
+    fn term_ended(&self) {
+        self.log("term ended".into());
+    }
 }
 
 /// A loop under way.
@@ -242,8 +246,10 @@ async fn no_more_run_at_a_time_than_there_are_workers() {
 async fn only_a_leader_acts_and_a_new_term_begins_with_everything() {
     let world = world(2, &[("a", Does::Nothing)]);
     sleep(Duration::from_secs(1)).await;
+    assert!(world.script.began("term ended").is_empty());
     world.lead.send_replace(Lead::Standby);
     sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.script.began("term ended").len(), 1);
     world.inbox.push(key("a"));
     sleep(Duration::from_secs(5)).await;
     assert_eq!(world.script.began("a").len(), 1, "standing by");

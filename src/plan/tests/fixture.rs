@@ -301,8 +301,13 @@ impl World {
     pub fn says(&mut self, readings: Vec<Reading>) {
         let release = self.status().release.clone().unwrap();
         let analysis = self.spec.analysis.as_ref();
+        let ready = self.seen.pods_of(&release.revision);
+        let ready = ready.filter_map(|pod| pod.ready_since).min();
+        let since = release.measured_since.map(|t| t.0).or(ready);
         self.seen.readings = Some(Readings {
             revision: release.revision,
+            since: since.unwrap_or(self.now),
+            source: analysis.map(|a| a.source.clone()).unwrap_or_default(),
             checks: analysis.map(measuring::checks).unwrap_or_default(),
             hold_since: release.step.and_then(|s| s.reached).map(|t| t.0),
             polled_at: Some(self.now),

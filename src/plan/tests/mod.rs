@@ -245,6 +245,7 @@ fn without_a_verdict_the_steps_deadline_decides() {
             step["deadlineSeconds"] = json!(60);
         });
         world.hold(100);
+        world.says(vec![reading("errors", Verdict::Inconclusive)]);
         let release = world.decide().release.unwrap();
         assert_eq!(release.stage, expected, "{what}");
         assert_eq!(release.paused.is_some(), what == "Pause", "{what}");

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::fixture::{World, condition, reading};
+use super::fixture::{World, condition, reading, second};
 use crate::{
     api::{
         ErrorRate, OnInconclusive, Step,
         status::{Outcome, StepStatus},
     },
-    evidence::Verdict,
+    evidence::{Reason, Verdict},
 };
 
 fn step(world: &World) -> StepStatus {
@@ -103,12 +103,23 @@ fn an_edited_check_is_not_timed_out_before_its_first_poll() {
             step.on_inconclusive = OnInconclusive::Undo;
         }
     });
+    let waits = |world: &World| {
+        assert_eq!(step(world).name, before.name);
+        let condition = condition(world.status(), "Reconciling");
+        assert_eq!(condition.reason, "Inconclusive");
+    };
     world.settle();
-    assert_eq!(step(&world).name, before.name);
-    assert_eq!(
-        condition(world.status(), "Reconciling").reason,
-        "Inconclusive"
-    );
+    waits(&world);
+    // A poll that was out when it was edited said nothing of it.
+    let mut other = reading("errors", Verdict::Inconclusive);
+    other.reason = Reason::NotYetPolled;
+    world.says(vec![other]);
+    world.settle();
+    waits(&world);
+    // Nor is a release timed out that nobody has measured: the checks may have been added now.
+    world.seen.readings = None;
+    world.settle();
+    waits(&world);
 
     world.says(vec![reading("errors", Verdict::Inconclusive)]);
     world.settle();
@@ -131,4 +142,29 @@ fn a_check_that_fails_is_heard_while_another_is_added() {
     });
     world.settle();
     assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
+}
+
+/// A leader that was deposed for a while still has what it measured of the attempt before.
+#[test]
+fn readings_of_another_attempt_or_source_fail_nobody() {
+    let at_step = || {
+        let mut world = World::stable("v1")
+            .wants("v2")
+            .with_check("errors")
+            .at_step(0);
+        world.says(vec![reading("errors", Verdict::Fail)]);
+        world
+    };
+    let mut earlier = at_step();
+    earlier.seen.readings.as_mut().unwrap().since = second(-500);
+    let mut elsewhere = at_step();
+    elsewhere.edit_spec(|spec| spec.analysis.as_mut().unwrap().source = "another".into());
+    for mut world in [earlier, elsewhere] {
+        world.settle();
+        assert_eq!(world.outcome("v2"), None);
+        assert_eq!(step(&world).name, "canary");
+    }
+    let mut now = at_step();
+    now.settle();
+    assert_eq!(now.outcome("v2"), Some(Outcome::Failed));
 }
