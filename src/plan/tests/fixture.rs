@@ -318,13 +318,7 @@ impl World {
 
     /// A check of this name fails.
     pub fn fails(&mut self, name: &str) {
-        *self = Self {
-            seen: self.seen.clone(),
-            spec: self.spec.clone(),
-            now: self.now,
-            versions: self.versions,
-        }
-        .with_check(name);
+        *self = self.clone().with_check(name);
         self.says(vec![reading(name, Verdict::Fail)]);
     }
 

@@ -20,6 +20,12 @@ fn named(name: &str, replicas: &str) -> Step {
     serde_json::from_value(json!({"name": name, "replicas": replicas, "holdSeconds": 300})).unwrap()
 }
 
+/// `v2` is a canary with one check.
+fn checked() -> World {
+    let world = World::stable("v1").wants("v2");
+    world.with_check("errors").at_step(0)
+}
+
 #[test]
 fn a_step_that_is_moved_is_gone_on_with() {
     let mut world = World::stable("v1").wants("v2").at_step(1);
@@ -51,10 +57,7 @@ fn a_step_that_is_gone_begins_again_at_the_first() {
 #[test]
 fn a_limit_that_was_edited_is_judged_anew() {
     for verdict in [Verdict::Fail, Verdict::Pass] {
-        let mut world = World::stable("v1")
-            .wants("v2")
-            .with_check("errors")
-            .at_step(0);
+        let mut world = checked();
         world.settle();
         world.says(vec![reading("errors", verdict)]);
         world.edit_spec(|spec| {
@@ -87,10 +90,7 @@ fn a_limit_that_was_edited_is_judged_anew() {
 /// Whoever edits a check while the release is paused, for long, wants it measured.
 #[test]
 fn an_edited_check_is_not_timed_out_before_its_first_poll() {
-    let mut world = World::stable("v1")
-        .wants("v2")
-        .with_check("errors")
-        .at_step(0);
+    let mut world = checked();
     world.says(vec![reading("errors", Verdict::Inconclusive)]);
     world.edit_spec(|spec| spec.paused = true);
     world.hold(100_000);
@@ -129,10 +129,7 @@ fn an_edited_check_is_not_timed_out_before_its_first_poll() {
 /// Harm that is told by a check which stays as it was is harm, whatever is edited beside it.
 #[test]
 fn a_check_that_fails_is_heard_while_another_is_added() {
-    let mut world = World::stable("v1")
-        .wants("v2")
-        .with_check("errors")
-        .at_step(0);
+    let mut world = checked();
     world.says(vec![reading("errors", Verdict::Fail)]);
     world.edit_spec(|spec| {
         let checks = &mut spec.analysis.as_mut().unwrap().checks;
@@ -148,10 +145,7 @@ fn a_check_that_fails_is_heard_while_another_is_added() {
 #[test]
 fn readings_of_another_attempt_or_source_fail_nobody() {
     let at_step = || {
-        let mut world = World::stable("v1")
-            .wants("v2")
-            .with_check("errors")
-            .at_step(0);
+        let mut world = checked();
         world.says(vec![reading("errors", Verdict::Fail)]);
         world
     };

@@ -31,12 +31,12 @@ fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus, steps:
     match &after.release {
         Some(next) if next.revision == release.revision => {
             let next = next.step.as_ref().and_then(|next| at(&next.name));
-            let first = match at(&status.name) {
+            let from = match at(&status.name) {
+                // A first deployment takes no steps: it is at the last, whatever that is called.
                 None if release.first => return false,
-                None => 0,
-                Some(at) => at,
+                from => from.unwrap_or(0),
             };
-            next.is_some_and(|next| next > first)
+            next.is_some_and(|next| next > from)
         }
         _ => after
             .stable
