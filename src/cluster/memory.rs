@@ -106,7 +106,9 @@ impl Memory {
         let revisions = hide(&self.gone, &mut cached.revisions, |r| (&r.uid, r.deleting));
         let jobs = hide(&self.gone, &mut cached.jobs, |j| (&j.uid, j.deleting));
         let children = hide(&self.gone, &mut cached.children, |c| (&c.uid, c.deleting));
-        self.gone = revisions.into_iter().chain(jobs).chain(children).collect();
+        let database = cached.database.take_if(|d| self.gone.contains(&d.uid));
+        let hidden = revisions.into_iter().chain(jobs).chain(children);
+        self.gone = hidden.chain(database.map(|d| d.uid)).collect();
         lay(&mut self.revisions, &mut cached.revisions, now, |r| {
             (&r.uid, &r.resource_version)
         });
@@ -134,7 +136,15 @@ impl Memory {
         }
     }
 
-    pub(super) fn overlay_of_database(&mut self, cached: &mut CachedDatabase, now: Timestamp) {
+    /// The same of a DatabaseSchema. Says whether it is there still.
+    pub(super) fn overlay_of_database(
+        &mut self,
+        cached: &mut CachedDatabase,
+        now: Timestamp,
+    ) -> bool {
+        if self.gone.contains(&cached.database.uid) {
+            return false;
+        }
         let (name, theirs) = (cached.database.name.clone(), cached.database.clone());
         if let Some(database) = self.overlay_database(Some(theirs), &name, now) {
             cached.database = database;
@@ -144,6 +154,7 @@ impl Memory {
         lay(&mut self.jobs, &mut cached.jobs, now, |j| {
             (&j.uid, &j.resource_version)
         });
+        true
     }
 
     /// The database of this name: the spec may name another by now than the one that is remembered.
@@ -178,6 +189,11 @@ impl Memory {
             }
             Written::Child(facts) => keep(&mut self.children, write, now, facts.uid.clone(), facts),
             Written::Job(facts) => keep(&mut self.jobs, write, now, facts.uid.clone(), facts),
+            // With its last finalizer it is gone.
+            Written::Database(facts) if facts.deleting && facts.finalizers.is_empty() => {
+                self.forget(&facts.uid);
+                self.gone.insert(facts.uid);
+            }
             Written::Database(facts) => {
                 keep(&mut self.database, write, now, facts.uid.clone(), facts)
             }

@@ -35,6 +35,22 @@ pub enum Key {
     },
 }
 
+impl Key {
+    /// Its namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        let (Self::Rollout { namespace, .. } | Self::Database { namespace, .. }) = self;
+        namespace
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let (Self::Rollout { name, .. } | Self::Database { name, .. }) = self;
+        name
+    }
+}
+
 /// What the caches hold of one Rollout. They may lag, each on its own.
 #[derive(Clone, Debug)]
 pub struct Cached {
@@ -72,13 +88,15 @@ pub struct CachedDatabase {
 pub struct Hold {
     /// The DatabaseSchema; `None` when there is none.
     pub database: Option<DatabaseFacts>,
-    /// The Job, read after it; `None` when there is none, or it is not the Rollout's who asks.
+    /// The Job, read after it; `None` when there is none, or it is not the holder's.
     pub job: Option<JobFacts>,
 }
 
 /// The answer to one [`Question`].
 #[derive(Clone, Debug)]
 pub enum Answer {
+    /// The Rollout; `None` when there is none.
+    Rollout(Option<Box<RolloutFacts>>),
     /// Overlapping Deployments.
     Overlaps(Vec<String>),
     /// The live list.
@@ -171,23 +189,14 @@ pub trait Cluster {
     /// What the caches hold of a DatabaseSchema; `None` when they do not know it.
     fn database(&self, namespace: &str, name: &str) -> Option<CachedDatabase>;
 
-    /// The Rollout of this name as it is, read live; `None` when there is none.
-    ///
-    /// # Errors
-    /// When the API server gave no answer.
-    fn live(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> impl Future<Output = Result<Option<RolloutFacts>, ReadError>> + Send;
-
-    /// Another live read, about a Rollout.
+    /// A live read for the object that is reconciled. Overlaps and Revisions are asked for a
+    /// Rollout alone.
     ///
     /// # Errors
     /// When the API server gave no answer.
     fn ask(
         &self,
-        rollout: &RolloutFacts,
+        key: &Key,
         question: &Question,
     ) -> impl Future<Output = Result<Answer, ReadError>> + Send;
 

@@ -4,12 +4,13 @@
 use jiff::Timestamp;
 
 pub use super::memory::Memory;
-use super::{Answer, Cluster, ReadError, WriteError};
+use super::{Answer, CachedDatabase, Cluster, Key, ReadError, WriteError};
 use crate::{
     api::{PhaseKind, RolloutSpec},
     evidence::{Measure, Readings},
     plan::{
-        self, database,
+        self,
+        database::{self, Shown},
         facts::{Answers, Observed, Question, Refusal, Refused, RolloutFacts},
         intent::{Event, Kind, Plan, Write},
     },
@@ -75,11 +76,22 @@ impl Stopped {
     }
 }
 
-/// One pass over a Rollout.
-pub async fn rollout<C: Cluster>(
+/// One pass over an object.
+pub async fn run<C: Cluster>(
     cluster: &C,
-    namespace: &str,
-    name: &str,
+    key: &Key,
+    memory: &mut Memory,
+    around: &Surroundings<'_>,
+) -> Ran {
+    match key {
+        Key::Rollout { .. } => rollout(cluster, key, memory, around).await,
+        Key::Database { .. } => database(cluster, key, memory, around).await,
+    }
+}
+
+async fn rollout<C: Cluster>(
+    cluster: &C,
+    key: &Key,
     memory: &mut Memory,
     around: &Surroundings<'_>,
 ) -> Ran {
@@ -91,15 +103,13 @@ pub async fn rollout<C: Cluster>(
     // One time for the whole pass: a clock that jumps in its midst is trusted by the next alone.
     let now = (around.now)();
     for _ in 0..ROUNDS {
-        let Some(mut seen) = observe(
-            cluster, namespace, name, memory, around, &answers, &refusals,
-        ) else {
+        let Some(mut seen) = observe(cluster, key, memory, around, &answers, &refusals) else {
             return ran;
         };
         seen.unread = unread.as_ref().map(ToString::to_string);
         let plan = plan::plan(&seen, now);
-        if !plan.questions.is_empty() || plan.confirm.is_some() {
-            match ask(cluster, &seen, &plan, &mut answers, memory, now).await {
+        if !plan.questions.is_empty() {
+            match ask(cluster, key, &seen, &plan, &mut answers, memory, now).await {
                 Ok(()) => {
                     memory.read(true);
                 }
@@ -114,7 +124,7 @@ pub async fn rollout<C: Cluster>(
             Write::RecordDatabase { base, .. } => Some(base.uid.clone()),
             _ => None,
         });
-        match act(cluster, namespace, plan, memory, around, &mut ran).await {
+        match act(cluster, key, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => {
                 ran.error = unread.map(Stopped::from).or(unwritten.map(Stopped::from));
                 return come_again(ran, memory);
@@ -154,29 +164,16 @@ pub async fn rollout<C: Cluster>(
 
 async fn ask<C: Cluster>(
     cluster: &C,
+    key: &Key,
     seen: &Observed,
     plan: &Plan,
     answers: &mut Answers,
     memory: &mut Memory,
     now: Timestamp,
 ) -> Result<(), ReadError> {
-    let rollout = &seen.rollout;
-    if let Some(name) = &plan.confirm {
-        let live = cluster.live(&rollout.namespace, name).await?;
-        let Some(live) = live.filter(|live| live.uid == rollout.uid) else {
-            return Err(deleted(format!("Rollout {name}")));
-        };
-        memory.know_rollout(live, now);
-    }
     for question in &plan.questions {
-        let answer = cluster.ask(rollout, question).await?;
-        if let (Answer::Hold(hold), Some(known)) = (&answer, &seen.database)
-            && hold.database.as_ref().is_none_or(|d| d.uid != known.uid)
-        {
-            memory.forget(&known.uid);
-            return Err(deleted(format!("DatabaseSchema {}", known.name)));
-        }
-        take(answer, question, answers, memory, now);
+        let answer = cluster.ask(key, question).await?;
+        take(answer, question, seen, answers, memory, now)?;
     }
     Ok(())
 }
@@ -188,39 +185,71 @@ fn deleted(what: String) -> ReadError {
     }
 }
 
-/// One pass over a DatabaseSchema.
-pub async fn database<C: Cluster>(
+async fn database<C: Cluster>(
     cluster: &C,
-    namespace: &str,
-    name: &str,
+    key: &Key,
     memory: &mut Memory,
     around: &Surroundings<'_>,
 ) -> Ran {
     let mut ran = Ran::default();
-    let mut gone = None;
+    let mut shown = Shown::default();
     for _ in 0..ROUNDS {
-        let Some(mut seen) = cluster.database(namespace, name) else {
+        let Some(mut seen) = cluster.database(key.namespace(), key.name()) else {
             return ran;
         };
-        memory.overlay_of_database(&mut seen, (around.now)());
-        let plan = database::plan(&seen, gone.as_deref(), around.epoch);
-        if let Some(rollout) = plan.confirm {
-            match cluster.live(namespace, &rollout).await {
+        if !memory.overlay_of_database(&mut seen, (around.now)()) {
+            return come_again(ran, memory);
+        }
+        let plan = database::plan(&seen, &shown, around.epoch);
+        if !plan.questions.is_empty() {
+            let now = (around.now)();
+            match show(cluster, key, &seen, &plan, &mut shown, memory, now).await {
+                Ok(true) => continue,
                 // The watch shows it soon, and then it is looked at again.
-                Ok(Some(live)) if names(&live, name) => return come_again(ran, memory),
-                Ok(_) => gone = Some(rollout),
+                Ok(false) => return come_again(ran, memory),
                 Err(error) => return stopped(ran, error),
             }
-            continue;
         }
         let nothing_left = plan.writes.is_empty();
-        match act(cluster, namespace, plan, memory, around, &mut ran).await {
+        match act(cluster, key, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => return come_again(ran, memory),
             Ok(()) => {}
             Err((_, error, _)) => return stopped(ran, error),
         }
     }
     stopped(ran, Stopped::Unfinished)
+}
+
+/// Reads what the caches may be wrong about. `false`: they are behind, and the watch that shows it
+/// starts another pass.
+async fn show<C: Cluster>(
+    cluster: &C,
+    key: &Key,
+    seen: &CachedDatabase,
+    plan: &Plan,
+    shown: &mut Shown,
+    memory: &mut Memory,
+    now: Timestamp,
+) -> Result<bool, ReadError> {
+    let known = &seen.database;
+    for question in &plan.questions {
+        match (cluster.ask(key, question).await?, question) {
+            (Answer::Rollout(Some(live)), _) if names(&live, &known.name) => return Ok(false),
+            (Answer::Rollout(_), Question::Rollout(name)) => shown.gone = Some(name.clone()),
+            (Answer::Hold(hold), _) => {
+                let live = hold.database.as_ref().filter(|live| live.uid == known.uid);
+                let Some(live) = live else {
+                    memory.forget(&known.uid);
+                    return Ok(false);
+                };
+                let holder = live.record.holder.clone();
+                shown.hold = holder.map(|holder| (live.uid.clone(), holder));
+                memory.know_hold(*hold, now);
+            }
+            (answer, _) => debug_assert!(false, "nobody has asked for {answer:?}"),
+        }
+    }
+    Ok(true)
 }
 
 fn names(rollout: &RolloutFacts, database: &str) -> bool {
@@ -242,14 +271,13 @@ fn come_again(mut ran: Ran, memory: &Memory) -> Ran {
 
 fn observe<C: Cluster>(
     cluster: &C,
-    namespace: &str,
-    name: &str,
+    key: &Key,
     memory: &mut Memory,
     around: &Surroundings<'_>,
     answers: &Answers,
     refusals: &[Refusal],
 ) -> Option<Observed> {
-    let mut cached = cluster.rollout(namespace, name)?;
+    let mut cached = cluster.rollout(key.namespace(), key.name())?;
     memory.overlay(&mut cached, (around.now)());
     let confirmed = memory.confirmed(&cached.rollout.uid);
     let readings = in_motion(&cached.rollout).and_then(|revision| (around.readings)(&revision));
@@ -287,19 +315,42 @@ fn in_motion(rollout: &RolloutFacts) -> Option<String> {
 fn take(
     answer: Answer,
     question: &Question,
+    seen: &Observed,
     answers: &mut Answers,
     memory: &mut Memory,
     now: Timestamp,
-) {
+) -> Result<(), ReadError> {
+    let rollout = &seen.rollout;
     match answer {
+        Answer::Rollout(live) => match live.filter(|live| live.uid == rollout.uid) {
+            Some(live) => memory.know_rollout(*live, now),
+            None => return Err(deleted(format!("Rollout {}", rollout.name))),
+        },
         Answer::Overlaps(names) => answers.overlaps = Some(names),
         Answer::Revisions(list) => {
             answers.revisions_live = true;
             list.into_iter()
                 .for_each(|revision| memory.know_revision(revision, now));
         }
-        Answer::Hold(hold) => {
-            answers.hold_live = hold.database.as_ref().map(|database| database.uid.clone());
+        Answer::Hold(mut hold) => {
+            let uid = hold.database.as_ref().map(|database| database.uid.clone());
+            if let Some(known) = seen
+                .database
+                .as_ref()
+                .filter(|d| Some(&d.uid) != uid.as_ref())
+            {
+                memory.forget(&known.uid);
+                return Err(deleted(format!("DatabaseSchema {}", known.name)));
+            }
+            answers.hold_live = uid;
+            // The Job of another Rollout is not remembered here.
+            let holder = hold
+                .database
+                .as_ref()
+                .and_then(|d| d.record.holder.as_ref());
+            if holder.is_some_and(|holder| holder.rollout != rollout.name) {
+                hold.job = None;
+            }
             memory.know_hold(*hold, now);
         }
         Answer::Config(missing) => answers.missing_config = Some(missing),
@@ -307,13 +358,15 @@ fn take(
         Answer::JobPod(words) => answers.job_pod = Some(words),
     }
     debug_assert!(match question {
-        Question::Overlaps => answers.overlaps.is_some(),
+        Question::Rollout(_) => memory.confirmed(&rollout.uid),
+        Question::Overlaps(_) => answers.overlaps.is_some(),
         Question::Revisions => answers.revisions_live,
         Question::Hold(_) => answers.hold_live.is_some(),
         Question::Config(_) => answers.missing_config.is_some(),
         Question::JobLog(_) => answers.job_log.is_some(),
         Question::JobPod(_) => answers.job_pod.is_some(),
     });
+    Ok(())
 }
 
 type Failed = (usize, WriteError, Option<Refused>);
@@ -321,7 +374,7 @@ type Failed = (usize, WriteError, Option<Refused>);
 /// Writes in order, up to the first that fails.
 async fn act<C: Cluster>(
     cluster: &C,
-    namespace: &str,
+    key: &Key,
     plan: Plan,
     memory: &mut Memory,
     around: &Surroundings<'_>,
@@ -340,7 +393,7 @@ async fn act<C: Cluster>(
         ran.measure = measure.take().flatten();
     }
     for (index, write) in plan.writes.iter().enumerate() {
-        match cluster.write(namespace, write).await {
+        match cluster.write(key.namespace(), write).await {
             Ok(written) => {
                 // The clock as it is now: a write may have taken long.
                 memory.learn(write, written, (around.now)());
@@ -377,6 +430,10 @@ fn remember_failure(
             // ran on the database.
             let remedy = match write {
                 Write::CreateDatabase { .. } => "look at its record",
+                Write::CreateJob { .. } => {
+                    "a former DatabaseSchema may have left it and takes it with it; if it stays, \
+                     delete it"
+                }
                 _ => "give it another name, or delete it",
             };
             return WriteError::Refused {

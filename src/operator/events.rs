@@ -240,7 +240,7 @@ async fn in_time<T>(
 }
 
 fn reference(subject: &Subject) -> (&str, ObjectReference) {
-    let (Key::Rollout { namespace, name } | Key::Database { namespace, name }) = &subject.key;
+    let (namespace, name) = (subject.key.namespace(), subject.key.name());
     let (api_version, kind) = match subject.key {
         Key::Rollout { .. } => (Rollout::api_version(&()), Rollout::kind(&())),
         Key::Database { .. } => (DatabaseSchema::api_version(&()), DatabaseSchema::kind(&())),
@@ -248,8 +248,8 @@ fn reference(subject: &Subject) -> (&str, ObjectReference) {
     let regarding = ObjectReference {
         api_version: Some(api_version.into_owned()),
         kind: Some(kind.into_owned()),
-        namespace: Some(namespace.clone()),
-        name: Some(name.clone()),
+        namespace: Some(namespace.to_owned()),
+        name: Some(name.to_owned()),
         uid: Some(subject.uid.clone()),
         ..ObjectReference::default()
     };

@@ -19,7 +19,7 @@ use crate::{
     },
     evidence::{Measure, Readings},
     plan::{
-        facts::{Question, RolloutFacts},
+        facts::Question,
         intent::{Kind, Write},
     },
 };
@@ -86,7 +86,7 @@ impl<S: Sampling> Reconcile for Passes<S> {
             metrics: &self.metrics,
             epoch: term.epoch,
         };
-        let (Key::Rollout { namespace, name } | Key::Database { namespace, name }) = key;
+        let (namespace, name) = (key.namespace(), key.name());
         let now = || self.clock.now().0;
         let readings = |revision: &str| match key {
             Key::Rollout { .. } => self.sampler.readings(namespace, name, revision),
@@ -100,17 +100,13 @@ impl<S: Sampling> Reconcile for Passes<S> {
             trusted_since: term.trusted_since,
             epoch: i64::from(term.epoch),
         };
-        let mut ran = match key {
-            Key::Rollout { .. } => {
-                let mut ran = pass::rollout(&led, namespace, name, memory, &around).await;
-                // A pass that was stopped half-way may not have come to what is measured.
-                if ran.error.is_none() || ran.measure.is_some() {
-                    self.sampler.measure(namespace, name, ran.measure.take());
-                }
-                ran
-            }
-            Key::Database { .. } => pass::database(&led, namespace, name, memory, &around).await,
-        };
+        let mut ran = pass::run(&led, key, memory, &around).await;
+        // A pass that was stopped half-way may not have come to what is measured.
+        if let Key::Rollout { .. } = key
+            && (ran.error.is_none() || ran.measure.is_some())
+        {
+            self.sampler.measure(namespace, name, ran.measure.take());
+        }
         self.publish(key, &mut ran);
         ran
     }
@@ -191,12 +187,8 @@ impl Cluster for Led<'_> {
         self.cluster.database(namespace, name)
     }
 
-    async fn live(&self, namespace: &str, name: &str) -> Result<Option<RolloutFacts>, ReadError> {
-        self.cluster.live(namespace, name).await
-    }
-
-    async fn ask(&self, rollout: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
-        self.cluster.ask(rollout, question).await
+    async fn ask(&self, key: &Key, question: &Question) -> Result<Answer, ReadError> {
+        self.cluster.ask(key, question).await
     }
 
     async fn write(&self, namespace: &str, write: &Write) -> Result<Written, WriteError> {

@@ -274,7 +274,7 @@ fn outcome(ran: &Ran) -> Outcome {
 }
 
 fn report(key: &Key, ran: &Ran) {
-    let (Key::Rollout { namespace, name } | Key::Database { namespace, name }) = key;
+    let (namespace, name) = (key.namespace(), key.name());
     let kind = match key {
         Key::Rollout { .. } => "Rollout",
         Key::Database { .. } => "DatabaseSchema",

@@ -6,14 +6,14 @@ use std::cmp::Reverse;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    facts::{JobEnd, JobFacts},
+    facts::{JobEnd, JobFacts, Question},
     intent::{Base, Event, Kind, Plan, Write},
     schema,
 };
 use crate::{
     api::{
-        DatabaseRecord,
         database::{Dirty, Holder},
+        keys,
     },
     cluster::CachedDatabase,
 };
@@ -21,23 +21,29 @@ use crate::{
 /// Finished Jobs kept per database, for their logs.
 const KEPT_JOBS: usize = 10;
 
-/// What is to be done for one database now. `gone` is the Rollout of which a live read has shown
-/// that it is no more, or names another database.
+/// What live reads of this pass have shown.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// The Rollout of this name is no more, or names another database.
+    pub gone: Option<String>,
+    /// The DatabaseSchema of this uid had this holder, and the Job of it was read then.
+    pub hold: Option<(String, Holder)>,
+}
+
+/// What is to be done for one database now.
 #[must_use]
-pub fn plan(seen: &CachedDatabase, gone: Option<&str>, epoch: i64) -> Plan {
+pub fn plan(seen: &CachedDatabase, shown: &Shown, epoch: i64) -> Plan {
     let mut plan = Plan::default();
     match &seen.database.record.holder {
-        Some(holder) => held(&mut plan, seen, holder, gone, epoch),
+        Some(holder) => held(&mut plan, seen, holder, shown, epoch),
+        None if seen.database.deleting => held_by_nobody(&mut plan, seen),
         None => tidy(&mut plan, seen),
     }
     plan
 }
 
-fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, gone: Option<&str>, epoch: i64) {
-    let job = seen
-        .jobs
-        .iter()
-        .find(|j| j.name == holder.job && holder.job_uid.as_ref().is_none_or(|uid| *uid == j.uid));
+fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, shown: &Shown, epoch: i64) {
+    let job = schema::job_among(&seen.jobs, &seen.database, holder);
     if let (
         Some(JobFacts {
             ended: Some(end),
@@ -51,32 +57,69 @@ fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, gone: Option<&s
         record_end(plan, seen, holder, end);
         return;
     }
-    if seen.database.deleting && holder.job_uid.is_some() && job.is_none() {
-        // Whoever deletes the database's memory, or its whole namespace, waits for a Job that runs;
-        // for one that is gone nobody could ever say how it ended.
-        let mut record = (*seen.database.record).clone();
-        record.holder = None;
-        plan.notes.push(format!(
-            "Job {} is gone and so will this be: its hold is let go",
-            holder.job
-        ));
-        plan.writes.push(write(seen, record));
+    let deleting = seen.database.deleting;
+    if !deleting && seen.rollouts.contains_key(&holder.rollout) {
         return;
     }
-    if !seen.rollouts.contains_key(&holder.rollout)
-        && let Some(write) = schema::let_go(&seen.database, holder, job, epoch)
-    {
-        if gone != Some(&holder.rollout) {
-            // It may be too new for the cache.
-            plan.confirm = Some(holder.rollout.clone());
-            return;
-        }
-        plan.notes.push(format!(
-            "Rollout {} is gone: its hold is let go",
-            holder.rollout
-        ));
-        plan.writes.push(write);
+    // Whoever deletes the database's memory, or its whole namespace, waits for a Job that runs; for
+    // one that is gone nobody could ever say how it ended.
+    let vanished = deleting && holder.job_uid.is_some() && job.is_none();
+    let write = if vanished {
+        Some(without_holder(seen))
+    } else {
+        schema::let_go(&seen.database, holder, job, epoch)
+    };
+    let Some(write) = write else { return };
+    // The Rollout, or the Job, may be newer than its cache.
+    if !deleting && shown.gone.as_ref() != Some(&holder.rollout) {
+        let rollout = Question::Rollout(holder.rollout.clone());
+        plan.questions.push(rollout);
     }
+    let hold = (seen.database.uid.clone(), holder.clone());
+    if shown.hold.as_ref() != Some(&hold) {
+        let hold = Question::Hold(seen.database.name.clone());
+        plan.questions.push(hold);
+    }
+    if !plan.questions.is_empty() {
+        return;
+    }
+    if lets_go(&write) {
+        let job = &holder.job;
+        let why = if vanished {
+            format!("the database is being deleted, and its Job {job} is gone")
+        } else if deleting {
+            format!("the database is being deleted, and Job {job} never ran")
+        } else {
+            format!(
+                "Rollout {} is gone, and Job {job} never ran",
+                holder.rollout
+            )
+        };
+        plan.notes.push(format!("{why}: nobody holds it any more"));
+    }
+    plan.writes.push(write);
+}
+
+fn lets_go(write: &Write) -> bool {
+    matches!(write, Write::RecordDatabase { record, .. } if record.holder.is_none())
+}
+
+/// A person has taken the holder off the record, as is said where its Job is unknown, and not the
+/// finalizer with it.
+fn held_by_nobody(plan: &mut Plan, seen: &CachedDatabase) {
+    let database = &seen.database;
+    let marked = database.finalizers.iter().any(|f| f == keys::HELD);
+    if marked && !seen.jobs.iter().any(JobFacts::may_run) {
+        let words = "the database is being deleted, and nobody holds it: its finalizer goes";
+        plan.notes.push(words.to_owned());
+        plan.writes.push(without_holder(seen));
+    }
+}
+
+fn without_holder(seen: &CachedDatabase) -> Write {
+    let mut record = (*seen.database.record).clone();
+    record.holder = None;
+    schema::record_write(&seen.database, record)
 }
 
 fn record_end(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, end: &JobEnd) {
@@ -114,7 +157,8 @@ fn record_end(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, end: &Job
             warning: true,
         });
     }
-    plan.writes.push(write(seen, record));
+    plan.writes
+        .push(schema::record_write(&seen.database, record));
 }
 
 /// Old finished Jobs go; the record keeps how they ended.
@@ -139,13 +183,6 @@ fn tidy(plan: &mut Plan, seen: &CachedDatabase) {
             .skip(KEPT_JOBS)
             .map(|(_, job)| delete(job)),
     );
-}
-
-fn write(seen: &CachedDatabase, record: DatabaseRecord) -> Write {
-    Write::RecordDatabase {
-        base: schema::base(&seen.database),
-        record: Box::new(record),
-    }
 }
 
 fn delete(job: &JobFacts) -> Write {

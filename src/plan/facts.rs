@@ -3,7 +3,7 @@
 //! Small copies of what the cluster said, without client types, so that a decision can be
 //! replayed from a value.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -175,6 +175,8 @@ pub struct JobFacts {
     pub rollout: String,
     /// The revision it was made for.
     pub revision: String,
+    /// The DatabaseSchema it says it belongs to.
+    pub owner_uid: Option<String>,
     /// The epoch that may write it.
     pub epoch: Option<i64>,
     /// Whether it is still suspended.
@@ -213,20 +215,26 @@ pub struct DatabaseFacts {
     pub resource_version: String,
     /// What ran, and who holds it.
     pub record: Arc<DatabaseRecord>,
+    /// `metadata.finalizers`: [`keys::HELD`](crate::api::keys::HELD) while it has a holder, and
+    /// those of others.
+    pub finalizers: Vec<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
 }
 
-/// Something the planner must know that no cache holds. It is asked only when a decision needs it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Something the planner must know that no cache holds, or that a cache may be too old to tell. It
+/// is asked only when a decision needs it.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Question {
-    /// Names of the Deployments of the namespace whose selector overlaps the Rollout's and that
-    /// are not its own.
-    Overlaps,
+    /// The Rollout of this name: replaces the cached one.
+    Rollout(String),
+    /// Names of the Deployments of the namespace that are not the Rollout's own and whose selector
+    /// overlaps that of this spec.
+    Overlaps(Arc<RolloutSpec>),
     /// A live list of the Rollout's ControllerRevisions: replaces the cached one.
     Revisions,
-    /// The DatabaseSchema of this name, which the Rollout names, and the Job of its holder: they
-    /// replace the cached ones.
+    /// The DatabaseSchema of this name, and then the Job of its holder: they replace the cached
+    /// ones.
     Hold(String),
     /// Which of these ConfigMaps and Secrets do not exist.
     Config(Vec<ConfigRef>),
@@ -236,6 +244,24 @@ pub enum Question {
     JobPod(String),
 }
 
+impl fmt::Display for Question {
+    /// What is read, as it is called in a message.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rollout(name) => write!(f, "Rollout {name}"),
+            Self::Overlaps(_) => f.write_str("Deployments"),
+            Self::Revisions => f.write_str("ControllerRevisions"),
+            Self::Hold(name) => write!(f, "DatabaseSchema {name} and its Job"),
+            Self::Config(refs) => {
+                let names: Vec<String> = refs.iter().map(ToString::to_string).collect();
+                f.write_str(&names.join(", "))
+            }
+            Self::JobLog(job) => write!(f, "the log of Job {job}"),
+            Self::JobPod(job) => write!(f, "the pod of Job {job}"),
+        }
+    }
+}
+
 /// A ConfigMap or Secret that a template names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigRef {
@@ -243,6 +269,13 @@ pub struct ConfigRef {
     pub secret: bool,
     /// Its name.
     pub name: String,
+}
+
+impl fmt::Display for ConfigRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.secret { "Secret" } else { "ConfigMap" };
+        write!(f, "{kind} {}", self.name)
+    }
 }
 
 /// Answers to [`Question`]s. `None`: not asked in this pass.
@@ -285,6 +318,20 @@ pub enum Refused {
     Job(PhaseKind),
     /// Anything else.
     Other,
+}
+
+impl JobFacts {
+    /// Whether its command may have begun, though somebody may have suspended it since.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        !self.suspended || self.started.is_some() || self.live_pods > 0 || self.ended.is_some()
+    }
+
+    /// Whether its command may change the database still.
+    #[must_use]
+    pub const fn may_run(&self) -> bool {
+        self.has_begun() && (self.ended.is_none() || self.live_pods > 0)
+    }
 }
 
 impl PodFacts {

@@ -14,9 +14,6 @@ use crate::{
 pub struct Plan {
     /// Answer these first and plan again; nothing else in the plan counts then.
     pub questions: Vec<Question>,
-    /// Likewise: the name of a Rollout to read live first. What is planned would do harm if the
-    /// cache of Rollouts, which may be behind all others, were out of date.
-    pub confirm: Option<String>,
     /// Writes, in order. When one fails, those after it are dropped: they may rest on it.
     pub writes: Vec<Write>,
     /// Told once the writes have succeeded.
@@ -100,6 +97,9 @@ pub enum Write {
         base: Base,
         /// The whole record.
         record: Box<DatabaseRecord>,
+        /// All its finalizers: while it has a holder a deletion waits, for the Job that runs is
+        /// owned by it.
+        finalizers: Vec<String>,
     },
     /// A new Job, suspended.
     CreateJob {

@@ -141,11 +141,14 @@ fn finish(mut draft: Draft<'_>) -> Plan {
     // A status that rests on an old copy is refused; whatever else is written would rest on it
     // unnoticed. A leader may begin while its caches still show its predecessor's time.
     let unconfirmed = !draft.seen.confirmed && !draft.writes.is_empty() && !records_first(&draft);
-    if unconfirmed || !draft.questions.is_empty() {
+    if unconfirmed {
+        let rollout = Question::Rollout(draft.seen.rollout.name.clone());
+        draft.questions.insert(0, rollout);
+    }
+    if !draft.questions.is_empty() {
         let Some(words) = &draft.seen.unread else {
             return Plan {
                 questions: draft.questions,
-                confirm: unconfirmed.then(|| draft.seen.rollout.name.clone()),
                 notes: draft.notes,
                 ..Plan::default()
             };
@@ -176,7 +179,6 @@ fn finish(mut draft: Draft<'_>) -> Plan {
     }
     Plan {
         questions: Vec::new(),
-        confirm: None,
         writes: draft.writes,
         events: draft.events,
         measure,

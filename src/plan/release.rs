@@ -1,5 +1,7 @@
 //! The course of a release: what starts it, moves it from stage to stage, and ends it.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
@@ -167,7 +169,9 @@ fn overlaps(draft: &mut Draft<'_>) -> bool {
     }
     match &draft.seen.answers.overlaps {
         None => {
-            draft.questions.push(Question::Overlaps);
+            draft
+                .questions
+                .push(Question::Overlaps(Arc::clone(&draft.spec)));
             true
         }
         Some(others) => {

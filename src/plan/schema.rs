@@ -17,6 +17,7 @@ use super::{
 use crate::api::{
     DatabaseRecord, PhaseKind, SchemaSpec,
     database::{Dirty, Holder, PhaseRecord},
+    keys,
     status::{Release, SchemaStatus, Stage, Why},
 };
 
@@ -76,8 +77,8 @@ pub(super) fn expansion(draft: &Draft<'_>, release: &Release) -> Expansion {
         Some(holder) if ours => {
             let message = format!("expand of {name} runs in Job {}", holder.job);
             match job_of(draft, holder) {
-                Some(_) => Expansion::Running { message },
-                None => prepared(draft, message),
+                Some(job) if job.has_begun() => running(draft, job, message),
+                Some(_) | None => prepared(draft, message),
             }
         }
         Some(holder) => waiting(
@@ -112,10 +113,41 @@ pub(super) fn waits_for_its_pod(draft: &Draft<'_>) -> Option<(String, Timestamp)
     waits.then_some((job.name.clone(), job.started?))
 }
 
+/// Its Job runs, unless somebody keeps it from that.
+fn running(draft: &Draft<'_>, job: &JobFacts, mut message: String) -> Expansion {
+    if job.suspended {
+        let words = format!(
+            "Job {} was suspended after it had begun: set its spec.suspend to false, or delete it \
+             and check the database",
+            job.name
+        );
+        return waiting(false, "JobSuspended", words);
+    }
+    if let Some(database) = draft.seen.database.as_ref().filter(|d| d.deleting) {
+        message = format!(
+            "{message}; DatabaseSchema {} is being deleted: when that Job has ended, the expand \
+             runs once more on a new one",
+            database.name
+        );
+    }
+    Expansion::Running { message }
+}
+
 /// Its Job is about to be made, unless the spec says by now how it must not be made.
 fn prepared(draft: &Draft<'_>, message: String) -> Expansion {
-    match render::phase_problem(&draft.spec) {
-        Some(problem) => waiting(true, "InvalidSpec", problem),
+    if let Some(problem) = render::phase_problem(&draft.spec) {
+        return waiting(true, "InvalidSpec", problem);
+    }
+    match draft.seen.database.as_ref().filter(|d| d.deleting) {
+        Some(database) => {
+            let words = format!(
+                "DatabaseSchema {} is being deleted, and with it the record of what ran: when it \
+                 is gone a new one is made, and the expand runs from the beginning; if it stays, \
+                 see its metadata.finalizers",
+                database.name
+            );
+            waiting(false, "DatabaseTerminating", words)
+        }
         None => Expansion::Running { message },
     }
 }
@@ -184,8 +216,20 @@ fn is_ours(draft: &Draft<'_>, holder: &Holder, release: &Release) -> bool {
 }
 
 fn job_of<'s>(draft: &Draft<'s>, holder: &Holder) -> Option<&'s JobFacts> {
-    draft.seen.jobs.iter().find(|job| {
-        job.name == holder.job && holder.job_uid.as_ref().is_none_or(|uid| *uid == job.uid)
+    job_among(&draft.seen.jobs, draft.seen.database.as_ref()?, holder)
+}
+
+/// The Job of a hold: that of the uid on record; before there is one, that of its name which the
+/// DatabaseSchema owns. One that a former DatabaseSchema has left behind is about to be collected.
+pub(super) fn job_among<'s>(
+    jobs: &'s [JobFacts],
+    database: &DatabaseFacts,
+    holder: &Holder,
+) -> Option<&'s JobFacts> {
+    let mut named = jobs.iter().filter(|job| job.name == holder.job);
+    named.find(|job| match &holder.job_uid {
+        Some(uid) => *uid == job.uid,
+        None => job.owner_uid.as_ref() == Some(&database.uid),
     })
 }
 
@@ -301,12 +345,12 @@ pub(super) fn let_go(
 ) -> Option<Write> {
     let mut record = (*database.record).clone();
     let job_uid = match (job, &holder.job_uid) {
-        (Some(job), None) if !job.suspended => {
+        (Some(job), None) if job.has_begun() => {
             // A write that was late has released it after all: it is followed to its end.
             Some(job.uid.clone())
         }
-        (Some(job), Some(_)) if job.suspended && job.epoch == Some(epoch) => None,
-        (Some(job), Some(_)) if job.suspended => {
+        (Some(job), Some(_)) if !job.has_begun() && job.epoch == Some(epoch) => None,
+        (Some(job), Some(_)) if !job.has_begun() => {
             return Some(Write::Fence {
                 kind: Kind::Job,
                 base: base_of_job(job),
@@ -338,9 +382,7 @@ pub(super) fn let_go(
 pub(super) fn let_go_of_abandoned(draft: &Draft<'_>) -> Option<Write> {
     let database = draft.seen.database.as_ref()?;
     let holder = database.record.holder.as_ref()?;
-    let needed = |release: &Release| {
-        matches!(release.stage, Stage::Preflight | Stage::Expand) && is_ours(draft, holder, release)
-    };
+    let needed = |release: &Release| before_its_pods(release) && is_ours(draft, holder, release);
     let foreign = holder.rollout != draft.seen.rollout.name || holder.phase != PhaseKind::Expand;
     let needed = draft.status.release.as_ref().is_some_and(needed);
     if foreign || needed || rests_on_caches(draft, holder) {
@@ -356,10 +398,17 @@ pub(super) fn keep_phase(record: &mut DatabaseRecord, phase: PhaseRecord) {
     record.phases.drain(..surplus);
 }
 
-fn record_write(database: &DatabaseFacts, record: DatabaseRecord) -> Write {
+/// Writes a record, with the finalizer that belongs to it.
+pub(super) fn record_write(database: &DatabaseFacts, record: DatabaseRecord) -> Write {
+    let mut finalizers = database.finalizers.clone();
+    finalizers.retain(|finalizer| finalizer != keys::HELD);
+    if record.holder.is_some() {
+        finalizers.push(keys::HELD.to_owned());
+    }
     Write::RecordDatabase {
         base: base(database),
         record: Box::new(record),
+        finalizers,
     }
 }
 
@@ -405,7 +454,8 @@ fn advance(
     holder: &Holder,
     job: &JobFacts,
 ) -> Option<Write> {
-    if !job.suspended || job.ended.is_some() || job.deleting {
+    // One that has begun is not let run again, whoever suspended it.
+    if job.has_begun() || job.deleting {
         return None;
     }
     if holder.job_uid.is_none() {
@@ -427,13 +477,16 @@ fn advance(
     Some(Write::ReleaseJob { base })
 }
 
-/// The version of a DatabaseSchema that a write rests on.
-pub(super) fn base(database: &DatabaseFacts) -> Base {
+fn base(database: &DatabaseFacts) -> Base {
     Base {
         name: database.name.clone(),
         uid: database.uid.clone(),
         resource_version: database.resource_version.clone(),
     }
+}
+
+const fn before_its_pods(release: &Release) -> bool {
+    matches!(release.stage, Stage::Preflight | Stage::Expand)
 }
 
 /// What people read of the schema.
@@ -489,7 +542,10 @@ pub(super) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
                 .map(|ended| &ended.message);
             status.message.clone_from(message.unwrap_or(&phase.message));
         }
-        (None, None) if release.is_none() => return draft.status.schema.clone(),
+        // What was told stays, also where somebody deletes the record.
+        (None, None) if !release.is_some_and(before_its_pods) => {
+            return draft.status.schema.clone();
+        }
         (None, None) => {}
     }
     Some(status)

@@ -79,16 +79,7 @@ fn undo_stays_possible(draft: &mut Draft<'_>) -> bool {
     if missing.is_empty() {
         return true;
     }
-    let names: Vec<_> = missing
-        .iter()
-        .map(|m| {
-            format!(
-                "{} {}",
-                if m.secret { "Secret" } else { "ConfigMap" },
-                m.name
-            )
-        })
-        .collect();
+    let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
     undo_impossible(
         draft,
         format!(

@@ -10,10 +10,7 @@ use super::{
 };
 use crate::{
     cluster::{Answer, ReadError, WriteError, Written},
-    plan::{
-        facts::{Question, RolloutFacts},
-        intent::Write,
-    },
+    plan::{facts::Question, intent::Write},
 };
 
 /// The most events that may follow from one thing before it counts as endless.
@@ -40,20 +37,12 @@ impl World {
         answer
     }
 
-    /// A Rollout, read live.
+    /// A live read about the Rollout of this name.
     ///
     /// # Errors
     /// When the API server gives no answer.
-    pub fn live(&mut self, name: &str) -> Result<Option<RolloutFacts>, ReadError> {
-        self.live_rollout(name)
-    }
-
-    /// Another live read.
-    ///
-    /// # Errors
-    /// When the API server gives no answer.
-    pub fn ask(&mut self, of: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
-        self.answer(of, question)
+    pub fn ask(&mut self, rollout: &str, question: &Question) -> Result<Answer, ReadError> {
+        self.answer(rollout, question)
     }
 
     /// A pod's kubelet takes this step now; what it was about to do is overtaken.

@@ -11,7 +11,7 @@ use super::{
     kubelet::Container,
     object::{DeploymentObject, Name, Object, PodObject, Watched},
     people::Action,
-    rules::Happened,
+    rules::{self, Happened},
     world::World,
 };
 
@@ -158,6 +158,11 @@ impl World {
     pub(super) fn collect_garbage(&mut self) {
         let gone = self.owned(|owner| owner.is_none());
         for object in gone {
+            if let Object::Job(job) = &object
+                && rules::runs(job)
+            {
+                self.happened.push(Happened::JobCut(job.meta.name.clone()));
+            }
             match object {
                 Object::Pod(pod) => self.delete_pod(&pod.meta.name),
                 other => self.erase(&other),

@@ -78,6 +78,7 @@ kinds! {
     ChildDeleted: "somebody deletes a Deployment",
     RevisionDeleted: "somebody deletes a ControllerRevision",
     JobsDeleted: "somebody deletes the Jobs",
+    DatabaseDeleted: "somebody deletes the DatabaseSchema",
     ConfigPruned: "a ConfigMap that pods need is pruned",
     Malformed: "a Rollout that cannot be read is stored",
     Load: "the load changes",
@@ -209,6 +210,9 @@ impl Coverage {
             Action::DeleteJobs(rollout) => {
                 let mut jobs = live.jobs.values();
                 (Kind::JobsDeleted, jobs.any(|j| j.rollout == *rollout))
+            }
+            Action::DeleteDatabase(database) => {
+                (Kind::DatabaseDeleted, live.databases.contains_key(database))
             }
             Action::Config { exists: false, .. } => (Kind::ConfigPruned, true),
             Action::KillContainers { rollout, .. } => (Kind::ContainerDies, has_pods(rollout)),

@@ -27,11 +27,7 @@ use crate::{
         pass::{self, Memory, Ran, Surroundings},
     },
     evidence,
-    plan::{
-        facts::{Question, RolloutFacts},
-        intent::Write,
-        render,
-    },
+    plan::{facts::Question, intent::Write, render},
 };
 
 type Pass = Pin<Box<dyn Future<Output = (Memory, Ran)>>>;
@@ -178,14 +174,7 @@ fn begin(world: &Arc<Mutex<World>>, life: Life, key: &Key) -> Pass {
             trusted_since: trust.since,
             epoch,
         };
-        let ran = match &key {
-            Key::Rollout { namespace, name } => {
-                pass::rollout(&api, namespace, name, &mut memory, &around).await
-            }
-            Key::Database { namespace, name } => {
-                pass::database(&api, namespace, name, &mut memory, &around).await
-            }
-        };
+        let ran = pass::run(&api, &key, &mut memory, &around).await;
         (memory, ran)
     })
 }
@@ -226,26 +215,18 @@ impl Cluster for Api {
         facts::cached_database(&world.processes[self.life.process].caches, name)
     }
 
-    fn live(
-        &self,
-        _: &str,
-        name: &str,
-    ) -> impl Future<Output = Result<Option<RolloutFacts>, ReadError>> + Send {
-        let mut world = lock(&self.world);
-        let live = world.live_rollout(name);
-        if live.is_ok() {
-            let known = world.live.rollouts.get(name).cloned();
-            world.processes[self.life.process].learned(known.map(Object::Rollout));
-        }
-        std::future::ready(live)
-    }
-
     fn ask(
         &self,
-        rollout: &RolloutFacts,
+        key: &Key,
         question: &Question,
     ) -> impl Future<Output = Result<Answer, ReadError>> + Send {
-        std::future::ready(lock(&self.world).answer(rollout, question))
+        let mut world = lock(&self.world);
+        let answer = world.answer(key.name(), question);
+        if let (Question::Rollout(name), Ok(_)) = (question, &answer) {
+            let known = world.live.rollouts.get(name.as_str()).cloned();
+            world.processes[self.life.process].learned(known.map(Object::Rollout));
+        }
+        std::future::ready(answer)
     }
 
     fn write(
@@ -264,51 +245,41 @@ impl Cluster for Api {
 }
 
 impl World {
-    fn gets_through(&mut self, what: impl FnOnce() -> String) -> Result<(), ReadError> {
+    /// A live read about the Rollout, or DatabaseSchema, of this name.
+    pub(super) fn answer(&mut self, asker: &str, question: &Question) -> Result<Answer, ReadError> {
         let now = self.now;
-        if !self.faults.read_fails(now) {
-            return Ok(());
+        if self.faults.read_fails(now) {
+            self.coverage.count(Kind::ReadFails);
+            return Err(ReadError {
+                what: question.to_string(),
+                message: "service unavailable".into(),
+            });
         }
-        self.coverage.count(Kind::ReadFails);
-        Err(ReadError {
-            what: what(),
-            message: "service unavailable".into(),
-        })
-    }
-
-    /// A Rollout, read live.
-    pub(super) fn live_rollout(&mut self, name: &str) -> Result<Option<RolloutFacts>, ReadError> {
-        self.gets_through(|| format!("Rollout {name}"))?;
-        Ok(self.live.rollouts.get(name).map(|r| facts::rollout(r)))
-    }
-
-    /// Another live read.
-    pub(super) fn answer(
-        &mut self,
-        rollout: &RolloutFacts,
-        question: &Question,
-    ) -> Result<Answer, ReadError> {
-        self.gets_through(|| format!("{question:?}"))?;
         Ok(match question {
-            Question::Overlaps => {
-                let spec = rollout.spec.as_ref().ok();
-                let selected = |labels| spec.is_some_and(|spec| render::selects(spec, labels));
+            Question::Rollout(name) => {
+                let live = self.live.rollouts.get(name.as_str());
+                Answer::Rollout(live.map(|rollout| facts::rollout(rollout).into()))
+            }
+            Question::Overlaps(spec) => {
+                let selected = |labels| render::selects(spec, labels);
                 let others = self.foreign.iter().filter(|(_, labels)| selected(labels));
                 Answer::Overlaps(others.map(|(name, _)| name.clone()).collect())
             }
             Question::Revisions => {
                 let all = self.live.revisions.values();
-                let own = all.filter(|r| *r.rollout == *rollout.name);
+                let own = all.filter(|r| *r.rollout == *asker);
                 Answer::Revisions(own.map(|r| facts::revision(r)).collect())
             }
             Question::Hold(name) => {
                 let database = self.live.databases.get(name.as_str());
                 let holder = database.and_then(|d| d.record.holder.as_ref());
-                let job = holder.and_then(|h| self.live.jobs.get(h.job.as_str()));
-                let own = job.filter(|job| *job.rollout == *rollout.name);
+                let job = holder.and_then(|holder| {
+                    let job = self.live.jobs.get(holder.job.as_str());
+                    job.filter(|job| *job.rollout == *holder.rollout)
+                });
                 let hold = Hold {
                     database: database.map(|database| facts::database(database)),
-                    job: own.map(|job| facts::job(job)),
+                    job: job.map(|job| facts::job(job)),
                 };
                 Answer::Hold(hold.into())
             }

@@ -97,6 +97,7 @@ pub fn job(o: &JobObject) -> JobFacts {
         resource_version: o.meta.version.to_string(),
         rollout: o.rollout.to_string(),
         revision: o.revision.to_string(),
+        owner_uid: o.meta.owner.as_ref().map(ToString::to_string),
         epoch: o.epoch,
         suspended: o.suspended,
         started: o.started,
@@ -115,6 +116,7 @@ pub fn database(o: &DatabaseObject) -> DatabaseFacts {
         uid: o.meta.uid.to_string(),
         resource_version: o.meta.version.to_string(),
         record: Arc::clone(&o.record),
+        finalizers: o.finalizers.clone(),
         deleting: o.meta.deleting,
     }
 }

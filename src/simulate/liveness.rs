@@ -52,6 +52,7 @@ impl Simulation {
     /// When a rule is broken, or one of the two does not hold.
     pub fn come_to_rest(&mut self, most_seconds: i64, most_events: u64) -> Result<(), NoEnd> {
         const LOOK_EVERY: i64 = 300;
+        const FOLLOWS: i64 = 30;
         // What was stalled may go on now: that takes a moment too.
         let mut waited = 900;
         self.run_for(waited, most_events)?;
@@ -71,6 +72,12 @@ impl Simulation {
                 }
                 self.run_for(LOOK_EVERY, most_events)?;
                 waited += LOOK_EVERY;
+            }
+            // An end is put on record before what follows from it is written.
+            self.run_for(FOLLOWS, most_events)?;
+            waited += FOLLOWS;
+            if self.world().unsettled().is_some() {
+                continue;
             }
             let (before, others, restarts) = {
                 let world = self.world();

@@ -163,6 +163,8 @@ pub struct DatabaseObject {
     pub meta: Meta,
     /// What ran, and who holds it.
     pub record: Arc<DatabaseRecord>,
+    /// What keeps it while it is being deleted.
+    pub finalizers: Vec<String>,
 }
 
 /// Kinds of objects that are watched, each with a cache of its own.

@@ -105,6 +105,8 @@ pub enum Action {
     },
     /// Deletes every Job of a Rollout by hand.
     DeleteJobs(Name),
+    /// Deletes a DatabaseSchema: what ran on the database is forgotten.
+    DeleteDatabase(Name),
     /// Creates or deletes a ConfigMap, as an agent that prunes does.
     Config {
         /// Its name.
@@ -316,6 +318,13 @@ impl World {
                 let jobs: Vec<_> = jobs.cloned().map(Object::Job).collect();
                 for job in jobs {
                     self.erase(&job);
+                }
+            }
+            Action::DeleteDatabase(database) => {
+                let words = format!("> somebody deletes DatabaseSchema {database}");
+                self.story.tell(self.now, "", &words);
+                if let Some(found) = self.live.databases.get(&database).cloned() {
+                    self.delete_object(&Object::Database(found));
                 }
             }
             other => self.fate(other),

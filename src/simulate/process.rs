@@ -16,7 +16,6 @@ use super::{
     coverage::Kind,
     event::{Event, Life, Turn},
     object::{DeploymentObject, Name, Object, Objects, RolloutObject, Watched},
-    request::rollout_of,
     rules::Trust,
     world::{NAMESPACE, World},
 };
@@ -314,7 +313,7 @@ impl World {
             began,
             clock,
             since: process.trusted_since,
-            answered: process.answered.get(rollout_of(key)).copied(),
+            answered: process.answered.get(key.name()).copied(),
         };
         process.trust.insert(key.clone(), trust);
         trust

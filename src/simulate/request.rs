@@ -136,7 +136,7 @@ pub struct Request {
 
 impl World {
     fn on_record(&self, key: &Key, write: &Write) -> OnRecord {
-        let rollout = self.live.rollouts.get(rollout_of(key));
+        let rollout = self.live.rollouts.get(key.name());
         let database = match write {
             Write::CreateJob { manifest } => {
                 let name = &manifest["metadata"]["labels"][keys::DATABASE];
@@ -182,7 +182,7 @@ impl World {
         let milliseconds = SignedDuration::from_millis;
         if fate != Fate::Arrives {
             let words = format!("fault: {} {fate:?}", describe(write));
-            self.story.fault(self.now, rollout_of(key), &words);
+            self.story.fault(self.now, key.name(), &words);
         }
         self.requests.insert(ticket, request);
         match fate {
@@ -293,13 +293,6 @@ impl World {
             self.processes[life.process].learned(after);
         }
         answer
-    }
-}
-
-/// The Rollout (or database) that a pass is about.
-pub(super) fn rollout_of(key: &Key) -> &str {
-    match key {
-        Key::Rollout { name, .. } | Key::Database { name, .. } => name,
     }
 }
 

@@ -31,6 +31,8 @@ const AGENTS: u64 = 0xa9e2_75f3_0000_0000;
 /// Sets the amendments apart; chosen so that the schedules that once found something are as they
 /// were then.
 const AMENDMENTS: u64 = 0x0005_5c65_0000_0000;
+/// Sets the deletions of DatabaseSchemas apart; chosen likewise.
+const DELETIONS: u64 = 0xd31e_7e09_0000_0000;
 
 /// A schedule and what it came to.
 pub struct Played {
@@ -67,6 +69,9 @@ pub fn play(seed: u64, detail: Detail) -> Played {
         simulation.plan(second, action);
     }
     for (second, action) in amendments(&mut Random::new(seed ^ AMENDMENTS)) {
+        simulation.plan(second, action);
+    }
+    for (second, action) in deletions(&mut Random::new(seed ^ DELETIONS)) {
         simulation.plan(second, action);
     }
     let result = simulation
@@ -157,6 +162,18 @@ fn amendments(random: &mut Random) -> Vec<(i64, Action)> {
         script.push((random.between(30, BUSY - 100), amend));
     }
     script
+}
+
+/// Somebody deletes the DatabaseSchema once or twice, or (mostly) never.
+fn deletions(random: &mut Random) -> Vec<(i64, Action)> {
+    if !random.chance(6) {
+        return Vec::new();
+    }
+    let delete = |random: &mut Random| {
+        let second = random.between(5, BUSY - 100);
+        (second, Action::DeleteDatabase("shop-db".into()))
+    };
+    (0..random.between(1, 2)).map(|_| delete(random)).collect()
 }
 
 fn setting(random: &mut Random) -> Setting {

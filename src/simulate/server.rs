@@ -75,7 +75,11 @@ impl World {
                 Ok(Written::Child(facts::child(&self.store(next))))
             }
             Write::CreateDatabase { manifest } => self.create_database(write, manifest),
-            Write::RecordDatabase { base, record } => self.record_database(write, base, record),
+            Write::RecordDatabase {
+                base,
+                record,
+                finalizers,
+            } => self.record_database(write, base, record, finalizers),
             Write::CreateJob { manifest } => self.create_job(write, manifest),
             Write::ReleaseJob { base } => {
                 let mut next: JobObject = self.read(write, base)?;
@@ -161,6 +165,7 @@ impl World {
         let object = DatabaseObject {
             meta: self.meta(name, None),
             record: Arc::new(record.unwrap_or_default()),
+            finalizers: Vec::new(),
         };
         Ok(Written::Database(facts::database(&self.store(object))))
     }
@@ -226,33 +231,48 @@ impl World {
             .ok_or_else(|| WriteError::Conflict {
                 object: describe(write),
             })?;
+        self.delete_object(&found);
+        Ok(Written::Gone)
+    }
+
+    /// An object goes at once, unless a finalizer keeps it.
+    pub(super) fn delete_object(&mut self, found: &Object) {
         match found {
-            // Its finalizer.
-            Object::Database(held) if held.record.holder.is_some() => {
-                let mut next = (*held).clone();
+            Object::Database(held) if !held.finalizers.is_empty() => {
+                let mut next = (**held).clone();
                 next.meta.generation += i64::from(!next.meta.deleting);
                 next.meta.deleting = true;
                 self.store(next);
             }
-            other => self.erase(&other),
+            Object::Database(free) => {
+                self.ledger.forgets(&free.meta.name);
+                self.erase(found);
+            }
+            _ => self.erase(found),
         }
-        Ok(Written::Gone)
     }
 
-    /// A record comes with a finalizer while it has a holder.
-    fn record_database(&mut self, write: &Write, base: &Base, record: &DatabaseRecord) -> Answer {
+    fn record_database(
+        &mut self,
+        write: &Write,
+        base: &Base,
+        record: &DatabaseRecord,
+        finalizers: &[String],
+    ) -> Answer {
         let before: DatabaseObject = self.read(write, base)?;
         let mut next = before.clone();
         next.record = Arc::new(over_the_wire(write, record)?);
+        next.finalizers = finalizers.to_vec();
         next.meta.generation += i64::from(next.record != before.record);
-        let held = |o: &DatabaseObject| o.record.holder.is_some();
-        if next.meta.deleting && held(&next) && !held(&before) {
+        let mut new = finalizers.iter();
+        if next.meta.deleting && new.any(|one| !before.finalizers.contains(one)) {
             let words = "no new finalizers can be added if the object is being deleted";
             return Err(refused(write, words));
         }
-        if next.meta.deleting && !held(&next) {
+        if next.meta.deleting && finalizers.is_empty() {
             // With its last finalizer it goes, in one: this version is never stored.
             let gone = Arc::new(next);
+            self.ledger.forgets(&gone.meta.name);
             self.erase(&Object::Database(Arc::clone(&gone)));
             return Ok(Written::Database(facts::database(&gone)));
         }

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
     object::Name,
-    request::{describe, rollout_of},
+    request::describe,
     world::{DAWN, World},
 };
 use crate::{
@@ -137,7 +137,7 @@ impl World {
         if self.story.detail == Detail::Nothing {
             return;
         }
-        let rollout = rollout_of(key).to_owned();
+        let rollout = key.name().to_owned();
         let notes: Vec<String> = ran.notes.clone();
         let before = self
             .story
@@ -226,7 +226,7 @@ impl World {
             Err(error) => format!(": {error}"),
         };
         let words = format!("    write {}{words}", describe(write));
-        self.story.tell(self.now, rollout_of(key), &words);
+        self.story.tell(self.now, key.name(), &words);
     }
 
     /// The image of a revision.

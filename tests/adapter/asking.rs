@@ -14,7 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 use stepgate::{
     cluster::{
-        Answer, Cluster as _,
+        Answer, Cluster as _, Key,
         kubernetes::{Kubernetes, index::Index, stored::StoredRollout},
     },
     operator::{client::Clients, metrics::Metrics},
@@ -30,6 +30,21 @@ use super::{
 async fn rollout(home: &Home) -> RolloutFacts {
     let made = home.create(&minimal("shop")).await.expect("a Rollout");
     StoredRollout::new(&made).facts()
+}
+
+fn shop(home: &Home) -> Key {
+    Key::Rollout {
+        namespace: home.namespace.clone(),
+        name: "shop".into(),
+    }
+}
+
+async fn read_rollout(adapter: &Kubernetes, home: &Home) -> Option<RolloutFacts> {
+    let question = Question::Rollout("shop".into());
+    match adapter.ask(&shop(home), &question).await {
+        Ok(Answer::Rollout(live)) => live.map(|live| *live),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A Deployment of somebody else.
@@ -103,7 +118,8 @@ async fn deployments_that_would_share_pods_are_named() {
     let (reads, writes) = (home.clients.reads.client(), home.clients.writes.client());
     let patience = Duration::from_secs(10);
     let adapter = Kubernetes::new(followed.index.clone(), reads, writes, patience);
-    let answer = adapter.ask(&rollout, &Question::Overlaps).await;
+    let spec = rollout.spec.clone().expect("a spec");
+    let answer = adapter.ask(&shop(&home), &Question::Overlaps(spec)).await;
     let Ok(Answer::Overlaps(mut names)) = answer else {
         panic!("{answer:?}");
     };
@@ -121,8 +137,7 @@ async fn the_rollout_is_read_as_it_is() {
     let scaled = api
         .patch("shop", &PatchParams::default(), &Patch::Merge(&scaled))
         .await;
-    let live = adapter.live(&home.namespace, "shop").await;
-    let live = live.expect("an answer").expect("the Rollout");
+    let live = read_rollout(&adapter, &home).await.expect("the Rollout");
     assert_eq!(live.uid, before.uid);
     let version = scaled.expect("a scaled Rollout").metadata.resource_version;
     assert_eq!(Some(live.resource_version), version);
@@ -131,8 +146,8 @@ async fn the_rollout_is_read_as_it_is() {
     let deleted = api.delete("shop", &DeleteParams::default()).await;
     deleted.expect("a deletion");
     eventually("the Rollout is gone", async || {
-        let live = adapter.live(&home.namespace, "shop").await;
-        live.expect("an answer").is_none().then_some(())
+        let live = read_rollout(&adapter, &home).await;
+        live.is_none().then_some(())
     })
     .await;
 }
@@ -140,7 +155,6 @@ async fn the_rollout_is_read_as_it_is() {
 #[tokio::test]
 async fn revisions_are_listed_live_page_by_page() {
     let home = Home::new("live").await;
-    let rollout = rollout(&home).await;
     let api = Api::<ControllerRevision>::namespaced(home.client.clone(), &home.namespace);
     let own = |number: usize| {
         serde_json::from_value(revision_manifest(&format!("shop-{number}"))).expect("a revision")
@@ -157,7 +171,7 @@ async fn revisions_are_listed_live_page_by_page() {
     api.create(&PostParams::default(), &other)
         .await
         .expect("a revision");
-    let answer = adapter(&home).ask(&rollout, &Question::Revisions).await;
+    let answer = adapter(&home).ask(&shop(&home), &Question::Revisions).await;
     let Ok(Answer::Revisions(revisions)) = answer else {
         panic!("{answer:?}");
     };
@@ -184,7 +198,6 @@ fn refs() -> Vec<ConfigRef> {
 #[tokio::test]
 async fn missing_configuration_is_named_and_what_may_not_be_read_is_not() {
     let home = Home::new("config").await;
-    let rollout = rollout(&home).await;
     let there = ConfigMap {
         data: Some(BTreeMap::new()),
         ..serde_json::from_value(json!({"metadata": {"name": "there"}})).expect("a ConfigMap")
@@ -194,7 +207,7 @@ async fn missing_configuration_is_named_and_what_may_not_be_read_is_not() {
         .await
         .expect("a ConfigMap");
     let question = Question::Config(refs());
-    let answer = adapter(&home).ask(&rollout, &question).await;
+    let answer = adapter(&home).ask(&shop(&home), &question).await;
     let Ok(Answer::Config(missing)) = answer else {
         panic!("{answer:?}");
     };
@@ -229,7 +242,7 @@ async fn missing_configuration_is_named_and_what_may_not_be_read_is_not() {
     let limited = Kubernetes::new(index, reads, writes, Duration::from_secs(10));
     // The authorizer learns of the Role a little later.
     eventually("the Role to count", async || {
-        match limited.ask(&rollout, &question).await {
+        match limited.ask(&shop(&home), &question).await {
             Ok(Answer::Config(missing)) => (missing == refs()[1..2]).then_some(()),
             other => panic!("{other:?}"),
         }
@@ -240,9 +253,8 @@ async fn missing_configuration_is_named_and_what_may_not_be_read_is_not() {
 #[tokio::test]
 async fn a_log_that_is_not_there_is_said_and_fails_nothing() {
     let home = Home::new("log").await;
-    let rollout = rollout(&home).await;
     let question = Question::JobLog("shop-r1-expand-1".into());
-    let answer = adapter(&home).ask(&rollout, &question).await;
+    let answer = adapter(&home).ask(&shop(&home), &question).await;
     let Ok(Answer::JobLog(log)) = answer else {
         panic!("{answer:?}");
     };

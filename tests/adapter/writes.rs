@@ -16,6 +16,7 @@ use stepgate::{
     api::{
         DatabaseRecord, PhaseKind, RolloutStatus,
         database::Holder,
+        keys,
         status::{Outcome, Release, Stage, Stopwatch},
     },
     cluster::{
@@ -410,10 +411,12 @@ async fn a_database_record_is_replaced_whole() {
     let record = |base, record: &DatabaseRecord| Write::RecordDatabase {
         base,
         record: Box::new(record.clone()),
+        finalizers: vec![keys::HELD.into(), "example.com/kept".into()],
     };
     refused_when_old(&home, &of_database(&made), |b| record(b, &held)).await;
     let second = answered!(adapter, home, record(of_database(&made), &held), Database);
     assert_eq!(*second.record, held);
+    assert_eq!(second.finalizers, [keys::HELD, "example.com/kept"]);
 
     let mut other = held.clone();
     other.holder.as_mut().expect("a holder").job_uid = None;

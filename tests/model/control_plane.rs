@@ -19,17 +19,14 @@ use serde::de::DeserializeOwned;
 use stepgate::{
     api::{DatabaseSchema, Rollout, keys},
     cluster::{
-        Answer, Cluster as _, ReadError, WriteError, Written,
+        Answer, Cluster as _, Key, ReadError, WriteError, Written,
         kubernetes::{
             Kubernetes, facts,
             index::Index,
             stored::{self, StoredRevision, StoredRollout},
         },
     },
-    plan::{
-        facts::{Question, RolloutFacts},
-        intent::Write,
-    },
+    plan::{facts::Question, intent::Write},
     simulate::{object::Watched, server::INVALID_IMAGE},
 };
 use tokio::task::JoinHandle;
@@ -111,12 +108,12 @@ impl Side for ControlPlane {
         self.adapter.write(&self.home.namespace, &write).await
     }
 
-    async fn live(&mut self, name: &str) -> Result<Option<RolloutFacts>, ReadError> {
-        self.adapter.live(&self.home.namespace, name).await
-    }
-
-    async fn ask(&mut self, of: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
-        self.adapter.ask(of, question).await
+    async fn ask(&mut self, rollout: &str, question: &Question) -> Result<Answer, ReadError> {
+        let asker = Key::Rollout {
+            namespace: self.home.namespace.clone(),
+            name: rollout.into(),
+        };
+        self.adapter.ask(&asker, question).await
     }
 
     async fn happens(&mut self, deed: &Deed) {

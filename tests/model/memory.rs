@@ -6,10 +6,7 @@ use jiff::SignedDuration;
 use stepgate::{
     api::PhaseKind,
     cluster::{Answer, ReadError, WriteError, Written},
-    plan::{
-        facts::{Question, RolloutFacts},
-        intent::Write,
-    },
+    plan::{facts::Question, intent::Write},
     simulate::{
         Action,
         event::Step,
@@ -82,12 +79,8 @@ impl Side for Memory {
         self.world.request(write)
     }
 
-    async fn live(&mut self, name: &str) -> Result<Option<RolloutFacts>, ReadError> {
-        self.world.live(name)
-    }
-
-    async fn ask(&mut self, of: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
-        self.world.ask(of, question)
+    async fn ask(&mut self, rollout: &str, question: &Question) -> Result<Answer, ReadError> {
+        self.world.ask(rollout, question)
     }
 
     async fn happens(&mut self, deed: &Deed) {

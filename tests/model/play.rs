@@ -11,7 +11,7 @@ use stepgate::{
 };
 
 use super::{
-    side::{Deed, Facts, Side},
+    side::{Deed, Side},
     telling::{self, Known, Look},
 };
 
@@ -55,23 +55,11 @@ impl<S: Side> Play<S> {
         self.told.push(format!("> {words}: {answer}"));
     }
 
-    /// A Rollout, read live by the operator.
-    pub async fn read(&mut self, rollout: &str) {
-        let live = self.side.live(rollout).await;
-        let live = telling::live(&live);
-        self.told.push(format!("> read Rollout {rollout}: {live}"));
-    }
-
-    /// Another live read of the operator about a Rollout, and its answer.
-    pub async fn ask(&mut self, rollout: &str, question: &Question) {
-        let all = self.side.all().await;
-        let of = all.iter().find_map(|s| match &s.facts {
-            Facts::Rollout(facts) if facts.name == rollout => Some(facts),
-            _ => None,
-        });
-        let answer = self.side.ask(of.expect("the Rollout"), question).await;
+    /// A live read of the operator about Rollout `shop`, and its answer.
+    pub async fn read(&mut self, question: &Question) {
+        let answer = self.side.ask("shop", question).await;
         let answer = telling::found(&answer);
-        self.told.push(format!("> ask: {question:?}: {answer}"));
+        self.told.push(format!("> read {question}: {answer}"));
     }
 
     /// Something that is not a write of the operator.

@@ -79,10 +79,8 @@ pub enum Deed {
 pub trait Side {
     /// A write of the operator.
     async fn write(&mut self, write: &Write) -> Result<Written, WriteError>;
-    /// A Rollout, read live by the operator.
-    async fn live(&mut self, name: &str) -> Result<Option<RolloutFacts>, ReadError>;
-    /// Another live read of the operator.
-    async fn ask(&mut self, of: &RolloutFacts, question: &Question) -> Result<Answer, ReadError>;
+    /// A live read of the operator about a Rollout.
+    async fn ask(&mut self, rollout: &str, question: &Question) -> Result<Answer, ReadError>;
     /// Something else.
     async fn happens(&mut self, deed: &Deed);
     /// Scheduler and controllers get to work.

@@ -293,7 +293,12 @@ fn pods(all: &[Seen]) -> Vec<String> {
 /// The answer to a question.
 pub fn found(answer: &Result<Answer, ReadError>) -> String {
     match answer {
-        Ok(Answer::Overlaps(names)) => format!("{names:?}"),
+        Ok(Answer::Rollout(None)) => "not there".into(),
+        Ok(Answer::Rollout(Some(live))) => {
+            let spec = live.spec.as_ref().expect("a spec");
+            format!("there, {} replicas", spec.replicas)
+        }
+        Ok(Answer::Overlaps(names)) => format!("overlapping {names:?}"),
         Ok(Answer::Hold(hold)) => match &hold.database {
             None => "not there".into(),
             Some(database) => {
@@ -315,18 +320,6 @@ pub fn found(answer: &Result<Answer, ReadError>) -> String {
             format!("{said:?}")
         }
         other => format!("{other:?}"),
-    }
-}
-
-/// A Rollout that was read live.
-pub fn live(answer: &Result<Option<RolloutFacts>, ReadError>) -> String {
-    match answer {
-        Ok(Some(live)) => {
-            let spec = live.spec.as_ref().expect("a spec");
-            format!("there, {} replicas", spec.replicas)
-        }
-        Ok(None) => "not there".into(),
-        Err(error) => format!("{error:?}"),
     }
 }
 

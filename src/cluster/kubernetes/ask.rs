@@ -23,9 +23,9 @@ use super::{
     stored::{self, Pods, StoredRevision, StoredRollout},
 };
 use crate::{
-    api::{DatabaseSchema, Rollout, keys},
-    cluster::{Answer, Hold, ReadError},
-    plan::facts::{ConfigRef, Question, RolloutFacts},
+    api::{DatabaseSchema, Rollout, RolloutSpec, keys},
+    cluster::{Answer, Hold, Key, ReadError},
+    plan::facts::{ConfigRef, Question},
 };
 
 /// Objects per page of a list.
@@ -36,35 +36,35 @@ const LOG_BYTES: usize = 1024;
 /// How long one waits for what only adds to a message; shorter than for any answer that counts.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Answers a question about a Rollout.
+/// Answers a question about a Rollout or DatabaseSchema.
 ///
 /// # Errors
 /// When the API server gave no answer.
 pub async fn answer(
     client: &Client,
     index: &Index,
-    rollout: &RolloutFacts,
+    key: &Key,
     question: &Question,
 ) -> Result<Answer, ReadError> {
+    let (namespace, name) = (key.namespace(), key.name());
     match question {
-        Question::Overlaps => {
-            let missing = index.missing_rollouts(&rollout.namespace);
-            let overlaps = overlaps(client, missing, rollout).await;
+        Question::Rollout(name) => rollout(client, namespace, name).await,
+        Question::Overlaps(spec) => {
+            let missing = index.missing_rollouts(namespace);
+            let overlaps = overlaps(client, missing, namespace, name, spec).await;
             overlaps.map(Answer::Overlaps)
         }
-        Question::Revisions => revisions(client, rollout).await,
-        Question::Hold(name) => hold(client, rollout, name).await,
-        Question::Config(refs) => missing(client, &rollout.namespace, refs)
-            .await
-            .map(Answer::Config),
+        Question::Revisions => revisions(client, namespace, name).await,
+        Question::Hold(database) => hold(client, namespace, database).await,
+        Question::Config(refs) => missing(client, namespace, refs).await.map(Answer::Config),
         Question::JobLog(job) => {
-            let log = in_time(job_log(client, &rollout.namespace, job)).await;
+            let log = in_time(job_log(client, namespace, job)).await;
             // A log only adds to a message: nothing may fail because there is none.
             let log = log.unwrap_or_else(|error| format!("(its log cannot be read: {error})"));
             Ok(Answer::JobLog(log))
         }
         Question::JobPod(job) => {
-            let words = in_time(job_pod(client, &rollout.namespace, job)).await;
+            let words = in_time(job_pod(client, namespace, job)).await;
             let words = words.unwrap_or_else(|error| format!("its pod cannot be read: {error}"));
             Ok(Answer::JobPod(words))
         }
@@ -78,12 +78,11 @@ pub async fn answer(
 async fn overlaps(
     client: &Client,
     mut missing: BTreeSet<String>,
-    rollout: &RolloutFacts,
+    namespace: &str,
+    rollout: &str,
+    spec: &RolloutSpec,
 ) -> Result<Vec<String>, ReadError> {
-    let Ok(spec) = &rollout.spec else {
-        return Ok(Vec::new());
-    };
-    let ours = Pods::of(&rollout.name, spec);
+    let ours = Pods::of(rollout, spec);
     let overlaps = |d: Deployment| {
         let name = d.metadata.name.clone()?;
         let theirs = Pods {
@@ -92,10 +91,10 @@ async fn overlaps(
         };
         ours.overlap(&theirs).then_some(name)
     };
-    let api = Api::<Deployment>::namespaced(client.clone(), &rollout.namespace);
+    let api = Api::<Deployment>::namespaced(client.clone(), namespace);
     let foreign = format!("!{}", keys::ROLLOUT);
     let mut names = list(&api, &foreign, "Deployments", overlaps).await?;
-    missing.remove(&rollout.name);
+    missing.remove(rollout);
     if !missing.is_empty() {
         let missing = Vec::from_iter(missing).join(",");
         let left_behind = format!("{} in ({missing})", keys::ROLLOUT);
@@ -105,50 +104,45 @@ async fn overlaps(
 }
 
 /// The Rollout as it is, read as untyped as the watch reads it: it may not be readable.
-///
-/// # Errors
-/// When the API server gave no answer.
-pub async fn rollout(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-) -> Result<Option<RolloutFacts>, ReadError> {
+async fn rollout(client: &Client, namespace: &str, name: &str) -> Result<Answer, ReadError> {
     let of = ApiResource::erase::<Rollout>(&());
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &of);
     let live = api.get_opt(name).await;
     let live = live.map_err(|error| unread(&format!("Rollout {name}"), &error))?;
-    Ok(live.map(|object| StoredRollout::new(&object).facts()))
+    let live = live.map(|object| StoredRollout::new(&object).facts().into());
+    Ok(Answer::Rollout(live))
 }
 
 /// The DatabaseSchema, and only then the Job that its record names: that is no older.
-async fn hold(client: &Client, rollout: &RolloutFacts, name: &str) -> Result<Answer, ReadError> {
+async fn hold(client: &Client, namespace: &str, name: &str) -> Result<Answer, ReadError> {
     let of = ApiResource::erase::<DatabaseSchema>(&());
-    let api = Api::<DynamicObject>::namespaced_with(client.clone(), &rollout.namespace, &of);
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &of);
     let what = format!("DatabaseSchema {name}");
     let live = api.get_opt(name).await;
     let live = live.map_err(|error| unread(&what, &error))?;
     let database = live.as_ref().map(stored::database).transpose();
     let database = database.map_err(|message| ReadError { what, message })?;
-    let holder = database.as_ref().and_then(|d| d.record.holder.as_ref());
-    let Some(name) = holder.map(|holder| &holder.job) else {
+    let holder = database.as_ref().and_then(|d| d.record.holder.clone());
+    let Some(holder) = holder else {
         let hold = Hold {
             database,
             job: None,
         };
         return Ok(Answer::Hold(hold.into()));
     };
-    let job = Api::<Job>::namespaced(client.clone(), &rollout.namespace);
-    let job = job.get_opt(name).await;
-    let job = job.map_err(|error| unread(&format!("Job {name}"), &error))?;
-    // Somebody else's of this name is not taken for it.
+    let job = Api::<Job>::namespaced(client.clone(), namespace);
+    let job = job.get_opt(&holder.job).await;
+    let job = job.map_err(|error| unread(&format!("Job {}", holder.job), &error))?;
     let job = job.map(|job| facts::job(&job));
-    let job = job.filter(|job| job.rollout == rollout.name);
+    // Somebody else's of this name is not taken for it.
+    let own = |uid: &String| holder.job_uid.as_ref() == Some(uid);
+    let job = job.filter(|job| own(&job.uid) || job.rollout == holder.rollout);
     Ok(Answer::Hold(Hold { database, job }.into()))
 }
 
-async fn revisions(client: &Client, rollout: &RolloutFacts) -> Result<Answer, ReadError> {
-    let own = format!("{}={}", keys::ROLLOUT, rollout.name);
-    let api = Api::<ControllerRevision>::namespaced(client.clone(), &rollout.namespace);
+async fn revisions(client: &Client, namespace: &str, rollout: &str) -> Result<Answer, ReadError> {
+    let own = format!("{}={rollout}", keys::ROLLOUT);
+    let api = Api::<ControllerRevision>::namespaced(client.clone(), namespace);
     let read = |r: ControllerRevision| Some(StoredRevision::new(&r).facts());
     let revisions = list(&api, &own, "ControllerRevisions", read).await?;
     Ok(Answer::Revisions(revisions))

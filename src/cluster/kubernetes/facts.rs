@@ -144,6 +144,7 @@ pub fn job(object: &Job) -> JobFacts {
         resource_version: version(metadata),
         rollout: label(metadata, keys::ROLLOUT),
         revision: label(metadata, keys::REVISION),
+        owner_uid: owner(metadata),
         epoch: epoch(metadata),
         suspended: object.spec.as_ref().and_then(|s| s.suspend) == Some(true),
         started: status.and_then(|s| s.start_time.as_ref()).map(|t| t.0),

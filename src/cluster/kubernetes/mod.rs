@@ -25,9 +25,9 @@ use self::{
     stored::{StoredRevision, StoredRollout},
     write::{Answered, Prepared},
 };
-use super::{Answer, Cached, CachedDatabase, Cluster, ReadError, WriteError, Written};
+use super::{Answer, Cached, CachedDatabase, Cluster, Key, ReadError, WriteError, Written};
 use crate::plan::{
-    facts::{Question, RolloutFacts},
+    facts::Question,
     intent::{Kind, Write},
 };
 
@@ -61,21 +61,6 @@ impl Kubernetes {
         }
     }
 
-    async fn in_time<T>(
-        &self,
-        read: impl Future<Output = Result<T, ReadError>>,
-        what: impl FnOnce() -> String,
-    ) -> Result<T, ReadError> {
-        tokio::time::timeout(self.patience, read)
-            .await
-            .unwrap_or_else(|_| {
-                Err(ReadError {
-                    what: what(),
-                    message: format!("no answer within {} s", self.patience.as_secs_f32()),
-                })
-            })
-    }
-
     async fn send<T: DeserializeOwned>(&self, prepared: Prepared) -> Result<T, WriteError> {
         let Prepared {
             object,
@@ -102,14 +87,15 @@ impl Cluster for Kubernetes {
         self.index.database(namespace, name)
     }
 
-    async fn live(&self, namespace: &str, name: &str) -> Result<Option<RolloutFacts>, ReadError> {
-        let live = ask::rollout(&self.reads, namespace, name);
-        self.in_time(live, || format!("Rollout {name}")).await
-    }
-
-    async fn ask(&self, rollout: &RolloutFacts, question: &Question) -> Result<Answer, ReadError> {
-        let answer = ask::answer(&self.reads, &self.index, rollout, question);
-        self.in_time(answer, || format!("{question:?}")).await
+    async fn ask(&self, key: &Key, question: &Question) -> Result<Answer, ReadError> {
+        let answer = ask::answer(&self.reads, &self.index, key, question);
+        let answer = tokio::time::timeout(self.patience, answer).await;
+        answer.unwrap_or_else(|_| {
+            Err(ReadError {
+                what: question.to_string(),
+                message: format!("no answer within {} s", self.patience.as_secs_f32()),
+            })
+        })
     }
 
     async fn write(&self, namespace: &str, write: &Write) -> Result<Written, WriteError> {

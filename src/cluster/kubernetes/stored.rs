@@ -238,6 +238,7 @@ pub fn database(object: &DynamicObject) -> Result<DatabaseFacts, String> {
         uid: facts::uid(metadata),
         resource_version: facts::version(metadata),
         record: Arc::new(record.unwrap_or_default()),
+        finalizers: metadata.finalizers.clone().unwrap_or_default(),
         deleting: metadata.deletion_timestamp.is_some(),
     })
 }

@@ -58,8 +58,7 @@ impl<F> Table<F> {
 
     /// Objects that belong to `key`, by name.
     pub fn of(&self, key: &Key) -> impl Iterator<Item = (&str, &F)> {
-        let (Key::Rollout { namespace, .. } | Key::Database { namespace, .. }) = key;
-        let namespace = namespace.clone();
+        let namespace = key.namespace().to_owned();
         let names = self.members.get(key).into_iter().flatten();
         names.filter_map(move |name| {
             let place = Place {

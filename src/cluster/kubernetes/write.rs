@@ -110,14 +110,12 @@ pub fn prepare(namespace: &str, write: &Write) -> Result<Prepared, hyper::http::
             let labels = json!({keys::EPOCH: epoch.to_string()});
             target.merge(*kind, base, json!({"metadata": {"labels": labels}}))
         }
-        Write::RecordDatabase { base, record } => {
-            // `record` is replaced as a whole: a merge would keep what is left out. While it has a
-            // holder, a deletion waits: the running Job is owned by it.
-            let finalizers: &[&str] = if record.holder.is_some() {
-                &[keys::HELD]
-            } else {
-                &[]
-            };
+        Write::RecordDatabase {
+            base,
+            record,
+            finalizers,
+        } => {
+            // `record` is replaced as a whole: a merge would keep what is left out.
             let add = json!([
                 {"op": "add", "path": "/record", "value": record},
                 {"op": "add", "path": "/metadata/finalizers", "value": finalizers},

@@ -39,6 +39,7 @@ fn job(version: u64, deleting: bool) -> JobFacts {
         resource_version: version.to_string(),
         rollout: "shop".into(),
         revision: "a".into(),
+        owner_uid: None,
         epoch: None,
         suspended: true,
         started: None,
@@ -51,6 +52,7 @@ fn job(version: u64, deleting: bool) -> JobFacts {
 
 fn database(name: &str, version: u64) -> DatabaseFacts {
     DatabaseFacts {
+        finalizers: Vec::new(),
         name: name.into(),
         uid: name.into(),
         resource_version: version.to_string(),
@@ -271,4 +273,36 @@ fn what_is_read_live_need_not_be_cached_yet() {
     memory.forget("db");
     let seen = overlaid(&mut memory, cached(vec![], vec![]));
     assert!(seen.database.is_none(), "a live read has shown another");
+}
+
+/// Its deletion waited for the write that took its last finalizer, and nothing tells of it but the
+/// watch, later.
+#[test]
+fn a_database_is_gone_with_its_last_finalizer() {
+    let mut memory = Memory::default();
+    let write = Write::RecordDatabase {
+        base: base("db", 5),
+        record: Box::default(),
+        finalizers: Vec::new(),
+    };
+    let answer = DatabaseFacts {
+        deleting: true,
+        ..database("db", 5)
+    };
+    memory.learn(&write, Written::Database(answer), Timestamp::UNIX_EPOCH);
+    let lagging = || Cached {
+        database: Some(database("db", 5)),
+        ..cached(vec![], vec![])
+    };
+    for _ in 0..2 {
+        assert!(overlaid(&mut memory, lagging()).database.is_none());
+    }
+    let mut another = database("db", 9);
+    another.uid = "another".into();
+    let seen = Cached {
+        database: Some(another),
+        ..cached(vec![], vec![])
+    };
+    assert!(overlaid(&mut memory, seen).database.is_some());
+    assert!(memory.gone.is_empty());
 }

@@ -6,7 +6,6 @@ use super::fixture::{World, condition, reading};
 use crate::{
     api::{RolloutSpec, RolloutStatus, SchemaSpec, status::Outcome},
     evidence::Verdict,
-    plan::facts::Question,
 };
 
 fn checks_that_pause(spec: &mut RolloutSpec) {
@@ -94,7 +93,7 @@ fn a_retry_starts_nothing_that_a_first_try_would_not() {
     world.seen.neighbours.clear();
     world.seen.answers.overlaps = None;
     world.command("retry", &format!("{v2} r3"));
-    assert_eq!(world.plan().questions, [Question::Overlaps]);
+    assert_eq!(world.plan().questions, [world.overlaps()]);
     world.seen.answers.overlaps = Some(Vec::new());
     let status = world.record();
     assert_eq!(status.commands[0].result, "Done", "{:?}", status.commands);

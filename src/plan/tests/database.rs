@@ -9,10 +9,11 @@ use crate::{
     api::{
         DatabaseRecord, PhaseKind,
         database::{Holder, PhaseRecord},
+        keys,
     },
     cluster::CachedDatabase,
     plan::{
-        database,
+        database::{self, Shown},
         facts::{DatabaseFacts, JobEnd, JobFacts},
         intent::Write,
     },
@@ -26,6 +27,7 @@ fn job(n: i64) -> JobFacts {
         resource_version: "1".into(),
         rollout: "shop".into(),
         revision: "r1".into(),
+        owner_uid: Some("u-db".into()),
         epoch: Some(1),
         suspended: false,
         started: Some(second(n)),
@@ -61,6 +63,7 @@ fn seen(jobs: Vec<JobFacts>, record: DatabaseRecord) -> CachedDatabase {
             name: "db".into(),
             uid: "u-db".into(),
             resource_version: "1".into(),
+            finalizers: record.holder.iter().map(|_| keys::HELD.into()).collect(),
             record: Arc::new(record),
             deleting: false,
         },
@@ -86,7 +89,7 @@ fn held_by(job: &JobFacts) -> DatabaseRecord {
 }
 
 fn deleted(seen: &CachedDatabase) -> Vec<String> {
-    let writes = database::plan(seen, None, 1).writes;
+    let writes = database::plan(seen, &Shown::default(), 1).writes;
     let name = |write: Write| match write {
         Write::Delete { base, .. } => base.name,
         other => panic!("{other:?}"),
@@ -95,7 +98,10 @@ fn deleted(seen: &CachedDatabase) -> Vec<String> {
 }
 
 fn recorded(seen: &CachedDatabase) -> Option<DatabaseRecord> {
-    let write = database::plan(seen, None, 1).writes.into_iter().next()?;
+    let write = database::plan(seen, &Shown::default(), 1)
+        .writes
+        .into_iter()
+        .next()?;
     match write {
         Write::RecordDatabase { record, .. } => Some(*record),
         other => panic!("{other:?}"),
@@ -153,9 +159,9 @@ fn a_phase_that_failed_is_told_and_leaves_the_database_dirty() {
     let record = recorded(&world).unwrap();
     assert_eq!(record.phases[0].message, "BackoffLimitExceeded");
     assert_eq!(record.dirty.unwrap().job, failed.name);
-    let events = database::plan(&world, None, 1).events;
+    let events = database::plan(&world, &Shown::default(), 1).events;
     assert_eq!(events.len(), 1);
     assert!(events[0].warning && events[0].message.contains("BackoffLimitExceeded"));
     world.jobs[0] = job(1);
-    assert_eq!(database::plan(&world, None, 1).events, []);
+    assert_eq!(database::plan(&world, &Shown::default(), 1).events, []);
 }

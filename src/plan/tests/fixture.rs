@@ -15,7 +15,7 @@ use crate::{
     plan::{
         self,
         facts::{
-            Answers, ChildFacts, DatabaseFacts, JobEnd, JobFacts, Observed, PodFacts,
+            Answers, ChildFacts, DatabaseFacts, JobEnd, JobFacts, Observed, PodFacts, Question,
             RevisionFacts, RolloutFacts,
         },
         intent::{Plan, Write},
@@ -333,6 +333,7 @@ impl World {
             uid: "u-db".into(),
             resource_version: "1".into(),
             record: Arc::default(),
+            finalizers: Vec::new(),
             deleting: false,
         });
         Arc::make_mut(&mut database.record)
@@ -374,10 +375,19 @@ impl World {
         self.finish_database();
     }
 
+    /// What is asked before a release begins.
+    pub fn overlaps(&self) -> Question {
+        Question::Overlaps(Arc::clone(&self.spec))
+    }
+
     /// What becomes of the database by itself.
     pub fn finish_database(&mut self) {
         let Some(database) = self.seen.database.clone() else {
             return;
+        };
+        let shown = plan::database::Shown {
+            hold: (self.seen.answers.hold_live.clone()).zip(database.record.holder.clone()),
+            gone: None,
         };
         let seen = crate::cluster::CachedDatabase {
             namespace: "ns".into(),
@@ -385,7 +395,7 @@ impl World {
             jobs: self.seen.jobs.clone(),
             rollouts: BTreeMap::from([("shop".into(), "u-shop".into())]),
         };
-        for write in plan::database::plan(&seen, None, self.seen.epoch).writes {
+        for write in plan::database::plan(&seen, &shown, self.seen.epoch).writes {
             self.apply(write);
         }
     }
@@ -453,13 +463,20 @@ impl World {
             Write::CreateDatabase { .. } => {
                 self.database_mut();
             }
-            Write::RecordDatabase { record, .. } => *self.database_mut() = *record,
+            Write::RecordDatabase {
+                record, finalizers, ..
+            } => {
+                *self.database_mut() = *record;
+                let database = self.seen.database.as_mut();
+                database.expect("a database").finalizers = finalizers;
+            }
             Write::CreateJob { manifest } => self.seen.jobs.push(JobFacts {
                 name: text(&manifest, "/metadata/name"),
                 uid: format!("u-{version}"),
                 resource_version: version,
                 rollout: "shop".into(),
                 revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
+                owner_uid: Some(text(&manifest, "/metadata/ownerReferences/0/uid")),
                 epoch: Some(1),
                 suspended: true,
                 started: None,

@@ -1,6 +1,9 @@
 //! Leaders that come after one another.
 
-use super::{super::intent::Write, fixture::World};
+use super::{
+    super::{facts::Question, intent::Write},
+    fixture::World,
+};
 use crate::api::status::Stage;
 
 #[test]
@@ -36,13 +39,13 @@ fn nothing_is_moved_on_a_record_that_only_a_cache_shows() {
     );
     world.seen.confirmed = false;
     let plan = world.plan();
-    assert_eq!(plan.confirm.as_deref(), Some("shop"));
+    assert_eq!(plan.questions, [Question::Rollout("shop".into())]);
     assert!(plan.writes.is_empty(), "{:?}", plan.writes);
 
     // Where it cannot be read for long, that is said: such a write fails on an old record.
     world.seen.unread = Some("Rollout shop: no answer".into());
     let plan = world.plan();
-    assert_eq!(plan.confirm, None);
+    assert_eq!(plan.questions, []);
     assert!(
         matches!(plan.writes.as_slice(), [Write::RecordStatus { .. }]),
         "{:?}",
@@ -56,7 +59,7 @@ fn a_decision_is_not_asked_for_twice() {
     let mut world = World::stable("v1").wants("v2");
     world.seen.confirmed = false;
     let plan = world.plan();
-    assert_eq!(plan.confirm, None);
+    assert_eq!(plan.questions, []);
     assert!(matches!(
         plan.writes.as_slice(),
         [Write::RecordStatus { .. }]

@@ -36,7 +36,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 #[test]
 fn a_first_deployment_is_told_by_a_live_list_alone() {
     let mut world = World::new();
-    let asked = [Question::Overlaps, Question::Revisions];
+    let asked = [world.overlaps(), Question::Revisions];
     assert_eq!(world.plan().questions, asked);
     world.seen.answers.overlaps = Some(Vec::new());
     assert_eq!(world.plan().questions, [Question::Revisions]);

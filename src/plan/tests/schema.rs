@@ -10,11 +10,12 @@ use crate::{
     api::{
         PhaseKind,
         database::{Dirty, Holder, PhaseRecord},
+        keys,
         status::Stage,
     },
     cluster::CachedDatabase,
     plan::{
-        database,
+        database::{self, Shown},
         draft::later,
         facts::{Question, Refusal, Refused},
         intent::{Kind, Write},
@@ -289,7 +290,7 @@ fn whoever_corrects_an_image_is_told_what_the_job_of_the_wrong_one_waits_for() {
 fn reads_that_go_unanswered_are_said() {
     let mut world = World::stable("v1").wants("v2");
     world.seen.answers.overlaps = None;
-    assert_eq!(world.plan().questions, [Question::Overlaps]);
+    assert_eq!(world.plan().questions, [world.overlaps()]);
     world.seen.unread = Some("Deployments: forbidden".into());
     let status = world.record();
     let told = condition(&status, "Reconciling");
@@ -309,8 +310,33 @@ fn a_namespace_that_goes_is_not_held_up_by_a_job_that_is_gone() {
     world.finish_database();
     assert!(holder(&world).is_some(), "its Job still runs");
     world.seen.jobs.clear();
+    // One that only a cache does not show may run all the same.
+    world.seen.answers.hold_live = None;
+    world.finish_database();
+    assert!(holder(&world).is_some());
+    world.seen.answers.hold_live = Some("u-db".into());
     world.finish_database();
     assert_eq!(holder(&world), None, "nothing is left to wait for");
+}
+
+/// Nothing has happened on the database yet, and nothing will: the Rollout goes on with a new one.
+#[test]
+fn a_database_that_is_deleted_before_its_job_runs_is_let_go() {
+    let not_made = expanding(|w| holder(w).is_some());
+    let not_recorded = expanding(|w| !w.seen.jobs.is_empty());
+    let not_released = expanding(|w| holder(w).is_some_and(|h| h.job_uid.is_some()));
+    for mut world in [not_made, not_recorded, not_released] {
+        assert!(world.seen.jobs.iter().all(|job| job.suspended));
+        world.seen.database.as_mut().expect("a database").deleting = true;
+        for _ in 0..5 {
+            assert_eq!(releases(&world), 0);
+            world.finish_database();
+        }
+        assert_eq!(holder(&world), None);
+        assert!(world.seen.jobs.is_empty());
+        let told = condition(&world.record(), "Reconciling").clone();
+        assert_eq!(told.reason, "DatabaseTerminating");
+    }
 }
 
 /// The cache of Rollouts may be behind that of DatabaseSchemas: a new Rollout is not gone.
@@ -323,16 +349,87 @@ fn a_hold_is_let_go_only_once_its_rollout_is_known_to_be_gone() {
         jobs: Vec::new(),
         rollouts: BTreeMap::new(),
     };
-    let plan = database::plan(&seen, None, world.seen.epoch);
-    assert_eq!(plan.confirm.as_deref(), Some("shop"));
+    let plan = database::plan(&seen, &Shown::default(), world.seen.epoch);
+    let asked = [
+        Question::Rollout("shop".into()),
+        Question::Hold("db".into()),
+    ];
+    assert_eq!(plan.questions, asked);
     assert!(plan.writes.is_empty(), "{:?}", plan.writes);
 
-    let plan = database::plan(&seen, Some("shop"), world.seen.epoch);
-    assert_eq!(plan.confirm, None);
-    let [Write::RecordDatabase { record, .. }] = plan.writes.as_slice() else {
+    let mut shown = Shown {
+        gone: Some("shop".into()),
+        hold: None,
+    };
+    let plan = database::plan(&seen, &shown, world.seen.epoch);
+    assert_eq!(plan.questions, asked[1..]);
+    shown.hold = Some(("u-db".into(), holder(&world).expect("a holder")));
+    let plan = database::plan(&seen, &shown, world.seen.epoch);
+    assert_eq!(plan.questions, []);
+    let [
+        Write::RecordDatabase {
+            record, finalizers, ..
+        },
+    ] = plan.writes.as_slice()
+    else {
         panic!("{:?}", plan.writes);
     };
     assert!(record.holder.is_none());
+    assert!(finalizers.is_empty());
+}
+
+/// Where a Job is unknown a person is told to take the holder off the record: the finalizer would
+/// stay.
+#[test]
+fn a_deleted_database_that_nobody_holds_goes() {
+    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
+    world.database_mut().holder = None;
+    let database = world.seen.database.as_mut().expect("a database");
+    assert_eq!(database.finalizers, [keys::HELD]);
+    database.finalizers.push("backup.example/kept".into());
+    database.deleting = true;
+    let finalizers = |world: &World| world.seen.database.as_ref().map(|d| d.finalizers.len());
+    world.finish_database();
+    assert_eq!(finalizers(&world), Some(2), "a Job of it runs");
+    world.seen.jobs.clear();
+    world.finish_database();
+    assert_eq!(finalizers(&world), Some(1), "that of others stays");
+    let before = world.seen.database.clone().map(|d| d.record);
+    world.finish_database();
+    assert_eq!(world.seen.database.map(|d| d.record), before);
+}
+
+/// Somebody else may suspend what has begun: that makes it no Job that never ran.
+#[test]
+fn a_job_that_was_suspended_after_it_had_begun_is_not_let_run_again() {
+    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
+    let job = &mut world.seen.jobs[0];
+    job.suspended = true;
+    job.started = Some(second(0));
+    assert_eq!(releases(&world), 0);
+    let told = condition(&world.record(), "Reconciling").clone();
+    assert_eq!(told.reason, "JobSuspended");
+    world.seen.database.as_mut().expect("a database").deleting = true;
+    world.finish_database();
+    let mut world = world.wants("v3");
+    for _ in 0..10 {
+        world.step();
+    }
+    assert_eq!(world.seen.jobs.len(), 1, "nor taken away");
+    assert!(holder(&world).is_some_and(|h| h.job_uid.is_some()));
+}
+
+/// A Rollout that has passed its expand is none the less done with it.
+#[test]
+fn what_was_told_of_an_expand_stays_when_its_record_is_deleted() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    let told = world.status().schema.clone().expect("an expand");
+    assert_eq!(told.state, "Succeeded");
+    world.seen.database = None;
+    world.seen.rollout.generation += 1;
+    let status = world.record();
+    assert_eq!(status.schema, Some(told));
+    assert_eq!(condition(&status, "SchemaReady").status, "True");
 }
 
 #[test]
@@ -402,14 +499,31 @@ fn a_job_that_goes_already_is_not_deleted_again() {
 fn a_job_that_somebody_deletes_is_not_let_run() {
     let with_uid = |w: &World| holder(w).is_some_and(|h| h.job_uid.is_some());
     let mut world = expanding(with_uid);
-    let releases = |w: &World| {
-        let writes = w.plan().writes;
-        let mut writes = writes.iter();
-        writes.any(|w| matches!(w, Write::ReleaseJob { .. }))
-    };
-    assert!(releases(&world));
+    assert_eq!(releases(&world), 1);
     world.seen.jobs[0].deleting = true;
-    assert!(!releases(&world));
+    assert_eq!(releases(&world), 0);
+}
+
+/// It is collected with its owner, run or not.
+#[test]
+fn a_job_that_a_former_database_left_behind_is_not_let_run() {
+    let mut world = expanding(|w| !w.seen.jobs.is_empty());
+    assert!(matches!(
+        world.plan().writes.first(),
+        Some(Write::RecordDatabase { .. })
+    ));
+    world.seen.jobs[0].owner_uid = Some("u-former".into());
+    let writes = world.plan().writes;
+    assert!(
+        matches!(writes.as_slice(), [Write::CreateJob { .. }, ..]),
+        "its own is made: {writes:?}"
+    );
+}
+
+fn releases(world: &World) -> usize {
+    let writes = world.plan().writes;
+    let releases = |w: &&Write| matches!(w, Write::ReleaseJob { .. });
+    writes.iter().filter(releases).count()
 }
 
 /// One that only a cache shows may have been let go since, and its Job be there.

@@ -111,11 +111,11 @@ impl Left<'_> {
 
     /// The step says that nothing need be known, after its deadline.
     pub(super) fn waived(&self, now: Timestamp) -> bool {
+        // Either may lie ahead, by a clock that was set back since or another process's.
         let since = |at: &Option<Time>| {
             let at = at.as_ref();
-            at.map_or(0, |at| now.duration_since(at.0).as_secs())
+            at.map_or(0, |at| now.duration_since(at.0).as_secs().max(0))
         };
-        // When it was first reached may lie ahead, by a clock that was set back since.
         let held = self.status.held.seconds + since(&self.status.held.since);
         let held = held.max(since(&self.status.reached));
         self.step.on_inconclusive == OnInconclusive::Proceed

@@ -47,6 +47,8 @@ pub enum Happened {
         /// The Deployment.
         deployment: Name,
     },
+    /// A Job was collected while it might still change the database.
+    JobCut(Name),
     /// A ReplicaSet deleted a pod that was ready.
     PodTaken {
         /// The Rollout.
@@ -132,6 +134,8 @@ pub struct Ledger {
     pub held_to: BTreeMap<Name, HeldTo>,
     /// Jobs that were released: each may be there once.
     pub released: BTreeMap<(Name, Name, Name, PhaseKind, i64), Name>,
+    /// Expands that were on record as succeeded: database, Rollout, revision.
+    pub expanded: BTreeSet<(String, String, String)>,
     /// Revisions that failed and were not taken back.
     pub failed: BTreeSet<(Name, String)>,
     /// Commands that were carried out, by Rollout and id.
@@ -236,6 +240,9 @@ impl World {
                 *epoch = (*epoch).max(arrival.epoch);
                 schema::enter(self, job);
             }
+            (Write::RecordDatabase { base, record, .. }, ..) => {
+                schema::succeeded(&mut self.ledger, &base.name, record);
+            }
             (
                 Write::RecordStatus { .. },
                 Some(Object::Rollout(before)),
@@ -322,6 +329,11 @@ impl Ledger {
         }
     }
 
+    /// A DatabaseSchema is gone: a new one of its name knows nothing of what ran.
+    pub(super) fn forgets(&mut self, database: &str) {
+        self.released.retain(|(of, ..), _| **of != *database);
+    }
+
     /// A ConfigMap is there, or is not, from now on.
     pub(super) fn config(&mut self, name: &str, exists: bool, now: Timestamp) {
         if exists {
@@ -376,6 +388,7 @@ fn spec_seen(arrival: &Arrival) -> Option<&RolloutSpec> {
 }
 
 use evidence::Left;
+pub(super) use schema::runs;
 
 /// The accepted write that is a status, with the status before and after.
 fn recorded(happened: &Happened) -> Option<(&Arrival, &RolloutObject, &RolloutStatus)> {

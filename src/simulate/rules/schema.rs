@@ -1,11 +1,13 @@
 //! The database: schema first, every phase once, removal last.
 
+use std::sync::Arc;
+
 use super::{Happened, Ledger};
 use crate::{
     api::{DatabaseRecord, PhaseKind, database::Holder},
     plan::intent::{Kind, Write},
     simulate::{
-        object::{JobObject, Object},
+        object::{DatabaseObject, JobObject, Object},
         world::World,
     },
 };
@@ -35,16 +37,11 @@ pub(super) fn schema_first(world: &World, happened: &Happened) -> Result<(), Str
     if schema.expand.is_none() {
         return Ok(());
     }
-    let database = world.live.databases.get(schema.database.as_str());
-    let expanded = database.is_some_and(|d| {
-        d.record.phases.iter().any(|p| {
-            p.rollout == **rollout
-                && p.revision == **revision
-                && p.phase == PhaseKind::Expand
-                && p.succeeded
-        })
-    });
-    if expanded {
+    // On record now, or before somebody deleted the record: pods are replaced while the expand runs
+    // anew on another.
+    let (rollout, revision) = (rollout.to_string(), revision.to_string());
+    let expand = (schema.database.clone(), rollout, revision);
+    if world.ledger.expanded.contains(&expand) {
         return Ok(());
     }
     Err(format!(
@@ -53,14 +50,17 @@ pub(super) fn schema_first(world: &World, happened: &Happened) -> Result<(), Str
 }
 
 /// *once* – at most one Job is ever released per database, phase identity and attempt; the
-/// attempt is raised only by a retry; a Job is never taken away before its result is on record.
+/// attempt is raised only by a retry; a Job is never taken away before its result is on record, nor
+/// a database let go while it runs.
 pub(super) fn once(world: &World, happened: &Happened) -> Result<(), String> {
-    let Happened::Arrived(arrival) = happened else {
-        return Ok(());
+    let arrival = match happened {
+        Happened::Arrived(arrival) if arrival.refused.is_none() => arrival,
+        // In a restore it loses its owner to nobody's fault.
+        Happened::JobCut(name) if !world.ledger.restored => {
+            return Err(format!("{name} goes with its owner while it runs"));
+        }
+        _ => return Ok(()),
     };
-    if arrival.refused.is_some() {
-        return Ok(());
-    }
     match (&*arrival.write, &arrival.before, &arrival.after) {
         (Write::CreateJob { .. }, _, Some(Object::Job(job))) if !job.suspended => {
             Err(format!("{} is made running", job.meta.name))
@@ -75,8 +75,37 @@ pub(super) fn once(world: &World, happened: &Happened) -> Result<(), String> {
             Some(Object::Job(job)),
             _,
         ) => deleted(world, job),
+        (Write::RecordDatabase { record, .. }, Some(Object::Database(before)), _) => {
+            let_go(world, before, record)
+        }
         _ => Ok(()),
     }
+}
+
+fn let_go(world: &World, before: &DatabaseObject, after: &DatabaseRecord) -> Result<(), String> {
+    let Some(holder) = &before.record.holder else {
+        return Ok(());
+    };
+    if after.holder.as_ref().is_some_and(|h| h.job == holder.job) {
+        return Ok(());
+    }
+    let job = world.live.jobs.get(holder.job.as_str());
+    let own = |job: &&Arc<JobObject>| match &holder.job_uid {
+        Some(uid) => *job.meta.uid == **uid,
+        None => job.meta.owner.as_ref() == Some(&before.meta.uid),
+    };
+    match job.filter(own).filter(|job| runs(job)) {
+        Some(job) => Err(format!(
+            "{} is let go while {} runs",
+            job.database, job.meta.name
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether a Job may still change the database.
+pub(in crate::simulate) fn runs(job: &JobObject) -> bool {
+    !job.suspended && (job.ended.is_none() || job.live_pods > 0)
 }
 
 fn record_of<'w>(world: &'w World, job: &JobObject) -> Option<&'w DatabaseRecord> {
@@ -122,10 +151,7 @@ fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(),
         }
     }
     let running = world.live.jobs.values().find(|other| {
-        other.database == job.database
-            && other.meta.uid != job.meta.uid
-            && !other.suspended
-            && (other.ended.is_none() || other.live_pods > 0)
+        other.database == job.database && other.meta.uid != job.meta.uid && runs(other)
     });
     if let Some(other) = running {
         return Err(format!(
@@ -149,7 +175,7 @@ fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(),
 
 fn deleted(world: &World, job: &JobObject) -> Result<(), String> {
     let name = &job.meta.name;
-    if !job.suspended && (job.ended.is_none() || job.live_pods > 0) {
+    if runs(job) {
         return Err(format!("{name} is deleted while it runs"));
     }
     let on_record = record_of(world, job).is_some_and(|r| r.phases.iter().any(|p| p.job == **name));
@@ -185,6 +211,16 @@ pub(super) fn enter(world: &mut World, job: &JobObject) {
             .released
             .insert(identity(job, attempt), job.meta.uid.clone());
     }
+}
+
+/// What is on record as succeeded counts for good.
+pub(super) fn succeeded(ledger: &mut Ledger, database: &str, record: &DatabaseRecord) {
+    let expands = record.phases.iter();
+    let expands = expands.filter(|p| p.phase == PhaseKind::Expand && p.succeeded);
+    ledger.expanded.extend(expands.map(|p| {
+        let of = (p.rollout.clone(), p.revision.clone());
+        (database.to_owned(), of.0, of.1)
+    }));
 }
 
 /// *contract-last* – a contract is released only when no pod of a lower version is left on the

@@ -8,7 +8,7 @@ use crate::{
     plan::{intent::Write, replicas},
     simulate::{
         object::{DeploymentObject, Name, Object, RolloutObject},
-        request::{describe, rollout_of},
+        request::describe,
         world::World,
     },
 };
@@ -215,7 +215,7 @@ pub(super) fn hands_off(world: &World, happened: &Happened) -> Result<(), String
         Some(Object::Revision(revision)) => Some(&revision.rollout),
         _ => None,
     };
-    if owner.is_some_and(|owner| **owner != *rollout_of(&arrival.key)) {
+    if owner.is_some_and(|owner| **owner != *arrival.key.name()) {
         return Err(format!("{} is not its own", describe(&arrival.write)));
     }
     counts_too_often(world, arrival, happened)
@@ -298,10 +298,9 @@ pub(super) fn poison(world: &World, _: &Happened) -> Result<(), String> {
         .iter()
         .find(|(_, (_, count))| *count > MOST_PER_SECOND)
     {
-        Some(((_, key), (_, count))) => Err(format!(
-            "{count} passes over {} in one second",
-            rollout_of(key)
-        )),
+        Some(((_, key), (_, count))) => {
+            Err(format!("{count} passes over {} in one second", key.name()))
+        }
         None => Ok(()),
     }
 }

@@ -4,9 +4,10 @@ use super::{SETTLED, good, v2};
 use crate::{
     api::RolloutSpec,
     simulate::{
+        object::Watched,
         people::Action,
         scenario::{Scenario, apply, apply_to, command, migrating, name, release, shop, workload},
-        setting::{MigrationEnd, Setting},
+        setting::{Delay, MigrationEnd, Setting, Timing},
     },
 };
 
@@ -121,6 +122,47 @@ pub(super) fn schemas() -> Vec<Scenario> {
         )
         .then(SETTLED + 125, command("retry"))
         .then(SETTLED + 160, command("retry"))
+        .lasts(700),
+        v2(
+            "database-deleted-while-expanding",
+            migrating(&[(60, MigrationEnd::Succeeds)]),
+        )
+        .then(SETTLED + 20, Action::DeleteDatabase("shop-db".into()))
+        .lasts(700),
+        Scenario {
+            setting: Setting {
+                timing: Timing {
+                    requests: Delay {
+                        low: 500,
+                        high: 500,
+                    },
+                    ..Timing::default()
+                },
+                ..Setting::default()
+            },
+            ..good("database-deleted-before-its-job-runs")
+        }
+        .then(SETTLED + 7, Action::DeleteDatabase("shop-db".into()))
+        .lasts(900),
+        // The heir knows of the hold and that the DatabaseSchema is being deleted, but not of the
+        // Job that runs.
+        Scenario {
+            processes: 2,
+            ..v2(
+                "database-deleted-behind-its-jobs",
+                migrating(&[(60, MigrationEnd::Succeeds)]),
+            )
+        }
+        .then(
+            SETTLED - 10,
+            Action::BreakWatch {
+                process: 1,
+                kind: Watched::Jobs,
+                seconds: 100,
+            },
+        )
+        .then(SETTLED + 10, Action::Crash(0))
+        .then(SETTLED + 20, Action::DeleteDatabase("shop-db".into()))
         .lasts(700),
         v2(
             "undo-while-expanding",

@@ -1,5 +1,7 @@
 //! What the operator reads live.
 
+use std::sync::Arc;
+
 use stepgate::{
     plan::{
         facts::{ConfigRef, Question},
@@ -12,16 +14,19 @@ use super::writes::hold;
 use crate::{manifest, play::Play, side::Side};
 
 pub async fn are_live<S: Side>(play: &mut Play<S>) {
-    play.read("shop").await;
-    let apply = scenario::apply(scenario::shop("v1", 2, None));
+    let live = Question::Rollout("shop".into());
+    play.read(&live).await;
+    let shop = scenario::shop("v1", 2, None);
+    let overlaps = Question::Overlaps(Arc::new(shop.clone()));
+    let apply = scenario::apply(shop);
     play.person("somebody applies Rollout shop", apply).await;
-    play.read("shop").await;
+    play.read(&live).await;
     let scale = Action::Scale {
         rollout: "shop".into(),
         replicas: 3,
     };
     play.person("somebody scales it to 3", scale).await;
-    play.read("shop").await;
+    play.read(&live).await;
 
     let wanted = Question::Config(vec![ConfigRef {
         secret: false,
@@ -31,41 +36,41 @@ pub async fn are_live<S: Side>(play: &mut Play<S>) {
         name: "shop-config".into(),
         exists,
     };
-    play.ask("shop", &wanted).await;
+    play.read(&wanted).await;
     play.person("somebody creates it", config(true)).await;
-    play.ask("shop", &wanted).await;
+    play.read(&wanted).await;
     play.person("somebody prunes it", config(false)).await;
-    play.ask("shop", &wanted).await;
+    play.read(&wanted).await;
 
     let legacy = |exists| Action::Around(Circumstance::Deployment { exists });
-    play.ask("shop", &Question::Overlaps).await;
+    play.read(&overlaps).await;
     let words = "somebody runs another Deployment with its labels";
     play.person(words, legacy(true)).await;
-    play.ask("shop", &Question::Overlaps).await;
+    play.read(&overlaps).await;
     play.person("somebody deletes that", legacy(false)).await;
-    play.ask("shop", &Question::Overlaps).await;
+    play.read(&overlaps).await;
 
-    play.ask("shop", &Question::Revisions).await;
+    play.read(&Question::Revisions).await;
     for name in ["r1", "r2"] {
         let manifest = manifest::revision(name, None);
         let create = Write::CreateRevision { manifest };
         play.write(&format!("create {name}"), create).await;
     }
-    play.ask("shop", &Question::Revisions).await;
+    play.read(&Question::Revisions).await;
 
     let held = Question::Hold("db".into());
-    play.ask("shop", &held).await;
+    play.read(&held).await;
     let manifest = manifest::database("db");
     play.write("create db", Write::CreateDatabase { manifest })
         .await;
-    play.ask("shop", &held).await;
+    play.read(&held).await;
     play.look().await;
     let free = play.base(Watched::Databases, "db").await;
     play.write("take hold of it", hold(&free, Some("job")))
         .await;
-    play.ask("shop", &held).await;
+    play.read(&held).await;
     let manifest = manifest::job("job", "v1", 60, None);
     play.write("create a Job, suspended", Write::CreateJob { manifest })
         .await;
-    play.ask("shop", &held).await;
+    play.read(&held).await;
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use stepgate::{
     api::{
-        DatabaseRecord, RolloutStatus,
+        DatabaseRecord, RolloutStatus, keys,
         status::{Outcome, RevisionStatus},
     },
     plan::intent::{Base, Kind, Write},
@@ -269,6 +269,7 @@ pub fn hold(base: &Base, job: Option<&str>) -> Write {
     Write::RecordDatabase {
         base: base.clone(),
         record: Box::new(record),
+        finalizers: job.iter().map(|_| keys::HELD.into()).collect(),
     }
 }
 
