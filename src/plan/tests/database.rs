@@ -165,3 +165,17 @@ fn a_phase_that_failed_is_told_and_leaves_the_database_dirty() {
     world.jobs[0] = job(1);
     assert_eq!(database::plan(&world, &Shown::default(), 1).events, []);
 }
+
+/// A Job may be called failed while its pod still ends (Kubernetes waits for that since 1.31, so the
+/// simulator's cluster does too), and that may still change the schema.
+#[test]
+fn an_end_is_put_on_record_when_the_pods_are_gone() {
+    let mut ending = job(1);
+    ending.live_pods = 1;
+    let record = held_by(&ending);
+    assert_eq!(recorded(&seen(vec![ending.clone()], record.clone())), None);
+    ending.live_pods = 0;
+    let recorded = recorded(&seen(vec![ending], record)).expect("a record");
+    assert!(recorded.holder.is_none());
+    assert_eq!(recorded.phases.len(), 1);
+}
