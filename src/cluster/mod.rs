@@ -83,12 +83,13 @@ pub struct CachedDatabase {
     pub rollouts: BTreeMap<String, String>,
 }
 
-/// A database and the Job that its record names, as they are.
+/// A database and the Job of the name on its record, as they are. Whether that is the Job of the
+/// hold is the planner's to say.
 #[derive(Clone, Debug)]
 pub struct Hold {
     /// The DatabaseSchema; `None` when there is none.
     pub database: Option<DatabaseFacts>,
-    /// The Job, read after it; `None` when there is none, or it is not the holder's.
+    /// The Job, read after it; `None` when there is none.
     pub job: Option<JobFacts>,
 }
 

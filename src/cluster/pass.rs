@@ -203,7 +203,7 @@ async fn database<C: Cluster>(
         let plan = database::plan(&seen, &shown, around.epoch);
         if !plan.questions.is_empty() {
             let now = (around.now)();
-            match show(cluster, key, &seen, &plan, &mut shown, memory, now).await {
+            match confirm(cluster, key, &seen, &plan, &mut shown, memory, now).await {
                 Ok(true) => continue,
                 // The watch shows it soon, and then it is looked at again.
                 Ok(false) => return come_again(ran, memory),
@@ -222,7 +222,7 @@ async fn database<C: Cluster>(
 
 /// Reads what the caches may be wrong about. `false`: they are behind, and the watch that shows it
 /// starts another pass.
-async fn show<C: Cluster>(
+async fn confirm<C: Cluster>(
     cluster: &C,
     key: &Key,
     seen: &CachedDatabase,

@@ -86,9 +86,9 @@ fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, shown: &Shown, 
     if lets_go(&write) {
         let job = &holder.job;
         let why = if vanished {
-            format!("the database is being deleted, and its Job {job} is gone")
+            format!("the DatabaseSchema is being deleted, and its Job {job} is gone")
         } else if deleting {
-            format!("the database is being deleted, and Job {job} never ran")
+            format!("the DatabaseSchema is being deleted, and Job {job} never ran")
         } else {
             format!(
                 "Rollout {} is gone, and Job {job} never ran",
@@ -110,7 +110,7 @@ fn held_by_nobody(plan: &mut Plan, seen: &CachedDatabase) {
     let database = &seen.database;
     let marked = database.finalizers.iter().any(|f| f == keys::HELD);
     if marked && !seen.jobs.iter().any(JobFacts::may_run) {
-        let words = "the database is being deleted, and nobody holds it: its finalizer goes";
+        let words = "the DatabaseSchema is being deleted, and nobody holds it: its finalizer goes";
         plan.notes.push(words.to_owned());
         plan.writes.push(without_holder(seen));
     }

@@ -273,10 +273,7 @@ impl World {
             Question::Hold(name) => {
                 let database = self.live.databases.get(name.as_str());
                 let holder = database.and_then(|d| d.record.holder.as_ref());
-                let job = holder.and_then(|holder| {
-                    let job = self.live.jobs.get(holder.job.as_str());
-                    job.filter(|job| *job.rollout == *holder.rollout)
-                });
+                let job = holder.and_then(|h| self.live.jobs.get(h.job.as_str()));
                 let hold = Hold {
                     database: database.map(|database| facts::database(database)),
                     job: job.map(|job| facts::job(job)),

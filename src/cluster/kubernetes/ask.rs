@@ -134,9 +134,6 @@ async fn hold(client: &Client, namespace: &str, name: &str) -> Result<Answer, Re
     let job = job.get_opt(&holder.job).await;
     let job = job.map_err(|error| unread(&format!("Job {}", holder.job), &error))?;
     let job = job.map(|job| facts::job(&job));
-    // Somebody else's of this name is not taken for it.
-    let own = |uid: &String| holder.job_uid.as_ref() == Some(uid);
-    let job = job.filter(|job| own(&job.uid) || job.rollout == holder.rollout);
     Ok(Answer::Hold(Hold { database, job }.into()))
 }
 
