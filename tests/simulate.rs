@@ -34,7 +34,7 @@ fn golden(name: &str) -> PathBuf {
 
 fn told_by(simulation: &Simulation) -> String {
     let world = simulation.world();
-    format!("{}{}", world.story.text(), world.ending())
+    format!("{}{}", world.story.text(), world.story.ending(&world.live))
 }
 
 /// One scenario alone, with every write: `SCENARIO=good cargo test --test simulate one -- --nocapture`.

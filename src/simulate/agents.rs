@@ -4,10 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
+    action::{Action, Autoscaler, GitOps},
     coverage::Kind,
     event::{Event, Sync},
     object::Name,
-    people::{Action, image_of},
+    people::image_of,
     world::World,
 };
 use crate::plan::facts::ConfigRef;
@@ -16,29 +17,6 @@ use crate::plan::facts::ConfigRef;
 const STABILIZATION: SignedDuration = SignedDuration::from_secs(300);
 /// A deviation from the target that a HorizontalPodAutoscaler lets be.
 const TOLERANCE: f64 = 0.1;
-
-/// A HorizontalPodAutoscaler on requests per second and pod, as the Kubernetes documentation
-/// describes its algorithm.
-#[derive(Clone, Debug)]
-pub struct Autoscaler {
-    /// The Rollout whose scale subresource it writes.
-    pub rollout: Name,
-    /// Requests per second that a pod is to have.
-    pub per_pod: f64,
-    /// `minReplicas` and `maxReplicas`.
-    pub between: (i32, i32),
-}
-
-/// An agent that makes the cluster look like Git.
-#[derive(Clone, Debug)]
-pub struct GitOps {
-    /// The Rollout.
-    pub rollout: Name,
-    /// The manifest names `spec.replicas`; otherwise that field is somebody else's.
-    pub names_replicas: bool,
-    /// Each image has a ConfigMap of its own, and those that Git no longer names are pruned.
-    pub prunes: bool,
-}
 
 impl World {
     /// The same again later, until then.
@@ -69,8 +47,8 @@ impl World {
         let wanted = advice.min(highest).clamp(low, high);
         if wanted != present {
             self.coverage.count(Kind::Autoscaled);
-            let words = format!("> the autoscaler scales to {wanted}");
-            self.story.tell(self.now, rollout, &words);
+            let words = format!("the autoscaler scales to {wanted}");
+            self.story.person(self.now, rollout, &words);
             self.edit(rollout, |spec| spec.replicas = wanted);
         }
     }
@@ -115,8 +93,8 @@ impl World {
             if let (Some(version), Some(schema)) = (version, &mut spec.schema) {
                 schema.version = Some(version);
             }
-            let words = format!("> user commits {image}");
-            self.story.tell(self.now, rollout, &words);
+            let words = format!("user commits {image}");
+            self.story.person(self.now, rollout, &words);
         }
     }
 
@@ -155,8 +133,8 @@ impl World {
         let old: Vec<ConfigRef> = old.filter(|c| c.name != keep).cloned().collect();
         for config in old {
             self.coverage.count(Kind::ConfigPruned);
-            let words = format!("> an agent prunes ConfigMap {}", config.name);
-            self.story.tell(self.now, "", &words);
+            let words = format!("an agent prunes ConfigMap {}", config.name);
+            self.story.person(self.now, "", &words);
             self.ledger.config(&config.name, false, self.now);
             self.configs.remove(&config);
         }
@@ -184,9 +162,9 @@ mod tests {
     use super::*;
     use crate::simulate::{
         Simulation,
-        scenario::{Scenario, apply, shop},
+        scenario::{Scenario, apply, release, scale, shop},
+        setting::DAWN,
         story::Detail,
-        world::DAWN,
     };
 
     fn until() -> Timestamp {
@@ -242,21 +220,8 @@ mod tests {
         let scenario = Scenario::new("synced")
             .then(1, apply(shop("v1", 4, None)))
             .then(300, sync)
-            .then(
-                800,
-                Action::Scale {
-                    rollout: "shop".into(),
-                    replicas: 6,
-                },
-            )
-            .then(
-                805,
-                Action::Release {
-                    rollout: "shop".into(),
-                    image: "v9".into(),
-                    version: None,
-                },
-            )
+            .then(800, scale(6))
+            .then(805, release("v9", None))
             .then(
                 900,
                 Action::Commit {

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 
 use super::{
     event::Step,
-    object::{Name, Object},
+    object::{Name, Notice},
     world::World,
 };
 use crate::{
@@ -15,15 +15,6 @@ use crate::{
 
 /// The most events that may follow from one thing before it counts as endless.
 const MOST_EVENTS: usize = 100_000;
-
-/// What a watcher is told.
-#[derive(Clone, Debug)]
-pub struct Told {
-    /// The object as it is now; as it was last, when it is gone.
-    pub object: Object,
-    /// Whether it is gone.
-    pub gone: bool,
-}
 
 impl World {
     /// Handles one write of a client at once, as the API server does when it arrives.
@@ -84,12 +75,12 @@ impl World {
 
     /// A watcher of everything begins to listen.
     pub fn listen(&mut self) {
-        self.told.get_or_insert_default();
+        self.notices.get_or_insert_default();
     }
 
     /// What it has been told, in order.
     #[must_use]
-    pub fn heard(&self) -> &[Told] {
-        self.told.as_deref().unwrap_or_default()
+    pub fn heard(&self) -> &[Notice] {
+        self.notices.as_deref().unwrap_or_default()
     }
 }

@@ -7,23 +7,12 @@ use std::{
 };
 
 use super::{
+    action::Action,
     event::{Event, Step, Sync},
-    kubelet::Container,
-    object::{DeploymentObject, Name, Object, PodObject, Watched},
-    people::Action,
-    rules::{self, Happened},
+    ledger::Happened,
+    object::{Container, DeploymentObject, Name, Object, PodObject, Watched},
     world::World,
 };
-
-/// The ReplicaSet behind a Deployment: it learns of a new size, and reports, on its own time.
-#[derive(Clone, Debug, Default)]
-pub struct ReplicaSet {
-    desired: i32,
-    replicas: i32,
-    available: i32,
-    problem: Option<String>,
-    made: u32,
-}
 
 impl World {
     /// How many pods a Deployment, by uid, has ever had.
@@ -159,7 +148,7 @@ impl World {
         let gone = self.owned(|owner| owner.is_none());
         for object in gone {
             if let Object::Job(job) = &object
-                && rules::runs(job)
+                && job.may_run()
             {
                 self.happened.push(Happened::JobCut(job.meta.name.clone()));
             }
@@ -207,25 +196,6 @@ impl World {
             self.store(next);
             self.sync(Sync::Garbage);
         }
-    }
-
-    /// Whether there is an owner of this uid, and it stays.
-    pub(super) fn stands(&self, uid: &Name) -> bool {
-        let mut owners = self.owners();
-        owners.any(|o| o.meta().uid == *uid && !o.meta().deleting)
-    }
-
-    /// What may own something.
-    fn owners(&self) -> impl Iterator<Item = Object> {
-        let live = &self.live;
-        let rollouts = live.rollouts.values().cloned().map(Object::Rollout);
-        let revisions = live.revisions.values().cloned().map(Object::Revision);
-        let deployments = live.deployments.values().cloned().map(Object::Deployment);
-        let databases = live.databases.values().cloned().map(Object::Database);
-        rollouts
-            .chain(revisions)
-            .chain(deployments)
-            .chain(databases)
     }
 
     /// Whatever has an owner of which this is so; `None`: it is gone.

@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use super::{
+    action::Action,
     object::Objects,
-    people::Action,
     prometheus::Outage,
     request::Fate,
     setting::{Behaviour, Health, MigrationEnd},

@@ -11,15 +11,15 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    action::Action,
     coverage::Kind,
     event::{Event, Life, Turn},
     facts,
     object::Object,
-    people::Action,
     process::Process,
     rules::Broken,
-    setting::Setting,
-    world::{NAMESPACE, World},
+    setting::{DAWN, Setting},
+    world::World,
 };
 use crate::{
     cluster::{
@@ -71,7 +71,7 @@ impl Simulation {
 
     /// Somebody acts so many seconds after the world began.
     pub fn plan(&self, second: i64, action: Action) {
-        let at = super::world::DAWN
+        let at = DAWN
             .saturating_add(SignedDuration::from_secs(second))
             .unwrap_or(Timestamp::MAX);
         self.world().at(at, Event::Act(Box::new(action)));
@@ -288,10 +288,4 @@ impl World {
             Question::JobLog(name) => Answer::JobLog(format!("the last line of {name}")),
         })
     }
-}
-
-/// The namespace of everything.
-#[must_use]
-pub const fn namespace() -> &'static str {
-    NAMESPACE
 }

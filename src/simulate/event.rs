@@ -1,8 +1,8 @@
 //! What happens next in the world.
 
 use super::{
+    action::Action,
     object::{Name, Watched},
-    people::Action,
 };
 use crate::{
     cluster::Key,

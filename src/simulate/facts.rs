@@ -8,7 +8,7 @@ use super::{
         DatabaseObject, DeploymentObject, JobObject, Objects, PodObject, RevisionObject,
         RolloutObject,
     },
-    world::NAMESPACE,
+    setting::NAMESPACE,
 };
 use crate::{
     api::RolloutSpec,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::{
+    action::Action,
     object::{DatabaseObject, DeploymentObject, Name, Object, RevisionObject, RolloutObject},
-    people::{Action, unseen},
+    people::unseen,
     world::World,
 };
 use crate::plan::facts::ConfigRef;
@@ -20,10 +21,10 @@ impl World {
                     name,
                 };
                 let verb = if exists { "creates" } else { "prunes" };
-                self.story.tell(
+                self.story.person(
                     self.now,
                     "",
-                    &format!("> an agent {verb} ConfigMap {}", config.name),
+                    &format!("an agent {verb} ConfigMap {}", config.name),
                 );
                 if exists {
                     self.configs.insert(config);

@@ -60,7 +60,7 @@ impl World {
             self.after(SignedDuration::from_secs(seconds), event);
         }
         self.story
-            .tell(self.now, &job.rollout, &format!("{} runs", job.meta.name));
+            .note(self.now, &job.rollout, format!("{} runs", job.meta.name));
         self.store(JobObject {
             started: Some(self.now),
             runs,
@@ -104,7 +104,7 @@ impl World {
         };
         let words = if succeeded { "succeeded" } else { "failed" };
         self.story
-            .tell(self.now, &job.rollout, &format!("{name} {words}"));
+            .note(self.now, &job.rollout, format!("{name} {words}"));
         self.store(JobObject {
             runs: false,
             live_pods: 0,

@@ -4,35 +4,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     event::{Event, Step},
+    ledger::Happened,
     object::{Name, Object, PodObject},
-    rules::Happened,
     setting::Health,
+    story::Pods,
     world::World,
 };
 
 /// The longest wait between two starts of a container that keeps exiting.
 const LONGEST_BACKOFF: i64 = 300;
-
-/// A pod's container, as its kubelet knows it.
-#[derive(Clone, Debug)]
-pub struct Container {
-    /// Its image: names how it behaves.
-    pub image: Name,
-    turn: u32,
-    placed: bool,
-    exits: u32,
-}
-
-impl Container {
-    pub(super) const fn new(image: Name) -> Self {
-        Self {
-            image,
-            turn: 0,
-            placed: false,
-            exits: 0,
-        }
-    }
-}
 
 impl World {
     /// The next step with a pod; what was planned before is overtaken.
@@ -236,10 +216,14 @@ impl World {
             let pods: Vec<_> = self.live.pods_of(&child.meta.name).collect();
             let ready = pods.iter().filter(|p| p.ready_since.is_some()).count();
             if !pods.is_empty() || child.replicas > 0 {
-                counts.push(format!("{} {ready}/{}", child.image, child.replicas));
+                counts.push(Pods {
+                    image: child.image.clone(),
+                    ready,
+                    asked: child.replicas,
+                });
             }
         }
-        self.story.pods(self.now, rollout, &counts.join("  "));
+        self.story.pods(self.now, rollout, counts);
     }
 }
 

@@ -3,28 +3,43 @@
 //! for users.
 //!
 //! Everything happens in one thread, in an order that a seed decides: the same seed tells the
-//! same story on every machine. Read it so: [`world`] has the clock and the store, [`server`] is
-//! the API server, [`controllers`], [`kubelet`], [`job`], [`traffic`] and [`prometheus`] are the
-//! rest of the cluster, [`people`] and [`agents`] act on it amid their [`surroundings`] (what people
-//! [`amend`] while a release is on its way is drawn for the schedules), and
-//! `fate` does what nobody does; [`process`] is the operator around its passes,
-//! [`driver`] runs them, [`rules`] says what must never happen. [`alone`] is the cluster without the
-//! operator.
+//! same story on every machine. Nouns lie below, those who act on them above; nobody is imported
+//! from above.
+//!
+//! - What there is: [`object`]s, the [`setting`] and its [`random`] numbers, [`traffic`] and what
+//!   [`prometheus`] makes of it, [`action`]s (among them what people [`amend`] while a release is on
+//!   its way) and [`event`]s, a [`process`] of the operator and its [`request`]s, the [`ledger`]
+//!   of the rules, the [`story`], the [`coverage`]. The [`world`] has them all, with the clock and
+//!   the agenda.
+//! - Who acts on it: `dispatch` gives each event to whom it concerns. `store` and [`server`] are the
+//!   API server; [`controllers`], [`kubelet`] and [`job`] the rest of the cluster; `lease`,
+//!   `caches`, `passes`, `polls` and `wire` the operator around its passes; [`people`] and
+//!   [`agents`] act amid their [`surroundings`], and `fate` does what nobody does.
+//! - Who looks on: [`rules`] says what must never happen, [`liveness`] what must in the end;
+//!   [`driver`] runs the passes, for a [`scenario`] or a random [`schedule`]. [`alone`] is the
+//!   cluster without the operator.
 
+pub mod action;
 pub mod agents;
 pub mod alone;
 pub mod amend;
+mod caches;
 pub mod controllers;
 pub mod coverage;
+mod dispatch;
 pub mod driver;
 pub mod event;
 pub mod facts;
 mod fate;
 pub mod job;
 pub mod kubelet;
+mod lease;
+pub mod ledger;
 pub mod liveness;
 pub mod object;
+mod passes;
 pub mod people;
+mod polls;
 pub mod process;
 pub mod prometheus;
 pub mod random;
@@ -35,10 +50,12 @@ pub mod scenarios;
 pub mod schedule;
 pub mod server;
 pub mod setting;
+mod store;
 pub mod story;
 pub mod surroundings;
 pub mod traffic;
+mod wire;
 pub mod world;
 
+pub use action::Action;
 pub use driver::{Ended, Simulation};
-pub use people::Action;

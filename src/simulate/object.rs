@@ -1,5 +1,5 @@
 //! The objects of the cluster in memory: what the API server keeps, as far as anybody here
-//! reads it.
+//! reads it, and what a ReplicaSet and a kubelet know besides.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -154,6 +154,14 @@ pub struct JobObject {
     pub live_pods: i32,
     /// How it ended.
     pub ended: Option<JobEnd>,
+}
+
+impl JobObject {
+    /// Whether it may still change the database.
+    #[must_use]
+    pub const fn may_run(&self) -> bool {
+        !self.suspended && (self.ended.is_none() || self.live_pods > 0)
+    }
 }
 
 /// A DatabaseSchema.
@@ -349,3 +357,43 @@ stored!(DeploymentObject, Deployment, deployments);
 stored!(PodObject, Pod, pods);
 stored!(JobObject, Job, jobs);
 stored!(DatabaseObject, Database, databases);
+
+/// The ReplicaSet behind a Deployment: it learns of a new size, and reports, on its own time.
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaSet {
+    pub(super) desired: i32,
+    pub(super) replicas: i32,
+    pub(super) available: i32,
+    pub(super) problem: Option<String>,
+    pub(super) made: u32,
+}
+
+/// A pod's container, as its kubelet knows it.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// Its image: names how it behaves.
+    pub image: Name,
+    pub(super) turn: u32,
+    pub(super) placed: bool,
+    pub(super) exits: u32,
+}
+
+impl Container {
+    pub(super) const fn new(image: Name) -> Self {
+        Self {
+            image,
+            turn: 0,
+            placed: false,
+            exits: 0,
+        }
+    }
+}
+
+/// What a watcher is told.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// The object as it is now; as it was last, when it is gone.
+    pub object: Object,
+    /// Whether it is gone.
+    pub gone: bool,
+}

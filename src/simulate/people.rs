@@ -2,225 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    agents::{Autoscaler, GitOps},
-    amend::Amendment,
+    action::{Action, Command},
     event::Sync,
-    object::{DeploymentObject, Meta, Name, Object, RolloutObject, Watched},
-    prometheus::Outage,
-    surroundings::Circumstance,
+    object::{DeploymentObject, Meta, Name, Object, RolloutObject},
     world::World,
 };
 use crate::api::{RolloutSpec, RolloutStatus, keys};
-
-/// What somebody does.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Applies a manifest: creates the Rollout, or replaces its spec.
-    Apply {
-        /// The Rollout.
-        rollout: Name,
-        /// Its spec; `replicas` of an existing Rollout is kept when `keep_replicas`.
-        spec: Box<RolloutSpec>,
-        /// The manifest does not name `replicas`.
-        keep_replicas: bool,
-    },
-    /// Applies a manifest that cannot be read.
-    ApplyNonsense(Name),
-    /// Changes the image, and the schema version if one is given.
-    Release {
-        /// The Rollout.
-        rollout: Name,
-        /// The image.
-        image: Name,
-        /// The schema version.
-        version: Option<i64>,
-    },
-    /// Changes what makes no other revision.
-    Amend {
-        /// The Rollout.
-        rollout: Name,
-        /// What is changed.
-        amendment: Amendment,
-    },
-    /// Scales, as an autoscaler or `kubectl scale` does.
-    Scale {
-        /// The Rollout.
-        rollout: Name,
-        /// `spec.replicas`.
-        replicas: i32,
-    },
-    /// Sets `spec.paused`.
-    Pause {
-        /// The Rollout.
-        rollout: Name,
-        /// Whether it is paused.
-        paused: bool,
-    },
-    /// Gives a command, bound to what is in motion.
-    Command {
-        /// The Rollout.
-        rollout: Name,
-        /// `promote`, `undo`, `retry`, `pause` or `resume`.
-        verb: &'static str,
-    },
-    /// Deletes the Rollout.
-    Delete(Name),
-    /// Deletes the Rollout in the foreground: it stays, marked, until its children are gone.
-    DeleteInForeground(Name),
-    /// Scales a child by hand.
-    ScaleChild {
-        /// The Rollout.
-        rollout: Name,
-        /// Image of the child.
-        image: Name,
-        /// Its `spec.replicas`.
-        replicas: i32,
-    },
-    /// Edits a child's template by hand.
-    EditChild {
-        /// The Rollout.
-        rollout: Name,
-        /// Image of the child.
-        image: Name,
-        /// The image it gets.
-        to: Name,
-    },
-    /// Deletes a child by hand.
-    DeleteChild {
-        /// The Rollout.
-        rollout: Name,
-        /// Image of the child.
-        image: Name,
-    },
-    /// Deletes a child's ControllerRevision by hand.
-    ForgetRevision {
-        /// The Rollout.
-        rollout: Name,
-        /// Image of the child.
-        image: Name,
-    },
-    /// Deletes every Job of a Rollout by hand.
-    DeleteJobs(Name),
-    /// Deletes a DatabaseSchema: what ran on the database is forgotten.
-    DeleteDatabase(Name),
-    /// Creates or deletes a ConfigMap, as an agent that prunes does.
-    Config {
-        /// Its name.
-        name: String,
-        /// Whether it exists from now on.
-        exists: bool,
-    },
-    /// Containers are killed, one in each of so many pods.
-    KillContainers {
-        /// The Rollout.
-        rollout: Name,
-        /// How many.
-        count: usize,
-    },
-    /// Pods are gone at once, as with their node.
-    LosePods {
-        /// The Rollout.
-        rollout: Name,
-        /// How many.
-        count: usize,
-    },
-    /// Status is lost, as in a restore.
-    LoseStatus(Name),
-    /// Everything is restored from a backup: new uids, no status, no owners.
-    Restore,
-    /// So many percent of live reads get no answer.
-    Reads(u32),
-    /// The metric source fails so, or works again.
-    Metrics(Outage),
-    /// The nodes have room for so many pods.
-    Capacity(usize),
-    /// The quota permits so many pods.
-    Quota(usize),
-    /// A watch of a process breaks for so many seconds.
-    BreakWatch {
-        /// Which process.
-        process: usize,
-        /// Which watch.
-        kind: Watched,
-        /// Seconds until it is replayed.
-        seconds: i64,
-    },
-    /// A process of the operator dies.
-    Crash(usize),
-    /// The lease changes hands; the deposed leader notices so many milliseconds later.
-    HandOver {
-        /// Milliseconds in which both believe that they lead.
-        overlap: i64,
-    },
-    /// A process's clock jumps.
-    JumpClock {
-        /// Which process.
-        process: usize,
-        /// By how many seconds.
-        seconds: i64,
-    },
-    /// Something around the Rollouts changes.
-    Around(Circumstance),
-    /// So many requests per second arrive from now on.
-    Load(f64),
-    /// An autoscaler looks every so many seconds.
-    Autoscale {
-        /// Which.
-        autoscaler: Autoscaler,
-        /// Seconds between two looks.
-        every: i64,
-        /// Until then.
-        until: Timestamp,
-    },
-    /// An agent makes the cluster look like Git every so many seconds.
-    GitOps {
-        /// Which.
-        agent: GitOps,
-        /// Seconds between two looks.
-        every: i64,
-        /// Until then.
-        until: Timestamp,
-    },
-    /// Somebody commits another image to Git.
-    Commit {
-        /// The Rollout.
-        rollout: Name,
-        /// The image.
-        image: Name,
-        /// The schema version.
-        version: Option<i64>,
-    },
-    /// An agent applies the manifest again and again.
-    Reapply {
-        /// What it applies.
-        apply: Box<Action>,
-        /// Every so many seconds.
-        every: i64,
-        /// Until then.
-        until: Timestamp,
-    },
-}
-
-/// A command that a person gave.
-#[derive(Clone, Debug)]
-pub struct Command {
-    /// The Rollout.
-    pub rollout: Name,
-    /// What was asked for.
-    pub verb: &'static str,
-    /// The request.
-    pub id: String,
-    /// The revision it is bound to.
-    pub revision: String,
-    /// The step it is bound to, if it is.
-    pub step: Option<String>,
-    /// When.
-    pub at: Timestamp,
-}
 
 impl World {
     /// Somebody acts.
@@ -242,32 +32,32 @@ impl World {
                 version,
             } => {
                 self.story
-                    .tell(self.now, &rollout, &format!("> user releases {image}"));
+                    .person(self.now, &rollout, &format!("user releases {image}"));
                 self.edit(&rollout, |spec| set_image(spec, &image, version));
             }
             Action::Amend { rollout, amendment } => {
-                let words = format!("> user edits: {}", amendment.words());
-                self.story.tell(self.now, &rollout, &words);
+                let words = format!("user edits: {}", amendment.words());
+                self.story.person(self.now, &rollout, &words);
                 self.edit(&rollout, |spec| amendment.apply(spec));
             }
             Action::Scale { rollout, replicas } => {
                 self.story
-                    .tell(self.now, &rollout, &format!("> scaled to {replicas}"));
+                    .person(self.now, &rollout, &format!("scaled to {replicas}"));
                 self.edit(&rollout, |spec| spec.replicas = replicas);
             }
             Action::Pause { rollout, paused } => {
                 self.story
-                    .tell(self.now, &rollout, &format!("> user sets paused: {paused}"));
+                    .person(self.now, &rollout, &format!("user sets paused: {paused}"));
                 self.edit(&rollout, |spec| spec.paused = paused);
             }
             Action::Command { rollout, verb } => self.command(&rollout, verb),
             Action::Delete(rollout) => {
                 let found = self.live.rollouts.get(&rollout).cloned();
                 let words = match &found {
-                    Some(found) if found.meta.deleting => "> the Rollout is gone",
-                    _ => "> user deletes the Rollout",
+                    Some(found) if found.meta.deleting => "the Rollout is gone",
+                    _ => "user deletes the Rollout",
                 };
-                self.story.tell(self.now, &rollout, words);
+                self.story.person(self.now, &rollout, words);
                 if let Some(found) = found {
                     self.erase(&Object::Rollout(found));
                 }
@@ -278,14 +68,14 @@ impl World {
                 image,
                 replicas,
             } => {
-                let words = format!("> somebody scales the Deployment of {image} to {replicas}");
+                let words = format!("somebody scales the Deployment of {image} to {replicas}");
                 self.by_hand(&rollout, &image, &words, |child| {
                     child.meta.generation += i64::from(child.replicas != replicas);
                     child.replicas = replicas;
                 });
             }
             Action::EditChild { rollout, image, to } => {
-                let words = format!("> somebody edits the Deployment of {image}: image {to}");
+                let words = format!("somebody edits the Deployment of {image}: image {to}");
                 self.by_hand(&rollout, &image, &words, |child| {
                     child.meta.generation += 1;
                     child.edited = true;
@@ -293,15 +83,15 @@ impl World {
                 });
             }
             Action::DeleteChild { rollout, image } => {
-                let words = format!("> somebody deletes the Deployment of {image}");
-                self.story.tell(self.now, &rollout, &words);
+                let words = format!("somebody deletes the Deployment of {image}");
+                self.story.person(self.now, &rollout, &words);
                 if let Some(child) = self.child_of(&rollout, &image) {
                     self.erase(&Object::Deployment(child.into()));
                 }
             }
             Action::ForgetRevision { rollout, image } => {
-                let words = format!("> somebody deletes the ControllerRevision of {image}");
-                self.story.tell(self.now, &rollout, &words);
+                let words = format!("somebody deletes the ControllerRevision of {image}");
+                self.story.person(self.now, &rollout, &words);
                 let revision = self.child_of(&rollout, &image).and_then(|child| {
                     let mut all = self.live.revisions.values();
                     all.find(|r| r.rollout == rollout && r.revision == child.revision)
@@ -313,7 +103,7 @@ impl World {
             }
             Action::DeleteJobs(rollout) => {
                 self.story
-                    .tell(self.now, &rollout, "> somebody deletes its Jobs");
+                    .person(self.now, &rollout, "somebody deletes its Jobs");
                 let jobs = self.live.jobs.values().filter(|j| j.rollout == rollout);
                 let jobs: Vec<_> = jobs.cloned().map(Object::Job).collect();
                 for job in jobs {
@@ -321,8 +111,8 @@ impl World {
                 }
             }
             Action::DeleteDatabase(database) => {
-                let words = format!("> somebody deletes DatabaseSchema {database}");
-                self.story.tell(self.now, "", &words);
+                let words = format!("somebody deletes DatabaseSchema {database}");
+                self.story.person(self.now, "", &words);
                 if let Some(found) = self.live.databases.get(&database).cloned() {
                     self.delete_object(&Object::Database(found));
                 }
@@ -339,8 +129,11 @@ impl World {
     ) {
         let image = image_of(&spec);
         let Some(found) = self.live.rollouts.get(rollout).cloned() else {
-            let words = format!("> user creates Rollout {rollout}: {image}, {}", pods(&spec));
-            self.story.tell(self.now, rollout, &words);
+            let words = {
+                let replicas = spec.replicas;
+                format!("user creates Rollout {rollout}: {image}, {replicas} replicas")
+            };
+            self.story.person(self.now, rollout, &words);
             self.name_spec(&spec);
             let object = RolloutObject {
                 meta: self.meta(rollout, None),
@@ -357,11 +150,7 @@ impl World {
         if found.spec.as_ref().is_ok_and(|present| **present == spec) {
             return;
         }
-        self.story.tell(
-            self.now,
-            rollout,
-            &format!("> applied: {image}, {}", pods(&spec)),
-        );
+        self.story.applied(self.now, rollout, &image, spec.replicas);
         self.edit(rollout, |present| *present = spec);
     }
 
@@ -373,10 +162,10 @@ impl World {
             },
             None => self.meta(rollout, None),
         };
-        self.story.tell(
+        self.story.person(
             self.now,
             rollout,
-            "> somebody stores a Rollout that cannot be read",
+            "somebody stores a Rollout that cannot be read",
         );
         let known = self.live.rollouts.get(rollout).cloned();
         let object = RolloutObject {
@@ -408,15 +197,15 @@ impl World {
     fn name_spec(&mut self, spec: &RolloutSpec) {
         let revision = crate::plan::revision::wanted(spec);
         let image = image_of(spec);
-        self.alias(&revision.as_str().into(), &image);
+        self.story.name_revision(&revision, &image);
     }
 
     fn delete_in_foreground(&mut self, rollout: Name) {
         let Some(found) = self.live.rollouts.get(&rollout).cloned() else {
             return;
         };
-        let words = "> user deletes the Rollout in the foreground: its children go first";
-        self.story.tell(self.now, &rollout, words);
+        let words = "user deletes the Rollout in the foreground: its children go first";
+        self.story.person(self.now, &rollout, words);
         let mut going = (*found).clone();
         going.meta.generation += i64::from(!going.meta.deleting);
         going.meta.deleting = true;
@@ -431,7 +220,7 @@ impl World {
         words: &str,
         change: impl FnOnce(&mut DeploymentObject),
     ) {
-        self.story.tell(self.now, rollout, words);
+        self.story.person(self.now, rollout, words);
         if let Some(mut child) = self.child_of(rollout, image) {
             change(&mut child);
             self.ledger.hand = true;
@@ -470,7 +259,7 @@ impl World {
             _ => format!("{revision} {id}"),
         };
         self.story
-            .tell(self.now, rollout, &format!("> user says {verb} {revision}"));
+            .person(self.now, rollout, &format!("user says {verb} {revision}"));
         let at = self.now;
         self.commands.push(Command {
             rollout: rollout.clone(),
@@ -487,10 +276,6 @@ impl World {
             ..(*found).clone()
         });
     }
-}
-
-fn pods(spec: &RolloutSpec) -> String {
-    format!("{} replicas", spec.replicas)
 }
 
 /// The status of a Rollout that has none yet, as the API server fills it in.

@@ -1,26 +1,20 @@
-//! A write on its way to the API server and back, and what may befall it.
+//! The operator's requests, and what may befall them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{
-    coverage::Kind,
-    event::{Event, Life, Turn},
+    event::Life,
     object::Object,
-    process::Seen,
+    process::{Seen, Trust},
     random::Random,
-    rules::{Arrival, Happened, OnRecord, Trust},
-    world::World,
 };
 use crate::{
-    api::keys,
+    api::{RolloutStatus, database::Holder},
     cluster::{Key, WriteError, Written},
     plan::intent::Write,
 };
-
-/// How long a client waits for an answer.
-const CLIENT_TIMEOUT: SignedDuration = SignedDuration::from_secs(10);
 
 /// What befalls one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +72,8 @@ impl Default for Faults {
 }
 
 impl Faults {
-    fn next(&mut self, now: Timestamp, write: &Write) -> Fate {
+    /// What befalls the next write.
+    pub(super) fn next(&mut self, now: Timestamp, write: &Write) -> Fate {
         let number = self.begun;
         self.begun += 1;
         if let Some(fate) = self.scripted.get(&number) {
@@ -118,182 +113,29 @@ impl Faults {
 /// A write under way.
 #[derive(Debug)]
 pub struct Request {
-    life: Life,
-    key: Key,
-    write: Arc<Write>,
-    fate: Fate,
-    epoch: i64,
-    sent: Timestamp,
-    trust: Trust,
-    on_record: OnRecord,
-    seen: Option<Arc<Seen>>,
-    answer: Option<Result<Written, WriteError>>,
+    pub(super) life: Life,
+    pub(super) key: Key,
+    pub(super) write: Arc<Write>,
+    pub(super) fate: Fate,
+    pub(super) epoch: i64,
+    pub(super) sent: Timestamp,
+    pub(super) trust: Trust,
+    pub(super) on_record: OnRecord,
+    pub(super) seen: Option<Arc<Seen>>,
+    pub(super) answer: Option<Result<Written, WriteError>>,
     /// The object as the write left it.
-    after: Option<Object>,
-    handled: bool,
-    returned: bool,
+    pub(super) after: Option<Object>,
+    pub(super) handled: bool,
+    pub(super) returned: bool,
 }
 
-impl World {
-    fn on_record(&self, key: &Key, write: &Write) -> OnRecord {
-        let rollout = self.live.rollouts.get(key.name());
-        let database = match write {
-            Write::CreateJob { manifest } => {
-                let name = &manifest["metadata"]["labels"][keys::DATABASE];
-                self.live.databases.get(name.as_str().unwrap_or_default())
-            }
-            Write::ReleaseJob { base } => {
-                let job = self.live.jobs.get(base.name.as_str());
-                job.and_then(|job| self.live.databases.get(&job.database))
-            }
-            _ => None,
-        };
-        OnRecord {
-            status: rollout.map(|r| Arc::clone(&r.status)),
-            holder: database.and_then(|d| d.record.holder.clone()),
-        }
-    }
-
-    /// The operator sends a write; the ticket names it.
-    pub(super) fn send(&mut self, life: Life, key: &Key, write: &Arc<Write>) -> u64 {
-        let fate = self.faults.next(self.now, write);
-        self.coverage.befell(fate);
-        let ticket = self.faults.begun;
-        // Of the pass that sends it.
-        let known = self.processes[life.process].trust.get(key).copied();
-        let trust = known.unwrap_or_else(|| self.begins(life, key));
-        let process = &self.processes[life.process];
-        let request = Request {
-            life,
-            key: key.clone(),
-            write: Arc::clone(write),
-            fate,
-            epoch: process.epoch,
-            sent: self.now,
-            trust,
-            on_record: self.on_record(key, write),
-            seen: process.seen.get(key).cloned(),
-            answer: None,
-            after: None,
-            handled: false,
-            returned: false,
-        };
-        let way = self.draw(self.setting.timing.requests);
-        let milliseconds = SignedDuration::from_millis;
-        if fate != Fate::Arrives {
-            let words = format!("fault: {} {fate:?}", describe(write));
-            self.story.fault(self.now, key.name(), &words);
-        }
-        self.requests.insert(ticket, request);
-        match fate {
-            Fate::Arrives | Fate::Overtaken | Fate::CrashAfter => {
-                self.after(way, Event::Arrive(ticket));
-            }
-            Fate::Late(by) => self.after(way + milliseconds(by), Event::Arrive(ticket)),
-            Fate::NotTaken => self.after(way, Event::Return(ticket)),
-            Fate::Unanswered(handled) => {
-                if let Some(by) = handled {
-                    self.after(milliseconds(by), Event::Arrive(ticket));
-                }
-                self.after(CLIENT_TIMEOUT, Event::Return(ticket));
-            }
-            Fate::CrashBefore => self.crash(life.process),
-        }
-        ticket
-    }
-
-    /// The API server handles a write, whether or not its sender is still there.
-    pub(super) fn arrive(&mut self, ticket: u64) {
-        let Some(mut request) = self.requests.remove(&ticket) else {
-            return;
-        };
-        self.arrived += 1;
-        self.last_write = describe(&request.write);
-        if request.fate == Fate::Overtaken {
-            self.touch(&request.write);
-        }
-        let before = self.target(&request.write);
-        self.handling = true;
-        let answer = self.apply(&request.write);
-        self.handling = false;
-        if matches!(answer, Err(WriteError::Conflict { .. })) && request.fate != Fate::Overtaken {
-            self.coverage.count(Kind::Stale);
-        }
-        if request.epoch < self.epoch {
-            self.coverage.count(Kind::Deposed);
-        }
-        request.after = self.target(&request.write);
-        self.happened.push(Happened::Arrived(Box::new(Arrival {
-            life: request.life,
-            epoch: request.epoch,
-            sent: request.sent,
-            trust: request.trust,
-            on_record: request.on_record.clone(),
-            key: request.key.clone(),
-            after: request.after.clone(),
-            write: Arc::clone(&request.write),
-            before: before.clone(),
-            refused: answer.as_ref().err().cloned(),
-            seen: request.seen.clone(),
-        })));
-        self.tell_write(&request.key, &request.write, &answer);
-        if let (Ok(Written::Rollout(rollout)), Some(Object::Rollout(before))) = (&answer, &before) {
-            self.tell_standing(&before.status, rollout);
-        }
-        request.answer = Some(answer);
-        request.handled = true;
-        let life = request.life;
-        match request.fate {
-            Fate::CrashAfter => self.crash(life.process),
-            Fate::Unanswered(_) if request.returned => {}
-            Fate::Unanswered(_) => drop(self.requests.insert(ticket, request)),
-            _ => {
-                let way = self.draw(self.setting.timing.requests);
-                self.requests.insert(ticket, request);
-                self.after(way, Event::Return(ticket));
-            }
-        }
-    }
-
-    /// The sender gets its answer, or gives up.
-    pub(super) fn return_answer(&mut self, ticket: u64) {
-        let Some(request) = self.requests.get_mut(&ticket) else {
-            return;
-        };
-        request.returned = true;
-        let object = describe(&request.write);
-        match request.fate {
-            Fate::Unanswered(_) => {
-                let message = "no answer within 10 s".into();
-                request.answer = Some(Err(WriteError::Unanswered { object, message }));
-            }
-            Fate::NotTaken => {
-                let message = "too many requests".into();
-                request.answer = Some(Err(WriteError::NotTaken { object, message }));
-            }
-            _ => {}
-        }
-        let (life, key) = (request.life, request.key.clone());
-        self.turns.push(Turn::Resume(life, key));
-    }
-
-    /// The answer to a write, once it is there.
-    pub(super) fn take_answer(&mut self, ticket: u64) -> Option<Result<Written, WriteError>> {
-        let request = self.requests.get_mut(&ticket)?;
-        if !request.returned {
-            return None;
-        }
-        let answer = request.answer.take();
-        let (life, after) = (request.life, request.after.clone());
-        let on_its_way = matches!(request.fate, Fate::Unanswered(Some(_))) && !request.handled;
-        if !on_its_way {
-            self.requests.remove(&ticket);
-        }
-        if let Some(Ok(_)) = &answer {
-            self.processes[life.process].learned(after);
-        }
-        answer
-    }
+/// What was on record when a write was sent.
+#[derive(Clone, Debug, Default)]
+pub struct OnRecord {
+    /// Status of the Rollout.
+    pub status: Option<Arc<RolloutStatus>>,
+    /// For a Job that is made or released: who held its database.
+    pub holder: Option<Holder>,
 }
 
 /// A write in a few words.

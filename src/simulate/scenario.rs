@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
+    action::Action,
     driver::{Ended, Simulation},
     object::Name,
-    people::Action,
     request::Fate,
     setting::{Behaviour, Health, Migration, MigrationEnd, Setting},
     story::Detail,
@@ -19,6 +19,9 @@ use crate::{
 
 /// Events that no scenario needs.
 const MOST_EVENTS: u64 = 400_000;
+
+/// When `v1` is stable in each scenario that is about a later release.
+pub const SETTLED: i64 = 120;
 
 /// A world, what happens in it, and for how long it is watched.
 #[derive(Clone, Debug)]
@@ -262,4 +265,19 @@ pub fn migrating(attempts: &[(i64, MigrationEnd)]) -> Behaviour {
         migrations: BTreeMap::from([(PhaseKind::Expand, attempts.collect())]),
         ..Behaviour::default()
     }
+}
+
+/// `v1` runs with 4 pods, and `v2` is released behaving so.
+#[must_use]
+pub fn v2(name: &'static str, behaviour: Behaviour) -> Scenario {
+    Scenario::new(name)
+        .image("v2", behaviour)
+        .then(1, apply(shop("v1", 4, Some(1))))
+        .then(SETTLED, release("v2", Some(2)))
+}
+
+/// The same, and `v2` is well.
+#[must_use]
+pub fn good(name: &'static str) -> Scenario {
+    v2(name, Behaviour::default())
 }

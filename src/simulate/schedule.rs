@@ -3,18 +3,18 @@
 use jiff::SignedDuration;
 
 use super::{
-    agents::{Autoscaler, GitOps},
+    action::{Action, Autoscaler, GitOps},
     amend::{Amendment, share},
     driver::Simulation,
     liveness::NoEnd,
     object::Watched,
-    people::Action,
     prometheus::Outage,
     random::Random,
-    scenario::{apply_to, migrating, shop, slow, unwell, workload, wrong},
-    setting::{Behaviour, Delay, Health, MigrationEnd, Setting, Timing},
+    scenario::{
+        apply_to, command, migrating, pause, release, scale, shop, slow, unwell, workload, wrong,
+    },
+    setting::{Behaviour, DAWN, Delay, Health, MigrationEnd, Setting, Timing},
     story::Detail,
-    world::DAWN,
 };
 use crate::plan::facts::ConfigRef;
 
@@ -277,27 +277,13 @@ fn action(random: &mut Random, processes: usize, database: Option<i64>) -> Actio
     let version = database.map(|_| random.between(1, 4));
     let process = random.below(u32::try_from(processes).unwrap_or(1)) as usize;
     match random.below(40) {
-        0..=13 => Action::Release {
-            rollout: rollout(),
-            image: image.into(),
-            version,
-        },
-        14..=17 => Action::Scale {
-            rollout: rollout(),
-            replicas: i32::try_from(random.between(0, 10)).unwrap_or(1),
-        },
+        0..=13 => release(image, version),
+        14..=17 => scale(i32::try_from(random.between(0, 10)).unwrap_or(1)),
         18..=22 => {
             let verbs = ["promote", "undo", "retry", "pause", "resume"];
-            let verb = verbs[random.below(5) as usize];
-            Action::Command {
-                rollout: rollout(),
-                verb,
-            }
+            command(verbs[random.below(5) as usize])
         }
-        23 => Action::Pause {
-            rollout: rollout(),
-            paused: random.chance(50),
-        },
+        23 => pause(random.chance(50)),
         24 => Action::Delete(if random.chance(50) {
             rollout()
         } else {

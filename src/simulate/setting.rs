@@ -2,8 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::{object::Name, random::Random};
 use crate::api::PhaseKind;
+
+/// Name of the one namespace.
+pub const NAMESPACE: &str = "default";
+
+/// When every world begins: 2027-01-15 08:00:00 UTC.
+pub const DAWN: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
 /// How the pods of one image behave.
 #[derive(Clone, Debug, PartialEq)]

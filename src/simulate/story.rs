@@ -1,14 +1,17 @@
 //! What people read afterwards: line by line, with the time and the names they know.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
-    object::Name,
+    object::{Name, Objects},
     request::describe,
-    world::{DAWN, World},
+    setting::DAWN,
 };
 use crate::{
     api::RolloutStatus,
@@ -21,11 +24,106 @@ use crate::{
 pub struct Story {
     /// How much is told.
     pub detail: Detail,
-    lines: Vec<(Timestamp, String, String)>,
+    lines: Vec<Line>,
     /// Names of revisions, and the image that people know them by.
     aliases: BTreeMap<String, String>,
-    last_pods: BTreeMap<String, String>,
+    last_pods: BTreeMap<String, Vec<Pods>>,
     last_notes: BTreeMap<Key, Vec<String>>,
+}
+
+/// One line of a story.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// When.
+    pub at: Timestamp,
+    /// The Rollout or DatabaseSchema that it is about; empty: the world.
+    pub about: String,
+    /// What is told.
+    pub told: Told,
+}
+
+/// What a line tells.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// Somebody, or a program of his, did something.
+    Person(String),
+    /// A manifest was applied that changes a Rollout.
+    Applied {
+        /// Its image.
+        image: Name,
+        /// `spec.replicas`.
+        replicas: i32,
+    },
+    /// Fate struck.
+    Fault(String),
+    /// What a pass over a Rollout decided, or a controller did for it.
+    Note(String),
+    /// What a pass over a DatabaseSchema decided.
+    Database(String),
+    /// Pods of a Rollout, as they are from now on.
+    Pods(Vec<Pods>),
+    /// How a Rollout says that it stands, from now on.
+    Says(Condition),
+    /// A write of the operator.
+    Write {
+        /// Which.
+        what: String,
+        /// Why it was not accepted.
+        error: Option<String>,
+    },
+    /// What stopped a pass.
+    PassEnded(String),
+}
+
+/// Pods of one revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pods {
+    /// Its image.
+    pub image: Name,
+    /// Pods that are ready.
+    pub ready: usize,
+    /// Pods that are asked for.
+    pub asked: i32,
+}
+
+impl Told {
+    /// Whether it only shows what the lines around it have led to.
+    const fn is_aside(&self) -> bool {
+        matches!(
+            self,
+            Self::Pods(_) | Self::Says(_) | Self::Write { .. } | Self::PassEnded(_)
+        )
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Person(words) => write!(f, "> {words}"),
+            Self::Applied { image, replicas } => {
+                write!(f, "> applied: {image}, {replicas} replicas")
+            }
+            Self::Fault(words) => write!(f, "! {words}"),
+            Self::Note(words) | Self::Database(words) => f.write_str(words),
+            Self::Pods(pods) => {
+                let pods: Vec<_> = pods.iter().map(ToString::to_string).collect();
+                write!(f, "pods  {}", pods.join("  "))
+            }
+            Self::Says(c) => write!(f, "says  {} {}: {}", c.type_, c.reason, c.message),
+            Self::Write { what, error: None } => write!(f, "write {what}"),
+            Self::Write {
+                what,
+                error: Some(error),
+            } => write!(f, "write {what}: {error}"),
+            Self::PassEnded(error) => write!(f, "pass ended: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for Pods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.image, self.ready, self.asked)
+    }
 }
 
 /// How much of a story is told.
@@ -58,108 +156,129 @@ impl Story {
         self.aliases.insert(revision.into(), alias);
     }
 
-    /// Something happened to a Rollout (or, without a name, to the world).
-    pub fn tell(&mut self, at: Timestamp, rollout: &str, words: &str) {
+    fn tell(&mut self, at: Timestamp, about: &str, told: Told) {
         if self.detail > Detail::Nothing {
-            self.lines.push((at, rollout.into(), words.into()));
+            let about = about.into();
+            self.lines.push(Line { at, about, told });
         }
+    }
+
+    /// Somebody, or a program of his, has done something.
+    pub(super) fn person(&mut self, at: Timestamp, about: &str, words: &str) {
+        self.tell(at, about, Told::Person(words.into()));
+    }
+
+    /// A manifest was applied that changes a Rollout.
+    pub(super) fn applied(&mut self, at: Timestamp, rollout: &str, image: &Name, replicas: i32) {
+        let image = image.clone();
+        self.tell(at, rollout, Told::Applied { image, replicas });
     }
 
     /// Fate struck.
-    pub(super) fn fault(&mut self, at: Timestamp, rollout: &str, words: &str) {
-        self.tell(at, rollout, &format!("! {words}"));
+    pub(super) fn fault(&mut self, at: Timestamp, about: &str, words: &str) {
+        self.tell(at, about, Told::Fault(words.into()));
+    }
+
+    /// A controller did something.
+    pub(super) fn note(&mut self, at: Timestamp, rollout: &str, words: String) {
+        self.tell(at, rollout, Told::Note(words));
     }
 
     /// Pods by revision; told when that has changed.
-    pub(super) fn pods(&mut self, at: Timestamp, rollout: &str, counts: &str) {
-        if self.detail == Detail::Nothing
-            || self
-                .last_pods
-                .get(rollout)
-                .is_some_and(|last| last == counts)
-        {
-            return;
+    pub(super) fn pods(&mut self, at: Timestamp, rollout: &str, pods: Vec<Pods>) {
+        if self.detail > Detail::Nothing && self.last_pods.get(rollout) != Some(&pods) {
+            self.last_pods.insert(rollout.into(), pods.clone());
+            self.tell(at, rollout, Told::Pods(pods));
         }
-        self.last_pods.insert(rollout.into(), counts.into());
-        self.tell(at, rollout, &format!("    pods  {counts}"));
     }
 
-    /// The story so far, line by line, with the names that people know.
-    pub fn lines(&self) -> impl Iterator<Item = (Timestamp, String)> {
-        self.lines
-            .iter()
-            .map(|(at, _, words)| (*at, self.with_known_names(words)))
+    /// What a pass said, unless it said the same before.
+    pub(super) fn pass(&mut self, at: Timestamp, key: &Key, ran: &Ran) {
+        if self.detail == Detail::Nothing {
+            return;
+        }
+        let last = self.last_notes.insert(key.clone(), ran.notes.clone());
+        let before = last.unwrap_or_default();
+        for note in ran.notes.iter().filter(|n| !before.contains(n)) {
+            let told = match key {
+                Key::Rollout { .. } => Told::Note(note.clone()),
+                Key::Database { .. } => Told::Database(note.clone()),
+            };
+            self.tell(at, key.name(), told);
+        }
+        if let (Detail::Writes, Some(error)) = (self.detail, &ran.error) {
+            self.tell(at, key.name(), Told::PassEnded(error.to_string()));
+        }
+    }
+
+    /// What the Rollout says of itself, when that is something else than before.
+    pub(super) fn standing(
+        &mut self,
+        at: Timestamp,
+        before: &RolloutStatus,
+        rollout: &RolloutFacts,
+    ) {
+        if self.detail == Detail::Nothing {
+            return;
+        }
+        let Some(now) = said(&rollout.status) else {
+            return;
+        };
+        let same = |before: &Condition| before.type_ == now.type_ && before.reason == now.reason;
+        if !said(before).is_some_and(same) {
+            self.tell(at, &rollout.name, Told::Says(now.clone()));
+        }
+    }
+
+    /// What became of a write.
+    pub(super) fn write(
+        &mut self,
+        at: Timestamp,
+        key: &Key,
+        write: &Write,
+        answer: &Result<Written, WriteError>,
+    ) {
+        if self.detail == Detail::Writes {
+            let what = describe(write);
+            let error = answer.as_ref().err().map(ToString::to_string);
+            self.tell(at, key.name(), Told::Write { what, error });
+        }
     }
 
     /// The story so far.
     #[must_use]
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// The story so far, as people read it.
+    #[must_use]
     pub fn text(&self) -> String {
-        let several = {
-            let mut names: Vec<&str> = self
-                .lines
-                .iter()
-                .map(|l| l.1.as_str())
-                .filter(|n| !n.is_empty())
-                .collect();
-            names.sort_unstable();
-            names.dedup();
-            names.len() > 1
-        };
+        let mut names = self.lines.iter().map(|line| &line.about);
+        let mut names = names.by_ref().filter(|name| !name.is_empty());
+        let first = names.next();
+        let several = names.any(|name| Some(name) != first);
         let mut text = String::new();
-        for (at, rollout, words) in &self.lines {
+        for Line { at, about, told } in &self.lines {
             let seconds = at.duration_since(DAWN).as_secs();
             let clock = format!("{:3}:{:02}", seconds / 60, seconds % 60);
             let name = if several {
-                format!("{rollout:<8}")
+                format!("{about:<8}")
             } else {
                 String::new()
             };
-            let _ = writeln!(text, "{clock}  {name}{}", self.with_known_names(words));
+            let indent = if told.is_aside() { "    " } else { "" };
+            let words = self.with_known_names(&told.to_string());
+            let _ = writeln!(text, "{clock}  {name}{indent}{words}");
         }
         text
     }
 
-    fn with_known_names(&self, words: &str) -> String {
-        let mut words = words.to_owned();
-        for (revision, image) in &self.aliases {
-            if words.contains(revision.as_str()) {
-                words = words.replace(revision, image);
-            }
-        }
-        words
-    }
-}
-
-impl World {
-    /// What a pass said, unless it said the same before.
-    pub(super) fn tell_pass(&mut self, key: &Key, ran: &Ran) {
-        let now = self.now;
-        if self.story.detail == Detail::Nothing {
-            return;
-        }
-        let rollout = key.name().to_owned();
-        let notes: Vec<String> = ran.notes.clone();
-        let before = self
-            .story
-            .last_notes
-            .insert(key.clone(), notes.clone())
-            .unwrap_or_default();
-        for note in notes.iter().filter(|n| !before.contains(n)) {
-            self.story.tell(now, &rollout, note);
-        }
-        if self.story.detail >= Detail::Writes
-            && let Some(error) = &ran.error
-        {
-            self.story
-                .tell(now, &rollout, &format!("    pass ended: {error}"));
-        }
-    }
-
-    /// How every Rollout stands, as people read it.
+    /// How every Rollout and every DatabaseSchema stands, as people read it.
     #[must_use]
-    pub fn ending(&self) -> String {
+    pub fn ending(&self, live: &Objects) -> String {
         let mut text = String::new();
-        for rollout in self.live.rollouts.values() {
+        for rollout in live.rollouts.values() {
             let status = &rollout.status;
             let true_ones: Vec<_> = status
                 .conditions
@@ -170,67 +289,42 @@ impl World {
             let stable = status.stable.as_ref().map_or("none", |s| &s.revision);
             let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
             let message = ready.map_or("", |c| &c.message);
-            let line = format!(
+            let _ = writeln!(
+                text,
                 "  end  {}: {}, stable {stable}: {message}",
                 rollout.meta.name,
                 true_ones.join(" ")
             );
-            let _ = writeln!(text, "{}", self.story.with_known_names(&line));
         }
-        for database in self.live.databases.values() {
+        for database in live.databases.values() {
             let record = &database.record;
             let holder = record.holder.as_ref().map_or("nobody", |h| &h.job);
             let dirty = record.dirty.as_ref().map_or("clean", |d| &d.job);
-            let line = format!("  end  {}: held by {holder}, {dirty}", database.meta.name);
-            let _ = writeln!(text, "{}", self.story.with_known_names(&line));
+            let name = &database.meta.name;
+            let _ = writeln!(text, "  end  {name}: held by {holder}, {dirty}");
         }
-        text
+        self.with_known_names(&text)
     }
 
-    /// What the Rollout says of itself, when that is something else than before.
-    pub(super) fn tell_standing(&mut self, before: &RolloutStatus, rollout: &RolloutFacts) {
-        if self.story.detail == Detail::Nothing {
-            return;
+    /// Words with revisions by the names that people know.
+    #[must_use]
+    pub fn with_known_names(&self, words: &str) -> String {
+        let mut words = words.to_owned();
+        for (revision, image) in &self.aliases {
+            if words.contains(revision.as_str()) {
+                words = words.replace(revision, image);
+            }
         }
-        let kind = |status: &RolloutStatus| {
-            let said = |kind: &str| {
-                let mut all = status.conditions.iter();
-                all.find(|c| c.type_ == kind && c.status == "True").cloned()
-            };
-            ["Ready", "Stalled", "Reconciling"]
-                .into_iter()
-                .find_map(said)
-        };
-        let Some(now) = kind(&rollout.status) else {
-            return;
-        };
-        let same = |before: Condition| before.type_ == now.type_ && before.reason == now.reason;
-        if !kind(before).is_some_and(same) {
-            let words = format!("    says  {} {}: {}", now.type_, now.reason, now.message);
-            self.story.tell(self.now, &rollout.name, &words);
-        }
+        words
     }
+}
 
-    /// What became of a write.
-    pub(super) fn tell_write(
-        &mut self,
-        key: &Key,
-        write: &Write,
-        answer: &Result<Written, WriteError>,
-    ) {
-        if self.story.detail < Detail::Writes {
-            return;
-        }
-        let words = match answer {
-            Ok(_) => String::new(),
-            Err(error) => format!(": {error}"),
-        };
-        let words = format!("    write {}{words}", describe(write));
-        self.story.tell(self.now, key.name(), &words);
-    }
-
-    /// The image of a revision.
-    pub(super) fn alias(&mut self, revision: &Name, image: &Name) {
-        self.story.name_revision(revision, image);
-    }
+/// The condition that says how a Rollout stands.
+fn said(status: &RolloutStatus) -> Option<&Condition> {
+    ["Ready", "Stalled", "Reconciling"]
+        .into_iter()
+        .find_map(|kind| {
+            let mut all = status.conditions.iter();
+            all.find(|c| c.type_ == kind && c.status == "True")
+        })
 }

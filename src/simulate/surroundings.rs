@@ -3,34 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{object::Name, setting::Behaviour, world::World};
-
-/// Something around the Rollouts that is so from now on.
-#[derive(Clone, Debug)]
-pub enum Circumstance {
-    /// Pods of an image behave so when they are started again: what they need has changed.
-    Behaves {
-        /// The image.
-        image: Name,
-        /// How.
-        behaviour: Box<Behaviour>,
-    },
-    /// A Deployment of somebody else, `legacy`, selects the pods of `shop` too.
-    Deployment {
-        /// Whether it exists.
-        exists: bool,
-    },
-    /// The API server takes no request.
-    ApiServer {
-        /// Whether it is away.
-        away: bool,
-    },
-    /// A webhook that judges Deployments.
-    Webhook {
-        /// Whether it is down: nobody knows then what became of a write.
-        down: bool,
-    },
-}
+use super::{action::Circumstance, world::World};
 
 impl World {
     pub(super) fn around(&mut self, circumstance: Circumstance) {
@@ -42,13 +15,13 @@ impl World {
             }
             Circumstance::Deployment { exists: true } => {
                 self.story
-                    .tell(self.now, "", "> somebody runs Deployment legacy: app=shop");
+                    .person(self.now, "", "somebody runs Deployment legacy: app=shop");
                 let labels = BTreeMap::from([("app".into(), "shop".into())]);
                 self.foreign.insert("legacy".into(), labels);
             }
             Circumstance::Deployment { exists: false } => {
                 self.story
-                    .tell(self.now, "", "> somebody deletes Deployment legacy");
+                    .person(self.now, "", "somebody deletes Deployment legacy");
                 self.foreign.remove("legacy");
             }
             Circumstance::ApiServer { away } => {

@@ -1,36 +1,24 @@
-//! The world: one clock, one agenda, the API server's store, and everybody who acts on it.
+//! The world: one clock, one agenda, and what everybody who acts on it finds and leaves there.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    alone::Told,
-    controllers::ReplicaSet,
+    action::Command,
     coverage::Coverage,
     event::{Event, Sync, Turn},
-    kubelet::Container,
-    object::{Meta, Name, Object, Objects, Stored, Watched},
-    people::Command,
+    ledger::{Happened, Ledger},
+    object::{Container, Meta, Name, Notice, Object, Objects, ReplicaSet, Watched},
     process::Process,
     prometheus::Outage,
     random::Random,
     request::{Faults, Request},
-    rules::{Happened, Ledger},
-    setting::{Delay, Setting},
+    setting::{DAWN, Delay, Setting},
     story::Story,
     traffic::Traffic,
 };
 use crate::{api::RolloutSpec, plan::facts::ConfigRef};
-
-/// Name of the one namespace.
-pub const NAMESPACE: &str = "default";
-
-/// When every world begins: 2027-01-15 08:00:00 UTC.
-pub const DAWN: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
 /// A cluster in memory, the processes of the operator in it, and the people around it.
 #[derive(Debug)]
@@ -87,11 +75,12 @@ pub struct World {
     /// The API server handles a write of the operator.
     pub(super) handling: bool,
     /// What watchers of everything are told, if there are any.
-    pub(super) told: Option<Vec<Told>>,
+    pub(super) notices: Option<Vec<Notice>>,
     agenda: BTreeMap<(Timestamp, u64), Event>,
     sequence: u64,
     pending: BTreeSet<Sync>,
-    version: u64,
+    /// The resourceVersion given last.
+    pub(super) version: u64,
     uids: u64,
 }
 
@@ -129,7 +118,7 @@ impl World {
             started_jobs: BTreeSet::new(),
             turns: Vec::new(),
             handling: false,
-            told: None,
+            notices: None,
             agenda: BTreeMap::new(),
             sequence: 0,
             pending: BTreeSet::new(),
@@ -169,46 +158,15 @@ impl World {
         self.agenda.keys().next().map(|(at, _)| *at)
     }
 
-    /// Lets the next event happen; what the passes have to do after it, or `None` at the end.
-    pub fn step(&mut self) -> Option<Vec<Turn>> {
+    /// The next event; it is that late now.
+    pub(super) fn next(&mut self) -> Option<Event> {
         let ((at, _), event) = self.agenda.pop_first()?;
         self.now = at;
         self.events += 1;
-        self.handle(event);
-        Some(std::mem::take(&mut self.turns))
-    }
-
-    fn handle(&mut self, event: Event) {
-        match event {
-            Event::Sync(sync) => {
-                self.pending.remove(&sync);
-                match sync {
-                    Sync::Deployment(name) => self.sync_deployment(&name),
-                    Sync::Replicas(name) => self.sync_replicas(&name),
-                    Sync::Job(name) => self.sync_job(&name),
-                    Sync::Garbage => self.collect_garbage(),
-                    Sync::Endpoints(rollout) => self.sync_endpoints(&rollout),
-                    Sync::Scheduler => self.sync_scheduler(),
-                }
-            }
-            Event::Kubelet { pod, step, turn } => self.kubelet(&pod, step, turn),
-            Event::JobEnds {
-                job,
-                uid,
-                succeeded,
-                message,
-            } => self.job_ends(&job, &uid, succeeded, message),
-            Event::JobPodGone { job, uid } => self.job_pod_gone(&job, &uid),
-            Event::Deliver(life, kind) => self.deliver(life, kind),
-            Event::Arrive(ticket) => self.arrive(ticket),
-            Event::Return(ticket) => self.return_answer(ticket),
-            Event::Start(life, key) => self.start_pass(life, key),
-            Event::Poll(life) => self.poll(life),
-            Event::Answered(life, answered) => self.polled(life, &answered.0, answered.1),
-            Event::Boot(process) => self.boot(process),
-            Event::Deposed(life) => self.deposed(life),
-            Event::Act(action) => self.act(*action),
+        if let Event::Sync(sync) = &event {
+            self.pending.remove(sync);
         }
+        Some(event)
     }
 
     /// A new object's name, uid and versions.
@@ -222,80 +180,6 @@ impl World {
             created: self.now,
             owner,
             deleting: false,
-        }
-    }
-
-    /// Stores an object. Nothing happens when nothing changes, as on a real API server.
-    pub(super) fn store<T: Stored>(&mut self, mut object: T) -> Arc<T> {
-        let present = T::table(&self.live).get(&object.meta().name);
-        if let Some(present) = present {
-            object.meta_mut().version = present.meta().version;
-            if **present == object {
-                return Arc::clone(present);
-            }
-        }
-        let owner = object.meta().owner.as_ref();
-        let news = present.is_none_or(|p| p.meta().owner.as_ref() != owner);
-        if news && owner.is_some_and(|owner| !self.stands(owner)) {
-            self.sync(Sync::Garbage);
-        }
-        self.version += 1;
-        self.others_changes += u64::from(!self.handling);
-        object.meta_mut().version = self.version;
-        let object = Arc::new(object);
-        let stored = T::wrap(Arc::clone(&object));
-        self.live.put(stored.clone());
-        self.controllers_see(&stored);
-        self.tell_caches(&stored, false);
-        object
-    }
-
-    /// Removes an object from the store.
-    pub(super) fn erase(&mut self, object: &Object) {
-        self.version += 1;
-        self.live.remove(object.watched(), &object.meta().name);
-        self.tell_caches(object, true);
-        self.sync(Sync::Garbage);
-        match object {
-            Object::Pod(pod) => {
-                self.sync(Sync::Replicas(pod.deployment.clone()));
-                self.sync(Sync::Endpoints(pod.rollout.clone()));
-                self.sync(Sync::Scheduler);
-            }
-            Object::Deployment(deployment) => {
-                self.replica_sets.remove(&deployment.meta.uid);
-            }
-            _ => {}
-        }
-    }
-
-    /// A new version of an object with nothing else new.
-    pub(super) fn bump<T: Stored>(&mut self, object: &T) -> T {
-        self.version += 1;
-        let mut next = object.clone();
-        next.meta_mut().version = self.version;
-        let stored = T::wrap(Arc::new(next.clone()));
-        self.live.put(stored.clone());
-        self.tell_caches(&stored, false);
-        next
-    }
-
-    fn controllers_see(&mut self, object: &Object) {
-        if let Object::Deployment(child) = object {
-            self.ledger.sized(child);
-        }
-        match object {
-            Object::Deployment(d) if d.observed != d.meta.generation => {
-                self.sync(Sync::Deployment(d.meta.name.clone()));
-            }
-            Object::Pod(pod) => {
-                self.sync(Sync::Replicas(pod.deployment.clone()));
-                self.sync(Sync::Endpoints(pod.rollout.clone()));
-            }
-            Object::Job(job) if !job.suspended && job.ended.is_none() => {
-                self.sync(Sync::Job(job.meta.name.clone()));
-            }
-            _ => {}
         }
     }
 

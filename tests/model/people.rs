@@ -8,7 +8,7 @@ use kube::{
 use serde_json::{Value, json};
 use stepgate::{
     api::{RolloutSpec, keys},
-    simulate::{Action, surroundings::Circumstance},
+    simulate::{Action, action::Circumstance},
 };
 
 use super::fixture::Home;

@@ -10,12 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use stepgate::{
     api::PhaseKind,
     simulate::{
-        Simulation,
-        object::RolloutObject,
-        scenario::Scenario,
-        scenarios,
-        story::Detail,
-        world::{DAWN, World},
+        Simulation, object::RolloutObject, scenario::Scenario, scenarios, setting::DAWN,
+        story::Detail, world::World,
     },
 };
 
@@ -161,7 +157,7 @@ impl Film {
     /// What people read of it.
     pub fn story(&self) -> String {
         let world = self.world();
-        format!("{}{}", world.story.text(), world.ending())
+        format!("{}{}", world.story.text(), world.story.ending(&world.live))
     }
 
     /// How often the story has these words.

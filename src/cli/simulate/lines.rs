@@ -1,12 +1,10 @@
 //! The simulator's story, told from the release on, for a person who reads it once.
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::play::{NEW, OLD, Played};
+use crate::simulate::story::{self, Pods, Told};
 
-/// How a line begins that tells a new condition.
-const SAYS: &str = "    says  ";
 /// Conditions that only repeat what the lines around them say.
 const SAID_OTHERWISE: [&str; 6] = [
     "Preflight",
@@ -35,21 +33,26 @@ pub struct Line {
 
 /// The story of a play.
 #[must_use]
-pub fn story(played: &Played, rollout: &str) -> Vec<Line> {
+pub fn story(played: &Played) -> Vec<Line> {
     let world = played.simulation.world();
-    let told: Vec<_> = world.story.lines().collect();
+    let told = world.story.lines();
     let mut lines: Vec<Line> = Vec::new();
     let (mut pods, mut said) = (None, Vec::new());
-    for (index, (at, words)) in told.iter().enumerate() {
-        let second = at.duration_since(played.released).as_secs();
-        let is_after = *at >= played.released;
-        if let Some(counts) = words.strip_prefix("    pods  ") {
+    for (index, line) in told.iter().enumerate() {
+        let second = line.at.duration_since(played.released).as_secs();
+        let is_after = line.at >= played.released;
+        if let Told::Pods(counts) = &line.told {
             let now = (count_of(counts, OLD), count_of(counts, NEW));
             if is_after && pods.as_ref() != Some(&now) {
                 lines.push(Line::of_pods(second, &now));
             }
             pods = Some(now);
-        } else if is_after && let Some(text) = in_short(words, rollout, &told, index, &said) {
+        } else if is_after && let Some(words) = in_short(told, index) {
+            let words = world.story.with_known_names(&words);
+            let text = match line.told {
+                Told::Says(_) => words,
+                _ => without_repetition(&words, &said),
+            };
             said.push(text.clone());
             lines.push(Line {
                 second,
@@ -78,32 +81,29 @@ impl Line {
 }
 
 /// A line as it is told here; `None` when others say it already.
-fn in_short(
-    words: &str,
-    rollout: &str,
-    told: &[(Timestamp, String)],
-    index: usize,
-    said: &[String],
-) -> Option<String> {
-    if let Some(standing) = words.strip_prefix(SAYS) {
-        let (condition, message) = standing.split_once(": ")?;
-        let reason = condition.split(' ').nth(1)?;
-        let near = &told[index.saturating_sub(6)..(index + 6).min(told.len())];
-        let mut others = near.iter().filter(|(_, words)| !words.starts_with(SAYS));
-        if SAID_OTHERWISE.contains(&reason) || others.any(|(_, words)| words.contains(message)) {
-            return None;
+fn in_short(told: &[story::Line], index: usize) -> Option<String> {
+    match &told.get(index)?.told {
+        Told::Says(condition) => {
+            let (reason, message) = (&condition.reason, &condition.message);
+            let mut near = told[index.saturating_sub(6)..(index + 6).min(told.len())].iter();
+            let repeats = SAID_OTHERWISE.contains(&reason.as_str())
+                || near.any(|other| says(&other.told, message));
+            (!repeats).then(|| format!("{reason}: {message}"))
         }
-        return Some(format!("{reason}: {message}"));
+        // It repeats what became of a Job.
+        Told::Database(_) => None,
+        Told::Applied { .. } => Some("> the new revision is applied".into()),
+        other => Some(other.to_string()),
     }
-    // The database's own pass repeats what became of a Job.
-    if words.contains(&format!(" of {rollout} revision ")) && words.contains(" attempt ") {
-        return None;
+}
+
+/// Whether these words are in a line that is no condition.
+fn says(told: &Told, words: &str) -> bool {
+    match told {
+        Told::Note(note) | Told::PassEnded(note) => note.contains(words),
+        Told::Write { error, .. } => error.as_ref().is_some_and(|error| error.contains(words)),
+        _ => false,
     }
-    let words = words.trim_start();
-    if words.starts_with("> applied:") {
-        return Some("> the new revision is applied".into());
-    }
-    Some(without_repetition(words, said))
 }
 
 /// Reasons are told once: an end that was told already is cut off.
@@ -123,14 +123,9 @@ fn without_repetition(words: &str, said: &[String]) -> String {
     words.to_owned()
 }
 
-fn count_of(counts: &str, image: &str) -> String {
-    let mut words = counts.split_whitespace();
-    while let (Some(name), Some(count)) = (words.next(), words.next()) {
-        if name == image {
-            return count.to_owned();
-        }
-    }
-    "-".into()
+fn count_of(pods: &[Pods], image: &str) -> String {
+    let of_image = pods.iter().find(|pods| &*pods.image == image);
+    of_image.map_or("-".into(), |pods| format!("{}/{}", pods.ready, pods.asked))
 }
 
 /// Of many changes of pods in a row the first and the last are enough.

@@ -174,7 +174,7 @@ impl Telling {
         match play::play(on, &scenario, assumed, detail) {
             Err(error) => run.not_played = Some(self.no_play(&error)),
             Ok(played) => {
-                run.story = lines::story(&played, &on.name);
+                run.story = lines::story(&played);
                 let told = account::account(&played, on, &scenario);
                 self.take(&told);
                 self.text.push('\n');

@@ -1,127 +1,15 @@
 //! Steps are left on evidence, and on time that was really watched.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Arrival, Happened, people, recorded};
+use super::left::Left;
 use crate::{
-    api::{
-        OnInconclusive, RolloutSpec, RolloutStatus, Step,
-        status::{Outcome, Release, StepStatus},
+    api::{RolloutStatus, status::Release},
+    simulate::{
+        ledger::{Arrival, Happened},
+        world::World,
     },
-    simulate::{object::RolloutObject, world::World},
 };
-
-/// A step that a record leaves for the next one, or for good.
-pub(super) struct Left<'a> {
-    pub(super) arrival: &'a Arrival,
-    rollout: &'a RolloutObject,
-    after: &'a RolloutStatus,
-    pub(super) release: &'a Release,
-    pub(super) status: &'a StepStatus,
-    pub(super) spec: &'a RolloutSpec,
-    pub(super) step: &'a Step,
-}
-
-/// Whether a record leaves a step for a later one of these, or for good. A step of the same name
-/// stands elsewhere once others are edited in before it; one that was taken out is left for the
-/// first.
-fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus, steps: &[Step]) -> bool {
-    let at = |name: &str| steps.iter().position(|s| s.name == name);
-    match &after.release {
-        Some(next) if next.revision == release.revision => {
-            let next = next.step.as_ref().and_then(|next| at(&next.name));
-            let from = match at(&status.name) {
-                // A first deployment takes no steps: it is at the last, whatever that is called.
-                None if release.first => return false,
-                from => from.unwrap_or(0),
-            };
-            next.is_some_and(|next| next > from)
-        }
-        _ => after
-            .stable
-            .as_ref()
-            .is_some_and(|s| s.revision == release.revision),
-    }
-}
-
-/// A status that was lost is put back, and no step left: it said that this revision was stable, and
-/// its ControllerRevision still says so. A mark that arrives late may tell so only when the release
-/// has been begun again.
-fn remembered(world: &World, rollout: &RolloutObject, after: &RolloutStatus) -> bool {
-    let name = &rollout.meta.name;
-    let Some(stable) = after.stable.as_ref().filter(|_| after.release.is_none()) else {
-        return false;
-    };
-    if world.ledger.deleted.contains(name) {
-        // One that is made anew over old children proves itself first.
-        return false;
-    }
-    let lost = world.ledger.lost.get(name);
-    let said = lost.and_then(|(_, status)| status.stable.as_ref());
-    let mut revisions = world.live.revisions.values();
-    said.is_some_and(|said| said.revision == stable.revision)
-        && revisions.any(|r| {
-            let marked = r.outcome == Some(Outcome::Stable) && !r.meta.deleting;
-            r.rollout == *name && *r.revision == *stable.revision && marked
-        })
-}
-
-impl Left<'_> {
-    pub(super) fn of<'a>(world: &World, happened: &'a Happened) -> Option<Left<'a>> {
-        Left::found(world, happened)?.ok()
-    }
-
-    /// The same, or the name of a step that is left though the spec has it no more.
-    fn found<'a>(world: &World, happened: &'a Happened) -> Option<Result<Left<'a>, String>> {
-        let (arrival, rollout, after) = recorded(happened)?;
-        let release = rollout.status.release.as_ref()?;
-        let status = release.step.as_ref()?;
-        let spec = super::spec_seen(arrival)?;
-        let steps = &spec.strategy.canary.steps;
-        if release.undo.is_some() || !forward(release, status, after, steps) {
-            return None;
-        }
-        if remembered(world, rollout, after) {
-            return None;
-        }
-        let Some(step) = steps.iter().find(|s| s.name == status.name) else {
-            return Some(Err(status.name.clone()));
-        };
-        Some(Ok(Left {
-            arrival,
-            rollout,
-            after,
-            release,
-            status,
-            spec,
-            step,
-        }))
-    }
-
-    /// This very record does what somebody said who bound it to this step.
-    pub(super) fn promoted(&self, world: &World) -> bool {
-        people::obeyed(world, &self.rollout.status, self.after).any(|command| {
-            command.verb == "promote"
-                && command.rollout == self.rollout.meta.name
-                && command.revision == self.release.revision
-                && command.step.as_ref() == Some(&self.status.name)
-        })
-    }
-
-    /// The step says that nothing need be known, after its deadline.
-    pub(super) fn waived(&self, now: Timestamp) -> bool {
-        // Either may lie ahead, by a clock that was set back since or another process's.
-        let since = |at: &Option<Time>| {
-            let at = at.as_ref();
-            at.map_or(0, |at| now.duration_since(at.0).as_secs().max(0))
-        };
-        let held = self.status.held.seconds + since(&self.status.held.since);
-        let held = held.max(since(&self.status.reached));
-        self.step.on_inconclusive == OnInconclusive::Proceed
-            && held >= self.step.hold_seconds + self.step.deadline_seconds - 1
-    }
-}
 
 /// *evidence* – no step is left without the data its checks ask for.
 pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String> {
@@ -205,7 +93,7 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
 /// Nothing fails a check of errors while hardly any more answers were wrong than it allows, in all
 /// or lately.
 fn fails_for_cause(world: &World, happened: &Happened) -> Result<(), String> {
-    let Some((arrival, before, after)) = recorded(happened) else {
+    let Some((arrival, before, after)) = happened.recorded() else {
         return Ok(());
     };
     let (Some(was), Some(is)) = (&before.status.release, &after.release) else {
@@ -220,7 +108,7 @@ fn fails_for_cause(world: &World, happened: &Happened) -> Result<(), String> {
     let Some(message) = said(is).filter(|message| said(was).as_ref() != Some(message)) else {
         return Ok(());
     };
-    let analysis = super::spec_seen(arrival).and_then(|spec| spec.analysis.as_ref());
+    let analysis = arrival.spec_seen().and_then(|spec| spec.analysis.as_ref());
     let limit = analysis.and_then(|analysis| {
         let mut checks = analysis.checks.iter();
         let check = checks.find(|c| message.starts_with(&format!("check {}: ", c.name)))?;
@@ -252,11 +140,11 @@ fn fails_for_cause(world: &World, happened: &Happened) -> Result<(), String> {
 /// one successful poll of every check, or the whole time was watched; and no time is put on record
 /// as waited that was not.
 pub(super) fn clock(world: &World, happened: &Happened) -> Result<(), String> {
-    let Some((arrival, rollout, after)) = recorded(happened) else {
+    let Some((arrival, rollout, after)) = happened.recorded() else {
         return Ok(());
     };
     only_watched_time(arrival, &rollout.status, after)?;
-    let Some(spec) = super::spec_seen(arrival).filter(|s| s.analysis.is_some()) else {
+    let Some(spec) = arrival.spec_seen().filter(|s| s.analysis.is_some()) else {
         return Ok(());
     };
     let trust = &arrival.trust;

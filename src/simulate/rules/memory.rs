@@ -1,16 +1,15 @@
 //! What is remembered: whoever has lost his status asks what outlives it.
 
-use super::{Happened, recorded, scaled};
 use crate::{
     api::status::Outcome,
     plan,
-    simulate::{object::DeploymentObject, world::World},
+    simulate::{ledger::Happened, object::DeploymentObject, world::World},
 };
 
 /// *memory* – a first deployment is one only while no revision is marked stable, and pods of a
 /// revision that nothing remembers are left as they are.
 pub(super) fn memory(world: &World, happened: &Happened) -> Result<(), String> {
-    if let Some((_, before, after)) = recorded(happened)
+    if let Some((_, before, after)) = happened.recorded()
         && let Some(release) = &after.release
         && release.first
         && before.status.release.as_ref().map(|r| &r.revision) != Some(&release.revision)
@@ -26,7 +25,7 @@ pub(super) fn memory(world: &World, happened: &Happened) -> Result<(), String> {
             ));
         }
     }
-    let Some((arrival, before, after)) = scaled(happened) else {
+    let Some((arrival, before, after)) = happened.scaled() else {
         return Ok(());
     };
     let Some(seen) = arrival.seen.as_ref().filter(|_| before.replicas > 0) else {
@@ -39,7 +38,8 @@ pub(super) fn memory(world: &World, happened: &Happened) -> Result<(), String> {
         || seen.revisions.contains(&after.revision)
         || is_named(world, arrival.on_record.status.as_deref(), after)
         || is_named(world, Some(&seen.rollout.status), after)
-        || super::spec_seen(arrival)
+        || arrival
+            .spec_seen()
             .is_some_and(|spec| plan::revision::wanted(spec) == *after.revision);
     if remembered {
         return Ok(());

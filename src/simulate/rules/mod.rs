@@ -5,6 +5,7 @@
 //! writes: a pod that dies by itself is nobody's breach.
 
 mod evidence;
+mod left;
 mod memory;
 mod people;
 mod replicas;
@@ -13,161 +14,12 @@ mod steady;
 mod undo;
 mod writes;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
-
-use jiff::Timestamp;
-
 use super::{
-    event::Life,
-    object::{DeploymentObject, Name, Object, Objects, RolloutObject},
-    people::Action,
-    process::Seen,
+    ledger::{Arrival, Happened},
+    object::Object,
     world::World,
 };
-use crate::{
-    api::{PhaseKind, RolloutSpec, RolloutStatus, database::Holder, status::Outcome},
-    cluster::{Key, WriteError},
-    plan::intent::Write,
-};
-
-/// Something that a rule may have to judge.
-#[derive(Debug)]
-pub enum Happened {
-    /// A write of the operator was handled by the API server.
-    Arrived(Box<Arrival>),
-    /// A ReplicaSet made a pod.
-    PodMade {
-        /// The Rollout.
-        rollout: Name,
-        /// The revision.
-        revision: Name,
-        /// The Deployment.
-        deployment: Name,
-    },
-    /// A Job was collected while it might still change the database.
-    JobCut(Name),
-    /// A ReplicaSet deleted a pod that was ready.
-    PodTaken {
-        /// The Rollout.
-        rollout: Name,
-        /// Pods of it that are still ready.
-        ready: i32,
-    },
-}
-
-/// A write of the operator, handled.
-#[derive(Debug)]
-pub struct Arrival {
-    /// Who sent it.
-    pub life: Life,
-    /// The epoch of its sender when it was sent.
-    pub epoch: i64,
-    /// When it was sent.
-    pub sent: Timestamp,
-    /// What its sender's clock and measurements were worth to the pass that sent it.
-    pub trust: Trust,
-    /// What was on record then: a write may arrive late, when that has changed.
-    pub on_record: OnRecord,
-    /// The pass it belongs to.
-    pub key: Key,
-    /// The write.
-    pub write: Arc<Write>,
-    /// The object before.
-    pub before: Option<Object>,
-    /// The object after.
-    pub after: Option<Object>,
-    /// Why it was not accepted.
-    pub refused: Option<WriteError>,
-    /// What its sender had before him.
-    pub seen: Option<Arc<Seen>>,
-}
-
-/// What a sender's clock and measurements were worth to his pass. It has one time: a clock that
-/// jumps between its beginning and a write is trusted by the next pass alone.
-#[derive(Clone, Copy, Debug)]
-pub struct Trust {
-    /// When the pass began.
-    pub began: Timestamp,
-    /// His clock then.
-    pub clock: Timestamp,
-    /// From when on he trusted it.
-    pub since: Timestamp,
-    /// When the metric source last answered him whole about this Rollout, at the pass's last look.
-    pub answered: Option<Timestamp>,
-}
-
-/// What a Rollout's pods were last held to.
-#[derive(Clone, Copy, Debug)]
-pub struct HeldTo {
-    /// Assured pods that had to be left by the last scaling: no more than there were.
-    pub floor: i32,
-    /// When a child was last lowered, and the floor of the spec that its sender had before him.
-    pub lowered: Option<(Timestamp, i32)>,
-}
-
-/// What was on record when a write was sent.
-#[derive(Clone, Debug, Default)]
-pub struct OnRecord {
-    /// Status of the Rollout.
-    pub status: Option<Arc<RolloutStatus>>,
-    /// For a Job that is made or released: who held its database.
-    pub holder: Option<Holder>,
-}
-
-/// What the rules remember.
-#[derive(Debug, Default)]
-pub struct Ledger {
-    /// The change under way is made by hand.
-    pub hand: bool,
-    /// Sizes of each Deployment, by uid.
-    pub sizes: BTreeMap<Name, Vec<Size>>,
-    /// Deployments that somebody changed by hand.
-    pub handled: BTreeSet<Name>,
-    /// Rollouts whose pods may vanish or fail by themselves.
-    pub harmed: BTreeSet<Name>,
-    /// All of them.
-    pub all_harmed: bool,
-    /// What every Rollout's pods were last held to.
-    pub held_to: BTreeMap<Name, HeldTo>,
-    /// Jobs that were released: each may be there once.
-    pub released: BTreeMap<(Name, Name, Name, PhaseKind, i64), Name>,
-    /// Expands that were on record as succeeded: database, Rollout, revision.
-    pub expanded: BTreeSet<(String, String, String)>,
-    /// Revisions that failed and were not taken back.
-    pub failed: BTreeSet<(Name, String)>,
-    /// Commands that were carried out, by Rollout and id.
-    pub done: BTreeSet<(Name, String)>,
-    /// When ConfigMaps were pruned that are still missing.
-    pub pruned: BTreeMap<String, Timestamp>,
-    /// The highest epoch that has moved a Rollout.
-    pub epochs: BTreeMap<Name, i64>,
-    /// When each process last wrote status of a Rollout.
-    pub status_written: BTreeMap<(Life, Name), Timestamp>,
-    /// Clocks have jumped: durations by the clock prove nothing.
-    pub clocks_jumped: bool,
-    /// Rollouts that were deleted: one of the same name may find its children.
-    pub deleted: BTreeSet<Name>,
-    /// Everything was restored from a backup, under new uids.
-    pub restored: bool,
-    /// Status of a Rollout as it was when it was lost, alone or with its Rollout, and when that was.
-    pub lost: BTreeMap<Name, (Timestamp, Arc<RolloutStatus>)>,
-    /// Status was lost: what was on record may have been forgotten.
-    pub status_lost: bool,
-    /// Passes that began in the present second, by key, for hot loops.
-    pub passes: BTreeMap<(Life, Key), (i64, u32)>,
-}
-
-/// A size that a Deployment had.
-#[derive(Clone, Copy, Debug)]
-pub struct Size {
-    version: u64,
-    generation: i64,
-    replicas: i32,
-    by_hand: bool,
-}
+use crate::plan::intent::Write;
 
 /// A rule: why what happened breaks it, if it does.
 pub type Rule = fn(&World, &Happened) -> Result<(), String>;
@@ -217,7 +69,7 @@ impl World {
             for (rule, holds) in RULES {
                 holds(self, one).map_err(|message| Broken { rule, message })?;
             }
-            if let Happened::Arrived(arrival) = one {
+            if let Some(arrival) = one.accepted() {
                 self.enter(arrival);
             }
         }
@@ -226,9 +78,6 @@ impl World {
 
     /// What a later rule needs to know of an accepted write.
     fn enter(&mut self, arrival: &Arrival) {
-        if arrival.refused.is_some() {
-            return;
-        }
         match (&*arrival.write, &arrival.before, &arrival.after) {
             (Write::Scale { .. }, _, Some(Object::Deployment(child))) => {
                 let epoch = self.ledger.epochs.entry(child.rollout.clone()).or_default();
@@ -255,173 +104,5 @@ impl World {
             }
             _ => {}
         }
-    }
-}
-
-impl Ledger {
-    /// Somebody acts: some rules cannot judge what follows as if nobody had.
-    pub(super) fn acted(&mut self, action: &Action, live: &Objects, now: Timestamp) {
-        let is_lost = |name: &Name| match action {
-            Action::LoseStatus(lost) | Action::Delete(lost) => name == lost,
-            Action::Restore => true,
-            _ => false,
-        };
-        let lost = live.rollouts.values().filter(|r| is_lost(&r.meta.name));
-        let lost = lost.map(|r| (r.meta.name.clone(), (now, Arc::clone(&r.status))));
-        self.lost.extend(lost);
-        if matches!(action, Action::LoseStatus(_) | Action::Restore) {
-            // What was on record in the status alone is not known to anybody any more.
-            self.failed.retain(|(rollout, revision)| {
-                let mut marked = live.revisions.values();
-                marked.any(|r| {
-                    r.rollout == *rollout
-                        && *r.revision == **revision
-                        && r.outcome == Some(Outcome::Failed)
-                })
-            });
-            // Without a ControllerRevision nothing tells a Rollout that has lost its status from a
-            // new one: what it was told is told anew.
-            self.done.retain(|(rollout, _)| {
-                let mut made = live.revisions.values();
-                !is_lost(rollout) || made.any(|r| r.rollout == *rollout)
-            });
-        }
-        if let Action::Delete(rollout) = action {
-            self.deleted.insert(rollout.clone());
-            // One of the same name is another: what failed before it is not known to it.
-            self.failed.retain(|(name, _)| name != rollout);
-        }
-        match action {
-            Action::Command {
-                verb: "retry",
-                rollout,
-            } => {
-                self.failed.retain(|(name, _)| name != rollout);
-            }
-            Action::KillContainers { rollout, .. }
-            | Action::LosePods { rollout, .. }
-            | Action::DeleteChild { rollout, .. }
-            | Action::Delete(rollout)
-            | Action::DeleteInForeground(rollout)
-            | Action::EditChild { rollout, .. }
-            | Action::ScaleChild { rollout, .. } => {
-                self.harmed.insert(rollout.clone());
-                if matches!(action, Action::Delete(_) | Action::DeleteInForeground(_)) {
-                    // Whoever creates it again begins anew.
-                    self.failed.retain(|(name, _)| name != rollout);
-                }
-            }
-            Action::Config { name, exists } => self.config(name, *exists, now),
-            Action::ForgetRevision { rollout, image } => {
-                self.harmed.insert(rollout.clone());
-                self.forgotten(rollout, image, live);
-            }
-            Action::JumpClock { .. } => self.clocks_jumped = true,
-            Action::LoseStatus(_) => self.status_lost = true,
-            Action::Restore => {
-                self.restored = true;
-                self.status_lost = true;
-                self.all_harmed = true;
-                // Everything is made anew; what ran before runs no more.
-                self.sizes.clear();
-            }
-            _ => {}
-        }
-    }
-
-    /// A DatabaseSchema is gone: a new one of its name knows nothing of what ran.
-    pub(super) fn forgets(&mut self, database: &str) {
-        self.released.retain(|(of, ..), _| **of != *database);
-    }
-
-    /// A ConfigMap is there, or is not, from now on.
-    pub(super) fn config(&mut self, name: &str, exists: bool, now: Timestamp) {
-        if exists {
-            self.pruned.remove(name);
-        } else {
-            self.pruned.entry(name.to_owned()).or_insert(now);
-        }
-    }
-
-    /// A ControllerRevision is deleted: that it failed is known from the status alone now, if at
-    /// all.
-    fn forgotten(&mut self, rollout: &Name, image: &Name, live: &Objects) {
-        let mut children = live.children(rollout);
-        let Some(child) = children.find(|c| c.image == *image) else {
-            return;
-        };
-        let status = live.rollouts.get(rollout).map(|r| &r.status);
-        let known = status.is_some_and(|s| {
-            let mut ended = s.history.iter();
-            ended.any(|e| *e.revision == *child.revision && e.outcome == Outcome::Failed)
-        });
-        if !known {
-            let forgotten = (rollout.clone(), child.revision.to_string());
-            self.failed.remove(&forgotten);
-        }
-    }
-
-    /// A Deployment has a size.
-    pub(super) fn sized(&mut self, child: &DeploymentObject) {
-        let sizes = self.sizes.entry(child.meta.uid.clone()).or_default();
-        if sizes
-            .last()
-            .is_some_and(|s| s.generation == child.meta.generation)
-        {
-            return;
-        }
-        sizes.push(Size {
-            version: child.meta.version,
-            generation: child.meta.generation,
-            replicas: child.replicas,
-            by_hand: self.hand,
-        });
-        if self.hand {
-            self.handled.insert(child.meta.uid.clone());
-        }
-    }
-}
-
-/// The spec that the sender of a write had before him.
-fn spec_seen(arrival: &Arrival) -> Option<&RolloutSpec> {
-    arrival.seen.as_ref()?.rollout.spec.as_deref().ok()
-}
-
-use evidence::Left;
-pub(super) use schema::runs;
-
-/// The accepted write that is a status, with the status before and after.
-fn recorded(happened: &Happened) -> Option<(&Arrival, &RolloutObject, &RolloutStatus)> {
-    let Happened::Arrived(arrival) = happened else {
-        return None;
-    };
-    if arrival.refused.is_some() {
-        return None;
-    }
-    match (&*arrival.write, &arrival.before, &arrival.after) {
-        (
-            Write::RecordStatus { .. },
-            Some(Object::Rollout(before)),
-            Some(Object::Rollout(after)),
-        ) => Some((arrival, before, &after.status)),
-        _ => None,
-    }
-}
-
-/// The accepted write that is a scaling, with the Deployment before and after.
-fn scaled(happened: &Happened) -> Option<(&Arrival, &DeploymentObject, &DeploymentObject)> {
-    let Happened::Arrived(arrival) = happened else {
-        return None;
-    };
-    if arrival.refused.is_some() {
-        return None;
-    }
-    match (&*arrival.write, &arrival.before, &arrival.after) {
-        (
-            Write::Scale { .. },
-            Some(Object::Deployment(before)),
-            Some(Object::Deployment(after)),
-        ) => Some((arrival, before, after)),
-        _ => None,
     }
 }

@@ -1,9 +1,9 @@
 //! Pods: never too few, never too many.
 
-use super::{Arrival, Happened, HeldTo, Size, scaled, spec_seen};
 use crate::{
     plan::replicas,
     simulate::{
+        ledger::{Arrival, Happened, HeldTo, Size},
         object::{DeploymentObject, Object},
         world::World,
     },
@@ -12,10 +12,10 @@ use crate::{
 /// *floor* – no own write lowers assured pods below `replicas − maxUnavailable`, or lowers them
 /// further when they are below already.
 pub(super) fn floor(world: &World, happened: &Happened) -> Result<(), String> {
-    let Some((arrival, before, after)) = scaled(happened) else {
+    let Some((arrival, before, after)) = happened.scaled() else {
         return Ok(());
     };
-    let Some(spec) = spec_seen(arrival) else {
+    let Some(spec) = arrival.spec_seen() else {
         return Ok(());
     };
     if after.replicas >= before.replicas {
@@ -95,10 +95,10 @@ pub(super) fn served(world: &World, happened: &Happened) -> Result<(), String> {
 
 /// *ceiling* – no own write raises the sum of requested pods above `replicas + maxSurge`.
 pub(super) fn ceiling(world: &World, happened: &Happened) -> Result<(), String> {
-    let Some((arrival, before, after)) = scaled(happened) else {
+    let Some((arrival, before, after)) = happened.scaled() else {
         return Ok(());
     };
-    let Some(spec) = spec_seen(arrival) else {
+    let Some(spec) = arrival.spec_seen() else {
         return Ok(());
     };
     if after.replicas <= before.replicas {
@@ -137,10 +137,10 @@ pub(super) fn ceiling(world: &World, happened: &Happened) -> Result<(), String> 
 
 /// *batches* – forward, what serves is taken away only when all that was asked for is available.
 pub(super) fn batches(_: &World, happened: &Happened) -> Result<(), String> {
-    let Some((arrival, before, after)) = scaled(happened) else {
+    let Some((arrival, before, after)) = happened.scaled() else {
         return Ok(());
     };
-    let (Some(seen), Some(spec)) = (&arrival.seen, spec_seen(arrival)) else {
+    let (Some(seen), Some(spec)) = (&arrival.seen, arrival.spec_seen()) else {
         return Ok(());
     };
     if after.replicas >= before.available.min(before.replicas) {
@@ -178,7 +178,7 @@ pub(super) fn batches(_: &World, happened: &Happened) -> Result<(), String> {
 /// *floor*, its second half: a child is never raised until its `observedGeneration` is current
 /// and `status.replicas ≤ spec.replicas`.
 pub(super) fn settled(_: &World, happened: &Happened) -> Result<(), String> {
-    let Some((_, before, after)) = scaled(happened) else {
+    let Some((_, before, after)) = happened.scaled() else {
         return Ok(());
     };
     let current = before.observed == before.meta.generation;
@@ -192,7 +192,7 @@ pub(super) fn settled(_: &World, happened: &Happened) -> Result<(), String> {
 }
 
 pub(super) fn enter(world: &mut World, arrival: &Arrival, child: &DeploymentObject) {
-    if let Some(spec) = spec_seen(arrival) {
+    if let Some(spec) = arrival.spec_seen() {
         let asked = replicas::bounds(&spec.strategy, spec.replicas).floor;
         let rollout = child.rollout.clone();
         // Where it was below already, that is what may not be lowered further.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Happened, Ledger};
 use crate::{
     api::{DatabaseRecord, PhaseKind, database::Holder},
     plan::intent::{Kind, Write},
     simulate::{
+        ledger::{Happened, Ledger},
         object::{DatabaseObject, JobObject, Object},
         world::World,
     },
@@ -94,18 +94,13 @@ fn let_go(world: &World, before: &DatabaseObject, after: &DatabaseRecord) -> Res
         Some(uid) => *job.meta.uid == **uid,
         None => job.meta.owner.as_ref() == Some(&before.meta.uid),
     };
-    match job.filter(own).filter(|job| runs(job)) {
+    match job.filter(own).filter(|job| job.may_run()) {
         Some(job) => Err(format!(
             "{} is let go while {} runs",
             job.database, job.meta.name
         )),
         None => Ok(()),
     }
-}
-
-/// Whether a Job may still change the database.
-pub(in crate::simulate) fn runs(job: &JobObject) -> bool {
-    !job.suspended && (job.ended.is_none() || job.live_pods > 0)
 }
 
 fn record_of<'w>(world: &'w World, job: &JobObject) -> Option<&'w DatabaseRecord> {
@@ -151,7 +146,7 @@ fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(),
         }
     }
     let running = world.live.jobs.values().find(|other| {
-        other.database == job.database && other.meta.uid != job.meta.uid && runs(other)
+        other.database == job.database && other.meta.uid != job.meta.uid && other.may_run()
     });
     if let Some(other) = running {
         return Err(format!(
@@ -175,7 +170,7 @@ fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(),
 
 fn deleted(world: &World, job: &JobObject) -> Result<(), String> {
     let name = &job.meta.name;
-    if runs(job) {
+    if job.may_run() {
         return Err(format!("{name} is deleted while it runs"));
     }
     let on_record = record_of(world, job).is_some_and(|r| r.phases.iter().any(|p| p.job == **name));
@@ -226,12 +221,9 @@ pub(super) fn succeeded(ledger: &mut Ledger, database: &str, record: &DatabaseRe
 /// *contract-last* – a contract is released only when no pod of a lower version is left on the
 /// database and the floor is on record; after it no revision below the floor gets pods.
 pub(super) fn contract_last(world: &World, happened: &Happened) -> Result<(), String> {
-    let Happened::Arrived(arrival) = happened else {
+    let Some(arrival) = happened.accepted() else {
         return Ok(());
     };
-    if arrival.refused.is_some() {
-        return Ok(());
-    }
     match (&*arrival.write, &arrival.before, &arrival.after) {
         (Write::ReleaseJob { .. }, _, Some(Object::Job(job)))
             if job.phase == PhaseKind::Contract =>

@@ -2,10 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::{Arrival, Happened, Left, scaled};
+use super::left::Left;
 use crate::{
     plan::exits::{self, STEADY_SECONDS},
-    simulate::world::World,
+    simulate::{
+        ledger::{Arrival, Happened},
+        world::World,
+    },
 };
 
 /// *steady* – after a container of the revision in motion ended by itself, the revision gets no
@@ -24,7 +27,7 @@ pub(super) fn steady(world: &World, happened: &Happened) -> Result<(), String> {
             "step {name} is left, and a container of {revision} ended at {at}"
         ));
     }
-    let Some((arrival, before, after)) = scaled(happened) else {
+    let Some((arrival, before, after)) = happened.scaled() else {
         return Ok(());
     };
     let status = arrival.on_record.status.as_deref();
@@ -49,7 +52,7 @@ pub(super) fn steady(world: &World, happened: &Happened) -> Result<(), String> {
 /// *waits* – while a release waits for a person, or its Deployment was changed by hand, the
 /// revision in motion gets no more pods.
 pub(super) fn waits(_: &World, happened: &Happened) -> Result<(), String> {
-    let Some((arrival, before, after)) = scaled(happened) else {
+    let Some((arrival, before, after)) = happened.scaled() else {
         return Ok(());
     };
     let status = arrival.on_record.status.as_deref();

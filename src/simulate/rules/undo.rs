@@ -3,20 +3,23 @@
 
 use jiff::SignedDuration;
 
-use super::{Arrival, Happened, recorded, spec_seen};
 use crate::{
     api::{
         RolloutStatus,
         status::{Outcome, Stage},
     },
     plan::{render, replicas},
-    simulate::{object::RolloutObject, world::World},
+    simulate::{
+        ledger::{Arrival, Happened},
+        object::RolloutObject,
+        world::World,
+    },
 };
 
 /// *undo* – no step is entered while stable could not come back; an undo ends when stable is
 /// whole; a former stable returns without steps only within the rollback window.
 pub(super) fn undo(world: &World, happened: &Happened) -> Result<(), String> {
-    let Some((arrival, before, after)) = recorded(happened) else {
+    let Some((arrival, before, after)) = happened.recorded() else {
         return Ok(());
     };
     stays_possible(world, arrival, before, after)?;
@@ -82,7 +85,7 @@ fn ends_whole(
     if release.stage != Stage::Undo || release.undo.is_none() || after.release.is_some() {
         return Ok(());
     }
-    let (Some(seen), Some(spec)) = (&arrival.seen, spec_seen(arrival)) else {
+    let (Some(seen), Some(spec)) = (&arrival.seen, arrival.spec_seen()) else {
         return Ok(());
     };
     let floor = replicas::bounds(&spec.strategy, spec.replicas).floor;
@@ -120,7 +123,10 @@ fn within_the_window(
     };
     let undo = after.release.as_ref().and_then(|r| r.undo.as_ref());
     let asked = undo.is_some_and(|u| u.reason == "ReturnedToFormerStable");
-    let Some(spec) = spec_seen(arrival).filter(|_| asked && was.revision != is.revision) else {
+    let Some(spec) = arrival
+        .spec_seen()
+        .filter(|_| asked && was.revision != is.revision)
+    else {
         return Ok(());
     };
     let former = || {

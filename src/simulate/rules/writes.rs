@@ -2,11 +2,11 @@
 
 use jiff::SignedDuration;
 
-use super::{Arrival, Happened, Ledger, recorded, scaled, spec_seen};
 use crate::{
     api::{RolloutSpec, RolloutStatus, status::Outcome},
     plan::{intent::Write, replicas},
     simulate::{
+        ledger::{Arrival, Happened, Ledger},
         object::{DeploymentObject, Name, Object, RolloutObject},
         request::describe,
         world::World,
@@ -18,8 +18,8 @@ const LONGEST_LAG: SignedDuration = SignedDuration::from_secs(310);
 
 /// *record-first* – a decision is on record before the first write that rests on it.
 pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), String> {
-    if let Some((arrival, before, after)) = scaled(happened) {
-        let Some(spec) = spec_seen(arrival) else {
+    if let Some((arrival, before, after)) = happened.scaled() {
+        let Some(spec) = arrival.spec_seen() else {
             return Ok(());
         };
         let mut wrong = Ok(());
@@ -167,7 +167,7 @@ fn rests_on(
 
 /// *no-retry* – a failed revision is not tried again by itself, whatever is re-applied.
 pub(super) fn no_retry(world: &World, happened: &Happened) -> Result<(), String> {
-    if let Some((_, before, after)) = scaled(happened)
+    if let Some((_, before, after)) = happened.scaled()
         && after.replicas > before.replicas
     {
         let failed = (after.rollout.clone(), after.revision.to_string());
@@ -178,7 +178,7 @@ pub(super) fn no_retry(world: &World, happened: &Happened) -> Result<(), String>
             ));
         }
     }
-    if let Some((_, before, status)) = recorded(happened)
+    if let Some((_, before, status)) = happened.recorded()
         && let Some(release) = &status.release
         && release.undo.is_none()
         && before.status.release.as_ref().map(|r| &r.revision) != Some(&release.revision)
@@ -198,12 +198,9 @@ pub(super) fn no_retry(world: &World, happened: &Happened) -> Result<(), String>
 /// *hands-off* – nothing is written when nothing changed, nothing but own objects, and counts at
 /// most every 10 s.
 pub(super) fn hands_off(world: &World, happened: &Happened) -> Result<(), String> {
-    let Happened::Arrived(arrival) = happened else {
+    let Some(arrival) = happened.accepted() else {
         return Ok(());
     };
-    if arrival.refused.is_some() {
-        return Ok(());
-    }
     if let (Some(before), Some(after)) = (&arrival.before, &arrival.after)
         && !proves_the_owner(world, &arrival.write)
         && before.meta().version == after.meta().version
@@ -231,7 +228,7 @@ fn proves_the_owner(world: &World, write: &Write) -> bool {
 }
 
 fn counts_too_often(world: &World, arrival: &Arrival, happened: &Happened) -> Result<(), String> {
-    let Some((_, before, after)) = recorded(happened) else {
+    let Some((_, before, after)) = happened.recorded() else {
         return Ok(());
     };
     let name = &before.meta.name;
@@ -267,12 +264,9 @@ fn without_counts(status: &RolloutStatus) -> RolloutStatus {
 
 /// *fenced* – once a leader has moved a Rollout, no late write of a deposed one moves it.
 pub(super) fn fenced(world: &World, happened: &Happened) -> Result<(), String> {
-    let Happened::Arrived(arrival) = happened else {
+    let Some(arrival) = happened.accepted() else {
         return Ok(());
     };
-    if arrival.refused.is_some() {
-        return Ok(());
-    }
     let rollout = match (&*arrival.write, &arrival.after) {
         (Write::Scale { .. }, Some(Object::Deployment(child))) => &child.rollout,
         (Write::ReleaseJob { .. }, Some(Object::Job(job))) => &job.rollout,

@@ -1,11 +1,10 @@
 //! What people tell a Rollout.
 
-use super::{SETTLED, good, v2};
 use crate::simulate::{
+    action::Action,
     object::Watched,
-    people::Action,
     prometheus::Outage,
-    scenario::{Scenario, apply, command, name, shop, unwell, wrong},
+    scenario::{SETTLED, Scenario, apply, command, good, pause, shop, unwell, v2, wrong},
     setting::Health,
 };
 
@@ -16,20 +15,8 @@ pub(super) fn commands() -> Vec<Scenario> {
             .then(400, command("resume"))
             .lasts(800),
         good("paused-in-the-spec")
-            .then(
-                170,
-                Action::Pause {
-                    rollout: name(),
-                    paused: true,
-                },
-            )
-            .then(
-                400,
-                Action::Pause {
-                    rollout: name(),
-                    paused: false,
-                },
-            )
+            .then(170, pause(true))
+            .then(400, pause(false))
             .lasts(800),
         good("promote")
             .then(170, command("promote"))

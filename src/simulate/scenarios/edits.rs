@@ -2,13 +2,12 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{SETTLED, good, v2};
 use crate::{
     api::{RolloutSpec, Step},
     simulate::{
+        action::Action,
         amend::Amendment,
-        people::Action,
-        scenario::{Scenario, name, shop, wrong},
+        scenario::{SETTLED, Scenario, good, name, shop, v2, wrong},
     },
 };
 

@@ -2,14 +2,12 @@
 
 use jiff::SignedDuration;
 
-use super::{SETTLED, good, v2};
 use crate::{
     api::RolloutSpec,
     simulate::{
-        people::Action,
-        scenario::{Scenario, apply, name, pause, scale, shop, wrong},
-        surroundings::Circumstance,
-        world::DAWN,
+        action::{Action, Circumstance},
+        scenario::{SETTLED, Scenario, apply, good, name, pause, scale, shop, v2, wrong},
+        setting::DAWN,
     },
 };
 
@@ -20,13 +18,12 @@ fn paused(mut spec: RolloutSpec) -> RolloutSpec {
 }
 
 pub(super) fn hands() -> Vec<Scenario> {
-    let image = |image: &str| image.into();
     vec![
         good("child-scaled-by-hand").then(
             250,
             Action::ScaleChild {
                 rollout: name(),
-                image: image("v1"),
+                image: "v1".into(),
                 replicas: 0,
             },
         ),
@@ -34,42 +31,18 @@ pub(super) fn hands() -> Vec<Scenario> {
             180,
             Action::EditChild {
                 rollout: name(),
-                image: image("v2"),
-                to: image("v9"),
+                image: "v2".into(),
+                to: "v9".into(),
             },
         ),
         good("canary-deleted-by-hand")
-            .then(
-                180,
-                Action::DeleteChild {
-                    rollout: name(),
-                    image: image("v2"),
-                },
-            )
+            .then(180, delete_child("v2"))
             .lasts(800),
         good("stable-deleted-by-hand")
-            .then(
-                180,
-                Action::DeleteChild {
-                    rollout: name(),
-                    image: image("v1"),
-                },
-            )
+            .then(180, delete_child("v1"))
             .lasts(800),
-        v2("memory-of-stable-deleted-by-hand", wrong(5.0)).then(
-            150,
-            Action::ForgetRevision {
-                rollout: name(),
-                image: image("v1"),
-            },
-        ),
-        good("memory-of-canary-deleted-by-hand").then(
-            180,
-            Action::ForgetRevision {
-                rollout: name(),
-                image: image("v2"),
-            },
-        ),
+        v2("memory-of-stable-deleted-by-hand", wrong(5.0)).then(150, forget_revision("v1")),
+        good("memory-of-canary-deleted-by-hand").then(180, forget_revision("v2")),
         good("live-reads-fail")
             .then(SETTLED - 10, Action::Reads(100))
             .then(200, Action::Reads(0)),
@@ -81,46 +54,14 @@ pub(super) fn hands() -> Vec<Scenario> {
             .then(240, Action::Delete(name()))
             .lasts(400),
         good("config-pruned")
-            .then(
-                130,
-                Action::Config {
-                    name: "shop-config".into(),
-                    exists: false,
-                },
-            )
-            .then(
-                300,
-                Action::Config {
-                    name: "shop-config".into(),
-                    exists: true,
-                },
-            )
+            .then(130, config(false))
+            .then(300, config(true))
             .lasts(800),
-        good("agent-re-applies-a-failed-release").then(
-            130,
-            Action::Reapply {
-                apply: Box::new(apply(shop("v2", 4, Some(2)))),
-                every: 30,
-                until: DAWN + SignedDuration::from_secs(500),
-            },
-        ),
+        good("agent-re-applies-a-failed-release").then(130, reapply()),
         v2("git-keeps-asking-for-a-failed-release", wrong(5.0))
-            .then(
-                150,
-                Action::Reapply {
-                    apply: Box::new(apply(shop("v2", 4, Some(2)))),
-                    every: 30,
-                    until: DAWN + SignedDuration::from_secs(500),
-                },
-            )
+            .then(150, reapply())
             .then(310, scale(6)),
-        v2("stable-deleted-after-an-undo", wrong(5.0)).then(
-            300,
-            Action::DeleteChild {
-                rollout: name(),
-                image: image("v1"),
-            },
-        ),
+        v2("stable-deleted-after-an-undo", wrong(5.0)).then(300, delete_child("v1")),
         Scenario::new("released-while-paused")
             .then(1, apply(shop("v1", 4, Some(1))))
             .then(100, pause(true))
@@ -137,6 +78,33 @@ pub(super) fn hands() -> Vec<Scenario> {
             )
             .lasts(500),
     ]
+}
+
+fn delete_child(image: &str) -> Action {
+    Action::DeleteChild {
+        rollout: name(),
+        image: image.into(),
+    }
+}
+
+fn forget_revision(image: &str) -> Action {
+    Action::ForgetRevision {
+        rollout: name(),
+        image: image.into(),
+    }
+}
+
+fn config(exists: bool) -> Action {
+    let name = "shop-config".into();
+    Action::Config { name, exists }
+}
+
+fn reapply() -> Action {
+    Action::Reapply {
+        apply: Box::new(apply(shop("v2", 4, Some(2)))),
+        every: 30,
+        until: DAWN + SignedDuration::from_secs(500),
+    }
 }
 
 fn webhook(down: bool) -> Action {

@@ -1,12 +1,10 @@
 //! The life of the operator: deaths, deposed leaders, lost memory, clocks.
 
-use super::{good, v2};
 use crate::simulate::{
+    action::{Action, Circumstance},
     object::Watched,
-    people::Action,
     request::Fate,
-    scenario::{Scenario, name, wrong},
-    surroundings::Circumstance,
+    scenario::{Scenario, good, name, v2, wrong},
 };
 
 pub(super) fn lives() -> Vec<Scenario> {

@@ -1,10 +1,9 @@
 //! A metric source that fails, or has nothing to say.
 
-use super::{SETTLED, good, v2};
 use crate::simulate::{
-    people::Action,
+    action::Action,
     prometheus::Outage,
-    scenario::{Scenario, requests, wrong},
+    scenario::{SETTLED, Scenario, good, requests, v2, wrong},
 };
 
 pub(super) fn metrics() -> Vec<Scenario> {

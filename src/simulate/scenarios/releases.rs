@@ -2,16 +2,15 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{SETTLED, good, v2};
 use crate::{
     api::RolloutSpec,
     simulate::{
-        people::Action,
+        action::{Action, Circumstance},
         scenario::{
-            Scenario, apply, command, name, pause, release, scale, shop, slow, unwell, wrong,
+            SETTLED, Scenario, apply, command, good, name, pause, release, scale, shop, slow,
+            unwell, v2, wrong,
         },
         setting::{Behaviour, Health},
-        surroundings::Circumstance,
     },
 };
 

@@ -1,12 +1,14 @@
 //! The schema before the code.
 
-use super::{SETTLED, good, v2};
 use crate::{
     api::RolloutSpec,
     simulate::{
+        action::Action,
         object::Watched,
-        people::Action,
-        scenario::{Scenario, apply, apply_to, command, migrating, name, release, shop, workload},
+        scenario::{
+            SETTLED, Scenario, apply, apply_to, command, good, migrating, name, release, shop, v2,
+            workload,
+        },
         setting::{Delay, MigrationEnd, Setting, Timing},
     },
 };
@@ -68,27 +70,13 @@ pub(super) fn schemas() -> Vec<Scenario> {
             .then(1, apply(shop("v1", 4, Some(1))))
             .then(1, apply_to("worker", workload("worker", "w1", 2, Some(1))))
             .then(SETTLED + 30, release("v2", Some(2)))
-            .then(
-                SETTLED + 31,
-                Action::Release {
-                    rollout: "worker".into(),
-                    image: "w2".into(),
-                    version: Some(2),
-                },
-            ),
+            .then(SETTLED + 31, release_worker()),
         Scenario::new("two-rollouts-one-fails")
             .image("v2", migrating(&[(10, fails)]))
             .then(1, apply(shop("v1", 4, Some(1))))
             .then(1, apply_to("worker", workload("worker", "w1", 2, Some(1))))
             .then(SETTLED + 30, release("v2", Some(2)))
-            .then(
-                SETTLED + 50,
-                Action::Release {
-                    rollout: "worker".into(),
-                    image: "w2".into(),
-                    version: Some(2),
-                },
-            )
+            .then(SETTLED + 50, release_worker())
             .lasts(700),
         Scenario::new("image-without-a-version")
             .then(1, apply(shop("v1", 4, Some(1))))
@@ -171,4 +159,12 @@ pub(super) fn schemas() -> Vec<Scenario> {
         .then(SETTLED + 20, command("undo"))
         .lasts(400),
     ]
+}
+
+fn release_worker() -> Action {
+    Action::Release {
+        rollout: "worker".into(),
+        image: "w2".into(),
+        version: Some(2),
+    }
 }

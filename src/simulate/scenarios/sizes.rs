@@ -2,13 +2,12 @@
 
 use jiff::SignedDuration;
 
-use super::{SETTLED, good, v2};
 use crate::simulate::{
-    agents::Autoscaler,
-    people::Action,
-    scenario::{Scenario, apply, name, release, requests, scale, shop, unwell, wrong},
-    setting::Health,
-    world::DAWN,
+    action::{Action, Autoscaler},
+    scenario::{
+        SETTLED, Scenario, apply, good, name, release, requests, scale, shop, unwell, v2, wrong,
+    },
+    setting::{DAWN, Health},
 };
 
 pub(super) fn sizes() -> Vec<Scenario> {
@@ -37,13 +36,7 @@ pub(super) fn sizes() -> Vec<Scenario> {
             .then(SETTLED, release("v2", None)),
         v2("scaled-up-after-an-undo", wrong(5.0))
             .then(300, scale(8))
-            .then(
-                350,
-                Action::LosePods {
-                    rollout: name(),
-                    count: 2,
-                },
-            ),
+            .then(350, lose_pods(2)),
         v2("scaled-up-with-a-bad-canary", unwell(Health::NeverReady)).then(150, scale(8)),
         good("scaled-at-half").then(240, scale(8)).lasts(700),
         Scenario::new("scaled-and-released-at-once")
@@ -67,11 +60,6 @@ pub(super) fn sizes() -> Vec<Scenario> {
             .then(330, requests(600.0))
             .then(450, requests(250.0))
             .lasts(1_000),
-    ]
-}
-
-pub(super) fn limits() -> Vec<Scenario> {
-    vec![
         good("quota")
             .then(100, Action::Quota(4))
             .then(200, Action::Quota(100))
@@ -82,34 +70,21 @@ pub(super) fn limits() -> Vec<Scenario> {
         good("no-room").then(100, Action::Capacity(4)).lasts(700),
         v2("no-room-for-the-undo", wrong(2.0))
             .then(250, Action::Capacity(4))
-            .then(
-                251,
-                Action::LosePods {
-                    rollout: name(),
-                    count: 2,
-                },
-            )
+            .then(251, lose_pods(2))
             .then(500, Action::Capacity(100))
             .lasts(900),
-        good("nodes-lost")
-            .then(
-                200,
-                Action::LosePods {
-                    rollout: name(),
-                    count: 3,
-                },
-            )
-            .lasts(800),
+        good("nodes-lost").then(200, lose_pods(3)).lasts(800),
         good("stable-loses-its-nodes")
             .then(400, Action::Capacity(1))
-            .then(
-                401,
-                Action::LosePods {
-                    rollout: name(),
-                    count: 3,
-                },
-            )
+            .then(401, lose_pods(3))
             .then(750, Action::Capacity(100))
             .lasts(900),
     ]
+}
+
+fn lose_pods(count: usize) -> Action {
+    Action::LosePods {
+        rollout: name(),
+        count,
+    }
 }

@@ -7,7 +7,7 @@ use stepgate::{
         facts::{ConfigRef, Question},
         intent::Write,
     },
-    simulate::{Action, object::Watched, scenario, surroundings::Circumstance},
+    simulate::{Action, action::Circumstance, object::Watched, scenario},
 };
 
 use super::writes::hold;

@@ -4,50 +4,17 @@ use std::collections::{BTreeSet, VecDeque};
 
 use jiff::SignedDuration;
 
-use super::{database_key, rollout_key};
-use crate::{
-    api::RolloutSpec,
-    cluster::Key,
-    simulate::{
-        alone::Told,
-        event::{Event, Life},
-        object::{Object, Objects, Watched},
-        world::World,
-    },
+use super::{
+    event::{Event, Life},
+    object::{Object, Objects, Watched},
+    process::{database_key, rollout_key},
+    world::World,
 };
+use crate::{api::RolloutSpec, cluster::Key};
 
 impl World {
-    /// Every cache hears of a change, each in its own time, in order.
-    pub(in crate::simulate) fn tell_caches(&mut self, object: &Object, gone: bool) {
-        if let Some(told) = &mut self.told {
-            let object = object.clone();
-            told.push(Told { object, gone });
-        }
-        let kind = object.watched();
-        for index in 0..self.processes.len() {
-            if !self.processes[index].running {
-                continue;
-            }
-            let lag = self.draw(self.setting.timing.caches);
-            let mut due = self.now.saturating_add(lag).unwrap_or(self.now);
-            let process = &mut self.processes[index];
-            let life = process.life;
-            if let Some(until) = process.blocked.get(&kind) {
-                due = due.max(*until);
-            }
-            let queue = process.queues.entry(kind).or_default();
-            if let Some((last, ..)) = queue.back() {
-                due = due.max(*last);
-            }
-            queue.push_back((due, object.clone(), gone));
-            if queue.len() == 1 {
-                self.at(due, Event::Deliver(life, kind));
-            }
-        }
-    }
-
     /// A watch breaks; later it is replayed from a new list.
-    pub(in crate::simulate) fn break_watch(&mut self, index: usize, kind: Watched, seconds: i64) {
+    pub(super) fn break_watch(&mut self, index: usize, kind: Watched, seconds: i64) {
         let until = self
             .now
             .saturating_add(SignedDuration::from_secs(seconds))
@@ -62,7 +29,7 @@ impl World {
     }
 
     /// A cache takes in what is due.
-    pub(in crate::simulate) fn deliver(&mut self, life: Life, kind: Watched) {
+    pub(super) fn deliver(&mut self, life: Life, kind: Watched) {
         let now = self.now;
         if self.processes.get(life.process).map(|p| p.life) != Some(life) {
             return;

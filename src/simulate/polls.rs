@@ -2,15 +2,13 @@
 
 use jiff::SignedDuration;
 
-use super::rollout_key;
-use crate::{
-    evidence::{Answer, Ask, Change, Measure},
-    simulate::{
-        event::{Event, Life},
-        prometheus::{Outage, Source},
-        world::World,
-    },
+use super::{
+    event::{Event, Life},
+    process::rollout_key,
+    prometheus::{Outage, Source},
+    world::World,
 };
+use crate::evidence::{Answer, Ask, Change, Measure};
 
 /// How long a query may take.
 const QUERY_TIMEOUT: SignedDuration = SignedDuration::from_secs(10);
@@ -52,7 +50,7 @@ impl World {
     }
 
     /// Whatever is due is asked of the metric source.
-    pub(in crate::simulate) fn poll(&mut self, life: Life) {
+    pub(super) fn poll(&mut self, life: Life) {
         let clock = self.clock(life.process);
         let process = &mut self.processes[life.process];
         if process.life != life || process.poll_at.is_none_or(|at| at > self.now) {
@@ -79,7 +77,7 @@ impl World {
     }
 
     /// The metric source has answered.
-    pub(in crate::simulate) fn polled(&mut self, life: Life, ask: &Ask, answer: Answer) {
+    pub(super) fn polled(&mut self, life: Life, ask: &Ask, answer: Answer) {
         let process = &mut self.processes[life.process];
         if process.life != life {
             return;

@@ -1,0 +1,267 @@
+//! What people, programs and fate do: the nouns of every script.
+
+use jiff::Timestamp;
+
+use super::{
+    amend::Amendment,
+    object::{Name, Watched},
+    prometheus::Outage,
+    setting::Behaviour,
+};
+use crate::api::RolloutSpec;
+
+/// What somebody does.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Applies a manifest: creates the Rollout, or replaces its spec.
+    Apply {
+        /// The Rollout.
+        rollout: Name,
+        /// Its spec; `replicas` of an existing Rollout is kept when `keep_replicas`.
+        spec: Box<RolloutSpec>,
+        /// The manifest does not name `replicas`.
+        keep_replicas: bool,
+    },
+    /// Applies a manifest that cannot be read.
+    ApplyNonsense(Name),
+    /// Changes the image, and the schema version if one is given.
+    Release {
+        /// The Rollout.
+        rollout: Name,
+        /// The image.
+        image: Name,
+        /// The schema version.
+        version: Option<i64>,
+    },
+    /// Changes what makes no other revision.
+    Amend {
+        /// The Rollout.
+        rollout: Name,
+        /// What is changed.
+        amendment: Amendment,
+    },
+    /// Scales, as an autoscaler or `kubectl scale` does.
+    Scale {
+        /// The Rollout.
+        rollout: Name,
+        /// `spec.replicas`.
+        replicas: i32,
+    },
+    /// Sets `spec.paused`.
+    Pause {
+        /// The Rollout.
+        rollout: Name,
+        /// Whether it is paused.
+        paused: bool,
+    },
+    /// Gives a command, bound to what is in motion.
+    Command {
+        /// The Rollout.
+        rollout: Name,
+        /// `promote`, `undo`, `retry`, `pause` or `resume`.
+        verb: &'static str,
+    },
+    /// Deletes the Rollout.
+    Delete(Name),
+    /// Deletes the Rollout in the foreground: it stays, marked, until its children are gone.
+    DeleteInForeground(Name),
+    /// Scales a child by hand.
+    ScaleChild {
+        /// The Rollout.
+        rollout: Name,
+        /// Image of the child.
+        image: Name,
+        /// Its `spec.replicas`.
+        replicas: i32,
+    },
+    /// Edits a child's template by hand.
+    EditChild {
+        /// The Rollout.
+        rollout: Name,
+        /// Image of the child.
+        image: Name,
+        /// The image it gets.
+        to: Name,
+    },
+    /// Deletes a child by hand.
+    DeleteChild {
+        /// The Rollout.
+        rollout: Name,
+        /// Image of the child.
+        image: Name,
+    },
+    /// Deletes a child's ControllerRevision by hand.
+    ForgetRevision {
+        /// The Rollout.
+        rollout: Name,
+        /// Image of the child.
+        image: Name,
+    },
+    /// Deletes every Job of a Rollout by hand.
+    DeleteJobs(Name),
+    /// Deletes a DatabaseSchema: what ran on the database is forgotten.
+    DeleteDatabase(Name),
+    /// Creates or deletes a ConfigMap, as an agent that prunes does.
+    Config {
+        /// Its name.
+        name: String,
+        /// Whether it exists from now on.
+        exists: bool,
+    },
+    /// Containers are killed, one in each of so many pods.
+    KillContainers {
+        /// The Rollout.
+        rollout: Name,
+        /// How many.
+        count: usize,
+    },
+    /// Pods are gone at once, as with their node.
+    LosePods {
+        /// The Rollout.
+        rollout: Name,
+        /// How many.
+        count: usize,
+    },
+    /// Status is lost, as in a restore.
+    LoseStatus(Name),
+    /// Everything is restored from a backup: new uids, no status, no owners.
+    Restore,
+    /// So many percent of live reads get no answer.
+    Reads(u32),
+    /// The metric source fails so, or works again.
+    Metrics(Outage),
+    /// The nodes have room for so many pods.
+    Capacity(usize),
+    /// The quota permits so many pods.
+    Quota(usize),
+    /// A watch of a process breaks for so many seconds.
+    BreakWatch {
+        /// Which process.
+        process: usize,
+        /// Which watch.
+        kind: Watched,
+        /// Seconds until it is replayed.
+        seconds: i64,
+    },
+    /// A process of the operator dies.
+    Crash(usize),
+    /// The lease changes hands; the deposed leader notices so many milliseconds later.
+    HandOver {
+        /// Milliseconds in which both believe that they lead.
+        overlap: i64,
+    },
+    /// A process's clock jumps.
+    JumpClock {
+        /// Which process.
+        process: usize,
+        /// By how many seconds.
+        seconds: i64,
+    },
+    /// Something around the Rollouts changes.
+    Around(Circumstance),
+    /// So many requests per second arrive from now on.
+    Load(f64),
+    /// An autoscaler looks every so many seconds.
+    Autoscale {
+        /// Which.
+        autoscaler: Autoscaler,
+        /// Seconds between two looks.
+        every: i64,
+        /// Until then.
+        until: Timestamp,
+    },
+    /// An agent makes the cluster look like Git every so many seconds.
+    GitOps {
+        /// Which.
+        agent: GitOps,
+        /// Seconds between two looks.
+        every: i64,
+        /// Until then.
+        until: Timestamp,
+    },
+    /// Somebody commits another image to Git.
+    Commit {
+        /// The Rollout.
+        rollout: Name,
+        /// The image.
+        image: Name,
+        /// The schema version.
+        version: Option<i64>,
+    },
+    /// An agent applies the manifest again and again.
+    Reapply {
+        /// What it applies.
+        apply: Box<Action>,
+        /// Every so many seconds.
+        every: i64,
+        /// Until then.
+        until: Timestamp,
+    },
+}
+
+/// A command that a person gave.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The Rollout.
+    pub rollout: Name,
+    /// What was asked for.
+    pub verb: &'static str,
+    /// The request.
+    pub id: String,
+    /// The revision it is bound to.
+    pub revision: String,
+    /// The step it is bound to, if it is.
+    pub step: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A HorizontalPodAutoscaler on requests per second and pod, as the Kubernetes documentation
+/// describes its algorithm.
+#[derive(Clone, Debug)]
+pub struct Autoscaler {
+    /// The Rollout whose scale subresource it writes.
+    pub rollout: Name,
+    /// Requests per second that a pod is to have.
+    pub per_pod: f64,
+    /// `minReplicas` and `maxReplicas`.
+    pub between: (i32, i32),
+}
+
+/// An agent that makes the cluster look like Git.
+#[derive(Clone, Debug)]
+pub struct GitOps {
+    /// The Rollout.
+    pub rollout: Name,
+    /// The manifest names `spec.replicas`; otherwise that field is somebody else's.
+    pub names_replicas: bool,
+    /// Each image has a ConfigMap of its own, and those that Git no longer names are pruned.
+    pub prunes: bool,
+}
+
+/// Something around the Rollouts that is so from now on.
+#[derive(Clone, Debug)]
+pub enum Circumstance {
+    /// Pods of an image behave so when they are started again: what they need has changed.
+    Behaves {
+        /// The image.
+        image: Name,
+        /// How.
+        behaviour: Box<Behaviour>,
+    },
+    /// A Deployment of somebody else, `legacy`, selects the pods of `shop` too.
+    Deployment {
+        /// Whether it exists.
+        exists: bool,
+    },
+    /// The API server takes no request.
+    ApiServer {
+        /// Whether it is away.
+        away: bool,
+    },
+    /// A webhook that judges Deployments.
+    Webhook {
+        /// Whether it is down: nobody knows then what became of a write.
+        down: bool,
+    },
+}
