@@ -79,12 +79,13 @@ fn compare(given: &Value, known: &Value, path: &str, found: &mut Vec<Finding>) {
                 if let Some(known) = known.get(name) {
                     compare(inner, known, &field, found);
                 } else if !is_empty(inner) {
-                    let names = NAMES.iter().copied();
-                    let message = structure::unknown(name, names);
+                    let meant = structure::nearest(name, NAMES.iter().copied());
+                    let meant = meant.map(|near| format!("did you mean {near}? "));
                     let message = format!(
-                        "{message} Kubernetes drops what it does not know: it would have no effect"
+                        "unknown field: {}Kubernetes drops what it does not know: it would have \
+                         no effect",
+                        meant.unwrap_or_default()
                     );
-                    let message = message.replacen("field Kub", "field: Kub", 1);
                     found.push(Finding::warning(field, message));
                 }
             }

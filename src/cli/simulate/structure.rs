@@ -115,16 +115,20 @@ fn check_object(schema: &Value, map: &Map<String, Value>, path: &str, found: &mu
     }
 }
 
-/// What is said of a field that nobody knows; with the nearest one that somebody does.
-pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    match nearest(name, known) {
+        Some(other) => format!("unknown field: did you mean {other}?"),
+        None => "unknown field".into(),
+    }
+}
+
+/// The known name that is most like one that nobody knows, if any is.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let near = known
         .map(|other| (strsim::jaro_winkler(name, other), other))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .filter(|(likeness, _)| *likeness > 0.8);
-    match near {
-        Some((_, other)) => format!("unknown field: did you mean {other}?"),
-        None => "unknown field".into(),
-    }
+    near.map(|(_, other)| other)
 }
 
 fn check_list(schema: &Value, items: &[Value], path: &str, found: &mut Vec<Finding>) {
