@@ -1,6 +1,6 @@
 # The commands of the project. `make demo` and `make test` do all their set-up themselves.
 
-.PHONY: help demo test lint generate golden soak faults bench clean
+.PHONY: help demo test lint generate golden story soak faults bench clean
 
 help: ## What can be made.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ generate: ## Every generated file: definitions, the chart's copies, the install 
 
 golden: ## The stories of whole rollouts, and those on the page of simulate, told anew.
 	UPDATE_GOLDEN=1 cargo test --quiet --test simulate --test cli
+
+story: ## One story, with every write of the operator (NAME=good).
+	@RUST_BACKTRACE=0 NAME='$(NAME)' cargo test --quiet --test simulate story -- --exact --ignored --nocapture
 
 soak: ## A million random schedules (SCHEDULES=, SEED= set others).
 	@tests/soak

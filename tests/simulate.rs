@@ -26,47 +26,70 @@ use stepgate::simulate::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(format!("{name}.log"))
-}
-
 fn told_by(simulation: &Simulation) -> String {
     let world = simulation.world();
     format!("{}{}", world.story.text(), world.story.ending(&world.live))
 }
 
-/// One scenario alone, with every write: `SCENARIO=good cargo test --test simulate one -- --nocapture`.
+/// One story, with every write: `make story NAME=good`.
 #[test]
-fn one() {
-    let Ok(wanted) = env::var("SCENARIO") else {
-        return;
+#[ignore = "it needs a NAME"]
+fn story() {
+    let name = env::var("NAME").unwrap_or_default();
+    let Some(scenario) = scenarios::named(&name) else {
+        panic!("{}", no_story(&name));
     };
-    let all = scenarios::all();
-    let scenario = all.iter().find(|s| s.name == wanted).unwrap();
     let (simulation, result) = scenario.play(1, Detail::Writes);
     println!("{}", told_by(&simulation));
     result.unwrap();
 }
 
-/// Every story is as it is kept. `UPDATE_GOLDEN=1 cargo test --test simulate stories` writes them.
+/// Names that are like this one; if there are none, all.
+fn no_story(name: &str) -> String {
+    let all = scenarios::all();
+    let mut names: Vec<_> = all.iter().map(|s| s.name).collect();
+    let likeness = |other: &&str| strsim::jaro_winkler(name, other);
+    names.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
+    let near: Vec<_> = names
+        .iter()
+        .copied()
+        .filter(|n| likeness(n) > 0.75)
+        .take(5)
+        .collect();
+    if near.is_empty() {
+        names.sort_unstable();
+        return format!(
+            "NAME={name}: no story has that name. There are {}",
+            names.join(", ")
+        );
+    }
+    format!(
+        "NAME={name}: no story has that name. Near it: {}",
+        near.join(", ")
+    )
+}
+
+/// Every story is as it is kept, in the folder of its theme. `make golden` writes them.
 #[test]
 fn stories() {
+    let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut wrong = Vec::new();
-    for scenario in scenarios::all() {
-        let (simulation, result) = scenario.play(1, Detail::Decisions);
-        let mut told = told_by(&simulation);
-        if let Err(error) = result {
-            wrong.push(format!("{}: {error}", scenario.name));
-            told += &format!("!!! {error}\n");
-        }
-        let path = golden(scenario.name);
-        if env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, &told).unwrap();
-        } else if fs::read_to_string(&path).unwrap_or_default() != told {
-            wrong.push(format!("{} is told differently:\n{told}", scenario.name));
+    for (theme, scenarios) in scenarios::themes() {
+        let folder = kept.join(theme);
+        fs::create_dir_all(&folder).unwrap();
+        for scenario in scenarios {
+            let (simulation, result) = scenario.play(1, Detail::Decisions);
+            let mut told = told_by(&simulation);
+            if let Err(error) = result {
+                wrong.push(format!("{}: {error}", scenario.name));
+                told += &format!("!!! {error}\n");
+            }
+            let path = folder.join(format!("{}.log", scenario.name));
+            if env::var_os("UPDATE_GOLDEN").is_some() {
+                fs::write(&path, &told).unwrap();
+            } else if fs::read_to_string(&path).unwrap_or_default() != told {
+                wrong.push(format!("{} is told differently:\n{told}", scenario.name));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
