@@ -48,7 +48,7 @@ impl World {
         if wanted != present {
             self.coverage.count(Kind::Autoscaled);
             let words = format!("the autoscaler scales to {wanted}");
-            self.story.person(self.now, rollout, &words);
+            self.did(rollout, &words);
             self.edit(rollout, |spec| spec.replicas = wanted);
         }
     }
@@ -94,7 +94,7 @@ impl World {
                 schema.version = Some(version);
             }
             let words = format!("user commits {image}");
-            self.story.person(self.now, rollout, &words);
+            self.did(rollout, &words);
         }
     }
 
@@ -134,7 +134,7 @@ impl World {
         for config in old {
             self.coverage.count(Kind::ConfigPruned);
             let words = format!("an agent prunes ConfigMap {}", config.name);
-            self.story.person(self.now, "", &words);
+            self.did("", &words);
             self.ledger.config(&config.name, false, self.now);
             self.configs.remove(&config);
         }
@@ -148,7 +148,7 @@ impl World {
     /// So many requests per second arrive for each Rollout from now on.
     pub(super) fn load(&mut self, per_second: f64) {
         let words = format!("{per_second} requests per second from now on");
-        self.story.fault(self.now, "", &words);
+        self.struck("", &words);
         self.setting.requests_per_second = per_second;
         let rollouts: Vec<Name> = self.live.rollouts.keys().cloned().collect();
         for rollout in rollouts {

@@ -21,11 +21,7 @@ impl World {
                     name,
                 };
                 let verb = if exists { "creates" } else { "prunes" };
-                self.story.person(
-                    self.now,
-                    "",
-                    &format!("an agent {verb} ConfigMap {}", config.name),
-                );
+                self.did("", &format!("an agent {verb} ConfigMap {}", config.name));
                 if exists {
                     self.configs.insert(config);
                 } else {
@@ -34,20 +30,18 @@ impl World {
             }
             Action::KillContainers { rollout, count } => {
                 for pod in self.victims(&rollout, count) {
-                    self.story
-                        .fault(self.now, &rollout, &format!("a container of {pod} dies"));
+                    self.struck(&rollout, &format!("a container of {pod} dies"));
                     self.kill_container(&pod);
                 }
             }
             Action::LosePods { rollout, count } => {
                 for pod in self.victims(&rollout, count) {
-                    self.story
-                        .fault(self.now, &rollout, &format!("{pod} is lost with its node"));
+                    self.struck(&rollout, &format!("{pod} is lost with its node"));
                     self.lose_pod(&pod);
                 }
             }
             Action::LoseStatus(rollout) => {
-                self.story.fault(self.now, &rollout, "status is lost");
+                self.struck(&rollout, "status is lost");
                 if let Some(found) = self.live.rollouts.get(&rollout).cloned() {
                     let status = Arc::new(unseen());
                     self.store(RolloutObject {
@@ -59,27 +53,21 @@ impl World {
             Action::Restore => self.restore(),
             Action::Reads(percent) => {
                 let words = format!("live reads: {percent}% get no answer");
-                self.story.fault(self.now, "", &words);
+                self.struck("", &words);
                 self.faults.reads_percent = percent;
             }
             Action::Around(circumstance) => self.around(circumstance),
             Action::Metrics(outage) => {
-                self.story
-                    .fault(self.now, "", &format!("metric source: {outage:?}"));
+                self.struck("", &format!("metric source: {outage:?}"));
                 self.outage = outage;
             }
             Action::Capacity(pods) => {
-                self.story.fault(
-                    self.now,
-                    "",
-                    &format!("the nodes have room for {pods} pods"),
-                );
+                self.struck("", &format!("the nodes have room for {pods} pods"));
                 self.setting.capacity = pods;
                 self.sync_scheduler();
             }
             Action::Quota(pods) => {
-                self.story
-                    .fault(self.now, "", &format!("the quota permits {pods} pods"));
+                self.struck("", &format!("the quota permits {pods} pods"));
                 self.setting.quota = pods;
             }
             Action::BreakWatch {
@@ -88,7 +76,7 @@ impl World {
                 seconds,
             } => {
                 let words = format!("the watch of {kind:?} breaks for {seconds} s");
-                self.story.fault(self.now, "", &words);
+                self.struck("", &words);
                 self.break_watch(process, kind, seconds);
             }
             Action::Crash(process) => self.crash(process),
@@ -96,8 +84,7 @@ impl World {
                 self.hand_over(SignedDuration::from_millis(overlap));
             }
             Action::JumpClock { process, seconds } => {
-                self.story
-                    .fault(self.now, "", &format!("the clock jumps by {seconds} s"));
+                self.struck("", &format!("the clock jumps by {seconds} s"));
                 self.jump_clock(process, SignedDuration::from_secs(seconds));
             }
             other => self.agents(other),
@@ -156,8 +143,7 @@ impl World {
 
     /// A backup is restored: the same names, new uids, no status, no owners.
     fn restore(&mut self) {
-        self.story
-            .fault(self.now, "", "everything is restored from a backup");
+        self.struck("", "everything is restored from a backup");
         let old = self.live.clone();
         let pods: Vec<Name> = old.pods.keys().cloned().collect();
         for pod in pods {

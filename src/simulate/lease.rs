@@ -63,7 +63,7 @@ impl World {
         process.leading = false;
         process.life.incarnation += 1;
         self.turns.push(Turn::Died(index));
-        self.story.fault(self.now, "", "the operator dies");
+        self.struck("", "the operator dies");
         let away = SignedDuration::from_secs(self.setting.restart_seconds);
         self.after(away, Event::Boot(index));
         let heir = self.processes.iter().position(|p| p.running && !p.leading);
@@ -80,7 +80,7 @@ impl World {
             return;
         };
         let heir = self.processes.iter().position(|p| p.running && !p.leading);
-        self.story.fault(self.now, "", "the lease changes hands");
+        self.struck("", "the lease changes hands");
         self.after(overlap, Event::Deposed(self.processes[from].life));
         if let Some(heir) = heir {
             self.lead(heir);

@@ -31,23 +31,20 @@ impl World {
                 image,
                 version,
             } => {
-                self.story
-                    .person(self.now, &rollout, &format!("user releases {image}"));
+                self.did(&rollout, &format!("user releases {image}"));
                 self.edit(&rollout, |spec| set_image(spec, &image, version));
             }
             Action::Amend { rollout, amendment } => {
                 let words = format!("user edits: {}", amendment.words());
-                self.story.person(self.now, &rollout, &words);
+                self.did(&rollout, &words);
                 self.edit(&rollout, |spec| amendment.apply(spec));
             }
             Action::Scale { rollout, replicas } => {
-                self.story
-                    .person(self.now, &rollout, &format!("scaled to {replicas}"));
+                self.did(&rollout, &format!("scaled to {replicas}"));
                 self.edit(&rollout, |spec| spec.replicas = replicas);
             }
             Action::Pause { rollout, paused } => {
-                self.story
-                    .person(self.now, &rollout, &format!("user sets paused: {paused}"));
+                self.did(&rollout, &format!("user sets paused: {paused}"));
                 self.edit(&rollout, |spec| spec.paused = paused);
             }
             Action::Command { rollout, verb } => self.command(&rollout, verb),
@@ -57,7 +54,7 @@ impl World {
                     Some(found) if found.meta.deleting => "the Rollout is gone",
                     _ => "user deletes the Rollout",
                 };
-                self.story.person(self.now, &rollout, words);
+                self.did(&rollout, words);
                 if let Some(found) = found {
                     self.erase(&Object::Rollout(found));
                 }
@@ -84,14 +81,14 @@ impl World {
             }
             Action::DeleteChild { rollout, image } => {
                 let words = format!("somebody deletes the Deployment of {image}");
-                self.story.person(self.now, &rollout, &words);
+                self.did(&rollout, &words);
                 if let Some(child) = self.child_of(&rollout, &image) {
                     self.erase(&Object::Deployment(child.into()));
                 }
             }
             Action::ForgetRevision { rollout, image } => {
                 let words = format!("somebody deletes the ControllerRevision of {image}");
-                self.story.person(self.now, &rollout, &words);
+                self.did(&rollout, &words);
                 let revision = self.child_of(&rollout, &image).and_then(|child| {
                     let mut all = self.live.revisions.values();
                     all.find(|r| r.rollout == rollout && r.revision == child.revision)
@@ -102,8 +99,7 @@ impl World {
                 }
             }
             Action::DeleteJobs(rollout) => {
-                self.story
-                    .person(self.now, &rollout, "somebody deletes its Jobs");
+                self.did(&rollout, "somebody deletes its Jobs");
                 let jobs = self.live.jobs.values().filter(|j| j.rollout == rollout);
                 let jobs: Vec<_> = jobs.cloned().map(Object::Job).collect();
                 for job in jobs {
@@ -112,7 +108,7 @@ impl World {
             }
             Action::DeleteDatabase(database) => {
                 let words = format!("somebody deletes DatabaseSchema {database}");
-                self.story.person(self.now, "", &words);
+                self.did("", &words);
                 if let Some(found) = self.live.databases.get(&database).cloned() {
                     self.delete_object(&Object::Database(found));
                 }
@@ -129,11 +125,9 @@ impl World {
     ) {
         let image = image_of(&spec);
         let Some(found) = self.live.rollouts.get(rollout).cloned() else {
-            let words = {
-                let replicas = spec.replicas;
-                format!("user creates Rollout {rollout}: {image}, {replicas} replicas")
-            };
-            self.story.person(self.now, rollout, &words);
+            let replicas = spec.replicas;
+            let words = format!("user creates Rollout {rollout}: {image}, {replicas} replicas");
+            self.did(rollout, &words);
             self.name_spec(&spec);
             let object = RolloutObject {
                 meta: self.meta(rollout, None),
@@ -162,11 +156,7 @@ impl World {
             },
             None => self.meta(rollout, None),
         };
-        self.story.person(
-            self.now,
-            rollout,
-            "somebody stores a Rollout that cannot be read",
-        );
+        self.did(rollout, "somebody stores a Rollout that cannot be read");
         let known = self.live.rollouts.get(rollout).cloned();
         let object = RolloutObject {
             meta,
@@ -205,7 +195,7 @@ impl World {
             return;
         };
         let words = "user deletes the Rollout in the foreground: its children go first";
-        self.story.person(self.now, &rollout, words);
+        self.did(&rollout, words);
         let mut going = (*found).clone();
         going.meta.generation += i64::from(!going.meta.deleting);
         going.meta.deleting = true;
@@ -220,7 +210,7 @@ impl World {
         words: &str,
         change: impl FnOnce(&mut DeploymentObject),
     ) {
-        self.story.person(self.now, rollout, words);
+        self.did(rollout, words);
         if let Some(mut child) = self.child_of(rollout, image) {
             change(&mut child);
             self.ledger.hand = true;
@@ -258,8 +248,7 @@ impl World {
             ("promote", Some(step)) => format!("{revision}/{} {id}", step.name),
             _ => format!("{revision} {id}"),
         };
-        self.story
-            .person(self.now, rollout, &format!("user says {verb} {revision}"));
+        self.did(rollout, &format!("user says {verb} {revision}"));
         let at = self.now;
         self.commands.push(Command {
             rollout: rollout.clone(),

@@ -10,18 +10,16 @@ impl World {
         match circumstance {
             Circumstance::Behaves { image, behaviour } => {
                 let words = format!("pods of {image} come up otherwise from now on");
-                self.story.fault(self.now, "", &words);
+                self.struck("", &words);
                 self.setting.behaviours.insert(image, *behaviour);
             }
             Circumstance::Deployment { exists: true } => {
-                self.story
-                    .person(self.now, "", "somebody runs Deployment legacy: app=shop");
+                self.did("", "somebody runs Deployment legacy: app=shop");
                 let labels = BTreeMap::from([("app".into(), "shop".into())]);
                 self.foreign.insert("legacy".into(), labels);
             }
             Circumstance::Deployment { exists: false } => {
-                self.story
-                    .person(self.now, "", "somebody deletes Deployment legacy");
+                self.did("", "somebody deletes Deployment legacy");
                 self.foreign.remove("legacy");
             }
             Circumstance::ApiServer { away } => {
@@ -30,13 +28,13 @@ impl World {
                 } else {
                     "the API server is back"
                 };
-                self.story.fault(self.now, "", words);
+                self.struck("", words);
                 self.faults.away = away;
             }
             Circumstance::Webhook { down } => {
                 let words = if down { "goes down" } else { "is up again" };
                 let words = format!("the webhook for Deployments {words}");
-                self.story.fault(self.now, "", &words);
+                self.struck("", &words);
                 self.faults.webhook_down = down;
             }
         }

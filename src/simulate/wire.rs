@@ -69,7 +69,7 @@ impl World {
         let milliseconds = SignedDuration::from_millis;
         if fate != Fate::Arrives {
             let words = format!("fault: {} {fate:?}", describe(write));
-            self.story.fault(self.now, key.name(), &words);
+            self.struck(key.name(), &words);
         }
         self.requests.insert(ticket, request);
         match fate {

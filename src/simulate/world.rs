@@ -139,6 +139,16 @@ impl World {
         self.agenda.insert((at.max(self.now), self.sequence), event);
     }
 
+    /// It is told that somebody, or a program of his, does something.
+    pub(super) fn did(&mut self, about: &str, words: &str) {
+        self.story.person(self.now, about, words);
+    }
+
+    /// It is told that fate strikes.
+    pub(super) fn struck(&mut self, about: &str, words: &str) {
+        self.story.fault(self.now, about, words);
+    }
+
     /// A delay, drawn.
     pub(super) fn draw(&mut self, delay: Delay) -> SignedDuration {
         SignedDuration::from_millis(delay.draw(&mut self.random))
