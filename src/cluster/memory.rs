@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Cached, CachedDatabase, Hold, Written};
+use super::{Hold, Written};
 use crate::{
     api::RolloutSpec,
     plan::{
-        facts::{ChildFacts, DatabaseFacts, JobFacts, RevisionFacts, RolloutFacts},
+        facts::{
+            ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, RevisionFacts,
+            RolloutFacts,
+        },
         intent::Write,
     },
 };
@@ -90,7 +93,7 @@ const UNANSWERED_FOR_LONG: u32 = 3;
 
 impl Memory {
     /// Lays what is remembered over what the caches hold, and forgets what they know by now.
-    pub(super) fn overlay(&mut self, cached: &mut Cached, now: Timestamp) {
+    pub(super) fn overlay(&mut self, cached: &mut Objects, now: Timestamp) {
         match &self.rollout {
             Some(mine)
                 if mine.facts.uid == cached.rollout.uid
@@ -139,7 +142,7 @@ impl Memory {
     /// The same of a DatabaseSchema. Says whether it is there still.
     pub(super) fn overlay_of_database(
         &mut self,
-        cached: &mut CachedDatabase,
+        cached: &mut DatabaseObjects,
         now: Timestamp,
     ) -> bool {
         if self.gone.contains(&cached.database.uid) {

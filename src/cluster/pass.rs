@@ -4,14 +4,14 @@
 use jiff::Timestamp;
 
 pub use super::memory::Memory;
-use super::{Answer, CachedDatabase, Cluster, Key, ReadError, WriteError};
+use super::{Answer, Cluster, Key, ReadError, WriteError};
 use crate::{
     api::{PhaseKind, RolloutSpec},
     evidence::{Measure, Readings},
     plan::{
         self,
         database::{self, Shown},
-        facts::{Answers, Observed, Question, Refusal, Refused, RolloutFacts},
+        facts::{Answers, DatabaseObjects, Observed, Question, Refusal, Refused, RolloutFacts},
         intent::{Event, Kind, Plan, Write},
     },
 };
@@ -225,7 +225,7 @@ async fn database<C: Cluster>(
 async fn confirm<C: Cluster>(
     cluster: &C,
     key: &Key,
-    seen: &CachedDatabase,
+    seen: &DatabaseObjects,
     plan: &Plan,
     shown: &mut Shown,
     memory: &mut Memory,
@@ -277,11 +277,11 @@ fn observe<C: Cluster>(
     answers: &Answers,
     refusals: &[Refusal],
 ) -> Option<Observed> {
-    let mut cached = cluster.rollout(key.namespace(), key.name())?;
-    memory.overlay(&mut cached, (around.now)());
-    let confirmed = memory.confirmed(&cached.rollout.uid);
-    let readings = in_motion(&cached.rollout).and_then(|revision| (around.readings)(&revision));
-    let source = cached
+    let mut objects = cluster.rollout(key.namespace(), key.name())?;
+    memory.overlay(&mut objects, (around.now)());
+    let confirmed = memory.confirmed(&objects.rollout.uid);
+    let readings = in_motion(&objects.rollout).and_then(|revision| (around.readings)(&revision));
+    let source = objects
         .rollout
         .spec
         .as_ref()
@@ -289,13 +289,7 @@ fn observe<C: Cluster>(
         .and_then(|spec| spec.analysis.as_ref());
     let source_problem = source.and_then(|analysis| (around.source_problem)(&analysis.source));
     Some(Observed {
-        rollout: cached.rollout,
-        revisions: cached.revisions,
-        children: cached.children,
-        pods: cached.pods,
-        jobs: cached.jobs,
-        database: cached.database,
-        neighbours: cached.neighbours,
+        objects,
         answers: answers.clone(),
         refusals: refusals.to_vec(),
         unread: None,
@@ -320,7 +314,7 @@ fn take(
     memory: &mut Memory,
     now: Timestamp,
 ) -> Result<(), ReadError> {
-    let rollout = &seen.rollout;
+    let rollout = &seen.objects.rollout;
     match answer {
         Answer::Rollout(live) => match live.filter(|live| live.uid == rollout.uid) {
             Some(live) => memory.know_rollout(*live, now),
@@ -335,6 +329,7 @@ fn take(
         Answer::Hold(mut hold) => {
             let uid = hold.database.as_ref().map(|database| database.uid.clone());
             if let Some(known) = seen
+                .objects
                 .database
                 .as_ref()
                 .filter(|d| Some(&d.uid) != uid.as_ref())

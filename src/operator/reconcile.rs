@@ -13,13 +13,13 @@ use super::{
 };
 use crate::{
     cluster::{
-        Answer, Cached, CachedDatabase, Cluster, Key, ReadError, WriteError, Written,
+        Answer, Cluster, Key, ReadError, WriteError, Written,
         kubernetes::{Kubernetes, index::Index},
         pass::{self, Memory, Ran, Stopped, Surroundings},
     },
     evidence::{Measure, Readings},
     plan::{
-        facts::Question,
+        facts::{DatabaseObjects, Objects, Question},
         intent::{Kind, Write},
     },
 };
@@ -179,11 +179,11 @@ struct Led<'a> {
 }
 
 impl Cluster for Led<'_> {
-    fn rollout(&self, namespace: &str, name: &str) -> Option<Cached> {
+    fn rollout(&self, namespace: &str, name: &str) -> Option<Objects> {
         self.cluster.rollout(namespace, name)
     }
 
-    fn database(&self, namespace: &str, name: &str) -> Option<CachedDatabase> {
+    fn database(&self, namespace: &str, name: &str) -> Option<DatabaseObjects> {
         self.cluster.database(namespace, name)
     }
 

@@ -52,7 +52,7 @@ impl<'a> Draft<'a> {
             now,
             wanted: revision::wanted(&spec),
             spec,
-            status: (*seen.rollout.status).clone(),
+            status: (*seen.objects.rollout.status).clone(),
             decided: false,
             questions: Vec::new(),
             writes: Vec::new(),
@@ -83,7 +83,7 @@ impl<'a> Draft<'a> {
             .iter()
             .find(|ended| ended.revision == revision)
             .map(|ended| ended.outcome)
-            .or_else(|| self.seen.revision(revision).and_then(|r| r.outcome))
+            .or_else(|| self.seen.objects.revision(revision).and_then(|r| r.outcome))
     }
 
     /// Why a revision ended, for people.
@@ -93,6 +93,7 @@ impl<'a> Draft<'a> {
         }
         let marked = self
             .seen
+            .objects
             .revision(revision)
             .map(|r| r.outcome_reason.clone());
         let text = marked.unwrap_or_default();
@@ -152,7 +153,7 @@ impl<'a> Draft<'a> {
     }
 
     pub fn base(&self) -> Base {
-        let rollout = &self.seen.rollout;
+        let rollout = &self.seen.objects.rollout;
         Base {
             name: rollout.name.clone(),
             uid: rollout.uid.clone(),

@@ -13,14 +13,15 @@ use crate::{
     evidence::Readings,
 };
 
-/// Everything that one pass of the planner reads.
+/// A Rollout and everything that belongs to it, as the caches hold it. They may lag, each on its
+/// own.
 #[derive(Clone, Debug)]
-pub struct Observed {
+pub struct Objects {
     /// The Rollout itself.
     pub rollout: RolloutFacts,
-    /// Its ControllerRevisions, in no order.
+    /// ControllerRevisions with its label, in no order.
     pub revisions: Vec<RevisionFacts>,
-    /// Its Deployments, in no order.
+    /// Deployments with its label, in no order.
     pub children: Vec<ChildFacts>,
     /// Their pods, in no order, terminating ones too.
     pub pods: Vec<PodFacts>,
@@ -28,8 +29,28 @@ pub struct Observed {
     pub jobs: Vec<JobFacts>,
     /// The DatabaseSchema that `spec.schema.database` names.
     pub database: Option<DatabaseFacts>,
-    /// Other Rollouts of the namespace whose selector may overlap.
+    /// Names of the other Rollouts of the namespace whose selector may overlap.
     pub neighbours: Vec<String>,
+}
+
+/// A DatabaseSchema and everything that belongs to it, as the caches hold it.
+#[derive(Clone, Debug)]
+pub struct DatabaseObjects {
+    /// The namespace.
+    pub namespace: String,
+    /// The DatabaseSchema itself.
+    pub database: DatabaseFacts,
+    /// Jobs with its label, in no order.
+    pub jobs: Vec<JobFacts>,
+    /// Names and uids of the Rollouts that name it.
+    pub rollouts: BTreeMap<String, String>,
+}
+
+/// Everything that one pass of the planner reads.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// What the caches hold, with what this process knows before them.
+    pub objects: Objects,
     /// Answers to the questions that an earlier plan of this pass asked.
     pub answers: Answers,
     /// What the API server refused in this pass, with its words.
@@ -349,7 +370,7 @@ impl PodFacts {
     }
 }
 
-impl Observed {
+impl Objects {
     /// The child of this revision that is not being deleted.
     #[must_use]
     pub fn child(&self, revision: &str) -> Option<&ChildFacts> {

@@ -48,11 +48,11 @@ use crate::api::status::RevisionStatus;
 /// What is to be done for one Rollout now.
 #[must_use]
 pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
-    if seen.rollout.deleting {
+    if seen.objects.rollout.deleting {
         // Its children go with it; a Job that runs belongs to the database and goes on.
         return Plan::default();
     }
-    let spec = match &seen.rollout.spec {
+    let spec = match &seen.objects.rollout.spec {
         Ok(spec) => spec.clone(),
         Err(message) => return unreadable(seen, message, now),
     };
@@ -91,8 +91,8 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
 
 /// The epoch of a later leader that has written to this Rollout's children.
 fn newer_leader(seen: &Observed) -> Option<i64> {
-    let children = seen.children.iter().filter_map(|c| c.epoch);
-    let jobs = seen.jobs.iter().filter_map(|j| j.epoch);
+    let children = seen.objects.children.iter().filter_map(|c| c.epoch);
+    let jobs = seen.objects.jobs.iter().filter_map(|j| j.epoch);
     children
         .chain(jobs)
         .max()
@@ -106,6 +106,7 @@ fn remember_stable(draft: &mut Draft<'_>) {
     }
     let marked = draft
         .seen
+        .objects
         .revisions
         .iter()
         .filter(|r| r.outcome == Some(crate::api::status::Outcome::Stable) && !r.deleting)
@@ -142,7 +143,7 @@ fn finish(mut draft: Draft<'_>) -> Plan {
     // unnoticed. A leader may begin while its caches still show its predecessor's time.
     let unconfirmed = !draft.seen.confirmed && !draft.writes.is_empty() && !records_first(&draft);
     if unconfirmed {
-        let rollout = Question::Rollout(draft.seen.rollout.name.clone());
+        let rollout = Question::Rollout(draft.seen.objects.rollout.name.clone());
         draft.questions.insert(0, rollout);
     }
     if !draft.questions.is_empty() {
@@ -189,7 +190,7 @@ fn finish(mut draft: Draft<'_>) -> Plan {
 
 /// A Rollout that this program cannot read: said on the object, and nothing else is touched.
 fn unreadable(seen: &Observed, message: &str, now: Timestamp) -> Plan {
-    let mut status = (*seen.rollout.status).clone();
+    let mut status = (*seen.objects.rollout.status).clone();
     let message = format!("the spec cannot be read: {message}; correct that field");
     for (kind, holds) in [("Ready", false), ("Reconciling", false), ("Stalled", true)] {
         let holds = if holds { "True" } else { "False" };
@@ -205,18 +206,18 @@ fn unreadable(seen: &Observed, message: &str, now: Timestamp) -> Plan {
             reason: "InvalidSpec".to_owned(),
             message: message.clone(),
             last_transition_time: since,
-            observed_generation: Some(seen.rollout.generation),
+            observed_generation: Some(seen.objects.rollout.generation),
         });
     }
-    status.observed_generation = Some(seen.rollout.generation);
+    status.observed_generation = Some(seen.objects.rollout.generation);
     let mut plan = Plan::default();
-    if status != *seen.rollout.status {
+    if status != *seen.objects.rollout.status {
         plan.events.push(Event {
             reason: "InvalidSpec",
             message,
             warning: true,
         });
-        let rollout = &seen.rollout;
+        let rollout = &seen.objects.rollout;
         let base = Base {
             name: rollout.name.clone(),
             uid: rollout.uid.clone(),

@@ -85,7 +85,7 @@ pub(super) fn database(draft: &Draft<'_>, name: &str) -> Value {
     json!({
         "apiVersion": "stepgate.io/v1alpha1",
         "kind": "DatabaseSchema",
-        "metadata": {"name": name, "namespace": draft.seen.rollout.namespace},
+        "metadata": {"name": name, "namespace": draft.seen.objects.rollout.namespace},
         "record": {},
     })
 }
@@ -129,7 +129,7 @@ pub(super) fn job(
         "kind": "Job",
         "metadata": {
             "name": holder.job,
-            "namespace": draft.seen.rollout.namespace,
+            "namespace": draft.seen.objects.rollout.namespace,
             "labels": own,
             "ownerReferences": [owner(
                 "stepgate.io/v1alpha1", "DatabaseSchema", &database.name, &database.uid,

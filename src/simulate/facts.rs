@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     api::RolloutSpec,
-    cluster::{Cached, CachedDatabase},
-    plan::facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts},
+    plan::facts::{
+        self, ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts,
+    },
 };
 
 /// A Rollout.
@@ -123,7 +124,7 @@ pub fn database(o: &DatabaseObject) -> DatabaseFacts {
 
 /// Everything a cache holds of one Rollout.
 #[must_use]
-pub fn cached(objects: &Objects, name: &str) -> Option<Cached> {
+pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
     let found = objects.rollouts.get(name)?;
     let spec = found.spec.as_ref().ok();
     let database_name = spec.and_then(|s| s.database());
@@ -137,7 +138,7 @@ pub fn cached(objects: &Objects, name: &str) -> Option<Cached> {
     let revisions = objects.revisions.values();
     let pods = objects.pods.values();
     let jobs = objects.jobs.values();
-    Some(Cached {
+    Some(facts::Objects {
         rollout: rollout(found),
         revisions: revisions
             .filter(|r| &*r.rollout == name)
@@ -161,7 +162,7 @@ pub fn cached(objects: &Objects, name: &str) -> Option<Cached> {
 
 /// Everything a cache holds of one DatabaseSchema.
 #[must_use]
-pub fn cached_database(objects: &Objects, name: &str) -> Option<CachedDatabase> {
+pub fn cached_database(objects: &Objects, name: &str) -> Option<facts::DatabaseObjects> {
     let found = objects.databases.get(name)?;
     let names_it = |o: &&Arc<RolloutObject>| {
         let spec = o.spec.as_deref().ok();
@@ -169,7 +170,7 @@ pub fn cached_database(objects: &Objects, name: &str) -> Option<CachedDatabase> 
     };
     let rollouts = objects.rollouts.values().filter(names_it);
     let jobs = objects.jobs.values();
-    Some(CachedDatabase {
+    Some(facts::DatabaseObjects {
         namespace: NAMESPACE.into(),
         database: database(found),
         jobs: jobs

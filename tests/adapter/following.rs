@@ -16,12 +16,15 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use stepgate::cluster::{
-    Cached, Key,
-    kubernetes::{
-        index::{Index, database_key, rollout_key},
-        watch::Watches,
+use stepgate::{
+    cluster::{
+        Key,
+        kubernetes::{
+            index::{Index, database_key, rollout_key},
+            watch::Watches,
+        },
     },
+    plan::facts::Objects,
 };
 use tokio::task::JoinHandle;
 
@@ -66,7 +69,7 @@ impl Followed {
     }
 
     /// Waits until what is held of a Rollout satisfies this.
-    async fn until(&self, home: &Home, what: &str, so: impl Fn(&Cached) -> bool) -> Cached {
+    async fn until(&self, home: &Home, what: &str, so: impl Fn(&Objects) -> bool) -> Objects {
         eventually(what, async || {
             self.index.rollout(&home.namespace, "shop").filter(&so)
         })

@@ -74,7 +74,7 @@ pub async fn answer(
 /// Names of the Deployments that are not this Rollout's and would share pods with it: those that
 /// are no Rollout's, and those that the Rollouts `missing` have left behind. Those of other
 /// Rollouts are not read, or many Rollouts in a namespace would all read each other's; the
-/// Rollouts themselves are compared (see [`Cached::neighbours`](crate::cluster::Cached)).
+/// Rollouts themselves are compared (see [`Objects::neighbours`](crate::plan::facts::Objects)).
 async fn overlaps(
     client: &Client,
     mut missing: BTreeSet<String>,

@@ -25,9 +25,9 @@ use self::{
     stored::{StoredRevision, StoredRollout},
     write::{Answered, Prepared},
 };
-use super::{Answer, Cached, CachedDatabase, Cluster, Key, ReadError, WriteError, Written};
+use super::{Answer, Cluster, Key, ReadError, WriteError, Written};
 use crate::plan::{
-    facts::Question,
+    facts::{DatabaseObjects, Objects, Question},
     intent::{Kind, Write},
 };
 
@@ -79,11 +79,11 @@ impl Kubernetes {
 }
 
 impl Cluster for Kubernetes {
-    fn rollout(&self, namespace: &str, name: &str) -> Option<Cached> {
+    fn rollout(&self, namespace: &str, name: &str) -> Option<Objects> {
         self.index.rollout(namespace, name)
     }
 
-    fn database(&self, namespace: &str, name: &str) -> Option<CachedDatabase> {
+    fn database(&self, namespace: &str, name: &str) -> Option<DatabaseObjects> {
         self.index.database(namespace, name)
     }
 

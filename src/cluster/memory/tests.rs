@@ -61,13 +61,13 @@ fn database(name: &str, version: u64) -> DatabaseFacts {
     }
 }
 
-fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Cached {
+fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
     let spec = json!({
         "selector": {"matchLabels": {"app": "shop"}},
         "template": {},
         "schema": {"database": "db"},
     });
-    Cached {
+    Objects {
         rollout: RolloutFacts {
             namespace: "ns".into(),
             name: "shop".into(),
@@ -88,7 +88,7 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Cached {
     }
 }
 
-fn overlaid(memory: &mut Memory, mut cached: Cached) -> Cached {
+fn overlaid(memory: &mut Memory, mut cached: Objects) -> Objects {
     memory.overlay(&mut cached, Timestamp::UNIX_EPOCH);
     cached
 }
@@ -290,7 +290,7 @@ fn a_database_is_gone_with_its_last_finalizer() {
         ..database("db", 5)
     };
     memory.learn(&write, Written::Database(answer), Timestamp::UNIX_EPOCH);
-    let lagging = || Cached {
+    let lagging = || Objects {
         database: Some(database("db", 5)),
         ..cached(vec![], vec![])
     };
@@ -299,7 +299,7 @@ fn a_database_is_gone_with_its_last_finalizer() {
     }
     let mut another = database("db", 9);
     another.uid = "another".into();
-    let seen = Cached {
+    let seen = Objects {
         database: Some(another),
         ..cached(vec![], vec![])
     };

@@ -11,10 +11,9 @@ use crate::{
         database::{Holder, PhaseRecord},
         keys,
     },
-    cluster::CachedDatabase,
     plan::{
         database::{self, Shown},
-        facts::{DatabaseFacts, JobEnd, JobFacts},
+        facts::{DatabaseFacts, DatabaseObjects, JobEnd, JobFacts},
         intent::Write,
     },
 };
@@ -56,8 +55,8 @@ fn phase(job: &JobFacts) -> PhaseRecord {
     }
 }
 
-fn seen(jobs: Vec<JobFacts>, record: DatabaseRecord) -> CachedDatabase {
-    CachedDatabase {
+fn seen(jobs: Vec<JobFacts>, record: DatabaseRecord) -> DatabaseObjects {
+    DatabaseObjects {
         namespace: "ns".into(),
         database: DatabaseFacts {
             name: "db".into(),
@@ -88,7 +87,7 @@ fn held_by(job: &JobFacts) -> DatabaseRecord {
     }
 }
 
-fn deleted(seen: &CachedDatabase) -> Vec<String> {
+fn deleted(seen: &DatabaseObjects) -> Vec<String> {
     let writes = database::plan(seen, &Shown::default(), 1).writes;
     let name = |write: Write| match write {
         Write::Delete { base, .. } => base.name,
@@ -97,7 +96,7 @@ fn deleted(seen: &CachedDatabase) -> Vec<String> {
     writes.into_iter().map(name).collect()
 }
 
-fn recorded(seen: &CachedDatabase) -> Option<DatabaseRecord> {
+fn recorded(seen: &DatabaseObjects) -> Option<DatabaseRecord> {
     let write = database::plan(seen, &Shown::default(), 1)
         .writes
         .into_iter()

@@ -15,8 +15,8 @@ use crate::{
     plan::{
         self,
         facts::{
-            Answers, ChildFacts, DatabaseFacts, JobEnd, JobFacts, Observed, PodFacts, Question,
-            RevisionFacts, RolloutFacts,
+            Answers, ChildFacts, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts, Objects,
+            Observed, PodFacts, Question, RevisionFacts, RolloutFacts,
         },
         intent::{Plan, Write},
         measuring, revision,
@@ -87,13 +87,15 @@ impl World {
             status: Arc::default(),
         };
         let seen = Observed {
-            rollout,
-            revisions: Vec::new(),
-            children: Vec::new(),
-            pods: Vec::new(),
-            jobs: Vec::new(),
-            database: None,
-            neighbours: Vec::new(),
+            objects: Objects {
+                rollout,
+                revisions: Vec::new(),
+                children: Vec::new(),
+                pods: Vec::new(),
+                jobs: Vec::new(),
+                database: None,
+                neighbours: Vec::new(),
+            },
             answers: Answers {
                 hold_live: Some("u-db".into()),
                 ..Answers::default()
@@ -145,8 +147,8 @@ impl World {
 
     pub fn edit_spec(&mut self, edit: impl FnOnce(&mut RolloutSpec)) {
         edit(Arc::make_mut(&mut self.spec));
-        self.seen.rollout.spec = Ok(self.spec.clone());
-        self.seen.rollout.generation += 1;
+        self.seen.objects.rollout.spec = Ok(self.spec.clone());
+        self.seen.objects.rollout.generation += 1;
     }
 
     pub fn edit_steps(&mut self, edit: impl Fn(&mut Value)) {
@@ -174,11 +176,12 @@ impl World {
     }
 
     pub fn status(&self) -> &RolloutStatus {
-        &self.seen.rollout.status
+        &self.seen.objects.rollout.status
     }
 
     pub fn outcome(&self, version: &str) -> Option<Outcome> {
         self.seen
+            .objects
             .revision(&self.revision(version))
             .and_then(|r| r.outcome)
     }
@@ -294,14 +297,14 @@ impl World {
             for step in &mut spec.strategy.canary.steps {
                 step.hold_seconds = step.hold_seconds.min(10);
             }
-            self.seen.rollout.spec = Ok(self.spec.clone());
+            self.seen.objects.rollout.spec = Ok(self.spec.clone());
         }
     }
 
     pub fn says(&mut self, readings: Vec<Reading>) {
         let release = self.status().release.clone().unwrap();
         let analysis = self.spec.analysis.as_ref();
-        let ready = self.seen.pods_of(&release.revision);
+        let ready = self.seen.objects.pods_of(&release.revision);
         let ready = ready.filter_map(|pod| pod.ready_since).min();
         let since = release.measured_since.map(|t| t.0).or(ready);
         self.seen.readings = Some(Readings {
@@ -323,19 +326,24 @@ impl World {
     }
 
     pub fn command(&mut self, command: &str, text: &str) {
-        let annotations: &mut BTreeMap<_, _> = Arc::make_mut(&mut self.seen.rollout.annotations);
+        let annotations: &mut BTreeMap<_, _> =
+            Arc::make_mut(&mut self.seen.objects.rollout.annotations);
         annotations.insert(format!("stepgate.io/{command}"), text.into());
     }
 
     pub fn database_mut(&mut self) -> &mut DatabaseRecord {
-        let database = self.seen.database.get_or_insert_with(|| DatabaseFacts {
-            name: "db".into(),
-            uid: "u-db".into(),
-            resource_version: "1".into(),
-            record: Arc::default(),
-            finalizers: Vec::new(),
-            deleting: false,
-        });
+        let database = self
+            .seen
+            .objects
+            .database
+            .get_or_insert_with(|| DatabaseFacts {
+                name: "db".into(),
+                uid: "u-db".into(),
+                resource_version: "1".into(),
+                record: Arc::default(),
+                finalizers: Vec::new(),
+                deleting: false,
+            });
         Arc::make_mut(&mut database.record)
     }
 
@@ -343,6 +351,7 @@ impl World {
         let name = self.revision(version);
         let facts = self
             .seen
+            .objects
             .revisions
             .iter_mut()
             .find(|r| r.revision == name)
@@ -352,6 +361,7 @@ impl World {
 
     pub fn pod(&mut self, revision: &str) -> &mut PodFacts {
         self.seen
+            .objects
             .pods
             .iter_mut()
             .find(|p| p.revision == revision)
@@ -362,6 +372,7 @@ impl World {
         let at = self.now;
         for job in self
             .seen
+            .objects
             .jobs
             .iter_mut()
             .filter(|j| !j.suspended && j.ended.is_none())
@@ -382,17 +393,17 @@ impl World {
 
     /// What becomes of the database by itself.
     pub fn finish_database(&mut self) {
-        let Some(database) = self.seen.database.clone() else {
+        let Some(database) = self.seen.objects.database.clone() else {
             return;
         };
         let shown = plan::database::Shown {
             hold: (self.seen.answers.hold_live.clone()).zip(database.record.holder.clone()),
             gone: None,
         };
-        let seen = crate::cluster::CachedDatabase {
+        let seen = DatabaseObjects {
             namespace: "ns".into(),
             database,
-            jobs: self.seen.jobs.clone(),
+            jobs: self.seen.objects.jobs.clone(),
             rollouts: BTreeMap::from([("shop".into(), "u-shop".into())]),
         };
         for write in plan::database::plan(&seen, &shown, self.seen.epoch).writes {
@@ -409,11 +420,11 @@ impl World {
         let version = self.version();
         match write {
             Write::RecordStatus { status, .. } => {
-                self.seen.rollout.status = Arc::new(*status);
-                self.seen.rollout.resource_version = version;
+                self.seen.objects.rollout.status = Arc::new(*status);
+                self.seen.objects.rollout.resource_version = version;
                 self.seen.status_written = Some(self.now);
             }
-            Write::CreateRevision { manifest } => self.seen.revisions.push(RevisionFacts {
+            Write::CreateRevision { manifest } => self.seen.objects.revisions.push(RevisionFacts {
                 name: text(&manifest, "/metadata/name"),
                 uid: format!("u-{version}"),
                 resource_version: version,
@@ -435,6 +446,7 @@ impl World {
             } => {
                 let facts = self
                     .seen
+                    .objects
                     .revisions
                     .iter_mut()
                     .find(|r| r.uid == base.uid)
@@ -443,7 +455,7 @@ impl World {
                 facts.outcome_reason = reason;
                 facts.number = number.unwrap_or(facts.number);
             }
-            Write::CreateDeployment { manifest } => self.seen.children.push(ChildFacts {
+            Write::CreateDeployment { manifest } => self.seen.objects.children.push(ChildFacts {
                 name: text(&manifest, "/metadata/name"),
                 uid: format!("u-{version}"),
                 resource_version: version,
@@ -467,10 +479,10 @@ impl World {
                 record, finalizers, ..
             } => {
                 *self.database_mut() = *record;
-                let database = self.seen.database.as_mut();
+                let database = self.seen.objects.database.as_mut();
                 database.expect("a database").finalizers = finalizers;
             }
-            Write::CreateJob { manifest } => self.seen.jobs.push(JobFacts {
+            Write::CreateJob { manifest } => self.seen.objects.jobs.push(JobFacts {
                 name: text(&manifest, "/metadata/name"),
                 uid: format!("u-{version}"),
                 resource_version: version,
@@ -488,6 +500,7 @@ impl World {
             Write::ReleaseJob { base } => {
                 let job = self
                     .seen
+                    .objects
                     .jobs
                     .iter_mut()
                     .find(|j| j.uid == base.uid)
@@ -495,9 +508,9 @@ impl World {
                 job.suspended = false;
             }
             Write::Delete { base, .. } => {
-                self.seen.revisions.retain(|r| r.uid != base.uid);
-                self.seen.children.retain(|c| c.uid != base.uid);
-                self.seen.jobs.retain(|j| j.uid != base.uid);
+                self.seen.objects.revisions.retain(|r| r.uid != base.uid);
+                self.seen.objects.children.retain(|c| c.uid != base.uid);
+                self.seen.objects.jobs.retain(|j| j.uid != base.uid);
             }
             Write::Fence { .. } | Write::Adopt { .. } => {}
         }
@@ -507,6 +520,7 @@ impl World {
         let now = self.now;
         let child = self
             .seen
+            .objects
             .children
             .iter_mut()
             .find(|c| c.uid == uid)
@@ -517,8 +531,8 @@ impl World {
         child.available = to;
         child.resource_version = version;
         let revision = child.revision.clone();
-        self.seen.pods.retain(|p| p.revision != revision);
-        self.seen.pods.extend((0..to).map(|n| PodFacts {
+        self.seen.objects.pods.retain(|p| p.revision != revision);
+        self.seen.objects.pods.extend((0..to).map(|n| PodFacts {
             name: format!("shop-{revision}-{n}"),
             revision: revision.clone(),
             created: now,
