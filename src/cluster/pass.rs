@@ -234,16 +234,19 @@ async fn confirm<C: Cluster>(
     let known = &seen.database;
     for question in &plan.questions {
         match (cluster.ask(key, question).await?, question) {
-            (Answer::Rollout(Some(live)), _) if names(&live, &known.name) => return Ok(false),
+            (Answer::Rollout(Some(live)), _) if names(&live, &known.base.name) => return Ok(false),
             (Answer::Rollout(_), Question::Rollout(name)) => shown.gone = Some(name.clone()),
             (Answer::Hold(hold), _) => {
-                let live = hold.database.as_ref().filter(|live| live.uid == known.uid);
+                let live = hold
+                    .database
+                    .as_ref()
+                    .filter(|live| live.base.uid == known.base.uid);
                 let Some(live) = live else {
-                    memory.forget(&known.uid);
+                    memory.forget(&known.base.uid);
                     return Ok(false);
                 };
                 let holder = live.record.holder.clone();
-                shown.hold = holder.map(|holder| (live.uid.clone(), holder));
+                shown.hold = holder.map(|holder| (live.base.uid.clone(), holder));
                 memory.know_hold(*hold, now);
             }
             (answer, _) => debug_assert!(false, "nobody has asked for {answer:?}"),
@@ -279,7 +282,7 @@ fn observe<C: Cluster>(
 ) -> Option<Observed> {
     let mut objects = cluster.rollout(key.namespace(), key.name())?;
     memory.overlay(&mut objects, (around.now)());
-    let confirmed = memory.confirmed(&objects.rollout.uid);
+    let confirmed = memory.confirmed(&objects.rollout.base.uid);
     let readings = in_motion(&objects.rollout).and_then(|revision| (around.readings)(&revision));
     let source = objects
         .rollout
@@ -316,9 +319,9 @@ fn take(
 ) -> Result<(), ReadError> {
     let rollout = &seen.objects.rollout;
     match answer {
-        Answer::Rollout(live) => match live.filter(|live| live.uid == rollout.uid) {
+        Answer::Rollout(live) => match live.filter(|live| live.base.uid == rollout.base.uid) {
             Some(live) => memory.know_rollout(*live, now),
-            None => return Err(deleted(format!("Rollout {}", rollout.name))),
+            None => return Err(deleted(format!("Rollout {}", rollout.base.name))),
         },
         Answer::Overlaps(names) => answers.overlaps = Some(names),
         Answer::Revisions(list) => {
@@ -327,15 +330,18 @@ fn take(
                 .for_each(|revision| memory.know_revision(revision, now));
         }
         Answer::Hold(mut hold) => {
-            let uid = hold.database.as_ref().map(|database| database.uid.clone());
+            let uid = hold
+                .database
+                .as_ref()
+                .map(|database| database.base.uid.clone());
             if let Some(known) = seen
                 .objects
                 .database
                 .as_ref()
-                .filter(|d| Some(&d.uid) != uid.as_ref())
+                .filter(|d| Some(&d.base.uid) != uid.as_ref())
             {
-                memory.forget(&known.uid);
-                return Err(deleted(format!("DatabaseSchema {}", known.name)));
+                memory.forget(&known.base.uid);
+                return Err(deleted(format!("DatabaseSchema {}", known.base.name)));
             }
             answers.hold_live = uid;
             // The Job of another Rollout is not remembered here.
@@ -343,7 +349,7 @@ fn take(
                 .database
                 .as_ref()
                 .and_then(|d| d.record.holder.as_ref());
-            if holder.is_some_and(|holder| holder.rollout != rollout.name) {
+            if holder.is_some_and(|holder| holder.rollout != rollout.base.name) {
                 hold.job = None;
             }
             memory.know_hold(*hold, now);
@@ -353,7 +359,7 @@ fn take(
         Answer::JobPod(words) => answers.job_pod = Some(words),
     }
     debug_assert!(match question {
-        Question::Rollout(_) => memory.confirmed(&rollout.uid),
+        Question::Rollout(_) => memory.confirmed(&rollout.base.uid),
         Question::Overlaps(_) => answers.overlaps.is_some(),
         Question::Revisions => answers.revisions_live,
         Question::Hold(_) => answers.hold_live.is_some(),

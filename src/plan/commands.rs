@@ -230,7 +230,7 @@ fn retry(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
     // With its end was told what its own expand has left, and not what another's has since.
     let dirty = draft.seen.objects.database.as_ref().and_then(|d| {
         let dirty = d.record.dirty.as_ref()?;
-        let own = dirty.rollout == draft.seen.objects.rollout.name && dirty.revision == wanted;
+        let own = dirty.rollout == draft.seen.objects.rollout.base.name && dirty.revision == wanted;
         own.then(|| dirty.job.clone())
     });
     release::start(draft, attempt, dirty);

@@ -272,7 +272,7 @@ fn set_conditions(draft: &mut Draft<'_>, standing: &Standing) {
                 let text = format!(
                     "somebody changed the template of Deployment {}: what would be returned to is \
                      not revision {stable}",
-                    child.name
+                    child.base.name
                 );
                 set(draft, "UndoPossible", false, "ChildEdited", &text);
             }

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     facts::{DatabaseObjects, JobEnd, JobFacts, Question},
-    intent::{Base, Event, Kind, Plan, Write},
+    intent::{Event, Kind, Plan, Write},
     schema,
 };
 use crate::api::{
@@ -72,9 +72,9 @@ fn held(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, shown: &Shown,
         let rollout = Question::Rollout(holder.rollout.clone());
         plan.questions.push(rollout);
     }
-    let hold = (seen.database.uid.clone(), holder.clone());
+    let hold = (seen.database.base.uid.clone(), holder.clone());
     if shown.hold.as_ref() != Some(&hold) {
-        let hold = Question::Hold(seen.database.name.clone());
+        let hold = Question::Hold(seen.database.base.name.clone());
         plan.questions.push(hold);
     }
     if !plan.questions.is_empty() {
@@ -165,7 +165,7 @@ fn tidy(plan: &mut Plan, seen: &DatabaseObjects) {
             .record
             .phases
             .iter()
-            .any(|phase| phase.job == job.name)
+            .any(|phase| phase.job == job.base.name)
     };
     let mut finished: Vec<_> = seen
         .jobs
@@ -173,7 +173,7 @@ fn tidy(plan: &mut Plan, seen: &DatabaseObjects) {
         .filter(|job| !job.deleting && job.live_pods == 0 && recorded(job))
         .filter_map(|job| job.ended.as_ref().map(|end| (end.at, job)))
         .collect();
-    finished.sort_by_key(|(at, job)| (Reverse(*at), job.name.clone()));
+    finished.sort_by_key(|(at, job)| (Reverse(*at), job.base.name.clone()));
     plan.writes.extend(
         finished
             .into_iter()
@@ -185,10 +185,6 @@ fn tidy(plan: &mut Plan, seen: &DatabaseObjects) {
 fn delete(job: &JobFacts) -> Write {
     Write::Delete {
         kind: Kind::Job,
-        base: Base {
-            name: job.name.clone(),
-            uid: job.uid.clone(),
-            resource_version: job.resource_version.clone(),
-        },
+        base: job.base.clone(),
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     facts::{Observed, Question},
-    intent::{Base, Event, Write},
+    intent::{Event, Write},
     replicas::{self, Bounds},
     revision,
 };
@@ -150,15 +150,6 @@ impl<'a> Draft<'a> {
         self.status.history.truncate(10);
         self.status.release = None;
         self.decided = true;
-    }
-
-    pub fn base(&self) -> Base {
-        let rollout = &self.seen.objects.rollout;
-        Base {
-            name: rollout.name.clone(),
-            uid: rollout.uid.clone(),
-            resource_version: rollout.resource_version.clone(),
-        }
     }
 
     /// Replicas wanted of each revision while nothing is in motion or a step is under way.

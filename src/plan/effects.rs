@@ -6,7 +6,7 @@ use super::{
     draft::Draft,
     exits::{self, STEADY_SECONDS},
     facts::{ChildFacts, Question, Refused, RevisionFacts},
-    intent::{Base, Kind, Write},
+    intent::{Kind, Write},
     mover::{self, Direction},
     render, schema,
 };
@@ -99,7 +99,7 @@ fn refused(draft: &Draft<'_>, what: Refused) -> bool {
 /// counting on would be guessing.
 pub(super) fn memory_lost(draft: &mut Draft<'_>) -> bool {
     let unknown = forgotten(draft).find(|c| c.replicas > 0 || c.status_replicas > 0);
-    let Some(name) = unknown.map(|c| c.name.clone()) else {
+    let Some(name) = unknown.map(|c| c.base.name.clone()) else {
         return false;
     };
     if !draft.seen.answers.revisions_live {
@@ -135,21 +135,21 @@ fn forgotten<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = &'d ChildFacts> {
 pub(super) fn adopt(draft: &mut Draft<'_>) {
     let rollout = &draft.seen.objects.rollout;
     for revision in draft.seen.objects.revisions.iter().filter(|r| !r.deleting) {
-        if revision.owner_uid.as_ref() != Some(&rollout.uid) {
+        if revision.owner_uid.as_ref() != Some(&rollout.base.uid) {
             let owner = serde_json::json!([render::owned_by_rollout(rollout)]);
             draft.writes.push(Write::Adopt {
                 kind: Kind::Revision,
-                base: base_of_revision(revision),
+                base: revision.base.clone(),
                 owner,
             });
         }
     }
     for child in draft.seen.objects.children.iter().filter(|c| !c.deleting) {
-        if child.owner_uid.as_ref() != Some(&rollout.uid) {
+        if child.owner_uid.as_ref() != Some(&rollout.base.uid) {
             let owner = serde_json::json!([render::owned_by_rollout(rollout)]);
             draft.writes.push(Write::Adopt {
                 kind: Kind::Deployment,
-                base: base_of_child(child),
+                base: child.base.clone(),
                 owner,
             });
         }
@@ -213,7 +213,7 @@ fn mark(draft: &mut Draft<'_>) {
             continue;
         }
         writes.push(Write::MarkRevision {
-            base: base_of_revision(revision),
+            base: revision.base.clone(),
             outcome,
             reason,
             number: renumber.then_some(highest + 1),
@@ -291,11 +291,11 @@ fn scale(draft: &mut Draft<'_>) {
             .objects
             .children
             .iter()
-            .find(|c| c.uid == step.uid)
+            .find(|c| c.base.uid == step.uid)
         {
             draft.notes.push(step.note);
             draft.writes.push(Write::Scale {
-                base: base_of_child(child),
+                base: child.base.clone(),
                 from: step.from,
                 to: step.to,
             });
@@ -360,7 +360,7 @@ pub(super) fn fence(draft: &mut Draft<'_>) -> bool {
         .filter(|c| !c.deleting && c.epoch != Some(draft.seen.epoch))
         .map(|child| Write::Fence {
             kind: Kind::Deployment,
-            base: base_of_child(child),
+            base: child.base.clone(),
             epoch: draft.seen.epoch,
         })
         .collect();
@@ -381,13 +381,13 @@ fn forget_old_revisions(draft: &mut Draft<'_>) {
         .filter(|r| draft.stable() != Some(&r.revision))
         .filter(|r| draft.seen.objects.child(&r.revision).is_none_or(is_empty))
         .collect();
-    old.sort_by_key(|r| Reverse((r.number, r.created, r.name.clone())));
+    old.sort_by_key(|r| Reverse((r.number, r.created, r.base.name.clone())));
     let limit = usize::try_from(draft.spec.revision_history_limit).unwrap_or(usize::MAX);
     let mut going = Vec::new();
     for revision in old.into_iter().skip(limit) {
         let (kind, base) = match draft.seen.objects.child(&revision.revision) {
-            Some(child) => (Kind::Deployment, base_of_child(child)),
-            None => (Kind::Revision, base_of_revision(revision)),
+            Some(child) => (Kind::Deployment, child.base.clone()),
+            None => (Kind::Revision, revision.base.clone()),
         };
         draft.notes.push(format!(
             "revision {} is beyond the history limit",
@@ -401,7 +401,7 @@ fn forget_old_revisions(draft: &mut Draft<'_>) {
             .filter(|child| is_empty(child))
             .map(|child| Write::Delete {
                 kind: Kind::Deployment,
-                base: base_of_child(child),
+                base: child.base.clone(),
             }),
     );
     if going.len() > remembered && !draft.seen.answers.revisions_live {
@@ -414,20 +414,4 @@ fn forget_old_revisions(draft: &mut Draft<'_>) {
 
 fn is_empty(child: &ChildFacts) -> bool {
     child.replicas == 0 && child.status_replicas == 0
-}
-
-fn base_of_revision(revision: &RevisionFacts) -> Base {
-    Base {
-        name: revision.name.clone(),
-        uid: revision.uid.clone(),
-        resource_version: revision.resource_version.clone(),
-    }
-}
-
-fn base_of_child(child: &ChildFacts) -> Base {
-    Base {
-        name: child.name.clone(),
-        uid: child.uid.clone(),
-        resource_version: child.resource_version.clone(),
-    }
 }

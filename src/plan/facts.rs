@@ -73,17 +73,24 @@ pub struct Observed {
     pub epoch: i64,
 }
 
+/// One version of an object: what a write of it rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// Name of the object.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
+}
+
 /// A Rollout.
 #[derive(Clone, Debug)]
 pub struct RolloutFacts {
     /// Its namespace.
     pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// The version this is a copy of.
-    pub resource_version: String,
+    /// Name, uid, and the version this is a copy of.
+    pub base: Base,
     /// `metadata.generation`.
     pub generation: i64,
     /// Its annotations.
@@ -99,12 +106,8 @@ pub struct RolloutFacts {
 /// A ControllerRevision: the durable memory of what a revision is and how it ended.
 #[derive(Clone, Debug)]
 pub struct RevisionFacts {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// The version this is a copy of.
-    pub resource_version: String,
+    /// Name, uid, and the version this is a copy of.
+    pub base: Base,
     /// The revision's hash.
     pub revision: String,
     /// `.revision`: rises when the revision becomes stable; 0 before.
@@ -128,12 +131,8 @@ pub struct RevisionFacts {
 /// A Deployment of one revision.
 #[derive(Clone, Debug)]
 pub struct ChildFacts {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// The version this is a copy of.
-    pub resource_version: String,
+    /// Name, uid, and the version this is a copy of.
+    pub base: Base,
     /// The revision's hash.
     pub revision: String,
     /// The Rollout it says it belongs to.
@@ -186,12 +185,8 @@ pub struct PodFacts {
 /// A Job of one schema phase.
 #[derive(Clone, Debug)]
 pub struct JobFacts {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// The version this is a copy of.
-    pub resource_version: String,
+    /// Name, uid, and the version this is a copy of.
+    pub base: Base,
     /// The Rollout it was made for.
     pub rollout: String,
     /// The revision it was made for.
@@ -228,12 +223,8 @@ pub struct JobEnd {
 /// A DatabaseSchema.
 #[derive(Clone, Debug)]
 pub struct DatabaseFacts {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// The version this is a copy of.
-    pub resource_version: String,
+    /// Name, uid, and the version this is a copy of.
+    pub base: Base,
     /// What ran, and who holds it.
     pub record: Arc<DatabaseRecord>,
     /// `metadata.finalizers`: [`keys::HELD`](crate::api::keys::HELD) while it has a holder, and

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::facts::Question;
+use super::facts::{Base, Question};
 use crate::{
     api::{DatabaseRecord, RolloutStatus, status::Outcome},
     evidence::Measure,
@@ -118,17 +118,6 @@ pub enum Write {
         /// The object as it was read.
         base: Base,
     },
-}
-
-/// The version of an object that a write rests on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Base {
-    /// Name of the object.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// Its resourceVersion.
-    pub resource_version: String,
 }
 
 /// Kinds of objects that belong to a Rollout.

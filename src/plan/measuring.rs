@@ -27,9 +27,9 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
         });
     Some(Measure {
         namespace: rollout.namespace.clone(),
-        rollout: rollout.name.clone(),
+        rollout: rollout.base.name.clone(),
         revision: release.revision.clone(),
-        pod_prefix: format!("{}-", child_name(&rollout.name, &release.revision)),
+        pod_prefix: format!("{}-", child_name(&rollout.base.name, &release.revision)),
         pods: pods.collect(),
         since,
         hold_since: release

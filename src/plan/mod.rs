@@ -41,7 +41,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use self::{
     draft::Draft,
     facts::{Observed, Question},
-    intent::{Base, Event, Plan, Write},
+    intent::{Event, Plan, Write},
 };
 use crate::api::status::RevisionStatus;
 
@@ -143,7 +143,7 @@ fn finish(mut draft: Draft<'_>) -> Plan {
     // unnoticed. A leader may begin while its caches still show its predecessor's time.
     let unconfirmed = !draft.seen.confirmed && !draft.writes.is_empty() && !records_first(&draft);
     if unconfirmed {
-        let rollout = Question::Rollout(draft.seen.objects.rollout.name.clone());
+        let rollout = Question::Rollout(draft.seen.objects.rollout.base.name.clone());
         draft.questions.insert(0, rollout);
     }
     if !draft.questions.is_empty() {
@@ -170,7 +170,7 @@ fn finish(mut draft: Draft<'_>) -> Plan {
         draft.writes.clear();
     }
     if records_first || conditions::is_due(&mut draft) {
-        let base = draft.base();
+        let base = draft.seen.objects.rollout.base.clone();
         let status = Box::new(std::mem::take(&mut draft.status));
         // Mere news comes last.
         let place = if records_first { 0 } else { draft.writes.len() };
@@ -217,14 +217,8 @@ fn unreadable(seen: &Observed, message: &str, now: Timestamp) -> Plan {
             message,
             warning: true,
         });
-        let rollout = &seen.objects.rollout;
-        let base = Base {
-            name: rollout.name.clone(),
-            uid: rollout.uid.clone(),
-            resource_version: rollout.resource_version.clone(),
-        };
         plan.writes.push(Write::RecordStatus {
-            base,
+            base: seen.objects.rollout.base.clone(),
             status: Box::new(status),
         });
     }

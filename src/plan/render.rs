@@ -17,9 +17,9 @@ pub(super) fn revision(rollout: &RolloutFacts, spec: &RolloutSpec, revision: &st
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
         "metadata": {
-            "name": child_name(&rollout.name, revision),
+            "name": child_name(&rollout.base.name, revision),
             "namespace": rollout.namespace,
-            "labels": {keys::ROLLOUT: rollout.name, keys::REVISION: revision},
+            "labels": {keys::ROLLOUT: rollout.base.name, keys::REVISION: revision},
             "ownerReferences": [owned_by_rollout(rollout)],
         },
         "data": {"template": spec.template, "schema": spec.schema},
@@ -32,8 +32,8 @@ pub(super) fn owned_by_rollout(rollout: &RolloutFacts) -> Value {
     owner(
         "stepgate.io/v1alpha1",
         "Rollout",
-        &rollout.name,
-        &rollout.uid,
+        &rollout.base.name,
+        &rollout.base.uid,
     )
 }
 
@@ -55,7 +55,7 @@ pub(super) fn deployment(
     revision: &RevisionFacts,
     epoch: i64,
 ) -> Value {
-    let ours = json!({keys::ROLLOUT: rollout.name, keys::REVISION: revision.revision});
+    let ours = json!({keys::ROLLOUT: rollout.base.name, keys::REVISION: revision.revision});
     let mut template = (*revision.template).clone();
     merge(entry(entry(&mut template, "metadata"), "labels"), &ours);
     let mut selector = serde_json::to_value(&spec.selector).unwrap_or_default();
@@ -69,7 +69,7 @@ pub(super) fn deployment(
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
-            "name": child_name(&rollout.name, &revision.revision),
+            "name": child_name(&rollout.base.name, &revision.revision),
             "namespace": rollout.namespace,
             "labels": labels,
             // Not by its ControllerRevision: whoever deletes that by hand must not take pods
@@ -113,7 +113,7 @@ pub(super) fn job(
         None => command_template(draft.spec.as_ref(), schema, &phase.command)?,
     };
     entry(&mut template, "spec")["restartPolicy"] = json!("Never");
-    let labels = json!({keys::DATABASE: database.name, keys::PHASE: holder.phase.word()});
+    let labels = json!({keys::DATABASE: database.base.name, keys::PHASE: holder.phase.word()});
     merge(entry(entry(&mut template, "metadata"), "labels"), &labels);
     let mut own = labels;
     merge(
@@ -132,7 +132,7 @@ pub(super) fn job(
             "namespace": draft.seen.objects.rollout.namespace,
             "labels": own,
             "ownerReferences": [owner(
-                "stepgate.io/v1alpha1", "DatabaseSchema", &database.name, &database.uid,
+                "stepgate.io/v1alpha1", "DatabaseSchema", &database.base.name, &database.base.uid,
             )],
         },
         "spec": {

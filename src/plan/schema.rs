@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{
     draft::Draft,
     facts::{DatabaseFacts, JobFacts},
-    intent::{Base, Kind, Write},
+    intent::{Kind, Write},
     render,
 };
 use crate::api::{
@@ -114,10 +114,10 @@ pub(super) fn waits_for_its_pod(draft: &Draft<'_>) -> Option<(String, Timestamp)
         .record
         .holder
         .as_ref()?;
-    let own = holder.rollout == draft.seen.objects.rollout.name;
+    let own = holder.rollout == draft.seen.objects.rollout.base.name;
     let job = job_of(draft, holder).filter(|_| own)?;
     let waits = !job.suspended && !job.runs && job.ended.is_none();
-    waits.then_some((job.name.clone(), job.started?))
+    waits.then_some((job.base.name.clone(), job.started?))
 }
 
 /// Its Job runs, unless somebody keeps it from that.
@@ -126,7 +126,7 @@ fn running(draft: &Draft<'_>, job: &JobFacts, mut message: String) -> Expansion 
         let words = format!(
             "Job {} was suspended after it had begun: set its spec.suspend to false, or delete it \
              and check the database",
-            job.name
+            job.base.name
         );
         return waiting(false, "JobSuspended", words);
     }
@@ -134,7 +134,7 @@ fn running(draft: &Draft<'_>, job: &JobFacts, mut message: String) -> Expansion 
         message = format!(
             "{message}; DatabaseSchema {} is being deleted: when that Job has ended, the expand \
              runs once more on a new one",
-            database.name
+            database.base.name
         );
     }
     Expansion::Running { message }
@@ -151,7 +151,7 @@ fn prepared(draft: &Draft<'_>, message: String) -> Expansion {
                 "DatabaseSchema {} is being deleted, and with it the record of what ran: when it \
                  is gone a new one is made, and the expand runs from the beginning; if it stays, \
                  see its metadata.finalizers",
-                database.name
+                database.base.name
             );
             waiting(false, "DatabaseTerminating", words)
         }
@@ -208,7 +208,7 @@ fn ended<'r>(
 ) -> Option<&'r PhaseRecord> {
     let ours = || {
         record.phases.iter().rev().filter(|p| {
-            p.rollout == draft.seen.objects.rollout.name
+            p.rollout == draft.seen.objects.rollout.base.name
                 && p.revision == release.revision
                 && p.phase == PhaseKind::Expand
         })
@@ -217,7 +217,7 @@ fn ended<'r>(
 }
 
 fn is_ours(draft: &Draft<'_>, holder: &Holder, release: &Release) -> bool {
-    holder.rollout == draft.seen.objects.rollout.name
+    holder.rollout == draft.seen.objects.rollout.base.name
         && holder.revision == release.revision
         && holder.phase == PhaseKind::Expand
 }
@@ -237,10 +237,10 @@ pub(super) fn job_among<'s>(
     database: &DatabaseFacts,
     holder: &Holder,
 ) -> Option<&'s JobFacts> {
-    let mut named = jobs.iter().filter(|job| job.name == holder.job);
+    let mut named = jobs.iter().filter(|job| job.base.name == holder.job);
     named.find(|job| match &holder.job_uid {
-        Some(uid) => *uid == job.uid,
-        None => job.owner_uid.as_ref() == Some(&database.uid),
+        Some(uid) => *uid == job.base.uid,
+        None => job.owner_uid.as_ref() == Some(&database.base.uid),
     })
 }
 
@@ -249,9 +249,9 @@ pub(super) fn job_among<'s>(
 fn rests_on_caches(draft: &Draft<'_>, holder: &Holder) -> bool {
     let database = draft.seen.objects.database.as_ref();
     let read = draft.seen.answers.hold_live.as_ref();
-    holder.rollout == draft.seen.objects.rollout.name
+    holder.rollout == draft.seen.objects.rollout.base.name
         && job_of(draft, holder).is_none()
-        && read.is_none_or(|uid| database.is_none_or(|d| d.uid != *uid))
+        && read.is_none_or(|uid| database.is_none_or(|d| d.base.uid != *uid))
 }
 
 /// The DatabaseSchema that is to be read live before the expand, or a hold that is not needed any
@@ -262,13 +262,13 @@ pub(super) fn to_be_read(draft: &Draft<'_>) -> Option<String> {
     let expands = |release: &Release| release.stage == Stage::Expand;
     // What has vanished stays where it is; without an expand nobody waits for it.
     let matters = holder.job_uid.is_none() || draft.status.release.as_ref().is_some_and(expands);
-    (matters && rests_on_caches(draft, holder)).then(|| database.name.clone())
+    (matters && rests_on_caches(draft, holder)).then(|| database.base.name.clone())
 }
 
 /// Whether a Job of this Rollout that holds the database is gone before its end was seen. Jobs of
 /// other Rollouts are not known here.
 fn has_vanished(draft: &Draft<'_>, holder: &Holder) -> bool {
-    holder.rollout == draft.seen.objects.rollout.name
+    holder.rollout == draft.seen.objects.rollout.base.name
         && holder.job_uid.is_some()
         && job_of(draft, holder).is_none()
 }
@@ -297,7 +297,7 @@ pub(super) fn attempts(draft: &Draft<'_>, revision: &str) -> i64 {
     phases
         .unwrap_or_default()
         .iter()
-        .filter(|p| p.rollout == draft.seen.objects.rollout.name && p.revision == revision)
+        .filter(|p| p.rollout == draft.seen.objects.rollout.base.name && p.revision == revision)
         .map(|p| p.attempt)
         .max()
         .unwrap_or(0)
@@ -359,13 +359,13 @@ pub(super) fn let_go(
     let job_uid = match (job, &holder.job_uid) {
         (Some(job), None) if job.has_begun() => {
             // A write that was late has released it after all: it is followed to its end.
-            Some(job.uid.clone())
+            Some(job.base.uid.clone())
         }
         (Some(job), Some(_)) if !job.has_begun() && job.epoch == Some(epoch) => None,
         (Some(job), Some(_)) if !job.has_begun() => {
             return Some(Write::Fence {
                 kind: Kind::Job,
-                base: base_of_job(job),
+                base: job.base.clone(),
                 epoch,
             });
         }
@@ -375,7 +375,7 @@ pub(super) fn let_go(
         (Some(job), None) => {
             return Some(Write::Delete {
                 kind: Kind::Job,
-                base: base_of_job(job),
+                base: job.base.clone(),
             });
         }
         (None, None) => {
@@ -396,7 +396,7 @@ pub(super) fn let_go_of_abandoned(draft: &Draft<'_>) -> Option<Write> {
     let holder = database.record.holder.as_ref()?;
     let needed = |release: &Release| before_its_pods(release) && is_ours(draft, holder, release);
     let foreign =
-        holder.rollout != draft.seen.objects.rollout.name || holder.phase != PhaseKind::Expand;
+        holder.rollout != draft.seen.objects.rollout.base.name || holder.phase != PhaseKind::Expand;
     let needed = draft.status.release.as_ref().is_some_and(needed);
     if foreign || needed || rests_on_caches(draft, holder) {
         return None;
@@ -419,24 +419,16 @@ pub(super) fn record_write(database: &DatabaseFacts, record: DatabaseRecord) -> 
         finalizers.push(keys::HELD.to_owned());
     }
     Write::RecordDatabase {
-        base: base(database),
+        base: database.base.clone(),
         record: Box::new(record),
         finalizers,
-    }
-}
-
-fn base_of_job(job: &JobFacts) -> Base {
-    Base {
-        name: job.name.clone(),
-        uid: job.uid.clone(),
-        resource_version: job.resource_version.clone(),
     }
 }
 
 /// Takes the database, also from a Job that is gone and of which a person has said so. Its attempt
 /// stays on record, or it would be made a second time.
 fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, release: &Release) -> Write {
-    let rollout = &draft.seen.objects.rollout.name;
+    let rollout = &draft.seen.objects.rollout.base.name;
     let mut record = (*database.record).clone();
     if let Some(gone) = record.holder.take() {
         let message = "its Job was gone before its end was seen, and a retry went on without it";
@@ -474,12 +466,12 @@ fn advance(
     if holder.job_uid.is_none() {
         let mut record = (*database.record).clone();
         record.holder = Some(Holder {
-            job_uid: Some(job.uid.clone()),
+            job_uid: Some(job.base.uid.clone()),
             ..holder.clone()
         });
         return Some(record_write(database, record));
     }
-    let base = base_of_job(job);
+    let base = job.base.clone();
     if job.epoch != Some(draft.seen.epoch) {
         return Some(Write::Fence {
             kind: Kind::Job,
@@ -488,14 +480,6 @@ fn advance(
         });
     }
     Some(Write::ReleaseJob { base })
-}
-
-fn base(database: &DatabaseFacts) -> Base {
-    Base {
-        name: database.name.clone(),
-        uid: database.uid.clone(),
-        resource_version: database.resource_version.clone(),
-    }
 }
 
 const fn before_its_pods(release: &Release) -> bool {
@@ -519,7 +503,9 @@ pub(super) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
     };
     let record = draft.seen.objects.database.as_ref().map(|d| &d.record);
     let ours = |rollout: &str, of: &str, phase: PhaseKind| {
-        rollout == draft.seen.objects.rollout.name && of == revision && phase == PhaseKind::Expand
+        rollout == draft.seen.objects.rollout.base.name
+            && of == revision
+            && phase == PhaseKind::Expand
     };
     let holder = record
         .and_then(|r| r.holder.as_ref())

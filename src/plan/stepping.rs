@@ -184,7 +184,7 @@ fn edited(draft: &mut Draft<'_>, release: &Release) -> bool {
         "somebody changed the template of Deployment {}: what runs is not the revision, so \
          nothing is promoted. Change the Rollout instead; for this revision, undo, delete that \
          Deployment when it is empty, and retry",
-        child.name
+        child.base.name
     );
     draft.block(true, "ChildEdited", message);
     true

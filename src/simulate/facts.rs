@@ -22,9 +22,7 @@ use crate::{
 pub fn rollout(o: &RolloutObject) -> RolloutFacts {
     RolloutFacts {
         namespace: NAMESPACE.into(),
-        name: o.meta.name.to_string(),
-        uid: o.meta.uid.to_string(),
-        resource_version: o.meta.version.to_string(),
+        base: o.meta.base(),
         generation: o.meta.generation,
         annotations: Arc::clone(&o.annotations),
         deleting: o.meta.deleting,
@@ -37,9 +35,7 @@ pub fn rollout(o: &RolloutObject) -> RolloutFacts {
 #[must_use]
 pub fn revision(o: &RevisionObject) -> RevisionFacts {
     RevisionFacts {
-        name: o.meta.name.to_string(),
-        uid: o.meta.uid.to_string(),
-        resource_version: o.meta.version.to_string(),
+        base: o.meta.base(),
         revision: o.revision.to_string(),
         number: o.number,
         outcome: o.outcome,
@@ -56,9 +52,7 @@ pub fn revision(o: &RevisionObject) -> RevisionFacts {
 #[must_use]
 pub fn child(o: &DeploymentObject) -> ChildFacts {
     ChildFacts {
-        name: o.meta.name.to_string(),
-        uid: o.meta.uid.to_string(),
-        resource_version: o.meta.version.to_string(),
+        base: o.meta.base(),
         revision: o.revision.to_string(),
         owner_uid: o.meta.owner.as_ref().map(ToString::to_string),
         epoch: o.epoch,
@@ -93,9 +87,7 @@ pub fn pod(o: &PodObject) -> PodFacts {
 #[must_use]
 pub fn job(o: &JobObject) -> JobFacts {
     JobFacts {
-        name: o.meta.name.to_string(),
-        uid: o.meta.uid.to_string(),
-        resource_version: o.meta.version.to_string(),
+        base: o.meta.base(),
         rollout: o.rollout.to_string(),
         revision: o.revision.to_string(),
         owner_uid: o.meta.owner.as_ref().map(ToString::to_string),
@@ -113,9 +105,7 @@ pub fn job(o: &JobObject) -> JobFacts {
 #[must_use]
 pub fn database(o: &DatabaseObject) -> DatabaseFacts {
     DatabaseFacts {
-        name: o.meta.name.to_string(),
-        uid: o.meta.uid.to_string(),
-        resource_version: o.meta.version.to_string(),
+        base: o.meta.base(),
         record: Arc::clone(&o.record),
         finalizers: o.finalizers.clone(),
         deleting: o.meta.deleting,

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     api::{DatabaseRecord, PhaseKind, RolloutSpec, RolloutStatus, SchemaSpec, status::Outcome},
-    plan::facts::JobEnd,
+    plan::facts::{Base, JobEnd},
 };
 
 /// A name; cloned often.
@@ -34,6 +34,16 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// What a write of this version rests on.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        Base {
+            name: self.name.to_string(),
+            uid: self.uid.to_string(),
+            resource_version: self.version.to_string(),
+        }
+    }
+
     /// Whether it is a later state of the same object.
     #[must_use]
     pub fn is_newer(&self, than: &Self) -> bool {

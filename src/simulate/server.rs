@@ -17,7 +17,10 @@ use super::{
 use crate::{
     api::{DatabaseRecord, PhaseKind, keys},
     cluster::{WriteError, Written},
-    plan::intent::{Base, Kind, Write},
+    plan::{
+        facts::Base,
+        intent::{Kind, Write},
+    },
 };
 
 /// An image that no API server takes: it stands for a template that is not valid.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use stepgate::{
     cluster::{Cluster as _, WriteError, kubernetes::Kubernetes},
     operator::{client::Clients, metrics::Metrics},
-    plan::intent::{Base, Write},
+    plan::{facts::Base, intent::Write},
 };
 
 use super::{
@@ -138,8 +138,8 @@ async fn an_update_to_a_wrong_value_is_refused_for_good() {
     // Without a version, so that its controller cannot come in between.
     let write = Write::Scale {
         base: Base {
-            name: made.name,
-            uid: made.uid,
+            name: made.base.name,
+            uid: made.base.uid,
             resource_version: String::new(),
         },
         from: 0,

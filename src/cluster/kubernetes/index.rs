@@ -255,7 +255,7 @@ impl Index {
             }
             Key::Database { namespace, name } => {
                 let database = state.databases.get(&place(namespace, name))?;
-                Some(database.uid.clone())
+                Some(database.base.uid.clone())
             }
         }
     }

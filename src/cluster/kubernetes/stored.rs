@@ -16,7 +16,7 @@ use tracing::{error, warn};
 use super::{facts, selector};
 use crate::{
     api::{DatabaseRecord, RolloutSpec, RolloutStatus, SchemaSpec, keys, status::Outcome},
-    plan::facts::{DatabaseFacts, RevisionFacts, RolloutFacts},
+    plan::facts::{Base, DatabaseFacts, RevisionFacts, RolloutFacts},
 };
 
 /// A Rollout.
@@ -35,9 +35,7 @@ pub struct StoredRollout {
 #[derive(Clone, Debug)]
 struct Head {
     namespace: String,
-    name: String,
-    uid: String,
-    resource_version: String,
+    base: Base,
     generation: i64,
     annotations: Arc<BTreeMap<String, String>>,
     deleting: bool,
@@ -47,9 +45,7 @@ impl Head {
     fn new(metadata: &ObjectMeta) -> Self {
         Self {
             namespace: metadata.namespace.clone().unwrap_or_default(),
-            name: facts::name(metadata),
-            uid: facts::uid(metadata),
-            resource_version: facts::version(metadata),
+            base: facts::base(metadata),
             generation: metadata.generation.unwrap_or(0),
             annotations: facts::commands(metadata),
             deleting: metadata.deletion_timestamp.is_some(),
@@ -100,14 +96,16 @@ impl StoredRollout {
         let (spec, status) = (text("spec"), text("status"));
         let head = Head::new(&object.metadata);
         if let Err(error) = read::<Option<RolloutStatus>>(&status) {
-            let (namespace, rollout) = (&head.namespace, &head.name);
+            let (namespace, rollout) = (&head.namespace, &head.base.name);
             warn!(%namespace, %rollout, %error, "status cannot be read and counts as lost");
         }
         let readable = read::<RolloutSpec>(&spec).ok();
         let database = readable.as_ref().and_then(RolloutSpec::database);
         Self {
             database: database.map(str::to_owned),
-            pods: readable.as_ref().map(|spec| Pods::of(&head.name, spec)),
+            pods: readable
+                .as_ref()
+                .map(|spec| Pods::of(&head.base.name, spec)),
             head,
             spec: spec.into(),
             status: status.into(),
@@ -117,7 +115,7 @@ impl StoredRollout {
     /// Its uid.
     #[must_use]
     pub fn uid(&self) -> &str {
-        &self.head.uid
+        &self.head.base.uid
     }
 
     /// Whether other objects' passes may come out differently because of the difference between
@@ -126,7 +124,7 @@ impl StoredRollout {
     pub fn concerns_others(&self, old: &Self) -> bool {
         self.database != old.database
             || self.pods != old.pods
-            || self.head.uid != old.head.uid
+            || self.head.base.uid != old.head.base.uid
             || self.head.deleting != old.head.deleting
     }
 
@@ -137,9 +135,7 @@ impl StoredRollout {
         let head = self.head.clone();
         RolloutFacts {
             namespace: head.namespace,
-            name: head.name,
-            uid: head.uid,
-            resource_version: head.resource_version,
+            base: head.base,
             generation: head.generation,
             annotations: head.annotations,
             deleting: head.deleting,
@@ -192,9 +188,7 @@ impl StoredRevision {
         let data = object.data.as_ref();
         Self {
             head: RevisionFacts {
-                name: facts::name(metadata),
-                uid: facts::uid(metadata),
-                resource_version: facts::version(metadata),
+                base: facts::base(metadata),
                 revision: facts::label(metadata, keys::REVISION),
                 number: object.revision,
                 outcome,
@@ -218,7 +212,7 @@ impl StoredRevision {
                 facts.template = Arc::new(data.template);
                 facts.schema = data.schema.map(Arc::new);
             }
-            Err(error) => warn!(revision = %facts.name, %error, "its data cannot be read"),
+            Err(error) => warn!(revision = %facts.base.name, %error, "its data cannot be read"),
         }
         facts
     }
@@ -234,9 +228,7 @@ pub fn database(object: &DynamicObject) -> Result<DatabaseFacts, String> {
     let record = object.data.get("record").unwrap_or(&Value::Null);
     let record = read::<Option<DatabaseRecord>>(&record.to_string())?;
     Ok(DatabaseFacts {
-        name: facts::name(metadata),
-        uid: facts::uid(metadata),
-        resource_version: facts::version(metadata),
+        base: facts::base(metadata),
         record: Arc::new(record.unwrap_or_default()),
         finalizers: metadata.finalizers.clone().unwrap_or_default(),
         deleting: metadata.deletion_timestamp.is_some(),

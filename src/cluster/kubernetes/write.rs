@@ -13,7 +13,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     api::{DatabaseSchema, Rollout, keys},
-    plan::intent::{Base, Kind, Write},
+    plan::{
+        facts::Base,
+        intent::{Kind, Write},
+    },
 };
 
 const MERGE: &str = "application/merge-patch+json";

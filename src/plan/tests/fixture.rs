@@ -15,7 +15,7 @@ use crate::{
     plan::{
         self,
         facts::{
-            Answers, ChildFacts, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts, Objects,
+            Answers, Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts, Objects,
             Observed, PodFacts, Question, RevisionFacts, RolloutFacts,
         },
         intent::{Plan, Write},
@@ -77,9 +77,11 @@ impl World {
         );
         let rollout = RolloutFacts {
             namespace: "ns".into(),
-            name: "shop".into(),
-            uid: "u-shop".into(),
-            resource_version: "1".into(),
+            base: Base {
+                name: "shop".into(),
+                uid: "u-shop".into(),
+                resource_version: "1".into(),
+            },
             generation: 1,
             annotations: Arc::default(),
             deleting: false,
@@ -337,9 +339,11 @@ impl World {
             .objects
             .database
             .get_or_insert_with(|| DatabaseFacts {
-                name: "db".into(),
-                uid: "u-db".into(),
-                resource_version: "1".into(),
+                base: Base {
+                    name: "db".into(),
+                    uid: "u-db".into(),
+                    resource_version: "1".into(),
+                },
                 record: Arc::default(),
                 finalizers: Vec::new(),
                 deleting: false,
@@ -421,13 +425,15 @@ impl World {
         match write {
             Write::RecordStatus { status, .. } => {
                 self.seen.objects.rollout.status = Arc::new(*status);
-                self.seen.objects.rollout.resource_version = version;
+                self.seen.objects.rollout.base.resource_version = version;
                 self.seen.status_written = Some(self.now);
             }
             Write::CreateRevision { manifest } => self.seen.objects.revisions.push(RevisionFacts {
-                name: text(&manifest, "/metadata/name"),
-                uid: format!("u-{version}"),
-                resource_version: version,
+                base: Base {
+                    name: text(&manifest, "/metadata/name"),
+                    uid: format!("u-{version}"),
+                    resource_version: version,
+                },
                 revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
                 number: 0,
                 outcome: None,
@@ -449,16 +455,18 @@ impl World {
                     .objects
                     .revisions
                     .iter_mut()
-                    .find(|r| r.uid == base.uid)
+                    .find(|r| r.base.uid == base.uid)
                     .unwrap();
                 facts.outcome = outcome;
                 facts.outcome_reason = reason;
                 facts.number = number.unwrap_or(facts.number);
             }
             Write::CreateDeployment { manifest } => self.seen.objects.children.push(ChildFacts {
-                name: text(&manifest, "/metadata/name"),
-                uid: format!("u-{version}"),
-                resource_version: version,
+                base: Base {
+                    name: text(&manifest, "/metadata/name"),
+                    uid: format!("u-{version}"),
+                    resource_version: version,
+                },
                 revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
                 owner_uid: Some(text(&manifest, "/metadata/ownerReferences/0/uid")),
                 epoch: Some(1),
@@ -483,9 +491,11 @@ impl World {
                 database.expect("a database").finalizers = finalizers;
             }
             Write::CreateJob { manifest } => self.seen.objects.jobs.push(JobFacts {
-                name: text(&manifest, "/metadata/name"),
-                uid: format!("u-{version}"),
-                resource_version: version,
+                base: Base {
+                    name: text(&manifest, "/metadata/name"),
+                    uid: format!("u-{version}"),
+                    resource_version: version,
+                },
                 rollout: "shop".into(),
                 revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
                 owner_uid: Some(text(&manifest, "/metadata/ownerReferences/0/uid")),
@@ -503,14 +513,20 @@ impl World {
                     .objects
                     .jobs
                     .iter_mut()
-                    .find(|j| j.uid == base.uid)
+                    .find(|j| j.base.uid == base.uid)
                     .unwrap();
                 job.suspended = false;
             }
             Write::Delete { base, .. } => {
-                self.seen.objects.revisions.retain(|r| r.uid != base.uid);
-                self.seen.objects.children.retain(|c| c.uid != base.uid);
-                self.seen.objects.jobs.retain(|j| j.uid != base.uid);
+                self.seen
+                    .objects
+                    .revisions
+                    .retain(|r| r.base.uid != base.uid);
+                self.seen
+                    .objects
+                    .children
+                    .retain(|c| c.base.uid != base.uid);
+                self.seen.objects.jobs.retain(|j| j.base.uid != base.uid);
             }
             Write::Fence { .. } | Write::Adopt { .. } => {}
         }
@@ -523,13 +539,13 @@ impl World {
             .objects
             .children
             .iter_mut()
-            .find(|c| c.uid == uid)
+            .find(|c| c.base.uid == uid)
             .unwrap();
         child.replicas = to;
         child.possible = (to, to);
         child.status_replicas = to;
         child.available = to;
-        child.resource_version = version;
+        child.base.resource_version = version;
         let revision = child.revision.clone();
         self.seen.objects.pods.retain(|p| p.revision != revision);
         self.seen.objects.pods.extend((0..to).map(|n| PodFacts {

@@ -42,7 +42,7 @@ fn an_old_deployment_goes_when_its_pods_have_gone_and_its_memory_after_it() {
         let mut children = world.seen.objects.children.iter_mut();
         let child = children.find(|c| c.revision == v1).unwrap();
         (child.replicas, child.status_replicas) = (replicas, status_replicas);
-        let name = child.name.clone();
+        let name = child.base.name.clone();
         let empty = replicas == 0 && status_replicas == 0;
         let expected = if empty {
             vec![(Kind::Deployment, name)]
@@ -54,7 +54,7 @@ fn an_old_deployment_goes_when_its_pods_have_gone_and_its_memory_after_it() {
     let mut world = replaced();
     let v1 = world.revision("v1");
     world.seen.objects.children.retain(|c| c.revision != v1);
-    let record = world.seen.objects.revision(&v1).unwrap().name.clone();
+    let record = world.seen.objects.revision(&v1).unwrap().base.name.clone();
     assert_eq!(going(&world), [(Kind::Revision, record)]);
     // It goes already.
     let mut records = world.seen.objects.revisions.iter_mut();

@@ -95,7 +95,7 @@ fn no_pod_before_the_expand_has_succeeded() {
         .holder
         .clone()
         .unwrap();
-    assert_eq!(holder.job_uid.as_ref(), Some(&job.uid));
+    assert_eq!(holder.job_uid.as_ref(), Some(&job.base.uid));
 }
 
 #[test]

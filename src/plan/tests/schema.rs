@@ -77,7 +77,7 @@ fn a_job_that_was_never_released_goes_with_its_release() {
                     .objects
                     .jobs
                     .iter()
-                    .map(|j| j.name.clone())
+                    .map(|j| j.base.name.clone())
                     .collect();
                 assert!(
                     !matches!(&write, Write::ReleaseJob { base } if base.name.contains(&v2)),
@@ -104,7 +104,7 @@ fn a_late_release_of_a_job_that_was_to_go_is_followed_to_its_end() {
         world.step();
     }
     let uid = holder(&world).and_then(|h| h.job_uid);
-    assert_eq!(uid.as_ref(), Some(&world.seen.objects.jobs[0].uid));
+    assert_eq!(uid.as_ref(), Some(&world.seen.objects.jobs[0].base.uid));
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn no_job_is_made_that_would_be_an_endpoint_even_if_the_spec_says_so_late() {
 fn a_pod_that_cannot_run_the_expand_says_why() {
     let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|j| !j.suspended));
     let says = |w: &mut World| condition(&w.record(), "Reconciling").message.clone();
-    let (name, now) = (world.seen.objects.jobs[0].name.clone(), world.now);
+    let (name, now) = (world.seen.objects.jobs[0].base.name.clone(), world.now);
     world.seen.objects.jobs[0].started = Some(later(now, -5));
     world.seen.status_written = None;
     assert!(!says(&mut world).contains("pod"), "it may only just begin");
@@ -275,7 +275,7 @@ fn whoever_corrects_an_image_is_told_what_the_job_of_the_wrong_one_waits_for() {
     world.seen.objects.jobs[0].started = Some(world.now);
     let mut world = world.wants("v3");
     world.hold(20);
-    let job = world.seen.objects.jobs[0].name.clone();
+    let job = world.seen.objects.jobs[0].base.name.clone();
     for _ in 0..10 {
         if world.plan().questions == [Question::JobPod(job.clone())] {
             break;

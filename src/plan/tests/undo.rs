@@ -61,7 +61,7 @@ fn it_is_not_over_while_an_unanswered_write_may_still_bring_the_canary_back() {
     else {
         panic!("it is settled first: {:?}", plan.writes);
     };
-    assert_eq!(base.uid, world.seen.objects.children[index].uid);
+    assert_eq!(base.uid, world.seen.objects.children[index].base.uid);
     world.step();
     assert!(world.status().release.is_some());
     world.step();

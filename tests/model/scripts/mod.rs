@@ -7,7 +7,10 @@ pub mod reads;
 pub mod writes;
 
 use serde_json::{Value, json};
-use stepgate::plan::intent::{Base, Kind, Write};
+use stepgate::plan::{
+    facts::Base,
+    intent::{Kind, Write},
+};
 
 use super::{manifest, play::Play, side::Side};
 

@@ -7,7 +7,10 @@ use stepgate::{
         DatabaseRecord, RolloutStatus, keys,
         status::{Outcome, RevisionStatus},
     },
-    plan::intent::{Base, Kind, Write},
+    plan::{
+        facts::Base,
+        intent::{Kind, Write},
+    },
     simulate::{Action, object::Watched, scenario, server::INVALID_IMAGE},
 };
 
