@@ -166,8 +166,8 @@ impl Memory {
         if let Some(base) = write.base() {
             self.unanswered.remove(&base.uid);
         }
-        if let Some(name) = name_of_new(write) {
-            self.taken.remove(name);
+        if let Write::Create { .. } = write {
+            self.taken.remove(write.name());
         }
         match written {
             Written::Rollout(facts) => self.know_rollout(facts, now),
@@ -286,10 +286,7 @@ impl Memory {
     /// The name of a new object is taken. Says whether that is for good: not a cache that lags,
     /// but an object of somebody else.
     pub(super) fn name_taken(&mut self, write: &Write) -> bool {
-        let Some(name) = name_of_new(write) else {
-            return false;
-        };
-        let count = self.taken.entry(name.to_owned()).or_default();
+        let count = self.taken.entry(write.name().to_owned()).or_default();
         *count += 1;
         *count >= TAKEN_FOR_GOOD
     }
@@ -373,17 +370,6 @@ fn is_newer(a: &str, b: &str) -> bool {
     match (a.parse::<u64>(), b.parse::<u64>()) {
         (Ok(a), Ok(b)) => a > b,
         _ => a != b,
-    }
-}
-
-/// The name of an object that is to be created.
-fn name_of_new(write: &Write) -> Option<&str> {
-    match write {
-        Write::CreateRevision { manifest }
-        | Write::CreateDeployment { manifest }
-        | Write::CreateDatabase { manifest }
-        | Write::CreateJob { manifest } => manifest.pointer("/metadata/name")?.as_str(),
-        _ => None,
     }
 }
 

@@ -429,9 +429,9 @@ fn remember_failure(
         WriteError::Exists { object } if memory.name_taken(write) => {
             // A DatabaseSchema that cannot be read must not be deleted: it is the memory of what
             // ran on the database.
-            let remedy = match write {
-                Write::CreateDatabase { .. } => "look at its record",
-                Write::CreateJob { .. } => {
+            let remedy = match write.kind() {
+                Some(Kind::Database) => "look at its record",
+                Some(Kind::Job) => {
                     "a former DatabaseSchema may have left it and takes it with it; if it stays, \
                      delete it"
                 }
@@ -453,14 +453,19 @@ fn remember_failure(
 fn what(write: &Write) -> Option<Refused> {
     Some(match write {
         Write::RecordStatus { .. } => return None,
-        Write::CreateDeployment { .. } => Refused::Deployment,
+        Write::Create {
+            kind: Kind::Deployment,
+            ..
+        } => Refused::Deployment,
         Write::Scale { .. }
         | Write::Fence {
             kind: Kind::Deployment,
             ..
         } => Refused::Scale,
-        Write::CreateJob { .. }
-        | Write::ReleaseJob { .. }
+        Write::ReleaseJob { .. }
+        | Write::Create {
+            kind: Kind::Job, ..
+        }
         | Write::Fence {
             kind: Kind::Job, ..
         } => Refused::Job(PhaseKind::Expand),

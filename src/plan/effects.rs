@@ -176,7 +176,10 @@ fn make_children(draft: &mut Draft<'_>) {
                 draft
                     .notes
                     .push(format!("revision {name} is put on record"));
-                draft.writes.push(Write::CreateRevision { manifest });
+                draft.writes.push(Write::Create {
+                    kind: Kind::Revision,
+                    manifest,
+                });
             }
             continue;
         };
@@ -186,7 +189,10 @@ fn make_children(draft: &mut Draft<'_>) {
             draft.notes.push(format!(
                 "Deployment of revision {name} is made, at 0 replicas"
             ));
-            draft.writes.push(Write::CreateDeployment { manifest });
+            draft.writes.push(Write::Create {
+                kind: Kind::Deployment,
+                manifest,
+            });
         }
     }
 }

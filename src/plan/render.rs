@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     draft::Draft,
-    facts::{ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
+    facts::{Base, ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
+    intent::Kind,
     revision::child_name,
 };
 use crate::api::{PhaseKind, RolloutSpec, SchemaSpec, database::Holder, keys, rollout::Operator};
@@ -14,8 +15,8 @@ use crate::api::{PhaseKind, RolloutSpec, SchemaSpec, database::Holder, keys, rol
 /// The ControllerRevision that remembers what a revision is.
 pub(super) fn revision(rollout: &RolloutFacts, spec: &RolloutSpec, revision: &str) -> Value {
     json!({
-        "apiVersion": "apps/v1",
-        "kind": "ControllerRevision",
+        "apiVersion": Kind::Revision.api_version(),
+        "kind": Kind::Revision.name(),
         "metadata": {
             "name": child_name(&rollout.base.name, revision),
             "namespace": rollout.namespace,
@@ -29,20 +30,15 @@ pub(super) fn revision(rollout: &RolloutFacts, spec: &RolloutSpec, revision: &st
 
 /// The owner reference of ControllerRevisions and Deployments.
 pub(super) fn owned_by_rollout(rollout: &RolloutFacts) -> Value {
-    owner(
-        "stepgate.io/v1alpha1",
-        "Rollout",
-        &rollout.base.name,
-        &rollout.base.uid,
-    )
+    owner(keys::API_VERSION, "Rollout", &rollout.base)
 }
 
-fn owner(version: &str, kind: &str, name: &str, uid: &str) -> Value {
+fn owner(version: &str, kind: &str, object: &Base) -> Value {
     json!({
         "apiVersion": version,
         "kind": kind,
-        "name": name,
-        "uid": uid,
+        "name": object.name,
+        "uid": object.uid,
         "controller": true,
         "blockOwnerDeletion": true,
     })
@@ -66,8 +62,8 @@ pub(super) fn deployment(
     let mut labels = ours;
     merge(&mut labels, &json!({keys::EPOCH: epoch.to_string()}));
     json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
+        "apiVersion": Kind::Deployment.api_version(),
+        "kind": Kind::Deployment.name(),
         "metadata": {
             "name": child_name(&rollout.base.name, &revision.revision),
             "namespace": rollout.namespace,
@@ -83,8 +79,8 @@ pub(super) fn deployment(
 /// A DatabaseSchema with nothing on record. Owned by nobody, so that no deletion loses it.
 pub(super) fn database(draft: &Draft<'_>, name: &str) -> Value {
     json!({
-        "apiVersion": "stepgate.io/v1alpha1",
-        "kind": "DatabaseSchema",
+        "apiVersion": Kind::Database.api_version(),
+        "kind": Kind::Database.name(),
         "metadata": {"name": name, "namespace": draft.seen.objects.rollout.namespace},
         "record": {},
     })
@@ -125,14 +121,14 @@ pub(super) fn job(
         }),
     );
     Some(json!({
-        "apiVersion": "batch/v1",
-        "kind": "Job",
+        "apiVersion": Kind::Job.api_version(),
+        "kind": Kind::Job.name(),
         "metadata": {
             "name": holder.job,
             "namespace": draft.seen.objects.rollout.namespace,
             "labels": own,
             "ownerReferences": [owner(
-                "stepgate.io/v1alpha1", "DatabaseSchema", &database.base.name, &database.base.uid,
+                Kind::Database.api_version(), Kind::Database.name(), &database.base,
             )],
         },
         "spec": {

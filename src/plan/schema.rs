@@ -307,7 +307,8 @@ pub(super) fn attempts(draft: &Draft<'_>, revision: &str) -> i64 {
 pub(super) fn drive(draft: &Draft<'_>, release: &Release) -> Option<Write> {
     let schema = draft.spec.schema.as_ref().filter(|s| s.expand.is_some())?;
     let Some(database) = &draft.seen.objects.database else {
-        return Some(Write::CreateDatabase {
+        return Some(Write::Create {
+            kind: Kind::Database,
             manifest: render::database(draft, &schema.database),
         });
     };
@@ -330,7 +331,10 @@ pub(super) fn drive(draft: &Draft<'_>, release: &Release) -> Option<Write> {
         Some(job) if ours => advance(draft, database, holder, job),
         None if ours && holder.job_uid.is_none() && makes_a_job => {
             let manifest = render::job(draft, schema, holder, database)?;
-            Some(Write::CreateJob { manifest })
+            Some(Write::Create {
+                kind: Kind::Job,
+                manifest,
+            })
         }
         // It vanished, and a person has said to run it again.
         None if has_vanished(draft, holder) && may_take_over(draft, holder, release) => {

@@ -222,7 +222,8 @@ async fn status_is_replaced_whole_and_nothing_else_is() {
 async fn a_revision_is_made_marked_and_unmarked() {
     let home = Home::new("revision").await;
     let adapter = adapter(&home);
-    let create = Write::CreateRevision {
+    let create = Write::Create {
+        kind: Kind::Revision,
         manifest: revision_manifest("shop-r1"),
     };
     let made = answered!(adapter, home, create, Revision);
@@ -257,7 +258,8 @@ async fn a_revision_is_made_marked_and_unmarked() {
 async fn a_deployment_is_made_scaled_fenced_adopted_and_deleted() {
     let home = Home::new("deployment").await;
     let adapter = adapter(&home);
-    let create = Write::CreateDeployment {
+    let create = Write::Create {
+        kind: Kind::Deployment,
         manifest: deployment_manifest("shop-r1"),
     };
     let made = answered!(adapter, home, create, Child);
@@ -339,7 +341,8 @@ async fn settled(home: &Home) -> ChildFacts {
 async fn a_job_is_made_suspended_and_released() {
     let home = Home::new("job").await;
     let adapter = adapter(&home);
-    let create = Write::CreateJob {
+    let create = Write::Create {
+        kind: Kind::Job,
         manifest: job_manifest("shop-r1-expand-1"),
     };
     answered!(adapter, home, create, Job);
@@ -370,7 +373,8 @@ async fn a_job_is_made_suspended_and_released() {
 async fn a_database_record_is_replaced_whole() {
     let home = Home::new("database").await;
     let adapter = adapter(&home);
-    let create = Write::CreateDatabase {
+    let create = Write::Create {
+        kind: Kind::Database,
         manifest: database_manifest("db"),
     };
     let made = answered!(adapter, home, create, Database);
@@ -419,7 +423,8 @@ async fn a_database_record_is_replaced_whole() {
 async fn an_update_of_what_was_made_anew_is_refused() {
     let home = Home::new("anew").await;
     let adapter = adapter(&home);
-    let create = Write::CreateRevision {
+    let create = Write::Create {
+        kind: Kind::Revision,
         manifest: revision_manifest("shop-r1"),
     };
     let first = answered!(adapter, home, create, Revision);

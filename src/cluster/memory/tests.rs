@@ -109,7 +109,8 @@ fn scale(version: u64, from: i32, to: i32) -> Write {
 #[test]
 fn a_new_object_is_known_before_the_caches_show_it() {
     let mut memory = Memory::default();
-    let create = Write::CreateDeployment {
+    let create = Write::Create {
+        kind: Kind::Deployment,
         manifest: json!({"metadata": {"name": "shop-a"}}),
     };
     memory.learn(&create, Written::Child(child(5, 0)), Timestamp::UNIX_EPOCH);
@@ -159,7 +160,8 @@ fn a_conflict_makes_no_older_copy_true() {
 #[test]
 fn what_is_never_shown_was_deleted() {
     let mut memory = Memory::default();
-    let create = Write::CreateDeployment {
+    let create = Write::Create {
+        kind: Kind::Deployment,
         manifest: json!({"metadata": {"name": "shop-a"}}),
     };
     let at = |second| Timestamp::from_second(second).unwrap();
@@ -226,14 +228,16 @@ fn what_was_deleted_is_not_deleted_again() {
 #[test]
 fn the_record_of_another_database_is_not_taken_for_the_one_that_is_named() {
     let mut memory = Memory::default();
-    let create = Write::CreateDatabase {
+    let create = Write::Create {
+        kind: Kind::Database,
         manifest: json!({"metadata": {"name": "other"}}),
     };
     let answer = Written::Database(database("other", 5));
     memory.learn(&create, answer, Timestamp::UNIX_EPOCH);
     let seen = overlaid(&mut memory, cached(vec![], vec![]));
     assert!(seen.database.is_none());
-    let create = Write::CreateDatabase {
+    let create = Write::Create {
+        kind: Kind::Database,
         manifest: json!({"metadata": {"name": "db"}}),
     };
     let answer = Written::Database(database("db", 6));
@@ -262,7 +266,8 @@ fn a_rollout_is_confirmed_by_the_api_server_alone() {
 #[test]
 fn what_is_read_live_need_not_be_cached_yet() {
     let mut memory = Memory::default();
-    let create = Write::CreateDatabase {
+    let create = Write::Create {
+        kind: Kind::Database,
         manifest: json!({"metadata": {"name": "db"}}),
     };
     let answer = Written::Database(database("db", 5));

@@ -6,7 +6,10 @@ use serde_json::json;
 use super::fixture::{World, second, stalled};
 use crate::{
     api::{PhaseKind, database::PhaseRecord, status::Stage},
-    plan::{facts::ConfigRef, intent::Write},
+    plan::{
+        facts::ConfigRef,
+        intent::{Kind, Write},
+    },
 };
 
 fn phase(rollout: &str, revision: &str, attempt: i64) -> PhaseRecord {
@@ -26,7 +29,15 @@ fn phase(rollout: &str, revision: &str, attempt: i64) -> PhaseRecord {
 fn makes_a_job(world: &World) -> bool {
     let writes = world.plan().writes;
     let mut writes = writes.iter();
-    writes.any(|w| matches!(w, Write::CreateJob { .. }))
+    writes.any(|w| {
+        matches!(
+            w,
+            Write::Create {
+                kind: Kind::Job,
+                ..
+            }
+        )
+    })
 }
 
 /// `v2` has been at its first step, and failed there.

@@ -18,7 +18,7 @@ use crate::{
             Answers, Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts, Objects,
             Observed, PodFacts, Question, RevisionFacts, RolloutFacts,
         },
-        intent::{Plan, Write},
+        intent::{Kind, Plan, Write},
         measuring, revision,
     },
 };
@@ -428,7 +428,10 @@ impl World {
                 self.seen.objects.rollout.base.resource_version = version;
                 self.seen.status_written = Some(self.now);
             }
-            Write::CreateRevision { manifest } => self.seen.objects.revisions.push(RevisionFacts {
+            Write::Create {
+                kind: Kind::Revision,
+                manifest,
+            } => self.seen.objects.revisions.push(RevisionFacts {
                 base: Base {
                     name: text(&manifest, "/metadata/name"),
                     uid: format!("u-{version}"),
@@ -461,7 +464,10 @@ impl World {
                 facts.outcome_reason = reason;
                 facts.number = number.unwrap_or(facts.number);
             }
-            Write::CreateDeployment { manifest } => self.seen.objects.children.push(ChildFacts {
+            Write::Create {
+                kind: Kind::Deployment,
+                manifest,
+            } => self.seen.objects.children.push(ChildFacts {
                 base: Base {
                     name: text(&manifest, "/metadata/name"),
                     uid: format!("u-{version}"),
@@ -480,7 +486,10 @@ impl World {
                 deleting: false,
             }),
             Write::Scale { base, to, .. } => self.scale(&base.uid, to, version),
-            Write::CreateDatabase { .. } => {
+            Write::Create {
+                kind: Kind::Database,
+                ..
+            } => {
                 self.database_mut();
             }
             Write::RecordDatabase {
@@ -490,7 +499,10 @@ impl World {
                 let database = self.seen.objects.database.as_mut();
                 database.expect("a database").finalizers = finalizers;
             }
-            Write::CreateJob { manifest } => self.seen.objects.jobs.push(JobFacts {
+            Write::Create {
+                kind: Kind::Job,
+                manifest,
+            } => self.seen.objects.jobs.push(JobFacts {
                 base: Base {
                     name: text(&manifest, "/metadata/name"),
                     uid: format!("u-{version}"),

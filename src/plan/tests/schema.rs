@@ -469,7 +469,15 @@ fn what_is_refused_is_not_asked_for_again_in_the_same_pass() {
         let makes = |w: &World| {
             let writes = w.plan().writes;
             let mut jobs = writes.iter();
-            jobs.any(|w| matches!(w, Write::CreateJob { .. }))
+            jobs.any(|w| {
+                matches!(
+                    w,
+                    Write::Create {
+                        kind: Kind::Job,
+                        ..
+                    }
+                )
+            })
         };
         assert!(makes(&world));
         world.seen.refusals.push(Refusal {
@@ -545,7 +553,16 @@ fn a_job_that_a_former_database_left_behind_is_not_let_run() {
     world.seen.objects.jobs[0].owner_uid = Some("u-former".into());
     let writes = world.plan().writes;
     assert!(
-        matches!(writes.as_slice(), [Write::CreateJob { .. }, ..]),
+        matches!(
+            writes.as_slice(),
+            [
+                Write::Create {
+                    kind: Kind::Job,
+                    ..
+                },
+                ..
+            ]
+        ),
         "its own is made: {writes:?}"
     );
 }
@@ -568,7 +585,16 @@ fn no_job_is_made_on_a_hold_that_only_a_cache_shows() {
     world.seen.answers.hold_live = Some("u-db".into());
     let writes = world.plan().writes;
     assert!(
-        matches!(writes.as_slice(), [Write::CreateJob { .. }, ..]),
+        matches!(
+            writes.as_slice(),
+            [
+                Write::Create {
+                    kind: Kind::Job,
+                    ..
+                },
+                ..
+            ]
+        ),
         "{writes:?}"
     );
 }
