@@ -11,7 +11,6 @@ use super::{
 use crate::{
     api::{
         RolloutStatus,
-        rollout::{Operator, Selector},
         status::{CheckStatus, Release, RevisionStatus, Stage, Summary},
     },
     evidence::Reading,
@@ -87,7 +86,7 @@ fn counts(draft: &mut Draft<'_>) {
     let living = || seen.objects.children.iter().filter(|c| !c.deleting);
     draft.status.replicas = living().map(|c| c.status_replicas).sum();
     draft.status.available_replicas = living().map(|c| c.available).sum();
-    draft.status.selector = Some(selector_text(&draft.spec.selector));
+    draft.status.selector = Some(draft.spec.selector.to_string());
     let schema_version = |revision: &str| {
         let block = seen
             .objects
@@ -106,24 +105,6 @@ fn counts(draft: &mut Draft<'_>) {
     };
     draft.status.stable = draft.stable().map(of);
     draft.status.canary = draft.status.release.as_ref().map(|r| of(&r.revision));
-}
-
-/// A selector as `kubectl get -l` takes it.
-fn selector_text(selector: &Selector) -> String {
-    let equal = selector
-        .match_labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"));
-    let further = selector.match_expressions.iter().map(|r| {
-        let values = r.values.join(",");
-        match r.operator {
-            Operator::In => format!("{} in ({values})", r.key),
-            Operator::NotIn => format!("{} notin ({values})", r.key),
-            Operator::Exists => r.key.clone(),
-            Operator::DoesNotExist => format!("!{}", r.key),
-        }
-    });
-    equal.chain(further).collect::<Vec<_>>().join(",")
 }
 
 fn checks(draft: &mut Draft<'_>) {

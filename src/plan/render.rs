@@ -1,6 +1,6 @@
 //! Children as objects: rendered once, never written again but for their scale.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +10,9 @@ use super::{
     intent::Kind,
     revision::child_name,
 };
-use crate::api::{PhaseKind, RolloutSpec, SchemaSpec, database::Holder, keys, rollout::Operator};
+use crate::api::{
+    PhaseKind, RolloutSpec, SchemaSpec, database::Holder, keys, selector::template_labels,
+};
 
 /// The ControllerRevision that remembers what a revision is.
 pub(super) fn revision(rollout: &RolloutFacts, spec: &RolloutSpec, revision: &str) -> Value {
@@ -204,47 +206,14 @@ pub fn phase_problem(spec: &RolloutSpec) -> Option<String> {
     ];
     phases.into_iter().find_map(|(field, phase)| {
         let template = phase.as_ref()?.template.as_ref()?;
-        let labels = labels_of(template);
-        (!labels.is_empty() && selects(spec, &labels)).then(|| {
+        let labels = template_labels(template);
+        (!labels.is_empty() && spec.selector.selects(&labels)).then(|| {
             format!(
                 "spec.schema.{field}.template.metadata.labels match spec.selector: the Job's pods \
                  would get the traffic of users; give them other labels"
             )
         })
     })
-}
-
-/// Labels of a pod template.
-#[must_use]
-pub fn labels_of(template: &Value) -> BTreeMap<String, String> {
-    let labels = template
-        .pointer("/metadata/labels")
-        .and_then(Value::as_object);
-    labels
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-        .collect()
-}
-
-/// Whether the Rollout's selector selects pods with these labels.
-#[must_use]
-pub fn selects(spec: &RolloutSpec, labels: &BTreeMap<String, String>) -> bool {
-    let equal = spec
-        .selector
-        .match_labels
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value));
-    equal
-        && spec.selector.match_expressions.iter().all(|requirement| {
-            let value = labels.get(&requirement.key);
-            match requirement.operator {
-                Operator::In => value.is_some_and(|v| requirement.values.contains(v)),
-                Operator::NotIn => value.is_none_or(|v| !requirement.values.contains(v)),
-                Operator::Exists => value.is_some(),
-                Operator::DoesNotExist => value.is_none(),
-            }
-        })
 }
 
 /// ConfigMaps and Secrets that a pod template cannot start without.
@@ -403,36 +372,6 @@ mod tests {
                 .unwrap()
                 .contains("spec.schema.container")
         );
-    }
-
-    #[test]
-    fn a_selector_selects_what_every_part_of_it_does() {
-        let selects = |labels: Value, operator: &str, values: &[&str]| {
-            let spec = spec(json!({
-                "selector": {"matchLabels": {"app": "shop"}, "matchExpressions": [
-                    {"key": "zone", "operator": operator, "values": values}]},
-                "template": {},
-            }));
-            super::selects(&spec, &labels_of(&json!({"metadata": {"labels": labels}})))
-        };
-        let (here, there) = (json!({"app": "shop", "zone": "a"}), json!({"app": "shop"}));
-        for (operator, values, in_a, in_none) in [
-            ("In", &["a", "b"][..], true, false),
-            ("In", &["b"], false, false),
-            ("NotIn", &["a"], false, true),
-            ("NotIn", &["b"], true, true),
-            ("Exists", &[], true, false),
-            ("DoesNotExist", &[], false, true),
-        ] {
-            assert_eq!(selects(here.clone(), operator, values), in_a, "{operator}");
-            assert_eq!(
-                selects(there.clone(), operator, values),
-                in_none,
-                "{operator}"
-            );
-        }
-        assert!(!selects(json!({"app": "cart", "zone": "a"}), "Exists", &[]));
-        assert!(!selects(json!({"zone": "a"}), "Exists", &[]));
     }
 
     #[test]

@@ -30,7 +30,6 @@ use crate::{
     plan::{
         facts::{DatabaseObjects, Objects, Question},
         intent::Write,
-        render,
     },
 };
 
@@ -265,7 +264,7 @@ impl World {
                 Answer::Rollout(live.map(|rollout| facts::rollout(rollout).into()))
             }
             Question::Overlaps(spec) => {
-                let selected = |labels| render::selects(spec, labels);
+                let selected = |labels| spec.selector.selects(labels);
                 let others = self.foreign.iter().filter(|(_, labels)| selected(labels));
                 Answer::Overlaps(others.map(|(name, _)| name.clone()).collect())
             }

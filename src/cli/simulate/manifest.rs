@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{finding::Finding, pod, structure};
 use crate::{
-    api::{RolloutSpec, crd, keys},
+    api::{RolloutSpec, crd, keys, selector::template_labels},
     plan::{render, revision},
 };
 
@@ -212,7 +212,7 @@ pub fn check(document: &Value) -> Result<Manifest, Vec<Finding>> {
 /// What the API server takes, and then refuses in a child, or the operator does.
 fn refused_later(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     pod::check(&spec.template, "spec.template", found);
-    if !render::selects(spec, &render::labels_of(&spec.template)) {
+    if !spec.selector.selects(&template_labels(&spec.template)) {
         found.push(Finding::error(
             "spec.selector.matchExpressions",
             "spec.template.metadata.labels do not meet it: the Deployment would be refused",

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::{
     facts,
     index::Index,
-    refusal, selector,
+    refusal,
     stored::{self, Pods, StoredRevision, StoredRollout},
 };
 use crate::{
@@ -87,7 +87,7 @@ async fn overlaps(
         let name = d.metadata.name.clone()?;
         let theirs = Pods {
             labels: facts::template_labels(&d),
-            selector: selector::from_object(d.spec?.selector)?,
+            selector: facts::selector(&d)?,
         };
         ours.overlap(&theirs).then_some(name)
     };

@@ -13,7 +13,7 @@ use k8s_openapi::{
 };
 
 use crate::{
-    api::keys,
+    api::{Selector, keys},
     plan::facts::{Base, ChildFacts, JobEnd, JobFacts, PodFacts},
 };
 
@@ -176,6 +176,13 @@ pub fn template_labels(object: &Deployment) -> BTreeMap<String, String> {
     let template = object.spec.as_ref().map(|s| &s.template);
     let metadata = template.and_then(|t| t.metadata.as_ref());
     metadata.and_then(|m| m.labels.clone()).unwrap_or_default()
+}
+
+/// A Deployment's selector; `None` for one that cannot be read.
+#[must_use]
+pub fn selector(object: &Deployment) -> Option<Selector> {
+    let selector = serde_json::to_value(&object.spec.as_ref()?.selector).ok()?;
+    serde_json::from_value(selector).ok()
 }
 
 pub(super) fn base(metadata: &ObjectMeta) -> Base {

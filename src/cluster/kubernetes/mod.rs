@@ -8,7 +8,6 @@ pub mod ask;
 pub mod facts;
 pub mod index;
 pub mod refusal;
-pub mod selector;
 pub mod stored;
 pub mod table;
 pub mod watch;

@@ -5,17 +5,17 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use kube::{
-    api::DynamicObject,
-    core::{ObjectMeta, Selector},
-};
+use kube::{api::DynamicObject, core::ObjectMeta};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use tracing::{error, warn};
 
-use super::{facts, selector};
+use super::facts;
 use crate::{
-    api::{DatabaseRecord, RolloutSpec, RolloutStatus, SchemaSpec, keys, status::Outcome},
+    api::{
+        DatabaseRecord, RolloutSpec, RolloutStatus, SchemaSpec, Selector, keys,
+        selector::template_labels, status::Outcome,
+    },
     plan::facts::{Base, DatabaseFacts, RevisionFacts, RolloutFacts},
 };
 
@@ -67,14 +67,11 @@ impl Pods {
     /// every child adds.
     #[must_use]
     pub fn of(rollout: &str, spec: &RolloutSpec) -> Self {
-        let labels = spec.template.pointer("/metadata/labels");
-        let mut labels: BTreeMap<String, String> = labels
-            .and_then(|l| BTreeMap::deserialize(l).ok())
-            .unwrap_or_default();
+        let mut labels = template_labels(&spec.template);
         labels.insert(keys::ROLLOUT.into(), rollout.into());
         labels.entry(keys::REVISION.into()).or_default();
         Self {
-            selector: selector::from_api(&spec.selector),
+            selector: spec.selector.clone(),
             labels,
         }
     }
@@ -82,8 +79,7 @@ impl Pods {
     /// Whether one's selector would select the other's pods.
     #[must_use]
     pub fn overlap(&self, other: &Self) -> bool {
-        selector::selects(&self.selector, &other.labels)
-            || selector::selects(&other.selector, &self.labels)
+        self.selector.selects(&other.labels) || other.selector.selects(&self.labels)
     }
 }
 
