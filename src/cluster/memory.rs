@@ -5,15 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Hold, Written};
-use crate::{
-    api::RolloutSpec,
-    plan::{
-        facts::{
-            Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, RevisionFacts,
-            RolloutFacts,
-        },
-        intent::Write,
+use crate::plan::{
+    facts::{
+        Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, RevisionFacts,
+        RolloutFacts,
     },
+    intent::Write,
 };
 
 /// What this process remembers of one Rollout or DatabaseSchema between passes: the answers to
@@ -111,7 +108,7 @@ impl Memory {
         lay(&mut self.jobs, &mut cached.jobs, now);
         let spec = cached.rollout.spec.as_deref().ok();
         cached.database = spec
-            .and_then(RolloutSpec::database)
+            .and_then(|spec| spec.database())
             .and_then(|name| self.overlay_database(cached.database.take(), name, now));
         for child in &mut cached.children {
             match self.unanswered.get(&child.base.uid) {

@@ -155,8 +155,9 @@ pub struct ReadError {
 
 /// The cluster, as narrow as it can be.
 pub trait Cluster {
-    /// What the caches hold of a Rollout; `None` when they do not know it.
-    fn rollout(&self, namespace: &str, name: &str) -> Option<Objects>;
+    /// What the caches hold of a Rollout; `None` when they do not know it. What has not changed
+    /// since this pass last looked may be taken from there, as `known`.
+    fn rollout(&self, namespace: &str, name: &str, known: Option<&Objects>) -> Option<Objects>;
 
     /// What the caches hold of a DatabaseSchema; `None` when they do not know it.
     fn database(&self, namespace: &str, name: &str) -> Option<DatabaseObjects>;

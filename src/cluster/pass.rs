@@ -6,12 +6,14 @@ use jiff::Timestamp;
 pub use super::memory::Memory;
 use super::{Answer, Cluster, Key, ReadError, WriteError};
 use crate::{
-    api::{PhaseKind, RolloutSpec},
+    api::PhaseKind,
     evidence::{Measure, Readings},
     plan::{
         self,
         database::{self, Shown},
-        facts::{Answers, DatabaseObjects, Observed, Question, Refusal, Refused, RolloutFacts},
+        facts::{
+            Answers, DatabaseObjects, Objects, Observed, Question, Refusal, Refused, RolloutFacts,
+        },
         intent::{Event, Kind, Plan, Write},
     },
 };
@@ -102,14 +104,17 @@ async fn rollout<C: Cluster>(
     let mut unwritten: Option<WriteError> = None;
     // One time for the whole pass: a clock that jumps in its midst is trusted by the next alone.
     let now = (around.now)();
+    let mut last: Option<Observed> = None;
     for _ in 0..ROUNDS {
-        let Some(mut seen) = observe(cluster, key, memory, around, &answers, &refusals) else {
+        let known = last.as_ref().map(|last| &last.objects);
+        let seen = observe(cluster, key, known, memory, around, &answers, &refusals);
+        let Some(seen) = seen.map(|seen| last.insert(seen)) else {
             return ran;
         };
         seen.unread = unread.as_ref().map(ToString::to_string);
-        let plan = plan::plan(&seen, now);
+        let plan = plan::plan(seen, now);
         if !plan.questions.is_empty() {
-            match ask(cluster, key, &seen, &plan, &mut answers, memory, now).await {
+            match ask(cluster, key, seen, &plan, &mut answers, memory, now).await {
                 Ok(()) => {
                     memory.read(true);
                 }
@@ -257,7 +262,7 @@ async fn confirm<C: Cluster>(
 
 fn names(rollout: &RolloutFacts, database: &str) -> bool {
     let spec = rollout.spec.as_deref().ok();
-    spec.and_then(RolloutSpec::database) == Some(database)
+    spec.and_then(|spec| spec.database()) == Some(database)
 }
 
 fn stopped(mut ran: Ran, error: impl Into<Stopped>) -> Ran {
@@ -275,12 +280,13 @@ fn come_again(mut ran: Ran, memory: &Memory) -> Ran {
 fn observe<C: Cluster>(
     cluster: &C,
     key: &Key,
+    known: Option<&Objects>,
     memory: &mut Memory,
     around: &Surroundings<'_>,
     answers: &Answers,
     refusals: &[Refusal],
 ) -> Option<Observed> {
-    let mut objects = cluster.rollout(key.namespace(), key.name())?;
+    let mut objects = cluster.rollout(key.namespace(), key.name(), known)?;
     memory.overlay(&mut objects, (around.now)());
     let confirmed = memory.confirmed(&objects.rollout.base.uid);
     let readings = in_motion(&objects.rollout).and_then(|revision| (around.readings)(&revision));

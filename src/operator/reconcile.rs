@@ -179,8 +179,8 @@ struct Led<'a> {
 }
 
 impl Cluster for Led<'_> {
-    fn rollout(&self, namespace: &str, name: &str) -> Option<Objects> {
-        self.cluster.rollout(namespace, name)
+    fn rollout(&self, namespace: &str, name: &str, known: Option<&Objects>) -> Option<Objects> {
+        self.cluster.rollout(namespace, name, known)
     }
 
     fn database(&self, namespace: &str, name: &str) -> Option<DatabaseObjects> {

@@ -9,10 +9,10 @@ use super::{
     facts::{Observed, Question},
     intent::{Event, Write},
     replicas::{self, Bounds},
-    revision,
+    revision::Wanted,
 };
 use crate::api::{
-    RolloutSpec, RolloutStatus,
+    RolloutStatus,
     status::{Ended, Outcome, Release, Stopwatch, Why},
 };
 
@@ -20,7 +20,7 @@ use crate::api::{
 pub(super) struct Draft<'a> {
     pub seen: &'a Observed,
     pub now: Timestamp,
-    pub spec: Arc<RolloutSpec>,
+    pub spec: Arc<Wanted>,
     /// Hash of the revision that the spec asks for.
     pub wanted: String,
     pub status: RolloutStatus,
@@ -46,11 +46,11 @@ pub(super) struct Obstacle {
 }
 
 impl<'a> Draft<'a> {
-    pub fn new(seen: &'a Observed, spec: Arc<RolloutSpec>, now: Timestamp) -> Self {
+    pub fn new(seen: &'a Observed, spec: Arc<Wanted>, now: Timestamp) -> Self {
         Self {
             seen,
             now,
-            wanted: revision::wanted(&spec),
+            wanted: spec.revision().to_owned(),
             spec,
             status: (*seen.objects.rollout.status).clone(),
             decided: false,

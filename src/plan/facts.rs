@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::revision::Wanted;
 use crate::{
-    api::{DatabaseRecord, PhaseKind, RolloutSpec, RolloutStatus, SchemaSpec, status::Outcome},
+    api::{DatabaseRecord, PhaseKind, RolloutStatus, SchemaSpec, status::Outcome},
     evidence::Readings,
 };
 
@@ -98,7 +99,7 @@ pub struct RolloutFacts {
     /// Whether it is being deleted.
     pub deleting: bool,
     /// What the user asked for; or why it could not be read.
-    pub spec: Result<Arc<RolloutSpec>, String>,
+    pub spec: Result<Arc<Wanted>, String>,
     /// What was recorded.
     pub status: Arc<RolloutStatus>,
 }
@@ -242,7 +243,7 @@ pub enum Question {
     Rollout(String),
     /// Names of the Deployments of the namespace that are not the Rollout's own and whose selector
     /// overlaps that of this spec.
-    Overlaps(Arc<RolloutSpec>),
+    Overlaps(Arc<Wanted>),
     /// A live list of the Rollout's ControllerRevisions: replaces the cached one.
     Revisions,
     /// The DatabaseSchema of this name, and then the Job of its holder: they replace the cached

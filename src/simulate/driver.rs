@@ -206,7 +206,7 @@ impl Api {
 }
 
 impl Cluster for Api {
-    fn rollout(&self, _: &str, name: &str) -> Option<Objects> {
+    fn rollout(&self, _: &str, name: &str, _: Option<&Objects>) -> Option<Objects> {
         let mut world = lock(&self.world);
         let process = &mut world.processes[self.life.process];
         process.looks(&self.key, name);

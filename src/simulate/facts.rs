@@ -10,11 +10,8 @@ use super::{
     },
     world::NAMESPACE,
 };
-use crate::{
-    api::RolloutSpec,
-    plan::facts::{
-        self, ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts,
-    },
+use crate::plan::facts::{
+    self, ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts,
 };
 
 /// A Rollout.
@@ -156,7 +153,7 @@ pub fn cached_database(objects: &Objects, name: &str) -> Option<facts::DatabaseO
     let found = objects.databases.get(name)?;
     let names_it = |o: &&Arc<RolloutObject>| {
         let spec = o.spec.as_deref().ok();
-        spec.and_then(RolloutSpec::database) == Some(name)
+        spec.and_then(|spec| spec.database()) == Some(name)
     };
     let rollouts = objects.rollouts.values().filter(names_it);
     let jobs = objects.jobs.values();

@@ -7,8 +7,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    api::{DatabaseRecord, PhaseKind, RolloutSpec, RolloutStatus, SchemaSpec, status::Outcome},
-    plan::facts::{Base, JobEnd},
+    api::{DatabaseRecord, PhaseKind, RolloutStatus, SchemaSpec, status::Outcome},
+    plan::{
+        facts::{Base, JobEnd},
+        revision::Wanted,
+    },
 };
 
 /// A name; cloned often.
@@ -59,7 +62,7 @@ pub struct RolloutObject {
     /// Its annotations.
     pub annotations: Arc<BTreeMap<String, String>>,
     /// What the user asked for, or why it cannot be read.
-    pub spec: Result<Arc<RolloutSpec>, String>,
+    pub spec: Result<Arc<Wanted>, String>,
     /// What the operator recorded.
     pub status: Arc<RolloutStatus>,
 }

@@ -29,7 +29,7 @@ use super::{
 
 async fn rollout(home: &Home) -> RolloutFacts {
     let made = home.create(&minimal("shop")).await.expect("a Rollout");
-    StoredRollout::new(&made).facts()
+    StoredRollout::new(&made).facts(None)
 }
 
 fn shop(home: &Home) -> Key {

@@ -165,7 +165,7 @@ async fn rollout(home: &Home) -> RolloutFacts {
     object["metadata"]["labels"] = json!({"kept": "yes"});
     object["metadata"]["annotations"] = json!({"stepgate.io/promote": "r1/canary 7", "a": "b"});
     let made = home.create(&object).await.expect("a Rollout");
-    stepgate::cluster::kubernetes::stored::StoredRollout::new(&made).facts()
+    stepgate::cluster::kubernetes::stored::StoredRollout::new(&made).facts(None)
 }
 
 #[tokio::test]

@@ -201,7 +201,7 @@ fn seen(kind: Watched, object: &DynamicObject) -> Seen {
         owner: owners.first().map(|o| o.uid.clone()),
         deleting: metadata.deletion_timestamp.is_some(),
         facts: match kind {
-            Watched::Rollouts => Facts::Rollout(StoredRollout::new(object).facts()),
+            Watched::Rollouts => Facts::Rollout(StoredRollout::new(object).facts(None)),
             Watched::Revisions => {
                 let object: ControllerRevision = typed(object);
                 Facts::Revision(StoredRevision::new(&object).facts())

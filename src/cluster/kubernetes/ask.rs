@@ -109,7 +109,7 @@ async fn rollout(client: &Client, namespace: &str, name: &str) -> Result<Answer,
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &of);
     let live = api.get_opt(name).await;
     let live = live.map_err(|error| unread(&format!("Rollout {name}"), &error))?;
-    let live = live.map(|object| StoredRollout::new(&object).facts().into());
+    let live = live.map(|object| StoredRollout::new(&object).facts(None).into());
     Ok(Answer::Rollout(live))
 }
 

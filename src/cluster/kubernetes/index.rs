@@ -160,9 +160,9 @@ impl Index {
         }
     }
 
-    /// What is held of a Rollout.
+    /// What is held of a Rollout. What is the same in `known` is not parsed again.
     #[must_use]
-    pub fn rollout(&self, namespace: &str, name: &str) -> Option<Objects> {
+    pub fn rollout(&self, namespace: &str, name: &str, known: Option<&Objects>) -> Option<Objects> {
         let state = self.read();
         let place = place(namespace, name);
         let stored = state.rollouts.get(&place)?;
@@ -178,9 +178,14 @@ impl Index {
         let stored = stored.clone();
         // Parsing is done without the lock.
         drop(state);
+        let parsed = |revision: &StoredRevision| {
+            let mut known = known.into_iter().flat_map(|known| &known.revisions);
+            let same = known.find(|known| revision.is(known)).cloned();
+            same.unwrap_or_else(|| revision.facts())
+        };
         Some(Objects {
-            rollout: stored.facts(),
-            revisions: revisions.iter().map(StoredRevision::facts).collect(),
+            rollout: stored.facts(known.map(|known| &known.rollout)),
+            revisions: revisions.iter().map(parsed).collect(),
             children,
             pods,
             jobs,

@@ -79,8 +79,8 @@ impl Kubernetes {
 }
 
 impl Cluster for Kubernetes {
-    fn rollout(&self, namespace: &str, name: &str) -> Option<Objects> {
-        self.index.rollout(namespace, name)
+    fn rollout(&self, namespace: &str, name: &str, known: Option<&Objects>) -> Option<Objects> {
+        self.index.rollout(namespace, name, known)
     }
 
     fn database(&self, namespace: &str, name: &str) -> Option<DatabaseObjects> {
@@ -108,7 +108,7 @@ impl Cluster for Kubernetes {
         match prepared.answered {
             Answered::Rollout => {
                 let rollout: DynamicObject = self.send(&object, prepared).await?;
-                Ok(Written::Rollout(StoredRollout::new(&rollout).facts()))
+                Ok(Written::Rollout(StoredRollout::new(&rollout).facts(None)))
             }
             Answered::Object(Kind::Revision) => {
                 let revision = self.send(&object, prepared).await?;

@@ -16,7 +16,10 @@ use crate::{
         DatabaseRecord, RolloutSpec, RolloutStatus, SchemaSpec, Selector, keys,
         selector::template_labels, status::Outcome,
     },
-    plan::facts::{Base, DatabaseFacts, RevisionFacts, RolloutFacts},
+    plan::{
+        facts::{Base, DatabaseFacts, RevisionFacts, RolloutFacts},
+        revision::Wanted,
+    },
 };
 
 /// A Rollout.
@@ -124,19 +127,27 @@ impl StoredRollout {
             || self.head.deleting != old.head.deleting
     }
 
-    /// The facts.
+    /// The facts. What is the same in `known` is not parsed again.
     #[must_use]
-    pub fn facts(&self) -> RolloutFacts {
-        let status = read::<Option<RolloutStatus>>(&self.status);
+    pub fn facts(&self, known: Option<&RolloutFacts>) -> RolloutFacts {
         let head = self.head.clone();
+        let known = known.filter(|known| known.base.uid == head.base.uid);
+        // A generation has one spec.
+        let spec = known.filter(|known| known.generation == head.generation);
+        let spec = spec.map(|known| known.spec.clone());
+        let status = known.filter(|known| known.base == head.base);
+        let status = status.map(|known| Arc::clone(&known.status));
         RolloutFacts {
             namespace: head.namespace,
             base: head.base,
             generation: head.generation,
             annotations: head.annotations,
             deleting: head.deleting,
-            spec: read(&self.spec).map(Arc::new),
-            status: Arc::new(status.ok().flatten().unwrap_or_default()),
+            spec: spec.unwrap_or_else(|| read(&self.spec).map(|spec| Arc::new(Wanted::new(spec)))),
+            status: status.unwrap_or_else(|| {
+                let status = read::<Option<RolloutStatus>>(&self.status);
+                Arc::new(status.ok().flatten().unwrap_or_default())
+            }),
         }
     }
 }
@@ -197,6 +208,12 @@ impl StoredRevision {
             },
             data: data.map_or_else(|| "{}".into(), |d| d.0.to_string().into()),
         }
+    }
+
+    /// Whether these are the facts of this very version.
+    #[must_use]
+    pub fn is(&self, known: &RevisionFacts) -> bool {
+        self.head.base == known.base
     }
 
     /// The facts.

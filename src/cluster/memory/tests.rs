@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::plan::{facts::Base, intent::Kind};
+use crate::plan::{facts::Base, intent::Kind, revision::Wanted};
 
 fn base(uid: &str, version: u64) -> Base {
     Base {
@@ -84,7 +84,7 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
             generation: 1,
             annotations: Arc::default(),
             deleting: false,
-            spec: Ok(Arc::new(serde_json::from_value(spec).unwrap())),
+            spec: Ok(Arc::new(Wanted::new(serde_json::from_value(spec).unwrap()))),
             status: Arc::default(),
         },
         revisions: Vec::new(),

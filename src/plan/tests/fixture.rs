@@ -19,7 +19,8 @@ use crate::{
             Observed, PodFacts, Question, RevisionFacts, RolloutFacts,
         },
         intent::{Kind, Plan, Write},
-        measuring, revision,
+        measuring,
+        revision::{self, Wanted},
     },
 };
 
@@ -59,14 +60,14 @@ pub fn reading(name: &str, verdict: Verdict) -> Reading {
 #[derive(Clone)]
 pub struct World {
     pub seen: Observed,
-    pub spec: Arc<RolloutSpec>,
+    pub spec: Arc<Wanted>,
     pub now: Timestamp,
     versions: u64,
 }
 
 impl World {
     pub fn new() -> Self {
-        let spec: Arc<RolloutSpec> = Arc::new(
+        let spec = Arc::new(Wanted::new(
             serde_json::from_value(json!({
                 "replicas": 8,
                 "selector": {"matchLabels": {"app": "shop"}},
@@ -74,7 +75,7 @@ impl World {
                 "schema": {"database": "db", "expand": {"command": ["migrate"]}},
             }))
             .unwrap(),
-        );
+        ));
         let rollout = RolloutFacts {
             namespace: "ns".into(),
             base: Base {
@@ -148,9 +149,15 @@ impl World {
     }
 
     pub fn edit_spec(&mut self, edit: impl FnOnce(&mut RolloutSpec)) {
-        edit(Arc::make_mut(&mut self.spec));
-        self.seen.objects.rollout.spec = Ok(self.spec.clone());
+        self.change_spec(edit);
         self.seen.objects.rollout.generation += 1;
+    }
+
+    fn change_spec(&mut self, change: impl FnOnce(&mut RolloutSpec)) {
+        let mut spec = (**self.spec).clone();
+        change(&mut spec);
+        self.spec = Arc::new(Wanted::new(spec));
+        self.seen.objects.rollout.spec = Ok(self.spec.clone());
     }
 
     pub fn edit_steps(&mut self, edit: impl Fn(&mut Value)) {
@@ -295,11 +302,11 @@ impl World {
     fn edit_hold(&mut self, seconds: i64) {
         // Holds of the default steps are longer than a test wants to think of.
         if seconds < 1000 {
-            let spec = Arc::make_mut(&mut self.spec);
-            for step in &mut spec.strategy.canary.steps {
-                step.hold_seconds = step.hold_seconds.min(10);
-            }
-            self.seen.objects.rollout.spec = Ok(self.spec.clone());
+            self.change_spec(|spec| {
+                for step in &mut spec.strategy.canary.steps {
+                    step.hold_seconds = step.hold_seconds.min(10);
+                }
+            });
         }
     }
 

@@ -6,6 +6,7 @@ use stepgate::{
     plan::{
         facts::{ConfigRef, Question},
         intent::{Kind, Write},
+        revision::Wanted,
     },
     simulate::{Action, object::Watched, scenario, surroundings::Circumstance},
 };
@@ -17,7 +18,7 @@ pub async fn are_live<S: Side>(play: &mut Play<S>) {
     let live = Question::Rollout("shop".into());
     play.read(&live).await;
     let shop = scenario::shop("v1", 2, None);
-    let overlaps = Question::Overlaps(Arc::new(shop.clone()));
+    let overlaps = Question::Overlaps(Arc::new(Wanted::new(shop.clone())));
     let apply = scenario::apply(shop);
     play.person("somebody applies Rollout shop", apply).await;
     play.read(&live).await;
