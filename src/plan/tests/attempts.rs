@@ -3,13 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::fixture::{World, second, stalled};
+use super::fixture::{self, World, second, stalled};
 use crate::{
     api::{PhaseKind, database::PhaseRecord, status::Stage},
-    plan::{
-        facts::ConfigRef,
-        intent::{Kind, Write},
-    },
+    plan::{facts::ConfigRef, intent::Write},
 };
 
 fn phase(rollout: &str, revision: &str, attempt: i64) -> PhaseRecord {
@@ -27,17 +24,7 @@ fn phase(rollout: &str, revision: &str, attempt: i64) -> PhaseRecord {
 }
 
 fn makes_a_job(world: &World) -> bool {
-    let writes = world.plan().writes;
-    let mut writes = writes.iter();
-    writes.any(|w| {
-        matches!(
-            w,
-            Write::Create {
-                kind: Kind::Job,
-                ..
-            }
-        )
-    })
+    world.plan().writes.iter().any(fixture::makes_a_job)
 }
 
 /// `v2` has been at its first step, and failed there.

@@ -32,6 +32,11 @@ pub fn condition<'s>(status: &'s RolloutStatus, kind: &str) -> &'s Condition {
     status.conditions.iter().find(|c| c.type_ == kind).unwrap()
 }
 
+/// Whether it makes a Job.
+pub fn makes_a_job(write: &Write) -> bool {
+    write.base().is_none() && write.kind() == Some(Kind::Job)
+}
+
 /// Why it is stalled; fails the test when it is not.
 pub fn stalled(status: &RolloutStatus) -> String {
     let condition = condition(status, "Stalled");
@@ -429,59 +434,73 @@ impl World {
 
     pub fn apply(&mut self, write: Write) {
         let version = self.version();
+        let objects = &mut self.seen.objects;
         match write {
             Write::RecordStatus { status, .. } => {
-                self.seen.objects.rollout.status = Arc::new(*status);
-                self.seen.objects.rollout.base.resource_version = version;
+                objects.rollout.status = Arc::new(*status);
+                objects.rollout.base.resource_version = version;
                 self.seen.status_written = Some(self.now);
             }
-            Write::Create {
-                kind: Kind::Revision,
-                manifest,
-            } => self.seen.objects.revisions.push(RevisionFacts {
-                base: Base {
-                    name: text(&manifest, "/metadata/name"),
-                    uid: format!("u-{version}"),
-                    resource_version: version,
-                },
-                revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
-                number: 0,
-                outcome: None,
-                outcome_reason: String::new(),
-                template: Arc::new(manifest["data"]["template"].clone()),
-                schema: None,
-                created: self.now,
-                owner_uid: Some("u-shop".into()),
-                deleting: false,
-            }),
+            Write::Create { kind, manifest } => self.create(kind, &manifest, version),
             Write::MarkRevision {
                 base,
                 outcome,
                 reason,
                 number,
             } => {
-                let facts = self
-                    .seen
-                    .objects
-                    .revisions
-                    .iter_mut()
-                    .find(|r| r.base.uid == base.uid)
-                    .unwrap();
+                let mut revisions = objects.revisions.iter_mut();
+                let facts = revisions.find(|r| r.base.uid == base.uid).unwrap();
                 facts.outcome = outcome;
                 facts.outcome_reason = reason;
                 facts.number = number.unwrap_or(facts.number);
             }
-            Write::Create {
-                kind: Kind::Deployment,
-                manifest,
-            } => self.seen.objects.children.push(ChildFacts {
-                base: Base {
-                    name: text(&manifest, "/metadata/name"),
-                    uid: format!("u-{version}"),
-                    resource_version: version,
-                },
-                revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
-                owner_uid: Some(text(&manifest, "/metadata/ownerReferences/0/uid")),
+            Write::Scale { base, to, .. } => self.scale(&base.uid, to, version),
+            Write::RecordDatabase {
+                record, finalizers, ..
+            } => {
+                *self.database_mut() = *record;
+                let database = self.seen.objects.database.as_mut();
+                database.expect("a database").finalizers = finalizers;
+            }
+            Write::ReleaseJob { base } => {
+                let mut jobs = objects.jobs.iter_mut();
+                jobs.find(|j| j.base.uid == base.uid).unwrap().suspended = false;
+            }
+            Write::Delete { base, .. } => {
+                objects.revisions.retain(|r| r.base.uid != base.uid);
+                objects.children.retain(|c| c.base.uid != base.uid);
+                objects.jobs.retain(|j| j.base.uid != base.uid);
+            }
+            Write::Fence { .. } | Write::Adopt { .. } => {}
+        }
+    }
+
+    fn create(&mut self, kind: Kind, manifest: &Value, version: String) {
+        let base = Base {
+            name: text(manifest, "/metadata/name"),
+            uid: format!("u-{version}"),
+            resource_version: version,
+        };
+        let revision = text(manifest, "/metadata/labels/stepgate.io~1revision");
+        let owner_uid = Some(text(manifest, "/metadata/ownerReferences/0/uid"));
+        let objects = &mut self.seen.objects;
+        match kind {
+            Kind::Revision => objects.revisions.push(RevisionFacts {
+                base,
+                revision,
+                number: 0,
+                outcome: None,
+                outcome_reason: String::new(),
+                template: Arc::new(manifest["data"]["template"].clone()),
+                schema: None,
+                created: self.now,
+                owner_uid,
+                deleting: false,
+            }),
+            Kind::Deployment => objects.children.push(ChildFacts {
+                base,
+                revision,
+                owner_uid,
                 epoch: Some(1),
                 replicas: 0,
                 possible: (0, 0),
@@ -492,32 +511,14 @@ impl World {
                 problem: None,
                 deleting: false,
             }),
-            Write::Scale { base, to, .. } => self.scale(&base.uid, to, version),
-            Write::Create {
-                kind: Kind::Database,
-                ..
-            } => {
+            Kind::Database => {
                 self.database_mut();
             }
-            Write::RecordDatabase {
-                record, finalizers, ..
-            } => {
-                *self.database_mut() = *record;
-                let database = self.seen.objects.database.as_mut();
-                database.expect("a database").finalizers = finalizers;
-            }
-            Write::Create {
-                kind: Kind::Job,
-                manifest,
-            } => self.seen.objects.jobs.push(JobFacts {
-                base: Base {
-                    name: text(&manifest, "/metadata/name"),
-                    uid: format!("u-{version}"),
-                    resource_version: version,
-                },
+            Kind::Job => objects.jobs.push(JobFacts {
+                base,
                 rollout: "shop".into(),
-                revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
-                owner_uid: Some(text(&manifest, "/metadata/ownerReferences/0/uid")),
+                revision,
+                owner_uid,
                 epoch: Some(1),
                 suspended: true,
                 started: None,
@@ -526,28 +527,6 @@ impl World {
                 ended: None,
                 deleting: false,
             }),
-            Write::ReleaseJob { base } => {
-                let job = self
-                    .seen
-                    .objects
-                    .jobs
-                    .iter_mut()
-                    .find(|j| j.base.uid == base.uid)
-                    .unwrap();
-                job.suspended = false;
-            }
-            Write::Delete { base, .. } => {
-                self.seen
-                    .objects
-                    .revisions
-                    .retain(|r| r.base.uid != base.uid);
-                self.seen
-                    .objects
-                    .children
-                    .retain(|c| c.base.uid != base.uid);
-                self.seen.objects.jobs.retain(|j| j.base.uid != base.uid);
-            }
-            Write::Fence { .. } | Write::Adopt { .. } => {}
         }
     }
 

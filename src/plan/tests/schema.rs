@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::fixture::{World, condition, second, stalled};
+use super::fixture::{World, condition, makes_a_job, second, stalled};
 use crate::{
     api::{
         PhaseKind,
@@ -16,7 +16,7 @@ use crate::{
     plan::{
         database::{self, Shown},
         draft::later,
-        facts::{DatabaseObjects, Question, Refusal, Refused},
+        facts::{DatabaseFacts, DatabaseObjects, Question, Refusal, Refused},
         intent::{Kind, Write},
     },
 };
@@ -24,6 +24,10 @@ use crate::{
 fn holder(world: &World) -> Option<Holder> {
     let database = world.seen.objects.database.as_ref();
     database.and_then(|d| d.record.holder.clone())
+}
+
+fn database_of(world: &mut World) -> &mut DatabaseFacts {
+    world.seen.objects.database.as_mut().expect("a database")
 }
 
 /// `v2` expands, as far as `until` says.
@@ -72,13 +76,8 @@ fn a_job_that_was_never_released_goes_with_its_release() {
         let (v2, v3) = (world.revision("v2"), world.revision("v3"));
         for _ in 0..40 {
             for write in world.plan().writes {
-                let before: Vec<_> = world
-                    .seen
-                    .objects
-                    .jobs
-                    .iter()
-                    .map(|j| j.base.name.clone())
-                    .collect();
+                let before = world.seen.objects.jobs.iter();
+                let before: Vec<_> = before.map(|j| j.base.name.clone()).collect();
                 assert!(
                     !matches!(&write, Write::ReleaseJob { base } if base.name.contains(&v2)),
                     "nobody wants it any more: {before:?}"
@@ -311,13 +310,7 @@ fn reads_that_go_unanswered_are_said() {
 #[test]
 fn a_namespace_that_goes_is_not_held_up_by_a_job_that_is_gone() {
     let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|j| !j.suspended));
-    world
-        .seen
-        .objects
-        .database
-        .as_mut()
-        .expect("a database")
-        .deleting = true;
+    database_of(&mut world).deleting = true;
     world.finish_database();
     assert!(holder(&world).is_some(), "its Job still runs");
     world.seen.objects.jobs.clear();
@@ -338,13 +331,7 @@ fn a_database_that_is_deleted_before_its_job_runs_is_let_go() {
     let not_released = expanding(|w| holder(w).is_some_and(|h| h.job_uid.is_some()));
     for mut world in [not_made, not_recorded, not_released] {
         assert!(world.seen.objects.jobs.iter().all(|job| job.suspended));
-        world
-            .seen
-            .objects
-            .database
-            .as_mut()
-            .expect("a database")
-            .deleting = true;
+        database_of(&mut world).deleting = true;
         for _ in 0..5 {
             assert_eq!(releases(&world), 0);
             world.finish_database();
@@ -401,17 +388,13 @@ fn a_hold_is_let_go_only_once_its_rollout_is_known_to_be_gone() {
 fn a_deleted_database_that_nobody_holds_goes() {
     let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|j| !j.suspended));
     world.database_mut().holder = None;
-    let database = world.seen.objects.database.as_mut().expect("a database");
+    let database = database_of(&mut world);
     assert_eq!(database.finalizers, [keys::HELD]);
     database.finalizers.push("backup.example/kept".into());
     database.deleting = true;
     let finalizers = |world: &World| {
-        world
-            .seen
-            .objects
-            .database
-            .as_ref()
-            .map(|d| d.finalizers.len())
+        let database = world.seen.objects.database.as_ref();
+        database.map(|d| d.finalizers.len())
     };
     world.finish_database();
     assert_eq!(finalizers(&world), Some(2), "a Job of it runs");
@@ -433,13 +416,7 @@ fn a_job_that_was_suspended_after_it_had_begun_is_not_let_run_again() {
     assert_eq!(releases(&world), 0);
     let told = condition(&world.record(), "Reconciling").clone();
     assert_eq!(told.reason, "JobSuspended");
-    world
-        .seen
-        .objects
-        .database
-        .as_mut()
-        .expect("a database")
-        .deleting = true;
+    database_of(&mut world).deleting = true;
     world.finish_database();
     let mut world = world.wants("v3");
     for _ in 0..10 {
@@ -469,15 +446,7 @@ fn what_is_refused_is_not_asked_for_again_in_the_same_pass() {
         let makes = |w: &World| {
             let writes = w.plan().writes;
             let mut jobs = writes.iter();
-            jobs.any(|w| {
-                matches!(
-                    w,
-                    Write::Create {
-                        kind: Kind::Job,
-                        ..
-                    }
-                )
-            })
+            jobs.any(makes_a_job)
         };
         assert!(makes(&world));
         world.seen.refusals.push(Refusal {
@@ -553,16 +522,7 @@ fn a_job_that_a_former_database_left_behind_is_not_let_run() {
     world.seen.objects.jobs[0].owner_uid = Some("u-former".into());
     let writes = world.plan().writes;
     assert!(
-        matches!(
-            writes.as_slice(),
-            [
-                Write::Create {
-                    kind: Kind::Job,
-                    ..
-                },
-                ..
-            ]
-        ),
+        writes.first().is_some_and(makes_a_job),
         "its own is made: {writes:?}"
     );
 }
@@ -584,19 +544,7 @@ fn no_job_is_made_on_a_hold_that_only_a_cache_shows() {
 
     world.seen.answers.hold_live = Some("u-db".into());
     let writes = world.plan().writes;
-    assert!(
-        matches!(
-            writes.as_slice(),
-            [
-                Write::Create {
-                    kind: Kind::Job,
-                    ..
-                },
-                ..
-            ]
-        ),
-        "{writes:?}"
-    );
+    assert!(writes.first().is_some_and(makes_a_job), "{writes:?}");
 }
 
 /// The Job of a predecessor's hold may run, and the cache of Jobs not show it yet.
