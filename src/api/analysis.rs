@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::name::DNS_LABEL;
+
 use crate::evidence::Convention;
 
 /// What users get, measured.
@@ -14,7 +16,7 @@ pub struct Analysis {
     #[serde(default = "default_source")]
     #[schemars(
         length(min = 1, max = 63),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+        regex(pattern = DNS_LABEL)
     )]
     pub source: String,
 
@@ -40,7 +42,7 @@ pub struct Check {
     /// Name of the check, shown in status and events.
     #[schemars(
         length(min = 1, max = 40),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+        regex(pattern = DNS_LABEL)
     )]
     pub name: String,
 

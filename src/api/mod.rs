@@ -7,14 +7,17 @@ pub mod analysis;
 pub mod crd;
 pub mod database;
 pub mod keys;
+pub mod name;
 pub mod rollout;
 pub mod schema;
+pub mod selector;
 pub mod status;
 pub mod strategy;
 
 pub use analysis::{Analysis, Check, ErrorRate, Latency, OnFailure};
 pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};
-pub use rollout::{Rollout, RolloutSpec, Selector};
+pub use rollout::{Rollout, RolloutSpec};
 pub use schema::{Phase, PhaseKind, SchemaSpec};
+pub use selector::Selector;
 pub use status::RolloutStatus;
 pub use strategy::{OnInconclusive, Step, Strategy};

@@ -42,6 +42,10 @@ impl TimeUnit {
     }
 }
 
+/// A metric's name as a pattern, and a label's. [`is_name`] reads them.
+const METRIC_NAME: &str = "^[a-zA-Z_:][a-zA-Z0-9_:]*$";
+const LABEL_NAME: &str = "^[a-zA-Z_][a-zA-Z0-9_]*$";
+
 /// Metric and label names, as far as they differ from the convention they are based on.
 /// The same block is used for a metric source and, narrower, for one check. The label that
 /// holds the namespace is not among them: only the administrator says what keeps namespaces
@@ -58,14 +62,14 @@ pub struct Convention {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 200),
-        regex(pattern = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
+        regex(pattern = METRIC_NAME)
     )]
     pub counter: Option<String>,
     /// Label of the counter that holds the status of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 100),
-        regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+        regex(pattern = LABEL_NAME)
     )]
     pub status_label: Option<String>,
     /// Regular expression (RE2, anchored) of the status values that are errors. Default: `5..`.
@@ -76,7 +80,7 @@ pub struct Convention {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 200),
-        regex(pattern = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
+        regex(pattern = METRIC_NAME)
     )]
     pub histogram: Option<String>,
     /// Unit of the histogram's bounds.
@@ -86,14 +90,14 @@ pub struct Convention {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 100),
-        regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+        regex(pattern = LABEL_NAME)
     )]
     pub namespace_label: Option<String>,
     /// Label that holds the name of the pod. Default: `pod`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 100),
-        regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+        regex(pattern = LABEL_NAME)
     )]
     pub pod_label: Option<String>,
 }

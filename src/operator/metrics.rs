@@ -1,16 +1,19 @@
 //! What the operator counts about itself. Every label has a small, fixed set of values: no names of
 //! objects, no texts of errors.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::plan::intent::Kind;
 
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -38,32 +41,38 @@ impl Outcome {
 }
 
 /// What was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(missing_docs)] // The kinds of Kubernetes, as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WriteKind {
+    /// An object that belongs to a Rollout, but for what follows.
+    Object(Kind),
+    /// A Rollout's status.
     RolloutStatus,
-    Rollout,
-    DatabaseSchema,
-    ControllerRevision,
-    Deployment,
+    /// The replicas of a Deployment.
     Scale,
-    Job,
+    /// An Event.
     Event,
+    /// The Lease.
     Lease,
 }
 
 impl WriteKind {
-    const ALL: [Self; 9] = [
-        Self::RolloutStatus,
-        Self::Rollout,
-        Self::DatabaseSchema,
-        Self::ControllerRevision,
-        Self::Deployment,
-        Self::Scale,
-        Self::Job,
-        Self::Event,
-        Self::Lease,
-    ];
+    fn all() -> impl Iterator<Item = Self> {
+        let others = [Self::RolloutStatus, Self::Scale, Self::Event, Self::Lease];
+        Kind::ALL.into_iter().map(Self::Object).chain(others)
+    }
+}
+
+impl EncodeLabelValue for WriteKind {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        let word = match self {
+            Self::Object(kind) => kind.name(),
+            Self::RolloutStatus => "RolloutStatus",
+            Self::Scale => "Scale",
+            Self::Event => "Event",
+            Self::Lease => "Lease",
+        };
+        EncodeLabelValue::encode(&word, encoder)
+    }
 }
 
 /// How a write ended.
@@ -214,7 +223,7 @@ impl Metrics {
             drop(self.reconciles.get_or_create(&OutcomeLabels { outcome }));
             drop(self.durations.get_or_create(&OutcomeLabels { outcome }));
         }
-        for kind in WriteKind::ALL {
+        for kind in WriteKind::all() {
             for result in WriteResult::ALL {
                 drop(self.writes.get_or_create(&WriteLabels { kind, result }));
             }
@@ -367,7 +376,7 @@ mod tests {
     fn every_family_has_our_prefix_and_reads_as_documented() {
         let metrics = Metrics::new();
         metrics.reconciled(Outcome::Changed, Duration::from_millis(3));
-        metrics.wrote(WriteKind::Deployment, WriteResult::Conflict);
+        metrics.wrote(WriteKind::Object(Kind::Deployment), WriteResult::Conflict);
         metrics.error("JobVanished");
         metrics.polled(PollResult::Empty);
         metrics.undone(UndoCause::Check);

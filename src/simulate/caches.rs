@@ -10,7 +10,7 @@ use super::{
     process::{database_key, rollout_key},
     world::World,
 };
-use crate::{api::RolloutSpec, cluster::Key};
+use crate::cluster::Key;
 
 impl World {
     /// A watch breaks; later it is replayed from a new list.
@@ -104,7 +104,7 @@ fn concerned(caches: &Objects, object: &Object, gone: bool, keys: &mut BTreeSet<
             keys.insert(database_key(&o.meta.name));
             let users = caches.rollouts.values().filter(|r| {
                 let spec = r.spec.as_deref().ok();
-                spec.and_then(RolloutSpec::database) == Some(&*o.meta.name)
+                spec.and_then(|spec| spec.database()) == Some(&*o.meta.name)
             });
             keys.extend(users.map(|r| rollout_key(&r.meta.name)));
         }

@@ -15,9 +15,9 @@ use super::{
     request::OnRecord,
 };
 use crate::{
-    api::{PhaseKind, RolloutSpec, RolloutStatus, status::Outcome},
+    api::{PhaseKind, RolloutStatus, status::Outcome},
     cluster::{Key, WriteError},
-    plan::intent::Write,
+    plan::{intent::Write, revision::Wanted},
 };
 
 /// Something that a rule may have to judge.
@@ -110,7 +110,7 @@ impl Happened {
 
 impl Arrival {
     /// The spec that the sender had before him.
-    pub(super) fn spec_seen(&self) -> Option<&RolloutSpec> {
+    pub(super) fn spec_seen(&self) -> Option<&Wanted> {
         self.seen.as_ref()?.rollout.spec.as_deref().ok()
     }
 }

@@ -10,7 +10,10 @@ use super::{
     object::{DeploymentObject, Meta, Name, Object, RolloutObject},
     world::World,
 };
-use crate::api::{RolloutSpec, RolloutStatus, keys};
+use crate::{
+    api::{RolloutSpec, RolloutStatus, keys},
+    plan::revision::Wanted,
+};
 
 impl World {
     /// Somebody acts.
@@ -128,6 +131,7 @@ impl World {
             let replicas = spec.replicas;
             let words = format!("user creates Rollout {rollout}: {image}, {replicas} replicas");
             self.did(rollout, &words);
+            let spec = Wanted::new(spec);
             self.name_spec(&spec);
             let object = RolloutObject {
                 meta: self.meta(rollout, None),
@@ -141,7 +145,7 @@ impl World {
         if let (true, Ok(present)) = (keep_replicas, &found.spec) {
             spec.replicas = present.replicas;
         }
-        if found.spec.as_ref().is_ok_and(|present| **present == spec) {
+        if found.spec.as_ref().is_ok_and(|present| ***present == spec) {
             return;
         }
         self.story.applied(self.now, rollout, &image, spec.replicas);
@@ -172,11 +176,12 @@ impl World {
             return;
         };
         let Ok(before) = &found.spec else { return };
-        let mut spec = (**before).clone();
+        let mut spec = (***before).clone();
         change(&mut spec);
-        if spec == **before {
+        if spec == ***before {
             return;
         }
+        let spec = Wanted::new(spec);
         self.name_spec(&spec);
         let mut next = (*found).clone();
         next.meta.generation += 1;
@@ -184,10 +189,9 @@ impl World {
         self.store(next);
     }
 
-    fn name_spec(&mut self, spec: &RolloutSpec) {
-        let revision = crate::plan::revision::wanted(spec);
+    fn name_spec(&mut self, spec: &Wanted) {
         let image = image_of(spec);
-        self.story.name_revision(&revision, &image);
+        self.story.name_revision(spec.revision(), &image);
     }
 
     fn delete_in_foreground(&mut self, rollout: Name) {
@@ -233,7 +237,7 @@ impl World {
         };
         let status = &found.status;
         let spec = found.spec.as_deref().ok();
-        let wanted = spec.map(crate::plan::revision::wanted);
+        let wanted = spec.map(|spec| spec.revision().to_owned());
         let release = status.release.as_ref();
         let stable = status.stable.as_ref().map(|s| s.revision.clone());
         let revision = match verb {

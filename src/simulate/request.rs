@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::{RolloutStatus, database::Holder},
     cluster::{Key, WriteError, Written},
-    plan::intent::Write,
+    plan::intent::{self, Write},
 };
 
 /// What befalls one write.
@@ -84,7 +84,11 @@ impl Faults {
         }
         let of_deployment = matches!(
             write,
-            Write::CreateDeployment { .. } | Write::Scale { .. } | Write::Fence { .. }
+            Write::Create {
+                kind: intent::Kind::Deployment,
+                ..
+            } | Write::Scale { .. }
+                | Write::Fence { .. }
         );
         if self.webhook_down && of_deployment {
             return Fate::Unanswered(None);
@@ -141,25 +145,27 @@ pub struct OnRecord {
 /// A write in a few words.
 #[must_use]
 pub fn describe(write: &Write) -> String {
-    let made = |manifest: &serde_json::Value| {
-        let name = &manifest["metadata"]["name"];
-        name.as_str().unwrap_or("?").to_owned()
-    };
     match write {
         Write::RecordStatus { base, .. } => format!("status of {}", base.name),
-        Write::CreateRevision { manifest } => format!("create revision {}", made(manifest)),
+        Write::Create { kind, .. } => format!("create {} {}", word(*kind), write.name()),
         Write::MarkRevision { base, outcome, .. } => match outcome {
             Some(outcome) => format!("mark {} {outcome:?}", base.name),
             None => format!("unmark {}", base.name),
         },
         Write::Adopt { base, .. } => format!("adopt {}", base.name),
-        Write::CreateDeployment { manifest } => format!("create deployment {}", made(manifest)),
         Write::Scale { base, from, to } => format!("scale {} {from} -> {to}", base.name),
         Write::Fence { base, epoch, .. } => format!("fence {} epoch {epoch}", base.name),
-        Write::CreateDatabase { manifest } => format!("create database {}", made(manifest)),
         Write::RecordDatabase { base, .. } => format!("record of database {}", base.name),
-        Write::CreateJob { manifest } => format!("create job {}", made(manifest)),
         Write::ReleaseJob { base } => format!("release {}", base.name),
         Write::Delete { base, .. } => format!("delete {}", base.name),
+    }
+}
+
+const fn word(kind: intent::Kind) -> &'static str {
+    match kind {
+        intent::Kind::Revision => "revision",
+        intent::Kind::Deployment => "deployment",
+        intent::Kind::Database => "database",
+        intent::Kind::Job => "job",
     }
 }

@@ -226,7 +226,7 @@ impl Story {
         };
         let same = |before: &Condition| before.type_ == now.type_ && before.reason == now.reason;
         if !said(before).is_some_and(same) {
-            self.tell(at, &rollout.name, Told::Says(now.clone()));
+            self.tell(at, &rollout.base.name, Told::Says(now.clone()));
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::{
-    coverage::Kind,
+    coverage,
     event::{Event, Life, Turn},
     ledger::{Arrival, Happened},
     object::Object,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::keys,
     cluster::{Key, WriteError, Written},
-    plan::intent::Write,
+    plan::intent::{Kind, Write},
 };
 
 /// How long a client waits for an answer.
@@ -25,7 +25,10 @@ impl World {
     fn on_record(&self, key: &Key, write: &Write) -> OnRecord {
         let rollout = self.live.rollouts.get(key.name());
         let database = match write {
-            Write::CreateJob { manifest } => {
+            Write::Create {
+                kind: Kind::Job,
+                manifest,
+            } => {
                 let name = &manifest["metadata"]["labels"][keys::DATABASE];
                 self.live.databases.get(name.as_str().unwrap_or_default())
             }
@@ -104,10 +107,10 @@ impl World {
         let answer = self.apply(&request.write);
         self.handling = false;
         if matches!(answer, Err(WriteError::Conflict { .. })) && request.fate != Fate::Overtaken {
-            self.coverage.count(Kind::Stale);
+            self.coverage.count(coverage::Kind::Stale);
         }
         if request.epoch < self.epoch {
-            self.coverage.count(Kind::Deposed);
+            self.coverage.count(coverage::Kind::Deposed);
         }
         request.after = self.target(&request.write);
         self.happened.push(Happened::Arrived(Box::new(Arrival {

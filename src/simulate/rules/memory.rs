@@ -2,7 +2,6 @@
 
 use crate::{
     api::status::Outcome,
-    plan,
     simulate::{ledger::Happened, object::DeploymentObject, world::World},
 };
 
@@ -40,7 +39,7 @@ pub(super) fn memory(world: &World, happened: &Happened) -> Result<(), String> {
         || is_named(world, Some(&seen.rollout.status), after)
         || arrival
             .spec_seen()
-            .is_some_and(|spec| plan::revision::wanted(spec) == *after.revision);
+            .is_some_and(|spec| spec.revision() == &*after.revision);
     if remembered {
         return Ok(());
     }
