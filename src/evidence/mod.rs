@@ -38,5 +38,7 @@ pub use convention::{BuiltIn, Convention, ConventionError, MetricNames, StatusLa
 pub use measure::{CheckKind, CheckSpec, Key, Measure, PodSeen};
 pub use reading::{Reading, Readings, Reason, Unit, Verdict};
 pub use sequential::Sequential;
-pub use snapshot::{Answer, Answered, Bucket, Counted, Counters, Fault, Scraped, Snapshot, Target};
+pub use snapshot::{
+    Answer, Answered, Bucket, Counted, Counters, Fault, PollResult, Scraped, Snapshot, Target,
+};
 pub use tracker::Tracker;

@@ -22,7 +22,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    metrics::{Metrics, WriteKind, WriteResult},
+    metrics::{ErrorReason, Metrics, WriteKind, WriteResult},
     shutdown::Stop,
 };
 use crate::{
@@ -110,7 +110,7 @@ impl Events {
     /// Publishes an event about this object, some time, unless too many wait.
     pub fn publish(&self, subject: &Subject, event: Event) {
         if self.sender.try_send((subject.clone(), event)).is_err() {
-            self.metrics.error("EventDropped");
+            self.metrics.error(ErrorReason::EventDropped);
         }
     }
 }

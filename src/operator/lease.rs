@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 
 use self::election::{Action, LeaseFacts, Term};
 pub use self::election::{Election, Timing, TimingError, origin_of};
-use super::metrics::{Metrics, WriteKind, WriteResult};
+use super::metrics::{ErrorReason, Metrics, WriteKind, WriteResult};
 use super::shutdown::Stop;
 
 /// The most askers of [`Leadership::confirm`] that wait for one renewal; more wait in line.
@@ -53,8 +53,9 @@ pub struct Leadership {
 impl Leadership {
     /// For a process that acts without an election: it leads from now on, in a term that is numbered
     /// by the minute so that a later process outranks an earlier one.
-    pub fn without_election() -> Self {
+    pub fn without_election(metrics: &Metrics) -> Self {
         let epoch = origin_of(Timestamp::now().as_second());
+        metrics.leads(Some(epoch));
         // The sender is dropped; the value stays.
         let (_, lead) = watch::channel(Lead::Leading { epoch, until: None });
         Self {
@@ -430,7 +431,7 @@ impl Elector {
             "; trying again"
         };
         warn!(lease = %self.config.name, namespace, "cannot {doing} the Lease: {text}{advice}");
-        self.metrics.error("LeaseUnreachable");
+        self.metrics.error(ErrorReason::LeaseUnreachable);
         self.trouble = text;
     }
 }

@@ -1,16 +1,20 @@
 //! What the operator counts about itself. Every label has a small, fixed set of values: no names of
 //! objects, no texts of errors.
 
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::evidence::PollResult;
+use crate::plan::intent::UndoCause;
 
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -42,7 +46,6 @@ impl Outcome {
 #[allow(missing_docs)] // The kinds of Kubernetes, as they are.
 pub enum WriteKind {
     RolloutStatus,
-    Rollout,
     DatabaseSchema,
     ControllerRevision,
     Deployment,
@@ -53,9 +56,8 @@ pub enum WriteKind {
 }
 
 impl WriteKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 8] = [
         Self::RolloutStatus,
-        Self::Rollout,
         Self::DatabaseSchema,
         Self::ControllerRevision,
         Self::Deployment,
@@ -88,46 +90,29 @@ impl WriteResult {
     ];
 }
 
-/// How a question to a metric source ended.
+/// What is counted by its reason alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum PollResult {
-    /// With data.
-    Data,
-    /// Without data.
-    Empty,
-    /// With some of the data.
-    Partial,
-    /// With an error.
-    Failed,
+pub enum ErrorReason {
+    /// An Event was not published, as too many wait.
+    EventDropped,
+    /// The Lease can neither be read nor written.
+    LeaseUnreachable,
 }
 
-impl PollResult {
-    const ALL: [Self; 4] = [Self::Data, Self::Empty, Self::Partial, Self::Failed];
+impl ErrorReason {
+    const ALL: [Self; 2] = [Self::EventDropped, Self::LeaseUnreachable];
 }
 
-/// Why a release was taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum UndoCause {
-    /// A check failed.
-    Check,
-    /// Pods crashed or were not to be started.
-    Pods,
-    /// A deadline passed.
-    Deadline,
-    /// A person said so.
-    Person,
-    /// The specification moved on before the end.
-    Withdrawn,
+impl EncodeLabelValue for PollResult {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        write!(encoder, "{self:?}")
+    }
 }
 
-impl UndoCause {
-    const ALL: [Self; 5] = [
-        Self::Check,
-        Self::Pods,
-        Self::Deadline,
-        Self::Person,
-        Self::Withdrawn,
-    ];
+impl EncodeLabelValue for UndoCause {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        write!(encoder, "{self:?}")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -143,7 +128,7 @@ struct WriteLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
-    reason: &'static str,
+    reason: ErrorReason,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -219,6 +204,9 @@ impl Metrics {
                 drop(self.writes.get_or_create(&WriteLabels { kind, result }));
             }
         }
+        for reason in ErrorReason::ALL {
+            drop(self.errors.get_or_create(&ReasonLabels { reason }));
+        }
         for result in PollResult::ALL {
             drop(self.polls.get_or_create(&PollLabels { result }));
         }
@@ -248,7 +236,7 @@ impl Metrics {
         r.register("errors", "Errors, by reason", self.errors.clone());
         r.register(
             "evidence_polls",
-            "Questions to metric sources, by result",
+            "Answers of metric sources, one for each check of a poll, by result",
             self.polls.clone(),
         );
         r.register("undos", "Releases taken back, by cause", self.undos.clone());
@@ -283,18 +271,17 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts an error. `reason` is one of a fixed set of the error's type, never a text made at
-    /// run time (the type sees to that).
-    pub fn error(&self, reason: &'static str) {
+    /// Counts an error.
+    pub fn error(&self, reason: ErrorReason) {
         self.errors.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// Counts a question to a metric source.
+    /// Counts what became of one check's part of a poll.
     pub fn polled(&self, result: PollResult) {
         self.polls.get_or_create(&PollLabels { result }).inc();
     }
 
-    /// Counts a release taken back.
+    /// Counts a release taken back; once it is on record.
     pub fn undone(&self, cause: UndoCause) {
         self.undos.get_or_create(&UndoLabels { cause }).inc();
     }
@@ -368,7 +355,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.reconciled(Outcome::Changed, Duration::from_millis(3));
         metrics.wrote(WriteKind::Deployment, WriteResult::Conflict);
-        metrics.error("JobVanished");
+        metrics.error(ErrorReason::EventDropped);
         metrics.polled(PollResult::Empty);
         metrics.undone(UndoCause::Check);
         metrics.leads(Some(7));
@@ -379,7 +366,7 @@ mod tests {
             "stepgate_reconciles_total{outcome=\"Changed\"} 1",
             "stepgate_reconcile_duration_seconds_bucket{le=\"0.004\",outcome=\"Changed\"} 1",
             "stepgate_writes_total{kind=\"Deployment\",result=\"Conflict\"} 1",
-            "stepgate_errors_total{reason=\"JobVanished\"} 1",
+            "stepgate_errors_total{reason=\"EventDropped\"} 1",
             "stepgate_evidence_polls_total{result=\"Empty\"} 1",
             "stepgate_undos_total{cause=\"Check\"} 1",
             "stepgate_leader 1",

@@ -153,9 +153,13 @@ impl<S> Passes<S> {
         }))
     }
 
+    /// What a pass has put on record, counted and told.
     fn publish(&self, key: &Key, ran: &mut Ran) {
         if ran.events.is_empty() {
             return;
+        }
+        for cause in ran.events.iter().filter_map(|event| event.undo) {
+            self.metrics.undone(cause);
         }
         if let Some(uid) = self.index.uid(key) {
             let subject = Subject {

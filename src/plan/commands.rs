@@ -10,6 +10,7 @@ use super::{
     draft::Draft,
     facts::Question,
     gate,
+    intent::UndoCause,
     release::{self, former_stables, swap_stable},
     schema::{self, Expansion},
     stepping, undoing,
@@ -134,7 +135,14 @@ fn undo(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
         if release.first {
             return Err("there is no stable revision to return to".into());
         }
-        undoing::begin(draft, &release, Outcome::Failed, "UndoneByPerson", message);
+        undoing::begin(
+            draft,
+            &release,
+            UndoCause::Person,
+            Outcome::Failed,
+            "UndoneByPerson",
+            message,
+        );
         return Ok(format!("revision {target} goes back to stable"));
     }
     let stable = draft.stable().unwrap_or_default().to_owned();
@@ -147,7 +155,12 @@ fn undo(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
         return Err(words);
     }
     swap_stable(draft, &former, Outcome::Failed, "UndoneByPerson", message);
-    draft.event("UndoStarted", true, format!("revision {stable}: {message}"));
+    draft.event_of_undo(
+        UndoCause::Person,
+        "UndoStarted",
+        true,
+        format!("revision {stable}: {message}"),
+    );
     Ok(format!(
         "revision {stable} goes back to the former stable {former}"
     ))

@@ -155,6 +155,7 @@ fn record_end(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, end: &Job
                 holder.rollout, holder.revision, holder.job, end.message
             ),
             warning: true,
+            undo: None,
         });
     }
     plan.writes

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     facts::{Observed, Question},
-    intent::{Base, Event, Write},
+    intent::{Base, Event, UndoCause, Write},
     replicas::{self, Bounds},
     revision,
 };
@@ -118,7 +118,22 @@ impl<'a> Draft<'a> {
             reason,
             message,
             warning,
+            undo: None,
         });
+    }
+
+    /// The same, of an undo that begins.
+    pub fn event_of_undo(
+        &mut self,
+        cause: UndoCause,
+        reason: &'static str,
+        warning: bool,
+        message: impl Into<String>,
+    ) {
+        self.event(reason, warning, message);
+        if let Some(event) = self.events.last_mut() {
+            event.undo = Some(cause);
+        }
     }
 
     pub fn block(&mut self, stalled: bool, reason: &str, message: impl Into<String>) {

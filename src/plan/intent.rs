@@ -153,6 +153,43 @@ pub struct Event {
     pub message: String,
     /// Whether it is a warning.
     pub warning: bool,
+    /// Set where it says that an undo begins: why, as it is counted.
+    pub undo: Option<UndoCause>,
+}
+
+/// Why a release is taken back, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UndoCause {
+    /// A check failed.
+    Check,
+    /// Its containers crash again and again.
+    Crash,
+    /// A step was not reached within the progress deadline.
+    Deadline,
+    /// The checks came to no verdict, and the step says to undo then.
+    Inconclusive,
+    /// A person said so.
+    Person,
+    /// The spec asks for another revision.
+    Superseded,
+    /// The spec asks for a former stable revision within the rollback window.
+    Returned,
+    /// Nobody knows: the status was edited by hand.
+    Unknown,
+}
+
+impl UndoCause {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Check,
+        Self::Crash,
+        Self::Deadline,
+        Self::Inconclusive,
+        Self::Person,
+        Self::Superseded,
+        Self::Returned,
+        Self::Unknown,
+    ];
 }
 
 impl Write {

@@ -215,6 +215,7 @@ fn unreadable(seen: &Observed, message: &str, now: Timestamp) -> Plan {
             reason: "InvalidSpec",
             message,
             warning: true,
+            undo: None,
         });
         let rollout = &seen.rollout;
         let base = Base {

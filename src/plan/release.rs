@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{
     draft::{Draft, seconds_between},
     facts::{Question, Refused},
+    intent::UndoCause,
     render,
     schema::{self, Expansion},
     stepping, undoing,
@@ -218,7 +219,12 @@ fn return_to_former_stable(draft: &mut Draft<'_>, wanted: &str) -> bool {
         "ReturnedToFormerStable",
         &message,
     );
-    draft.event("ReturningToFormerStable", false, message);
+    draft.event_of_undo(
+        UndoCause::Returned,
+        "ReturningToFormerStable",
+        false,
+        message,
+    );
     true
 }
 
@@ -289,7 +295,14 @@ fn move_away(draft: &mut Draft<'_>, release: &Release) {
         );
         return;
     }
-    undoing::begin(draft, release, Outcome::Withdrawn, "Superseded", &message);
+    undoing::begin(
+        draft,
+        release,
+        UndoCause::Superseded,
+        Outcome::Withdrawn,
+        "Superseded",
+        &message,
+    );
 }
 
 /// Names are made, at 0 replicas; the API server validates the template.

@@ -7,7 +7,9 @@ use super::{
     draft::{Draft, seconds_between, whole_second},
     exits,
     facts::Question,
-    gate, mover, release, render, standing, undoing,
+    gate,
+    intent::UndoCause,
+    mover, release, render, standing, undoing,
 };
 use crate::api::{
     OnFailure, OnInconclusive, Step,
@@ -119,12 +121,12 @@ pub(super) fn decide(draft: &mut Draft<'_>, release: &Release) {
             draft.block(true, &why.reason, why.message);
             keep_time(draft, false);
         } else {
-            refuse(draft, release, OnFailure::Undo, &why);
+            refuse(draft, release, OnFailure::Undo, UndoCause::Crash, &why);
         }
         return;
     }
     if let Some((on_failure, why)) = gate::failing(draft, release) {
-        refuse(draft, release, on_failure, &why);
+        refuse(draft, release, on_failure, UndoCause::Check, &why);
         return;
     }
     if release.paused.is_some() {
@@ -201,9 +203,16 @@ fn idle_at_zero(draft: &mut Draft<'_>) {
 }
 
 /// The revision has failed: back, or wait for a person where there is nothing to go back to.
-fn refuse(draft: &mut Draft<'_>, release: &Release, on_failure: OnFailure, why: &Why) {
+fn refuse(
+    draft: &mut Draft<'_>,
+    release: &Release,
+    on_failure: OnFailure,
+    cause: UndoCause,
+    why: &Why,
+) {
     if on_failure == OnFailure::Undo && !release.first {
-        undoing::begin(draft, release, Outcome::Failed, &why.reason, &why.message);
+        let (reason, message) = (&why.reason, &why.message);
+        undoing::begin(draft, release, cause, Outcome::Failed, reason, message);
     } else if release
         .paused
         .as_ref()
@@ -337,7 +346,7 @@ fn wait_for_target(draft: &mut Draft<'_>, release: &Release, step: &Step) {
     if release.first {
         draft.block(true, &why.reason, why.message);
     } else {
-        refuse(draft, release, OnFailure::Undo, &why);
+        refuse(draft, release, OnFailure::Undo, UndoCause::Deadline, &why);
     }
 }
 
@@ -416,7 +425,15 @@ fn inconclusive(draft: &mut Draft<'_>, release: &Release, step: &Step, over: i64
     };
     match step.on_inconclusive {
         OnInconclusive::Proceed => pass(draft, release, step, &why.message),
-        OnInconclusive::Undo => refuse(draft, release, OnFailure::Undo, &why),
+        OnInconclusive::Undo => {
+            refuse(
+                draft,
+                release,
+                OnFailure::Undo,
+                UndoCause::Inconclusive,
+                &why,
+            );
+        }
         OnInconclusive::Pause => pause(draft, &why),
     }
 }

@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     draft::{Draft, seconds_between},
+    intent::UndoCause,
     mover, standing,
 };
 use crate::api::status::{Outcome, Release, Stage, Stopwatch, Undo};
@@ -12,6 +13,7 @@ use crate::api::status::{Outcome, Release, Stage, Stopwatch, Undo};
 pub(super) fn begin(
     draft: &mut Draft<'_>,
     release: &Release,
+    cause: UndoCause,
     outcome: Outcome,
     reason: &str,
     message: &str,
@@ -33,7 +35,8 @@ pub(super) fn begin(
     }
     draft.decided = true;
     let warning = outcome == Outcome::Failed;
-    draft.event(
+    draft.event_of_undo(
+        cause,
         "UndoStarted",
         warning,
         format!("revision {}: {message}", release.revision),
@@ -47,6 +50,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, release: &Release) {
         begin(
             draft,
             release,
+            UndoCause::Unknown,
             Outcome::Withdrawn,
             "Unknown",
             "the reason of the undo was lost",

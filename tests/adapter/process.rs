@@ -14,14 +14,13 @@ use tokio::process::{Child, Command};
 use super::fixture::{Home, Relaxed, eventually, minimal};
 
 fn operator(home: &Home) -> Child {
-    operator_with(home, &["--leader-elect=false"])
+    operator_with(home, &["--leader-elect=false", "--listen=127.0.0.1:0"])
 }
 
 /// An operator for one namespace; killed when dropped.
-fn operator_with(home: &Home, arguments: &[&str]) -> Child {
+pub fn operator_with(home: &Home, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_stepgate"))
-        .args(["run", "--listen=127.0.0.1:0"])
-        .args(["--namespace", &home.namespace])
+        .args(["run", "--namespace", &home.namespace])
         .args(arguments)
         .stderr(Stdio::inherit())
         .kill_on_drop(true)
@@ -29,16 +28,25 @@ fn operator_with(home: &Home, arguments: &[&str]) -> Child {
         .expect("the operator")
 }
 
-async fn condition(home: &Home, rollout: &str, kind: &str) -> Option<Value> {
+pub async fn condition(home: &Home, rollout: &str, kind: &str) -> Option<Value> {
     let object = home.rollouts().get(rollout).await.ok()?;
     let conditions = object.data.pointer("/status/conditions")?.as_array()?;
     conditions.iter().find(|c| c["type"] == kind).cloned()
 }
 
+pub async fn pods(home: &Home) -> Vec<Pod> {
+    let api = Api::<Pod>::namespaced(home.client.clone(), &home.namespace);
+    api.list(&ListParams::default()).await.expect("pods").items
+}
+
 /// Says that every pod is ready, as a kubelet would.
 async fn make_ready(home: &Home) {
+    say_ready(home, pods(home).await).await;
+}
+
+/// Says that these pods are ready.
+pub async fn say_ready(home: &Home, pods: Vec<Pod>) {
     let api = Api::<Pod>::namespaced(home.client.clone(), &home.namespace);
-    let pods = api.list(&ListParams::default()).await.expect("pods").items;
     for pod in pods {
         let now = jiff::Timestamp::now().to_string();
         let status = json!({"status": {"phase": "Running", "conditions": [
@@ -93,7 +101,10 @@ async fn a_first_release_ends_ready_and_an_idle_rollout_is_left_alone() {
 async fn a_rollout_goes_on_once_the_label_of_a_later_term_is_taken_away() {
     let home = Home::new("epoch").await;
     let lease = format!("--lease-namespace={}", home.namespace);
-    let _operator = operator_with(&home, &["--leader-elect=true", &lease]);
+    let _operator = operator_with(
+        &home,
+        &["--leader-elect=true", &lease, "--listen=127.0.0.1:0"],
+    );
     let mut rollout = minimal("shop");
     rollout["spec"]["strategy"] = json!({"canary": {"steps": [
         {"name": "full", "replicas": "100%", "holdSeconds": 1}]}});

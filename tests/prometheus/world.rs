@@ -176,7 +176,7 @@ impl World {
         );
         let file = SourcesFile::parse(&yaml).unwrap();
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let sampler = Sampler::new(file, |_, _| {}).unwrap();
+        let sampler = Sampler::new(file, |_| {}, |_, _| {}).unwrap();
         let mut running = JoinSet::new();
         let handle = sampler.clone();
         running.spawn(async move { handle.run().await });
