@@ -97,7 +97,7 @@ pub struct Holder {
 impl Holder {
     /// What is kept of the phase that holds, once it has ended.
     #[must_use]
-    pub fn ended(&self, succeeded: bool, at: Time, message: String) -> PhaseRecord {
+    pub(crate) fn ended(&self, succeeded: bool, at: Time, message: String) -> PhaseRecord {
         PhaseRecord {
             rollout: self.rollout.clone(),
             revision: self.revision.clone(),

@@ -137,13 +137,13 @@ pub enum Operator {
 impl RolloutSpec {
     /// The DatabaseSchema that it names.
     #[must_use]
-    pub fn database(&self) -> Option<&str> {
+    pub(crate) fn database(&self) -> Option<&str> {
         Some(&self.schema.as_ref()?.database)
     }
 
     /// The schema version that its template needs.
     #[must_use]
-    pub fn schema_version(&self) -> Option<i64> {
+    pub(crate) fn schema_version(&self) -> Option<i64> {
         self.schema.as_ref()?.version
     }
 }

@@ -91,7 +91,7 @@ pub enum PhaseKind {
 impl PhaseKind {
     /// The word used in names and labels.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Expand => "expand",
             Self::Backfill => "backfill",

@@ -34,7 +34,7 @@ pub enum TimeUnit {
 
 impl TimeUnit {
     /// How many milliseconds it is.
-    pub fn milliseconds(self) -> f64 {
+    pub(crate) fn milliseconds(self) -> f64 {
         match self {
             Self::Seconds => 1000.0,
             Self::Milliseconds => 1.0,
@@ -119,23 +119,23 @@ pub struct MetricNames {
 
 impl MetricNames {
     /// Counter of requests.
-    pub fn counter(&self) -> &str {
+    pub(crate) fn counter(&self) -> &str {
         &self.counter
     }
     /// Labels that tell wrong answers from right ones; a request is wrong if any of them says so.
-    pub fn status(&self) -> &[StatusLabel] {
+    pub(crate) fn status(&self) -> &[StatusLabel] {
         &self.status
     }
     /// Histogram of request durations, without `_bucket`.
-    pub fn histogram(&self) -> &str {
+    pub(crate) fn histogram(&self) -> &str {
         &self.histogram
     }
     /// Unit of the histogram's bounds.
-    pub fn unit(&self) -> TimeUnit {
+    pub(crate) fn unit(&self) -> TimeUnit {
         self.unit
     }
     /// Label that holds the name of the pod.
-    pub fn pod_label(&self) -> &str {
+    pub(crate) fn pod_label(&self) -> &str {
         &self.pod_label
     }
 }

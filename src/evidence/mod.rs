@@ -18,6 +18,8 @@
 //! 8. `tracker`: all of it for one canary;
 //! 9. `board`: when each canary is due.
 
+#![warn(unreachable_pub)]
+
 mod board;
 mod convention;
 #[cfg(test)]

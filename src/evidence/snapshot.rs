@@ -82,7 +82,7 @@ pub struct Bucket {
 
 impl Counters {
     /// Whether every figure is one that a counter can have, and all requests are counted.
-    pub fn are_counts(&self) -> bool {
+    pub(crate) fn are_counts(&self) -> bool {
         let count = |v: f64| v.is_finite() && v >= 0.0;
         match self {
             Self::Requests { bad, total } => count(*bad) && count(*total),
@@ -127,11 +127,11 @@ pub enum PollResult {
 
 impl PollResult {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Data, Self::Empty, Self::Partial, Self::Failed];
+    pub(crate) const ALL: [Self; 4] = [Self::Data, Self::Empty, Self::Partial, Self::Failed];
 
     /// `None` where no source was asked: the Rollout names none that it may use, or no metric
     /// that can be.
-    pub fn of(outcome: &Result<Answered, Fault>) -> Option<Self> {
+    pub(crate) fn of(outcome: &Result<Answered, Fault>) -> Option<Self> {
         Some(match outcome {
             Ok(answered) if answered.now.warned => Self::Partial,
             Ok(answered) if answered.now.knows_pods() => Self::Data,

@@ -18,7 +18,7 @@ use crate::plan::intent::UndoCause;
 
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Nothing was to be written.
     Unchanged,
     /// Something was written.
@@ -44,7 +44,7 @@ impl Outcome {
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(missing_docs)] // The kinds of Kubernetes, as they are.
-pub enum WriteKind {
+pub(crate) enum WriteKind {
     RolloutStatus,
     DatabaseSchema,
     ControllerRevision,
@@ -70,7 +70,7 @@ impl WriteKind {
 
 /// How a write ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum WriteResult {
+pub(crate) enum WriteResult {
     /// The server accepted it.
     Accepted,
     /// The object was another one, or another version of it.
@@ -92,7 +92,7 @@ impl WriteResult {
 
 /// What is counted by its reason alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum ErrorReason {
+pub(crate) enum ErrorReason {
     /// An Event was not published, as too many wait.
     EventDropped,
     /// The Lease can neither be read nor written.
@@ -255,7 +255,7 @@ impl Metrics {
     }
 
     /// Counts a reconcile.
-    pub fn reconciled(&self, outcome: Outcome, took: Duration) {
+    pub(crate) fn reconciled(&self, outcome: Outcome, took: Duration) {
         self.reconciles
             .get_or_create(&OutcomeLabels { outcome })
             .inc();
@@ -265,29 +265,29 @@ impl Metrics {
     }
 
     /// Counts a write.
-    pub fn wrote(&self, kind: WriteKind, result: WriteResult) {
+    pub(crate) fn wrote(&self, kind: WriteKind, result: WriteResult) {
         self.writes
             .get_or_create(&WriteLabels { kind, result })
             .inc();
     }
 
     /// Counts an error.
-    pub fn error(&self, reason: ErrorReason) {
+    pub(crate) fn error(&self, reason: ErrorReason) {
         self.errors.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// Counts what became of one check's part of a poll.
-    pub fn polled(&self, result: PollResult) {
+    pub(crate) fn polled(&self, result: PollResult) {
         self.polls.get_or_create(&PollLabels { result }).inc();
     }
 
     /// Counts a release taken back; once it is on record.
-    pub fn undone(&self, cause: UndoCause) {
+    pub(crate) fn undone(&self, cause: UndoCause) {
         self.undos.get_or_create(&UndoLabels { cause }).inc();
     }
 
     /// Shows whether this process leads, and in which term.
-    pub fn leads(&self, epoch: Option<u32>) {
+    pub(crate) fn leads(&self, epoch: Option<u32>) {
         self.leader.set(epoch.is_some().into());
         if let Some(epoch) = epoch {
             self.epoch.set(epoch.into());
@@ -295,7 +295,7 @@ impl Metrics {
     }
 
     /// Counts a request to the API server; `status` is `None` when no answer came.
-    pub fn requested(&self, method: &str, status: Option<u16>) {
+    pub(crate) fn requested(&self, method: &str, status: Option<u16>) {
         let labels = RequestLabels {
             verb: verb(method),
             code: class(status),
@@ -319,7 +319,7 @@ impl Default for Metrics {
 }
 
 /// The media type of [`Metrics::render`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 fn verb(method: &str) -> &'static str {
     match method {

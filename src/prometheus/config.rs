@@ -173,7 +173,7 @@ impl SourcesFile {
 
 impl SourceConfig {
     /// Whether Rollouts of a namespace may use it; the fault says so in their status.
-    pub fn admits(&self, namespace: &str) -> Result<(), Fault> {
+    pub(crate) fn admits(&self, namespace: &str) -> Result<(), Fault> {
         if self.namespaces.iter().any(|n| n == "*" || n == namespace) {
             return Ok(());
         }
@@ -188,7 +188,7 @@ impl SourceConfig {
     }
 
     /// The names its series have, as far as a check does not say otherwise.
-    pub fn names(&self) -> Convention {
+    pub(crate) fn names(&self) -> Convention {
         let mut names = self.metric.clone();
         names.convention = names.convention.or(Some(self.convention));
         names

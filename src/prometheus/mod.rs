@@ -7,6 +7,8 @@
 //! 5. [`sampler`](Sampler): asking for every canary on its own beat. What it asks and what it
 //!    makes of the answers is in [`crate::evidence`].
 
+#![warn(unreachable_pub)]
+
 mod client;
 mod config;
 mod decode;
@@ -16,7 +18,7 @@ mod query;
 mod sampler;
 
 pub use client::{Client, MetricSource};
-pub use config::{BasicAuth, ConfigError, SourceConfig, SourcesFile};
+pub use config::{ConfigError, SourcesFile};
 pub use error::Error;
 pub use query::{Pods, Query};
 pub use sampler::Sampler;

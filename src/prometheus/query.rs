@@ -65,7 +65,7 @@ impl Query {
     }
 
     /// The query in PromQL.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 }

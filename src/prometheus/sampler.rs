@@ -88,7 +88,7 @@ impl Sampler<Client> {
 
 impl<S: MetricSource> Sampler<S> {
     /// The same for any kind of source.
-    pub fn with(
+    pub(crate) fn with(
         sources: Vec<(SourceConfig, S)>,
         polled: impl Fn(PollResult) + Send + Sync + 'static,
         changed: impl Fn(&Key, Change) + Send + Sync + 'static,
@@ -115,13 +115,8 @@ impl<S: MetricSource> Sampler<S> {
         self.shared.woken.notify_one();
     }
 
-    /// Stops measuring a canary.
-    pub fn forget(&self, key: &Key) {
-        self.shared.board().forget(key);
-    }
-
     /// Stops measuring all revisions of a Rollout but one, or all of them.
-    pub fn keep_only(&self, namespace: &str, rollout: &str, revision: Option<&str>) {
+    pub(crate) fn keep_only(&self, namespace: &str, rollout: &str, revision: Option<&str>) {
         let mut board = self.shared.board();
         board.keep_only(namespace, rollout, revision);
     }
@@ -140,7 +135,7 @@ impl<S: MetricSource> Sampler<S> {
     ///
     /// # Errors
     /// With the reason and the remedy, for the Rollout's status.
-    pub fn admits(&self, source: &str, namespace: &str) -> Result<(), Fault> {
+    pub(crate) fn admits(&self, source: &str, namespace: &str) -> Result<(), Fault> {
         self.shared.source(source, namespace).map(|_| ())
     }
 
