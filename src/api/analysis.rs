@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::evidence::Convention;
+use super::Convention;
 
 /// What users get, measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

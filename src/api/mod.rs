@@ -7,6 +7,7 @@ pub mod analysis;
 pub mod crd;
 pub mod database;
 pub mod keys;
+pub mod metric;
 pub mod rollout;
 pub mod schema;
 pub mod status;
@@ -14,6 +15,7 @@ pub mod strategy;
 
 pub use analysis::{Analysis, Check, ErrorRate, Latency, OnFailure};
 pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};
+pub use metric::{BuiltIn, Convention, TimeUnit};
 pub use rollout::{Rollout, RolloutSpec, Selector};
 pub use schema::{Phase, PhaseKind, SchemaSpec};
 pub use status::RolloutStatus;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Convention;
+use crate::api::Convention;
 
 /// Names one measurement: the canary of one Rollout.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,7 +8,7 @@
 //! The story, in the order of the files:
 //!
 //! 1. [`measure`](Measure): what the planner wants measured;
-//! 2. [`convention`](Convention): under which names requests are counted;
+//! 2. `convention`: under which names requests are counted, checked and in full;
 //! 3. [`snapshot`](Snapshot): the raw counters of one moment;
 //! 4. `increments`: raw counters of pods that come, go and restart, made into events;
 //! 5. `sequential`: the test that says *failing*, valid however often one looks;
@@ -36,7 +36,7 @@ mod tracker;
 
 pub use board::{Ask, Board, Change, CheckAsk};
 pub(crate) use convention::check_label;
-pub use convention::{BuiltIn, Convention, ConventionError, MetricNames, StatusLabel, TimeUnit};
+pub use convention::{ConventionError, MetricNames, StatusLabel};
 pub use measure::{CheckKind, CheckSpec, Key, Measure, PodSeen};
 pub use reading::{Reading, Readings, Reason, Unit, Verdict};
 pub use sequential::Sequential;

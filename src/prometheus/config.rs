@@ -9,7 +9,8 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::evidence::{BuiltIn, Convention, ConventionError, Fault, Reason, check_label};
+use crate::api::{BuiltIn, Convention};
+use crate::evidence::{ConventionError, Fault, Reason, check_label};
 
 /// Most sources one file may have.
 const MAX_SOURCES: usize = 100;

@@ -1,6 +1,6 @@
 //! Counts from Prometheus, and from what speaks its HTTP API.
 //!
-//! 1. [`config`](SourceConfig): the metric sources the administrator set up;
+//! 1. [`config`](SourcesFile): the metric sources the administrator set up;
 //! 2. `promql`, [`query`](Query): queries, built from typed parts, never by pasting text;
 //! 3. [`client`](Client): asking, within limits of time and size;
 //! 4. `decode`: answers into [`Snapshot`](crate::evidence::Snapshot)s;

@@ -18,7 +18,7 @@ struct Matcher {
 }
 
 impl Selector {
-    /// All series of a metric. The name is one that [`crate::evidence::Convention`] has checked,
+    /// All series of a metric. The name is one that [`crate::evidence`] has checked,
     /// or a constant.
     pub(crate) fn of(metric: impl Into<String>) -> Self {
         Self {

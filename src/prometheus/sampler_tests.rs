@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::evidence::{CheckKind, Convention, PodSeen, Scraped, Snapshot, Target, Verdict};
+use crate::api::Convention;
+use crate::evidence::{CheckKind, PodSeen, Scraped, Snapshot, Target, Verdict};
 
 /// A source that answers, or never does; and counts the questions.
 #[derive(Clone, Default)]

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use stepgate::evidence::{CheckKind, CheckSpec, Convention, Measure, PodSeen, Reading, Readings};
+use stepgate::api::Convention;
+use stepgate::evidence::{CheckKind, CheckSpec, Measure, PodSeen, Reading, Readings};
 use stepgate::prometheus::{Sampler, SourcesFile};
 use tokio::task::JoinSet;
 
