@@ -2,6 +2,8 @@
 
 /// API group of the custom resources and prefix of every key below.
 pub const GROUP: &str = "stepgate.io";
+/// Group and version of the custom resources.
+pub(crate) const API_VERSION: &str = "stepgate.io/v1alpha1";
 /// The field manager of every write of the operator.
 pub(crate) const FIELD_MANAGER: &str = "stepgate";
 

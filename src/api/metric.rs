@@ -4,6 +4,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// A metric's name as a pattern, and a label's; [`crate::evidence`] reads them in the same way.
+const METRIC_NAME: &str = "^[a-zA-Z_:][a-zA-Z0-9_:]*$";
+const LABEL_NAME: &str = "^[a-zA-Z_][a-zA-Z0-9_]*$";
+
 /// A well-known set of metric and label names.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -48,14 +52,14 @@ pub struct Convention {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 200),
-        regex(pattern = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
+        regex(pattern = METRIC_NAME)
     )]
     pub counter: Option<String>,
     /// Label of the counter that holds the status of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 100),
-        regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+        regex(pattern = LABEL_NAME)
     )]
     pub status_label: Option<String>,
     /// Regular expression (RE2, anchored) of the status values that are errors. Default: `5..`.
@@ -66,7 +70,7 @@ pub struct Convention {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 200),
-        regex(pattern = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")
+        regex(pattern = METRIC_NAME)
     )]
     pub histogram: Option<String>,
     /// Unit of the histogram's bounds.
@@ -76,7 +80,7 @@ pub struct Convention {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 100),
-        regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+        regex(pattern = LABEL_NAME)
     )]
     pub pod_label: Option<String>,
 }

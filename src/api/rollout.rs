@@ -1,13 +1,10 @@
 //! The `Rollout` resource.
 
-use std::collections::BTreeMap;
-
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Analysis, RolloutStatus, SchemaSpec, Strategy};
+use super::{Analysis, RolloutStatus, SchemaSpec, Selector, Strategy};
 
 /// A workload whose releases go out in steps, schema first, and come back by themselves.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -85,53 +82,6 @@ pub struct RolloutSpec {
     #[serde(default = "ten")]
     #[schemars(range(min = 1, max = 100))]
     pub revision_history_limit: i32,
-}
-
-/// A label selector.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && self.matchExpressions.exists(e, e.operator in ['In', 'Exists']))")
-        .message("spec.selector must name a label that its pods have: without one it would match pods of others, and of Jobs; give matchLabels")
-)]
-pub struct Selector {
-    /// Labels that a pod must have, with these values.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 16), schema_with = "super::crd::labels")]
-    pub match_labels: BTreeMap<String, String>,
-
-    /// Further conditions, all of which must hold.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub match_expressions: Vec<Requirement>,
-}
-
-/// One condition of a selector.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Requirement {
-    /// The label's name.
-    #[schemars(length(min = 1, max = 316))]
-    pub key: String,
-    /// How the label is compared.
-    pub operator: Operator,
-    /// Values for `In` and `NotIn`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 63)))]
-    pub values: Vec<String>,
-}
-
-/// How a label is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Operator {
-    /// The value is one of `values`.
-    In,
-    /// The value is none of `values`, or the label is absent.
-    NotIn,
-    /// The label is present.
-    Exists,
-    /// The label is absent.
-    DoesNotExist,
 }
 
 impl RolloutSpec {

@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::name::DNS_LABEL;
+
 /// The database a workload uses, and how its schema is brought to the version the pods need.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -17,7 +19,7 @@ pub struct SchemaSpec {
     /// DatabaseSchema, and at most one schema phase runs on it at a time.
     #[schemars(
         length(min = 1, max = 63),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+        regex(pattern = DNS_LABEL)
     )]
     pub database: String,
 

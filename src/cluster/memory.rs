@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Cached, CachedDatabase, Hold, Written};
-use crate::{
-    api::RolloutSpec,
-    plan::{
-        facts::{ChildFacts, DatabaseFacts, JobFacts, RevisionFacts, RolloutFacts},
-        intent::Write,
+use super::{Hold, Written};
+use crate::plan::{
+    facts::{
+        Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, RevisionFacts,
+        RolloutFacts,
     },
+    intent::Write,
 };
 
 /// What this process remembers of one Rollout or DatabaseSchema between passes: the answers to
@@ -90,46 +90,34 @@ const UNANSWERED_FOR_LONG: u32 = 3;
 
 impl Memory {
     /// Lays what is remembered over what the caches hold, and forgets what they know by now.
-    pub(super) fn overlay(&mut self, cached: &mut Cached, now: Timestamp) {
+    pub(super) fn overlay(&mut self, cached: &mut Objects, now: Timestamp) {
         match &self.rollout {
-            Some(mine)
-                if mine.facts.uid == cached.rollout.uid
-                    && is_newer(
-                        &mine.facts.resource_version,
-                        &cached.rollout.resource_version,
-                    ) =>
-            {
+            Some(mine) if is_later(&mine.facts.base, &cached.rollout.base) => {
                 cached.rollout = mine.facts.clone();
             }
             _ => self.rollout = None,
         }
-        let revisions = hide(&self.gone, &mut cached.revisions, |r| (&r.uid, r.deleting));
-        let jobs = hide(&self.gone, &mut cached.jobs, |j| (&j.uid, j.deleting));
-        let children = hide(&self.gone, &mut cached.children, |c| (&c.uid, c.deleting));
-        let database = cached.database.take_if(|d| self.gone.contains(&d.uid));
+        let revisions = hide(&self.gone, &mut cached.revisions);
+        let jobs = hide(&self.gone, &mut cached.jobs);
+        let children = hide(&self.gone, &mut cached.children);
+        let database = cached.database.take_if(|d| self.gone.contains(&d.base.uid));
         let hidden = revisions.into_iter().chain(jobs).chain(children);
-        self.gone = hidden.chain(database.map(|d| d.uid)).collect();
-        lay(&mut self.revisions, &mut cached.revisions, now, |r| {
-            (&r.uid, &r.resource_version)
-        });
-        lay(&mut self.children, &mut cached.children, now, |c| {
-            (&c.uid, &c.resource_version)
-        });
-        lay(&mut self.jobs, &mut cached.jobs, now, |j| {
-            (&j.uid, &j.resource_version)
-        });
+        self.gone = hidden.chain(database.map(|d| d.base.uid)).collect();
+        lay(&mut self.revisions, &mut cached.revisions, now);
+        lay(&mut self.children, &mut cached.children, now);
+        lay(&mut self.jobs, &mut cached.jobs, now);
         let spec = cached.rollout.spec.as_deref().ok();
         cached.database = spec
-            .and_then(RolloutSpec::database)
+            .and_then(|spec| spec.database())
             .and_then(|name| self.overlay_database(cached.database.take(), name, now));
         for child in &mut cached.children {
-            match self.unanswered.get(&child.uid) {
+            match self.unanswered.get(&child.base.uid) {
                 // A copy that is older than what the scale rested on settles nothing.
-                Some(open) if !is_newer(&child.resource_version, &open.resource_version) => {
+                Some(open) if !is_newer(&child.base.resource_version, &open.resource_version) => {
                     child.possible = (open.low.min(child.replicas), open.high.max(child.replicas));
                 }
                 Some(_) => {
-                    self.unanswered.remove(&child.uid);
+                    self.unanswered.remove(&child.base.uid);
                 }
                 None => {}
             }
@@ -139,21 +127,19 @@ impl Memory {
     /// The same of a DatabaseSchema. Says whether it is there still.
     pub(super) fn overlay_of_database(
         &mut self,
-        cached: &mut CachedDatabase,
+        cached: &mut DatabaseObjects,
         now: Timestamp,
     ) -> bool {
-        if self.gone.contains(&cached.database.uid) {
+        if self.gone.contains(&cached.database.base.uid) {
             return false;
         }
-        let (name, theirs) = (cached.database.name.clone(), cached.database.clone());
+        let (name, theirs) = (cached.database.base.name.clone(), cached.database.clone());
         if let Some(database) = self.overlay_database(Some(theirs), &name, now) {
             cached.database = database;
         }
-        let jobs = hide(&self.gone, &mut cached.jobs, |j| (&j.uid, j.deleting));
+        let jobs = hide(&self.gone, &mut cached.jobs);
         self.gone = jobs.into_iter().collect();
-        lay(&mut self.jobs, &mut cached.jobs, now, |j| {
-            (&j.uid, &j.resource_version)
-        });
+        lay(&mut self.jobs, &mut cached.jobs, now);
         true
     }
 
@@ -165,10 +151,8 @@ impl Memory {
         now: Timestamp,
     ) -> Option<DatabaseFacts> {
         let mut all: Vec<DatabaseFacts> = cached.into_iter().collect();
-        lay(&mut self.database, &mut all, now, |d| {
-            (&d.uid, &d.resource_version)
-        });
-        all.into_iter().find(|d| d.name == name)
+        lay(&mut self.database, &mut all, now);
+        all.into_iter().find(|d| d.base.name == name)
     }
 
     /// Takes the answer to a write.
@@ -179,24 +163,20 @@ impl Memory {
         if let Some(base) = write.base() {
             self.unanswered.remove(&base.uid);
         }
-        if let Some(name) = name_of_new(write) {
-            self.taken.remove(name);
+        if let Write::Create { .. } = write {
+            self.taken.remove(write.name());
         }
         match written {
             Written::Rollout(facts) => self.know_rollout(facts, now),
-            Written::Revision(facts) => {
-                keep(&mut self.revisions, write, now, facts.uid.clone(), facts)
-            }
-            Written::Child(facts) => keep(&mut self.children, write, now, facts.uid.clone(), facts),
-            Written::Job(facts) => keep(&mut self.jobs, write, now, facts.uid.clone(), facts),
+            Written::Revision(facts) => keep(&mut self.revisions, write, now, facts),
+            Written::Child(facts) => keep(&mut self.children, write, now, facts),
+            Written::Job(facts) => keep(&mut self.jobs, write, now, facts),
             // With its last finalizer it is gone.
             Written::Database(facts) if facts.deleting && facts.finalizers.is_empty() => {
-                self.forget(&facts.uid);
-                self.gone.insert(facts.uid);
+                self.forget(&facts.base.uid);
+                self.gone.insert(facts.base.uid);
             }
-            Written::Database(facts) => {
-                keep(&mut self.database, write, now, facts.uid.clone(), facts)
-            }
+            Written::Database(facts) => keep(&mut self.database, write, now, facts),
             Written::Gone => {
                 if let Some(base) = write.base() {
                     self.forget(&base.uid);
@@ -220,7 +200,7 @@ impl Memory {
 
     /// Takes the Rollout as the API server has it.
     pub(super) fn know_rollout(&mut self, facts: RolloutFacts, now: Timestamp) {
-        self.confirmed = Some(facts.uid.clone());
+        self.confirmed = Some(facts.base.uid.clone());
         self.rollout = Some(Answered::new(facts, true, now));
     }
 
@@ -233,16 +213,16 @@ impl Memory {
     /// Takes a DatabaseSchema and a Job as the API server has them.
     pub(super) fn know_hold(&mut self, hold: Hold, now: Timestamp) {
         if let Some(facts) = hold.database {
-            know(&mut self.database, facts.uid.clone(), facts, now);
+            know(&mut self.database, facts, now);
         }
         if let Some(facts) = hold.job {
-            know(&mut self.jobs, facts.uid.clone(), facts, now);
+            know(&mut self.jobs, facts, now);
         }
     }
 
     /// Takes a ControllerRevision from a live list.
     pub(super) fn know_revision(&mut self, facts: RevisionFacts, now: Timestamp) {
-        know(&mut self.revisions, facts.uid.clone(), facts, now);
+        know(&mut self.revisions, facts, now);
     }
 
     /// When what the caches have not shown by then is taken for deleted.
@@ -303,59 +283,63 @@ impl Memory {
     /// The name of a new object is taken. Says whether that is for good: not a cache that lags,
     /// but an object of somebody else.
     pub(super) fn name_taken(&mut self, write: &Write) -> bool {
-        let Some(name) = name_of_new(write) else {
-            return false;
-        };
-        let count = self.taken.entry(name.to_owned()).or_default();
+        let count = self.taken.entry(write.name().to_owned()).or_default();
         *count += 1;
         *count >= TAKEN_FOR_GOOD
     }
 }
 
+/// What is kept by uid.
+trait Fact: Clone {
+    fn base(&self) -> &Base;
+    fn deleting(&self) -> bool;
+}
+
+macro_rules! fact {
+    ($($facts:ty),*) => {
+        $(impl Fact for $facts {
+            fn base(&self) -> &Base {
+                &self.base
+            }
+
+            fn deleting(&self) -> bool {
+                self.deleting
+            }
+        })*
+    };
+}
+fact!(RevisionFacts, ChildFacts, JobFacts, DatabaseFacts);
+
 /// Takes away what was deleted, until the caches know it or say that it is on its way. Returns the
 /// uids of what they still do not know.
-fn hide<T>(
-    gone: &BTreeSet<String>,
-    cached: &mut Vec<T>,
-    identity: impl Fn(&T) -> (&String, bool),
-) -> Vec<String> {
-    let mut hidden = Vec::new();
-    cached.retain(|object| {
-        let (uid, deleting) = identity(object);
-        let hide = !deleting && gone.contains(uid);
-        if hide {
-            hidden.push(uid.clone());
-        }
-        !hide
-    });
-    hidden
+fn hide<T: Fact>(gone: &BTreeSet<String>, cached: &mut Vec<T>) -> Vec<String> {
+    let unknown = |object: &mut T| !object.deleting() && gone.contains(&object.base().uid);
+    let hidden = cached.extract_if(.., unknown);
+    hidden.map(|object| object.base().uid.clone()).collect()
 }
 
 /// Remembers an answer. An update rests on an object that the caches had shown, unless it was an
 /// own new one.
-fn keep<T>(mine: &mut Own<T>, write: &Write, now: Timestamp, uid: String, facts: T) {
+fn keep<T: Fact>(mine: &mut Own<T>, write: &Write, now: Timestamp, facts: T) {
+    let uid = facts.base().uid.clone();
     let before = mine.get(&uid).map(|own| own.shown);
     let shown = before.unwrap_or_else(|| write.base().is_some());
     mine.insert(uid, Answered::new(facts, shown, now));
 }
 
 /// Remembers what was read live. The caches may not have shown it yet.
-fn know<T>(mine: &mut Own<T>, uid: String, facts: T, now: Timestamp) {
+fn know<T: Fact>(mine: &mut Own<T>, facts: T, now: Timestamp) {
+    let uid = facts.base().uid.clone();
     let shown = mine.get(&uid).is_some_and(|own| own.shown);
     mine.insert(uid, Answered::new(facts, shown, now));
 }
 
 /// Lays the remembered objects that are newer than the cached ones, or not cached yet, over them.
-fn lay<T: Clone>(
-    mine: &mut Own<T>,
-    cached: &mut Vec<T>,
-    now: Timestamp,
-    identity: impl Fn(&T) -> (&String, &String),
-) {
+fn lay<T: Fact>(mine: &mut Own<T>, cached: &mut Vec<T>, now: Timestamp) {
     mine.retain(|uid, own| {
-        let theirs = cached.iter_mut().find(|theirs| identity(theirs).0 == uid);
+        let theirs = cached.iter_mut().find(|theirs| theirs.base().uid == *uid);
         match theirs {
-            Some(theirs) if is_newer(identity(&own.facts).1, identity(theirs).1) => {
+            Some(theirs) if is_later(own.facts.base(), theirs.base()) => {
                 *theirs = own.facts.clone();
                 own.shown = true;
                 true
@@ -372,23 +356,17 @@ fn lay<T: Clone>(
     });
 }
 
+/// Whether `a` is a later version of the same object.
+fn is_later(a: &Base, b: &Base) -> bool {
+    a.uid == b.uid && is_newer(&a.resource_version, &b.resource_version)
+}
+
 /// Whether resourceVersion `a` is newer than `b`. They are compared as numbers, as the API
 /// promises for its own kinds; where they are none, what was answered last is believed.
 fn is_newer(a: &str, b: &str) -> bool {
     match (a.parse::<u64>(), b.parse::<u64>()) {
         (Ok(a), Ok(b)) => a > b,
         _ => a != b,
-    }
-}
-
-/// The name of an object that is to be created.
-fn name_of_new(write: &Write) -> Option<&str> {
-    match write {
-        Write::CreateRevision { manifest }
-        | Write::CreateDeployment { manifest }
-        | Write::CreateDatabase { manifest }
-        | Write::CreateJob { manifest } => manifest.pointer("/metadata/name")?.as_str(),
-        _ => None,
     }
 }
 

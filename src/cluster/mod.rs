@@ -7,12 +7,15 @@ pub mod kubernetes;
 mod memory;
 pub mod pass;
 
-use std::{collections::BTreeMap, future::Future};
+use std::future::Future;
 
 use thiserror::Error;
 
 use crate::plan::{
-    facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts, Question, RevisionFacts, RolloutFacts},
+    facts::{
+        ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, Question, RevisionFacts,
+        RolloutFacts,
+    },
     intent::Write,
 };
 
@@ -49,38 +52,6 @@ impl Key {
         let (Self::Rollout { name, .. } | Self::Database { name, .. }) = self;
         name
     }
-}
-
-/// What the caches hold of one Rollout. They may lag, each on its own.
-#[derive(Clone, Debug)]
-pub struct Cached {
-    /// The Rollout.
-    pub rollout: RolloutFacts,
-    /// ControllerRevisions with its label.
-    pub revisions: Vec<RevisionFacts>,
-    /// Deployments with its label.
-    pub children: Vec<ChildFacts>,
-    /// Pods with its label.
-    pub pods: Vec<PodFacts>,
-    /// Jobs with its label.
-    pub jobs: Vec<JobFacts>,
-    /// The DatabaseSchema its spec names.
-    pub database: Option<DatabaseFacts>,
-    /// Names of the other Rollouts of the namespace whose selector may overlap.
-    pub neighbours: Vec<String>,
-}
-
-/// What the caches hold of one DatabaseSchema.
-#[derive(Clone, Debug)]
-pub struct CachedDatabase {
-    /// The namespace.
-    pub namespace: String,
-    /// The DatabaseSchema.
-    pub database: DatabaseFacts,
-    /// Jobs with its label.
-    pub jobs: Vec<JobFacts>,
-    /// Names and uids of the Rollouts that name it.
-    pub rollouts: BTreeMap<String, String>,
 }
 
 /// A database and the Job of the name on its record, as they are. Whether that is the Job of the
@@ -184,11 +155,12 @@ pub struct ReadError {
 
 /// The cluster, as narrow as it can be.
 pub trait Cluster {
-    /// What the caches hold of a Rollout; `None` when they do not know it.
-    fn rollout(&self, namespace: &str, name: &str) -> Option<Cached>;
+    /// What the caches hold of a Rollout; `None` when they do not know it. What has not changed
+    /// since this pass last looked may be taken from there, as `known`.
+    fn rollout(&self, namespace: &str, name: &str, known: Option<&Objects>) -> Option<Objects>;
 
     /// What the caches hold of a DatabaseSchema; `None` when they do not know it.
-    fn database(&self, namespace: &str, name: &str) -> Option<CachedDatabase>;
+    fn database(&self, namespace: &str, name: &str) -> Option<DatabaseObjects>;
 
     /// A live read for the object that is reconciled. Overlaps and Revisions are asked for a
     /// Rollout alone.

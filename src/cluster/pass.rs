@@ -4,14 +4,16 @@
 use jiff::Timestamp;
 
 pub use super::memory::Memory;
-use super::{Answer, CachedDatabase, Cluster, Key, ReadError, WriteError};
+use super::{Answer, Cluster, Key, ReadError, WriteError};
 use crate::{
-    api::{PhaseKind, RolloutSpec},
+    api::PhaseKind,
     evidence::{Measure, Readings},
     plan::{
         self,
         database::{self, Shown},
-        facts::{Answers, Observed, Question, Refusal, Refused, RolloutFacts},
+        facts::{
+            Answers, DatabaseObjects, Objects, Observed, Question, Refusal, Refused, RolloutFacts,
+        },
         intent::{Event, Kind, Plan, Write},
     },
 };
@@ -102,14 +104,17 @@ async fn rollout<C: Cluster>(
     let mut unwritten: Option<WriteError> = None;
     // One time for the whole pass: a clock that jumps in its midst is trusted by the next alone.
     let now = (around.now)();
+    let mut last: Option<Observed> = None;
     for _ in 0..ROUNDS {
-        let Some(mut seen) = observe(cluster, key, memory, around, &answers, &refusals) else {
+        let known = last.as_ref().map(|last| &last.objects);
+        let seen = observe(cluster, key, known, memory, around, &answers, &refusals);
+        let Some(seen) = seen.map(|seen| last.insert(seen)) else {
             return ran;
         };
         seen.unread = unread.as_ref().map(ToString::to_string);
-        let plan = plan::plan(&seen, now);
+        let plan = plan::plan(seen, now);
         if !plan.questions.is_empty() {
-            match ask(cluster, key, &seen, &plan, &mut answers, memory, now).await {
+            match ask(cluster, key, seen, &plan, &mut answers, memory, now).await {
                 Ok(()) => {
                     memory.read(true);
                 }
@@ -225,7 +230,7 @@ async fn database<C: Cluster>(
 async fn confirm<C: Cluster>(
     cluster: &C,
     key: &Key,
-    seen: &CachedDatabase,
+    seen: &DatabaseObjects,
     plan: &Plan,
     shown: &mut Shown,
     memory: &mut Memory,
@@ -234,16 +239,19 @@ async fn confirm<C: Cluster>(
     let known = &seen.database;
     for question in &plan.questions {
         match (cluster.ask(key, question).await?, question) {
-            (Answer::Rollout(Some(live)), _) if names(&live, &known.name) => return Ok(false),
+            (Answer::Rollout(Some(live)), _) if names(&live, &known.base.name) => return Ok(false),
             (Answer::Rollout(_), Question::Rollout(name)) => shown.gone = Some(name.clone()),
             (Answer::Hold(hold), _) => {
-                let live = hold.database.as_ref().filter(|live| live.uid == known.uid);
+                let live = hold
+                    .database
+                    .as_ref()
+                    .filter(|live| live.base.uid == known.base.uid);
                 let Some(live) = live else {
-                    memory.forget(&known.uid);
+                    memory.forget(&known.base.uid);
                     return Ok(false);
                 };
                 let holder = live.record.holder.clone();
-                shown.hold = holder.map(|holder| (live.uid.clone(), holder));
+                shown.hold = holder.map(|holder| (live.base.uid.clone(), holder));
                 memory.know_hold(*hold, now);
             }
             (answer, _) => debug_assert!(false, "nobody has asked for {answer:?}"),
@@ -254,7 +262,7 @@ async fn confirm<C: Cluster>(
 
 fn names(rollout: &RolloutFacts, database: &str) -> bool {
     let spec = rollout.spec.as_deref().ok();
-    spec.and_then(RolloutSpec::database) == Some(database)
+    spec.and_then(|spec| spec.database()) == Some(database)
 }
 
 fn stopped(mut ran: Ran, error: impl Into<Stopped>) -> Ran {
@@ -272,16 +280,17 @@ fn come_again(mut ran: Ran, memory: &Memory) -> Ran {
 fn observe<C: Cluster>(
     cluster: &C,
     key: &Key,
+    known: Option<&Objects>,
     memory: &mut Memory,
     around: &Surroundings<'_>,
     answers: &Answers,
     refusals: &[Refusal],
 ) -> Option<Observed> {
-    let mut cached = cluster.rollout(key.namespace(), key.name())?;
-    memory.overlay(&mut cached, (around.now)());
-    let confirmed = memory.confirmed(&cached.rollout.uid);
-    let readings = in_motion(&cached.rollout).and_then(|revision| (around.readings)(&revision));
-    let source = cached
+    let mut objects = cluster.rollout(key.namespace(), key.name(), known)?;
+    memory.overlay(&mut objects, (around.now)());
+    let confirmed = memory.confirmed(&objects.rollout.base.uid);
+    let readings = in_motion(&objects.rollout).and_then(|revision| (around.readings)(&revision));
+    let source = objects
         .rollout
         .spec
         .as_ref()
@@ -289,13 +298,7 @@ fn observe<C: Cluster>(
         .and_then(|spec| spec.analysis.as_ref());
     let source_problem = source.and_then(|analysis| (around.source_problem)(&analysis.source));
     Some(Observed {
-        rollout: cached.rollout,
-        revisions: cached.revisions,
-        children: cached.children,
-        pods: cached.pods,
-        jobs: cached.jobs,
-        database: cached.database,
-        neighbours: cached.neighbours,
+        objects,
         answers: answers.clone(),
         refusals: refusals.to_vec(),
         unread: None,
@@ -320,11 +323,11 @@ fn take(
     memory: &mut Memory,
     now: Timestamp,
 ) -> Result<(), ReadError> {
-    let rollout = &seen.rollout;
+    let rollout = &seen.objects.rollout;
     match answer {
-        Answer::Rollout(live) => match live.filter(|live| live.uid == rollout.uid) {
+        Answer::Rollout(live) => match live.filter(|live| live.base.uid == rollout.base.uid) {
             Some(live) => memory.know_rollout(*live, now),
-            None => return Err(deleted(format!("Rollout {}", rollout.name))),
+            None => return Err(deleted(format!("Rollout {}", rollout.base.name))),
         },
         Answer::Overlaps(names) => answers.overlaps = Some(names),
         Answer::Revisions(list) => {
@@ -333,14 +336,18 @@ fn take(
                 .for_each(|revision| memory.know_revision(revision, now));
         }
         Answer::Hold(mut hold) => {
-            let uid = hold.database.as_ref().map(|database| database.uid.clone());
-            if let Some(known) = seen
+            let uid = hold
                 .database
                 .as_ref()
-                .filter(|d| Some(&d.uid) != uid.as_ref())
+                .map(|database| database.base.uid.clone());
+            if let Some(known) = seen
+                .objects
+                .database
+                .as_ref()
+                .filter(|d| Some(&d.base.uid) != uid.as_ref())
             {
-                memory.forget(&known.uid);
-                return Err(deleted(format!("DatabaseSchema {}", known.name)));
+                memory.forget(&known.base.uid);
+                return Err(deleted(format!("DatabaseSchema {}", known.base.name)));
             }
             answers.hold_live = uid;
             // The Job of another Rollout is not remembered here.
@@ -348,7 +355,7 @@ fn take(
                 .database
                 .as_ref()
                 .and_then(|d| d.record.holder.as_ref());
-            if holder.is_some_and(|holder| holder.rollout != rollout.name) {
+            if holder.is_some_and(|holder| holder.rollout != rollout.base.name) {
                 hold.job = None;
             }
             memory.know_hold(*hold, now);
@@ -358,7 +365,7 @@ fn take(
         Answer::JobPod(words) => answers.job_pod = Some(words),
     }
     debug_assert!(match question {
-        Question::Rollout(_) => memory.confirmed(&rollout.uid),
+        Question::Rollout(_) => memory.confirmed(&rollout.base.uid),
         Question::Overlaps(_) => answers.overlaps.is_some(),
         Question::Revisions => answers.revisions_live,
         Question::Hold(_) => answers.hold_live.is_some(),
@@ -428,9 +435,9 @@ fn remember_failure(
         WriteError::Exists { object } if memory.name_taken(write) => {
             // A DatabaseSchema that cannot be read must not be deleted: it is the memory of what
             // ran on the database.
-            let remedy = match write {
-                Write::CreateDatabase { .. } => "look at its record",
-                Write::CreateJob { .. } => {
+            let remedy = match write.kind() {
+                Some(Kind::Database) => "look at its record",
+                Some(Kind::Job) => {
                     "a former DatabaseSchema may have left it and takes it with it; if it stays, \
                      delete it"
                 }
@@ -452,14 +459,19 @@ fn remember_failure(
 fn what(write: &Write) -> Option<Refused> {
     Some(match write {
         Write::RecordStatus { .. } => return None,
-        Write::CreateDeployment { .. } => Refused::Deployment,
+        Write::Create {
+            kind: Kind::Deployment,
+            ..
+        } => Refused::Deployment,
         Write::Scale { .. }
         | Write::Fence {
             kind: Kind::Deployment,
             ..
         } => Refused::Scale,
-        Write::CreateJob { .. }
-        | Write::ReleaseJob { .. }
+        Write::ReleaseJob { .. }
+        | Write::Create {
+            kind: Kind::Job, ..
+        }
         | Write::Fence {
             kind: Kind::Job, ..
         } => Refused::Job(PhaseKind::Expand),

@@ -14,6 +14,7 @@ use clap::{ArgAction, Args};
 
 use super::lease::{Timing, TimingError};
 use super::telemetry::{self, LogFormat, TelemetryError};
+use crate::api::name::{DNS_LABEL_LENGTH, is_dns_label};
 
 /// The operator's flags.
 #[derive(Args, Clone, Debug)]
@@ -244,13 +245,7 @@ impl OperatorArgs {
 }
 
 fn is_label(name: &str) -> bool {
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    name.len() <= 63
-        && edge(name.chars().next())
-        && edge(name.chars().last())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    name.len() <= DNS_LABEL_LENGTH && is_dns_label(name)
 }
 
 fn label(flag: &'static str, value: &str) -> Result<String, ConfigError> {

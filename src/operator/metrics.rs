@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::evidence::PollResult;
-use crate::plan::intent::UndoCause;
+use crate::plan::intent::{Kind, UndoCause};
 
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -42,30 +42,38 @@ impl Outcome {
 }
 
 /// What was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(missing_docs)] // The kinds of Kubernetes, as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum WriteKind {
+    /// An object that belongs to a Rollout, but for what follows.
+    Object(Kind),
+    /// A Rollout's status.
     RolloutStatus,
-    DatabaseSchema,
-    ControllerRevision,
-    Deployment,
+    /// The replicas of a Deployment.
     Scale,
-    Job,
+    /// An Event.
     Event,
+    /// The Lease.
     Lease,
 }
 
 impl WriteKind {
-    const ALL: [Self; 8] = [
-        Self::RolloutStatus,
-        Self::DatabaseSchema,
-        Self::ControllerRevision,
-        Self::Deployment,
-        Self::Scale,
-        Self::Job,
-        Self::Event,
-        Self::Lease,
-    ];
+    fn all() -> impl Iterator<Item = Self> {
+        let others = [Self::RolloutStatus, Self::Scale, Self::Event, Self::Lease];
+        Kind::ALL.into_iter().map(Self::Object).chain(others)
+    }
+}
+
+impl EncodeLabelValue for WriteKind {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        let word = match self {
+            Self::Object(kind) => kind.name(),
+            Self::RolloutStatus => "RolloutStatus",
+            Self::Scale => "Scale",
+            Self::Event => "Event",
+            Self::Lease => "Lease",
+        };
+        EncodeLabelValue::encode(&word, encoder)
+    }
 }
 
 /// How a write ended.
@@ -199,7 +207,7 @@ impl Metrics {
             drop(self.reconciles.get_or_create(&OutcomeLabels { outcome }));
             drop(self.durations.get_or_create(&OutcomeLabels { outcome }));
         }
-        for kind in WriteKind::ALL {
+        for kind in WriteKind::all() {
             for result in WriteResult::ALL {
                 drop(self.writes.get_or_create(&WriteLabels { kind, result }));
             }
@@ -354,7 +362,7 @@ mod tests {
     fn every_family_has_our_prefix_and_reads_as_documented() {
         let metrics = Metrics::new();
         metrics.reconciled(Outcome::Changed, Duration::from_millis(3));
-        metrics.wrote(WriteKind::Deployment, WriteResult::Conflict);
+        metrics.wrote(WriteKind::Object(Kind::Deployment), WriteResult::Conflict);
         metrics.error(ErrorReason::EventDropped);
         metrics.polled(PollResult::Empty);
         metrics.undone(UndoCause::Check);

@@ -13,14 +13,14 @@ use super::{
 };
 use crate::{
     cluster::{
-        Answer, Cached, CachedDatabase, Cluster, Key, ReadError, WriteError, Written,
+        Answer, Cluster, Key, ReadError, WriteError, Written,
         kubernetes::{Kubernetes, index::Index},
         pass::{self, Memory, Ran, Stopped, Surroundings},
     },
     evidence::{Measure, Readings},
     plan::{
-        facts::Question,
-        intent::{Kind, Write},
+        facts::{DatabaseObjects, Objects, Question},
+        intent::Write,
     },
 };
 
@@ -183,11 +183,11 @@ struct Led<'a> {
 }
 
 impl Cluster for Led<'_> {
-    fn rollout(&self, namespace: &str, name: &str) -> Option<Cached> {
-        self.cluster.rollout(namespace, name)
+    fn rollout(&self, namespace: &str, name: &str, known: Option<&Objects>) -> Option<Objects> {
+        self.cluster.rollout(namespace, name, known)
     }
 
-    fn database(&self, namespace: &str, name: &str) -> Option<CachedDatabase> {
+    fn database(&self, namespace: &str, name: &str) -> Option<DatabaseObjects> {
         self.cluster.database(namespace, name)
     }
 
@@ -198,7 +198,7 @@ impl Cluster for Led<'_> {
     async fn write(&self, namespace: &str, write: &Write) -> Result<Written, WriteError> {
         if self.leadership.epoch() != Some(self.epoch) {
             return Err(WriteError::NotTaken {
-                object: kind(write).1.into(),
+                object: write.object(),
                 message: format!("this process no longer leads in term {}", self.epoch),
             });
         }
@@ -209,30 +209,17 @@ impl Cluster for Led<'_> {
             Err(WriteError::Refused { .. } | WriteError::NotTaken { .. }) => WriteResult::Refused,
             Err(WriteError::Unanswered { .. }) => WriteResult::Unanswered,
         };
-        self.metrics.wrote(kind(write).0, result);
+        self.metrics.wrote(counted(write), result);
         written
     }
 }
 
-/// What a write is counted as, and called.
-const fn kind(write: &Write) -> (WriteKind, &'static str) {
-    const fn of(kind: Kind) -> (WriteKind, &'static str) {
-        match kind {
-            Kind::Revision => (WriteKind::ControllerRevision, "ControllerRevision"),
-            Kind::Deployment => (WriteKind::Deployment, "Deployment"),
-            Kind::Job => (WriteKind::Job, "Job"),
-            Kind::Database => (WriteKind::DatabaseSchema, "DatabaseSchema"),
-        }
-    }
+/// What a write is counted as.
+fn counted(write: &Write) -> WriteKind {
     match write {
-        Write::RecordStatus { .. } => (WriteKind::RolloutStatus, "status of the Rollout"),
-        Write::CreateRevision { .. } | Write::MarkRevision { .. } => of(Kind::Revision),
-        Write::CreateDeployment { .. } => of(Kind::Deployment),
-        Write::Scale { .. } => (WriteKind::Scale, "Deployment"),
-        Write::CreateDatabase { .. } | Write::RecordDatabase { .. } => of(Kind::Database),
-        Write::CreateJob { .. } | Write::ReleaseJob { .. } => of(Kind::Job),
-        Write::Adopt { kind, .. } | Write::Fence { kind, .. } | Write::Delete { kind, .. } => {
-            of(*kind)
-        }
+        Write::Scale { .. } => WriteKind::Scale,
+        _ => write
+            .kind()
+            .map_or(WriteKind::RolloutStatus, WriteKind::Object),
     }
 }

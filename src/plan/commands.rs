@@ -44,7 +44,7 @@ pub(super) fn forget_what_was_said(draft: &mut Draft<'_>) {
     if !knows_nothing || said.is_empty() {
         return;
     }
-    if draft.seen.revisions.is_empty() {
+    if draft.seen.objects.revisions.is_empty() {
         // After a restore the Rollout may be seen before its ControllerRevisions.
         if !draft.seen.answers.revisions_live {
             draft.questions.push(Question::Revisions);
@@ -60,7 +60,7 @@ pub(super) fn forget_what_was_said(draft: &mut Draft<'_>) {
 
 /// The commands that stand on the Rollout: which, bound to what, and the request's id.
 fn said(draft: &Draft<'_>) -> Vec<(&'static str, String, String)> {
-    let annotations = &draft.seen.rollout.annotations;
+    let annotations = &draft.seen.objects.rollout.annotations;
     let found = COMMANDS.iter().filter_map(|(command, _)| {
         let text = annotations.get(&format!("{}{command}", keys::COMMAND_PREFIX))?;
         let mut words = text.split_whitespace();
@@ -150,7 +150,11 @@ fn undo(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
     let Some(former) = former_stables(draft).into_iter().next() else {
         return Err("there is no former stable revision to return to".into());
     };
-    let schema = draft.seen.revision(&former).and_then(|r| r.schema.clone());
+    let schema = draft
+        .seen
+        .objects
+        .revision(&former)
+        .and_then(|r| r.schema.clone());
     if let Some(words) = release::below_floor(draft, &former, schema.and_then(|s| s.version)) {
         return Err(words);
     }
@@ -237,9 +241,9 @@ fn retry(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
         .map_or(1, |e| e.attempt);
     let attempt = last.max(schema::attempts(draft, &wanted)) + 1;
     // With its end was told what its own expand has left, and not what another's has since.
-    let dirty = draft.seen.database.as_ref().and_then(|d| {
+    let dirty = draft.seen.objects.database.as_ref().and_then(|d| {
         let dirty = d.record.dirty.as_ref()?;
-        let own = dirty.rollout == draft.seen.rollout.name && dirty.revision == wanted;
+        let own = dirty.rollout == draft.seen.objects.rollout.base.name && dirty.revision == wanted;
         own.then(|| dirty.job.clone())
     });
     release::start(draft, attempt, dirty);

@@ -11,7 +11,6 @@ use super::{
 use crate::{
     api::{
         RolloutStatus,
-        rollout::{Operator, Selector},
         status::{CheckStatus, Release, RevisionStatus, Stage, Summary},
     },
     evidence::Reading,
@@ -48,13 +47,14 @@ pub(super) fn describe(draft: &mut Draft<'_>) {
     tell_stalled(draft, &standing);
     draft.status.summary = summary(draft, &standing);
     set_conditions(draft, &standing);
-    draft.status.observed_generation = Some(draft.seen.rollout.generation);
+    draft.status.observed_generation = Some(draft.seen.objects.rollout.generation);
 }
 
 /// What stops a Rollout is told once when it comes, unless this decision has told it already.
 fn tell_stalled(draft: &mut Draft<'_>, standing: &Standing) {
     let known = draft
         .seen
+        .objects
         .rollout
         .status
         .conditions
@@ -74,6 +74,7 @@ pub(super) fn measured_since(draft: &Draft<'_>) -> Option<Timestamp> {
     release.measured_since.as_ref().map(|t| t.0).or_else(|| {
         draft
             .seen
+            .objects
             .pods_of(&release.revision)
             .filter_map(|pod| pod.ready_since)
             .min()
@@ -82,16 +83,19 @@ pub(super) fn measured_since(draft: &Draft<'_>) -> Option<Timestamp> {
 
 fn counts(draft: &mut Draft<'_>) {
     let seen = draft.seen;
-    let living = || seen.children.iter().filter(|c| !c.deleting);
+    let living = || seen.objects.children.iter().filter(|c| !c.deleting);
     draft.status.replicas = living().map(|c| c.status_replicas).sum();
     draft.status.available_replicas = living().map(|c| c.available).sum();
-    draft.status.selector = Some(selector_text(&draft.spec.selector));
+    draft.status.selector = Some(draft.spec.selector.to_string());
     let schema_version = |revision: &str| {
-        let block = seen.revision(revision).and_then(|r| r.schema.as_ref());
+        let block = seen
+            .objects
+            .revision(revision)
+            .and_then(|r| r.schema.as_ref());
         block.and_then(|s| s.version)
     };
     let of = |revision: &str| {
-        let child = seen.child(revision);
+        let child = seen.objects.child(revision);
         RevisionStatus {
             revision: revision.to_owned(),
             replicas: child.map_or(0, |c| c.replicas),
@@ -101,24 +105,6 @@ fn counts(draft: &mut Draft<'_>) {
     };
     draft.status.stable = draft.stable().map(of);
     draft.status.canary = draft.status.release.as_ref().map(|r| of(&r.revision));
-}
-
-/// A selector as `kubectl get -l` takes it.
-fn selector_text(selector: &Selector) -> String {
-    let equal = selector
-        .match_labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"));
-    let further = selector.match_expressions.iter().map(|r| {
-        let values = r.values.join(",");
-        match r.operator {
-            Operator::In => format!("{} in ({values})", r.key),
-            Operator::NotIn => format!("{} notin ({values})", r.key),
-            Operator::Exists => r.key.clone(),
-            Operator::DoesNotExist => format!("!{}", r.key),
-        }
-    });
-    equal.chain(further).collect::<Vec<_>>().join(",")
 }
 
 fn checks(draft: &mut Draft<'_>) {
@@ -227,7 +213,7 @@ fn set_conditions(draft: &mut Draft<'_>, standing: &Standing) {
     );
 
     let floor = draft.bounds().floor;
-    let serving = mover::assured(&draft.seen.children);
+    let serving = mover::assured(&draft.seen.objects.children);
     let available = serving >= floor && serving > 0;
     let (word, text) = match available {
         true => ("EnoughPods", format!("at least {floor} pods are available")),
@@ -262,12 +248,12 @@ fn set_conditions(draft: &mut Draft<'_>, standing: &Standing) {
                 "no revision has been stable yet",
             );
         }
-        (None, Some(stable)) => match draft.seen.child(&stable).filter(|c| c.edited) {
+        (None, Some(stable)) => match draft.seen.objects.child(&stable).filter(|c| c.edited) {
             Some(child) => {
                 let text = format!(
                     "somebody changed the template of Deployment {}: what would be returned to is \
                      not revision {stable}",
-                    child.name
+                    child.base.name
                 );
                 set(draft, "UndoPossible", false, "ChildEdited", &text);
             }
@@ -286,7 +272,7 @@ fn set(draft: &mut Draft<'_>, kind: &str, holds: bool, reason: &str, message: &s
     let end = message.char_indices().nth(LONGEST).map(|(at, _)| at);
     let message = &message[..end.unwrap_or(message.len())];
     let now = draft.now;
-    let generation = draft.seen.rollout.generation;
+    let generation = draft.seen.objects.rollout.generation;
     let conditions = &mut draft.status.conditions;
     match conditions.iter_mut().find(|c| c.type_ == kind) {
         Some(condition) => {
@@ -319,7 +305,7 @@ fn set(draft: &mut Draft<'_>, kind: &str, holds: bool, reason: &str, message: &s
 /// Whether the status is to be written now, though no decision was made. Counts and words ride
 /// along with decisions; alone they are written seldom.
 pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
-    let before = &*draft.seen.rollout.status;
+    let before = &*draft.seen.objects.rollout.status;
     // First, because it is what most passes find.
     if *before == draft.status {
         return false;

@@ -6,16 +6,13 @@ use std::cmp::Reverse;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    facts::{JobEnd, JobFacts, Question},
-    intent::{Base, Event, Kind, Plan, Write},
+    facts::{DatabaseObjects, JobEnd, JobFacts, Question},
+    intent::{Event, Kind, Plan, Write},
     schema,
 };
-use crate::{
-    api::{
-        database::{Dirty, Holder},
-        keys,
-    },
-    cluster::CachedDatabase,
+use crate::api::{
+    database::{Dirty, Holder},
+    keys,
 };
 
 /// Finished Jobs kept per database, for their logs.
@@ -32,7 +29,7 @@ pub struct Shown {
 
 /// What is to be done for one database now.
 #[must_use]
-pub fn plan(seen: &CachedDatabase, shown: &Shown, epoch: i64) -> Plan {
+pub fn plan(seen: &DatabaseObjects, shown: &Shown, epoch: i64) -> Plan {
     let mut plan = Plan::default();
     match &seen.database.record.holder {
         Some(holder) => held(&mut plan, seen, holder, shown, epoch),
@@ -42,7 +39,7 @@ pub fn plan(seen: &CachedDatabase, shown: &Shown, epoch: i64) -> Plan {
     plan
 }
 
-fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, shown: &Shown, epoch: i64) {
+fn held(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, shown: &Shown, epoch: i64) {
     let job = schema::job_among(&seen.jobs, &seen.database, holder);
     if let (
         Some(JobFacts {
@@ -75,9 +72,9 @@ fn held(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, shown: &Shown, 
         let rollout = Question::Rollout(holder.rollout.clone());
         plan.questions.push(rollout);
     }
-    let hold = (seen.database.uid.clone(), holder.clone());
+    let hold = (seen.database.base.uid.clone(), holder.clone());
     if shown.hold.as_ref() != Some(&hold) {
-        let hold = Question::Hold(seen.database.name.clone());
+        let hold = Question::Hold(seen.database.base.name.clone());
         plan.questions.push(hold);
     }
     if !plan.questions.is_empty() {
@@ -106,7 +103,7 @@ fn lets_go(write: &Write) -> bool {
 
 /// A person has taken the holder off the record, as is said where its Job is unknown, and not the
 /// finalizer with it.
-fn held_by_nobody(plan: &mut Plan, seen: &CachedDatabase) {
+fn held_by_nobody(plan: &mut Plan, seen: &DatabaseObjects) {
     let database = &seen.database;
     let marked = database.finalizers.iter().any(|f| f == keys::HELD);
     if marked && !seen.jobs.iter().any(JobFacts::may_run) {
@@ -116,13 +113,13 @@ fn held_by_nobody(plan: &mut Plan, seen: &CachedDatabase) {
     }
 }
 
-fn without_holder(seen: &CachedDatabase) -> Write {
+fn without_holder(seen: &DatabaseObjects) -> Write {
     let mut record = (*seen.database.record).clone();
     record.holder = None;
     schema::record_write(&seen.database, record)
 }
 
-fn record_end(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, end: &JobEnd) {
+fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &JobEnd) {
     let succeeded = end.succeeded;
     let mut record = (*seen.database.record).clone();
     record.holder = None;
@@ -163,13 +160,13 @@ fn record_end(plan: &mut Plan, seen: &CachedDatabase, holder: &Holder, end: &Job
 }
 
 /// Old finished Jobs go; the record keeps how they ended.
-fn tidy(plan: &mut Plan, seen: &CachedDatabase) {
+fn tidy(plan: &mut Plan, seen: &DatabaseObjects) {
     let recorded = |job: &JobFacts| {
         seen.database
             .record
             .phases
             .iter()
-            .any(|phase| phase.job == job.name)
+            .any(|phase| phase.job == job.base.name)
     };
     let mut finished: Vec<_> = seen
         .jobs
@@ -177,7 +174,7 @@ fn tidy(plan: &mut Plan, seen: &CachedDatabase) {
         .filter(|job| !job.deleting && job.live_pods == 0 && recorded(job))
         .filter_map(|job| job.ended.as_ref().map(|end| (end.at, job)))
         .collect();
-    finished.sort_by_key(|(at, job)| (Reverse(*at), job.name.clone()));
+    finished.sort_by_key(|(at, job)| (Reverse(*at), job.base.name.clone()));
     plan.writes.extend(
         finished
             .into_iter()
@@ -189,10 +186,6 @@ fn tidy(plan: &mut Plan, seen: &CachedDatabase) {
 fn delete(job: &JobFacts) -> Write {
     Write::Delete {
         kind: Kind::Job,
-        base: Base {
-            name: job.name.clone(),
-            uid: job.uid.clone(),
-            resource_version: job.resource_version.clone(),
-        },
+        base: job.base.clone(),
     }
 }

@@ -7,12 +7,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     facts::{Observed, Question},
-    intent::{Base, Event, UndoCause, Write},
+    intent::{Event, UndoCause, Write},
     replicas::{self, Bounds},
-    revision,
+    revision::Wanted,
 };
 use crate::api::{
-    RolloutSpec, RolloutStatus,
+    RolloutStatus,
     status::{Ended, Outcome, Release, Stopwatch, Why},
 };
 
@@ -20,7 +20,7 @@ use crate::api::{
 pub(super) struct Draft<'a> {
     pub seen: &'a Observed,
     pub now: Timestamp,
-    pub spec: Arc<RolloutSpec>,
+    pub spec: Arc<Wanted>,
     /// Hash of the revision that the spec asks for.
     pub wanted: String,
     pub status: RolloutStatus,
@@ -46,13 +46,13 @@ pub(super) struct Obstacle {
 }
 
 impl<'a> Draft<'a> {
-    pub fn new(seen: &'a Observed, spec: Arc<RolloutSpec>, now: Timestamp) -> Self {
+    pub fn new(seen: &'a Observed, spec: Arc<Wanted>, now: Timestamp) -> Self {
         Self {
             seen,
             now,
-            wanted: revision::wanted(&spec),
+            wanted: spec.revision().to_owned(),
             spec,
-            status: (*seen.rollout.status).clone(),
+            status: (*seen.objects.rollout.status).clone(),
             decided: false,
             questions: Vec::new(),
             writes: Vec::new(),
@@ -83,7 +83,7 @@ impl<'a> Draft<'a> {
             .iter()
             .find(|ended| ended.revision == revision)
             .map(|ended| ended.outcome)
-            .or_else(|| self.seen.revision(revision).and_then(|r| r.outcome))
+            .or_else(|| self.seen.objects.revision(revision).and_then(|r| r.outcome))
     }
 
     /// Why a revision ended, for people.
@@ -93,6 +93,7 @@ impl<'a> Draft<'a> {
         }
         let marked = self
             .seen
+            .objects
             .revision(revision)
             .map(|r| r.outcome_reason.clone());
         let text = marked.unwrap_or_default();
@@ -164,15 +165,6 @@ impl<'a> Draft<'a> {
         self.status.history.truncate(10);
         self.status.release = None;
         self.decided = true;
-    }
-
-    pub fn base(&self) -> Base {
-        let rollout = &self.seen.rollout;
-        Base {
-            name: rollout.name.clone(),
-            uid: rollout.uid.clone(),
-            resource_version: rollout.resource_version.clone(),
-        }
     }
 
     /// Replicas wanted of each revision while nothing is in motion or a step is under way.

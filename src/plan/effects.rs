@@ -6,7 +6,7 @@ use super::{
     draft::Draft,
     exits::{self, STEADY_SECONDS},
     facts::{ChildFacts, Question, Refused, RevisionFacts},
-    intent::{Base, Kind, Write},
+    intent::{Kind, Write},
     mover::{self, Direction},
     render, schema,
 };
@@ -99,7 +99,7 @@ fn refused(draft: &Draft<'_>, what: Refused) -> bool {
 /// counting on would be guessing.
 pub(super) fn memory_lost(draft: &mut Draft<'_>) -> bool {
     let unknown = forgotten(draft).find(|c| c.replicas > 0 || c.status_replicas > 0);
-    let Some(name) = unknown.map(|c| c.name.clone()) else {
+    let Some(name) = unknown.map(|c| c.base.name.clone()) else {
         return false;
     };
     if !draft.seen.answers.revisions_live {
@@ -121,11 +121,11 @@ pub(super) fn memory_lost(draft: &mut Draft<'_>) -> bool {
 /// stable nor in motion.
 fn forgotten<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = &'d ChildFacts> {
     let in_motion = draft.status.release.as_ref().map(|r| r.revision.as_str());
-    draft.seen.children.iter().filter(move |child| {
+    draft.seen.objects.children.iter().filter(move |child| {
         let revision = child.revision.as_str();
         let named = [Some(draft.wanted.as_str()), draft.stable(), in_motion];
         !child.deleting
-            && draft.seen.revision(revision).is_none()
+            && draft.seen.objects.revision(revision).is_none()
             && !named.contains(&Some(revision))
     })
 }
@@ -133,23 +133,23 @@ fn forgotten<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = &'d ChildFacts> {
 /// Children whose owner has another uid (a restored backup) are owned anew, or they would be
 /// collected; those too of which nothing else is remembered.
 pub(super) fn adopt(draft: &mut Draft<'_>) {
-    let rollout = &draft.seen.rollout;
-    for revision in draft.seen.revisions.iter().filter(|r| !r.deleting) {
-        if revision.owner_uid.as_ref() != Some(&rollout.uid) {
+    let rollout = &draft.seen.objects.rollout;
+    for revision in draft.seen.objects.revisions.iter().filter(|r| !r.deleting) {
+        if revision.owner_uid.as_ref() != Some(&rollout.base.uid) {
             let owner = serde_json::json!([render::owned_by_rollout(rollout)]);
             draft.writes.push(Write::Adopt {
                 kind: Kind::Revision,
-                base: base_of_revision(revision),
+                base: revision.base.clone(),
                 owner,
             });
         }
     }
-    for child in draft.seen.children.iter().filter(|c| !c.deleting) {
-        if child.owner_uid.as_ref() != Some(&rollout.uid) {
+    for child in draft.seen.objects.children.iter().filter(|c| !c.deleting) {
+        if child.owner_uid.as_ref() != Some(&rollout.base.uid) {
             let owner = serde_json::json!([render::owned_by_rollout(rollout)]);
             draft.writes.push(Write::Adopt {
                 kind: Kind::Deployment,
-                base: base_of_child(child),
+                base: child.base.clone(),
                 owner,
             });
         }
@@ -169,23 +169,30 @@ fn make_children(draft: &mut Draft<'_>) {
             .map(|r| r.revision.clone()),
     );
     for name in needed {
-        let Some(revision) = seen.revision(&name) else {
+        let Some(revision) = seen.objects.revision(&name) else {
             // Only the spec can say what a revision is that nothing remembers.
             if name == draft.wanted && !refused(draft, Refused::Other) {
-                let manifest = render::revision(&seen.rollout, &draft.spec, &name);
+                let manifest = render::revision(&seen.objects.rollout, &draft.spec, &name);
                 draft
                     .notes
                     .push(format!("revision {name} is put on record"));
-                draft.writes.push(Write::CreateRevision { manifest });
+                draft.writes.push(Write::Create {
+                    kind: Kind::Revision,
+                    manifest,
+                });
             }
             continue;
         };
-        if seen.child(&name).is_none() && !refused(draft, Refused::Deployment) {
-            let manifest = render::deployment(&seen.rollout, &draft.spec, revision, seen.epoch);
+        if seen.objects.child(&name).is_none() && !refused(draft, Refused::Deployment) {
+            let manifest =
+                render::deployment(&seen.objects.rollout, &draft.spec, revision, seen.epoch);
             draft.notes.push(format!(
                 "Deployment of revision {name} is made, at 0 replicas"
             ));
-            draft.writes.push(Write::CreateDeployment { manifest });
+            draft.writes.push(Write::Create {
+                kind: Kind::Deployment,
+                manifest,
+            });
         }
     }
 }
@@ -194,13 +201,14 @@ fn make_children(draft: &mut Draft<'_>) {
 fn mark(draft: &mut Draft<'_>) {
     let highest = draft
         .seen
+        .objects
         .revisions
         .iter()
         .map(|r| r.number)
         .max()
         .unwrap_or(0);
     let mut writes = Vec::new();
-    for revision in draft.seen.revisions.iter().filter(|r| !r.deleting) {
+    for revision in draft.seen.objects.revisions.iter().filter(|r| !r.deleting) {
         let Some((outcome, reason)) = wanted_mark(draft, revision) else {
             continue;
         };
@@ -211,7 +219,7 @@ fn mark(draft: &mut Draft<'_>) {
             continue;
         }
         writes.push(Write::MarkRevision {
-            base: base_of_revision(revision),
+            base: revision.base.clone(),
             outcome,
             reason,
             number: renumber.then_some(highest + 1),
@@ -253,8 +261,9 @@ fn is_news(revision: &RevisionFacts, outcome: Outcome) -> bool {
 /// Replicas towards the targets, through the mover.
 fn scale(draft: &mut Draft<'_>) {
     let mut targets = draft.targets();
-    let made =
-        |(revision, target): (&String, &i32)| *target == 0 || draft.seen.child(revision).is_some();
+    let made = |(revision, target): (&String, &i32)| {
+        *target == 0 || draft.seen.objects.child(revision).is_some()
+    };
     if targets.is_empty() || !targets.iter().all(made) {
         return;
     }
@@ -270,7 +279,12 @@ fn scale(draft: &mut Draft<'_>) {
         Direction::Forward
     };
     let by_name: BTreeMap<&str, i32> = targets.iter().map(|(r, n)| (r.as_str(), *n)).collect();
-    let moves = mover::moves(&draft.seen.children, &by_name, draft.bounds(), direction);
+    let moves = mover::moves(
+        &draft.seen.objects.children,
+        &by_name,
+        draft.bounds(),
+        direction,
+    );
     if moves.is_empty() {
         return;
     }
@@ -278,10 +292,16 @@ fn scale(draft: &mut Draft<'_>) {
         return;
     }
     for step in moves {
-        if let Some(child) = draft.seen.children.iter().find(|c| c.uid == step.uid) {
+        if let Some(child) = draft
+            .seen
+            .objects
+            .children
+            .iter()
+            .find(|c| c.base.uid == step.uid)
+        {
             draft.notes.push(step.note);
             draft.writes.push(Write::Scale {
-                base: base_of_child(child),
+                base: child.base.clone(),
                 from: step.from,
                 to: step.to,
             });
@@ -301,7 +321,7 @@ fn hold_back(draft: &mut Draft<'_>, targets: &mut BTreeMap<String, i32>) {
     if release.first || release.stage != Stage::Step || release.undo.is_some() {
         return;
     }
-    let Some(canary) = draft.seen.child(&release.revision) else {
+    let Some(canary) = draft.seen.objects.child(&release.revision) else {
         return;
     };
     let ended = exits::ended_within(draft, STEADY_SECONDS);
@@ -314,7 +334,10 @@ fn hold_back(draft: &mut Draft<'_>, targets: &mut BTreeMap<String, i32>) {
     let before = targets.clone();
     let keeps = canary.replicas.min(asked);
     targets.insert(release.revision.clone(), keeps);
-    if let Some(stable) = draft.stable().and_then(|stable| draft.seen.child(stable)) {
+    if let Some(stable) = draft
+        .stable()
+        .and_then(|stable| draft.seen.objects.child(stable))
+    {
         let share = draft.spec.replicas - keeps;
         let least = if ended.is_some() {
             stable.replicas
@@ -337,12 +360,13 @@ fn hold_back(draft: &mut Draft<'_>, targets: &mut BTreeMap<String, i32>) {
 pub(super) fn fence(draft: &mut Draft<'_>) -> bool {
     let stale: Vec<_> = draft
         .seen
+        .objects
         .children
         .iter()
         .filter(|c| !c.deleting && c.epoch != Some(draft.seen.epoch))
         .map(|child| Write::Fence {
             kind: Kind::Deployment,
-            base: base_of_child(child),
+            base: child.base.clone(),
             epoch: draft.seen.epoch,
         })
         .collect();
@@ -356,19 +380,20 @@ pub(super) fn fence(draft: &mut Draft<'_>) -> bool {
 fn forget_old_revisions(draft: &mut Draft<'_>) {
     let mut old: Vec<&RevisionFacts> = draft
         .seen
+        .objects
         .revisions
         .iter()
         .filter(|r| !r.deleting && r.revision != draft.wanted)
         .filter(|r| draft.stable() != Some(&r.revision))
-        .filter(|r| draft.seen.child(&r.revision).is_none_or(is_empty))
+        .filter(|r| draft.seen.objects.child(&r.revision).is_none_or(is_empty))
         .collect();
-    old.sort_by_key(|r| Reverse((r.number, r.created, r.name.clone())));
+    old.sort_by_key(|r| Reverse((r.number, r.created, r.base.name.clone())));
     let limit = usize::try_from(draft.spec.revision_history_limit).unwrap_or(usize::MAX);
     let mut going = Vec::new();
     for revision in old.into_iter().skip(limit) {
-        let (kind, base) = match draft.seen.child(&revision.revision) {
-            Some(child) => (Kind::Deployment, base_of_child(child)),
-            None => (Kind::Revision, base_of_revision(revision)),
+        let (kind, base) = match draft.seen.objects.child(&revision.revision) {
+            Some(child) => (Kind::Deployment, child.base.clone()),
+            None => (Kind::Revision, revision.base.clone()),
         };
         draft.notes.push(format!(
             "revision {} is beyond the history limit",
@@ -382,7 +407,7 @@ fn forget_old_revisions(draft: &mut Draft<'_>) {
             .filter(|child| is_empty(child))
             .map(|child| Write::Delete {
                 kind: Kind::Deployment,
-                base: base_of_child(child),
+                base: child.base.clone(),
             }),
     );
     if going.len() > remembered && !draft.seen.answers.revisions_live {
@@ -395,20 +420,4 @@ fn forget_old_revisions(draft: &mut Draft<'_>) {
 
 fn is_empty(child: &ChildFacts) -> bool {
     child.replicas == 0 && child.status_replicas == 0
-}
-
-fn base_of_revision(revision: &RevisionFacts) -> Base {
-    Base {
-        name: revision.name.clone(),
-        uid: revision.uid.clone(),
-        resource_version: revision.resource_version.clone(),
-    }
-}
-
-fn base_of_child(child: &ChildFacts) -> Base {
-    Base {
-        name: child.name.clone(),
-        uid: child.uid.clone(),
-        resource_version: child.resource_version.clone(),
-    }
 }

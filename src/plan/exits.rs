@@ -26,6 +26,7 @@ const PROVEN_SECONDS: i64 = 60;
 pub(super) fn crash_loop(draft: &Draft<'_>, release: &Release) -> Option<Why> {
     let looping: Vec<&PodFacts> = draft
         .seen
+        .objects
         .pods_of(&release.revision)
         .filter(|pod| {
             let backs_off = pod
@@ -76,7 +77,7 @@ pub(super) fn ended_within(draft: &Draft<'_>, seconds: i64) -> Option<Ended> {
     if release.first || release.stage != Stage::Step || release.undo.is_some() {
         return None;
     }
-    let ends = draft.seen.pods_of(&release.revision);
+    let ends = draft.seen.objects.pods_of(&release.revision);
     let ends = ends.filter_map(|pod| Some((pod.ended?, &pod.name)));
     // The time is by the node's clock: one that is far ahead of ours says nothing.
     let recent =

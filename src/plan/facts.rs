@@ -8,19 +8,21 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::revision::Wanted;
 use crate::{
-    api::{DatabaseRecord, PhaseKind, RolloutSpec, RolloutStatus, SchemaSpec, status::Outcome},
+    api::{DatabaseRecord, PhaseKind, RolloutStatus, SchemaSpec, status::Outcome},
     evidence::Readings,
 };
 
-/// Everything that one pass of the planner reads.
+/// A Rollout and everything that belongs to it, as the caches hold it. They may lag, each on its
+/// own.
 #[derive(Clone, Debug)]
-pub struct Observed {
+pub struct Objects {
     /// The Rollout itself.
     pub rollout: RolloutFacts,
-    /// Its ControllerRevisions, in no order.
+    /// ControllerRevisions with its label, in no order.
     pub revisions: Vec<RevisionFacts>,
-    /// Its Deployments, in no order.
+    /// Deployments with its label, in no order.
     pub children: Vec<ChildFacts>,
     /// Their pods, in no order, terminating ones too.
     pub pods: Vec<PodFacts>,
@@ -28,8 +30,28 @@ pub struct Observed {
     pub jobs: Vec<JobFacts>,
     /// The DatabaseSchema that `spec.schema.database` names.
     pub database: Option<DatabaseFacts>,
-    /// Other Rollouts of the namespace whose selector may overlap.
+    /// Names of the other Rollouts of the namespace whose selector may overlap.
     pub neighbours: Vec<String>,
+}
+
+/// A DatabaseSchema and everything that belongs to it, as the caches hold it.
+#[derive(Clone, Debug)]
+pub struct DatabaseObjects {
+    /// The namespace.
+    pub namespace: String,
+    /// The DatabaseSchema itself.
+    pub database: DatabaseFacts,
+    /// Jobs with its label, in no order.
+    pub jobs: Vec<JobFacts>,
+    /// Names and uids of the Rollouts that name it.
+    pub rollouts: BTreeMap<String, String>,
+}
+
+/// Everything that one pass of the planner reads.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// What the caches hold, with what this process knows before them.
+    pub objects: Objects,
     /// Answers to the questions that an earlier plan of this pass asked.
     pub answers: Answers,
     /// What the API server refused in this pass, with its words.
@@ -52,17 +74,24 @@ pub struct Observed {
     pub epoch: i64,
 }
 
+/// One version of an object: what a write of it rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// Name of the object.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
+}
+
 /// A Rollout.
 #[derive(Clone, Debug)]
 pub struct RolloutFacts {
     /// Its namespace.
     pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// The version this is a copy of.
-    pub resource_version: String,
+    /// Name, uid, and the version this is a copy of.
+    pub base: Base,
     /// `metadata.generation`.
     pub generation: i64,
     /// Its annotations.
@@ -70,7 +99,7 @@ pub struct RolloutFacts {
     /// Whether it is being deleted.
     pub deleting: bool,
     /// What the user asked for; or why it could not be read.
-    pub spec: Result<Arc<RolloutSpec>, String>,
+    pub spec: Result<Arc<Wanted>, String>,
     /// What was recorded.
     pub status: Arc<RolloutStatus>,
 }
@@ -78,12 +107,8 @@ pub struct RolloutFacts {
 /// A ControllerRevision: the durable memory of what a revision is and how it ended.
 #[derive(Clone, Debug)]
 pub struct RevisionFacts {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// The version this is a copy of.
-    pub resource_version: String,
+    /// Name, uid, and the version this is a copy of.
+    pub base: Base,
     /// The revision's hash.
     pub revision: String,
     /// `.revision`: rises when the revision becomes stable; 0 before.
@@ -107,12 +132,8 @@ pub struct RevisionFacts {
 /// A Deployment of one revision.
 #[derive(Clone, Debug)]
 pub struct ChildFacts {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// The version this is a copy of.
-    pub resource_version: String,
+    /// Name, uid, and the version this is a copy of.
+    pub base: Base,
     /// The revision's hash.
     pub revision: String,
     /// The Rollout it says it belongs to.
@@ -165,12 +186,8 @@ pub struct PodFacts {
 /// A Job of one schema phase.
 #[derive(Clone, Debug)]
 pub struct JobFacts {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// The version this is a copy of.
-    pub resource_version: String,
+    /// Name, uid, and the version this is a copy of.
+    pub base: Base,
     /// The Rollout it was made for.
     pub rollout: String,
     /// The revision it was made for.
@@ -207,12 +224,8 @@ pub struct JobEnd {
 /// A DatabaseSchema.
 #[derive(Clone, Debug)]
 pub struct DatabaseFacts {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// The version this is a copy of.
-    pub resource_version: String,
+    /// Name, uid, and the version this is a copy of.
+    pub base: Base,
     /// What ran, and who holds it.
     pub record: Arc<DatabaseRecord>,
     /// `metadata.finalizers`: [`keys::HELD`](crate::api::keys::HELD) while it has a holder, and
@@ -230,7 +243,7 @@ pub enum Question {
     Rollout(String),
     /// Names of the Deployments of the namespace that are not the Rollout's own and whose selector
     /// overlaps that of this spec.
-    Overlaps(Arc<RolloutSpec>),
+    Overlaps(Arc<Wanted>),
     /// A live list of the Rollout's ControllerRevisions: replaces the cached one.
     Revisions,
     /// The DatabaseSchema of this name, and then the Job of its holder: they replace the cached
@@ -349,7 +362,7 @@ impl PodFacts {
     }
 }
 
-impl Observed {
+impl Objects {
     /// The child of this revision that is not being deleted.
     #[must_use]
     pub fn child(&self, revision: &str) -> Option<&ChildFacts> {

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::facts::Question;
+use super::facts::{Base, Question};
 use crate::{
-    api::{DatabaseRecord, RolloutStatus, status::Outcome},
+    api::{DatabaseRecord, RolloutStatus, keys, status::Outcome},
     evidence::Measure,
 };
 
@@ -36,8 +36,10 @@ pub enum Write {
         /// The whole status.
         status: Box<RolloutStatus>,
     },
-    /// A new ControllerRevision.
-    CreateRevision {
+    /// A new object: a Deployment at 0 replicas, a Job suspended.
+    Create {
+        /// What kind of object.
+        kind: Kind,
         /// The object.
         manifest: Value,
     },
@@ -61,11 +63,6 @@ pub enum Write {
         /// The new `ownerReferences`.
         owner: Value,
     },
-    /// A new Deployment, at 0 replicas.
-    CreateDeployment {
-        /// The object.
-        manifest: Value,
-    },
     /// A Deployment's replicas. Where `to` is what they are already, the write settles an
     /// unanswered one: it gives the Deployment a new resourceVersion, so that the unanswered one
     /// is refused if it is still on its way.
@@ -86,11 +83,6 @@ pub enum Write {
         /// The present epoch.
         epoch: i64,
     },
-    /// A new DatabaseSchema.
-    CreateDatabase {
-        /// The object.
-        manifest: Value,
-    },
     /// A DatabaseSchema's record.
     RecordDatabase {
         /// The DatabaseSchema as it was read.
@@ -100,11 +92,6 @@ pub enum Write {
         /// All its finalizers: while it has a holder a deletion waits, for the Job that runs is
         /// owned by it.
         finalizers: Vec<String>,
-    },
-    /// A new Job, suspended.
-    CreateJob {
-        /// The object.
-        manifest: Value,
     },
     /// Lets a suspended Job run.
     ReleaseJob {
@@ -120,27 +107,16 @@ pub enum Write {
     },
 }
 
-/// The version of an object that a write rests on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Base {
-    /// Name of the object.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// Its resourceVersion.
-    pub resource_version: String,
-}
-
 /// Kinds of objects that belong to a Rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// apps/v1 ControllerRevision.
+    /// A ControllerRevision.
     Revision,
-    /// apps/v1 Deployment.
+    /// A Deployment.
     Deployment,
-    /// batch/v1 Job.
+    /// A Job.
     Job,
-    /// DatabaseSchema.
+    /// A DatabaseSchema.
     Database,
 }
 
@@ -205,10 +181,65 @@ impl Write {
             | Self::RecordDatabase { base, .. }
             | Self::ReleaseJob { base }
             | Self::Delete { base, .. } => Some(base),
-            Self::CreateRevision { .. }
-            | Self::CreateDeployment { .. }
-            | Self::CreateDatabase { .. }
-            | Self::CreateJob { .. } => None,
+            Self::Create { .. } => None,
+        }
+    }
+
+    /// What kind of object it is about; `None`: the Rollout itself.
+    #[must_use]
+    pub const fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::RecordStatus { .. } => None,
+            Self::MarkRevision { .. } => Some(Kind::Revision),
+            Self::Scale { .. } => Some(Kind::Deployment),
+            Self::RecordDatabase { .. } => Some(Kind::Database),
+            Self::ReleaseJob { .. } => Some(Kind::Job),
+            Self::Create { kind, .. }
+            | Self::Adopt { kind, .. }
+            | Self::Fence { kind, .. }
+            | Self::Delete { kind, .. } => Some(*kind),
+        }
+    }
+
+    /// The name of the object that it is about.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let Self::Create { manifest, .. } = self else {
+            return self.base().map_or("", |base| &base.name);
+        };
+        manifest["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    /// Kind and name of the object that it is about, for messages.
+    #[must_use]
+    pub fn object(&self) -> String {
+        let kind = self.kind().map_or("status of Rollout", Kind::name);
+        format!("{kind} {}", self.name())
+    }
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Revision, Self::Deployment, Self::Job, Self::Database];
+
+    /// Its name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.terms().1
+    }
+
+    /// Group and version of it in the API.
+    #[must_use]
+    pub const fn api_version(self) -> &'static str {
+        self.terms().0
+    }
+
+    const fn terms(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Revision => ("apps/v1", "ControllerRevision"),
+            Self::Deployment => ("apps/v1", "Deployment"),
+            Self::Job => ("batch/v1", "Job"),
+            Self::Database => (keys::API_VERSION, "DatabaseSchema"),
         }
     }
 }

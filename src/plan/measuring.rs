@@ -15,17 +15,21 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
         .as_ref()
         .filter(|r| r.stage == Stage::Step)?;
     let since = conditions::measured_since(draft)?;
-    let rollout = &draft.seen.rollout;
-    let pods = draft.seen.pods_of(&release.revision).map(|pod| PodSeen {
-        name: pod.name.clone(),
-        ready_since: pod.ready_since,
-        created: pod.created,
-    });
+    let rollout = &draft.seen.objects.rollout;
+    let pods = draft
+        .seen
+        .objects
+        .pods_of(&release.revision)
+        .map(|pod| PodSeen {
+            name: pod.name.clone(),
+            ready_since: pod.ready_since,
+            created: pod.created,
+        });
     Some(Measure {
         namespace: rollout.namespace.clone(),
-        rollout: rollout.name.clone(),
+        rollout: rollout.base.name.clone(),
         revision: release.revision.clone(),
-        pod_prefix: format!("{}-", child_name(&rollout.name, &release.revision)),
+        pod_prefix: format!("{}-", child_name(&rollout.base.name, &release.revision)),
         pods: pods.collect(),
         since,
         hold_since: release

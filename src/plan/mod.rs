@@ -41,18 +41,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use self::{
     draft::Draft,
     facts::{Observed, Question},
-    intent::{Base, Event, Plan, Write},
+    intent::{Event, Plan, Write},
 };
 use crate::api::status::RevisionStatus;
 
 /// What is to be done for one Rollout now.
 #[must_use]
 pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
-    if seen.rollout.deleting {
+    if seen.objects.rollout.deleting {
         // Its children go with it; a Job that runs belongs to the database and goes on.
         return Plan::default();
     }
-    let spec = match &seen.rollout.spec {
+    let spec = match &seen.objects.rollout.spec {
         Ok(spec) => spec.clone(),
         Err(message) => return unreadable(seen, message, now),
     };
@@ -91,8 +91,8 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
 
 /// The epoch of a later leader that has written to this Rollout's children.
 fn newer_leader(seen: &Observed) -> Option<i64> {
-    let children = seen.children.iter().filter_map(|c| c.epoch);
-    let jobs = seen.jobs.iter().filter_map(|j| j.epoch);
+    let children = seen.objects.children.iter().filter_map(|c| c.epoch);
+    let jobs = seen.objects.jobs.iter().filter_map(|j| j.epoch);
     children
         .chain(jobs)
         .max()
@@ -106,6 +106,7 @@ fn remember_stable(draft: &mut Draft<'_>) {
     }
     let marked = draft
         .seen
+        .objects
         .revisions
         .iter()
         .filter(|r| r.outcome == Some(crate::api::status::Outcome::Stable) && !r.deleting)
@@ -142,7 +143,7 @@ fn finish(mut draft: Draft<'_>) -> Plan {
     // unnoticed. A leader may begin while its caches still show its predecessor's time.
     let unconfirmed = !draft.seen.confirmed && !draft.writes.is_empty() && !records_first(&draft);
     if unconfirmed {
-        let rollout = Question::Rollout(draft.seen.rollout.name.clone());
+        let rollout = Question::Rollout(draft.seen.objects.rollout.base.name.clone());
         draft.questions.insert(0, rollout);
     }
     if !draft.questions.is_empty() {
@@ -169,7 +170,7 @@ fn finish(mut draft: Draft<'_>) -> Plan {
         draft.writes.clear();
     }
     if records_first || conditions::is_due(&mut draft) {
-        let base = draft.base();
+        let base = draft.seen.objects.rollout.base.clone();
         let status = Box::new(std::mem::take(&mut draft.status));
         // Mere news comes last.
         let place = if records_first { 0 } else { draft.writes.len() };
@@ -189,7 +190,7 @@ fn finish(mut draft: Draft<'_>) -> Plan {
 
 /// A Rollout that this program cannot read: said on the object, and nothing else is touched.
 fn unreadable(seen: &Observed, message: &str, now: Timestamp) -> Plan {
-    let mut status = (*seen.rollout.status).clone();
+    let mut status = (*seen.objects.rollout.status).clone();
     let message = format!("the spec cannot be read: {message}; correct that field");
     for (kind, holds) in [("Ready", false), ("Reconciling", false), ("Stalled", true)] {
         let holds = if holds { "True" } else { "False" };
@@ -205,26 +206,20 @@ fn unreadable(seen: &Observed, message: &str, now: Timestamp) -> Plan {
             reason: "InvalidSpec".to_owned(),
             message: message.clone(),
             last_transition_time: since,
-            observed_generation: Some(seen.rollout.generation),
+            observed_generation: Some(seen.objects.rollout.generation),
         });
     }
-    status.observed_generation = Some(seen.rollout.generation);
+    status.observed_generation = Some(seen.objects.rollout.generation);
     let mut plan = Plan::default();
-    if status != *seen.rollout.status {
+    if status != *seen.objects.rollout.status {
         plan.events.push(Event {
             reason: "InvalidSpec",
             message,
             warning: true,
             undo: None,
         });
-        let rollout = &seen.rollout;
-        let base = Base {
-            name: rollout.name.clone(),
-            uid: rollout.uid.clone(),
-            resource_version: rollout.resource_version.clone(),
-        };
         plan.writes.push(Write::RecordStatus {
-            base,
+            base: seen.objects.rollout.base.clone(),
             status: Box::new(status),
         });
     }

@@ -45,7 +45,7 @@ pub fn moves(
         .map(|child| Moving::new(child, targets))
         .collect();
     // In a fixed order, so that the same facts always give the same moves.
-    state.sort_by(|a, b| a.child.name.cmp(&b.child.name));
+    state.sort_by(|a, b| a.child.base.name.cmp(&b.child.base.name));
 
     let spare = (assured(children) - bounds.floor).max(0);
     drop_useless(&mut state);
@@ -120,9 +120,9 @@ impl<'a> Moving<'a> {
             return None;
         }
         if self.uncertain() {
-            let note = format!("{}: an unanswered scaling is settled", self.child.name);
+            let note = format!("{}: an unanswered scaling is settled", self.child.base.name);
             return Some(Move {
-                uid: self.child.uid.clone(),
+                uid: self.child.base.uid.clone(),
                 from,
                 to: from,
                 note,
@@ -130,10 +130,10 @@ impl<'a> Moving<'a> {
         }
         let note = format!(
             "{}: {from} -> {} on the way to {}, {} available",
-            self.child.name, self.to, self.target, self.child.available
+            self.child.base.name, self.to, self.target, self.child.available
         );
         Some(Move {
-            uid: self.child.uid.clone(),
+            uid: self.child.base.uid.clone(),
             from,
             to: self.to,
             note,

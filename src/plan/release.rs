@@ -114,7 +114,7 @@ pub(super) fn below_floor(
     version: Option<i64>,
 ) -> Option<String> {
     let version = version?;
-    let floor = draft.seen.database.as_ref()?.record.undo_floor?;
+    let floor = draft.seen.objects.database.as_ref()?.record.undo_floor?;
     (version < floor).then(|| {
         format!(
             "revision {revision} needs schema version {version}, but what it needs was removed by \
@@ -157,7 +157,7 @@ pub(super) fn start(draft: &mut Draft<'_>, attempt: i64, accepted_dirty: Option<
 /// Another Deployment or Rollout that selects the same pods makes everything that is counted a
 /// lie: nothing is written before that is resolved.
 fn overlaps(draft: &mut Draft<'_>) -> bool {
-    if let Some(other) = draft.seen.neighbours.first() {
+    if let Some(other) = draft.seen.objects.neighbours.first() {
         draft.block(
             true,
             "SelectorOverlap",
@@ -232,6 +232,7 @@ fn return_to_former_stable(draft: &mut Draft<'_>, wanted: &str) -> bool {
 pub(super) fn former_stables(draft: &Draft<'_>) -> Vec<String> {
     let mut former: Vec<_> = draft
         .seen
+        .objects
         .revisions
         .iter()
         .filter(|r| r.outcome == Some(Outcome::Stable) && !r.deleting)
@@ -332,8 +333,8 @@ fn preflight(draft: &mut Draft<'_>, release: &Release) {
         }
         return;
     }
-    let made = draft.seen.revision(&release.revision).is_some()
-        && draft.seen.child(&release.revision).is_some();
+    let made = draft.seen.objects.revision(&release.revision).is_some()
+        && draft.seen.objects.child(&release.revision).is_some();
     if !made {
         return;
     }

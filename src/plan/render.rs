@@ -1,25 +1,28 @@
 //! Children as objects: rendered once, never written again but for their scale.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
 use super::{
     draft::Draft,
-    facts::{ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
+    facts::{Base, ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
+    intent::Kind,
     revision::child_name,
 };
-use crate::api::{PhaseKind, RolloutSpec, SchemaSpec, database::Holder, keys, rollout::Operator};
+use crate::api::{
+    PhaseKind, RolloutSpec, SchemaSpec, database::Holder, keys, selector::template_labels,
+};
 
 /// The ControllerRevision that remembers what a revision is.
 pub(super) fn revision(rollout: &RolloutFacts, spec: &RolloutSpec, revision: &str) -> Value {
     json!({
-        "apiVersion": "apps/v1",
-        "kind": "ControllerRevision",
+        "apiVersion": Kind::Revision.api_version(),
+        "kind": Kind::Revision.name(),
         "metadata": {
-            "name": child_name(&rollout.name, revision),
+            "name": child_name(&rollout.base.name, revision),
             "namespace": rollout.namespace,
-            "labels": {keys::ROLLOUT: rollout.name, keys::REVISION: revision},
+            "labels": {keys::ROLLOUT: rollout.base.name, keys::REVISION: revision},
             "ownerReferences": [owned_by_rollout(rollout)],
         },
         "data": {"template": spec.template, "schema": spec.schema},
@@ -29,20 +32,15 @@ pub(super) fn revision(rollout: &RolloutFacts, spec: &RolloutSpec, revision: &st
 
 /// The owner reference of ControllerRevisions and Deployments.
 pub(super) fn owned_by_rollout(rollout: &RolloutFacts) -> Value {
-    owner(
-        "stepgate.io/v1alpha1",
-        "Rollout",
-        &rollout.name,
-        &rollout.uid,
-    )
+    owner(keys::API_VERSION, "Rollout", &rollout.base)
 }
 
-fn owner(version: &str, kind: &str, name: &str, uid: &str) -> Value {
+fn owner(version: &str, kind: &str, object: &Base) -> Value {
     json!({
         "apiVersion": version,
         "kind": kind,
-        "name": name,
-        "uid": uid,
+        "name": object.name,
+        "uid": object.uid,
         "controller": true,
         "blockOwnerDeletion": true,
     })
@@ -55,7 +53,7 @@ pub(super) fn deployment(
     revision: &RevisionFacts,
     epoch: i64,
 ) -> Value {
-    let ours = json!({keys::ROLLOUT: rollout.name, keys::REVISION: revision.revision});
+    let ours = json!({keys::ROLLOUT: rollout.base.name, keys::REVISION: revision.revision});
     let mut template = (*revision.template).clone();
     merge(entry(entry(&mut template, "metadata"), "labels"), &ours);
     let mut selector = serde_json::to_value(&spec.selector).unwrap_or_default();
@@ -66,10 +64,10 @@ pub(super) fn deployment(
     let mut labels = ours;
     merge(&mut labels, &json!({keys::EPOCH: epoch.to_string()}));
     json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
+        "apiVersion": Kind::Deployment.api_version(),
+        "kind": Kind::Deployment.name(),
         "metadata": {
-            "name": child_name(&rollout.name, &revision.revision),
+            "name": child_name(&rollout.base.name, &revision.revision),
             "namespace": rollout.namespace,
             "labels": labels,
             // Not by its ControllerRevision: whoever deletes that by hand must not take pods
@@ -83,9 +81,9 @@ pub(super) fn deployment(
 /// A DatabaseSchema with nothing on record. Owned by nobody, so that no deletion loses it.
 pub(super) fn database(draft: &Draft<'_>, name: &str) -> Value {
     json!({
-        "apiVersion": "stepgate.io/v1alpha1",
-        "kind": "DatabaseSchema",
-        "metadata": {"name": name, "namespace": draft.seen.rollout.namespace},
+        "apiVersion": Kind::Database.api_version(),
+        "kind": Kind::Database.name(),
+        "metadata": {"name": name, "namespace": draft.seen.objects.rollout.namespace},
         "record": {},
     })
 }
@@ -113,7 +111,7 @@ pub(super) fn job(
         None => command_template(draft.spec.as_ref(), schema, &phase.command)?,
     };
     entry(&mut template, "spec")["restartPolicy"] = json!("Never");
-    let labels = json!({keys::DATABASE: database.name, keys::PHASE: holder.phase.word()});
+    let labels = json!({keys::DATABASE: database.base.name, keys::PHASE: holder.phase.word()});
     merge(entry(entry(&mut template, "metadata"), "labels"), &labels);
     let mut own = labels;
     merge(
@@ -125,14 +123,14 @@ pub(super) fn job(
         }),
     );
     Some(json!({
-        "apiVersion": "batch/v1",
-        "kind": "Job",
+        "apiVersion": Kind::Job.api_version(),
+        "kind": Kind::Job.name(),
         "metadata": {
             "name": holder.job,
-            "namespace": draft.seen.rollout.namespace,
+            "namespace": draft.seen.objects.rollout.namespace,
             "labels": own,
             "ownerReferences": [owner(
-                "stepgate.io/v1alpha1", "DatabaseSchema", &database.name, &database.uid,
+                Kind::Database.api_version(), Kind::Database.name(), &database.base,
             )],
         },
         "spec": {
@@ -208,47 +206,14 @@ pub fn phase_problem(spec: &RolloutSpec) -> Option<String> {
     ];
     phases.into_iter().find_map(|(field, phase)| {
         let template = phase.as_ref()?.template.as_ref()?;
-        let labels = labels_of(template);
-        (!labels.is_empty() && selects(spec, &labels)).then(|| {
+        let labels = template_labels(template);
+        (!labels.is_empty() && spec.selector.selects(&labels)).then(|| {
             format!(
                 "spec.schema.{field}.template.metadata.labels match spec.selector: the Job's pods \
                  would get the traffic of users; give them other labels"
             )
         })
     })
-}
-
-/// Labels of a pod template.
-#[must_use]
-pub fn labels_of(template: &Value) -> BTreeMap<String, String> {
-    let labels = template
-        .pointer("/metadata/labels")
-        .and_then(Value::as_object);
-    labels
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-        .collect()
-}
-
-/// Whether the Rollout's selector selects pods with these labels.
-#[must_use]
-pub fn selects(spec: &RolloutSpec, labels: &BTreeMap<String, String>) -> bool {
-    let equal = spec
-        .selector
-        .match_labels
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value));
-    equal
-        && spec.selector.match_expressions.iter().all(|requirement| {
-            let value = labels.get(&requirement.key);
-            match requirement.operator {
-                Operator::In => value.is_some_and(|v| requirement.values.contains(v)),
-                Operator::NotIn => value.is_none_or(|v| !requirement.values.contains(v)),
-                Operator::Exists => value.is_some(),
-                Operator::DoesNotExist => value.is_none(),
-            }
-        })
 }
 
 /// ConfigMaps and Secrets that a pod template cannot start without.
@@ -407,36 +372,6 @@ mod tests {
                 .unwrap()
                 .contains("spec.schema.container")
         );
-    }
-
-    #[test]
-    fn a_selector_selects_what_every_part_of_it_does() {
-        let selects = |labels: Value, operator: &str, values: &[&str]| {
-            let spec = spec(json!({
-                "selector": {"matchLabels": {"app": "shop"}, "matchExpressions": [
-                    {"key": "zone", "operator": operator, "values": values}]},
-                "template": {},
-            }));
-            super::selects(&spec, &labels_of(&json!({"metadata": {"labels": labels}})))
-        };
-        let (here, there) = (json!({"app": "shop", "zone": "a"}), json!({"app": "shop"}));
-        for (operator, values, in_a, in_none) in [
-            ("In", &["a", "b"][..], true, false),
-            ("In", &["b"], false, false),
-            ("NotIn", &["a"], false, true),
-            ("NotIn", &["b"], true, true),
-            ("Exists", &[], true, false),
-            ("DoesNotExist", &[], false, true),
-        ] {
-            assert_eq!(selects(here.clone(), operator, values), in_a, "{operator}");
-            assert_eq!(
-                selects(there.clone(), operator, values),
-                in_none,
-                "{operator}"
-            );
-        }
-        assert!(!selects(json!({"app": "cart", "zone": "a"}), "Exists", &[]));
-        assert!(!selects(json!({"zone": "a"}), "Exists", &[]));
     }
 
     #[test]

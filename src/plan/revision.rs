@@ -1,5 +1,7 @@
 //! What a revision is, and what it is called.
 
+use std::{ops::Deref, sync::OnceLock};
+
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -19,7 +21,7 @@ const LENGTH: usize = 10;
 /// an upgrade that changed it would release every workload again.
 #[must_use]
 pub fn hash(template: &Value, schema_version: Option<i64>) -> String {
-    // Every pass asks for this name, so the bytes are written once, without a copy of the tree.
+    // The bytes are written once, without a copy of the tree.
     let mut identity = Vec::with_capacity(1024);
     identity.push(b'{');
     if let Some(version) = schema_version {
@@ -47,6 +49,45 @@ pub fn hash(template: &Value, schema_version: Option<i64>) -> String {
         number /= base;
     }
     name
+}
+
+/// What a Rollout asks for, and the revision that this is. The spec cannot be changed, so the
+/// revision is hashed once, when it is first asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    spec: RolloutSpec,
+    revision: OnceLock<String>,
+}
+
+impl Wanted {
+    /// What this spec asks for.
+    #[must_use]
+    pub const fn new(spec: RolloutSpec) -> Self {
+        Self {
+            spec,
+            revision: OnceLock::new(),
+        }
+    }
+
+    /// The hash of the revision.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        self.revision.get_or_init(|| wanted(&self.spec))
+    }
+}
+
+impl Deref for Wanted {
+    type Target = RolloutSpec;
+
+    fn deref(&self) -> &RolloutSpec {
+        &self.spec
+    }
+}
+
+impl PartialEq for Wanted {
+    fn eq(&self, other: &Self) -> bool {
+        self.spec == other.spec
+    }
 }
 
 /// The hash of the revision that a spec asks for.

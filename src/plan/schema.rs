@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{
     draft::Draft,
     facts::{DatabaseFacts, JobFacts},
-    intent::{Base, Kind, Write},
+    intent::{Kind, Write},
     render,
 };
 use crate::api::{
@@ -48,7 +48,7 @@ pub(super) fn expansion(draft: &Draft<'_>, release: &Release) -> Expansion {
         return Expansion::NotAsked;
     };
     let name = &schema.database;
-    let Some(database) = &draft.seen.database else {
+    let Some(database) = &draft.seen.objects.database else {
         return prepared(draft, format!("expand of {name} is being prepared"));
     };
     let record = &database.record;
@@ -106,11 +106,18 @@ pub(super) fn expansion(draft: &Draft<'_>, release: &Release) -> Expansion {
 /// The Job of this Rollout that holds the database and whose pod does not run though it was let
 /// run, and since when. It may be an earlier release's.
 pub(super) fn waits_for_its_pod(draft: &Draft<'_>) -> Option<(String, Timestamp)> {
-    let holder = draft.seen.database.as_ref()?.record.holder.as_ref()?;
-    let own = holder.rollout == draft.seen.rollout.name;
+    let holder = draft
+        .seen
+        .objects
+        .database
+        .as_ref()?
+        .record
+        .holder
+        .as_ref()?;
+    let own = holder.rollout == draft.seen.objects.rollout.base.name;
     let job = job_of(draft, holder).filter(|_| own)?;
     let waits = !job.suspended && !job.runs && job.ended.is_none();
-    waits.then_some((job.name.clone(), job.started?))
+    waits.then_some((job.base.name.clone(), job.started?))
 }
 
 /// Its Job runs, unless somebody keeps it from that.
@@ -119,15 +126,15 @@ fn running(draft: &Draft<'_>, job: &JobFacts, mut message: String) -> Expansion 
         let words = format!(
             "Job {} was suspended after it had begun: set its spec.suspend to false, or delete it \
              and check the database",
-            job.name
+            job.base.name
         );
         return waiting(false, "JobSuspended", words);
     }
-    if let Some(database) = draft.seen.database.as_ref().filter(|d| d.deleting) {
+    if let Some(database) = draft.seen.objects.database.as_ref().filter(|d| d.deleting) {
         message = format!(
             "{message}; DatabaseSchema {} is being deleted: when that Job has ended, the expand \
              runs once more on a new one",
-            database.name
+            database.base.name
         );
     }
     Expansion::Running { message }
@@ -138,13 +145,13 @@ fn prepared(draft: &Draft<'_>, message: String) -> Expansion {
     if let Some(problem) = render::phase_problem(&draft.spec) {
         return waiting(true, "InvalidSpec", problem);
     }
-    match draft.seen.database.as_ref().filter(|d| d.deleting) {
+    match draft.seen.objects.database.as_ref().filter(|d| d.deleting) {
         Some(database) => {
             let words = format!(
                 "DatabaseSchema {} is being deleted, and with it the record of what ran: when it \
                  is gone a new one is made, and the expand runs from the beginning; if it stays, \
                  see its metadata.finalizers",
-                database.name
+                database.base.name
             );
             waiting(false, "DatabaseTerminating", words)
         }
@@ -201,7 +208,7 @@ fn ended<'r>(
 ) -> Option<&'r PhaseRecord> {
     let ours = || {
         record.phases.iter().rev().filter(|p| {
-            p.rollout == draft.seen.rollout.name
+            p.rollout == draft.seen.objects.rollout.base.name
                 && p.revision == release.revision
                 && p.phase == PhaseKind::Expand
         })
@@ -210,13 +217,17 @@ fn ended<'r>(
 }
 
 fn is_ours(draft: &Draft<'_>, holder: &Holder, release: &Release) -> bool {
-    holder.rollout == draft.seen.rollout.name
+    holder.rollout == draft.seen.objects.rollout.base.name
         && holder.revision == release.revision
         && holder.phase == PhaseKind::Expand
 }
 
 fn job_of<'s>(draft: &Draft<'s>, holder: &Holder) -> Option<&'s JobFacts> {
-    job_among(&draft.seen.jobs, draft.seen.database.as_ref()?, holder)
+    job_among(
+        &draft.seen.objects.jobs,
+        draft.seen.objects.database.as_ref()?,
+        holder,
+    )
 }
 
 /// The Job of a hold: that of the uid on record; before there is one, that of its name which the
@@ -226,38 +237,38 @@ pub(super) fn job_among<'s>(
     database: &DatabaseFacts,
     holder: &Holder,
 ) -> Option<&'s JobFacts> {
-    let mut named = jobs.iter().filter(|job| job.name == holder.job);
+    let mut named = jobs.iter().filter(|job| job.base.name == holder.job);
     named.find(|job| match &holder.job_uid {
-        Some(uid) => *uid == job.uid,
-        None => job.owner_uid.as_ref() == Some(&database.uid),
+        Some(uid) => *uid == job.base.uid,
+        None => job.owner_uid.as_ref() == Some(&database.base.uid),
     })
 }
 
 /// Whether a hold of this Rollout and the absence of its Job are what the caches show and nobody
 /// else: one may have been let go since, and the other made.
 fn rests_on_caches(draft: &Draft<'_>, holder: &Holder) -> bool {
-    let database = draft.seen.database.as_ref();
+    let database = draft.seen.objects.database.as_ref();
     let read = draft.seen.answers.hold_live.as_ref();
-    holder.rollout == draft.seen.rollout.name
+    holder.rollout == draft.seen.objects.rollout.base.name
         && job_of(draft, holder).is_none()
-        && read.is_none_or(|uid| database.is_none_or(|d| d.uid != *uid))
+        && read.is_none_or(|uid| database.is_none_or(|d| d.base.uid != *uid))
 }
 
 /// The DatabaseSchema that is to be read live before the expand, or a hold that is not needed any
 /// more, can go on.
 pub(super) fn to_be_read(draft: &Draft<'_>) -> Option<String> {
-    let database = draft.seen.database.as_ref()?;
+    let database = draft.seen.objects.database.as_ref()?;
     let holder = database.record.holder.as_ref()?;
     let expands = |release: &Release| release.stage == Stage::Expand;
     // What has vanished stays where it is; without an expand nobody waits for it.
     let matters = holder.job_uid.is_none() || draft.status.release.as_ref().is_some_and(expands);
-    (matters && rests_on_caches(draft, holder)).then(|| database.name.clone())
+    (matters && rests_on_caches(draft, holder)).then(|| database.base.name.clone())
 }
 
 /// Whether a Job of this Rollout that holds the database is gone before its end was seen. Jobs of
 /// other Rollouts are not known here.
 fn has_vanished(draft: &Draft<'_>, holder: &Holder) -> bool {
-    holder.rollout == draft.seen.rollout.name
+    holder.rollout == draft.seen.objects.rollout.base.name
         && holder.job_uid.is_some()
         && job_of(draft, holder).is_none()
 }
@@ -270,7 +281,7 @@ fn may_take_over(draft: &Draft<'_>, holder: &Holder, release: &Release) -> bool 
 
 /// The hold that waits for a person because its Job is gone before its end was seen.
 pub(super) fn vanished_hold<'s>(draft: &Draft<'s>, release: &Release) -> Option<&'s Holder> {
-    let database = draft.seen.database.as_ref()?;
+    let database = draft.seen.objects.database.as_ref()?;
     let holder = database.record.holder.as_ref()?;
     (has_vanished(draft, holder) && !may_take_over(draft, holder, release)).then_some(holder)
 }
@@ -279,13 +290,14 @@ pub(super) fn vanished_hold<'s>(draft: &Draft<'s>, release: &Release) -> Option<
 pub(super) fn attempts(draft: &Draft<'_>, revision: &str) -> i64 {
     let phases = draft
         .seen
+        .objects
         .database
         .as_ref()
         .map(|d| d.record.phases.as_slice());
     phases
         .unwrap_or_default()
         .iter()
-        .filter(|p| p.rollout == draft.seen.rollout.name && p.revision == revision)
+        .filter(|p| p.rollout == draft.seen.objects.rollout.base.name && p.revision == revision)
         .map(|p| p.attempt)
         .max()
         .unwrap_or(0)
@@ -294,8 +306,9 @@ pub(super) fn attempts(draft: &Draft<'_>, revision: &str) -> i64 {
 /// The next write of the expand's protocol, if there is one to make now.
 pub(super) fn drive(draft: &Draft<'_>, release: &Release) -> Option<Write> {
     let schema = draft.spec.schema.as_ref().filter(|s| s.expand.is_some())?;
-    let Some(database) = &draft.seen.database else {
-        return Some(Write::CreateDatabase {
+    let Some(database) = &draft.seen.objects.database else {
+        return Some(Write::Create {
+            kind: Kind::Database,
             manifest: render::database(draft, &schema.database),
         });
     };
@@ -318,7 +331,10 @@ pub(super) fn drive(draft: &Draft<'_>, release: &Release) -> Option<Write> {
         Some(job) if ours => advance(draft, database, holder, job),
         None if ours && holder.job_uid.is_none() && makes_a_job => {
             let manifest = render::job(draft, schema, holder, database)?;
-            Some(Write::CreateJob { manifest })
+            Some(Write::Create {
+                kind: Kind::Job,
+                manifest,
+            })
         }
         // It vanished, and a person has said to run it again.
         None if has_vanished(draft, holder) && may_take_over(draft, holder, release) => {
@@ -347,13 +363,13 @@ pub(super) fn let_go(
     let job_uid = match (job, &holder.job_uid) {
         (Some(job), None) if job.has_begun() => {
             // A write that was late has released it after all: it is followed to its end.
-            Some(job.uid.clone())
+            Some(job.base.uid.clone())
         }
         (Some(job), Some(_)) if !job.has_begun() && job.epoch == Some(epoch) => None,
         (Some(job), Some(_)) if !job.has_begun() => {
             return Some(Write::Fence {
                 kind: Kind::Job,
-                base: base_of_job(job),
+                base: job.base.clone(),
                 epoch,
             });
         }
@@ -363,7 +379,7 @@ pub(super) fn let_go(
         (Some(job), None) => {
             return Some(Write::Delete {
                 kind: Kind::Job,
-                base: base_of_job(job),
+                base: job.base.clone(),
             });
         }
         (None, None) => {
@@ -380,10 +396,11 @@ pub(super) fn let_go(
 
 /// The next write that lets go a hold of this Rollout that no release of it needs any more.
 pub(super) fn let_go_of_abandoned(draft: &Draft<'_>) -> Option<Write> {
-    let database = draft.seen.database.as_ref()?;
+    let database = draft.seen.objects.database.as_ref()?;
     let holder = database.record.holder.as_ref()?;
     let needed = |release: &Release| before_its_pods(release) && is_ours(draft, holder, release);
-    let foreign = holder.rollout != draft.seen.rollout.name || holder.phase != PhaseKind::Expand;
+    let foreign =
+        holder.rollout != draft.seen.objects.rollout.base.name || holder.phase != PhaseKind::Expand;
     let needed = draft.status.release.as_ref().is_some_and(needed);
     if foreign || needed || rests_on_caches(draft, holder) {
         return None;
@@ -406,24 +423,16 @@ pub(super) fn record_write(database: &DatabaseFacts, record: DatabaseRecord) -> 
         finalizers.push(keys::HELD.to_owned());
     }
     Write::RecordDatabase {
-        base: base(database),
+        base: database.base.clone(),
         record: Box::new(record),
         finalizers,
-    }
-}
-
-fn base_of_job(job: &JobFacts) -> Base {
-    Base {
-        name: job.name.clone(),
-        uid: job.uid.clone(),
-        resource_version: job.resource_version.clone(),
     }
 }
 
 /// Takes the database, also from a Job that is gone and of which a person has said so. Its attempt
 /// stays on record, or it would be made a second time.
 fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, release: &Release) -> Write {
-    let rollout = &draft.seen.rollout.name;
+    let rollout = &draft.seen.objects.rollout.base.name;
     let mut record = (*database.record).clone();
     if let Some(gone) = record.holder.take() {
         let message = "its Job was gone before its end was seen, and a retry went on without it";
@@ -461,12 +470,12 @@ fn advance(
     if holder.job_uid.is_none() {
         let mut record = (*database.record).clone();
         record.holder = Some(Holder {
-            job_uid: Some(job.uid.clone()),
+            job_uid: Some(job.base.uid.clone()),
             ..holder.clone()
         });
         return Some(record_write(database, record));
     }
-    let base = base_of_job(job);
+    let base = job.base.clone();
     if job.epoch != Some(draft.seen.epoch) {
         return Some(Write::Fence {
             kind: Kind::Job,
@@ -475,14 +484,6 @@ fn advance(
         });
     }
     Some(Write::ReleaseJob { base })
-}
-
-fn base(database: &DatabaseFacts) -> Base {
-    Base {
-        name: database.name.clone(),
-        uid: database.uid.clone(),
-        resource_version: database.resource_version.clone(),
-    }
 }
 
 const fn before_its_pods(release: &Release) -> bool {
@@ -504,9 +505,11 @@ pub(super) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
         job: None,
         message: String::new(),
     };
-    let record = draft.seen.database.as_ref().map(|d| &d.record);
+    let record = draft.seen.objects.database.as_ref().map(|d| &d.record);
     let ours = |rollout: &str, of: &str, phase: PhaseKind| {
-        rollout == draft.seen.rollout.name && of == revision && phase == PhaseKind::Expand
+        rollout == draft.seen.objects.rollout.base.name
+            && of == revision
+            && phase == PhaseKind::Expand
     };
     let holder = record
         .and_then(|r| r.holder.as_ref())

@@ -77,11 +77,12 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
     }
     let settled = draft
         .seen
+        .objects
         .children
         .iter()
         .filter(|c| !c.deleting)
         .all(|child| child.replicas == if child.revision == stable { total } else { 0 })
-        && draft.seen.child(stable).is_some();
+        && draft.seen.objects.child(stable).is_some();
     if !settled {
         let way = format!("on the way to {total} pods");
         if late_at(draft).is_some_and(|at| at <= draft.now) {
@@ -93,7 +94,7 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
         return say(StandingKind::Reconciling, "Scaling", way);
     }
     let floor = draft.bounds().floor;
-    if mover::assured(&draft.seen.children) < floor {
+    if mover::assured(&draft.seen.objects.children) < floor {
         let words = why_not_available(draft, stable)
             .map(|w| format!(": {w}"))
             .unwrap_or_default();
@@ -110,7 +111,7 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
 /// When the oldest pod of stable that is not ready will have had its time to become so.
 pub(super) fn late_at(draft: &Draft<'_>) -> Option<Timestamp> {
     let limit = draft.spec.strategy.progress_deadline_seconds;
-    let unready = draft.seen.pods_of(draft.stable()?);
+    let unready = draft.seen.objects.pods_of(draft.stable()?);
     let unready = unready.filter(|pod| pod.ready_since.is_none());
     unready.map(|pod| later(pod.created, limit)).min()
 }
@@ -181,12 +182,18 @@ pub(super) fn why_not_available(draft: &Draft<'_>, revision: &str) -> Option<Str
     if let Some(refusal) = refusals.find(|r| r.what == Refused::Scale) {
         return Some(refusal.message.clone());
     }
-    if let Some(problem) = draft.seen.child(revision).and_then(|c| c.problem.clone()) {
+    if let Some(problem) = draft
+        .seen
+        .objects
+        .child(revision)
+        .and_then(|c| c.problem.clone())
+    {
         return Some(problem);
     }
     // In the order of names, so that the words stay the same while nothing changes.
     let mut pods: Vec<_> = draft
         .seen
+        .objects
         .pods_of(revision)
         .filter(|p| p.ready_since.is_none())
         .collect();

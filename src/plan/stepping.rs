@@ -34,7 +34,7 @@ pub(super) fn enter(draft: &mut Draft<'_>, index: usize) {
     }
     let now = Time(draft.now);
     let revision = draft.status.release.as_ref().map(|r| r.revision.clone());
-    let child = revision.and_then(|revision| draft.seen.child(&revision));
+    let child = revision.and_then(|revision| draft.seen.objects.child(&revision));
     let available = child.map_or(0, |c| c.available);
     if let Some(release) = &mut draft.status.release {
         release.stage = Stage::Step;
@@ -60,7 +60,7 @@ fn undo_stays_possible(draft: &mut Draft<'_>) -> bool {
     let Some(stable) = draft.stable().map(str::to_owned) else {
         return true;
     };
-    let Some(revision) = draft.seen.revision(&stable) else {
+    let Some(revision) = draft.seen.objects.revision(&stable) else {
         undo_impossible(
             draft,
             format!(
@@ -174,14 +174,19 @@ fn reposition(draft: &mut Draft<'_>, name: &str) {
 }
 
 fn edited(draft: &mut Draft<'_>, release: &Release) -> bool {
-    let Some(child) = draft.seen.child(&release.revision).filter(|c| c.edited) else {
+    let Some(child) = draft
+        .seen
+        .objects
+        .child(&release.revision)
+        .filter(|c| c.edited)
+    else {
         return false;
     };
     let message = format!(
         "somebody changed the template of Deployment {}: what runs is not the revision, so \
          nothing is promoted. Change the Rollout instead; for this revision, undo, delete that \
          Deployment when it is empty, and retry",
-        child.name
+        child.base.name
     );
     draft.block(true, "ChildEdited", message);
     true
@@ -236,18 +241,23 @@ fn pause(draft: &mut Draft<'_>, why: &Why) {
 fn is_reached(draft: &Draft<'_>, release: &Release) -> bool {
     let targets = draft.targets();
     let whole = targets.iter().all(|(revision, target)| {
-        draft.seen.child(revision).map_or(*target == 0, |child| {
-            let available = *revision != release.revision || child.available >= *target;
-            child.replicas == *target && child.current && available
-        })
+        draft
+            .seen
+            .objects
+            .child(revision)
+            .map_or(*target == 0, |child| {
+                let available = *revision != release.revision || child.available >= *target;
+                child.replicas == *target && child.current && available
+            })
     });
     let nothing_else = draft
         .seen
+        .objects
         .children
         .iter()
         .filter(|c| !c.deleting && !targets.contains_key(&c.revision))
         .all(|c| c.replicas == 0);
-    whole && nothing_else && mover::assured(&draft.seen.children) >= draft.bounds().floor
+    whole && nothing_else && mover::assured(&draft.seen.objects.children) >= draft.bounds().floor
 }
 
 /// Starts and stops the stopwatches. Says whether that is all there is to say of them now.
@@ -262,7 +272,7 @@ fn keep_time(draft: &mut Draft<'_>, reached: bool) -> bool {
         return false;
     };
     let target = targets.get(&release.revision).copied().unwrap_or(0);
-    let batch = seen.child(&release.revision).filter(|c| {
+    let batch = seen.objects.child(&release.revision).filter(|c| {
         let whole = c.current && c.available >= c.replicas;
         whole && c.available > step.available && c.available < target
     });
@@ -352,7 +362,7 @@ fn wait_for_target(draft: &mut Draft<'_>, release: &Release, step: &Step) {
 
 /// What can be said of pods of which neither the scheduler nor the kubelet has said anything.
 fn not_ready(draft: &Draft<'_>, revision: &str) -> Option<String> {
-    let unready = draft.seen.pods_of(revision);
+    let unready = draft.seen.objects.pods_of(revision);
     let unready = unready.filter(|pod| pod.ready_since.is_none());
     let name = unready.map(|pod| pod.name.as_str()).min()?;
     Some(format!(
@@ -363,7 +373,7 @@ fn not_ready(draft: &Draft<'_>, revision: &str) -> Option<String> {
 /// Stable, where pods of stable are all that the step lacks.
 fn lacks_stable_only(draft: &Draft<'_>, release: &Release) -> Option<String> {
     let target = draft.targets().get(&release.revision).copied()?;
-    let child = draft.seen.child(&release.revision)?;
+    let child = draft.seen.objects.child(&release.revision)?;
     let whole = child.replicas == target && child.current && child.available >= target;
     draft.stable().filter(|_| whole).map(str::to_owned)
 }

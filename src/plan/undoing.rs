@@ -102,14 +102,19 @@ fn is_whole(draft: &Draft<'_>) -> bool {
     let Some(stable) = draft.stable() else {
         return true;
     };
-    let restored = draft.seen.child(stable).map_or(total == 0, |child| {
-        child.possible == (total, total) && child.current && child.available >= floor
-    });
+    let restored = draft
+        .seen
+        .objects
+        .child(stable)
+        .map_or(total == 0, |child| {
+            child.possible == (total, total) && child.current && child.available >= floor
+        });
     let gone = draft
         .seen
+        .objects
         .children
         .iter()
         .filter(|c| c.revision != stable && !c.deleting)
         .all(|c| c.possible == (0, 0) && c.current && c.status_replicas == 0);
-    restored && gone && mover::assured(&draft.seen.children) >= floor
+    restored && gone && mover::assured(&draft.seen.objects.children) >= floor
 }

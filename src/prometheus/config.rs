@@ -9,6 +9,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::api::name::{DNS_LABEL_LENGTH, is_dns_label};
 use crate::api::{BuiltIn, Convention};
 use crate::evidence::{ConventionError, Fault, Reason, check_label};
 
@@ -204,14 +205,10 @@ impl SourceConfig {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let dns = |s: &str| {
-            !s.is_empty()
-                && s.len() <= 63
-                && s.chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        };
-        if !dns(&self.name) {
-            let problem = "write 1 to 63 lower case letters, digits and `-`";
+        let is_label = |s: &str| s.len() <= DNS_LABEL_LENGTH && is_dns_label(s);
+        if !is_label(&self.name) {
+            let problem = "write 1 to 63 lower case letters, digits and `-`, with a letter or \
+                           digit at both ends";
             return Err(self.wrong("name", problem));
         }
         self.check_url()?;
@@ -226,7 +223,7 @@ impl SourceConfig {
                 "name the namespaces, or write [\"*\"] for all",
             ));
         }
-        if let Some(bad) = self.namespaces.iter().find(|n| *n != "*" && !dns(n)) {
+        if let Some(bad) = self.namespaces.iter().find(|n| *n != "*" && !is_label(n)) {
             let problem = format!("{bad:?} is no namespace; patterns other than `*` are not known");
             return Err(self.wrong("namespaces", problem));
         }

@@ -128,7 +128,7 @@ impl World {
         if !self.git.contains_key(rollout) {
             // The first commit is what is there.
             let Some(live) = &live else { return };
-            self.git.insert(rollout.clone(), (**live).clone());
+            self.git.insert(rollout.clone(), (***live).clone());
         }
         let Some(mut wanted) = self.git.get(rollout).cloned() else {
             return;
@@ -142,7 +142,7 @@ impl World {
         if let (false, Some(live)) = (agent.names_replicas, &live) {
             wanted.replicas = live.replicas;
         }
-        if live.is_some_and(|live| *live != wanted) {
+        if live.is_some_and(|live| **live != wanted) {
             self.coverage.count(Kind::Synced);
         }
         self.apply_manifest(rollout, wanted, !agent.names_replicas);
@@ -202,7 +202,7 @@ mod tests {
     fn spec_of(simulation: &Simulation) -> crate::api::RolloutSpec {
         let world = simulation.world();
         let spec = &world.live.rollouts.get("shop").unwrap().spec;
-        (**spec.as_ref().unwrap()).clone()
+        (***spec.as_ref().unwrap()).clone()
     }
 
     #[test]

@@ -23,11 +23,14 @@ use super::{
 };
 use crate::{
     cluster::{
-        Answer, Cached, CachedDatabase, Cluster, Hold, Key, ReadError, WriteError, Written,
+        Answer, Cluster, Hold, Key, ReadError, WriteError, Written,
         pass::{self, Memory, Ran, Surroundings},
     },
     evidence,
-    plan::{facts::Question, intent::Write, render},
+    plan::{
+        facts::{DatabaseObjects, Objects, Question},
+        intent::Write,
+    },
 };
 
 type Pass = Pin<Box<dyn Future<Output = (Memory, Ran)>>>;
@@ -203,14 +206,14 @@ impl Api {
 }
 
 impl Cluster for Api {
-    fn rollout(&self, _: &str, name: &str) -> Option<Cached> {
+    fn rollout(&self, _: &str, name: &str, _: Option<&Objects>) -> Option<Objects> {
         let mut world = lock(&self.world);
         let process = &mut world.processes[self.life.process];
         process.looks(&self.key, name);
         facts::cached(&process.caches, name)
     }
 
-    fn database(&self, _: &str, name: &str) -> Option<CachedDatabase> {
+    fn database(&self, _: &str, name: &str) -> Option<DatabaseObjects> {
         let world = lock(&self.world);
         facts::cached_database(&world.processes[self.life.process].caches, name)
     }
@@ -261,7 +264,7 @@ impl World {
                 Answer::Rollout(live.map(|rollout| facts::rollout(rollout).into()))
             }
             Question::Overlaps(spec) => {
-                let selected = |labels| render::selects(spec, labels);
+                let selected = |labels| spec.selector.selects(labels);
                 let others = self.foreign.iter().filter(|(_, labels)| selected(labels));
                 Answer::Overlaps(others.map(|(name, _)| name.clone()).collect())
             }

@@ -10,10 +10,8 @@ use super::{
     },
     world::NAMESPACE,
 };
-use crate::{
-    api::RolloutSpec,
-    cluster::{Cached, CachedDatabase},
-    plan::facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts},
+use crate::plan::facts::{
+    self, ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts,
 };
 
 /// A Rollout.
@@ -21,9 +19,7 @@ use crate::{
 pub fn rollout(o: &RolloutObject) -> RolloutFacts {
     RolloutFacts {
         namespace: NAMESPACE.into(),
-        name: o.meta.name.to_string(),
-        uid: o.meta.uid.to_string(),
-        resource_version: o.meta.version.to_string(),
+        base: o.meta.base(),
         generation: o.meta.generation,
         annotations: Arc::clone(&o.annotations),
         deleting: o.meta.deleting,
@@ -36,9 +32,7 @@ pub fn rollout(o: &RolloutObject) -> RolloutFacts {
 #[must_use]
 pub fn revision(o: &RevisionObject) -> RevisionFacts {
     RevisionFacts {
-        name: o.meta.name.to_string(),
-        uid: o.meta.uid.to_string(),
-        resource_version: o.meta.version.to_string(),
+        base: o.meta.base(),
         revision: o.revision.to_string(),
         number: o.number,
         outcome: o.outcome,
@@ -55,9 +49,7 @@ pub fn revision(o: &RevisionObject) -> RevisionFacts {
 #[must_use]
 pub fn child(o: &DeploymentObject) -> ChildFacts {
     ChildFacts {
-        name: o.meta.name.to_string(),
-        uid: o.meta.uid.to_string(),
-        resource_version: o.meta.version.to_string(),
+        base: o.meta.base(),
         revision: o.revision.to_string(),
         owner_uid: o.meta.owner.as_ref().map(ToString::to_string),
         epoch: o.epoch,
@@ -92,9 +84,7 @@ pub fn pod(o: &PodObject) -> PodFacts {
 #[must_use]
 pub fn job(o: &JobObject) -> JobFacts {
     JobFacts {
-        name: o.meta.name.to_string(),
-        uid: o.meta.uid.to_string(),
-        resource_version: o.meta.version.to_string(),
+        base: o.meta.base(),
         rollout: o.rollout.to_string(),
         revision: o.revision.to_string(),
         owner_uid: o.meta.owner.as_ref().map(ToString::to_string),
@@ -112,9 +102,7 @@ pub fn job(o: &JobObject) -> JobFacts {
 #[must_use]
 pub fn database(o: &DatabaseObject) -> DatabaseFacts {
     DatabaseFacts {
-        name: o.meta.name.to_string(),
-        uid: o.meta.uid.to_string(),
-        resource_version: o.meta.version.to_string(),
+        base: o.meta.base(),
         record: Arc::clone(&o.record),
         finalizers: o.finalizers.clone(),
         deleting: o.meta.deleting,
@@ -123,7 +111,7 @@ pub fn database(o: &DatabaseObject) -> DatabaseFacts {
 
 /// Everything a cache holds of one Rollout.
 #[must_use]
-pub fn cached(objects: &Objects, name: &str) -> Option<Cached> {
+pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
     let found = objects.rollouts.get(name)?;
     let spec = found.spec.as_ref().ok();
     let database_name = spec.and_then(|s| s.database());
@@ -137,7 +125,7 @@ pub fn cached(objects: &Objects, name: &str) -> Option<Cached> {
     let revisions = objects.revisions.values();
     let pods = objects.pods.values();
     let jobs = objects.jobs.values();
-    Some(Cached {
+    Some(facts::Objects {
         rollout: rollout(found),
         revisions: revisions
             .filter(|r| &*r.rollout == name)
@@ -161,15 +149,15 @@ pub fn cached(objects: &Objects, name: &str) -> Option<Cached> {
 
 /// Everything a cache holds of one DatabaseSchema.
 #[must_use]
-pub fn cached_database(objects: &Objects, name: &str) -> Option<CachedDatabase> {
+pub fn cached_database(objects: &Objects, name: &str) -> Option<facts::DatabaseObjects> {
     let found = objects.databases.get(name)?;
     let names_it = |o: &&Arc<RolloutObject>| {
         let spec = o.spec.as_deref().ok();
-        spec.and_then(RolloutSpec::database) == Some(name)
+        spec.and_then(|spec| spec.database()) == Some(name)
     };
     let rollouts = objects.rollouts.values().filter(names_it);
     let jobs = objects.jobs.values();
-    Some(CachedDatabase {
+    Some(facts::DatabaseObjects {
         namespace: NAMESPACE.into(),
         database: database(found),
         jobs: jobs

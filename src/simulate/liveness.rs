@@ -189,13 +189,13 @@ impl World {
         let Ok(spec) = &rollout.spec else {
             return Some("is Ready with a spec that cannot be read".into());
         };
-        let wanted = plan::revision::wanted(spec);
-        if rollout.status.stable.as_ref().map(|s| s.revision.as_str()) != Some(&*wanted) {
+        let wanted = spec.revision();
+        if rollout.status.stable.as_ref().map(|s| s.revision.as_str()) != Some(wanted) {
             return Some("is Ready, but another revision is stable".into());
         }
         let ready = self.live.pods.values().filter(|pod| {
             pod.rollout == rollout.meta.name
-                && *pod.revision == *wanted
+                && &*pod.revision == wanted
                 && pod.ready_since.is_some()
                 && !pod.meta.deleting
         });

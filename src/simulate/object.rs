@@ -7,8 +7,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    api::{DatabaseRecord, PhaseKind, RolloutSpec, RolloutStatus, SchemaSpec, status::Outcome},
-    plan::facts::JobEnd,
+    api::{DatabaseRecord, PhaseKind, RolloutStatus, SchemaSpec, status::Outcome},
+    plan::{
+        facts::{Base, JobEnd},
+        revision::Wanted,
+    },
 };
 
 /// A name; cloned often.
@@ -34,6 +37,16 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// What a write of this version rests on.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        Base {
+            name: self.name.to_string(),
+            uid: self.uid.to_string(),
+            resource_version: self.version.to_string(),
+        }
+    }
+
     /// Whether it is a later state of the same object.
     #[must_use]
     pub fn is_newer(&self, than: &Self) -> bool {
@@ -49,7 +62,7 @@ pub struct RolloutObject {
     /// Its annotations.
     pub annotations: Arc<BTreeMap<String, String>>,
     /// What the user asked for, or why it cannot be read.
-    pub spec: Result<Arc<RolloutSpec>, String>,
+    pub spec: Result<Arc<Wanted>, String>,
     /// What the operator recorded.
     pub status: Arc<RolloutStatus>,
 }

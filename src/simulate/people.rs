@@ -14,7 +14,10 @@ use super::{
     surroundings::Circumstance,
     world::World,
 };
-use crate::api::{RolloutSpec, RolloutStatus, keys};
+use crate::{
+    api::{RolloutSpec, RolloutStatus, keys},
+    plan::revision::Wanted,
+};
 
 /// What somebody does.
 #[derive(Clone, Debug)]
@@ -341,6 +344,7 @@ impl World {
         let Some(found) = self.live.rollouts.get(rollout).cloned() else {
             let words = format!("> user creates Rollout {rollout}: {image}, {}", pods(&spec));
             self.story.tell(self.now, rollout, &words);
+            let spec = Wanted::new(spec);
             self.name_spec(&spec);
             let object = RolloutObject {
                 meta: self.meta(rollout, None),
@@ -354,7 +358,7 @@ impl World {
         if let (true, Ok(present)) = (keep_replicas, &found.spec) {
             spec.replicas = present.replicas;
         }
-        if found.spec.as_ref().is_ok_and(|present| **present == spec) {
+        if found.spec.as_ref().is_ok_and(|present| ***present == spec) {
             return;
         }
         self.story.tell(
@@ -393,11 +397,12 @@ impl World {
             return;
         };
         let Ok(before) = &found.spec else { return };
-        let mut spec = (**before).clone();
+        let mut spec = (***before).clone();
         change(&mut spec);
-        if spec == **before {
+        if spec == ***before {
             return;
         }
+        let spec = Wanted::new(spec);
         self.name_spec(&spec);
         let mut next = (*found).clone();
         next.meta.generation += 1;
@@ -405,10 +410,9 @@ impl World {
         self.store(next);
     }
 
-    fn name_spec(&mut self, spec: &RolloutSpec) {
-        let revision = crate::plan::revision::wanted(spec);
+    fn name_spec(&mut self, spec: &Wanted) {
         let image = image_of(spec);
-        self.alias(&revision.as_str().into(), &image);
+        self.alias(&spec.revision().into(), &image);
     }
 
     fn delete_in_foreground(&mut self, rollout: Name) {
@@ -454,7 +458,7 @@ impl World {
         };
         let status = &found.status;
         let spec = found.spec.as_deref().ok();
-        let wanted = spec.map(crate::plan::revision::wanted);
+        let wanted = spec.map(|spec| spec.revision().to_owned());
         let release = status.release.as_ref();
         let stable = status.stable.as_ref().map(|s| s.revision.clone());
         let revision = match verb {

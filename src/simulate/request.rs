@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::keys,
     cluster::{Key, WriteError, Written},
-    plan::intent::Write,
+    plan::intent::{self, Write},
 };
 
 /// How long a client waits for an answer.
@@ -89,7 +89,11 @@ impl Faults {
         }
         let of_deployment = matches!(
             write,
-            Write::CreateDeployment { .. } | Write::Scale { .. } | Write::Fence { .. }
+            Write::Create {
+                kind: intent::Kind::Deployment,
+                ..
+            } | Write::Scale { .. }
+                | Write::Fence { .. }
         );
         if self.webhook_down && of_deployment {
             return Fate::Unanswered(None);
@@ -138,7 +142,10 @@ impl World {
     fn on_record(&self, key: &Key, write: &Write) -> OnRecord {
         let rollout = self.live.rollouts.get(key.name());
         let database = match write {
-            Write::CreateJob { manifest } => {
+            Write::Create {
+                kind: intent::Kind::Job,
+                manifest,
+            } => {
                 let name = &manifest["metadata"]["labels"][keys::DATABASE];
                 self.live.databases.get(name.as_str().unwrap_or_default())
             }
@@ -299,25 +306,27 @@ impl World {
 /// A write in a few words.
 #[must_use]
 pub fn describe(write: &Write) -> String {
-    let made = |manifest: &serde_json::Value| {
-        let name = &manifest["metadata"]["name"];
-        name.as_str().unwrap_or("?").to_owned()
-    };
     match write {
         Write::RecordStatus { base, .. } => format!("status of {}", base.name),
-        Write::CreateRevision { manifest } => format!("create revision {}", made(manifest)),
+        Write::Create { kind, .. } => format!("create {} {}", word(*kind), write.name()),
         Write::MarkRevision { base, outcome, .. } => match outcome {
             Some(outcome) => format!("mark {} {outcome:?}", base.name),
             None => format!("unmark {}", base.name),
         },
         Write::Adopt { base, .. } => format!("adopt {}", base.name),
-        Write::CreateDeployment { manifest } => format!("create deployment {}", made(manifest)),
         Write::Scale { base, from, to } => format!("scale {} {from} -> {to}", base.name),
         Write::Fence { base, epoch, .. } => format!("fence {} epoch {epoch}", base.name),
-        Write::CreateDatabase { manifest } => format!("create database {}", made(manifest)),
         Write::RecordDatabase { base, .. } => format!("record of database {}", base.name),
-        Write::CreateJob { manifest } => format!("create job {}", made(manifest)),
         Write::ReleaseJob { base } => format!("release {}", base.name),
         Write::Delete { base, .. } => format!("delete {}", base.name),
+    }
+}
+
+const fn word(kind: intent::Kind) -> &'static str {
+    match kind {
+        intent::Kind::Revision => "revision",
+        intent::Kind::Deployment => "deployment",
+        intent::Kind::Database => "database",
+        intent::Kind::Job => "job",
     }
 }

@@ -17,7 +17,10 @@ use super::{
 use crate::{
     api::{DatabaseRecord, PhaseKind, keys},
     cluster::{WriteError, Written},
-    plan::intent::{Base, Kind, Write},
+    plan::{
+        facts::Base,
+        intent::{Kind, Write},
+    },
 };
 
 /// An image that no API server takes: it stands for a template that is not valid.
@@ -35,7 +38,12 @@ impl World {
                 next.status = Arc::new(over_the_wire(write, &**status)?);
                 Ok(Written::Rollout(facts::rollout(&self.store(next))))
             }
-            Write::CreateRevision { manifest } => self.create_revision(write, manifest),
+            Write::Create { kind, manifest } => match kind {
+                Kind::Revision => self.create_revision(write, manifest),
+                Kind::Deployment => self.create_deployment(write, manifest),
+                Kind::Database => self.create_database(write, manifest),
+                Kind::Job => self.create_job(write, manifest),
+            },
             Write::MarkRevision {
                 base,
                 outcome,
@@ -49,7 +57,6 @@ impl World {
                 Ok(Written::Revision(facts::revision(&self.store(next))))
             }
             Write::Adopt { kind, base, owner } => self.adopt(write, *kind, base, owner),
-            Write::CreateDeployment { manifest } => self.create_deployment(write, manifest),
             Write::Scale { base, from, to } => {
                 let mut next: DeploymentObject = self.read(write, base)?;
                 // What settles another sets an annotation; of a Deployment these count like its
@@ -74,13 +81,11 @@ impl World {
                 next.epoch = Some(*epoch);
                 Ok(Written::Child(facts::child(&self.store(next))))
             }
-            Write::CreateDatabase { manifest } => self.create_database(write, manifest),
             Write::RecordDatabase {
                 base,
                 record,
                 finalizers,
             } => self.record_database(write, base, record, finalizers),
-            Write::CreateJob { manifest } => self.create_job(write, manifest),
             Write::ReleaseJob { base } => {
                 let mut next: JobObject = self.read(write, base)?;
                 next.meta.generation += i64::from(next.suspended);
@@ -294,22 +299,8 @@ impl World {
     /// The object that a write is about, as it is now.
     #[must_use]
     pub fn target(&self, write: &Write) -> Option<Object> {
-        let made = |manifest: &Value| text(&manifest["metadata"]["name"]).to_owned();
-        let (kind, name) = match write {
-            Write::RecordStatus { base, .. } => (Watched::Rollouts, base.name.clone()),
-            Write::CreateRevision { manifest } => (Watched::Revisions, made(manifest)),
-            Write::MarkRevision { base, .. } => (Watched::Revisions, base.name.clone()),
-            Write::CreateDeployment { manifest } => (Watched::Deployments, made(manifest)),
-            Write::Scale { base, .. } => (Watched::Deployments, base.name.clone()),
-            Write::CreateDatabase { manifest } => (Watched::Databases, made(manifest)),
-            Write::RecordDatabase { base, .. } => (Watched::Databases, base.name.clone()),
-            Write::CreateJob { manifest } => (Watched::Jobs, made(manifest)),
-            Write::ReleaseJob { base } => (Watched::Jobs, base.name.clone()),
-            Write::Adopt { kind, base, .. }
-            | Write::Fence { kind, base, .. }
-            | Write::Delete { kind, base } => (watched(*kind), base.name.clone()),
-        };
-        self.find(kind, &name)
+        let kind = write.kind().map_or(Watched::Rollouts, watched);
+        self.find(kind, write.name())
     }
 }
 

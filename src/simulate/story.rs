@@ -207,7 +207,7 @@ impl World {
         let same = |before: Condition| before.type_ == now.type_ && before.reason == now.reason;
         if !kind(before).is_some_and(same) {
             let words = format!("    says  {} {}: {}", now.type_, now.reason, now.message);
-            self.story.tell(self.now, &rollout.name, &words);
+            self.story.tell(self.now, &rollout.base.name, &words);
         }
     }
 

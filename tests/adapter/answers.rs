@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use stepgate::{
     cluster::{Cluster as _, WriteError, kubernetes::Kubernetes},
     operator::{client::Clients, metrics::Metrics},
-    plan::intent::{Base, Write},
+    plan::{
+        facts::Base,
+        intent::{Kind, Write},
+    },
 };
 
 use super::{
@@ -15,7 +18,10 @@ use super::{
 };
 
 fn create(manifest: Value) -> Write {
-    Write::CreateDeployment { manifest }
+    Write::Create {
+        kind: Kind::Deployment,
+        manifest,
+    }
 }
 
 /// The words of a refusal, and whether it may pass later.
@@ -117,7 +123,8 @@ async fn a_wrong_object_is_refused_for_good_and_its_field_is_named() {
         ),
         (create(of_wrong_type), "containers"),
         (
-            Write::CreateJob {
+            Write::Create {
+                kind: Kind::Job,
                 manifest: restarting,
             },
             "restartPolicy",
@@ -138,8 +145,8 @@ async fn an_update_to_a_wrong_value_is_refused_for_good() {
     // Without a version, so that its controller cannot come in between.
     let write = Write::Scale {
         base: Base {
-            name: made.name,
-            uid: made.uid,
+            name: made.base.name,
+            uid: made.base.uid,
             resource_version: String::new(),
         },
         from: 0,

@@ -29,7 +29,7 @@ use super::{
 
 async fn rollout(home: &Home) -> RolloutFacts {
     let made = home.create(&minimal("shop")).await.expect("a Rollout");
-    StoredRollout::new(&made).facts()
+    StoredRollout::new(&made).facts(None)
 }
 
 fn shop(home: &Home) -> Key {
@@ -138,9 +138,9 @@ async fn the_rollout_is_read_as_it_is() {
         .patch("shop", &PatchParams::default(), &Patch::Merge(&scaled))
         .await;
     let live = read_rollout(&adapter, &home).await.expect("the Rollout");
-    assert_eq!(live.uid, before.uid);
+    assert_eq!(live.base.uid, before.base.uid);
     let version = scaled.expect("a scaled Rollout").metadata.resource_version;
-    assert_eq!(Some(live.resource_version), version);
+    assert_eq!(Some(live.base.resource_version), version);
     assert_eq!(live.spec.expect("a spec").replicas, 7);
 
     let deleted = api.delete("shop", &DeleteParams::default()).await;

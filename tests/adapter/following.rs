@@ -16,12 +16,15 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use stepgate::cluster::{
-    Cached, Key,
-    kubernetes::{
-        index::{Index, database_key, rollout_key},
-        watch::Watches,
+use stepgate::{
+    cluster::{
+        Key,
+        kubernetes::{
+            index::{Index, database_key, rollout_key},
+            watch::Watches,
+        },
     },
+    plan::facts::Objects,
 };
 use tokio::task::JoinHandle;
 
@@ -66,9 +69,11 @@ impl Followed {
     }
 
     /// Waits until what is held of a Rollout satisfies this.
-    async fn until(&self, home: &Home, what: &str, so: impl Fn(&Cached) -> bool) -> Cached {
+    async fn until(&self, home: &Home, what: &str, so: impl Fn(&Objects) -> bool) -> Objects {
         eventually(what, async || {
-            self.index.rollout(&home.namespace, "shop").filter(&so)
+            self.index
+                .rollout(&home.namespace, "shop", None)
+                .filter(&so)
         })
         .await
     }
@@ -107,7 +112,7 @@ async fn everything_of_a_rollout_is_found_and_lost_again() {
     let home = Home::new("follow").await;
     let namespace = home.namespace.clone();
     let followed = Followed::new(&home, vec![namespace.clone()]).await;
-    assert!(followed.index.rollout(&namespace, "shop").is_none());
+    assert!(followed.index.rollout(&namespace, "shop", None).is_none());
 
     home.create(&with_database("shop"))
         .await
@@ -184,7 +189,7 @@ async fn everything_of_a_rollout_is_found_and_lost_again() {
     eventually("the Rollout to go", async || {
         followed
             .index
-            .rollout(&namespace, "shop")
+            .rollout(&namespace, "shop", None)
             .is_none()
             .then_some(())
     })
@@ -268,11 +273,15 @@ async fn one_index_follows_many_namespaces_or_all() {
     let some = Followed::new(&a, vec![a.namespace.clone(), b.namespace.clone()]).await;
     let all = Followed::new(&a, Vec::new()).await;
     for home in [&a, &b, &elsewhere] {
-        assert!(all.index.rollout(&home.namespace, "shop").is_some());
+        assert!(all.index.rollout(&home.namespace, "shop", None).is_some());
     }
     let known = some.index.keys();
     assert_eq!(known.len(), 2, "{known:?}");
-    assert!(some.index.rollout(&elsewhere.namespace, "shop").is_none());
+    assert!(
+        some.index
+            .rollout(&elsewhere.namespace, "shop", None)
+            .is_none()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,7 +299,7 @@ async fn a_malformed_rollout_is_told_apart_and_stops_nobody() {
         })
         .await;
         let read = eventually("the malformed Rollout", async || {
-            followed.index.rollout(&namespace, "wrong")
+            followed.index.rollout(&namespace, "wrong", None)
         })
         .await;
         // Others are followed as before.

@@ -9,7 +9,7 @@ use stepgate::{
         kubernetes::{Kubernetes, index::Index},
     },
     operator::{client::Clients, metrics::Metrics},
-    plan::intent::Write,
+    plan::intent::{Kind, Write},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -74,7 +74,8 @@ async fn written(url: &str) -> WriteError {
     let (reads, writes) = clients(url);
     let index = Arc::new(Index::new(Box::new(|_| {})));
     let adapter = Kubernetes::new(index, reads, writes, Duration::from_millis(500));
-    let write = Write::CreateDeployment {
+    let write = Write::Create {
+        kind: Kind::Deployment,
         manifest: deployment_manifest("shop-r1"),
     };
     let written = adapter.write("n", &write).await;

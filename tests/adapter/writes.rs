@@ -24,8 +24,8 @@ use stepgate::{
         kubernetes::{Kubernetes, index::Index},
     },
     plan::{
-        facts::{ChildFacts, DatabaseFacts, JobFacts, RevisionFacts, RolloutFacts},
-        intent::{Base, Kind, Write},
+        facts::{Base, ChildFacts, RolloutFacts},
+        intent::{Kind, Write},
     },
 };
 
@@ -120,22 +120,6 @@ macro_rules! answered {
 }
 pub(crate) use answered;
 
-fn of_rollout(f: &RolloutFacts) -> Base {
-    base(&f.name, &f.uid, &f.resource_version)
-}
-fn of_revision(f: &RevisionFacts) -> Base {
-    base(&f.name, &f.uid, &f.resource_version)
-}
-fn of_child(f: &ChildFacts) -> Base {
-    base(&f.name, &f.uid, &f.resource_version)
-}
-fn of_job(f: &JobFacts) -> Base {
-    base(&f.name, &f.uid, &f.resource_version)
-}
-fn of_database(f: &DatabaseFacts) -> Base {
-    base(&f.name, &f.uid, &f.resource_version)
-}
-
 /// Each write, as a function of what it rests on, is refused with another uid and with another
 /// resourceVersion, and nothing is changed by it.
 async fn refused_when_old(home: &Home, right: &Base, write: impl Fn(Base) -> Write) {
@@ -181,7 +165,7 @@ async fn rollout(home: &Home) -> RolloutFacts {
     object["metadata"]["labels"] = json!({"kept": "yes"});
     object["metadata"]["annotations"] = json!({"stepgate.io/promote": "r1/canary 7", "a": "b"});
     let made = home.create(&object).await.expect("a Rollout");
-    stepgate::cluster::kubernetes::stored::StoredRollout::new(&made).facts()
+    stepgate::cluster::kubernetes::stored::StoredRollout::new(&made).facts(None)
 }
 
 #[tokio::test]
@@ -206,17 +190,17 @@ async fn status_is_replaced_whole_and_nothing_else_is() {
         base,
         status: Box::new(status.clone()),
     };
-    refused_when_old(&home, &of_rollout(&first), |b| record(b, &full)).await;
-    let second = answered!(adapter, home, record(of_rollout(&first), &full), Rollout);
+    refused_when_old(&home, &first.base.clone(), |b| record(b, &full)).await;
+    let second = answered!(adapter, home, record(first.base.clone(), &full), Rollout);
     assert_eq!(*second.status, full);
-    assert_ne!(second.resource_version, first.resource_version);
+    assert_ne!(second.base.resource_version, first.base.resource_version);
     assert_eq!(second.spec, first.spec);
 
     let less = RolloutStatus {
         observed_generation: Some(first.generation),
         ..RolloutStatus::default()
     };
-    let third = answered!(adapter, home, record(of_rollout(&second), &less), Rollout);
+    let third = answered!(adapter, home, record(second.base.clone(), &less), Rollout);
     assert_eq!(*third.status, less, "what is left out is gone");
     assert_eq!(third.generation, first.generation);
     let object = home.rollouts().get("shop").await.expect("the Rollout");
@@ -227,9 +211,9 @@ async fn status_is_replaced_whole_and_nothing_else_is() {
         "app"
     );
 
-    let again = answered!(adapter, home, record(of_rollout(&third), &less), Rollout);
+    let again = answered!(adapter, home, record(third.base.clone(), &less), Rollout);
     assert_eq!(
-        again.resource_version, third.resource_version,
+        again.base.resource_version, third.base.resource_version,
         "the same status once more changes nothing"
     );
 }
@@ -238,7 +222,8 @@ async fn status_is_replaced_whole_and_nothing_else_is() {
 async fn a_revision_is_made_marked_and_unmarked() {
     let home = Home::new("revision").await;
     let adapter = adapter(&home);
-    let create = Write::CreateRevision {
+    let create = Write::Create {
+        kind: Kind::Revision,
         manifest: revision_manifest("shop-r1"),
     };
     let made = answered!(adapter, home, create, Revision);
@@ -257,15 +242,12 @@ async fn a_revision_is_made_marked_and_unmarked() {
         number,
     };
     let stable = Some(Outcome::Stable);
-    refused_when_old(&home, &of_revision(&made), |b| {
-        mark(b, stable, "x", Some(4))
-    })
-    .await;
-    let write = mark(of_revision(&made), stable, "Passed: all", Some(4));
+    refused_when_old(&home, &made.base.clone(), |b| mark(b, stable, "x", Some(4))).await;
+    let write = mark(made.base.clone(), stable, "Passed: all", Some(4));
     let marked = answered!(adapter, home, write, Revision);
     assert_eq!((marked.number, marked.outcome), (4, stable));
     assert_eq!(marked.outcome_reason, "Passed: all");
-    let write = mark(of_revision(&marked), None, "", None);
+    let write = mark(marked.base.clone(), None, "", None);
     let unmarked = answered!(adapter, home, write, Revision);
     assert_eq!((unmarked.number, unmarked.outcome), (4, None));
     assert_eq!(unmarked.outcome_reason, "");
@@ -276,7 +258,8 @@ async fn a_revision_is_made_marked_and_unmarked() {
 async fn a_deployment_is_made_scaled_fenced_adopted_and_deleted() {
     let home = Home::new("deployment").await;
     let adapter = adapter(&home);
-    let create = Write::CreateDeployment {
+    let create = Write::Create {
+        kind: Kind::Deployment,
         manifest: deployment_manifest("shop-r1"),
     };
     let made = answered!(adapter, home, create, Child);
@@ -294,8 +277,8 @@ async fn a_deployment_is_made_scaled_fenced_adopted_and_deleted() {
         from: 0,
         to: 2,
     };
-    refused_when_old(&home, &of_child(&child), scale).await;
-    child = answered!(adapter, home, scale(of_child(&child)), Child);
+    refused_when_old(&home, &child.base.clone(), scale).await;
+    child = answered!(adapter, home, scale(child.base.clone()), Child);
     assert_eq!(child.replicas, 2);
     assert!(!child.current);
 
@@ -305,8 +288,8 @@ async fn a_deployment_is_made_scaled_fenced_adopted_and_deleted() {
         base,
         epoch: 12,
     };
-    refused_when_old(&home, &of_child(&child), fence).await;
-    child = answered!(adapter, home, fence(of_child(&child)), Child);
+    refused_when_old(&home, &child.base.clone(), fence).await;
+    child = answered!(adapter, home, fence(child.base.clone()), Child);
     assert_eq!((child.epoch, child.replicas), (Some(12), 2));
 
     child = settled(&home).await;
@@ -317,11 +300,11 @@ async fn a_deployment_is_made_scaled_fenced_adopted_and_deleted() {
         base,
         owner: owner.clone(),
     };
-    refused_when_old(&home, &of_child(&child), adopt).await;
+    refused_when_old(&home, &child.base.clone(), adopt).await;
     // Not this owner: the garbage collector would take the Deployment for an orphan.
     let adopt = Write::Adopt {
         kind: Kind::Deployment,
-        base: of_child(&child),
+        base: child.base.clone(),
         owner: json!([]),
     };
     child = answered!(adapter, home, adopt, Child);
@@ -332,8 +315,8 @@ async fn a_deployment_is_made_scaled_fenced_adopted_and_deleted() {
         kind: Kind::Deployment,
         base,
     };
-    refused_when_old(&home, &of_child(&child), delete).await;
-    let write = delete(of_child(&child));
+    refused_when_old(&home, &child.base.clone(), delete).await;
+    let write = delete(child.base.clone());
     let deleted = adapter.write(&home.namespace, &write).await;
     assert!(matches!(deleted, Ok(Written::Gone)), "{deleted:?}");
     let api = Api::<Deployment>::namespaced(home.client.clone(), &home.namespace);
@@ -348,8 +331,8 @@ async fn settled(home: &Home) -> ChildFacts {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let object = api.get("shop-r1").await.expect("the Deployment");
         let facts = stepgate::cluster::kubernetes::facts::child(&object);
-        let same = std::mem::replace(&mut last, facts.resource_version.clone());
-        (facts.current && same == facts.resource_version).then_some(facts)
+        let same = std::mem::replace(&mut last, facts.base.resource_version.clone());
+        (facts.current && same == facts.base.resource_version).then_some(facts)
     })
     .await
 }
@@ -358,7 +341,8 @@ async fn settled(home: &Home) -> ChildFacts {
 async fn a_job_is_made_suspended_and_released() {
     let home = Home::new("job").await;
     let adapter = adapter(&home);
-    let create = Write::CreateJob {
+    let create = Write::Create {
+        kind: Kind::Job,
         manifest: job_manifest("shop-r1-expand-1"),
     };
     answered!(adapter, home, create, Job);
@@ -373,8 +357,8 @@ async fn a_job_is_made_suspended_and_released() {
     assert!(job.suspended && job.ended.is_none() && job.live_pods == 0);
     assert_eq!((job.rollout.as_str(), job.epoch), ("shop", Some(3)));
     let release = |base| Write::ReleaseJob { base };
-    refused_when_old(&home, &of_job(&job), release).await;
-    let released = answered!(adapter, home, release(of_job(&job)), Job);
+    refused_when_old(&home, &job.base.clone(), release).await;
+    let released = answered!(adapter, home, release(job.base.clone()), Job);
     assert!(!released.suspended);
     let live = super::fixture::eventually("a pod of the Job", async || {
         let object = api.get("shop-r1-expand-1").await.expect("the Job");
@@ -389,7 +373,8 @@ async fn a_job_is_made_suspended_and_released() {
 async fn a_database_record_is_replaced_whole() {
     let home = Home::new("database").await;
     let adapter = adapter(&home);
-    let create = Write::CreateDatabase {
+    let create = Write::Create {
+        kind: Kind::Database,
         manifest: database_manifest("db"),
     };
     let made = answered!(adapter, home, create, Database);
@@ -413,20 +398,15 @@ async fn a_database_record_is_replaced_whole() {
         record: Box::new(record.clone()),
         finalizers: vec![keys::HELD.into(), "example.com/kept".into()],
     };
-    refused_when_old(&home, &of_database(&made), |b| record(b, &held)).await;
-    let second = answered!(adapter, home, record(of_database(&made), &held), Database);
+    refused_when_old(&home, &made.base.clone(), |b| record(b, &held)).await;
+    let second = answered!(adapter, home, record(made.base.clone(), &held), Database);
     assert_eq!(*second.record, held);
     assert_eq!(second.finalizers, [keys::HELD, "example.com/kept"]);
 
     let mut other = held.clone();
     other.holder.as_mut().expect("a holder").job_uid = None;
     other.undo_floor = None;
-    let third = answered!(
-        adapter,
-        home,
-        record(of_database(&second), &other),
-        Database
-    );
+    let third = answered!(adapter, home, record(second.base.clone(), &other), Database);
     assert_eq!(
         *third.record, other,
         "what is left out is gone, at any depth"
@@ -443,24 +423,29 @@ async fn a_database_record_is_replaced_whole() {
 async fn an_update_of_what_was_made_anew_is_refused() {
     let home = Home::new("anew").await;
     let adapter = adapter(&home);
-    let create = Write::CreateRevision {
+    let create = Write::Create {
+        kind: Kind::Revision,
         manifest: revision_manifest("shop-r1"),
     };
     let first = answered!(adapter, home, create, Revision);
     let delete = Write::Delete {
         kind: Kind::Revision,
-        base: of_revision(&first),
+        base: first.base.clone(),
     };
     adapter
         .write(&home.namespace, &delete)
         .await
         .expect("deleted");
     let second = answered!(adapter, home, create, Revision);
-    assert_ne!(first.uid, second.uid);
+    assert_ne!(first.base.uid, second.base.uid);
     for base in [
-        of_revision(&first),
+        first.base.clone(),
         // Even if the version were right.
-        base(&first.name, &first.uid, &second.resource_version),
+        base(
+            &first.base.name,
+            &first.base.uid,
+            &second.base.resource_version,
+        ),
     ] {
         let mark = Write::MarkRevision {
             base,

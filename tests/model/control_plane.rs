@@ -26,7 +26,10 @@ use stepgate::{
             stored::{self, StoredRevision, StoredRollout},
         },
     },
-    plan::{facts::Question, intent::Write},
+    plan::{
+        facts::Question,
+        intent::{Kind, Write},
+    },
     simulate::{object::Watched, server::INVALID_IMAGE},
 };
 use tokio::task::JoinHandle;
@@ -98,7 +101,11 @@ impl ControlPlane {
 impl Side for ControlPlane {
     async fn write(&mut self, write: &Write) -> Result<Written, WriteError> {
         let mut write = write.clone();
-        if let Write::CreateDeployment { manifest } = &mut write {
+        if let Write::Create {
+            kind: Kind::Deployment,
+            manifest,
+        } = &mut write
+        {
             let image = &mut manifest["spec"]["template"]["spec"]["containers"][0]["image"];
             if *image == INVALID_IMAGE {
                 // It stands for a template that is not valid.
@@ -194,7 +201,7 @@ fn seen(kind: Watched, object: &DynamicObject) -> Seen {
         owner: owners.first().map(|o| o.uid.clone()),
         deleting: metadata.deletion_timestamp.is_some(),
         facts: match kind {
-            Watched::Rollouts => Facts::Rollout(StoredRollout::new(object).facts()),
+            Watched::Rollouts => Facts::Rollout(StoredRollout::new(object).facts(None)),
             Watched::Revisions => {
                 let object: ControllerRevision = typed(object);
                 Facts::Revision(StoredRevision::new(&object).facts())

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stepgate::{
     api::{PhaseKind, database::Holder},
-    plan::intent::Base,
+    plan::facts::Base,
 };
 
 /// Its migration succeeds.

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use stepgate::{
     plan::{
-        facts::Question,
-        intent::{Base, Write},
+        facts::{Base, Question},
+        intent::Write,
     },
     simulate::{Action, object::Watched},
 };

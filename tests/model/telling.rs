@@ -314,7 +314,7 @@ pub fn found(answer: &Result<Answer, ReadError>) -> String {
         Ok(Answer::Revisions(revisions)) => {
             let mut said: Vec<String> = revisions
                 .iter()
-                .map(|r| format!("{} ({})", r.name, revision(r).join(", ")))
+                .map(|r| format!("{} ({})", r.base.name, revision(r).join(", ")))
                 .collect();
             said.sort_unstable();
             format!("{said:?}")
@@ -327,19 +327,22 @@ pub fn found(answer: &Result<Answer, ReadError>) -> String {
 pub fn answer(write: &Write, answer: &Result<Written, WriteError>) -> String {
     let (version, more) = match answer {
         Ok(Written::Gone) => return "accepted".into(),
-        Ok(Written::Rollout(o)) => (&o.resource_version, format!("generation {}", o.generation)),
-        Ok(Written::Revision(o)) => (&o.resource_version, String::new()),
+        Ok(Written::Rollout(o)) => (
+            &o.base.resource_version,
+            format!("generation {}", o.generation),
+        ),
+        Ok(Written::Revision(o)) => (&o.base.resource_version, String::new()),
         Ok(Written::Child(o)) if o.current => (
-            &o.resource_version,
+            &o.base.resource_version,
             "nothing to do for its controller".into(),
         ),
         Ok(Written::Child(o)) => (
-            &o.resource_version,
+            &o.base.resource_version,
             "its controller has yet to see it".into(),
         ),
-        Ok(Written::Job(o)) if o.suspended => (&o.resource_version, "suspended".into()),
-        Ok(Written::Job(o)) => (&o.resource_version, String::new()),
-        Ok(Written::Database(o)) => (&o.resource_version, String::new()),
+        Ok(Written::Job(o)) if o.suspended => (&o.base.resource_version, "suspended".into()),
+        Ok(Written::Job(o)) => (&o.base.resource_version, String::new()),
+        Ok(Written::Database(o)) => (&o.base.resource_version, String::new()),
         Err(WriteError::Conflict { .. }) => return "conflict".into(),
         Err(WriteError::Exists { .. }) => return "exists already".into(),
         Err(WriteError::Refused { transient, .. }) => {

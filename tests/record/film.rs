@@ -301,11 +301,7 @@ fn frame(world: &World, images: &mut BTreeMap<String, String>) -> Frame {
 fn standing(rollout: &RolloutObject) -> Standing {
     let status = &rollout.status;
     let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
-    let wanted = rollout
-        .spec
-        .as_ref()
-        .ok()
-        .map(|spec| stepgate::plan::revision::wanted(spec));
+    let wanted = rollout.spec.as_ref().ok().map(|spec| spec.revision());
     Standing {
         kstatus: kstatus(rollout),
         reason: ready.map(|c| c.reason.clone()).unwrap_or_default(),

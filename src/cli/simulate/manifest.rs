@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{finding::Finding, pod, structure};
 use crate::{
-    api::{RolloutSpec, crd},
+    api::{RolloutSpec, crd, keys, selector::template_labels},
     plan::{render, revision},
 };
 
@@ -167,8 +167,8 @@ pub fn title(document: &Value) -> String {
 pub fn check(document: &Value) -> Result<Manifest, Vec<Finding>> {
     let mut found = Vec::new();
     let version = document["apiVersion"].as_str().unwrap_or_default();
-    if version != "stepgate.io/v1alpha1" {
-        let message = format!("{version} is not known: write stepgate.io/v1alpha1");
+    if version != keys::API_VERSION {
+        let message = format!("{version} is not known: write {}", keys::API_VERSION);
         return Err(vec![Finding::error("apiVersion", message)]);
     }
     let schema = definition().map_err(|error| {
@@ -212,7 +212,7 @@ pub fn check(document: &Value) -> Result<Manifest, Vec<Finding>> {
 /// What the API server takes, and then refuses in a child, or the operator does.
 fn refused_later(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     pod::check(&spec.template, "spec.template", found);
-    if !render::selects(spec, &render::labels_of(&spec.template)) {
+    if !spec.selector.selects(&template_labels(&spec.template)) {
         found.push(Finding::error(
             "spec.selector.matchExpressions",
             "spec.template.metadata.labels do not meet it: the Deployment would be refused",

@@ -7,6 +7,8 @@
 
 use serde_json::Value;
 
+use crate::api::name::is_dns_label;
+
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
@@ -16,7 +18,10 @@ const RULES: [(&str, Rule); 15] = [
     }),
     (
         "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-        |me| is_label(text(&me["metadata"]["name"])),
+        |me| {
+            let name = text(&me["metadata"]["name"]);
+            is_dns_label(name) && !name.starts_with(|c: char| c.is_ascii_digit())
+        },
     ),
     // There is no older object to differ from.
     ("self.selector == oldSelf.selector", |_| true),
@@ -107,13 +112,6 @@ fn text(value: &Value) -> &str {
 
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
-}
-
-fn is_label(name: &str) -> bool {
-    let inner = |c: char| c == '-' || c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.starts_with(|c: char| c.is_ascii_lowercase())
-        && !name.ends_with('-')
-        && name.chars().all(inner)
 }
 
 /// A count from `least` on, or a whole percentage from `least` on without leading zeros.

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::{
     facts,
     index::Index,
-    refusal, selector,
+    refusal,
     stored::{self, Pods, StoredRevision, StoredRollout},
 };
 use crate::{
@@ -74,7 +74,7 @@ pub async fn answer(
 /// Names of the Deployments that are not this Rollout's and would share pods with it: those that
 /// are no Rollout's, and those that the Rollouts `missing` have left behind. Those of other
 /// Rollouts are not read, or many Rollouts in a namespace would all read each other's; the
-/// Rollouts themselves are compared (see [`Cached::neighbours`](crate::cluster::Cached)).
+/// Rollouts themselves are compared (see [`Objects::neighbours`](crate::plan::facts::Objects)).
 async fn overlaps(
     client: &Client,
     mut missing: BTreeSet<String>,
@@ -87,7 +87,7 @@ async fn overlaps(
         let name = d.metadata.name.clone()?;
         let theirs = Pods {
             labels: facts::template_labels(&d),
-            selector: selector::from_object(d.spec?.selector)?,
+            selector: facts::selector(&d)?,
         };
         ours.overlap(&theirs).then_some(name)
     };
@@ -109,7 +109,7 @@ async fn rollout(client: &Client, namespace: &str, name: &str) -> Result<Answer,
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &of);
     let live = api.get_opt(name).await;
     let live = live.map_err(|error| unread(&format!("Rollout {name}"), &error))?;
-    let live = live.map(|object| StoredRollout::new(&object).facts().into());
+    let live = live.map(|object| StoredRollout::new(&object).facts(None).into());
     Ok(Answer::Rollout(live))
 }
 

@@ -13,8 +13,8 @@ use k8s_openapi::{
 };
 
 use crate::{
-    api::keys,
-    plan::facts::{ChildFacts, JobEnd, JobFacts, PodFacts},
+    api::{Selector, keys},
+    plan::facts::{Base, ChildFacts, JobEnd, JobFacts, PodFacts},
 };
 
 /// Set by the Deployment controller: the number of the newest ReplicaSet. A Deployment whose
@@ -30,9 +30,7 @@ pub fn child(object: &Deployment) -> ChildFacts {
     let replicas = object.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
     let observed = status.and_then(|s| s.observed_generation);
     ChildFacts {
-        name: name(metadata),
-        uid: uid(metadata),
-        resource_version: version(metadata),
+        base: base(metadata),
         revision: label(metadata, keys::REVISION),
         owner_uid: owner(metadata),
         epoch: epoch(metadata),
@@ -82,7 +80,7 @@ pub fn pod(object: &Pod) -> PodFacts {
     let over = status.and_then(|s| s.phase.as_deref());
     let over = matches!(over, Some("Failed" | "Succeeded"));
     PodFacts {
-        name: name(metadata),
+        name: metadata.name.clone().unwrap_or_default(),
         revision: label(metadata, keys::REVISION),
         created: created(metadata),
         ready_since: condition("Ready")
@@ -139,9 +137,7 @@ pub fn job(object: &Job) -> JobFacts {
     let status = object.status.as_ref();
     let count = |n: Option<i32>| n.unwrap_or(0);
     JobFacts {
-        name: name(metadata),
-        uid: uid(metadata),
-        resource_version: version(metadata),
+        base: base(metadata),
         rollout: label(metadata, keys::ROLLOUT),
         revision: label(metadata, keys::REVISION),
         owner_uid: owner(metadata),
@@ -182,16 +178,19 @@ pub fn template_labels(object: &Deployment) -> BTreeMap<String, String> {
     metadata.and_then(|m| m.labels.clone()).unwrap_or_default()
 }
 
-pub(super) fn name(metadata: &ObjectMeta) -> String {
-    metadata.name.clone().unwrap_or_default()
+/// A Deployment's selector; `None` for one that cannot be read.
+#[must_use]
+pub fn selector(object: &Deployment) -> Option<Selector> {
+    let selector = serde_json::to_value(&object.spec.as_ref()?.selector).ok()?;
+    serde_json::from_value(selector).ok()
 }
 
-pub(super) fn uid(metadata: &ObjectMeta) -> String {
-    metadata.uid.clone().unwrap_or_default()
-}
-
-pub(super) fn version(metadata: &ObjectMeta) -> String {
-    metadata.resource_version.clone().unwrap_or_default()
+pub(super) fn base(metadata: &ObjectMeta) -> Base {
+    Base {
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+    }
 }
 
 pub(super) fn created(metadata: &ObjectMeta) -> Timestamp {

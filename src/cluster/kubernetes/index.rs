@@ -10,8 +10,8 @@ use super::{
     table::{Entry, Place, Table},
 };
 use crate::{
-    cluster::{Cached, CachedDatabase, Key},
-    plan::facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts},
+    cluster::Key,
+    plan::facts::{ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, PodFacts},
 };
 
 /// Is told the keys that a change concerns, each possibly many times. Must return at once.
@@ -160,51 +160,50 @@ impl Index {
         }
     }
 
-    /// What is held of a Rollout.
+    /// What is held of a Rollout. What is the same in `known` is not parsed again.
     #[must_use]
-    pub fn rollout(&self, namespace: &str, name: &str) -> Option<Cached> {
+    pub fn rollout(&self, namespace: &str, name: &str, known: Option<&Objects>) -> Option<Objects> {
         let state = self.read();
         let place = place(namespace, name);
         let stored = state.rollouts.get(&place)?;
         let key = rollout_key(namespace, name);
-        let revisions: Vec<StoredRevision> =
-            state.revisions.of(&key).map(|(_, r)| r.clone()).collect();
+        let revisions = facts_of(&state.revisions, &key);
         let database = stored.database.as_ref();
-        let (stored, cached) = (
-            stored.clone(),
-            Held {
-                children: facts_of(&state.children, &key),
-                pods: facts_of(&state.pods, &key),
-                jobs: facts_of(&state.jobs, &key),
-                database: database
-                    .and_then(|d| state.databases.get(&self::place(namespace, d)))
-                    .cloned(),
-                neighbours: state.neighbours(namespace, name, stored),
-            },
-        );
+        let database = database.and_then(|d| state.databases.get(&self::place(namespace, d)));
+        let database = database.cloned();
+        let neighbours = state.neighbours(namespace, name, stored);
+        let children = facts_of(&state.children, &key);
+        let pods = facts_of(&state.pods, &key);
+        let jobs = facts_of(&state.jobs, &key);
+        let stored = stored.clone();
         // Parsing is done without the lock.
         drop(state);
-        Some(Cached {
-            rollout: stored.facts(),
-            revisions: revisions.iter().map(StoredRevision::facts).collect(),
-            children: cached.children,
-            pods: cached.pods,
-            jobs: cached.jobs,
-            database: cached.database,
-            neighbours: cached.neighbours,
+        let parsed = |revision: &StoredRevision| {
+            let mut known = known.into_iter().flat_map(|known| &known.revisions);
+            let same = known.find(|known| revision.is(known)).cloned();
+            same.unwrap_or_else(|| revision.facts())
+        };
+        Some(Objects {
+            rollout: stored.facts(known.map(|known| &known.rollout)),
+            revisions: revisions.iter().map(parsed).collect(),
+            children,
+            pods,
+            jobs,
+            database,
+            neighbours,
         })
     }
 
     /// What is held of a DatabaseSchema.
     #[must_use]
-    pub fn database(&self, namespace: &str, name: &str) -> Option<CachedDatabase> {
+    pub fn database(&self, namespace: &str, name: &str) -> Option<DatabaseObjects> {
         let state = self.read();
         let key = database_key(namespace, name);
         let rollouts = state.rollouts.of(&key);
         let rollouts: BTreeMap<_, _> = rollouts
             .map(|(name, r)| (name.to_owned(), r.uid().to_owned()))
             .collect();
-        Some(CachedDatabase {
+        Some(DatabaseObjects {
             namespace: namespace.to_owned(),
             database: state.databases.get(&place(namespace, name))?.clone(),
             jobs: facts_of(&state.jobs, &key),
@@ -261,7 +260,7 @@ impl Index {
             }
             Key::Database { namespace, name } => {
                 let database = state.databases.get(&place(namespace, name))?;
-                Some(database.uid.clone())
+                Some(database.base.uid.clone())
             }
         }
     }
@@ -324,15 +323,6 @@ impl Index {
     fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The part of [`Cached`] that is copied while the lock is held.
-struct Held {
-    children: Vec<ChildFacts>,
-    pods: Vec<PodFacts>,
-    jobs: Vec<JobFacts>,
-    database: Option<DatabaseFacts>,
-    neighbours: Vec<String>,
 }
 
 fn facts_of<F: Clone>(table: &Table<F>, key: &Key) -> Vec<F> {

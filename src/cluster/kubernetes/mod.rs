@@ -8,7 +8,6 @@ pub mod ask;
 pub mod facts;
 pub mod index;
 pub mod refusal;
-pub mod selector;
 pub mod stored;
 pub mod table;
 pub mod watch;
@@ -25,9 +24,9 @@ use self::{
     stored::{StoredRevision, StoredRollout},
     write::{Answered, Prepared},
 };
-use super::{Answer, Cached, CachedDatabase, Cluster, Key, ReadError, WriteError, Written};
+use super::{Answer, Cluster, Key, ReadError, WriteError, Written};
 use crate::plan::{
-    facts::Question,
+    facts::{DatabaseObjects, Objects, Question},
     intent::{Kind, Write},
 };
 
@@ -61,17 +60,18 @@ impl Kubernetes {
         }
     }
 
-    async fn send<T: DeserializeOwned>(&self, prepared: Prepared) -> Result<T, WriteError> {
+    async fn send<T: DeserializeOwned>(
+        &self,
+        object: &str,
+        prepared: Prepared,
+    ) -> Result<T, WriteError> {
         let Prepared {
-            object,
-            creates,
-            request,
-            ..
+            creates, request, ..
         } = prepared;
         match tokio::time::timeout(self.patience, self.writes.request::<T>(request)).await {
-            Ok(answer) => answer.map_err(|error| refusal::sort(&object, creates, &error)),
+            Ok(answer) => answer.map_err(|error| refusal::sort(object, creates, &error)),
             Err(_) => Err(WriteError::Unanswered {
-                object,
+                object: object.to_owned(),
                 message: format!("no answer within {} s", self.patience.as_secs_f32()),
             }),
         }
@@ -79,11 +79,11 @@ impl Kubernetes {
 }
 
 impl Cluster for Kubernetes {
-    fn rollout(&self, namespace: &str, name: &str) -> Option<Cached> {
-        self.index.rollout(namespace, name)
+    fn rollout(&self, namespace: &str, name: &str, known: Option<&Objects>) -> Option<Objects> {
+        self.index.rollout(namespace, name, known)
     }
 
-    fn database(&self, namespace: &str, name: &str) -> Option<CachedDatabase> {
+    fn database(&self, namespace: &str, name: &str) -> Option<DatabaseObjects> {
         self.index.database(namespace, name)
     }
 
@@ -100,37 +100,37 @@ impl Cluster for Kubernetes {
 
     async fn write(&self, namespace: &str, write: &Write) -> Result<Written, WriteError> {
         let prepared = write::prepare(namespace, write).map_err(|error| WriteError::Refused {
-            object: format!("{write:?}"),
+            object: write.object(),
             message: error.to_string(),
             transient: false,
         })?;
-        let object = prepared.object.clone();
+        let object = write.object();
         match prepared.answered {
             Answered::Rollout => {
-                let rollout: DynamicObject = self.send(prepared).await?;
-                Ok(Written::Rollout(StoredRollout::new(&rollout).facts()))
+                let rollout: DynamicObject = self.send(&object, prepared).await?;
+                Ok(Written::Rollout(StoredRollout::new(&rollout).facts(None)))
             }
             Answered::Object(Kind::Revision) => {
-                let revision = self.send(prepared).await?;
+                let revision = self.send(&object, prepared).await?;
                 Ok(Written::Revision(StoredRevision::new(&revision).facts()))
             }
             Answered::Object(Kind::Deployment) => {
-                let child = self.send(prepared).await?;
+                let child = self.send(&object, prepared).await?;
                 Ok(Written::Child(facts::child(&child)))
             }
             Answered::Object(Kind::Job) => {
-                let job = self.send(prepared).await?;
+                let job = self.send(&object, prepared).await?;
                 Ok(Written::Job(facts::job(&job)))
             }
             Answered::Object(Kind::Database) => {
-                let database: DynamicObject = self.send(prepared).await?;
+                let database: DynamicObject = self.send(&object, prepared).await?;
                 let database = stored::database(&database);
                 database
                     .map(Written::Database)
                     .map_err(|message| WriteError::Unanswered { object, message })
             }
             Answered::Nothing => {
-                let _: Value = self.send(prepared).await?;
+                let _: Value = self.send(&object, prepared).await?;
                 Ok(Written::Gone)
             }
         }

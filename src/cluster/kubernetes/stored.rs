@@ -5,18 +5,21 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use kube::{
-    api::DynamicObject,
-    core::{ObjectMeta, Selector},
-};
+use kube::{api::DynamicObject, core::ObjectMeta};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use tracing::{error, warn};
 
-use super::{facts, selector};
+use super::facts;
 use crate::{
-    api::{DatabaseRecord, RolloutSpec, RolloutStatus, SchemaSpec, keys, status::Outcome},
-    plan::facts::{DatabaseFacts, RevisionFacts, RolloutFacts},
+    api::{
+        DatabaseRecord, RolloutSpec, RolloutStatus, SchemaSpec, Selector, keys,
+        selector::template_labels, status::Outcome,
+    },
+    plan::{
+        facts::{Base, DatabaseFacts, RevisionFacts, RolloutFacts},
+        revision::Wanted,
+    },
 };
 
 /// A Rollout.
@@ -35,9 +38,7 @@ pub struct StoredRollout {
 #[derive(Clone, Debug)]
 struct Head {
     namespace: String,
-    name: String,
-    uid: String,
-    resource_version: String,
+    base: Base,
     generation: i64,
     annotations: Arc<BTreeMap<String, String>>,
     deleting: bool,
@@ -47,9 +48,7 @@ impl Head {
     fn new(metadata: &ObjectMeta) -> Self {
         Self {
             namespace: metadata.namespace.clone().unwrap_or_default(),
-            name: facts::name(metadata),
-            uid: facts::uid(metadata),
-            resource_version: facts::version(metadata),
+            base: facts::base(metadata),
             generation: metadata.generation.unwrap_or(0),
             annotations: facts::commands(metadata),
             deleting: metadata.deletion_timestamp.is_some(),
@@ -71,14 +70,11 @@ impl Pods {
     /// every child adds.
     #[must_use]
     pub fn of(rollout: &str, spec: &RolloutSpec) -> Self {
-        let labels = spec.template.pointer("/metadata/labels");
-        let mut labels: BTreeMap<String, String> = labels
-            .and_then(|l| BTreeMap::deserialize(l).ok())
-            .unwrap_or_default();
+        let mut labels = template_labels(&spec.template);
         labels.insert(keys::ROLLOUT.into(), rollout.into());
         labels.entry(keys::REVISION.into()).or_default();
         Self {
-            selector: selector::from_api(&spec.selector),
+            selector: spec.selector.clone(),
             labels,
         }
     }
@@ -86,8 +82,7 @@ impl Pods {
     /// Whether one's selector would select the other's pods.
     #[must_use]
     pub fn overlap(&self, other: &Self) -> bool {
-        selector::selects(&self.selector, &other.labels)
-            || selector::selects(&other.selector, &self.labels)
+        self.selector.selects(&other.labels) || other.selector.selects(&self.labels)
     }
 }
 
@@ -100,14 +95,16 @@ impl StoredRollout {
         let (spec, status) = (text("spec"), text("status"));
         let head = Head::new(&object.metadata);
         if let Err(error) = read::<Option<RolloutStatus>>(&status) {
-            let (namespace, rollout) = (&head.namespace, &head.name);
+            let (namespace, rollout) = (&head.namespace, &head.base.name);
             warn!(%namespace, %rollout, %error, "status cannot be read and counts as lost");
         }
         let readable = read::<RolloutSpec>(&spec).ok();
         let database = readable.as_ref().and_then(RolloutSpec::database);
         Self {
             database: database.map(str::to_owned),
-            pods: readable.as_ref().map(|spec| Pods::of(&head.name, spec)),
+            pods: readable
+                .as_ref()
+                .map(|spec| Pods::of(&head.base.name, spec)),
             head,
             spec: spec.into(),
             status: status.into(),
@@ -117,7 +114,7 @@ impl StoredRollout {
     /// Its uid.
     #[must_use]
     pub fn uid(&self) -> &str {
-        &self.head.uid
+        &self.head.base.uid
     }
 
     /// Whether other objects' passes may come out differently because of the difference between
@@ -126,25 +123,31 @@ impl StoredRollout {
     pub fn concerns_others(&self, old: &Self) -> bool {
         self.database != old.database
             || self.pods != old.pods
-            || self.head.uid != old.head.uid
+            || self.head.base.uid != old.head.base.uid
             || self.head.deleting != old.head.deleting
     }
 
-    /// The facts.
+    /// The facts. What is the same in `known` is not parsed again.
     #[must_use]
-    pub fn facts(&self) -> RolloutFacts {
-        let status = read::<Option<RolloutStatus>>(&self.status);
+    pub fn facts(&self, known: Option<&RolloutFacts>) -> RolloutFacts {
         let head = self.head.clone();
+        let known = known.filter(|known| known.base.uid == head.base.uid);
+        // A generation has one spec.
+        let spec = known.filter(|known| known.generation == head.generation);
+        let spec = spec.map(|known| known.spec.clone());
+        let status = known.filter(|known| known.base == head.base);
+        let status = status.map(|known| Arc::clone(&known.status));
         RolloutFacts {
             namespace: head.namespace,
-            name: head.name,
-            uid: head.uid,
-            resource_version: head.resource_version,
+            base: head.base,
             generation: head.generation,
             annotations: head.annotations,
             deleting: head.deleting,
-            spec: read(&self.spec).map(Arc::new),
-            status: Arc::new(status.ok().flatten().unwrap_or_default()),
+            spec: spec.unwrap_or_else(|| read(&self.spec).map(|spec| Arc::new(Wanted::new(spec)))),
+            status: status.unwrap_or_else(|| {
+                let status = read::<Option<RolloutStatus>>(&self.status);
+                Arc::new(status.ok().flatten().unwrap_or_default())
+            }),
         }
     }
 }
@@ -192,9 +195,7 @@ impl StoredRevision {
         let data = object.data.as_ref();
         Self {
             head: RevisionFacts {
-                name: facts::name(metadata),
-                uid: facts::uid(metadata),
-                resource_version: facts::version(metadata),
+                base: facts::base(metadata),
                 revision: facts::label(metadata, keys::REVISION),
                 number: object.revision,
                 outcome,
@@ -209,6 +210,12 @@ impl StoredRevision {
         }
     }
 
+    /// Whether these are the facts of this very version.
+    #[must_use]
+    pub fn is(&self, known: &RevisionFacts) -> bool {
+        self.head.base == known.base
+    }
+
     /// The facts.
     #[must_use]
     pub fn facts(&self) -> RevisionFacts {
@@ -218,7 +225,7 @@ impl StoredRevision {
                 facts.template = Arc::new(data.template);
                 facts.schema = data.schema.map(Arc::new);
             }
-            Err(error) => warn!(revision = %facts.name, %error, "its data cannot be read"),
+            Err(error) => warn!(revision = %facts.base.name, %error, "its data cannot be read"),
         }
         facts
     }
@@ -234,9 +241,7 @@ pub fn database(object: &DynamicObject) -> Result<DatabaseFacts, String> {
     let record = object.data.get("record").unwrap_or(&Value::Null);
     let record = read::<Option<DatabaseRecord>>(&record.to_string())?;
     Ok(DatabaseFacts {
-        name: facts::name(metadata),
-        uid: facts::uid(metadata),
-        resource_version: facts::version(metadata),
+        base: facts::base(metadata),
         record: Arc::new(record.unwrap_or_default()),
         finalizers: metadata.finalizers.clone().unwrap_or_default(),
         deleting: metadata.deletion_timestamp.is_some(),

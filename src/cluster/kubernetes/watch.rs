@@ -261,7 +261,7 @@ fn place_of(metadata: &ObjectMeta) -> Place {
 fn entry<F>(metadata: &ObjectMeta, keys: Vec<Key>, facts: F) -> Entry<F> {
     Entry {
         keys,
-        version: facts::version(metadata),
+        version: metadata.resource_version.clone().unwrap_or_default(),
         facts,
     }
 }

@@ -13,7 +13,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     api::{DatabaseSchema, Rollout, keys},
-    plan::intent::{Base, Kind, Write},
+    plan::{
+        facts::Base,
+        intent::{Kind, Write},
+    },
 };
 
 const MERGE: &str = "application/merge-patch+json";
@@ -34,8 +37,6 @@ pub enum Answered {
 /// A request, and what is needed to read its answer.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Kind and name of the object, for messages.
-    pub object: String,
     /// Whether it creates.
     pub creates: bool,
     /// What the answer holds.
@@ -55,7 +56,7 @@ pub fn prepare(namespace: &str, write: &Write) -> Result<Prepared, hyper::http::
             // A PUT, so that what is left out is removed. The API server takes nothing but the
             // status from it.
             let body = json!({
-                "apiVersion": Rollout::api_version(&()),
+                "apiVersion": keys::API_VERSION,
                 "kind": Rollout::kind(&()),
                 "metadata": {
                     "namespace": namespace,
@@ -68,16 +69,12 @@ pub fn prepare(namespace: &str, write: &Write) -> Result<Prepared, hyper::http::
             let collection = Rollout::url_path(&(), Some(namespace));
             let path = format!("{collection}/{}/status?{MANAGER}", base.name);
             Ok(Prepared {
-                object: format!("status of Rollout {}", base.name),
                 creates: false,
                 answered: Answered::Rollout,
                 request: request(Method::PUT, &path, JSON, &body)?,
             })
         }
-        Write::CreateRevision { manifest } => target.create(Kind::Revision, manifest),
-        Write::CreateDeployment { manifest } => target.create(Kind::Deployment, manifest),
-        Write::CreateDatabase { manifest } => target.create(Kind::Database, manifest),
-        Write::CreateJob { manifest } => target.create(Kind::Job, manifest),
+        Write::Create { kind, manifest } => target.create(*kind, manifest),
         Write::MarkRevision {
             base,
             outcome,
@@ -137,12 +134,10 @@ struct Target<'a> {
 
 impl Target<'_> {
     fn create(&self, kind: Kind, manifest: &Value) -> Result<Prepared, hyper::http::Error> {
-        let name = manifest.pointer("/metadata/name").and_then(Value::as_str);
         // Strict: a field that the API server does not know, or a word misspelt in a pod
         // template, is an error with the field's name and not silently dropped.
         let path = format!("{}?{MANAGER}&fieldValidation=Strict", self.collection(kind));
         Ok(Prepared {
-            object: format!("{} {}", word(kind), name.unwrap_or_default()),
             creates: true,
             answered: Answered::Object(kind),
             request: request(Method::POST, &path, JSON, manifest)?,
@@ -190,7 +185,6 @@ impl Target<'_> {
     ) -> Result<Prepared, hyper::http::Error> {
         let path = format!("{}/{}?{MANAGER}", self.collection(kind), base.name);
         Ok(Prepared {
-            object: format!("{} {}", word(kind), base.name),
             creates: false,
             answered: Answered::Object(kind),
             request: request(Method::PATCH, &path, content, body)?,
@@ -206,7 +200,6 @@ impl Target<'_> {
         });
         let path = format!("{}/{}", self.collection(kind), base.name);
         Ok(Prepared {
-            object: format!("{} {}", word(kind), base.name),
             creates: false,
             answered: Answered::Nothing,
             request: request(Method::DELETE, &path, JSON, &options)?,
@@ -221,15 +214,6 @@ impl Target<'_> {
             Kind::Job => Job::url_path(&(), namespace),
             Kind::Database => DatabaseSchema::url_path(&(), namespace),
         }
-    }
-}
-
-const fn word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Revision => "ControllerRevision",
-        Kind::Deployment => "Deployment",
-        Kind::Job => "Job",
-        Kind::Database => "DatabaseSchema",
     }
 }
 
@@ -281,5 +265,18 @@ mod tests {
         assert_eq!(body(5, 5)["metadata"]["annotations"][keys::SETTLED], "7");
         assert_eq!(body(5, 2)["metadata"].get("annotations"), None);
         assert_eq!(body(5, 2)["metadata"]["resourceVersion"], "7");
+    }
+
+    #[test]
+    fn kinds_are_called_as_in_the_api() {
+        fn is<R: Resource<DynamicType = ()>>(kind: Kind) {
+            assert_eq!(kind.name(), R::kind(&()));
+            assert_eq!(kind.api_version(), R::api_version(&()));
+        }
+        is::<ControllerRevision>(Kind::Revision);
+        is::<Deployment>(Kind::Deployment);
+        is::<Job>(Kind::Job);
+        is::<DatabaseSchema>(Kind::Database);
+        assert_eq!(keys::API_VERSION, Rollout::api_version(&()));
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::plan::intent::{Base, Kind};
+use crate::plan::{facts::Base, intent::Kind, revision::Wanted};
 
 fn base(uid: &str, version: u64) -> Base {
     Base {
@@ -15,9 +15,11 @@ fn base(uid: &str, version: u64) -> Base {
 
 fn child(version: u64, replicas: i32) -> ChildFacts {
     ChildFacts {
-        name: "shop-a".into(),
-        uid: "a".into(),
-        resource_version: version.to_string(),
+        base: Base {
+            name: "shop-a".into(),
+            uid: "a".into(),
+            resource_version: version.to_string(),
+        },
         revision: "a".into(),
         owner_uid: None,
         epoch: None,
@@ -34,9 +36,11 @@ fn child(version: u64, replicas: i32) -> ChildFacts {
 
 fn job(version: u64, deleting: bool) -> JobFacts {
     JobFacts {
-        name: "shop-expand-1".into(),
-        uid: "j".into(),
-        resource_version: version.to_string(),
+        base: Base {
+            name: "shop-expand-1".into(),
+            uid: "j".into(),
+            resource_version: version.to_string(),
+        },
         rollout: "shop".into(),
         revision: "a".into(),
         owner_uid: None,
@@ -53,30 +57,34 @@ fn job(version: u64, deleting: bool) -> JobFacts {
 fn database(name: &str, version: u64) -> DatabaseFacts {
     DatabaseFacts {
         finalizers: Vec::new(),
-        name: name.into(),
-        uid: name.into(),
-        resource_version: version.to_string(),
+        base: Base {
+            name: name.into(),
+            uid: name.into(),
+            resource_version: version.to_string(),
+        },
         record: Arc::default(),
         deleting: false,
     }
 }
 
-fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Cached {
+fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
     let spec = json!({
         "selector": {"matchLabels": {"app": "shop"}},
         "template": {},
         "schema": {"database": "db"},
     });
-    Cached {
+    Objects {
         rollout: RolloutFacts {
             namespace: "ns".into(),
-            name: "shop".into(),
-            uid: "u".into(),
-            resource_version: "1".into(),
+            base: Base {
+                name: "shop".into(),
+                uid: "u".into(),
+                resource_version: "1".into(),
+            },
             generation: 1,
             annotations: Arc::default(),
             deleting: false,
-            spec: Ok(Arc::new(serde_json::from_value(spec).unwrap())),
+            spec: Ok(Arc::new(Wanted::new(serde_json::from_value(spec).unwrap()))),
             status: Arc::default(),
         },
         revisions: Vec::new(),
@@ -88,7 +96,7 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Cached {
     }
 }
 
-fn overlaid(memory: &mut Memory, mut cached: Cached) -> Cached {
+fn overlaid(memory: &mut Memory, mut cached: Objects) -> Objects {
     memory.overlay(&mut cached, Timestamp::UNIX_EPOCH);
     cached
 }
@@ -101,7 +109,8 @@ fn scale(version: u64, from: i32, to: i32) -> Write {
 #[test]
 fn a_new_object_is_known_before_the_caches_show_it() {
     let mut memory = Memory::default();
-    let create = Write::CreateDeployment {
+    let create = Write::Create {
+        kind: Kind::Deployment,
         manifest: json!({"metadata": {"name": "shop-a"}}),
     };
     memory.learn(&create, Written::Child(child(5, 0)), Timestamp::UNIX_EPOCH);
@@ -151,7 +160,8 @@ fn a_conflict_makes_no_older_copy_true() {
 #[test]
 fn what_is_never_shown_was_deleted() {
     let mut memory = Memory::default();
-    let create = Write::CreateDeployment {
+    let create = Write::Create {
+        kind: Kind::Deployment,
         manifest: json!({"metadata": {"name": "shop-a"}}),
     };
     let at = |second| Timestamp::from_second(second).unwrap();
@@ -218,20 +228,22 @@ fn what_was_deleted_is_not_deleted_again() {
 #[test]
 fn the_record_of_another_database_is_not_taken_for_the_one_that_is_named() {
     let mut memory = Memory::default();
-    let create = Write::CreateDatabase {
+    let create = Write::Create {
+        kind: Kind::Database,
         manifest: json!({"metadata": {"name": "other"}}),
     };
     let answer = Written::Database(database("other", 5));
     memory.learn(&create, answer, Timestamp::UNIX_EPOCH);
     let seen = overlaid(&mut memory, cached(vec![], vec![]));
     assert!(seen.database.is_none());
-    let create = Write::CreateDatabase {
+    let create = Write::Create {
+        kind: Kind::Database,
         manifest: json!({"metadata": {"name": "db"}}),
     };
     let answer = Written::Database(database("db", 6));
     memory.learn(&create, answer, Timestamp::UNIX_EPOCH);
     let seen = overlaid(&mut memory, cached(vec![], vec![]));
-    assert_eq!(seen.database.map(|d| d.name), Some("db".into()));
+    assert_eq!(seen.database.map(|d| d.base.name), Some("db".into()));
 }
 
 /// Whose caches show the Rollout as it was in another's time does not act on that.
@@ -239,13 +251,13 @@ fn the_record_of_another_database_is_not_taken_for_the_one_that_is_named() {
 fn a_rollout_is_confirmed_by_the_api_server_alone() {
     let mut memory = Memory::default();
     let mut seen = cached(vec![], vec![]);
-    assert!(!memory.confirmed(&seen.rollout.uid));
+    assert!(!memory.confirmed(&seen.rollout.base.uid));
     let mut live = seen.rollout.clone();
-    live.resource_version = "900".into();
+    live.base.resource_version = "900".into();
     memory.know_rollout(live.clone(), Timestamp::UNIX_EPOCH);
     seen = overlaid(&mut memory, seen);
-    assert_eq!(seen.rollout.resource_version, "900");
-    assert!(memory.confirmed(&live.uid));
+    assert_eq!(seen.rollout.base.resource_version, "900");
+    assert!(memory.confirmed(&live.base.uid));
     assert!(!memory.confirmed("made anew under this name"));
 }
 
@@ -254,7 +266,8 @@ fn a_rollout_is_confirmed_by_the_api_server_alone() {
 #[test]
 fn what_is_read_live_need_not_be_cached_yet() {
     let mut memory = Memory::default();
-    let create = Write::CreateDatabase {
+    let create = Write::Create {
+        kind: Kind::Database,
         manifest: json!({"metadata": {"name": "db"}}),
     };
     let answer = Written::Database(database("db", 5));
@@ -266,7 +279,7 @@ fn what_is_read_live_need_not_be_cached_yet() {
     memory.know_hold(live, Timestamp::UNIX_EPOCH);
     for _ in 0..2 {
         let seen = overlaid(&mut memory, cached(vec![], vec![]));
-        let version = seen.database.map(|d| d.resource_version);
+        let version = seen.database.map(|d| d.base.resource_version);
         assert_eq!(version.as_deref(), Some("7"));
         assert_eq!(seen.jobs.len(), 1);
     }
@@ -290,7 +303,7 @@ fn a_database_is_gone_with_its_last_finalizer() {
         ..database("db", 5)
     };
     memory.learn(&write, Written::Database(answer), Timestamp::UNIX_EPOCH);
-    let lagging = || Cached {
+    let lagging = || Objects {
         database: Some(database("db", 5)),
         ..cached(vec![], vec![])
     };
@@ -298,8 +311,8 @@ fn a_database_is_gone_with_its_last_finalizer() {
         assert!(overlaid(&mut memory, lagging()).database.is_none());
     }
     let mut another = database("db", 9);
-    another.uid = "another".into();
-    let seen = Cached {
+    another.base.uid = "another".into();
+    let seen = Objects {
         database: Some(another),
         ..cached(vec![], vec![])
     };

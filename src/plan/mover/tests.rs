@@ -1,12 +1,15 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::plan::facts::Base;
 
 fn child(revision: &str, replicas: i32, available: i32) -> ChildFacts {
     ChildFacts {
-        name: format!("shop-{revision}"),
-        uid: revision.into(),
-        resource_version: "1".into(),
+        base: Base {
+            name: format!("shop-{revision}"),
+            uid: revision.into(),
+            resource_version: "1".into(),
+        },
         revision: revision.into(),
         owner_uid: None,
         epoch: None,
@@ -209,7 +212,7 @@ proptest! {
             let before = assured(&children);
             let requested = |children: &[ChildFacts]| children.iter().map(|c| c.possible.1).sum::<i32>();
             let asked = requested(&children);
-            let child = children.iter_mut().find(|c| c.uid == m.uid).unwrap();
+            let child = children.iter_mut().find(|c| c.base.uid == m.uid).unwrap();
             child.replicas = m.to;
             child.possible = (m.to, m.to);
             let after = assured(&children);
@@ -233,7 +236,7 @@ proptest! {
         let direction = if back { Direction::Back } else { Direction::Forward };
         for _ in 0..200 {
             for m in moves(&children, &targets, bounds, direction) {
-                let child = children.iter_mut().find(|c| c.uid == m.uid).unwrap();
+                let child = children.iter_mut().find(|c| c.base.uid == m.uid).unwrap();
                 *child = ChildFacts { current: true, ..super::tests::child(&m.uid, m.to, m.to) };
             }
         }

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::fixture::{World, second, stalled};
+use super::fixture::{self, World, second, stalled};
 use crate::{
     api::{PhaseKind, database::PhaseRecord, status::Stage},
     plan::{facts::ConfigRef, intent::Write},
@@ -24,9 +24,7 @@ fn phase(rollout: &str, revision: &str, attempt: i64) -> PhaseRecord {
 }
 
 fn makes_a_job(world: &World) -> bool {
-    let writes = world.plan().writes;
-    let mut writes = writes.iter();
-    writes.any(|w| matches!(w, Write::CreateJob { .. }))
+    world.plan().writes.iter().any(fixture::makes_a_job)
 }
 
 /// `v2` has been at its first step, and failed there.
@@ -48,7 +46,7 @@ fn the_record_of_the_database_knows_the_attempts_that_a_lost_status_forgot() {
     phases.push(phase("shop", &v2, 3));
     phases.push(phase("shop", &v1, 7));
     phases.push(phase("cart", &v2, 9));
-    world.seen.rollout.status = std::sync::Arc::default();
+    world.seen.objects.rollout.status = std::sync::Arc::default();
     world.settle();
     assert!(world.status().history.is_empty());
     world.command("retry", &format!("{v2} r1"));
@@ -96,11 +94,11 @@ fn an_attempt_that_was_begun_is_gone_on_with_whatever_failed_before() {
 #[test]
 fn an_attempt_whose_job_was_gone_is_not_made_a_second_time() {
     let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
-    while !world.seen.jobs.iter().any(|job| !job.suspended) {
+    while !world.seen.objects.jobs.iter().any(|job| !job.suspended) {
         world.step();
     }
     let v2 = world.revision("v2");
-    world.seen.jobs.clear();
+    world.seen.objects.jobs.clear();
     let mut world = world.wants("v3");
     for _ in 0..4 {
         world.settle();
@@ -111,7 +109,7 @@ fn an_attempt_whose_job_was_gone_is_not_made_a_second_time() {
     while !makes_a_job(&world) {
         world.step();
     }
-    let record = &world.seen.database.as_ref().unwrap().record;
+    let record = &world.seen.objects.database.as_ref().unwrap().record;
     assert_eq!(record.holder.as_ref().unwrap().revision, v3);
     let [gone] = record.phases.as_slice() else {
         panic!("{:?}", record.phases);

@@ -46,7 +46,7 @@ fn nobody_returns_below_the_undo_floor() {
     let schema = |version: i64| -> SchemaSpec {
         serde_json::from_value(json!({"database": "db", "version": version})).unwrap()
     };
-    for revision in &mut world.seen.revisions {
+    for revision in &mut world.seen.objects.revisions {
         revision.schema = Some(schema(if revision.revision == v1 { 1 } else { 2 }).into());
     }
     world.database_mut().undo_floor = Some(2);
@@ -85,12 +85,12 @@ fn a_retry_starts_nothing_that_a_first_try_would_not() {
     assert_eq!(status.commands[0].result, "Ignored");
     assert!(status.commands[0].message.contains("no metric source"));
     world.seen.source_problem = None;
-    world.seen.neighbours = vec!["twin".into()];
+    world.seen.objects.neighbours = vec!["twin".into()];
     world.command("retry", &format!("{v2} r2"));
     let status = world.record();
     assert_eq!(status.commands[0].result, "Ignored");
     assert!(status.commands[0].message.contains("Rollout twin"));
-    world.seen.neighbours.clear();
+    world.seen.objects.neighbours.clear();
     world.seen.answers.overlaps = None;
     world.command("retry", &format!("{v2} r3"));
     assert_eq!(world.plan().questions, [world.overlaps()]);

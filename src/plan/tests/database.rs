@@ -11,10 +11,9 @@ use crate::{
         database::{Holder, PhaseRecord},
         keys,
     },
-    cluster::CachedDatabase,
     plan::{
         database::{self, Shown},
-        facts::{DatabaseFacts, JobEnd, JobFacts},
+        facts::{Base, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts},
         intent::Write,
     },
 };
@@ -22,9 +21,11 @@ use crate::{
 /// A Job that has ended well, `n` seconds after the first.
 fn job(n: i64) -> JobFacts {
     JobFacts {
-        name: format!("job-{n:02}"),
-        uid: format!("u-{n}"),
-        resource_version: "1".into(),
+        base: Base {
+            name: format!("job-{n:02}"),
+            uid: format!("u-{n}"),
+            resource_version: "1".into(),
+        },
         rollout: "shop".into(),
         revision: "r1".into(),
         owner_uid: Some("u-db".into()),
@@ -50,19 +51,21 @@ fn phase(job: &JobFacts) -> PhaseRecord {
         phase: PhaseKind::Expand,
         attempt: 1,
         succeeded: true,
-        job: job.name.clone(),
+        job: job.base.name.clone(),
         ended: Time(second(0)),
         message: String::new(),
     }
 }
 
-fn seen(jobs: Vec<JobFacts>, record: DatabaseRecord) -> CachedDatabase {
-    CachedDatabase {
+fn seen(jobs: Vec<JobFacts>, record: DatabaseRecord) -> DatabaseObjects {
+    DatabaseObjects {
         namespace: "ns".into(),
         database: DatabaseFacts {
-            name: "db".into(),
-            uid: "u-db".into(),
-            resource_version: "1".into(),
+            base: Base {
+                name: "db".into(),
+                uid: "u-db".into(),
+                resource_version: "1".into(),
+            },
             finalizers: record.holder.iter().map(|_| keys::HELD.into()).collect(),
             record: Arc::new(record),
             deleting: false,
@@ -80,15 +83,15 @@ fn held_by(job: &JobFacts) -> DatabaseRecord {
             version: None,
             phase: PhaseKind::Expand,
             attempt: 1,
-            job: job.name.clone(),
-            job_uid: Some(job.uid.clone()),
+            job: job.base.name.clone(),
+            job_uid: Some(job.base.uid.clone()),
             since: Time(second(0)),
         }),
         ..DatabaseRecord::default()
     }
 }
 
-fn deleted(seen: &CachedDatabase) -> Vec<String> {
+fn deleted(seen: &DatabaseObjects) -> Vec<String> {
     let writes = database::plan(seen, &Shown::default(), 1).writes;
     let name = |write: Write| match write {
         Write::Delete { base, .. } => base.name,
@@ -97,7 +100,7 @@ fn deleted(seen: &CachedDatabase) -> Vec<String> {
     writes.into_iter().map(name).collect()
 }
 
-fn recorded(seen: &CachedDatabase) -> Option<DatabaseRecord> {
+fn recorded(seen: &DatabaseObjects) -> Option<DatabaseRecord> {
     let write = database::plan(seen, &Shown::default(), 1)
         .writes
         .into_iter()
@@ -139,9 +142,9 @@ fn the_end_that_is_recorded_is_that_of_the_job_that_holds() {
     assert_eq!(recorded(&world), None, "it still runs");
     // One of the same name that somebody made anew is another.
     world.jobs[1] = job(2);
-    world.jobs[1].uid = "u-anew".into();
+    world.jobs[1].base.uid = "u-anew".into();
     assert_eq!(recorded(&world), None);
-    world.jobs[1].uid = own.uid;
+    world.jobs[1].base.uid = own.base.uid;
     let record = recorded(&world).unwrap();
     assert_eq!((record.holder, record.dirty), (None, None));
     assert_eq!(record.phases[0].job, "job-02");
@@ -158,7 +161,7 @@ fn a_phase_that_failed_is_told_and_leaves_the_database_dirty() {
     let mut world = seen(vec![failed.clone()], held_by(&failed));
     let record = recorded(&world).unwrap();
     assert_eq!(record.phases[0].message, "BackoffLimitExceeded");
-    assert_eq!(record.dirty.unwrap().job, failed.name);
+    assert_eq!(record.dirty.unwrap().job, failed.base.name);
     let events = database::plan(&world, &Shown::default(), 1).events;
     assert_eq!(events.len(), 1);
     assert!(events[0].warning && events[0].message.contains("BackoffLimitExceeded"));

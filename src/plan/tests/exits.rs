@@ -52,7 +52,7 @@ fn stable_keeps_its_pods_right_after_a_container_of_the_canary_ended() {
         let mut world = restarted(0, ago);
         let (v1, v2) = (world.revision("v1"), world.revision("v2"));
         world.command("promote", &format!("{v2}/canary p1"));
-        let size = |world: &World, of: &str| world.seen.child(of).unwrap().replicas;
+        let size = |world: &World, of: &str| world.seen.objects.child(of).unwrap().replicas;
         let before = (size(&world, &v1), size(&world, &v2));
         world.record();
         assert_eq!(step_of(&world), 1);

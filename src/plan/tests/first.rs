@@ -37,7 +37,7 @@ fn one_that_waits_for_a_person_is_scaled_all_the_same() {
     world.edit_spec(|spec| spec.replicas = 12);
     world.settle();
     let v1 = world.revision("v1");
-    assert_eq!(world.seen.child(&v1).unwrap().replicas, 12);
+    assert_eq!(world.seen.objects.child(&v1).unwrap().replicas, 12);
 }
 
 #[test]

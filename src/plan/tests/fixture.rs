@@ -15,11 +15,12 @@ use crate::{
     plan::{
         self,
         facts::{
-            Answers, ChildFacts, DatabaseFacts, JobEnd, JobFacts, Observed, PodFacts, Question,
-            RevisionFacts, RolloutFacts,
+            Answers, Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts, Objects,
+            Observed, PodFacts, Question, RevisionFacts, RolloutFacts,
         },
-        intent::{Plan, Write},
-        measuring, revision,
+        intent::{Kind, Plan, Write},
+        measuring,
+        revision::{self, Wanted},
     },
 };
 
@@ -29,6 +30,11 @@ pub fn second(n: i64) -> Timestamp {
 
 pub fn condition<'s>(status: &'s RolloutStatus, kind: &str) -> &'s Condition {
     status.conditions.iter().find(|c| c.type_ == kind).unwrap()
+}
+
+/// Whether it makes a Job.
+pub fn makes_a_job(write: &Write) -> bool {
+    write.base().is_none() && write.kind() == Some(Kind::Job)
 }
 
 /// Why it is stalled; fails the test when it is not.
@@ -59,14 +65,14 @@ pub fn reading(name: &str, verdict: Verdict) -> Reading {
 #[derive(Clone)]
 pub struct World {
     pub seen: Observed,
-    pub spec: Arc<RolloutSpec>,
+    pub spec: Arc<Wanted>,
     pub now: Timestamp,
     versions: u64,
 }
 
 impl World {
     pub fn new() -> Self {
-        let spec: Arc<RolloutSpec> = Arc::new(
+        let spec = Arc::new(Wanted::new(
             serde_json::from_value(json!({
                 "replicas": 8,
                 "selector": {"matchLabels": {"app": "shop"}},
@@ -74,12 +80,14 @@ impl World {
                 "schema": {"database": "db", "expand": {"command": ["migrate"]}},
             }))
             .unwrap(),
-        );
+        ));
         let rollout = RolloutFacts {
             namespace: "ns".into(),
-            name: "shop".into(),
-            uid: "u-shop".into(),
-            resource_version: "1".into(),
+            base: Base {
+                name: "shop".into(),
+                uid: "u-shop".into(),
+                resource_version: "1".into(),
+            },
             generation: 1,
             annotations: Arc::default(),
             deleting: false,
@@ -87,13 +95,15 @@ impl World {
             status: Arc::default(),
         };
         let seen = Observed {
-            rollout,
-            revisions: Vec::new(),
-            children: Vec::new(),
-            pods: Vec::new(),
-            jobs: Vec::new(),
-            database: None,
-            neighbours: Vec::new(),
+            objects: Objects {
+                rollout,
+                revisions: Vec::new(),
+                children: Vec::new(),
+                pods: Vec::new(),
+                jobs: Vec::new(),
+                database: None,
+                neighbours: Vec::new(),
+            },
             answers: Answers {
                 hold_live: Some("u-db".into()),
                 ..Answers::default()
@@ -144,9 +154,15 @@ impl World {
     }
 
     pub fn edit_spec(&mut self, edit: impl FnOnce(&mut RolloutSpec)) {
-        edit(Arc::make_mut(&mut self.spec));
-        self.seen.rollout.spec = Ok(self.spec.clone());
-        self.seen.rollout.generation += 1;
+        self.change_spec(edit);
+        self.seen.objects.rollout.generation += 1;
+    }
+
+    fn change_spec(&mut self, change: impl FnOnce(&mut RolloutSpec)) {
+        let mut spec = (**self.spec).clone();
+        change(&mut spec);
+        self.spec = Arc::new(Wanted::new(spec));
+        self.seen.objects.rollout.spec = Ok(self.spec.clone());
     }
 
     pub fn edit_steps(&mut self, edit: impl Fn(&mut Value)) {
@@ -174,11 +190,12 @@ impl World {
     }
 
     pub fn status(&self) -> &RolloutStatus {
-        &self.seen.rollout.status
+        &self.seen.objects.rollout.status
     }
 
     pub fn outcome(&self, version: &str) -> Option<Outcome> {
         self.seen
+            .objects
             .revision(&self.revision(version))
             .and_then(|r| r.outcome)
     }
@@ -290,18 +307,18 @@ impl World {
     fn edit_hold(&mut self, seconds: i64) {
         // Holds of the default steps are longer than a test wants to think of.
         if seconds < 1000 {
-            let spec = Arc::make_mut(&mut self.spec);
-            for step in &mut spec.strategy.canary.steps {
-                step.hold_seconds = step.hold_seconds.min(10);
-            }
-            self.seen.rollout.spec = Ok(self.spec.clone());
+            self.change_spec(|spec| {
+                for step in &mut spec.strategy.canary.steps {
+                    step.hold_seconds = step.hold_seconds.min(10);
+                }
+            });
         }
     }
 
     pub fn says(&mut self, readings: Vec<Reading>) {
         let release = self.status().release.clone().unwrap();
         let analysis = self.spec.analysis.as_ref();
-        let ready = self.seen.pods_of(&release.revision);
+        let ready = self.seen.objects.pods_of(&release.revision);
         let ready = ready.filter_map(|pod| pod.ready_since).min();
         let since = release.measured_since.map(|t| t.0).or(ready);
         self.seen.readings = Some(Readings {
@@ -323,19 +340,26 @@ impl World {
     }
 
     pub fn command(&mut self, command: &str, text: &str) {
-        let annotations: &mut BTreeMap<_, _> = Arc::make_mut(&mut self.seen.rollout.annotations);
+        let annotations: &mut BTreeMap<_, _> =
+            Arc::make_mut(&mut self.seen.objects.rollout.annotations);
         annotations.insert(format!("stepgate.io/{command}"), text.into());
     }
 
     pub fn database_mut(&mut self) -> &mut DatabaseRecord {
-        let database = self.seen.database.get_or_insert_with(|| DatabaseFacts {
-            name: "db".into(),
-            uid: "u-db".into(),
-            resource_version: "1".into(),
-            record: Arc::default(),
-            finalizers: Vec::new(),
-            deleting: false,
-        });
+        let database = self
+            .seen
+            .objects
+            .database
+            .get_or_insert_with(|| DatabaseFacts {
+                base: Base {
+                    name: "db".into(),
+                    uid: "u-db".into(),
+                    resource_version: "1".into(),
+                },
+                record: Arc::default(),
+                finalizers: Vec::new(),
+                deleting: false,
+            });
         Arc::make_mut(&mut database.record)
     }
 
@@ -343,6 +367,7 @@ impl World {
         let name = self.revision(version);
         let facts = self
             .seen
+            .objects
             .revisions
             .iter_mut()
             .find(|r| r.revision == name)
@@ -352,6 +377,7 @@ impl World {
 
     pub fn pod(&mut self, revision: &str) -> &mut PodFacts {
         self.seen
+            .objects
             .pods
             .iter_mut()
             .find(|p| p.revision == revision)
@@ -362,6 +388,7 @@ impl World {
         let at = self.now;
         for job in self
             .seen
+            .objects
             .jobs
             .iter_mut()
             .filter(|j| !j.suspended && j.ended.is_none())
@@ -382,17 +409,17 @@ impl World {
 
     /// What becomes of the database by itself.
     pub fn finish_database(&mut self) {
-        let Some(database) = self.seen.database.clone() else {
+        let Some(database) = self.seen.objects.database.clone() else {
             return;
         };
         let shown = plan::database::Shown {
             hold: (self.seen.answers.hold_live.clone()).zip(database.record.holder.clone()),
             gone: None,
         };
-        let seen = crate::cluster::CachedDatabase {
+        let seen = DatabaseObjects {
             namespace: "ns".into(),
             database,
-            jobs: self.seen.jobs.clone(),
+            jobs: self.seen.objects.jobs.clone(),
             rollouts: BTreeMap::from([("shop".into(), "u-shop".into())]),
         };
         for write in plan::database::plan(&seen, &shown, self.seen.epoch).writes {
@@ -407,48 +434,73 @@ impl World {
 
     pub fn apply(&mut self, write: Write) {
         let version = self.version();
+        let objects = &mut self.seen.objects;
         match write {
             Write::RecordStatus { status, .. } => {
-                self.seen.rollout.status = Arc::new(*status);
-                self.seen.rollout.resource_version = version;
+                objects.rollout.status = Arc::new(*status);
+                objects.rollout.base.resource_version = version;
                 self.seen.status_written = Some(self.now);
             }
-            Write::CreateRevision { manifest } => self.seen.revisions.push(RevisionFacts {
-                name: text(&manifest, "/metadata/name"),
-                uid: format!("u-{version}"),
-                resource_version: version,
-                revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
-                number: 0,
-                outcome: None,
-                outcome_reason: String::new(),
-                template: Arc::new(manifest["data"]["template"].clone()),
-                schema: None,
-                created: self.now,
-                owner_uid: Some("u-shop".into()),
-                deleting: false,
-            }),
+            Write::Create { kind, manifest } => self.create(kind, &manifest, version),
             Write::MarkRevision {
                 base,
                 outcome,
                 reason,
                 number,
             } => {
-                let facts = self
-                    .seen
-                    .revisions
-                    .iter_mut()
-                    .find(|r| r.uid == base.uid)
-                    .unwrap();
+                let mut revisions = objects.revisions.iter_mut();
+                let facts = revisions.find(|r| r.base.uid == base.uid).unwrap();
                 facts.outcome = outcome;
                 facts.outcome_reason = reason;
                 facts.number = number.unwrap_or(facts.number);
             }
-            Write::CreateDeployment { manifest } => self.seen.children.push(ChildFacts {
-                name: text(&manifest, "/metadata/name"),
-                uid: format!("u-{version}"),
-                resource_version: version,
-                revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
-                owner_uid: Some(text(&manifest, "/metadata/ownerReferences/0/uid")),
+            Write::Scale { base, to, .. } => self.scale(&base.uid, to, version),
+            Write::RecordDatabase {
+                record, finalizers, ..
+            } => {
+                *self.database_mut() = *record;
+                let database = self.seen.objects.database.as_mut();
+                database.expect("a database").finalizers = finalizers;
+            }
+            Write::ReleaseJob { base } => {
+                let mut jobs = objects.jobs.iter_mut();
+                jobs.find(|j| j.base.uid == base.uid).unwrap().suspended = false;
+            }
+            Write::Delete { base, .. } => {
+                objects.revisions.retain(|r| r.base.uid != base.uid);
+                objects.children.retain(|c| c.base.uid != base.uid);
+                objects.jobs.retain(|j| j.base.uid != base.uid);
+            }
+            Write::Fence { .. } | Write::Adopt { .. } => {}
+        }
+    }
+
+    fn create(&mut self, kind: Kind, manifest: &Value, version: String) {
+        let base = Base {
+            name: text(manifest, "/metadata/name"),
+            uid: format!("u-{version}"),
+            resource_version: version,
+        };
+        let revision = text(manifest, "/metadata/labels/stepgate.io~1revision");
+        let owner_uid = Some(text(manifest, "/metadata/ownerReferences/0/uid"));
+        let objects = &mut self.seen.objects;
+        match kind {
+            Kind::Revision => objects.revisions.push(RevisionFacts {
+                base,
+                revision,
+                number: 0,
+                outcome: None,
+                outcome_reason: String::new(),
+                template: Arc::new(manifest["data"]["template"].clone()),
+                schema: None,
+                created: self.now,
+                owner_uid,
+                deleting: false,
+            }),
+            Kind::Deployment => objects.children.push(ChildFacts {
+                base,
+                revision,
+                owner_uid,
                 epoch: Some(1),
                 replicas: 0,
                 possible: (0, 0),
@@ -459,24 +511,14 @@ impl World {
                 problem: None,
                 deleting: false,
             }),
-            Write::Scale { base, to, .. } => self.scale(&base.uid, to, version),
-            Write::CreateDatabase { .. } => {
+            Kind::Database => {
                 self.database_mut();
             }
-            Write::RecordDatabase {
-                record, finalizers, ..
-            } => {
-                *self.database_mut() = *record;
-                let database = self.seen.database.as_mut();
-                database.expect("a database").finalizers = finalizers;
-            }
-            Write::CreateJob { manifest } => self.seen.jobs.push(JobFacts {
-                name: text(&manifest, "/metadata/name"),
-                uid: format!("u-{version}"),
-                resource_version: version,
+            Kind::Job => objects.jobs.push(JobFacts {
+                base,
                 rollout: "shop".into(),
-                revision: text(&manifest, "/metadata/labels/stepgate.io~1revision"),
-                owner_uid: Some(text(&manifest, "/metadata/ownerReferences/0/uid")),
+                revision,
+                owner_uid,
                 epoch: Some(1),
                 suspended: true,
                 started: None,
@@ -485,21 +527,6 @@ impl World {
                 ended: None,
                 deleting: false,
             }),
-            Write::ReleaseJob { base } => {
-                let job = self
-                    .seen
-                    .jobs
-                    .iter_mut()
-                    .find(|j| j.uid == base.uid)
-                    .unwrap();
-                job.suspended = false;
-            }
-            Write::Delete { base, .. } => {
-                self.seen.revisions.retain(|r| r.uid != base.uid);
-                self.seen.children.retain(|c| c.uid != base.uid);
-                self.seen.jobs.retain(|j| j.uid != base.uid);
-            }
-            Write::Fence { .. } | Write::Adopt { .. } => {}
         }
     }
 
@@ -507,18 +534,19 @@ impl World {
         let now = self.now;
         let child = self
             .seen
+            .objects
             .children
             .iter_mut()
-            .find(|c| c.uid == uid)
+            .find(|c| c.base.uid == uid)
             .unwrap();
         child.replicas = to;
         child.possible = (to, to);
         child.status_replicas = to;
         child.available = to;
-        child.resource_version = version;
+        child.base.resource_version = version;
         let revision = child.revision.clone();
-        self.seen.pods.retain(|p| p.revision != revision);
-        self.seen.pods.extend((0..to).map(|n| PodFacts {
+        self.seen.objects.pods.retain(|p| p.revision != revision);
+        self.seen.objects.pods.extend((0..to).map(|n| PodFacts {
             name: format!("shop-{revision}-{n}"),
             revision: revision.clone(),
             created: now,

@@ -16,14 +16,14 @@ fn a_deployment_without_pods_and_memory_is_on_its_way_out() {
     world.settle();
     // History was cleaned up; the garbage collector has not come to the Deployment yet.
     let v1 = world.revision("v1");
-    world.seen.revisions.retain(|r| r.revision != v1);
-    assert!(world.seen.child(&v1).is_some());
+    world.seen.objects.revisions.retain(|r| r.revision != v1);
+    assert!(world.seen.objects.child(&v1).is_some());
     world.seen.answers.revisions_live = false;
     let asked = world.plan().questions;
     assert_eq!(asked, [Question::Revisions], "a cache may lag");
     world.seen.answers.revisions_live = true;
     world.settle();
-    assert!(world.seen.child(&v1).is_none());
+    assert!(world.seen.objects.child(&v1).is_none());
     assert_eq!(condition(world.status(), "Ready").status, "True");
 }
 
@@ -34,13 +34,13 @@ fn a_cache_that_lags_makes_nobody_try_a_failed_revision_again() {
     world.settle();
     // The status is lost, and the cache knows nothing of v2 yet.
     let v2 = world.revision("v2");
-    let failed = world.seen.revision(&v2).cloned().unwrap();
-    world.seen.revisions.retain(|r| r.revision != v2);
-    world.seen.children.retain(|c| c.revision != v2);
-    world.seen.rollout.status = std::sync::Arc::default();
+    let failed = world.seen.objects.revision(&v2).cloned().unwrap();
+    world.seen.objects.revisions.retain(|r| r.revision != v2);
+    world.seen.objects.children.retain(|c| c.revision != v2);
+    world.seen.objects.rollout.status = std::sync::Arc::default();
     world.seen.answers.revisions_live = false;
     assert_eq!(world.plan().questions, [Question::Revisions]);
-    world.seen.revisions.push(failed);
+    world.seen.objects.revisions.push(failed);
     world.seen.answers.revisions_live = true;
     world.settle();
     assert_eq!(stalled(world.status()), "CheckFailed");
@@ -50,7 +50,7 @@ fn a_cache_that_lags_makes_nobody_try_a_failed_revision_again() {
 fn whoever_deletes_what_remembers_stable_does_not_hold_up_the_way_back() {
     let mut world = World::stable("v1").wants("v2").at_step(1);
     let v1 = world.revision("v1");
-    world.seen.revisions.retain(|r| r.revision != v1);
+    world.seen.objects.revisions.retain(|r| r.revision != v1);
     world.settle();
     let status = world.status();
     assert_eq!(condition(status, "UndoPossible").reason, "StableKept");
@@ -74,8 +74,16 @@ fn whoever_deletes_what_remembers_stable_does_not_hold_up_the_way_back() {
     world.fails("p95");
     world.settle();
     assert_eq!(stalled(world.status()), "CheckFailed");
-    assert_eq!(world.seen.child(&v1).unwrap().replicas, 8);
-    assert_eq!(world.seen.child(&world.revision("v2")).unwrap().replicas, 0);
+    assert_eq!(world.seen.objects.child(&v1).unwrap().replicas, 8);
+    assert_eq!(
+        world
+            .seen
+            .objects
+            .child(&world.revision("v2"))
+            .unwrap()
+            .replicas,
+        0
+    );
 }
 
 #[test]
@@ -144,7 +152,7 @@ fn what_the_api_server_refuses_is_said() {
 fn a_mark_that_is_refused_holds_up_no_move() {
     let mut world = World::stable("v1").wants("v2").at_step(0);
     world.edit_spec(|spec| spec.replicas = 10);
-    for revision in &mut world.seen.revisions {
+    for revision in &mut world.seen.objects.revisions {
         revision.outcome = None;
     }
     let marks = |w: &World| {
@@ -169,7 +177,7 @@ fn a_mark_that_is_refused_holds_up_no_move() {
 fn a_stable_that_somebody_edited_is_no_sure_way_back() {
     let mut world = World::stable("v1");
     let v1 = world.revision("v1");
-    for child in &mut world.seen.children {
+    for child in &mut world.seen.objects.children {
         child.edited = child.revision == v1;
     }
     let status = world.record();
@@ -183,8 +191,8 @@ fn stable_gives_up_no_pod_for_a_deployment_that_cannot_be_made() {
     world.hold(1000);
     world.record();
     let v2 = world.revision("v2");
-    world.seen.children.retain(|c| c.revision != v2);
-    world.seen.pods.retain(|p| p.revision != v2);
+    world.seen.objects.children.retain(|c| c.revision != v2);
+    world.seen.objects.pods.retain(|p| p.revision != v2);
     world.seen.refusals.push(Refusal {
         what: Refused::Deployment,
         message: "denied by policy".into(),
@@ -202,8 +210,8 @@ fn pods_that_nothing_remembers_are_seen_in_either_count() {
         world.hold(1000);
         world.settle();
         let v1 = world.revision("v1");
-        world.seen.revisions.retain(|r| r.revision != v1);
-        let mut children = world.seen.children.iter_mut();
+        world.seen.objects.revisions.retain(|r| r.revision != v1);
+        let mut children = world.seen.objects.children.iter_mut();
         let child = children.find(|c| c.revision == v1).unwrap();
         (child.replicas, child.status_replicas) = (replicas, status_replicas);
         world.hold(1000);
@@ -264,7 +272,7 @@ fn no_step_is_reached_while_pods_of_a_third_revision_run() {
         world.settle();
         let mut world = world.wants("v3").at_step(0);
         let v1 = world.revision("v1");
-        let mut children = world.seen.children.iter_mut();
+        let mut children = world.seen.objects.children.iter_mut();
         children.find(|c| c.revision == v1).unwrap().replicas = third;
         world.hold(1);
         world.step();

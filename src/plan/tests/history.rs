@@ -39,10 +39,10 @@ fn an_old_deployment_goes_when_its_pods_have_gone_and_its_memory_after_it() {
     for (replicas, status_replicas) in [(0, 2), (2, 0), (0, 0)] {
         let mut world = replaced();
         let v1 = world.revision("v1");
-        let mut children = world.seen.children.iter_mut();
+        let mut children = world.seen.objects.children.iter_mut();
         let child = children.find(|c| c.revision == v1).unwrap();
         (child.replicas, child.status_replicas) = (replicas, status_replicas);
-        let name = child.name.clone();
+        let name = child.base.name.clone();
         let empty = replicas == 0 && status_replicas == 0;
         let expected = if empty {
             vec![(Kind::Deployment, name)]
@@ -53,11 +53,11 @@ fn an_old_deployment_goes_when_its_pods_have_gone_and_its_memory_after_it() {
     }
     let mut world = replaced();
     let v1 = world.revision("v1");
-    world.seen.children.retain(|c| c.revision != v1);
-    let record = world.seen.revision(&v1).unwrap().name.clone();
+    world.seen.objects.children.retain(|c| c.revision != v1);
+    let record = world.seen.objects.revision(&v1).unwrap().base.name.clone();
     assert_eq!(going(&world), [(Kind::Revision, record)]);
     // It goes already.
-    let mut records = world.seen.revisions.iter_mut();
+    let mut records = world.seen.objects.revisions.iter_mut();
     records.find(|r| r.revision == v1).unwrap().deleting = true;
     assert_eq!(going(&world), []);
 }
@@ -70,7 +70,7 @@ fn a_failed_revision_that_the_spec_still_asks_for_is_never_forgotten() {
     world.edit_spec(|spec| spec.revision_history_limit = 0);
     world.settle();
     assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
-    assert!(world.seen.child(&world.revision("v2")).is_some());
+    assert!(world.seen.objects.child(&world.revision("v2")).is_some());
 }
 
 #[test]

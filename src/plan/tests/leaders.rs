@@ -10,9 +10,9 @@ use crate::api::status::Stage;
 fn a_new_leader_fences_a_rollout_in_motion_before_it_decides_anything() {
     let mut world = World::stable("v1").wants("v2").at_step(0);
     world.seen.epoch += 1;
-    world.spec = world.seen.rollout.spec.clone().unwrap();
+    world.spec = world.seen.objects.rollout.spec.clone().unwrap();
     let mut world = world.wants("v3");
-    world.seen.rollout.spec = Ok(world.spec.clone());
+    world.seen.objects.rollout.spec = Ok(world.spec.clone());
     let writes = world.plan().writes;
     let fences = writes.iter().filter(|w| matches!(w, Write::Fence { .. }));
     assert_eq!(fences.count(), 2, "{writes:?}");

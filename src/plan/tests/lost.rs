@@ -15,7 +15,7 @@ use crate::api::status::Outcome;
 #[test]
 fn a_lost_status_is_rebuilt_from_a_live_list_alone() {
     let mut world = World::stable("v1");
-    world.seen.rollout.status = Arc::default();
+    world.seen.objects.rollout.status = Arc::default();
     world.seen.answers.revisions_live = false;
     let plan = world.plan();
     assert!(plan.writes.is_empty(), "{:?}", plan.writes);
@@ -28,14 +28,14 @@ fn a_command_is_not_taken_for_new_by_a_cache_that_lags() {
     let mut world = World::stable("v1");
     let v1 = world.revision("v1");
     world.command("pause", &format!("{v1} one"));
-    world.seen.rollout.status = Arc::default();
-    let known = std::mem::take(&mut world.seen.revisions);
+    world.seen.objects.rollout.status = Arc::default();
+    let known = std::mem::take(&mut world.seen.objects.revisions);
     world.seen.answers.revisions_live = false;
     let plan = world.plan();
     assert!(plan.writes.is_empty(), "{:?}", plan.writes);
     assert_eq!(plan.questions, [Question::Revisions]);
 
-    world.seen.revisions = known;
+    world.seen.objects.revisions = known;
     world.seen.answers.revisions_live = true;
     world.settle();
     assert_eq!(world.status().commands[0].result, "Ignored");
@@ -48,10 +48,10 @@ fn a_command_is_not_carried_out_again_because_something_could_not_be_read() {
         let mut world = World::stable("v1");
         let v1 = world.revision("v1");
         world.command("pause", &format!("{v1} one"));
-        world.seen.rollout.status = Arc::default();
-        let spec = world.seen.rollout.spec.clone();
+        world.seen.objects.rollout.status = Arc::default();
+        let spec = world.seen.objects.rollout.spec.clone();
         if spec_is_unreadable {
-            world.seen.rollout.spec = Err("spec.template: wrong".into());
+            world.seen.objects.rollout.spec = Err("spec.template: wrong".into());
         } else {
             world.seen.answers.revisions_live = false;
             world.seen.unread = Some("the API server is away".into());
@@ -60,8 +60,8 @@ fn a_command_is_not_carried_out_again_because_something_could_not_be_read() {
         let [Write::RecordStatus { status, .. }] = plan.writes.as_slice() else {
             panic!("{:?}", plan.writes);
         };
-        world.seen.rollout.status = Arc::new((**status).clone());
-        world.seen.rollout.spec = spec;
+        world.seen.objects.rollout.status = Arc::new((**status).clone());
+        world.seen.objects.rollout.spec = spec;
         world.seen.unread = None;
         world.seen.answers.revisions_live = true;
         world.settle();
@@ -73,7 +73,7 @@ fn a_command_is_not_carried_out_again_because_something_could_not_be_read() {
 fn a_lost_status_is_rebuilt_from_the_revisions() {
     let mut world = World::stable("v1");
     world.settle();
-    *Arc::make_mut(&mut world.seen.rollout.status) = Default::default();
+    *Arc::make_mut(&mut world.seen.objects.rollout.status) = Default::default();
     world.settle();
     assert_eq!(
         world.status().stable.as_ref().unwrap().revision,
@@ -88,7 +88,7 @@ fn a_command_is_not_carried_out_again_because_the_status_was_lost() {
     world.settle();
     let mut world = world.wants("v2");
     let v2 = world.revision("v2");
-    world.seen.rollout.spec = Ok(world.spec.clone());
+    world.seen.objects.rollout.spec = Ok(world.spec.clone());
     world.settle();
     world.command("undo", &format!("{v2} one"));
     world.settle();
@@ -97,7 +97,7 @@ fn a_command_is_not_carried_out_again_because_the_status_was_lost() {
     world.settle();
     world.command("undo", &format!("{v2} three"));
     world.settle();
-    *Arc::make_mut(&mut world.seen.rollout.status) = Default::default();
+    *Arc::make_mut(&mut world.seen.objects.rollout.status) = Default::default();
     world.settle();
     assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
     assert!(
@@ -117,7 +117,7 @@ fn a_command_is_not_carried_out_again_because_the_status_was_lost() {
 fn nothing_is_adopted_before_the_rollout_is_known_to_be_there() {
     let mut world = World::stable("v1");
     world.settle();
-    world.seen.revisions[0].owner_uid = Some("gone".into());
+    world.seen.objects.revisions[0].owner_uid = Some("gone".into());
     let writes = world.plan().writes;
     assert!(
         matches!(
@@ -133,8 +133,8 @@ fn nothing_is_adopted_before_the_rollout_is_known_to_be_there() {
 fn whatever_is_left_without_its_owner_is_adopted() {
     let mut world = World::stable("v1");
     world.settle();
-    world.seen.revisions[0].owner_uid = Some("gone".into());
-    world.seen.children[0].owner_uid = Some("gone".into());
+    world.seen.objects.revisions[0].owner_uid = Some("gone".into());
+    world.seen.objects.children[0].owner_uid = Some("gone".into());
     let writes = world.plan().writes;
     for wanted in [Kind::Revision, Kind::Deployment] {
         let adopted = |w: &&Write| matches!(w, Write::Adopt { kind, .. } if *kind == wanted);
@@ -146,12 +146,20 @@ fn whatever_is_left_without_its_owner_is_adopted() {
 fn pods_of_a_revision_that_nothing_remembers_are_left_alone() {
     let mut world = World::stable("v1");
     world.settle();
-    world.seen.revisions.clear();
+    world.seen.objects.revisions.clear();
     world.seen.answers.revisions_live = true;
-    world.seen.rollout.status = Arc::default();
+    world.seen.objects.rollout.status = Arc::default();
     let mut world = world.wants("v2");
-    world.seen.rollout.spec = Ok(world.spec.clone());
+    world.seen.objects.rollout.spec = Ok(world.spec.clone());
     let status = world.record();
     assert_eq!(stalled(&status), "MemoryLost");
-    assert_eq!(world.seen.child(&world.revision("v1")).unwrap().replicas, 8);
+    assert_eq!(
+        world
+            .seen
+            .objects
+            .child(&world.revision("v1"))
+            .unwrap()
+            .replicas,
+        8
+    );
 }

@@ -83,10 +83,11 @@ fn no_pod_before_the_expand_has_succeeded() {
             world.apply(write);
         }
     }
-    let job = world.seen.jobs.first().expect("a Job");
+    let job = world.seen.objects.jobs.first().expect("a Job");
     assert!(!job.suspended, "released once its uid is on record");
     let holder = world
         .seen
+        .objects
         .database
         .as_ref()
         .unwrap()
@@ -94,13 +95,13 @@ fn no_pod_before_the_expand_has_succeeded() {
         .holder
         .clone()
         .unwrap();
-    assert_eq!(holder.job_uid.as_ref(), Some(&job.uid));
+    assert_eq!(holder.job_uid.as_ref(), Some(&job.base.uid));
 }
 
 #[test]
 fn a_job_is_not_released_before_its_uid_is_on_record() {
     let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
-    while world.seen.jobs.is_empty() {
+    while world.seen.objects.jobs.is_empty() {
         world.step();
     }
     let writes = world.plan().writes;
@@ -174,7 +175,7 @@ fn a_failed_revision_is_not_tried_again_whatever_is_applied() {
     let status = world.status();
     assert_eq!(status.history[0].outcome, Outcome::Failed);
     assert_eq!(fixture::stalled(status), "CheckFailed");
-    world.seen.rollout.generation += 1;
+    world.seen.objects.rollout.generation += 1;
     world.settle();
     assert!(world.status().release.is_none());
     world.command("retry", &format!("{} again", world.revision("v2")));
@@ -278,7 +279,7 @@ fn time_that_nobody_watched_is_no_progress_missed() {
     let limit = world.spec.strategy.progress_deadline_seconds;
     let canary = world.revision("v2");
     let unready = |world: &mut World, ready: bool| {
-        let mut children = world.seen.children.iter_mut();
+        let mut children = world.seen.objects.children.iter_mut();
         let child = children.find(|c| c.revision == canary).unwrap();
         child.available = if ready { child.replicas } else { 0 };
     };
@@ -371,7 +372,15 @@ fn a_former_stable_returns_without_steps() {
     assert_eq!(status.release.unwrap().stage, Stage::Undo);
     world.settle();
     assert_eq!(fixture::condition(world.status(), "Ready").status, "True");
-    assert_eq!(world.seen.child(&world.revision("v1")).unwrap().replicas, 8);
+    assert_eq!(
+        world
+            .seen
+            .objects
+            .child(&world.revision("v1"))
+            .unwrap()
+            .replicas,
+        8
+    );
     assert_eq!(
         world.outcome("v2"),
         Some(Outcome::Stable),
@@ -430,7 +439,7 @@ fn scaled_to_zero_waits_and_goes_on() {
         fixture::condition(world.status(), "Reconciling").reason,
         "ScaledToZero"
     );
-    assert!(world.seen.children.iter().all(|c| c.replicas == 0));
+    assert!(world.seen.objects.children.iter().all(|c| c.replicas == 0));
     world.hold(10_000);
     world.settle();
     assert_eq!(
@@ -447,8 +456,24 @@ fn scaled_to_zero_waits_and_goes_on() {
     );
     world.edit_spec(|spec| spec.replicas = 4);
     world.settle();
-    assert_eq!(world.seen.child(&world.revision("v1")).unwrap().replicas, 3);
-    assert_eq!(world.seen.child(&world.revision("v2")).unwrap().replicas, 1);
+    assert_eq!(
+        world
+            .seen
+            .objects
+            .child(&world.revision("v1"))
+            .unwrap()
+            .replicas,
+        3
+    );
+    assert_eq!(
+        world
+            .seen
+            .objects
+            .child(&world.revision("v2"))
+            .unwrap()
+            .replicas,
+        1
+    );
 }
 
 #[test]
@@ -466,6 +491,7 @@ fn old_revisions_go_and_stable_never() {
     }
     let mut left: Vec<_> = world
         .seen
+        .objects
         .revisions
         .iter()
         .map(|r| r.revision.clone())

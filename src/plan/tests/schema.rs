@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::fixture::{World, condition, second, stalled};
+use super::fixture::{World, condition, makes_a_job, second, stalled};
 use crate::{
     api::{
         PhaseKind,
@@ -13,18 +13,21 @@ use crate::{
         keys,
         status::Stage,
     },
-    cluster::CachedDatabase,
     plan::{
         database::{self, Shown},
         draft::later,
-        facts::{Question, Refusal, Refused},
+        facts::{DatabaseFacts, DatabaseObjects, Question, Refusal, Refused},
         intent::{Kind, Write},
     },
 };
 
 fn holder(world: &World) -> Option<Holder> {
-    let database = world.seen.database.as_ref();
+    let database = world.seen.objects.database.as_ref();
     database.and_then(|d| d.record.holder.clone())
+}
+
+fn database_of(world: &mut World) -> &mut DatabaseFacts {
+    world.seen.objects.database.as_mut().expect("a database")
 }
 
 /// `v2` expands, as far as `until` says.
@@ -57,8 +60,8 @@ fn a_refused_job_holds_the_database_no_longer() {
 
 #[test]
 fn a_rollout_that_is_deleted_cuts_no_job() {
-    let mut world = expanding(|w| w.seen.jobs.iter().any(|job| !job.suspended));
-    world.seen.rollout.deleting = true;
+    let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|job| !job.suspended));
+    world.seen.objects.rollout.deleting = true;
     assert_eq!(world.plan().writes, [], "what runs belongs to the database");
 }
 
@@ -66,14 +69,15 @@ fn a_rollout_that_is_deleted_cuts_no_job() {
 fn a_job_that_was_never_released_goes_with_its_release() {
     let with_uid = |w: &World| holder(w).is_some_and(|h| h.job_uid.is_some());
     for until in [
-        Box::new(|w: &World| !w.seen.jobs.is_empty()) as Box<dyn Fn(&World) -> bool>,
+        Box::new(|w: &World| !w.seen.objects.jobs.is_empty()) as Box<dyn Fn(&World) -> bool>,
         Box::new(with_uid),
     ] {
         let mut world = expanding(until).wants("v3");
         let (v2, v3) = (world.revision("v2"), world.revision("v3"));
         for _ in 0..40 {
             for write in world.plan().writes {
-                let before: Vec<_> = world.seen.jobs.iter().map(|j| j.name.clone()).collect();
+                let before = world.seen.objects.jobs.iter();
+                let before: Vec<_> = before.map(|j| j.base.name.clone()).collect();
                 assert!(
                     !matches!(&write, Write::ReleaseJob { base } if base.name.contains(&v2)),
                     "nobody wants it any more: {before:?}"
@@ -83,7 +87,7 @@ fn a_job_that_was_never_released_goes_with_its_release() {
         }
         let holder = holder(&world).expect("the next release has its turn");
         assert_eq!(holder.revision, v3);
-        assert!(world.seen.jobs.iter().all(|j| j.revision == v3));
+        assert!(world.seen.objects.jobs.iter().all(|j| j.revision == v3));
     }
 }
 
@@ -94,18 +98,18 @@ fn a_late_release_of_a_job_that_was_to_go_is_followed_to_its_end() {
         world.step();
     }
     // The write of a deposed leader.
-    world.seen.jobs[0].suspended = false;
+    world.seen.objects.jobs[0].suspended = false;
     for _ in 0..3 {
         world.step();
     }
     let uid = holder(&world).and_then(|h| h.job_uid);
-    assert_eq!(uid.as_ref(), Some(&world.seen.jobs[0].uid));
+    assert_eq!(uid.as_ref(), Some(&world.seen.objects.jobs[0].base.uid));
 }
 
 #[test]
 fn a_vanished_job_of_an_earlier_revision_waits_for_a_person_and_no_longer() {
-    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended)).wants("v3");
-    world.seen.jobs.clear();
+    let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|j| !j.suspended)).wants("v3");
+    world.seen.objects.jobs.clear();
     for _ in 0..10 {
         world.step();
     }
@@ -121,7 +125,7 @@ fn a_vanished_job_of_an_earlier_revision_waits_for_a_person_and_no_longer() {
 
 #[test]
 fn an_attempt_that_runs_is_not_given_up_for_one_that_failed_before() {
-    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
+    let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|j| !j.suspended));
     let revision = world.revision("v2");
     let mut taken = holder(&world).expect("a hold");
     taken.attempt = 2;
@@ -142,7 +146,7 @@ fn an_attempt_that_runs_is_not_given_up_for_one_that_failed_before() {
     world.step();
     let release = world.status().release.clone().expect("still in motion");
     assert_eq!((release.stage, release.attempt), (Stage::Expand, 1));
-    world.seen.jobs.clear();
+    world.seen.objects.jobs.clear();
     assert_eq!(stalled(&world.record()), "JobVanished");
     world.command("retry", &format!("{revision} r1"));
     assert_eq!(world.record().release.expect("a release").attempt, 3);
@@ -192,10 +196,10 @@ fn a_retry_accepts_only_what_was_told_before_it() {
 
 #[test]
 fn a_retry_that_was_said_while_the_job_ran_does_not_run_it_again_when_it_is_gone() {
-    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
+    let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|j| !j.suspended));
     let v2 = world.revision("v2");
     world.command("retry", &format!("{v2} r1"));
-    world.seen.jobs.clear();
+    world.seen.objects.jobs.clear();
     let status = world.record();
     assert_eq!(status.commands[0].result, "Ignored");
     assert_eq!(status.release.expect("a release").attempt, 1);
@@ -234,16 +238,16 @@ fn no_job_is_made_that_would_be_an_endpoint_even_if_the_spec_says_so_late() {
     for _ in 0..5 {
         world.step();
     }
-    assert!(world.seen.jobs.is_empty());
+    assert!(world.seen.objects.jobs.is_empty());
     assert_eq!(stalled(world.status()), "InvalidSpec");
 }
 
 #[test]
 fn a_pod_that_cannot_run_the_expand_says_why() {
-    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
+    let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|j| !j.suspended));
     let says = |w: &mut World| condition(&w.record(), "Reconciling").message.clone();
-    let (name, now) = (world.seen.jobs[0].name.clone(), world.now);
-    world.seen.jobs[0].started = Some(later(now, -5));
+    let (name, now) = (world.seen.objects.jobs[0].base.name.clone(), world.now);
+    world.seen.objects.jobs[0].started = Some(later(now, -5));
     world.seen.status_written = None;
     assert!(!says(&mut world).contains("pod"), "it may only just begin");
     assert_eq!(
@@ -260,17 +264,17 @@ fn a_pod_that_cannot_run_the_expand_says_why() {
         "{message}"
     );
     world.hold(20);
-    world.seen.jobs[0].runs = true;
+    world.seen.objects.jobs[0].runs = true;
     assert!(!says(&mut world).contains("its pod"));
 }
 
 #[test]
 fn whoever_corrects_an_image_is_told_what_the_job_of_the_wrong_one_waits_for() {
-    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
-    world.seen.jobs[0].started = Some(world.now);
+    let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|j| !j.suspended));
+    world.seen.objects.jobs[0].started = Some(world.now);
     let mut world = world.wants("v3");
     world.hold(20);
-    let job = world.seen.jobs[0].name.clone();
+    let job = world.seen.objects.jobs[0].base.name.clone();
     for _ in 0..10 {
         if world.plan().questions == [Question::JobPod(job.clone())] {
             break;
@@ -305,11 +309,11 @@ fn reads_that_go_unanswered_are_said() {
 
 #[test]
 fn a_namespace_that_goes_is_not_held_up_by_a_job_that_is_gone() {
-    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
-    world.seen.database.as_mut().expect("a database").deleting = true;
+    let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|j| !j.suspended));
+    database_of(&mut world).deleting = true;
     world.finish_database();
     assert!(holder(&world).is_some(), "its Job still runs");
-    world.seen.jobs.clear();
+    world.seen.objects.jobs.clear();
     // One that only a cache does not show may run all the same.
     world.seen.answers.hold_live = None;
     world.finish_database();
@@ -323,17 +327,17 @@ fn a_namespace_that_goes_is_not_held_up_by_a_job_that_is_gone() {
 #[test]
 fn a_database_that_is_deleted_before_its_job_runs_is_let_go() {
     let not_made = expanding(|w| holder(w).is_some());
-    let not_recorded = expanding(|w| !w.seen.jobs.is_empty());
+    let not_recorded = expanding(|w| !w.seen.objects.jobs.is_empty());
     let not_released = expanding(|w| holder(w).is_some_and(|h| h.job_uid.is_some()));
     for mut world in [not_made, not_recorded, not_released] {
-        assert!(world.seen.jobs.iter().all(|job| job.suspended));
-        world.seen.database.as_mut().expect("a database").deleting = true;
+        assert!(world.seen.objects.jobs.iter().all(|job| job.suspended));
+        database_of(&mut world).deleting = true;
         for _ in 0..5 {
             assert_eq!(releases(&world), 0);
             world.finish_database();
         }
         assert_eq!(holder(&world), None);
-        assert!(world.seen.jobs.is_empty());
+        assert!(world.seen.objects.jobs.is_empty());
         let told = condition(&world.record(), "Reconciling").clone();
         assert_eq!(told.reason, "DatabaseTerminating");
     }
@@ -343,9 +347,9 @@ fn a_database_that_is_deleted_before_its_job_runs_is_let_go() {
 #[test]
 fn a_hold_is_let_go_only_once_its_rollout_is_known_to_be_gone() {
     let world = expanding(|world| holder(world).is_some_and(|h| h.job_uid.is_none()));
-    let seen = CachedDatabase {
+    let seen = DatabaseObjects {
         namespace: "ns".into(),
-        database: world.seen.database.clone().unwrap(),
+        database: world.seen.objects.database.clone().unwrap(),
         jobs: Vec::new(),
         rollouts: BTreeMap::new(),
     };
@@ -382,40 +386,43 @@ fn a_hold_is_let_go_only_once_its_rollout_is_known_to_be_gone() {
 /// stay.
 #[test]
 fn a_deleted_database_that_nobody_holds_goes() {
-    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
+    let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|j| !j.suspended));
     world.database_mut().holder = None;
-    let database = world.seen.database.as_mut().expect("a database");
+    let database = database_of(&mut world);
     assert_eq!(database.finalizers, [keys::HELD]);
     database.finalizers.push("backup.example/kept".into());
     database.deleting = true;
-    let finalizers = |world: &World| world.seen.database.as_ref().map(|d| d.finalizers.len());
+    let finalizers = |world: &World| {
+        let database = world.seen.objects.database.as_ref();
+        database.map(|d| d.finalizers.len())
+    };
     world.finish_database();
     assert_eq!(finalizers(&world), Some(2), "a Job of it runs");
-    world.seen.jobs.clear();
+    world.seen.objects.jobs.clear();
     world.finish_database();
     assert_eq!(finalizers(&world), Some(1), "that of others stays");
-    let before = world.seen.database.clone().map(|d| d.record);
+    let before = world.seen.objects.database.clone().map(|d| d.record);
     world.finish_database();
-    assert_eq!(world.seen.database.map(|d| d.record), before);
+    assert_eq!(world.seen.objects.database.map(|d| d.record), before);
 }
 
 /// Somebody else may suspend what has begun: that makes it no Job that never ran.
 #[test]
 fn a_job_that_was_suspended_after_it_had_begun_is_not_let_run_again() {
-    let mut world = expanding(|w| w.seen.jobs.iter().any(|j| !j.suspended));
-    let job = &mut world.seen.jobs[0];
+    let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|j| !j.suspended));
+    let job = &mut world.seen.objects.jobs[0];
     job.suspended = true;
     job.started = Some(second(0));
     assert_eq!(releases(&world), 0);
     let told = condition(&world.record(), "Reconciling").clone();
     assert_eq!(told.reason, "JobSuspended");
-    world.seen.database.as_mut().expect("a database").deleting = true;
+    database_of(&mut world).deleting = true;
     world.finish_database();
     let mut world = world.wants("v3");
     for _ in 0..10 {
         world.step();
     }
-    assert_eq!(world.seen.jobs.len(), 1, "nor taken away");
+    assert_eq!(world.seen.objects.jobs.len(), 1, "nor taken away");
     assert!(holder(&world).is_some_and(|h| h.job_uid.is_some()));
 }
 
@@ -425,8 +432,8 @@ fn what_was_told_of_an_expand_stays_when_its_record_is_deleted() {
     let mut world = World::stable("v1").wants("v2").at_step(0);
     let told = world.status().schema.clone().expect("an expand");
     assert_eq!(told.state, "Succeeded");
-    world.seen.database = None;
-    world.seen.rollout.generation += 1;
+    world.seen.objects.database = None;
+    world.seen.objects.rollout.generation += 1;
     let status = world.record();
     assert_eq!(status.schema, Some(told));
     assert_eq!(condition(&status, "SchemaReady").status, "True");
@@ -439,7 +446,7 @@ fn what_is_refused_is_not_asked_for_again_in_the_same_pass() {
         let makes = |w: &World| {
             let writes = w.plan().writes;
             let mut jobs = writes.iter();
-            jobs.any(|w| matches!(w, Write::CreateJob { .. }))
+            jobs.any(makes_a_job)
         };
         assert!(makes(&world));
         world.seen.refusals.push(Refusal {
@@ -456,7 +463,7 @@ fn what_is_refused_is_not_asked_for_again_in_the_same_pass() {
 fn a_job_of_an_earlier_leader_is_fenced_before_its_hold_is_let_go() {
     let with_uid = |w: &World| holder(w).is_some_and(|h| h.job_uid.is_some());
     let mut world = expanding(with_uid).wants("v3");
-    world.seen.jobs[0].epoch = Some(0);
+    world.seen.objects.jobs[0].epoch = Some(0);
     let mut fenced = false;
     for _ in 0..20 {
         for write in world.plan().writes {
@@ -464,7 +471,7 @@ fn a_job_of_an_earlier_leader_is_fenced_before_its_hold_is_let_go() {
                 && *kind == Kind::Job
             {
                 fenced = true;
-                world.seen.jobs[0].epoch = Some(*epoch);
+                world.seen.objects.jobs[0].epoch = Some(*epoch);
             }
             let gone = matches!(&write, Write::Delete { .. });
             assert!(fenced || !gone, "{write:?}");
@@ -478,7 +485,7 @@ fn a_job_of_an_earlier_leader_is_fenced_before_its_hold_is_let_go() {
 
 #[test]
 fn a_job_that_goes_already_is_not_deleted_again() {
-    let mut world = expanding(|w| !w.seen.jobs.is_empty()).wants("v3");
+    let mut world = expanding(|w| !w.seen.objects.jobs.is_empty()).wants("v3");
     let deletes = |w: &World| {
         let writes = w.plan().writes;
         let mut writes = writes.iter();
@@ -491,7 +498,7 @@ fn a_job_that_goes_already_is_not_deleted_again() {
         world.step();
     }
     assert!(deletes(&world));
-    world.seen.jobs[0].deleting = true;
+    world.seen.objects.jobs[0].deleting = true;
     assert!(!deletes(&world));
 }
 
@@ -500,22 +507,22 @@ fn a_job_that_somebody_deletes_is_not_let_run() {
     let with_uid = |w: &World| holder(w).is_some_and(|h| h.job_uid.is_some());
     let mut world = expanding(with_uid);
     assert_eq!(releases(&world), 1);
-    world.seen.jobs[0].deleting = true;
+    world.seen.objects.jobs[0].deleting = true;
     assert_eq!(releases(&world), 0);
 }
 
 /// It is collected with its owner, run or not.
 #[test]
 fn a_job_that_a_former_database_left_behind_is_not_let_run() {
-    let mut world = expanding(|w| !w.seen.jobs.is_empty());
+    let mut world = expanding(|w| !w.seen.objects.jobs.is_empty());
     assert!(matches!(
         world.plan().writes.first(),
         Some(Write::RecordDatabase { .. })
     ));
-    world.seen.jobs[0].owner_uid = Some("u-former".into());
+    world.seen.objects.jobs[0].owner_uid = Some("u-former".into());
     let writes = world.plan().writes;
     assert!(
-        matches!(writes.as_slice(), [Write::CreateJob { .. }, ..]),
+        writes.first().is_some_and(makes_a_job),
         "its own is made: {writes:?}"
     );
 }
@@ -537,17 +544,14 @@ fn no_job_is_made_on_a_hold_that_only_a_cache_shows() {
 
     world.seen.answers.hold_live = Some("u-db".into());
     let writes = world.plan().writes;
-    assert!(
-        matches!(writes.as_slice(), [Write::CreateJob { .. }, ..]),
-        "{writes:?}"
-    );
+    assert!(writes.first().is_some_and(makes_a_job), "{writes:?}");
 }
 
 /// The Job of a predecessor's hold may run, and the cache of Jobs not show it yet.
 #[test]
 fn a_job_that_only_a_cache_does_not_show_has_not_vanished() {
     let mut world = expanding(|w| holder(w).is_some_and(|h| h.job_uid.is_some()));
-    let jobs = std::mem::take(&mut world.seen.jobs);
+    let jobs = std::mem::take(&mut world.seen.objects.jobs);
     world.seen.answers.hold_live = None;
     let plan = world.plan();
     assert_eq!(plan.questions, [Question::Hold("db".into())]);
@@ -574,7 +578,7 @@ fn a_job_that_only_a_cache_does_not_show_has_not_vanished() {
     gone.seen.answers.hold_live = Some("u-db".into());
     assert_eq!(stalled(&gone.record()), "JobVanished");
     world.seen.answers.hold_live = Some("u-db".into());
-    world.seen.jobs = jobs;
+    world.seen.objects.jobs = jobs;
     let writes = world.plan().writes;
     assert!(
         matches!(writes.as_slice(), [Write::ReleaseJob { .. }, ..]),

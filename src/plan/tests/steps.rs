@@ -50,7 +50,15 @@ fn a_step_that_is_gone_begins_again_at_the_first() {
     assert_eq!((now.index, now.name.as_str()), (0, "canary"));
     assert_eq!(now.reached, None, "nothing of it has been held");
     world.settle();
-    assert_eq!(world.seen.child(&world.revision("v2")).unwrap().replicas, 1);
+    assert_eq!(
+        world
+            .seen
+            .objects
+            .child(&world.revision("v2"))
+            .unwrap()
+            .replicas,
+        1
+    );
 }
 
 /// What was judged by the limit of before is no reason, neither to go back nor to go on.

@@ -100,7 +100,7 @@ fn a_spec_that_cannot_be_read_is_said_once_with_the_time_when_that_began() {
     let mut world = World::stable("v1");
     world.hold(100);
     let began = world.now;
-    world.seen.rollout.spec = Err("spec.steps: wrong".into());
+    world.seen.objects.rollout.spec = Err("spec.steps: wrong".into());
     let status = world.record();
     assert_eq!(stalled(&status), "InvalidSpec");
     let since = |kind: &str| condition(&status, kind).last_transition_time.0;
@@ -143,11 +143,11 @@ fn an_undo_is_a_warning_where_something_has_failed() {
 #[test]
 fn an_expand_that_failed_says_how_its_log_ends() {
     let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
-    while !world.seen.jobs.iter().any(|job| !job.suspended) {
+    while !world.seen.objects.jobs.iter().any(|job| !job.suspended) {
         world.step();
     }
     let at = world.now;
-    world.seen.jobs[0].ended = Some(JobEnd {
+    world.seen.objects.jobs[0].ended = Some(JobEnd {
         succeeded: false,
         message: "BackoffLimitExceeded".into(),
         at,

@@ -17,7 +17,7 @@ fn coming_back(edit: impl Fn(&mut ChildFacts)) -> World {
     world.fails("p95");
     world.step();
     let (v1, v2) = (world.revision("v1"), world.revision("v2"));
-    for child in &mut world.seen.children {
+    for child in &mut world.seen.objects.children {
         let size = if child.revision == v2 { 0 } else { 8 };
         (child.replicas, child.status_replicas, child.available) = (size, size, size);
         child.possible = (size, size);
@@ -50,9 +50,9 @@ fn it_is_over_when_stable_has_all_its_pods_and_enough_of_them_serve() {
 fn it_is_not_over_while_an_unanswered_write_may_still_bring_the_canary_back() {
     let mut world = coming_back(|_| ());
     let v2 = world.revision("v2");
-    let mut children = world.seen.children.iter();
+    let mut children = world.seen.objects.children.iter();
     let index = children.position(|c| c.revision == v2).unwrap();
-    world.seen.children[index].possible = (0, 1);
+    world.seen.objects.children[index].possible = (0, 1);
     let plan = world.plan();
     let [
         Write::Scale {
@@ -65,7 +65,7 @@ fn it_is_not_over_while_an_unanswered_write_may_still_bring_the_canary_back() {
     else {
         panic!("it is settled first: {:?}", plan.writes);
     };
-    assert_eq!(base.uid, world.seen.children[index].uid);
+    assert_eq!(base.uid, world.seen.objects.children[index].base.uid);
     world.step();
     assert!(world.status().release.is_some());
     world.step();
@@ -143,7 +143,7 @@ fn an_undo_is_counted_once_with_its_record_and_by_its_cause() {
     assert_eq!(crash, [UndoCause::Crash]);
     let deadline = counted(on_its_way(), |world| {
         let v2 = world.revision("v2");
-        let mut children = world.seen.children.iter_mut();
+        let mut children = world.seen.objects.children.iter_mut();
         children.find(|c| c.revision == v2).unwrap().available = 0;
         world.step();
         world.hold(10_000);

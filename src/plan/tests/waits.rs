@@ -11,7 +11,11 @@ use crate::{
 
 fn size(world: &World, version: &str) -> i32 {
     let revision = world.revision(version);
-    world.seen.child(&revision).map_or(0, |c| c.replicas)
+    world
+        .seen
+        .objects
+        .child(&revision)
+        .map_or(0, |c| c.replicas)
 }
 
 /// The last step has begun, and not all of its pods are there: 8 pods, of which v2 has 3.
@@ -65,7 +69,7 @@ fn what_somebody_edited_gets_no_more_pods_and_still_comes_back() {
     let edited = || {
         let mut world = on_its_way();
         let v2 = world.revision("v2");
-        let mut children = world.seen.children.iter_mut();
+        let mut children = world.seen.objects.children.iter_mut();
         children.find(|c| c.revision == v2).unwrap().edited = true;
         world
     };
@@ -152,7 +156,7 @@ fn a_wait_that_is_over_is_not_added_to_the_next() {
         for lost in [300, 1] {
             world.now = later(world.now, held);
             let child = |w: &mut World, n: i32| {
-                let mut children = w.seen.children.iter_mut();
+                let mut children = w.seen.objects.children.iter_mut();
                 children.find(|c| c.revision == v2).unwrap().available = n;
             };
             child(&mut world, 0);

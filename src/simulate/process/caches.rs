@@ -6,7 +6,6 @@ use jiff::SignedDuration;
 
 use super::{database_key, rollout_key};
 use crate::{
-    api::RolloutSpec,
     cluster::Key,
     simulate::{
         alone::Told,
@@ -137,7 +136,7 @@ fn concerned(caches: &Objects, object: &Object, gone: bool, keys: &mut BTreeSet<
             keys.insert(database_key(&o.meta.name));
             let users = caches.rollouts.values().filter(|r| {
                 let spec = r.spec.as_deref().ok();
-                spec.and_then(RolloutSpec::database) == Some(&*o.meta.name)
+                spec.and_then(|spec| spec.database()) == Some(&*o.meta.name)
             });
             keys.extend(users.map(|r| rollout_key(&r.meta.name)));
         }

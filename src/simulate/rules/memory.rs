@@ -3,7 +3,6 @@
 use super::{Happened, recorded, scaled};
 use crate::{
     api::status::Outcome,
-    plan,
     simulate::{object::DeploymentObject, world::World},
 };
 
@@ -39,8 +38,7 @@ pub(super) fn memory(world: &World, happened: &Happened) -> Result<(), String> {
         || seen.revisions.contains(&after.revision)
         || is_named(world, arrival.on_record.status.as_deref(), after)
         || is_named(world, Some(&seen.rollout.status), after)
-        || super::spec_seen(arrival)
-            .is_some_and(|spec| plan::revision::wanted(spec) == *after.revision);
+        || super::spec_seen(arrival).is_some_and(|spec| spec.revision() == &*after.revision);
     if remembered {
         return Ok(());
     }

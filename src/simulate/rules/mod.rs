@@ -28,9 +28,9 @@ use super::{
     world::World,
 };
 use crate::{
-    api::{PhaseKind, RolloutSpec, RolloutStatus, database::Holder, status::Outcome},
+    api::{PhaseKind, RolloutStatus, database::Holder, status::Outcome},
     cluster::{Key, WriteError},
-    plan::intent::Write,
+    plan::{intent::Write, revision::Wanted},
 };
 
 /// Something that a rule may have to judge.
@@ -383,7 +383,7 @@ impl Ledger {
 }
 
 /// The spec that the sender of a write had before him.
-fn spec_seen(arrival: &Arrival) -> Option<&RolloutSpec> {
+fn spec_seen(arrival: &Arrival) -> Option<&Wanted> {
     arrival.seen.as_ref()?.rollout.spec.as_deref().ok()
 }
 

@@ -62,9 +62,13 @@ pub(super) fn once(world: &World, happened: &Happened) -> Result<(), String> {
         _ => return Ok(()),
     };
     match (&*arrival.write, &arrival.before, &arrival.after) {
-        (Write::CreateJob { .. }, _, Some(Object::Job(job))) if !job.suspended => {
-            Err(format!("{} is made running", job.meta.name))
-        }
+        (
+            Write::Create {
+                kind: Kind::Job, ..
+            },
+            _,
+            Some(Object::Job(job)),
+        ) if !job.suspended => Err(format!("{} is made running", job.meta.name)),
         (Write::ReleaseJob { .. }, _, Some(Object::Job(job))) => {
             released(world, job, arrival.on_record.holder.as_ref())
         }

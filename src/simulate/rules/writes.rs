@@ -5,7 +5,10 @@ use jiff::SignedDuration;
 use super::{Arrival, Happened, Ledger, recorded, scaled, spec_seen};
 use crate::{
     api::{RolloutSpec, RolloutStatus, status::Outcome},
-    plan::{intent::Write, replicas},
+    plan::{
+        intent::{Kind, Write},
+        replicas,
+    },
     simulate::{
         object::{DeploymentObject, Name, Object, RolloutObject},
         request::describe,
@@ -35,7 +38,13 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
         return Ok(());
     };
     match (&*arrival.write, &arrival.refused, &arrival.after) {
-        (Write::CreateJob { .. }, None, Some(Object::Job(job))) => {
+        (
+            Write::Create {
+                kind: Kind::Job, ..
+            },
+            None,
+            Some(Object::Job(job)),
+        ) => {
             let database = world.live.databases.get(&job.database);
             let holder = database.and_then(|d| d.record.holder.as_ref());
             let held = [holder, arrival.on_record.holder.as_ref()];

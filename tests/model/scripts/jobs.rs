@@ -18,14 +18,23 @@ const LONG: i64 = 1_000;
 /// A Job that has been released, and whose pod runs if it is to.
 async fn released<S: Side>(play: &mut Play<S>, image: &str, deadline: i64) {
     let manifest = manifest::database("db");
-    play.write("create db", Write::CreateDatabase { manifest })
-        .await;
+    play.write(
+        "create db",
+        Write::Create {
+            kind: Kind::Database,
+            manifest,
+        },
+    )
+    .await;
     let base = play.base(Watched::Databases, "db").await;
     let owner = manifest::owned_by("DatabaseSchema", &base);
     let manifest = manifest::job("job", image, deadline, Some(&owner));
     play.write(
         "create a Job of db, suspended",
-        Write::CreateJob { manifest },
+        Write::Create {
+            kind: Kind::Job,
+            manifest,
+        },
     )
     .await;
     play.look().await;

@@ -7,7 +7,10 @@ pub mod reads;
 pub mod writes;
 
 use serde_json::{Value, json};
-use stepgate::plan::intent::{Base, Kind, Write};
+use stepgate::plan::{
+    facts::Base,
+    intent::{Kind, Write},
+};
 
 use super::{manifest, play::Play, side::Side};
 
@@ -50,7 +53,13 @@ fn nobody() -> Value {
 async fn deployed<S: Side>(play: &mut Play<S>, name: &str, replicas: i32, owner: Option<&Value>) {
     let manifest = manifest::deployment(name, replicas, owner);
     let words = format!("create Deployment {name} for {replicas} pods");
-    play.write(&words, Write::CreateDeployment { manifest })
-        .await;
+    play.write(
+        &words,
+        Write::Create {
+            kind: Kind::Deployment,
+            manifest,
+        },
+    )
+    .await;
     play.look().await;
 }

@@ -25,12 +25,18 @@ async fn shop<S: Side>(play: &mut Play<S>) -> Value {
 async fn family<S: Side>(play: &mut Play<S>) -> Value {
     let owner = shop(play).await;
     let revision = manifest::revision("web", Some(&owner));
-    let create = Write::CreateRevision { manifest: revision };
+    let create = Write::Create {
+        kind: Kind::Revision,
+        manifest: revision,
+    };
     play.write("create its ControllerRevision", create).await;
     let manifest = manifest::database("db");
     play.write(
         "create a DatabaseSchema",
-        Write::CreateDatabase { manifest },
+        Write::Create {
+            kind: Kind::Database,
+            manifest,
+        },
     )
     .await;
     deployed(play, "web", 2, Some(&owner)).await;
@@ -61,13 +67,19 @@ pub async fn gone_takes_what_it_owns<S: Side>(play: &mut Play<S>) {
 pub async fn that_are_not_there<S: Side>(play: &mut Play<S>) {
     let nobody = nobody();
     let manifest = manifest::revision("r1", Some(&nobody));
-    let create = Write::CreateRevision { manifest };
+    let create = Write::Create {
+        kind: Kind::Revision,
+        manifest,
+    };
     play.write("create a ControllerRevision of nobody", create)
         .await;
     play.look().await;
     let owner = shop(play).await;
     let manifest = manifest::revision("r2", Some(&owner));
-    let create = Write::CreateRevision { manifest };
+    let create = Write::Create {
+        kind: Kind::Revision,
+        manifest,
+    };
     play.write("create one of shop", create).await;
     deployed(play, "web", 0, Some(&owner)).await;
     let base = play.base(Watched::Deployments, "web").await;
@@ -94,20 +106,32 @@ pub async fn of_the_same_name<S: Side>(play: &mut Play<S>) {
     .await;
     let owner = shop(play).await;
     let manifest = manifest::revision("r1", Some(&gone));
-    let create = Write::CreateRevision { manifest };
+    let create = Write::Create {
+        kind: Kind::Revision,
+        manifest,
+    };
     play.write(
         "create a ControllerRevision of the one that is gone",
         create,
     )
     .await;
     let manifest = manifest::revision("r2", Some(&owner));
-    let create = Write::CreateRevision { manifest };
+    let create = Write::Create {
+        kind: Kind::Revision,
+        manifest,
+    };
     play.write("create one of the one that is there", create)
         .await;
     play.look().await;
     let manifest = manifest::revision("r3", None);
-    play.write("create one of nobody", Write::CreateRevision { manifest })
-        .await;
+    play.write(
+        "create one of nobody",
+        Write::Create {
+            kind: Kind::Revision,
+            manifest,
+        },
+    )
+    .await;
     let base = play.base(Watched::Revisions, "r3").await;
     let adopt = Write::Adopt {
         kind: Kind::Revision,

@@ -145,8 +145,14 @@ pub async fn go_with_their_deployment<S: Side>(play: &mut Play<S>) {
         .await;
     play.look().await;
     let manifest = manifest::deployment("web", 0, None);
-    play.write("create it anew", Write::CreateDeployment { manifest })
-        .await;
+    play.write(
+        "create it anew",
+        Write::Create {
+            kind: Kind::Deployment,
+            manifest,
+        },
+    )
+    .await;
     play.look().await;
     for pod in ["web/1", "web/2"] {
         let stopped = Deed::Stopped(play.pod(pod));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use stepgate::{
     plan::{
         facts::{ConfigRef, Question},
-        intent::Write,
+        intent::{Kind, Write},
+        revision::Wanted,
     },
     simulate::{Action, object::Watched, scenario, surroundings::Circumstance},
 };
@@ -17,7 +18,7 @@ pub async fn are_live<S: Side>(play: &mut Play<S>) {
     let live = Question::Rollout("shop".into());
     play.read(&live).await;
     let shop = scenario::shop("v1", 2, None);
-    let overlaps = Question::Overlaps(Arc::new(shop.clone()));
+    let overlaps = Question::Overlaps(Arc::new(Wanted::new(shop.clone())));
     let apply = scenario::apply(shop);
     play.person("somebody applies Rollout shop", apply).await;
     play.read(&live).await;
@@ -53,7 +54,10 @@ pub async fn are_live<S: Side>(play: &mut Play<S>) {
     play.read(&Question::Revisions).await;
     for name in ["r1", "r2"] {
         let manifest = manifest::revision(name, None);
-        let create = Write::CreateRevision { manifest };
+        let create = Write::Create {
+            kind: Kind::Revision,
+            manifest,
+        };
         play.write(&format!("create {name}"), create).await;
     }
     play.read(&Question::Revisions).await;
@@ -61,8 +65,14 @@ pub async fn are_live<S: Side>(play: &mut Play<S>) {
     let held = Question::Hold("db".into());
     play.read(&held).await;
     let manifest = manifest::database("db");
-    play.write("create db", Write::CreateDatabase { manifest })
-        .await;
+    play.write(
+        "create db",
+        Write::Create {
+            kind: Kind::Database,
+            manifest,
+        },
+    )
+    .await;
     play.read(&held).await;
     play.look().await;
     let free = play.base(Watched::Databases, "db").await;
@@ -70,7 +80,13 @@ pub async fn are_live<S: Side>(play: &mut Play<S>) {
         .await;
     play.read(&held).await;
     let manifest = manifest::job("job", "v1", 60, None);
-    play.write("create a Job, suspended", Write::CreateJob { manifest })
-        .await;
+    play.write(
+        "create a Job, suspended",
+        Write::Create {
+            kind: Kind::Job,
+            manifest,
+        },
+    )
+    .await;
     play.read(&held).await;
 }

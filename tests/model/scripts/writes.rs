@@ -7,7 +7,10 @@ use stepgate::{
         DatabaseRecord, RolloutStatus, keys,
         status::{Outcome, RevisionStatus},
     },
-    plan::intent::{Base, Kind, Write},
+    plan::{
+        facts::Base,
+        intent::{Kind, Write},
+    },
     simulate::{Action, object::Watched, scenario, server::INVALID_IMAGE},
 };
 
@@ -26,7 +29,10 @@ fn mark(base: &Base, outcome: Option<Outcome>, number: Option<i64>) -> Write {
 pub async fn a_revision<S: Side>(play: &mut Play<S>) {
     let stable = Some(Outcome::Stable);
     let manifest = manifest::revision("r1", None);
-    let create = Write::CreateRevision { manifest };
+    let create = Write::Create {
+        kind: Kind::Revision,
+        manifest,
+    };
     play.write("create r1", create.clone()).await;
     play.write("create it again", create.clone()).await;
     play.look().await;
@@ -197,12 +203,18 @@ fn fence(kind: Kind, base: &Base, epoch: i64) -> Write {
 
 pub async fn a_deployment<S: Side>(play: &mut Play<S>) {
     let manifest = manifest::deployment("web", 0, None);
-    let create = Write::CreateDeployment { manifest };
+    let create = Write::Create {
+        kind: Kind::Deployment,
+        manifest,
+    };
     play.write("create web for no pods", create.clone()).await;
     play.write("create it again", create).await;
     let mut invalid = manifest::deployment("bad", 0, None);
     invalid["spec"]["template"]["spec"]["containers"][0]["image"] = INVALID_IMAGE.into();
-    let create = Write::CreateDeployment { manifest: invalid };
+    let create = Write::Create {
+        kind: Kind::Deployment,
+        manifest: invalid,
+    };
     play.write("create one that is not valid", create).await;
     play.look().await;
     let first = play.base(Watched::Deployments, "web").await;
@@ -275,7 +287,10 @@ pub fn hold(base: &Base, job: Option<&str>) -> Write {
 
 pub async fn a_database<S: Side>(play: &mut Play<S>) {
     let manifest = manifest::database("db");
-    let create = Write::CreateDatabase { manifest };
+    let create = Write::Create {
+        kind: Kind::Database,
+        manifest,
+    };
     play.write("create db", create.clone()).await;
     play.write("create it again", create.clone()).await;
     play.look().await;
@@ -319,7 +334,10 @@ pub async fn a_database<S: Side>(play: &mut Play<S>) {
 
 pub async fn a_job<S: Side>(play: &mut Play<S>) {
     let manifest = manifest::job("job", manifest::NEVER_STARTS, 1_000, None);
-    let create = Write::CreateJob { manifest };
+    let create = Write::Create {
+        kind: Kind::Job,
+        manifest,
+    };
     play.write("create a Job", create.clone()).await;
     play.write("create it again", create).await;
     play.look().await;

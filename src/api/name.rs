@@ -1,0 +1,29 @@
+//! How names are written.
+
+/// A DNS label (RFC 1123) as a pattern: namespaces, and what is to be as plain as they are.
+pub(crate) const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+
+/// The letters that a DNS label may have.
+pub(crate) const DNS_LABEL_LENGTH: usize = 63;
+
+/// Whether a name, of whatever length, is written as a DNS label.
+#[must_use]
+pub(crate) fn is_dns_label(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.starts_with(plain) && name.ends_with(plain) && name.chars().all(|c| plain(c) || c == '-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dash_stands_between_letters_or_digits() {
+        for good in ["a", "1", "a-b", "a--b", "7-up"] {
+            assert!(is_dns_label(good), "{good}");
+        }
+        for bad in ["", "-", "-a", "a-", "A", "a.b", "a_b", "ä"] {
+            assert!(!is_dns_label(bad), "{bad}");
+        }
+    }
+}
