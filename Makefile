@@ -6,7 +6,7 @@ help: ## What can be made.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Releases going out and coming back on a real cluster (KEEP=1 leaves it running).
-	@tests/demo/run
+	@tests/programs/demo/run
 
 test: ## Everything that CI asks for, with a verdict at the end.
 	@tests/run
@@ -27,8 +27,8 @@ faults: ## Broken rules, planted one by one: does the suite notice? (FAULTS=name
 	@tests/faults/run
 
 bench: ## The figures, in one table.
-	@tests/bench/run
+	@tests/programs/bench/run
 
 clean: ## Removes every test cluster, and what cargo built.
-	-tests/cluster/cluster down --all
+	-tests/programs/cluster/cluster down --all
 	cargo clean

@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
 
-use bed::view::State;
-use bed::{Bed, Namespace, Result, diagnosis};
 use futures::FutureExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::Value;
 use stepgate::api::RolloutStatus;
 use stepgate::api::status::{Outcome, Stage};
+use testbed::view::State;
+use testbed::{Namespace, Result, Testbed, diagnosis};
 
 use crate::app::APP;
 
@@ -21,9 +21,9 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub async fn play(name: &str, test: impl AsyncFnOnce(&Namespace) -> Result<()>) {
     let told = std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty());
     assert!(told, "these tests need a cluster: tests/e2e/run");
-    let bed = Bed::attach(std::env::var("CONTEXT").ok().filter(|c| !c.is_empty()));
-    let bed = bed.await.unwrap();
-    let namespace = Namespace::create(&bed, &format!("e2e-{name}"))
+    let testbed = Testbed::attach(std::env::var("CONTEXT").ok().filter(|c| !c.is_empty()));
+    let testbed = testbed.await.unwrap();
+    let namespace = Namespace::create(&testbed, &format!("e2e-{name}"))
         .await
         .unwrap();
     let played = AssertUnwindSafe(test(&namespace)).catch_unwind().await;
@@ -33,7 +33,7 @@ pub async fn play(name: &str, test: impl AsyncFnOnce(&Namespace) -> Result<()>) 
         Err(panic) => Some(words(panic.as_ref())),
     };
     if let Some(problem) = problem {
-        let mut text = diagnosis::describe(&bed, namespace.name()).await;
+        let mut text = diagnosis::describe(&testbed, namespace.name()).await;
         let _ = write!(text, "\n{problem}");
         panic!("{text}");
     }

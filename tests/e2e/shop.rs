@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use bed::traffic::Traffic;
-use bed::view::State;
-use bed::{Namespace, Result, install, kill, reach};
 use load::{Record, Summary};
 use serde_json::json;
 use stepgate::api::status::{Outcome, Stage};
+use testbed::traffic::Traffic;
+use testbed::view::State;
+use testbed::{Namespace, Result, install, kill, reach};
 
 use crate::play::{PATIENCE, condition, play};
 
@@ -18,8 +18,8 @@ const RATE: u32 = 100;
 /// Applies a release of the shop, for a small machine that does much else: four pods, a limit of
 /// one second, and a slow release that is slower still.
 async fn apply(ns: &Namespace, release: &str) -> Result<i64> {
-    let folder = format!("tests/shop/manifests/releases/{release}");
-    let text = ns.bed().run_kubectl(&["kustomize", &folder]).await?;
+    let folder = format!("tests/programs/shop/manifests/releases/{release}");
+    let text = ns.testbed().run_kubectl(&["kustomize", &folder]).await?;
     let mut rollout = install::documents(&text)?.remove(0);
     let spec = &mut rollout["spec"];
     spec["replicas"] = json!(4);
@@ -131,8 +131,8 @@ async fn the_operator_is_killed_at_a_step_and_goes_on_there() {
         };
         let second = |state: &State| step(state).filter(|(index, _)| *index == 1);
         let (_, started) = ns.until("the second step", PATIENCE, second).await?;
-        let (leader, _) = kill::leader(ns.bed()).await?;
-        kill::kill(ns.bed(), &leader).await?;
+        let (leader, _) = kill::leader(ns.testbed()).await?;
+        kill::kill(ns.testbed(), &leader).await?;
         let killed = SystemTime::now();
         let (revision, _, words) = end(ns, generation).await?;
         let state = ns.view.now();

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use bed::{Namespace, Result};
 use serde_json::{Value, json};
 use stepgate::api::status::Outcome;
+use testbed::{Namespace, Result};
 
 use crate::app::{Change as _, app};
 use crate::play::{Play as _, outcome, play};

@@ -211,7 +211,7 @@ fn binary() -> PathBuf {
     });
     found.unwrap_or_else(|| {
         panic!(
-            "no prometheus in {}: build it with `tests/cluster/cluster build prometheus`, or \
+            "no prometheus in {}: build it with `tests/programs/cluster/cluster build prometheus`, or \
              name one (version 3) in STEPGATE_PROMETHEUS",
             cache.display()
         )
