@@ -1,6 +1,9 @@
 # The commands of the project. `make demo` and `make test` do all their set-up themselves.
 
-.PHONY: help demo test lint generate golden soak faults bench clean
+.PHONY: help demo test quick lint generate golden soak faults bench clean
+
+# While editing: without optimization a build takes seconds, with it minutes.
+QUICK = --config profile.dev.package.stepgate.opt-level=0
 
 help: ## What can be made.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,6 +13,10 @@ demo: ## Releases going out and coming back on a real cluster (KEEP=1 leaves it 
 
 test: ## Everything that CI asks for, with a verdict at the end.
 	@tests/run
+
+quick: ## While editing: unit tests and golden stories, in half a minute.
+	cargo test --quiet $(QUICK) --workspace --lib
+	cargo test --quiet $(QUICK) --workspace --test simulate stories
 
 lint: ## Formatting, clippy, documentation.
 	@tests/run lint
