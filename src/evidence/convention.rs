@@ -82,13 +82,6 @@ pub struct Convention {
     /// Unit of the histogram's bounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<TimeUnit>,
-    /// Label that holds the namespace of the pod. Default: `namespace`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 100),
-        regex(pattern = r"^[a-zA-Z_][a-zA-Z0-9_]*$")
-    )]
-    pub namespace_label: Option<String>,
     /// Label that holds the name of the pod. Default: `pod`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
