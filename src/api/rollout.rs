@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Analysis, RolloutStatus, SchemaSpec, Strategy};
 
-/// A workload whose releases go out in steps, schema first, and come back by themselves.
+/// A workload that is released in steps: schema first, then code, with automatic rollback.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "stepgate.io",
@@ -21,7 +21,7 @@ use super::{Analysis, RolloutStatus, SchemaSpec, Strategy};
     namespaced,
     status = "RolloutStatus",
     derive = "PartialEq",
-    doc = "A workload whose releases go out in steps, schema first, and come back by themselves.",
+    doc = "A workload that is released in steps: schema first, then code, with automatic rollback.",
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
@@ -52,19 +52,19 @@ use super::{Analysis, RolloutStatus, SchemaSpec, Strategy};
         .message("a single replica gets its canary by surge: with replicas: 1, set strategy.maxSurge to 1 or leave it out"),
 )]
 pub struct RolloutSpec {
-    /// Number of pods. Leave it out of Git when an autoscaler scales the Rollout.
+    /// Number of pods. Leave it out of Git if an autoscaler scales the Rollout.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 100000))]
     pub replicas: i32,
 
-    /// Which pods belong to the workload. Cannot be changed.
+    /// Selects the pods of the workload. Immutable.
     pub selector: Selector,
 
     /// The pod template, as in a Deployment.
     #[schemars(schema_with = "super::crd::pod_template")]
     pub template: Value,
 
-    /// What the template needs of its database.
+    /// The database schema that the template needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaSpec>,
 
@@ -72,16 +72,16 @@ pub struct RolloutSpec {
     #[serde(default)]
     pub strategy: Strategy,
 
-    /// What is measured on the way.
+    /// What is measured during a release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,
 
-    /// Holds the rollout where it is: no new release starts and no step is left. Undo on evidence
-    /// stays on.
+    /// Pauses the rollout: no new release starts and no step is left. A failed check still causes
+    /// an undo.
     #[serde(default)]
     pub paused: bool,
 
-    /// Number of old revisions that are kept to return to.
+    /// Number of old revisions that are kept for a rollback.
     #[serde(default = "ten")]
     #[schemars(range(min = 1, max = 100))]
     pub revision_history_limit: i32,
@@ -95,12 +95,12 @@ pub struct RolloutSpec {
         .message("spec.selector must name a label that its pods have: without one it would match pods of others, and of Jobs; give matchLabels")
 )]
 pub struct Selector {
-    /// Labels that a pod must have, with these values.
+    /// Labels that a pod must have with these values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16), schema_with = "super::crd::labels")]
     pub match_labels: BTreeMap<String, String>,
 
-    /// Further conditions, all of which must hold.
+    /// More conditions; all of them must hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub match_expressions: Vec<Requirement>,
@@ -110,10 +110,10 @@ pub struct Selector {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Requirement {
-    /// The label's name.
+    /// Name of the label.
     #[schemars(length(min = 1, max = 316))]
     pub key: String,
-    /// How the label is compared.
+    /// How the label's value is compared.
     pub operator: Operator,
     /// Values for `In` and `NotIn`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -4,41 +4,42 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where a rollout stands.
+/// The state of a rollout.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RolloutStatus {
-    /// The `metadata.generation` this status speaks of; −1 until the operator has seen the object.
+    /// The `metadata.generation` that this status is about; −1 until the operator has seen the
+    /// object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// `Ready`, `Reconciling` and `Stalled` as kstatus reads them; `Available`, `SchemaReady`,
-    /// `UndoPossible` beside them.
+    /// `Ready`, `Reconciling` and `Stalled`, as kstatus reads them; `Available`, `SchemaReady` and
+    /// `UndoPossible`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), schema_with = "super::crd::conditions")]
     pub conditions: Vec<Condition>,
 
-    /// The label selector as a string, for autoscalers.
+    /// The label selector as a string; autoscalers read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
 
-    /// Pods of all revisions.
+    /// Number of pods of all revisions.
     pub replicas: i32,
-    /// Available pods of all revisions.
+    /// Number of available pods of all revisions.
     pub available_replicas: i32,
 
-    /// The revision that serves users until another one has passed its bake.
+    /// The last revision that passed its bake at 100%. It serves users during the next release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable: Option<RevisionStatus>,
-    /// The revision on its way.
+    /// The revision that is being released.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<RevisionStatus>,
 
-    /// The release in motion; absent when nothing is.
+    /// The release in progress, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
 
-    /// What the last poll of each check said, as of the last change of a verdict.
+    /// Result of the last poll of each check, as of the last change of a verdict.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckStatus>,
 
@@ -46,15 +47,15 @@ pub struct RolloutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaStatus>,
 
-    /// Releases that ended, the latest first.
+    /// Past releases, the latest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Ended>,
 
-    /// The commands that were acknowledged or refused last, the latest first.
+    /// The last commands and their results, the latest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<CommandStatus>,
 
-    /// Set while a person's `pause` command holds the rollout.
+    /// When a `pause` command paused the rollout; absent while none does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused_since: Option<Time>,
 
@@ -68,13 +69,13 @@ pub struct RolloutStatus {
 pub struct RevisionStatus {
     /// The revision's hash.
     pub revision: String,
-    /// Pods asked for.
+    /// Number of requested pods.
     #[serde(default)]
     pub replicas: i32,
-    /// Pods available.
+    /// Number of available pods.
     #[serde(default)]
     pub available: i32,
-    /// Schema version it needs.
+    /// Schema version that it needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<i64>,
 }
@@ -154,14 +155,14 @@ pub struct StepStatus {
     pub available: i32,
 }
 
-/// Seconds added up over interruptions.
+/// A sum of seconds that can be interrupted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Stopwatch {
-    /// Seconds before the present run.
+    /// Seconds before the current run.
     #[serde(skip_serializing_if = "is_zero")]
     pub seconds: i64,
-    /// Start of the present run; absent while stopped.
+    /// Start of the current run; absent while stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
 }
@@ -193,15 +194,15 @@ pub struct Undo {
 /// How a revision ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Outcome {
-    /// Its bake at 100% passed.
+    /// It passed its bake at 100%.
     Stable,
-    /// A check, a deadline, its expand, or a person refused it.
+    /// A check, a deadline, its expand or a person's `undo` ended it.
     Failed,
-    /// The spec moved away first.
+    /// The spec asked for another revision first.
     Withdrawn,
 }
 
-/// A release that ended.
+/// A past release.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ended {
@@ -222,7 +223,7 @@ pub struct Ended {
     pub attempt: i64,
 }
 
-/// What a check said.
+/// The last result of a check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckStatus {
@@ -237,11 +238,11 @@ pub struct CheckStatus {
     pub value: Option<String>,
     /// The limit with its unit.
     pub limit: String,
-    /// Bad requests since the revision's first pod was ready.
+    /// Number of bad requests since the revision's first pod was ready.
     pub bad: i64,
-    /// All requests since then.
+    /// Number of all requests since then.
     pub total: i64,
-    /// For people.
+    /// The figures that decided.
     pub message: String,
 }
 
@@ -265,22 +266,22 @@ pub struct SchemaStatus {
     /// The Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
-    /// For people; after a failure the end of the Job's log.
+    /// A message; after a failure it has the end of the Job's log.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
 
-/// A command that was read.
+/// A command and its result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommandStatus {
     /// `promote`, `undo`, `retry`, `pause` or `resume`.
     pub command: String,
-    /// The request's id.
+    /// Id of the request.
     pub id: String,
     /// `Done` or `Ignored`.
     pub result: String,
-    /// For people: what it did, or why it was ignored.
+    /// What the command did, or why it was ignored.
     pub message: String,
 }
 
@@ -300,7 +301,7 @@ pub struct Summary {
     /// e.g. `shop-db v7 expanded`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub schema: String,
-    /// Who paused it, if anybody.
+    /// What paused it: the command or the spec.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub paused: String,
 }
