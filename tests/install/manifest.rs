@@ -215,7 +215,7 @@ fn commands_need_a_right_of_their_own() {
     });
     let error = annotate(ns, "deployer", "stepgate.io/promote=abc/canary 1").unwrap_err();
     assert!(
-        error.contains("you may not command this Rollout so (promote)"),
+        error.contains("not allowed to give this Rollout the command promote:"),
         "{error}"
     );
     assert_eq!(annotate(ns, "deployer", "stepgate.io/undo=abc 2"), Ok(()));
