@@ -116,15 +116,15 @@ pub const BUILT_IN: [(&str, &str); 12] = [
     ("no-image", "its image cannot be pulled"),
     ("migration-fails", "its schema.expand fails"),
     ("migration-hangs", "its schema.expand does not end"),
-    ("prometheus-down", "it is good, but nobody answers queries"),
+    (
+        "prometheus-down",
+        "it is good, but Prometheus does not answer",
+    ),
     (
         "no-metrics",
-        "it is good, but Prometheus knows no series of it",
+        "it is good, but Prometheus has no series of it",
     ),
-    (
-        "no-room",
-        "the nodes have no room for a pod more than run now",
-    ),
+    ("no-room", "the nodes have no room for an additional pod"),
     (
         "operator-dies",
         "it is good, and the operator dies four times",

@@ -15,10 +15,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, builder::FalseyValueParser};
 
-/// Releases a shop on a real cluster under steady traffic: good ones go out in steps, bad ones
-/// come back by themselves. Exits with 0 if all went as promised.
+/// Releases a shop on a real cluster under steady traffic: good releases are promoted in steps, bad
+/// ones are rolled back. The exit status is 0 if everything went as promised.
 ///
-/// It starts a cluster of its own, unless KUBECONFIG is set or --context given.
+/// Starts its own cluster, unless KUBECONFIG is set or --context is given.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "demo")]
 pub struct Arguments {
