@@ -1,4 +1,4 @@
-//! The track record: known bugs of others, each as a scenario that is played here, with an
+//! Known bugs of other tools, each as a scenario that is played here, with an
 //! assertion on what went wrong there. `docs/bugs-of-other-tools.md` names the threads.
 //!
 //! `cargo test --test bugs_of_other_tools NAME -- --nocapture` tells the story of one.

@@ -42,7 +42,7 @@ pub async fn measure(testbed: &Testbed, count: usize) -> Result<Section> {
     let words = |value: f64| format!("{value:.1} ms");
     let (p50, p99) = (median(&times), percentile(&times, 99));
     let mut figure = Figure::below(
-        "A new revision to the first write for it, p99",
+        "From a new revision to the first write for it, p99",
         (
             p99,
             format!("{} (p50 {}, n = {})", words(p99), words(p50), times.len()),

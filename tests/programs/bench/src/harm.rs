@@ -47,11 +47,11 @@ const HOLD: u32 = 20;
 /// Releases bad revisions and good ones, and counts what the clients got.
 pub async fn measure(shop: &mut Shop, traffic: &mut Traffic, runs: u32) -> Result<Section> {
     let mut section = Section {
-        title: "Bad releases, and good ones that fail by nature",
+        title: "Bad releases, and good ones with a few errors",
         ..Section::default()
     };
     section.notes.push(
-        "Every request is a connection of its own through the Service to 8 replicas; Prometheus \
+        "Every request uses its own connection through the Service to 8 replicas; Prometheus \
          scrapes each second (--scrape.discovery-reload-interval=1s, so that it begins sooner with a \
          new pod), the checks (0.5% errors, p95 200 ms) are polled each second. \
          Requests and seconds are counted from the first failed request to the last, by the \
@@ -136,7 +136,7 @@ async fn good(
         undone += u64::from(!left_alone);
         let harm = Harm::of(&failures(traffic, &seen).await?);
         section.notes.push(format!(
-            "good, fails 0.2% by nature, run {run}: {}, {} failed in all ({}); {}",
+            "good, with 0.2% of requests failing, run {run}: {}, {} failed in all ({}); {}",
             if left_alone { "left alone" } else { "UNDONE" },
             harm.requests,
             harm.statuses,
@@ -152,7 +152,7 @@ async fn good(
         seen.ended.outcome, harm.requests, harm.statuses
     ));
     section.figures.push(Figure::at_most(
-        "Good releases undone that fail 0.2% by nature",
+        "Good releases undone by mistake, with 0.2% of requests failing",
         (undone, format!("{undone} of {runs}")),
         0,
     ));

@@ -35,7 +35,7 @@ pub async fn measure(seconds: u64) -> Result<Section> {
         figures: vec![
             Figure::at_most(name, (count, count.to_string()), 0).argo("0"),
             Figure::told(
-                "Beside them, whatever there is to do: renewals of the Lease, watches begun anew",
+                "In the same time, with any number of Rollouts: Lease renewals, watches restarted",
                 format!(
                     "{}, {}",
                     requests.iter().filter(of_leases).count(),

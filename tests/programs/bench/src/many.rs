@@ -90,7 +90,7 @@ pub async fn measure(testbed: &Testbed, count: usize) -> Result<Section> {
             format!("With {count}: {}.", after.words()),
             format!("With {count}, after a restart: {}.", restarted.words()),
             format!(
-                "{count} were created within {:.0} s and dealt with {:.0} s later, by {}.",
+                "{count} were created within {:.0} s and reconciled {:.0} s later, by {}.",
                 created.as_secs_f64(),
                 settled.saturating_sub(created).as_secs_f64(),
                 counts(writes.iter().copied())

@@ -22,20 +22,19 @@ use clap::{Parser, builder::FalseyValueParser};
 #[derive(Parser, Clone, Debug)]
 #[command(name = "demo")]
 pub struct Arguments {
-    /// A context of your kubeconfig: the demo runs on that cluster.
+    /// Context of your kubeconfig: the demo runs on that cluster.
     #[arg(long, env = "CONTEXT")]
     context: Option<String>,
-    /// Leave the cluster, or on your own all that was installed, as it is in the end.
+    /// Keep the cluster at the end; on your own cluster, keep what was installed.
     #[arg(long, env = "KEEP", value_parser = FalseyValueParser::new(), default_value = "")]
     keep: std::primitive::bool,
-    /// Where the shop's Service can be reached from here, such as http://192.0.2.7; found out if
-    /// left out.
+    /// URL of the shop's Service, such as http://192.0.2.7. Default: detected.
     #[arg(long, env = "URL")]
     url: Option<String>,
-    /// Requests a second.
+    /// Requests per second.
     #[arg(long, default_value_t = 320)]
     rate: u32,
-    /// Name of the cluster it starts.
+    /// Name of the cluster that the demo starts.
     #[arg(long, default_value = "demo")]
     name: String,
     /// The cluster was started by the demo, and the images are there.
