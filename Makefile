@@ -8,7 +8,7 @@ QUICK = --config profile.dev.package.stepgate.opt-level=0
 help: ## What can be made.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Releases going out and coming back on a real cluster (KEEP=1 leaves it running).
+demo: ## Good and bad releases on a real cluster (KEEP=1 keeps the cluster).
 	@tests/programs/demo/run
 
 test: ## Everything that CI asks for, with a verdict at the end.

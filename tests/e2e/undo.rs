@@ -1,4 +1,4 @@
-//! Releases that come back by themselves.
+//! Releases that are rolled back.
 
 use std::time::SystemTime;
 
