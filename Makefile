@@ -1,15 +1,22 @@
 # The commands of the project. `make demo` and `make test` do all their set-up themselves.
 
-.PHONY: help demo test lint generate golden story soak faults bench clean
+.PHONY: help demo test quick lint generate golden story soak faults bench clean
+
+# While editing: without optimization a build takes seconds, with it minutes.
+QUICK = --config profile.dev.package.stepgate.opt-level=0
 
 help: ## What can be made.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Releases going out and coming back on a real cluster (KEEP=1 leaves it running).
-	@tests/demo/run
+demo: ## Good and bad releases on a real cluster (KEEP=1 keeps the cluster).
+	@tests/programs/demo/run
 
 test: ## Everything that CI asks for, with a verdict at the end.
 	@tests/run
+
+quick: ## While editing: unit tests and golden stories, in half a minute.
+	cargo test --quiet $(QUICK) --workspace --lib
+	cargo test --quiet $(QUICK) --workspace --test simulate stories
 
 lint: ## Formatting, clippy, documentation.
 	@tests/run lint
@@ -30,8 +37,8 @@ faults: ## Broken rules, planted one by one: does the suite notice? (FAULTS=name
 	@tests/faults/run
 
 bench: ## The figures, in one table.
-	@tests/bench/run
+	@tests/programs/bench/run
 
 clean: ## Removes every test cluster, and what cargo built.
-	-tests/cluster/cluster down --all
+	-tests/programs/cluster/cluster down --all
 	cargo clean

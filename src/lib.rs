@@ -1,4 +1,4 @@
-//! Stepgate: staged rollouts for Kubernetes. Schema first, then code, in steps, and back by itself.
+//! Stepgate: staged rollouts for Kubernetes. Schema first, then code, in steps, with automatic rollback.
 //!
 //! Read it top down: [`api`] is what users write, [`plan`] decides, [`evidence`] judges numbers,
 //! [`cluster`] touches the API server, [`prometheus`] the metric sources, [`operator`] runs it

@@ -9,7 +9,7 @@ use stepgate::{
     operator::{config::OperatorArgs, start, telemetry},
 };
 
-/// Staged rollouts for Kubernetes: schema first, then code, in steps, and back by itself.
+/// Staged rollouts for Kubernetes: schema first, then code, in steps, with automatic rollback.
 #[derive(Parser)]
 #[command(version, about)]
 struct Arguments {
@@ -21,11 +21,11 @@ struct Arguments {
 enum Command {
     /// Runs the operator.
     Run(Box<OperatorArgs>),
-    /// Plays a Rollout's manifest in virtual time: what a release of it would do, good or bad.
+    /// Plays the release of a Rollout manifest in a simulated cluster, in virtual time.
     Simulate(Box<SimulateArgs>),
     /// Writes the custom resource definitions as YAML files.
     Crds {
-        /// The folder they are written to.
+        /// The folder to write to.
         #[arg(long, default_value = "crds")]
         directory: PathBuf,
     },

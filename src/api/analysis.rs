@@ -4,15 +4,13 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::name::DNS_LABEL;
+use super::{Convention, name::DNS_LABEL};
 
-use crate::evidence::Convention;
-
-/// What users get, measured.
+/// Measurements of the new revision, and their limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Analysis {
-    /// Name of a metric source that the administrator configured for the operator.
+    /// Name of a metric source that the operator's administrator configured.
     #[serde(default = "default_source")]
     #[schemars(
         length(min = 1, max = 63),
@@ -20,18 +18,18 @@ pub struct Analysis {
     )]
     pub source: String,
 
-    /// Seconds between two polls.
+    /// Seconds between two polls of the metric source.
     #[serde(default = "default_interval")]
     #[schemars(range(min = 1, max = 3600))]
     pub interval_seconds: i64,
 
-    /// The checks. Every step must pass all of them.
+    /// The checks. A step is passed when all of them pass.
     #[schemars(length(min = 1, max = 10))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub checks: Vec<Check>,
 }
 
-/// One measured condition.
+/// One measured condition with a limit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -39,31 +37,31 @@ pub struct Analysis {
         .message("give a check either errorRate or latency; two conditions are two checks")
 )]
 pub struct Check {
-    /// Name of the check, shown in status and events.
+    /// Name of the check, shown in status and Events.
     #[schemars(
         length(min = 1, max = 40),
         regex(pattern = DNS_LABEL)
     )]
     pub name: String,
 
-    /// Share of requests that may fail.
+    /// Limits the share of requests that fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_rate: Option<ErrorRate>,
 
-    /// How slow the slowest requests may be.
+    /// Limits a percentile of the response time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
 
-    /// Requests that must have been counted since the hold began before the check can pass.
+    /// Number of requests that must be counted since the hold began before the check can pass.
     #[serde(default = "default_min_requests")]
     #[schemars(range(min = 1, max = 1000000000))]
     pub min_requests: i64,
 
-    /// Metric and label names, where they differ from the source's.
+    /// Metric and label names that differ from those of the metric source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<Convention>,
 
-    /// What is done when the check fails.
+    /// What happens when the check fails.
     #[serde(default)]
     pub on_failure: OnFailure,
 }
@@ -76,7 +74,7 @@ pub struct Check {
         .message("errorRate.maxPercent must lie between 0 and 100, both excluded, e.g. \"0.5\"")
 )]
 pub struct ErrorRate {
-    /// Percentage of requests that may fail, a decimal as a string, e.g. "0.5".
+    /// Maximum percentage of failed requests, as a decimal string, e.g. "0.5".
     #[schemars(
         length(min = 1, max = 12),
         regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,6})?$")
@@ -93,15 +91,15 @@ pub struct Latency {
     #[schemars(range(min = 1, max = 99))]
     pub percentile: i64,
 
-    /// Milliseconds that this percentile may take.
+    /// Maximum response time of this percentile, in milliseconds.
     #[schemars(range(min = 1, max = 3600000))]
     pub max_milliseconds: i64,
 }
 
-/// What is done when a check fails.
+/// What happens when a check fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnFailure {
-    /// Return to stable.
+    /// Roll back to stable.
     #[default]
     Undo,
     /// Wait for a person.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PhaseKind;
 
-/// The schema phases of one database, one at a time. Written by the operator only.
+/// The record of the schema phases of one database. Only the operator writes it.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "stepgate.io",
@@ -26,7 +26,7 @@ use super::PhaseKind;
     namespaced,
     no_spec,
     derive = "PartialEq",
-    doc = "The schema phases of one database, one at a time. Written by the operator only.",
+    doc = "The record of the schema phases of one database. Only the operator writes it.",
     printcolumn(
         name = "Holder",
         type_ = "string",
@@ -42,52 +42,52 @@ use super::PhaseKind;
     )
 )]
 pub struct DatabaseSchemaSpec {
-    /// What ran, and who holds the database.
+    /// The phases that ran, and the current holder of the database.
     #[serde(default)]
     pub record: DatabaseRecord,
 }
 
-/// What ran on a database, and who holds it.
+/// The phases that ran on a database, and its current holder.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DatabaseRecord {
-    /// The phase that runs now. It ends when its Job is terminal, its result recorded and its
-    /// pods gone, or by a person.
+    /// The current phase. The hold ends when its Job is terminal, the result is recorded and the
+    /// Job's pods are gone; or a person removes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
 
-    /// Phases that ended, the latest last.
+    /// Completed and failed phases, the latest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
     pub phases: Vec<PhaseRecord>,
 
-    /// A phase that failed and may have left the schema half-way. The next phase needs a retry.
+    /// A failed phase that may have left the database inconsistent. The next phase needs a `retry`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dirty: Option<Dirty>,
 
-    /// The highest contracted version: revisions below it can no longer be returned to.
+    /// The highest contracted version. No return to a revision below it is possible.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo_floor: Option<i64>,
 }
 
-/// Who holds a database.
+/// The holder of a database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Holder {
     /// Name of the Rollout.
     pub rollout: String,
-    /// The revision the phase runs for.
+    /// Revision that the phase runs for.
     pub revision: String,
     /// Schema version of that revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
     /// Which phase.
     pub phase: PhaseKind,
-    /// Its attempt, from 1.
+    /// Attempt, counted from 1.
     pub attempt: i64,
     /// Name of the Job.
     pub job: String,
-    /// The Job's uid, recorded while it is still suspended; it is released only after.
+    /// Uid of the Job, recorded while the Job is still suspended. The Job starts only after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job_uid: Option<String>,
     /// When the hold was taken.
@@ -97,7 +97,7 @@ pub struct Holder {
 impl Holder {
     /// What is kept of the phase that holds, once it has ended.
     #[must_use]
-    pub fn ended(&self, succeeded: bool, at: Time, message: String) -> PhaseRecord {
+    pub(crate) fn ended(&self, succeeded: bool, at: Time, message: String) -> PhaseRecord {
         PhaseRecord {
             rollout: self.rollout.clone(),
             revision: self.revision.clone(),
@@ -118,7 +118,7 @@ impl Holder {
 pub struct PhaseRecord {
     /// Name of the Rollout.
     pub rollout: String,
-    /// The revision it ran for.
+    /// Revision that it ran for.
     pub revision: String,
     /// Schema version of that revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,12 +133,12 @@ pub struct PhaseRecord {
     pub job: String,
     /// When it ended.
     pub ended: Time,
-    /// For people; after a failure the Job's words.
+    /// A message; after a failure the Job's.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
 
-/// A phase that failed and may have left the schema half-way.
+/// A failed phase that may have left the database inconsistent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Dirty {

@@ -3,28 +3,28 @@
 /// API group of the custom resources and prefix of every key below.
 pub const GROUP: &str = "stepgate.io";
 /// Group and version of the custom resources.
-pub const API_VERSION: &str = "stepgate.io/v1alpha1";
+pub(crate) const API_VERSION: &str = "stepgate.io/v1alpha1";
 /// The field manager of every write of the operator.
-pub const FIELD_MANAGER: &str = "stepgate";
+pub(crate) const FIELD_MANAGER: &str = "stepgate";
 
 /// Label on every child (and its pods): the name of the Rollout.
 pub const ROLLOUT: &str = "stepgate.io/rollout";
 /// Label on every child (and its pods): the revision's hash.
 pub const REVISION: &str = "stepgate.io/revision";
 /// Label on a phase's Job and its pods: the name of the database.
-pub const DATABASE: &str = "stepgate.io/database";
+pub(crate) const DATABASE: &str = "stepgate.io/database";
 /// Label on a phase's Job and its pods: `expand`, `backfill` or `contract`.
 pub const PHASE: &str = "stepgate.io/phase";
 /// Label on Deployments and suspended Jobs: the leadership epoch that may write them.
-pub const EPOCH: &str = "stepgate.io/epoch";
+pub(crate) const EPOCH: &str = "stepgate.io/epoch";
 
 /// Annotation on a Deployment: the resourceVersion at which an unanswered scaling was settled.
-pub const SETTLED: &str = "stepgate.io/settled";
+pub(crate) const SETTLED: &str = "stepgate.io/settled";
 
 /// Annotation on a ControllerRevision: how the revision ended (`Stable`, `Failed`, `Withdrawn`).
-pub const OUTCOME: &str = "stepgate.io/outcome";
+pub(crate) const OUTCOME: &str = "stepgate.io/outcome";
 /// Annotation on a ControllerRevision: why it ended so, for people.
-pub const OUTCOME_REASON: &str = "stepgate.io/outcome-reason";
+pub(crate) const OUTCOME_REASON: &str = "stepgate.io/outcome-reason";
 
 /// Finalizer on a DatabaseSchema while a phase holds it.
 pub const HELD: &str = "stepgate.io/held";

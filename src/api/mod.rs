@@ -7,7 +7,9 @@ pub mod analysis;
 pub mod crd;
 pub mod database;
 pub mod keys;
+pub mod metric;
 pub mod name;
+pub mod release;
 pub mod rollout;
 pub mod schema;
 pub mod selector;
@@ -16,6 +18,7 @@ pub mod strategy;
 
 pub use analysis::{Analysis, Check, ErrorRate, Latency, OnFailure};
 pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};
+pub use metric::{BuiltIn, Convention, TimeUnit};
 pub use rollout::{Rollout, RolloutSpec};
 pub use schema::{Phase, PhaseKind, SchemaSpec};
 pub use selector::Selector;

@@ -1,14 +1,14 @@
 //! How names are written.
 
 /// A DNS label (RFC 1123) as a pattern: namespaces, and what is to be as plain as they are.
-pub const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+pub(crate) const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
 /// The letters that a DNS label may have.
-pub const DNS_LABEL_LENGTH: usize = 63;
+pub(crate) const DNS_LABEL_LENGTH: usize = 63;
 
 /// Whether a name, of whatever length, is written as a DNS label.
 #[must_use]
-pub fn is_dns_label(name: &str) -> bool {
+pub(crate) fn is_dns_label(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     name.starts_with(plain) && name.ends_with(plain) && name.chars().all(|c| plain(c) || c == '-')
 }

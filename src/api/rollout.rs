@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Analysis, RolloutStatus, SchemaSpec, Selector, Strategy};
 
-/// A workload whose releases go out in steps, schema first, and come back by themselves.
+/// A workload that is released in steps: schema first, then code, with automatic rollback.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "stepgate.io",
@@ -18,7 +18,7 @@ use super::{Analysis, RolloutStatus, SchemaSpec, Selector, Strategy};
     namespaced,
     status = "RolloutStatus",
     derive = "PartialEq",
-    doc = "A workload whose releases go out in steps, schema first, and come back by themselves.",
+    doc = "A workload that is released in steps: schema first, then code, with automatic rollback.",
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
@@ -49,19 +49,19 @@ use super::{Analysis, RolloutStatus, SchemaSpec, Selector, Strategy};
         .message("a single replica gets its canary by surge: with replicas: 1, set strategy.maxSurge to 1 or leave it out"),
 )]
 pub struct RolloutSpec {
-    /// Number of pods. Leave it out of Git when an autoscaler scales the Rollout.
+    /// Number of pods. Leave it out of Git if an autoscaler scales the Rollout.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 100000))]
     pub replicas: i32,
 
-    /// Which pods belong to the workload. Cannot be changed.
+    /// Selects the pods of the workload. Immutable.
     pub selector: Selector,
 
     /// The pod template, as in a Deployment.
     #[schemars(schema_with = "super::crd::pod_template")]
     pub template: Value,
 
-    /// What the template needs of its database.
+    /// The database schema that the template needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaSpec>,
 
@@ -69,16 +69,16 @@ pub struct RolloutSpec {
     #[serde(default)]
     pub strategy: Strategy,
 
-    /// What is measured on the way.
+    /// What is measured during a release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,
 
-    /// Holds the rollout where it is: no new release starts and no step is left. Undo on evidence
-    /// stays on.
+    /// Pauses the rollout: no new release starts and no step is left. A failed check still causes
+    /// an undo.
     #[serde(default)]
     pub paused: bool,
 
-    /// Number of old revisions that are kept to return to.
+    /// Number of old revisions that are kept for a rollback.
     #[serde(default = "ten")]
     #[schemars(range(min = 1, max = 100))]
     pub revision_history_limit: i32,
@@ -87,13 +87,13 @@ pub struct RolloutSpec {
 impl RolloutSpec {
     /// The DatabaseSchema that it names.
     #[must_use]
-    pub fn database(&self) -> Option<&str> {
+    pub(crate) fn database(&self) -> Option<&str> {
         Some(&self.schema.as_ref()?.database)
     }
 
     /// The schema version that its template needs.
     #[must_use]
-    pub fn schema_version(&self) -> Option<i64> {
+    pub(crate) fn schema_version(&self) -> Option<i64> {
         self.schema.as_ref()?.version
     }
 }

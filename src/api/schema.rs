@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::name::DNS_LABEL;
 
-/// The database a workload uses, and how its schema is brought to the version the pods need.
+/// The database of a workload, and the commands that change its schema.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -15,37 +15,49 @@ use super::name::DNS_LABEL;
         .message("schema.version is needed with schema.backfill or schema.contract: give this schema change a number higher than the last one's")
 )]
 pub struct SchemaSpec {
-    /// Name of the database. Rollouts of a namespace that name the same database share one
-    /// DatabaseSchema, and at most one schema phase runs on it at a time.
+    /// Name of the database. Rollouts in a namespace that name the same database share one
+    /// DatabaseSchema: at most one schema phase runs on it at a time.
     #[schemars(
         length(min = 1, max = 63),
         regex(pattern = DNS_LABEL)
     )]
     pub database: String,
 
-    /// Schema version the pods of this template need: an integer raised with every schema change.
+    /// Schema version that the pods of this template need. Raise it with every schema change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 9007199254740991_i64))]
     pub version: Option<i64>,
 
-    /// Container of the pod template whose image and environment a `command` runs with.
-    /// Default: the first.
+    /// Container of the pod template whose image and environment are used for a `command`.
+    /// Default: the first container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub container: Option<String>,
 
-    /// Adds what the new revision needs and breaks nothing for the old one. Runs before the first
-    /// pod of the revision exists.
+    /// Adds what the new revision needs, without breaking the old one. Runs before the first pod of
+    /// the revision is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expand: Option<Phase>,
 
-    /// Fills what `expand` added. Runs after the release.
+    /// Fills in what `expand` added. Runs after the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Phase>,
 
-    /// Removes what no running revision needs any more. Runs last, behind a gate.
+    /// Removes what no running revision needs. Runs last, when its gate is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<Phase>,
+}
+
+impl SchemaSpec {
+    /// What the spec asks this phase to run, if it asks for it.
+    #[must_use]
+    pub const fn phase(&self, kind: PhaseKind) -> Option<&Phase> {
+        match kind {
+            PhaseKind::Expand => self.expand.as_ref(),
+            PhaseKind::Backfill => self.backfill.as_ref(),
+            PhaseKind::Contract => self.contract.as_ref(),
+        }
+    }
 }
 
 /// One schema phase: a command that runs to completion in a Job. It must be re-runnable.
@@ -56,18 +68,18 @@ pub struct SchemaSpec {
         .message("give a phase either a command (run with the revision's own image) or a template (a pod template of its own), not both and not none")
 )]
 pub struct Phase {
-    /// Command and arguments, run in the revision's own pod spec without probes, ports, lifecycle
-    /// and labels.
+    /// Command and arguments. They run in the revision's own pod spec, without probes, ports,
+    /// lifecycle and labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 64), inner(length(max = 4096)))]
     pub command: Vec<String>,
 
-    /// A pod template of its own. Its labels must not match the Rollout's selector.
+    /// A separate pod template. Its labels must not match the Rollout's selector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::crd::pod_template")]
     pub template: Option<Value>,
 
-    /// Seconds the phase may take before it counts as failed.
+    /// Maximum number of seconds that a phase may run; after that it has failed.
     #[serde(default = "default_deadline")]
     #[schemars(range(min = 1, max = 604800))]
     pub deadline_seconds: i64,
@@ -82,18 +94,21 @@ const fn default_deadline() -> i64 {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 pub enum PhaseKind {
-    /// Additive change before the release.
+    /// Adds to the schema, before the release.
     Expand,
-    /// Fill after the release.
+    /// Fills in data, after the release.
     Backfill,
-    /// Removal, last.
+    /// Removes from the schema, last.
     Contract,
 }
 
 impl PhaseKind {
+    /// All of them, in the order in which they run.
+    pub const ALL: [Self; 3] = [Self::Expand, Self::Backfill, Self::Contract];
+
     /// The word used in names and labels.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Expand => "expand",
             Self::Backfill => "backfill",

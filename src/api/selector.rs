@@ -15,12 +15,12 @@ use serde_json::Value;
         .message("spec.selector must name a label that its pods have: without one it would match pods of others, and of Jobs; give matchLabels")
 )]
 pub struct Selector {
-    /// Labels that a pod must have, with these values.
+    /// Labels that a pod must have with these values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16), schema_with = "super::crd::labels")]
     pub match_labels: BTreeMap<String, String>,
 
-    /// Further conditions, all of which must hold.
+    /// More conditions; all of them must hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub match_expressions: Vec<Requirement>,
@@ -30,10 +30,10 @@ pub struct Selector {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Requirement {
-    /// The label's name.
+    /// Name of the label.
     #[schemars(length(min = 1, max = 316))]
     pub key: String,
-    /// How the label is compared.
+    /// How the label's value is compared.
     pub operator: Operator,
     /// Values for `In` and `NotIn`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -58,7 +58,7 @@ impl Selector {
     /// Whether it selects pods with these labels. An empty one selects nothing: the API server
     /// takes none in a Deployment.
     #[must_use]
-    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub(crate) fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         let mut equal = self.match_labels.iter();
         let mut further = self.match_expressions.iter();
         let is_empty = self.match_labels.is_empty() && self.match_expressions.is_empty();
@@ -104,7 +104,7 @@ impl fmt::Display for Requirement {
 
 /// Labels of a pod template.
 #[must_use]
-pub fn template_labels(template: &Value) -> BTreeMap<String, String> {
+pub(crate) fn template_labels(template: &Value) -> BTreeMap<String, String> {
     let labels = template
         .pointer("/metadata/labels")
         .and_then(Value::as_object);

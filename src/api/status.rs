@@ -1,44 +1,46 @@
 //! `Rollout.status`: the authority for where a rollout stands, and what people read.
 
+use super::release::Release;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where a rollout stands.
+/// The state of a rollout.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RolloutStatus {
-    /// The `metadata.generation` this status speaks of; −1 until the operator has seen the object.
+    /// The `metadata.generation` that this status is about; −1 until the operator has seen the
+    /// object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// `Ready`, `Reconciling` and `Stalled` as kstatus reads them; `Available`, `SchemaReady`,
-    /// `UndoPossible` beside them.
+    /// `Ready`, `Reconciling` and `Stalled`, as kstatus reads them; `Available`, `SchemaReady` and
+    /// `UndoPossible`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), schema_with = "super::crd::conditions")]
     pub conditions: Vec<Condition>,
 
-    /// The label selector as a string, for autoscalers.
+    /// The label selector as a string; autoscalers read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
 
-    /// Pods of all revisions.
+    /// Number of pods of all revisions.
     pub replicas: i32,
-    /// Available pods of all revisions.
+    /// Number of available pods of all revisions.
     pub available_replicas: i32,
 
-    /// The revision that serves users until another one has passed its bake.
+    /// The last revision that passed its bake at 100%. It serves users during the next release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable: Option<RevisionStatus>,
-    /// The revision on its way.
+    /// The revision that is being released.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<RevisionStatus>,
 
-    /// The release in motion; absent when nothing is.
+    /// The release in progress, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
 
-    /// What the last poll of each check said, as of the last change of a verdict.
+    /// Result of the last poll of each check, as of the last change of a verdict.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckStatus>,
 
@@ -46,15 +48,15 @@ pub struct RolloutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaStatus>,
 
-    /// Releases that ended, the latest first.
+    /// Past releases, the latest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Ended>,
 
-    /// The commands that were acknowledged or refused last, the latest first.
+    /// The last commands and their results, the latest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<CommandStatus>,
 
-    /// Set while a person's `pause` command holds the rollout.
+    /// When a `pause` command paused the rollout; absent while none does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused_since: Option<Time>,
 
@@ -68,140 +70,41 @@ pub struct RolloutStatus {
 pub struct RevisionStatus {
     /// The revision's hash.
     pub revision: String,
-    /// Pods asked for.
+    /// Number of requested pods.
     #[serde(default)]
     pub replicas: i32,
-    /// Pods available.
+    /// Number of available pods.
     #[serde(default)]
     pub available: i32,
-    /// Schema version it needs.
+    /// Schema version that it needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<i64>,
 }
 
-/// A release in motion.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Release {
-    /// The revision that is released.
-    pub revision: String,
-    /// Where it stands.
-    pub stage: Stage,
-    /// There is no stable revision yet: full size at once, nothing to return to.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub first: bool,
-    /// When the release began.
-    pub started: Time,
-    /// The attempt of its expand; raised only by a retry.
-    #[serde(default = "one")]
-    pub attempt: i64,
-    /// The Job that may have left the database half-way, as it was told here. A retry accepts only
-    /// what it was told: one that was said before speaks of something else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told_dirty: Option<String>,
-    /// The failed Job whose half-way state a person accepted with a retry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accepted_dirty: Option<String>,
-    /// The step under way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<StepStatus>,
-    /// Why Stepgate itself paused it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub paused: Option<Why>,
-    /// Why and how it is being undone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub undo: Option<Undo>,
-    /// When the first pod of the revision was ready: the evidence starts there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub measured_since: Option<Time>,
-    /// Seconds and start of the time in which the step's (or undo's) target was not reached.
-    #[serde(default)]
-    pub unreached: Stopwatch,
-}
-
-/// Where a release stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Stage {
-    /// Names and selectors are checked and the children are made, at 0 replicas.
-    Preflight,
-    /// The schema is expanded.
-    Expand,
-    /// Pods of the revision run.
-    Step,
-    /// Back to stable.
-    Undo,
-}
-
-/// The step under way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct StepStatus {
-    /// Position among the steps, from 0.
-    pub index: i32,
-    /// Its name.
-    pub name: String,
-    /// When the step began.
-    pub began: Time,
-    /// When its target was first reached; what passes the step is counted from here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reached: Option<Time>,
-    /// Time in which the target was held.
-    #[serde(default)]
-    pub held: Stopwatch,
-    /// The most pods of the revision that this step has seen available at once, in whole batches:
-    /// more of them is progress.
-    #[serde(default)]
-    pub available: i32,
-}
-
-/// Seconds added up over interruptions.
+/// A sum of seconds that can be interrupted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Stopwatch {
-    /// Seconds before the present run.
+    /// Seconds before the current run.
     #[serde(skip_serializing_if = "is_zero")]
     pub seconds: i64,
-    /// Start of the present run; absent while stopped.
+    /// Start of the current run; absent while stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
-}
-
-/// A reason and its words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Why {
-    /// One CamelCase word.
-    pub reason: String,
-    /// For people, with the figures that decided.
-    pub message: String,
-}
-
-/// An undo under way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Undo {
-    /// What the revision will have ended as.
-    pub outcome: Outcome,
-    /// One CamelCase word.
-    pub reason: String,
-    /// For people, with the figures that decided.
-    pub message: String,
-    /// When it was decided.
-    pub since: Time,
 }
 
 /// How a revision ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Outcome {
-    /// Its bake at 100% passed.
+    /// It passed its bake at 100%.
     Stable,
-    /// A check, a deadline, its expand, or a person refused it.
+    /// A check, a deadline, its expand or a person's `undo` ended it.
     Failed,
-    /// The spec moved away first.
+    /// The spec asked for another revision first.
     Withdrawn,
 }
 
-/// A release that ended.
+/// A past release.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ended {
@@ -217,12 +120,12 @@ pub struct Ended {
     pub started: Time,
     /// When it ended.
     pub ended: Time,
-    /// The attempt of its expand that this release used.
+    /// The highest attempt of this release and its Jobs.
     #[serde(default = "one")]
     pub attempt: i64,
 }
 
-/// What a check said.
+/// The last result of a check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckStatus {
@@ -237,11 +140,11 @@ pub struct CheckStatus {
     pub value: Option<String>,
     /// The limit with its unit.
     pub limit: String,
-    /// Bad requests since the revision's first pod was ready.
+    /// Number of bad requests since the revision's first pod was ready.
     pub bad: i64,
-    /// All requests since then.
+    /// Number of all requests since then.
     pub total: i64,
-    /// For people.
+    /// The figures that decided.
     pub message: String,
 }
 
@@ -265,22 +168,22 @@ pub struct SchemaStatus {
     /// The Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
-    /// For people; after a failure the end of the Job's log.
+    /// A message; after a failure it has the end of the Job's log.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
 
-/// A command that was read.
+/// A command and its result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommandStatus {
     /// `promote`, `undo`, `retry`, `pause` or `resume`.
     pub command: String,
-    /// The request's id.
+    /// Id of the request.
     pub id: String,
     /// `Done` or `Ignored`.
     pub result: String,
-    /// For people: what it did, or why it was ignored.
+    /// What the command did, or why it was ignored.
     pub message: String,
 }
 
@@ -300,12 +203,12 @@ pub struct Summary {
     /// e.g. `shop-db v7 expanded`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub schema: String,
-    /// Who paused it, if anybody.
+    /// What paused it: the command or the spec.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub paused: String,
 }
 
-const fn one() -> i64 {
+pub(super) const fn one() -> i64 {
     1
 }
 

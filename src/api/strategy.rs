@@ -11,39 +11,40 @@ use super::name::DNS_LABEL;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Strategy {
-    /// Pods above `spec.replicas` that a release may run: a number, or a percentage rounded up.
+    /// Maximum number of pods above `spec.replicas` during a release: a number, or a percentage
+    /// rounded up.
     #[serde(default = "quarter")]
     #[schemars(schema_with = "super::crd::count_or_percent")]
     pub max_surge: IntOrString,
 
-    /// Pods below `spec.replicas` that a release may cost: a number, or a percentage rounded down.
-    /// When both round to 0, one surge pod is used.
+    /// Maximum number of pods below `spec.replicas` that may be unavailable during a release: a
+    /// number, or a percentage rounded down. If both bounds round to 0, one surge pod is used.
     #[serde(default = "quarter")]
     #[schemars(schema_with = "super::crd::count_or_percent")]
     pub max_unavailable: IntOrString,
 
-    /// Seconds in which a step must make progress before the release is undone: time in which its
-    /// target is not reached, added up since its last batch of pods became available, or since it
-    /// was last held for as long as this. Pods that come and go are no progress, and holding does
-    /// not count.
+    /// Seconds without progress at a step after which the release is undone. Only time in which the
+    /// target is not reached counts, from the last batch of pods that became available. It starts
+    /// again at 0 after the target was held for this many seconds. Pods that appear and disappear
+    /// are not progress.
     #[serde(default = "default_progress_deadline")]
     #[schemars(range(min = 1, max = 604800))]
     pub progress_deadline_seconds: i64,
 
-    /// Which former stable revisions may be returned to at once, without steps.
+    /// Former stable revisions to which a return skips the steps.
     #[serde(default)]
     pub rollback_window: RollbackWindow,
 
-    /// The steps.
-    #[serde(default)]
-    pub canary: Canary,
+    /// The steps of a canary release. Default: one pod for 300 s, 25% for 600 s, 100% for 900 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
 }
 
-/// How far back a return skips the steps.
+/// How far back a return to a former stable revision skips the steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RollbackWindow {
-    /// Number of former stable revisions, the latest first.
+    /// Number of former stable revisions, counted from the latest.
     #[serde(default = "default_window")]
     #[schemars(range(min = 0, max = 100))]
     pub revisions: i64,
@@ -53,7 +54,7 @@ pub struct RollbackWindow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Canary {
-    /// Target states in rising order; the last must be 100%.
+    /// Target states in ascending order. The last must be 100%.
     #[serde(default = "default_steps")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(
@@ -70,47 +71,47 @@ pub struct Canary {
     pub steps: Vec<Step>,
 }
 
-/// One target state: how much of the workload runs the new revision, and for how long it is held.
+/// A target state: how many pods run the new revision, and how long that is held.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// Name of the step, shown and used in commands.
+    /// Name of the step, shown in status and used in commands.
     #[schemars(
         length(min = 1, max = 40),
         regex(pattern = DNS_LABEL)
     )]
     pub name: String,
 
-    /// Pods of the new revision: a number of at least 1, or a percentage of `spec.replicas`
-    /// rounded up. Below 100% at least one pod of each revision runs.
+    /// Pods of the new revision: a number (at least 1), or a percentage of `spec.replicas` rounded
+    /// up. Below 100%, at least one pod of each revision runs.
     #[schemars(schema_with = "super::crd::step_replicas")]
     pub replicas: IntOrString,
 
-    /// Seconds the target must be held, all of it available, before its checks may pass it.
+    /// Seconds for which the target must be reached before the step can be passed.
     #[serde(default)]
     #[schemars(range(min = 0, max = 2592000))]
     pub hold_seconds: i64,
 
-    /// Seconds after the hold within which the checks must have come to a verdict, and no container
-    /// of the revision may have just ended by itself.
+    /// Seconds after the hold within which every check must have a verdict, and no container of the
+    /// revision may have ended recently.
     #[serde(default = "default_step_deadline")]
     #[schemars(range(min = 1, max = 2592000))]
     pub deadline_seconds: i64,
 
-    /// What is done at that deadline when a check is still inconclusive.
+    /// What happens at that deadline if a check is still inconclusive.
     #[serde(default)]
     pub on_inconclusive: OnInconclusive,
 }
 
-/// What is done when a step's checks came to no verdict in time.
+/// What happens if a step's checks have no verdict in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnInconclusive {
     /// Wait for a person.
     #[default]
     Pause,
-    /// Return to stable.
+    /// Roll back to stable.
     Undo,
-    /// Go on without the verdict.
+    /// Continue without a verdict.
     Proceed,
 }
 
@@ -161,6 +162,13 @@ impl Default for Canary {
     }
 }
 
+impl Strategy {
+    /// The steps of its canary, written out, to be changed.
+    pub(crate) fn steps_mut(&mut self) -> &mut Vec<Step> {
+        &mut self.canary.get_or_insert_default().steps
+    }
+}
+
 impl Default for Strategy {
     fn default() -> Self {
         Self {
@@ -168,7 +176,7 @@ impl Default for Strategy {
             max_unavailable: quarter(),
             progress_deadline_seconds: default_progress_deadline(),
             rollback_window: RollbackWindow::default(),
-            canary: Canary::default(),
+            canary: None,
         }
     }
 }

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 pub use super::memory::Memory;
 use super::{Answer, Cluster, Key, ReadError, WriteError};
 use crate::{
-    api::PhaseKind,
     evidence::{Measure, Readings},
     plan::{
         self,
@@ -468,13 +467,15 @@ fn what(write: &Write) -> Option<Refused> {
             kind: Kind::Deployment,
             ..
         } => Refused::Scale,
-        Write::ReleaseJob { .. }
-        | Write::Create {
-            kind: Kind::Job, ..
-        }
+        Write::ReleaseJob { base }
         | Write::Fence {
+            kind: Kind::Job,
+            base,
+            ..
+        } => Refused::Job(base.name.clone()),
+        Write::Create {
             kind: Kind::Job, ..
-        } => Refused::Job(PhaseKind::Expand),
+        } => Refused::Job(write.name().to_owned()),
         _ => Refused::Other,
     })
 }

@@ -64,7 +64,7 @@ pub enum Change {
 impl Board {
     /// Measures a canary from now on, or takes over what changed about it. History is kept,
     /// unless the test itself begins elsewhere: then it is another attempt.
-    pub fn measure(&mut self, measure: Measure, now: Timestamp) {
+    pub(crate) fn measure(&mut self, measure: Measure, now: Timestamp) {
         let key = measure.key();
         match self.entries.get_mut(&key) {
             Some(entry) if entry.measure.since == measure.since => {
@@ -101,12 +101,12 @@ impl Board {
     }
 
     /// Stops measuring; what was known is gone.
-    pub fn forget(&mut self, key: &Key) {
+    pub(crate) fn forget(&mut self, key: &Key) {
         self.entries.remove(key);
     }
 
     /// Stops measuring all revisions of a Rollout but one, or all of them.
-    pub fn keep_only(&mut self, namespace: &str, rollout: &str, revision: Option<&str>) {
+    pub(crate) fn keep_only(&mut self, namespace: &str, rollout: &str, revision: Option<&str>) {
         self.entries.retain(|key, _| {
             key.namespace != namespace
                 || key.rollout != rollout
@@ -115,17 +115,17 @@ impl Board {
     }
 
     /// What is measured, in order.
-    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
         self.entries.keys()
     }
 
     /// How the checks of a canary stand; `None` if it is not measured.
-    pub fn readings(&self, key: &Key) -> Option<Readings> {
+    pub(crate) fn readings(&self, key: &Key) -> Option<Readings> {
         Some(self.entries.get(key)?.readings.clone())
     }
 
     /// The polls that are due, each handed out once.
-    pub fn due(&mut self, now: Timestamp) -> Vec<Ask> {
+    pub(crate) fn due(&mut self, now: Timestamp) -> Vec<Ask> {
         let mut asks = Vec::new();
         for (key, entry) in &mut self.entries {
             if entry.wakes(now) > now {
@@ -161,12 +161,12 @@ impl Board {
     }
 
     /// When the next poll falls due; `None` when nothing is measured.
-    pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         self.entries.values().map(|e| e.wakes(now)).min()
     }
 
     /// Takes in the outcome of a poll. `None` if nobody waits for it any more.
-    pub fn answer(&mut self, ask: &Ask, answer: Answer) -> Option<Change> {
+    pub(crate) fn answer(&mut self, ask: &Ask, answer: Answer) -> Option<Change> {
         let entry = self.entries.get_mut(&ask.key)?;
         if entry.out.is_none_or(|(ticket, _)| ticket != ask.ticket) {
             return None;

@@ -1,105 +1,17 @@
 //! Under which names a workload counts its requests.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A well-known set of metric and label names.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "camelCase")]
-pub enum BuiltIn {
-    /// `http_requests_total` with the label `status` or `code`;
-    /// `http_request_duration_seconds`.
-    #[default]
-    Prometheus,
-    /// `http_server_request_duration_seconds` with `http_response_status_code`, as
-    /// OpenTelemetry's HTTP conventions are written for Prometheus; `error_type` marks requests
-    /// that got no status.
-    Opentelemetry,
-}
-
-/// Unit in which a histogram's bounds are given.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "camelCase")]
-pub enum TimeUnit {
-    /// Seconds, as Prometheus advises.
-    Seconds,
-    /// Milliseconds.
-    Milliseconds,
-}
+use crate::api::{BuiltIn, Convention, TimeUnit};
 
 impl TimeUnit {
     /// How many milliseconds it is.
-    pub fn milliseconds(self) -> f64 {
+    pub(crate) fn milliseconds(self) -> f64 {
         match self {
             Self::Seconds => 1000.0,
             Self::Milliseconds => 1.0,
         }
     }
-}
-
-/// A metric's name as a pattern, and a label's. [`is_name`] reads them.
-const METRIC_NAME: &str = "^[a-zA-Z_:][a-zA-Z0-9_:]*$";
-const LABEL_NAME: &str = "^[a-zA-Z_][a-zA-Z0-9_]*$";
-
-/// Metric and label names, as far as they differ from the convention they are based on.
-/// The same block is used for a metric source and, narrower, for one check. The label that
-/// holds the namespace is not among them: only the administrator says what keeps namespaces
-/// apart.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Convention {
-    /// The built-in convention the rest differs from. Default: the metric source's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub convention: Option<BuiltIn>,
-    /// Counter of requests.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 200),
-        regex(pattern = METRIC_NAME)
-    )]
-    pub counter: Option<String>,
-    /// Label of the counter that holds the status of the answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 100),
-        regex(pattern = LABEL_NAME)
-    )]
-    pub status_label: Option<String>,
-    /// Regular expression (RE2, anchored) of the status values that are errors. Default: `5..`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 200))]
-    pub error_values: Option<String>,
-    /// Histogram of request durations, without `_bucket`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 200),
-        regex(pattern = METRIC_NAME)
-    )]
-    pub histogram: Option<String>,
-    /// Unit of the histogram's bounds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<TimeUnit>,
-    /// Label that holds the namespace of the pod. Default: `namespace`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 100),
-        regex(pattern = LABEL_NAME)
-    )]
-    pub namespace_label: Option<String>,
-    /// Label that holds the name of the pod. Default: `pod`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(min = 1, max = 100),
-        regex(pattern = LABEL_NAME)
-    )]
-    pub pod_label: Option<String>,
 }
 
 /// A label that tells wrong answers from right ones.
@@ -123,23 +35,23 @@ pub struct MetricNames {
 
 impl MetricNames {
     /// Counter of requests.
-    pub fn counter(&self) -> &str {
+    pub(crate) fn counter(&self) -> &str {
         &self.counter
     }
     /// Labels that tell wrong answers from right ones; a request is wrong if any of them says so.
-    pub fn status(&self) -> &[StatusLabel] {
+    pub(crate) fn status(&self) -> &[StatusLabel] {
         &self.status
     }
     /// Histogram of request durations, without `_bucket`.
-    pub fn histogram(&self) -> &str {
+    pub(crate) fn histogram(&self) -> &str {
         &self.histogram
     }
     /// Unit of the histogram's bounds.
-    pub fn unit(&self) -> TimeUnit {
+    pub(crate) fn unit(&self) -> TimeUnit {
         self.unit
     }
     /// Label that holds the name of the pod.
-    pub fn pod_label(&self) -> &str {
+    pub(crate) fn pod_label(&self) -> &str {
         &self.pod_label
     }
 }

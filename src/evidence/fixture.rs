@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
+use crate::api::Convention;
 
 /// Seconds after the test began.
 pub(crate) fn second(s: i64) -> Timestamp {

@@ -28,7 +28,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.bad += other.bad;
         self.total += other.total;
         for slot in &other.slots {
@@ -146,7 +146,7 @@ impl Flat {
 
 impl Ledger {
     /// Takes in one moment. `limit` is the latency limit in milliseconds, 0 for an error rate.
-    pub fn absorb(
+    pub(crate) fn absorb(
         &mut self,
         measure: &Measure,
         snapshot: &Snapshot,
@@ -198,7 +198,7 @@ impl Ledger {
     }
 
     /// The targets through which a pod has shown request series.
-    pub fn targets_of<'a>(&'a self, pod: &'a str) -> impl Iterator<Item = &'a Target> {
+    pub(crate) fn targets_of<'a>(&'a self, pod: &'a str) -> impl Iterator<Item = &'a Target> {
         self.targets.keys().filter(move |t| t.pod == pod)
     }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Convention;
+use crate::api::Convention;
 
 /// Names one measurement: the canary of one Rollout.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +43,7 @@ pub struct Measure {
 
 impl Measure {
     /// What names this measurement.
-    pub fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> Key {
         Key {
             namespace: self.namespace.clone(),
             rollout: self.rollout.clone(),
@@ -98,7 +98,7 @@ pub enum CheckKind {
 impl CheckKind {
     /// The share of requests that may be bad, between 0 and 1: wrong for an error rate, slower
     /// than the limit for a latency ("p95 below 200 ms" is "at most 5% slower than 200 ms").
-    pub fn share(&self) -> f64 {
+    pub(crate) fn share(&self) -> f64 {
         let share = match self {
             Self::ErrorRate { max_percent } => max_percent / 100.0,
             Self::Latency { percentile, .. } => (100.0 - percentile) / 100.0,

@@ -8,7 +8,7 @@
 //! The story, in the order of the files:
 //!
 //! 1. [`measure`](Measure): what the planner wants measured;
-//! 2. [`convention`](Convention): under which names requests are counted;
+//! 2. `convention`: under which names requests are counted, checked and in full;
 //! 3. [`snapshot`](Snapshot): the raw counters of one moment;
 //! 4. `increments`: raw counters of pods that come, go and restart, made into events;
 //! 5. `sequential`: the test that says *failing*, valid however often one looks;
@@ -17,6 +17,8 @@
 //! 7. [`reading`](Reading): what is said about one check, and why;
 //! 8. `tracker`: all of it for one canary;
 //! 9. `board`: when each canary is due.
+
+#![warn(unreachable_pub)]
 
 mod board;
 mod convention;
@@ -34,9 +36,11 @@ mod tracker;
 
 pub use board::{Ask, Board, Change, CheckAsk};
 pub(crate) use convention::check_label;
-pub use convention::{BuiltIn, Convention, ConventionError, MetricNames, StatusLabel, TimeUnit};
+pub use convention::{ConventionError, MetricNames, StatusLabel};
 pub use measure::{CheckKind, CheckSpec, Key, Measure, PodSeen};
 pub use reading::{Reading, Readings, Reason, Unit, Verdict};
 pub use sequential::Sequential;
-pub use snapshot::{Answer, Answered, Bucket, Counted, Counters, Fault, Scraped, Snapshot, Target};
+pub use snapshot::{
+    Answer, Answered, Bucket, Counted, Counters, Fault, PollResult, Scraped, Snapshot, Target,
+};
 pub use tracker::Tracker;

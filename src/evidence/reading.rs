@@ -69,7 +69,7 @@ pub enum Reason {
 
 impl Reason {
     /// The reason in CamelCase, as in status and metrics.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Passed => "Passed",
             Self::Failing => "Failing",
@@ -113,7 +113,7 @@ pub enum Unit {
 
 impl Unit {
     /// The sign people know: `%` or ` ms`.
-    pub fn sign(self) -> &'static str {
+    pub(crate) fn sign(self) -> &'static str {
         match self {
             Self::Percent => "%",
             Self::Milliseconds => " ms",

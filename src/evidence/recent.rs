@@ -33,7 +33,7 @@ struct Poll {
 
 impl Recent {
     /// Takes in the requests of one poll; `since` is where counting began, for the first of them.
-    pub fn absorb(&mut self, bad: f64, total: f64, since: Timestamp, at: Timestamp) {
+    pub(crate) fn absorb(&mut self, bad: f64, total: f64, since: Timestamp, at: Timestamp) {
         let before = self.polls.back().map_or(since, |poll| poll.at);
         let seconds = at.duration_since(before).as_secs_f64().max(0.0);
         self.polls.push_back(Poll {
@@ -53,20 +53,20 @@ impl Recent {
     }
 
     /// Whether the share of bad requests is above `limit` over all of it.
-    pub fn is_above(&self, limit: f64) -> bool {
+    pub(crate) fn is_above(&self, limit: f64) -> bool {
         let (bad, total) = self.counts();
         total > 0.0 && bad > limit * total
     }
 
     /// Bad requests and all.
-    pub fn counts(&self) -> (f64, f64) {
+    pub(crate) fn counts(&self) -> (f64, f64) {
         self.polls
             .iter()
             .fold((0.0, 0.0), |(bad, total), p| (bad + p.bad, total + p.total))
     }
 
     /// Whether it was above `limit` in more than a burst.
-    pub fn is_sustained(&self, limit: f64) -> bool {
+    pub(crate) fn is_sustained(&self, limit: f64) -> bool {
         let above = self
             .polls
             .iter()

@@ -35,7 +35,7 @@ struct Alternative {
 impl Sequential {
     /// A test of "at most `limit` of all requests are bad"; `limit` is a share, 0 to 1.
     /// At a limit of 1 or more nothing can fail.
-    pub fn new(limit: f64) -> Self {
+    pub(crate) fn new(limit: f64) -> Self {
         let forbids_all = limit.is_nan() || limit <= 0.0;
         let alternatives = if forbids_all {
             Vec::new()
@@ -62,7 +62,7 @@ impl Sequential {
     /// Takes in the requests of one poll. A poll without requests changes nothing: what is
     /// staked may depend on how many requests came, never on how they ended. `lasting` says
     /// whether the figure may decide now: what is over, or but a burst, does not.
-    pub fn absorb(&mut self, bad: f64, good: f64, lasting: bool) {
+    pub(crate) fn absorb(&mut self, bad: f64, good: f64, lasting: bool) {
         let (bad, good) = (countable(bad), countable(good));
         if bad + good <= 0.0 {
             return;
@@ -91,13 +91,13 @@ impl Sequential {
     }
 
     /// The sum of all stakes now, 0 to 1e12.
-    pub fn current(&self) -> f64 {
+    pub(crate) fn current(&self) -> f64 {
         self.current
     }
 
     /// The highest sum of stakes that might decide; what the verdict rests on, so that a check that has
     /// failed stays failed.
-    pub fn peak(&self) -> f64 {
+    pub(crate) fn peak(&self) -> f64 {
         self.peak
     }
 }

@@ -33,6 +33,12 @@ pub struct Snapshot {
     pub warned: bool,
 }
 
+impl Snapshot {
+    fn knows_pods(&self) -> bool {
+        !self.scraped.is_empty() || !self.counted.is_empty()
+    }
+}
+
 /// A target that is up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scraped {
@@ -76,7 +82,7 @@ pub struct Bucket {
 
 impl Counters {
     /// Whether every figure is one that a counter can have, and all requests are counted.
-    pub fn are_counts(&self) -> bool {
+    pub(crate) fn are_counts(&self) -> bool {
         let count = |v: f64| v.is_finite() && v >= 0.0;
         match self {
             Self::Requests { bad, total } => count(*bad) && count(*total),
@@ -106,5 +112,77 @@ pub struct Answered {
     pub now: Snapshot,
 }
 
+/// What became of one check's part of a poll, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PollResult {
+    /// The source knows its pods.
+    Data,
+    /// The source knows none of its pods.
+    Empty,
+    /// The source warned that its answer is not whole.
+    Partial,
+    /// No answer, or none that can be used.
+    Failed,
+}
+
+impl PollResult {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Data, Self::Empty, Self::Partial, Self::Failed];
+
+    /// `None` where no source was asked: the Rollout names none that it may use, or no metric
+    /// that can be.
+    pub(crate) fn of(outcome: &Result<Answered, Fault>) -> Option<Self> {
+        Some(match outcome {
+            Ok(answered) if answered.now.warned => Self::Partial,
+            Ok(answered) if answered.now.knows_pods() => Self::Data,
+            Ok(_) => Self::Empty,
+            Err(fault) => match fault.reason {
+                Reason::SourceUnknown | Reason::SourceForbidden | Reason::BadConvention => {
+                    return None;
+                }
+                _ => Self::Failed,
+            },
+        })
+    }
+}
+
 /// The outcome of one poll: for each check that was asked about, in any order.
 pub type Answer = Vec<(CheckSpec, Result<Answered, Fault>)>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_counted_by_what_it_tells_of_the_pods() {
+        let scraped = Scraped {
+            target: Target {
+                pod: "shop-r1-x".to_owned(),
+                instance: String::new(),
+            },
+            last: 0.0,
+        };
+        let answered = |now: Snapshot| {
+            let history = Vec::new();
+            PollResult::of(&Ok(Answered { history, now }))
+        };
+        let failed = |reason| {
+            let message = String::new();
+            PollResult::of(&Err(Fault { reason, message }))
+        };
+        let silent = Snapshot {
+            scraped: vec![scraped],
+            ..Snapshot::default()
+        };
+        let warned = Snapshot {
+            warned: true,
+            ..silent.clone()
+        };
+        assert_eq!(answered(silent), Some(PollResult::Data));
+        assert_eq!(answered(Snapshot::default()), Some(PollResult::Empty));
+        assert_eq!(answered(warned), Some(PollResult::Partial));
+        assert_eq!(failed(Reason::Unreachable), Some(PollResult::Failed));
+        assert_eq!(failed(Reason::TimedOut), Some(PollResult::Failed));
+        assert_eq!(failed(Reason::SourceForbidden), None);
+    }
+}

@@ -78,7 +78,7 @@ impl Track {
 
 impl Tracker {
     /// Takes over what the measure says now: checks come, go and change.
-    pub fn follow(&mut self, measure: &Measure) {
+    pub(crate) fn follow(&mut self, measure: &Measure) {
         if self.source != measure.source {
             self.source.clone_from(&measure.source);
             self.checks.clear();
@@ -106,14 +106,19 @@ impl Tracker {
 
     /// Whether a check's past, from the beginning of the test, is wanted beside its present. Not
     /// once it is known, nor when there is hardly any: pods born in the window count from zero.
-    pub fn wants_history(&self, measure: &Measure, check: &CheckSpec, at: Timestamp) -> bool {
+    pub(crate) fn wants_history(
+        &self,
+        measure: &Measure,
+        check: &CheckSpec,
+        at: Timestamp,
+    ) -> bool {
         const HARDLY_ANY: SignedDuration = SignedDuration::from_secs(3);
         let caught_up = self.checks.get(&check.name).is_some_and(|t| t.caught_up);
         !caught_up && at.duration_since(measure.since) > HARDLY_ANY
     }
 
     /// Takes in the outcome of one poll sent at `at` and says how the checks stand.
-    pub fn absorb(&mut self, measure: &Measure, answer: Answer, at: Timestamp) -> Readings {
+    pub(crate) fn absorb(&mut self, measure: &Measure, answer: Answer, at: Timestamp) -> Readings {
         self.follow(measure);
         for (spec, outcome) in answer {
             let Some(track) = self.checks.get_mut(&spec.name) else {
@@ -135,7 +140,7 @@ impl Tracker {
     }
 
     /// How the checks stand after the latest poll.
-    pub fn readings(&self, measure: &Measure) -> Readings {
+    pub(crate) fn readings(&self, measure: &Measure) -> Readings {
         let threshold = STAKE_PER_CHECK * measure.checks.len().max(1) as f64;
         let readings = measure.checks.iter().filter_map(|spec| {
             let track = self.checks.get(&spec.name)?;

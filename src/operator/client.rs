@@ -75,7 +75,7 @@ pub enum ConnectError {
 
 /// The longest that a write may stay unanswered: shorter than the time between the end of a lost
 /// term and the earliest start of the next one (5 s by default), so that it is known by then.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(4);
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How this client names itself.
 const AGENT: HeaderValue =
@@ -87,7 +87,7 @@ impl Clients {
     /// # Errors
     ///
     /// When there is no configuration, or it cannot be used.
-    pub async fn infer(metrics: &Metrics) -> Result<(Self, Config), ConnectError> {
+    pub(crate) async fn infer(metrics: &Metrics) -> Result<(Self, Config), ConnectError> {
         let config = Config::infer().await?;
         Ok((Self::new(config.clone(), metrics)?, config))
     }

@@ -13,7 +13,7 @@ const JUMP: SignedDuration = SignedDuration::from_secs(5);
 
 /// The clock of the process. It notices when the wall clock is set, and when the machine slept.
 #[derive(Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     wall: fn() -> Timestamp,
     state: Mutex<State>,
 }
@@ -28,13 +28,13 @@ struct State {
 impl Clock {
     /// A clock that is trusted from now on.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::over(Timestamp::now)
     }
 
     /// The same over another wall clock.
     #[must_use]
-    pub fn over(wall: fn() -> Timestamp) -> Self {
+    pub(crate) fn over(wall: fn() -> Timestamp) -> Self {
         let state = State {
             wall: wall(),
             steady: Instant::now(),
@@ -47,26 +47,26 @@ impl Clock {
     }
 
     /// The time, and from when on it is trusted.
-    pub fn now(&self) -> (Timestamp, Timestamp) {
+    pub(crate) fn now(&self) -> (Timestamp, Timestamp) {
         let mut state = self.state();
         state.look((self.wall)(), Instant::now());
         (state.wall, state.trusted_since)
     }
 
     /// Looks whether the clock has jumped since the last look.
-    pub fn jumped(&self) -> bool {
+    pub(crate) fn jumped(&self) -> bool {
         self.state().look((self.wall)(), Instant::now())
     }
 
     /// Trusts the clock from now on: what was timed before is not known to have been seen.
-    pub fn trust_from_now(&self) {
+    pub(crate) fn trust_from_now(&self) {
         let mut state = self.state();
         state.look((self.wall)(), Instant::now());
         state.trusted_since = state.wall;
     }
 
     /// When a time of the wall clock will come, as far as can be told now.
-    pub fn instant_of(&self, at: Timestamp) -> Instant {
+    pub(crate) fn instant_of(&self, at: Timestamp) -> Instant {
         let wait = at.duration_since((self.wall)());
         Instant::now() + Duration::try_from(wait).unwrap_or(Duration::ZERO)
     }

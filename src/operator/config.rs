@@ -19,7 +19,7 @@ use crate::api::name::{DNS_LABEL_LENGTH, is_dns_label};
 /// The operator's flags.
 #[derive(Args, Clone, Debug)]
 pub struct OperatorArgs {
-    /// Namespace to work in; may be repeated or hold a list. Left out: all namespaces.
+    /// Namespace to watch; may be repeated, or a list. Default: all namespaces.
     #[arg(
         long,
         env = "STEPGATE_NAMESPACE",
@@ -28,15 +28,15 @@ pub struct OperatorArgs {
     )]
     pub namespace: Vec<String>,
 
-    /// File with the metric sources that Rollouts may name (YAML). Left out: there are none.
+    /// YAML file with the metric sources that Rollouts may use. Default: no metric sources.
     #[arg(long, env = "STEPGATE_METRIC_SOURCES", value_name = "FILE")]
     pub metric_sources: Option<PathBuf>,
 
-    /// Look of the log.
+    /// Format of the log.
     #[arg(long, env = "STEPGATE_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
 
-    /// Least important level to log, or a list of `target=level`.
+    /// Minimum log level, or a list of `target=level`.
     #[arg(
         long,
         env = "STEPGATE_LOG_LEVEL",
@@ -54,7 +54,7 @@ pub struct OperatorArgs {
     )]
     pub listen: SocketAddr,
 
-    /// How many Rollouts are worked on at the same time.
+    /// Number of Rollouts that are reconciled at the same time.
     #[arg(
         long,
         env = "STEPGATE_WORKERS",
@@ -63,7 +63,7 @@ pub struct OperatorArgs {
     )]
     pub workers: NonZeroUsize,
 
-    /// Act only while holding the Lease. Switch off for a single process on a developer's machine.
+    /// Act only while holding the Lease. Disable it only for a single process on a developer's machine.
     #[arg(
         long,
         env = "STEPGATE_LEADER_ELECT",
@@ -76,11 +76,11 @@ pub struct OperatorArgs {
     )]
     pub leader_elect: bool,
 
-    /// Namespace of the Lease. Left out: the pod's own, or that of the kubeconfig's context.
+    /// Namespace of the Lease. Default: the pod's own, or that of the kubeconfig's context.
     #[arg(long, env = "STEPGATE_LEASE_NAMESPACE", value_name = "NAME")]
     pub lease_namespace: Option<String>,
 
-    /// Name of the Lease. Two installations for the same objects must share it.
+    /// Name of the Lease. Installations that manage the same Rollouts must share it.
     #[arg(
         long,
         env = "STEPGATE_LEASE_NAME",
@@ -89,7 +89,7 @@ pub struct OperatorArgs {
     )]
     pub lease_name: String,
 
-    /// Seconds for which others leave the Lease alone after its last renewal.
+    /// Seconds after the last renewal for which no other process takes the Lease.
     #[arg(
         long,
         env = "STEPGATE_LEASE_DURATION_SECONDS",
@@ -98,7 +98,7 @@ pub struct OperatorArgs {
     )]
     pub lease_duration_seconds: u32,
 
-    /// Seconds after its last renewal at which a leader stops; below the duration.
+    /// Seconds after its last renewal at which a leader stops acting; less than the duration.
     #[arg(
         long,
         env = "STEPGATE_RENEW_DEADLINE_SECONDS",
@@ -107,7 +107,7 @@ pub struct OperatorArgs {
     )]
     pub renew_deadline_seconds: u32,
 
-    /// Seconds between renewals; at most half of the deadline.
+    /// Seconds between renewals; at most half of the renew deadline.
     #[arg(
         long,
         env = "STEPGATE_RETRY_PERIOD_SECONDS",
@@ -116,8 +116,8 @@ pub struct OperatorArgs {
     )]
     pub retry_period_seconds: u32,
 
-    /// Name of this process in the Lease; no two may share one. Left out: the host's name and a
-    /// random part. In a pod: the pod's name.
+    /// Unique name of this process in the Lease; in a pod, use the pod's name. Default: the host's
+    /// name and a random part.
     #[arg(long, env = "STEPGATE_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,
 }

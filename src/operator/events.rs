@@ -22,7 +22,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    metrics::{Metrics, WriteKind, WriteResult},
+    metrics::{ErrorReason, Metrics, WriteKind, WriteResult},
     shutdown::Stop,
 };
 use crate::{
@@ -110,7 +110,7 @@ impl Events {
     /// Publishes an event about this object, some time, unless too many wait.
     pub fn publish(&self, subject: &Subject, event: Event) {
         if self.sender.try_send((subject.clone(), event)).is_err() {
-            self.metrics.error("EventDropped");
+            self.metrics.error(ErrorReason::EventDropped);
         }
     }
 }
@@ -140,7 +140,7 @@ impl Publisher {
         self.recent.retain(|_, recent| now < recent.at + SAME);
         let same = Same {
             uid: subject.uid.clone(),
-            reason: event.reason,
+            reason: event.reason.word(),
             note: shortened(&event.message).to_owned(),
         };
         let published = match self.recent.get(&same) {
@@ -158,7 +158,7 @@ impl Publisher {
                 self.recent.insert(same, recent);
             }
             Err(error) => {
-                debug!(subject = ?subject.key, reason = event.reason, %error, "an Event was lost");
+                debug!(subject = ?subject.key, reason = event.reason.word(), %error, "an Event was lost");
                 // Whatever was counted up may be gone: the next one is told anew.
                 self.recent.remove(&same);
             }
@@ -186,9 +186,9 @@ impl Publisher {
             },
             event_time: Some(MicroTime(now)),
             type_: Some(if event.warning { "Warning" } else { "Normal" }.into()),
-            reason: Some(event.reason.into()),
+            reason: Some(event.reason.word().into()),
             // What was done is what the reason says.
-            action: Some(event.reason.into()),
+            action: Some(event.reason.word().into()),
             note: Some(note.into()),
             regarding: Some(regarding),
             reporting_controller: Some(format!("{}/stepgate", keys::GROUP)),

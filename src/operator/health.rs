@@ -27,22 +27,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-pub use self::state::{Heart, Initialising, Liveness, Readiness};
+pub(crate) use self::state::{Liveness, Readiness};
 use super::metrics::{self, Metrics};
 use super::shutdown::Stop;
 
 /// Connections at the same time; more wait to be accepted.
-pub const MAX_CONNECTIONS: usize = 64;
+pub(crate) const MAX_CONNECTIONS: usize = 64;
 /// A connection is closed after this time, however busy it is.
-pub const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
+pub(crate) const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 /// A connection is closed when a request's head has not come in for this time.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most bytes that a request's head may have; hyper's least is 8 KiB.
 const HEAD_BYTES: usize = 8 * 1024;
 
 /// What is served.
 #[derive(Clone, Debug)]
-pub struct Served {
+pub(crate) struct Served {
     /// Behind `/healthz`.
     pub liveness: Liveness,
     /// Behind `/readyz`.
@@ -61,7 +61,7 @@ pub struct ListenError {
 
 /// A listening server.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     listener: TcpListener,
     served: Served,
 }
@@ -72,7 +72,7 @@ impl Server {
     /// # Errors
     ///
     /// When the address cannot be listened on.
-    pub async fn bind(address: SocketAddr, served: Served) -> Result<Self, ListenError> {
+    pub(crate) async fn bind(address: SocketAddr, served: Served) -> Result<Self, ListenError> {
         let mut listener = TcpListener::bind(address).await;
         if let Err(error) = &listener
             && let Some(instead) = without_ipv6(address, error)
@@ -83,17 +83,8 @@ impl Server {
         Ok(Self { listener, served })
     }
 
-    /// The address that is listened on, with the port that port 0 became.
-    ///
-    /// # Errors
-    ///
-    /// The operating system's.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
     /// Serves until `stop`. Connections that are open then are cut off.
-    pub async fn run(self, mut stop: Stop) {
+    pub(crate) async fn run(self, mut stop: Stop) {
         let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             tokio::select! {

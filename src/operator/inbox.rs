@@ -12,7 +12,7 @@ use crate::cluster::Key;
 /// A box that holds each key once: as large as there are objects, however much happens to them.
 /// Clones are the same box.
 #[derive(Clone, Debug, Default)]
-pub struct Inbox(Arc<Shared>);
+pub(crate) struct Inbox(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -22,7 +22,7 @@ struct Shared {
 
 impl Inbox {
     /// Something happened to this key.
-    pub fn push(&self, key: Key) {
+    pub(crate) fn push(&self, key: Key) {
         let mut keys = self.0.keys.lock().unwrap_or_else(PoisonError::into_inner);
         keys.insert(key);
         drop(keys);
@@ -31,7 +31,7 @@ impl Inbox {
 
     /// Waits until there are keys, and takes all of them. For one taker; may be dropped and
     /// called again.
-    pub async fn take(&self) -> BTreeSet<Key> {
+    pub(crate) async fn take(&self) -> BTreeSet<Key> {
         loop {
             let taken = {
                 let mut keys = self.0.keys.lock().unwrap_or_else(PoisonError::into_inner);

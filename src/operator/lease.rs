@@ -7,8 +7,8 @@
 //! with the epoch. The answer depends on the clock at that moment, not on a task having noticed, so
 //! a process that was stopped and continued does not act on a term that is over.
 
-pub mod election;
-pub mod record;
+mod election;
+mod record;
 
 use std::time::Duration;
 
@@ -21,9 +21,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
+pub use self::election::Timing;
+pub(crate) use self::election::TimingError;
 use self::election::{Action, LeaseFacts, Term};
-pub use self::election::{Election, Timing, TimingError, origin_of};
-use super::metrics::{Metrics, WriteKind, WriteResult};
+use self::election::{Election, origin_of};
+use super::metrics::{ErrorReason, Metrics, WriteKind, WriteResult};
 use super::shutdown::Stop;
 
 /// The most askers of [`Leadership::confirm`] that wait for one renewal; more wait in line.
@@ -31,7 +33,7 @@ const ASKERS: usize = 64;
 
 /// What this process may believe about the lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lead {
+pub(crate) enum Lead {
     /// Another process leads, or nobody.
     Standby,
     /// This process leads.
@@ -53,8 +55,9 @@ pub struct Leadership {
 impl Leadership {
     /// For a process that acts without an election: it leads from now on, in a term that is numbered
     /// by the minute so that a later process outranks an earlier one.
-    pub fn without_election() -> Self {
+    pub(crate) fn without_election(metrics: &Metrics) -> Self {
         let epoch = origin_of(Timestamp::now().as_second());
+        metrics.leads(Some(epoch));
         // The sender is dropped; the value stays.
         let (_, lead) = watch::channel(Lead::Leading { epoch, until: None });
         Self {
@@ -430,7 +433,7 @@ impl Elector {
             "; trying again"
         };
         warn!(lease = %self.config.name, namespace, "cannot {doing} the Lease: {text}{advice}");
-        self.metrics.error("LeaseUnreachable");
+        self.metrics.error(ErrorReason::LeaseUnreachable);
         self.trouble = text;
     }
 }

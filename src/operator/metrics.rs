@@ -1,7 +1,7 @@
 //! What the operator counts about itself. Every label has a small, fixed set of values: no names of
 //! objects, no texts of errors.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +13,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::plan::intent::Kind;
+use crate::evidence::PollResult;
+use crate::plan::intent::{Kind, UndoCause};
 
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Nothing was to be written.
     Unchanged,
     /// Something was written.
@@ -42,7 +43,7 @@ impl Outcome {
 
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WriteKind {
+pub(crate) enum WriteKind {
     /// An object that belongs to a Rollout, but for what follows.
     Object(Kind),
     /// A Rollout's status.
@@ -63,7 +64,7 @@ impl WriteKind {
 }
 
 impl EncodeLabelValue for WriteKind {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         let word = match self {
             Self::Object(kind) => kind.name(),
             Self::RolloutStatus => "RolloutStatus",
@@ -77,7 +78,7 @@ impl EncodeLabelValue for WriteKind {
 
 /// How a write ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum WriteResult {
+pub(crate) enum WriteResult {
     /// The server accepted it.
     Accepted,
     /// The object was another one, or another version of it.
@@ -97,46 +98,29 @@ impl WriteResult {
     ];
 }
 
-/// How a question to a metric source ended.
+/// What is counted by its reason alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum PollResult {
-    /// With data.
-    Data,
-    /// Without data.
-    Empty,
-    /// With some of the data.
-    Partial,
-    /// With an error.
-    Failed,
+pub(crate) enum ErrorReason {
+    /// An Event was not published, as too many wait.
+    EventDropped,
+    /// The Lease can neither be read nor written.
+    LeaseUnreachable,
 }
 
-impl PollResult {
-    const ALL: [Self; 4] = [Self::Data, Self::Empty, Self::Partial, Self::Failed];
+impl ErrorReason {
+    const ALL: [Self; 2] = [Self::EventDropped, Self::LeaseUnreachable];
 }
 
-/// Why a release was taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum UndoCause {
-    /// A check failed.
-    Check,
-    /// Pods crashed or were not to be started.
-    Pods,
-    /// A deadline passed.
-    Deadline,
-    /// A person said so.
-    Person,
-    /// The specification moved on before the end.
-    Withdrawn,
+impl EncodeLabelValue for PollResult {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        write!(encoder, "{self:?}")
+    }
 }
 
-impl UndoCause {
-    const ALL: [Self; 5] = [
-        Self::Check,
-        Self::Pods,
-        Self::Deadline,
-        Self::Person,
-        Self::Withdrawn,
-    ];
+impl EncodeLabelValue for UndoCause {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        write!(encoder, "{self:?}")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -152,7 +136,7 @@ struct WriteLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
-    reason: &'static str,
+    reason: ErrorReason,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -228,6 +212,9 @@ impl Metrics {
                 drop(self.writes.get_or_create(&WriteLabels { kind, result }));
             }
         }
+        for reason in ErrorReason::ALL {
+            drop(self.errors.get_or_create(&ReasonLabels { reason }));
+        }
         for result in PollResult::ALL {
             drop(self.polls.get_or_create(&PollLabels { result }));
         }
@@ -257,7 +244,7 @@ impl Metrics {
         r.register("errors", "Errors, by reason", self.errors.clone());
         r.register(
             "evidence_polls",
-            "Questions to metric sources, by result",
+            "Answers of metric sources, one for each check of a poll, by result",
             self.polls.clone(),
         );
         r.register("undos", "Releases taken back, by cause", self.undos.clone());
@@ -276,7 +263,7 @@ impl Metrics {
     }
 
     /// Counts a reconcile.
-    pub fn reconciled(&self, outcome: Outcome, took: Duration) {
+    pub(crate) fn reconciled(&self, outcome: Outcome, took: Duration) {
         self.reconciles
             .get_or_create(&OutcomeLabels { outcome })
             .inc();
@@ -286,30 +273,29 @@ impl Metrics {
     }
 
     /// Counts a write.
-    pub fn wrote(&self, kind: WriteKind, result: WriteResult) {
+    pub(crate) fn wrote(&self, kind: WriteKind, result: WriteResult) {
         self.writes
             .get_or_create(&WriteLabels { kind, result })
             .inc();
     }
 
-    /// Counts an error. `reason` is one of a fixed set of the error's type, never a text made at
-    /// run time (the type sees to that).
-    pub fn error(&self, reason: &'static str) {
+    /// Counts an error.
+    pub(crate) fn error(&self, reason: ErrorReason) {
         self.errors.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// Counts a question to a metric source.
-    pub fn polled(&self, result: PollResult) {
+    /// Counts what became of one check's part of a poll.
+    pub(crate) fn polled(&self, result: PollResult) {
         self.polls.get_or_create(&PollLabels { result }).inc();
     }
 
-    /// Counts a release taken back.
-    pub fn undone(&self, cause: UndoCause) {
+    /// Counts a release taken back; once it is on record.
+    pub(crate) fn undone(&self, cause: UndoCause) {
         self.undos.get_or_create(&UndoLabels { cause }).inc();
     }
 
     /// Shows whether this process leads, and in which term.
-    pub fn leads(&self, epoch: Option<u32>) {
+    pub(crate) fn leads(&self, epoch: Option<u32>) {
         self.leader.set(epoch.is_some().into());
         if let Some(epoch) = epoch {
             self.epoch.set(epoch.into());
@@ -317,7 +303,7 @@ impl Metrics {
     }
 
     /// Counts a request to the API server; `status` is `None` when no answer came.
-    pub fn requested(&self, method: &str, status: Option<u16>) {
+    pub(crate) fn requested(&self, method: &str, status: Option<u16>) {
         let labels = RequestLabels {
             verb: verb(method),
             code: class(status),
@@ -341,7 +327,7 @@ impl Default for Metrics {
 }
 
 /// The media type of [`Metrics::render`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 fn verb(method: &str) -> &'static str {
     match method {
@@ -377,7 +363,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.reconciled(Outcome::Changed, Duration::from_millis(3));
         metrics.wrote(WriteKind::Object(Kind::Deployment), WriteResult::Conflict);
-        metrics.error("JobVanished");
+        metrics.error(ErrorReason::EventDropped);
         metrics.polled(PollResult::Empty);
         metrics.undone(UndoCause::Check);
         metrics.leads(Some(7));
@@ -388,7 +374,7 @@ mod tests {
             "stepgate_reconciles_total{outcome=\"Changed\"} 1",
             "stepgate_reconcile_duration_seconds_bucket{le=\"0.004\",outcome=\"Changed\"} 1",
             "stepgate_writes_total{kind=\"Deployment\",result=\"Conflict\"} 1",
-            "stepgate_errors_total{reason=\"JobVanished\"} 1",
+            "stepgate_errors_total{reason=\"EventDropped\"} 1",
             "stepgate_evidence_polls_total{result=\"Empty\"} 1",
             "stepgate_undos_total{cause=\"Check\"} 1",
             "stepgate_leader 1",

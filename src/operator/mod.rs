@@ -1,17 +1,19 @@
 //! What makes a process of the operator: configuration, logs, metrics, probes, the lead, the run
 //! loop, and an orderly end. Nothing here decides about a Rollout.
 
+#![warn(unreachable_pub)]
+
 pub mod client;
-pub mod clock;
+mod clock;
 pub mod config;
 pub mod events;
-pub mod health;
-pub mod inbox;
+mod health;
+mod inbox;
 pub mod lease;
 pub mod metrics;
-pub mod queue;
-pub mod reconcile;
-pub mod run;
+mod queue;
+mod reconcile;
+mod run;
 pub mod shutdown;
 pub mod start;
 pub mod telemetry;

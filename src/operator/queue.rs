@@ -21,7 +21,7 @@ const SOONEST: Duration = Duration::from_millis(50);
 
 /// How a pass ended, as far as its next turn goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// Well; to be looked at again at this time at the latest.
     Well(Option<Instant>),
     /// The copy it rested on was old.
@@ -32,7 +32,7 @@ pub enum Ended {
 
 /// Keys that wait, run, or sleep.
 #[derive(Debug, Default)]
-pub struct Queue {
+pub(crate) struct Queue {
     slots: HashMap<Key, Slot>,
     ready: VecDeque<Key>,
     timers: BTreeSet<(Instant, Key)>,
@@ -58,7 +58,7 @@ enum State {
 impl Queue {
     /// Something happened to this key: it is looked at as soon as possible, and once more if it
     /// is being looked at right now.
-    pub fn push(&mut self, key: Key) {
+    pub(crate) fn push(&mut self, key: Key) {
         let slot = self.slots.entry(key.clone()).or_default();
         match slot.state {
             State::Idle => {
@@ -74,7 +74,7 @@ impl Queue {
     }
 
     /// Wakes the keys whose time has come.
-    pub fn wake(&mut self, now: Instant) {
+    pub(crate) fn wake(&mut self, now: Instant) {
         while let Some((at, _)) = self.timers.first()
             && *at <= now
             && let Some((_, key)) = self.timers.pop_first()
@@ -88,12 +88,12 @@ impl Queue {
 
     /// When the next key wakes by itself.
     #[must_use]
-    pub fn next_timer(&self) -> Option<Instant> {
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
     }
 
     /// The key that has waited longest. It runs until [`Queue::done`].
-    pub fn take(&mut self) -> Option<Key> {
+    pub(crate) fn take(&mut self) -> Option<Key> {
         let key = self.ready.pop_front()?;
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.state = State::Running;
@@ -102,7 +102,7 @@ impl Queue {
     }
 
     /// A pass over this key has ended.
-    pub fn done(&mut self, key: Key, ended: Ended, now: Instant) {
+    pub(crate) fn done(&mut self, key: Key, ended: Ended, now: Instant) {
         let Some(slot) = self.slots.get_mut(&key) else {
             return;
         };
@@ -125,7 +125,7 @@ impl Queue {
     }
 
     /// Nothing is known of this key any more. It may come back.
-    pub fn forget(&mut self, key: &Key) {
+    pub(crate) fn forget(&mut self, key: &Key) {
         let idle = |slot: &Slot| slot.state == State::Idle;
         if self.slots.get(key).is_some_and(idle)
             && let Some(slot) = self.slots.remove(key)
@@ -133,12 +133,6 @@ impl Queue {
         {
             self.timers.remove(&(at, key.clone()));
         }
-    }
-
-    /// Number of keys that wait for a free worker.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.ready.len()
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What is known of canaries' metrics.
-pub trait Sampling: Send + Sync + 'static {
+pub(crate) trait Sampling: Send + Sync + 'static {
     /// Measures this of a Rollout from now on and nothing else; `None`: nothing.
     fn measure(&self, namespace: &str, rollout: &str, measure: Option<Measure>);
 
@@ -38,7 +38,7 @@ pub trait Sampling: Send + Sync + 'static {
 
 /// Passes over the objects of one cluster.
 #[derive(Debug)]
-pub struct Passes<S> {
+pub(crate) struct Passes<S> {
     /// The cluster.
     pub cluster: Kubernetes,
     /// Its caches.
@@ -59,7 +59,7 @@ pub struct Passes<S> {
 
 /// The term in which a higher epoch was met on an object, and the highest epoch met.
 #[derive(Debug, Default)]
-pub struct Overruled(Mutex<(u32, i64)>);
+pub(crate) struct Overruled(Mutex<(u32, i64)>);
 
 impl Overruled {
     fn covers(&self, own: u32, met: i64) -> bool {
@@ -153,9 +153,13 @@ impl<S> Passes<S> {
         }))
     }
 
+    /// What a pass has put on record, counted and told.
     fn publish(&self, key: &Key, ran: &mut Ran) {
         if ran.events.is_empty() {
             return;
+        }
+        for cause in ran.events.iter().filter_map(|event| event.undo) {
+            self.metrics.undone(cause);
         }
         if let Some(uid) = self.index.uid(key) {
             let subject = Subject {

@@ -35,7 +35,7 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// What a pass may go by, apart from the cluster.
 #[derive(Clone, Copy, Debug)]
-pub struct Term {
+pub(crate) struct Term {
     /// Epoch of the present leadership.
     pub epoch: u32,
     /// From when on the clock is trusted.
@@ -43,7 +43,7 @@ pub struct Term {
 }
 
 /// What the loop runs.
-pub trait Reconcile: Send + Sync + 'static {
+pub(crate) trait Reconcile: Send + Sync + 'static {
     /// One pass over a key, and whatever follows from it outside the cluster.
     fn pass(&self, key: &Key, memory: &mut Memory, term: Term) -> impl Future<Output = Ran> + Send;
 
@@ -61,7 +61,7 @@ pub trait Reconcile: Send + Sync + 'static {
 }
 
 /// The run loop.
-pub struct RunLoop<R> {
+pub(crate) struct RunLoop<R> {
     reconcile: Arc<R>,
     inbox: Inbox,
     clock: Arc<Clock>,
@@ -82,7 +82,7 @@ type Back = (Key, Duration, Option<(Memory, Ran)>);
 
 impl<R: Reconcile> RunLoop<R> {
     /// A loop that runs up to `workers` passes at the same time.
-    pub const fn new(
+    pub(crate) const fn new(
         reconcile: Arc<R>,
         inbox: Inbox,
         clock: Arc<Clock>,
@@ -100,7 +100,7 @@ impl<R: Reconcile> RunLoop<R> {
 
     /// Runs until `stop`, whenever this process leads. `beat` is called at least once per second
     /// while it leads, and before it waits to lead.
-    pub async fn run(self, mut leadership: Leadership, mut stop: Stop, beat: impl Fn()) {
+    pub(crate) async fn run(self, mut leadership: Leadership, mut stop: Stop, beat: impl Fn()) {
         loop {
             let epoch = tokio::select! {
                 // The stop first: a lead that is still held must not begin another term.

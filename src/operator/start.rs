@@ -103,7 +103,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let server = Server::bind(settings.listen, served).await?;
     let (clients, config) = Clients::infer(&metrics).await?;
     let inbox = Inbox::default();
-    let sampler = sampler(&settings, &inbox)?;
+    let sampler = sampler(&settings, &inbox, &metrics)?;
     let mut supervisor = Supervisor::new(GRACE);
 
     let stop = supervisor.stop(Phase::Serve);
@@ -196,7 +196,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     Ok(supervisor.run(signals.first()).await?)
 }
 
-fn sampler(settings: &Settings, inbox: &Inbox) -> Result<Sampler, StartError> {
+fn sampler(settings: &Settings, inbox: &Inbox, metrics: &Metrics) -> Result<Sampler, StartError> {
     let file = match &settings.metric_sources {
         None => SourcesFile::default(),
         Some(path) => {
@@ -210,11 +210,12 @@ fn sampler(settings: &Settings, inbox: &Inbox) -> Result<Sampler, StartError> {
             })?
         }
     };
-    let inbox = inbox.clone();
+    let (inbox, metrics) = (inbox.clone(), metrics.clone());
+    let polled = move |result| metrics.polled(result);
     let path = settings.metric_sources.clone().unwrap_or_default();
     // Whatever was read is looked at: after a start or a jump of the clock, that there was an
     // answer at all is what a decision waits for.
-    Sampler::new(file, move |key, _| {
+    Sampler::new(file, polled, move |key, _| {
         inbox.push(rollout_key(&key.namespace, &key.rollout));
     })
     .map_err(|cause| StartError::Sources { path, cause })
@@ -229,7 +230,7 @@ fn elect(
     supervisor: &mut Supervisor,
 ) -> Leadership {
     let Some(election) = &settings.election else {
-        return Leadership::without_election();
+        return Leadership::without_election(metrics);
     };
     let namespace = election.namespace.as_deref().unwrap_or(own_namespace);
     let api = Api::<Lease>::namespaced(clients.writes.client(), namespace);

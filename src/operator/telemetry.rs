@@ -40,7 +40,7 @@ pub enum TelemetryError {
 /// # Errors
 ///
 /// When a part of it is neither.
-pub fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
+pub(crate) fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::builder()
         .parse(filter)
         .map_err(|cause| TelemetryError::Filter {

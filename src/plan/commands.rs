@@ -7,16 +7,19 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
+    decision::{Decided, Decision, Halt, Wait},
     draft::Draft,
     facts::Question,
-    gate,
+    gate::checks,
+    job::{self, Run},
+    reason::Reason,
     release::{self, former_stables, swap_stable},
-    schema::{self, Expansion},
     stepping, undoing,
 };
 use crate::api::{
     keys,
-    status::{CommandStatus, Outcome, Release, Stage, Stopwatch},
+    release::{Release, Stage},
+    status::{CommandStatus, Outcome, Stopwatch},
 };
 
 const COMMANDS: [(&str, Handler); 5] = [
@@ -28,11 +31,45 @@ const COMMANDS: [(&str, Handler); 5] = [
 ];
 
 /// What a command did, or why it was ignored.
-type Handler = fn(&mut Draft<'_>, &str) -> Result<String, String>;
+type Handler = fn(&Draft<'_>, &str) -> Result<Answer, Ignored>;
+
+/// What a command decides, and what that means.
+struct Answer {
+    decision: Decision,
+    /// It did what it says.
+    done: bool,
+    message: String,
+}
+
+/// Why a command is not carried out.
+enum Ignored {
+    /// Not at all; with what stands against it.
+    For(String, Wait),
+    /// It must know more first; it is taken when that is answered.
+    Until(Vec<Question>),
+}
+
+impl<S: Into<String>> From<S> for Ignored {
+    fn from(why: S) -> Self {
+        Self::For(why.into(), Wait::default())
+    }
+}
+
+impl From<Halt> for Ignored {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Ask(questions) => Self::Until(questions),
+            Halt::Wait(wait) => {
+                let why = wait.obstacle.as_ref().map(|o| o.message.clone());
+                Self::For(why.unwrap_or_default(), wait)
+            }
+        }
+    }
+}
 
 /// A status that was lost does not know which commands were acknowledged. Those that are there
 /// were most likely carried out long ago: none is carried out again.
-pub(super) fn forget_what_was_said(draft: &mut Draft<'_>) {
+pub(super) fn forget_what_was_said(draft: &Draft<'_>) -> Decided {
     let status = &draft.status;
     // Not by observedGeneration: what could not be read is said on the status before that is whole.
     let knows_nothing = status.stable.is_none()
@@ -41,20 +78,22 @@ pub(super) fn forget_what_was_said(draft: &mut Draft<'_>) {
         && status.commands.is_empty();
     let said = said(draft);
     if !knows_nothing || said.is_empty() {
-        return;
+        return Ok(None);
     }
     if draft.seen.objects.revisions.is_empty() {
         // After a restore the Rollout may be seen before its ControllerRevisions.
         if !draft.seen.answers.revisions_live {
-            draft.questions.push(Question::Revisions);
+            return Halt::ask(Question::Revisions);
         }
-        return;
+        return Ok(None);
     }
     let message = "the status was lost, and with it whether this was done: if it is still wanted, \
                    say it again with another id";
+    let mut decision = Decision::of(draft);
     for (command, _, id) in said {
-        acknowledge(draft, command, id, Err(message.into()));
+        acknowledge(&mut decision, command, id, false, message.to_owned());
     }
+    decision.made()
 }
 
 /// The commands that stand on the Rollout: which, bound to what, and the request's id.
@@ -72,7 +111,7 @@ fn said(draft: &Draft<'_>) -> Vec<(&'static str, String, String)> {
 }
 
 /// Takes at most one command that has not been acknowledged.
-pub(super) fn take(draft: &mut Draft<'_>) {
+pub(super) fn take(draft: &Draft<'_>) -> Decided {
     for (command, target, id) in said(draft) {
         let mut known = draft.status.commands.iter();
         if known.any(|c| c.command == command && c.id == id) {
@@ -81,28 +120,37 @@ pub(super) fn take(draft: &mut Draft<'_>) {
         let Some((_, handler)) = COMMANDS.iter().find(|(name, _)| *name == command) else {
             continue;
         };
-        let questions = draft.questions.len();
-        let answer = handler(draft, &target);
-        if draft.questions.len() > questions {
-            // It must know more first; it is taken when that is answered.
-            return;
-        }
-        acknowledge(draft, command, id, answer);
-        return;
+        let mut answer = match handler(draft, &target) {
+            Ok(answer) => answer,
+            Err(Ignored::For(message, wait)) => Answer {
+                decision: Decision::of(draft).waiting(wait),
+                done: false,
+                message,
+            },
+            Err(Ignored::Until(questions)) => return Err(Halt::Ask(questions)),
+        };
+        acknowledge(
+            &mut answer.decision,
+            command,
+            id,
+            answer.done,
+            answer.message,
+        );
+        return answer.decision.made();
     }
+    Ok(None)
 }
 
-fn acknowledge(draft: &mut Draft<'_>, command: &str, id: String, answer: Result<String, String>) {
-    let done = answer.is_ok();
-    let message = answer.unwrap_or_else(|why| why);
+fn acknowledge(decision: &mut Decision, command: &str, id: String, done: bool, message: String) {
     let reason = if done {
-        "CommandDone"
+        Reason::CommandDone
     } else {
-        "CommandIgnored"
+        Reason::CommandIgnored
     };
-    draft.event(reason, !done, format!("{command} ({id}): {message}"));
-    draft.status.commands.retain(|c| c.command != command);
-    draft.status.commands.insert(
+    decision.tell(reason, !done, format!("{command} ({id}): {message}"));
+    let commands = &mut decision.status.commands;
+    commands.retain(|c| c.command != command);
+    commands.insert(
         0,
         CommandStatus {
             command: command.to_owned(),
@@ -111,7 +159,6 @@ fn acknowledge(draft: &mut Draft<'_>, command: &str, id: String, answer: Result<
             message,
         },
     );
-    draft.decided = true;
 }
 
 fn bound_to(target: &str, revision: &str) -> Result<(), String> {
@@ -124,74 +171,92 @@ fn bound_to(target: &str, revision: &str) -> Result<(), String> {
     }
 }
 
-fn undo(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
+fn done(decision: Decision, message: impl Into<String>) -> Result<Answer, Ignored> {
+    Ok(Answer {
+        decision,
+        done: true,
+        message: message.into(),
+    })
+}
+
+fn undo(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let message = "undone by the undo command";
-    if let Some(release) = draft.status.release.clone() {
+    let reason = Reason::UndoneByPerson;
+    if let Some(release) = &draft.status.release {
         bound_to(target, &release.revision)?;
-        if release.stage == Stage::Undo {
+        if release.undo().is_some() {
             return Err("it is being undone already".into());
         }
         if release.first {
             return Err("there is no stable revision to return to".into());
         }
-        undoing::begin(draft, &release, Outcome::Failed, "UndoneByPerson", message);
-        return Ok(format!("revision {target} goes back to stable"));
+        let decision = undoing::begin(draft, release, Outcome::Failed, reason.word(), message);
+        return done(decision, format!("revision {target} goes back to stable"));
     }
-    let stable = draft.stable().unwrap_or_default().to_owned();
-    bound_to(target, &stable)?;
+    let stable = draft.stable().unwrap_or_default();
+    bound_to(target, stable)?;
     let Some(former) = former_stables(draft).into_iter().next() else {
         return Err("there is no former stable revision to return to".into());
     };
-    let schema = draft
-        .seen
-        .objects
-        .revision(&former)
-        .and_then(|r| r.schema.clone());
-    if let Some(words) = release::below_floor(draft, &former, schema.and_then(|s| s.version)) {
-        return Err(words);
+    let schema = draft.seen.objects.revision(&former);
+    let version = schema.and_then(|r| r.schema.as_ref()?.version);
+    if let Some(words) = release::below_floor(draft, &former, version) {
+        return Err(words.into());
     }
-    swap_stable(draft, &former, Outcome::Failed, "UndoneByPerson", message);
-    draft.event("UndoStarted", true, format!("revision {stable}: {message}"));
-    Ok(format!(
-        "revision {stable} goes back to the former stable {former}"
-    ))
+    let decision = swap_stable(draft, &former, Outcome::Failed, reason, message)
+        .ok_or("there is no stable revision to return from")?
+        .warning(Reason::UndoStarted, format!("revision {stable}: {message}"))
+        .undoes(reason);
+    let words = format!("revision {stable} goes back to the former stable {former}");
+    done(decision, words)
 }
 
-fn pause(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
-    bound_to(target, &draft.wanted)?;
-    draft.status.paused_since.get_or_insert(Time(draft.now));
-    Ok("no step is left until resume; undo on evidence stays on".into())
+fn pause(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
+    bound_to(target, draft.wanted)?;
+    let mut decision = Decision::of(draft);
+    let paused = &mut decision.status.paused_since;
+    paused.get_or_insert(Time(draft.now));
+    let words = "no step is left until resume; undo on evidence stays on";
+    done(decision, words)
 }
 
-fn resume(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
-    bound_to(target, &draft.wanted)?;
-    let now = Time(draft.now);
-    let mut resumed = draft.status.paused_since.take().is_some();
+fn resume(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
+    bound_to(target, draft.wanted)?;
+    let mut decision = Decision::of(draft);
+    let mut resumed = decision.status.paused_since.take().is_some();
     let fails = still_fails(draft);
     if fails.is_none()
-        && let Some(release) = &mut draft.status.release
-        && release.paused.take().is_some()
+        && let Some(release) = &mut decision.status.release
+        && let Stage::Step(at) = &mut release.stage
+        && at.paused.take().is_some()
     {
         // What paused it has been looked at: the hold and its deadline begin anew.
         resumed = true;
+        at.step.reached = None;
+        at.step.held = Stopwatch::default();
         release.unreached = Stopwatch {
             seconds: 0,
-            since: Some(now),
+            since: Some(Time(draft.now)),
         };
-        if let Some(step) = &mut release.step {
-            step.reached = None;
-            step.held = Stopwatch::default();
-        }
     }
     match (resumed, draft.spec.paused, fails) {
-        (_, true, _) => Err("spec.paused holds it: set that to false".into()),
-        (true, false, None) => Ok("it goes on".into()),
+        // What the command can take back is taken back all the same.
+        (_, true, _) => Ok(Answer {
+            decision,
+            done: false,
+            message: "spec.paused holds it: set that to false".to_owned(),
+        }),
+        (true, false, None) => done(decision, "it goes on"),
         (false, false, None) => Err("it was not paused".into()),
-        (true, false, Some(why)) => Ok(format!("it is held by its check alone now: {why}")),
+        (true, false, Some(why)) => done(
+            decision,
+            format!("it is held by its check alone now: {why}"),
+        ),
         (false, false, Some(why)) => Err(format!(
             "that would hold it again at once: {why}. Promote the step to go on all the same, or \
              undo"
-        )),
+        )
+        .into()),
     }
 }
 
@@ -199,83 +264,88 @@ fn resume(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
 /// for the revision, until its limit is changed.
 fn still_fails(draft: &Draft<'_>) -> Option<String> {
     let mut release = draft.status.release.clone()?;
-    release.paused.take()?;
-    let (_, why) = gate::failing(draft, &release)?;
+    let Stage::Step(at) = &mut release.stage else {
+        return None;
+    };
+    at.paused.take()?;
+    let (_, why) = checks::failing(draft, &release)?;
     Some(why.message)
 }
 
-fn retry(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
-    let wanted = draft.wanted.clone();
-    bound_to(target, &wanted)?;
-    if let Some(release) = draft.status.release.clone() {
-        return accept_half_way(draft, &release);
+fn retry(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
+    let wanted = draft.wanted;
+    bound_to(target, wanted)?;
+    if let Some(release) = &draft.status.release {
+        return accept_half_way(draft, release);
     }
-    if draft.outcome(&wanted) != Some(Outcome::Failed) {
+    if draft.outcome(wanted) != Some(Outcome::Failed) {
         return Err("the revision has not failed".into());
     }
-    if release::is_impossible(draft) {
-        return match &draft.obstacle {
-            Some(obstacle) => Err(obstacle.why.message.clone()),
-            // It is asked first.
-            None => Ok(String::new()),
-        };
-    }
-    let last = draft
-        .status
-        .history
-        .iter()
+    release::is_possible(draft)?;
+    let mut history = draft.status.history.iter();
+    let last = history
         .find(|e| e.revision == wanted)
         .map_or(1, |e| e.attempt);
-    let attempt = last.max(schema::attempts(draft, &wanted)) + 1;
+    let kinds = job::terms::TERMS.iter();
+    let ran = kinds
+        .map(|terms| job::attempts(draft, wanted, terms.phase))
+        .max();
+    let attempt = last.max(ran.unwrap_or(0)) + 1;
     // With its end was told what its own expand has left, and not what another's has since.
     let dirty = draft.seen.objects.database.as_ref().and_then(|d| {
         let dirty = d.record.dirty.as_ref()?;
-        let own = dirty.rollout == draft.seen.objects.rollout.base.name && dirty.revision == wanted;
+        let own = dirty.rollout == draft.name() && dirty.revision == wanted;
         own.then(|| dirty.job.clone())
     });
-    release::start(draft, attempt, dirty);
-    Ok(format!(
-        "revision {wanted} is released again, attempt {attempt}"
-    ))
+    let decision = release::start(draft, attempt, dirty);
+    let words = format!("revision {wanted} is released again, attempt {attempt}");
+    done(decision, words)
 }
 
-/// A retry while the expand waits: what a Job has left half-way is accepted, if that was told
-/// before the retry was said. It was if it stands on record: whatever is written to the status rests
-/// on the annotations that were there, and takes them first.
-fn accept_half_way(draft: &mut Draft<'_>, release: &Release) -> Result<String, String> {
-    let job = match (release.stage, schema::expansion(draft, release)) {
-        (Stage::Expand, Expansion::HalfWay { job, .. }) => job,
-        (Stage::Expand, Expansion::Unread) => {
-            let name = schema::to_be_read(draft);
-            draft.questions.extend(name.map(Question::Hold));
-            return Ok(String::new());
+/// A retry while a Job waits: what a Job has left half-way is accepted, if that was told before the
+/// retry was said. It was if it stands on record: whatever is written to the status rests on the
+/// annotations that were there, and takes them first.
+fn accept_half_way(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignored> {
+    let Stage::Job(phase) = release.stage else {
+        return Err("nothing waits for a retry".into());
+    };
+    let Some(terms) = job::terms::of(phase) else {
+        return Err("nothing waits for a retry".into());
+    };
+    let half_way = match job::run(draft, release, terms) {
+        Run::HalfWay { job, .. } => job,
+        Run::Unread => {
+            let name = job::to_be_read(draft);
+            let hold = name.map(Question::Hold);
+            return Err(Ignored::Until(hold.into_iter().collect()));
         }
         _ => return Err("nothing waits for a retry".into()),
     };
-    if release.told_dirty.as_ref() != Some(&job) {
-        return Err(format!(
-            "it was said before it was told here that Job {job} may have left the database \
-             half-way: check the database, then say it again with another id"
-        ));
-    }
-    let vanished = schema::vanished_hold(draft, release);
+    let mut release = release.clone();
+    let vanished = job::vanished_hold(draft, &release, terms);
     let again = vanished.filter(|holder| holder.revision == release.revision);
-    if let Some(current) = &mut draft.status.release {
-        match again {
-            Some(holder) => current.attempt = current.attempt.max(holder.attempt) + 1,
-            None => current.accepted_dirty = Some(job),
-        }
+    let job = release.job_mut(phase);
+    if job.told_dirty.as_ref() != Some(&half_way) {
+        return Err(format!(
+            "it was said before it was told here that Job {half_way} may have left the database \
+             half-way: check the database, then say it again with another id"
+        )
+        .into());
     }
-    Ok("its expand may run".into())
+    match again {
+        Some(holder) => job.attempt = job.attempt.max(holder.attempt) + 1,
+        None => job.accepted_dirty = Some(half_way),
+    }
+    let words = format!("its {} may run", phase.word());
+    done(Decision::goes(draft, release), words)
 }
 
-fn promote(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
-    let Some(release) = draft.status.release.clone() else {
+fn promote(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
+    let Some(release) = &draft.status.release else {
         return Err("nothing is in motion".into());
     };
-    let present = match (&release.step, release.stage) {
-        (Some(step), Stage::Step) => step.clone(),
-        _ => return Err("it is not at a step".into()),
+    let Some(present) = release.step() else {
+        return Err("it is not at a step".into());
     };
     let (revision, step) = target.split_once('/').unwrap_or((target, ""));
     bound_to(revision, &release.revision)?;
@@ -283,25 +353,16 @@ fn promote(draft: &mut Draft<'_>, target: &str) -> Result<String, String> {
         return Err(format!(
             "it is bound to step {step:?}, but the present one is {}",
             present.name
-        ));
+        )
+        .into());
     }
     if draft.spec.replicas == 0 {
         return Err("spec.replicas is 0: no pod of the revision has run".into());
     }
-    let Some(step) = draft
-        .spec
-        .strategy
-        .canary
-        .steps
-        .iter()
-        .find(|s| s.name == step)
-        .cloned()
-    else {
+    let index = draft.course.position(step);
+    let Some(target) = index.and_then(|index| draft.course.targets.get(index)) else {
         return Err("the spec no longer has that step".into());
     };
-    stepping::pass(draft, &release, &step, "promoted by a person");
-    match &draft.obstacle {
-        Some(obstacle) => Err(obstacle.why.message.clone()),
-        None => Ok(format!("step {} is left", step.name)),
-    }
+    let decision = stepping::promote(draft, release, present, target)?;
+    done(decision, format!("step {step} is left"))
 }

@@ -5,13 +5,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{
     draft::{Draft, later},
-    gate, mover, release, schema,
+    facts::RolloutFacts,
+    gate::checks,
+    intent::{Event, Plan, Write},
+    job::told,
+    mover,
+    reason::Reason,
     standing::{Standing, StandingKind, late_at, standing},
 };
 use crate::{
     api::{
         RolloutStatus,
-        status::{CheckStatus, Release, RevisionStatus, Stage, Summary},
+        release::{Release, Stage},
+        status::{CheckStatus, RevisionStatus, Summary},
     },
     evidence::Reading,
 };
@@ -24,21 +30,14 @@ const FIGURES_EVERY: i64 = 60;
 /// Brings the status up to date with the facts.
 pub(super) fn describe(draft: &mut Draft<'_>) {
     counts(draft);
-    checks(draft);
-    draft.status.schema = schema::status(draft);
-    if draft
-        .status
-        .release
-        .as_ref()
-        .is_some_and(|r| r.measured_since.is_none())
-    {
-        let since = measured_since(draft).map(Time);
-        if let Some(release) = &mut draft.status.release {
-            release.measured_since = since;
-        }
+    figures(draft);
+    draft.status.schema = told::status(draft);
+    let since = draft.measured_since().map(Time);
+    if let Some(release) = &mut draft.status.release {
+        release.measured_since = since;
     }
     let standing = standing(draft);
-    if standing.reason == "Scaling"
+    if standing.reason == Reason::Scaling.word()
         && let Some(at) = late_at(draft).filter(|at| *at > draft.now)
     {
         // Then it is not a matter of waiting any more, and that is said.
@@ -61,41 +60,25 @@ fn tell_stalled(draft: &mut Draft<'_>, standing: &Standing) {
         .iter()
         .any(|c| c.type_ == "Stalled" && c.status == "True" && c.reason == standing.reason);
     let mut events = draft.events.iter();
-    let told = events.any(|e| e.warning && e.reason != "CommandIgnored");
+    let told = events.any(|e| e.warning && e.reason != Reason::CommandIgnored);
     if standing.kind == StandingKind::Stalled && !known && !told {
         let words = format!("{}: {}", standing.reason, standing.message);
-        draft.event("Stalled", true, words);
+        draft.tell(Reason::Stalled, words);
     }
 }
 
-/// When the first pod of the revision in motion was ready.
-pub(super) fn measured_since(draft: &Draft<'_>) -> Option<Timestamp> {
-    let release = draft.status.release.as_ref()?;
-    release.measured_since.as_ref().map(|t| t.0).or_else(|| {
-        draft
-            .seen
-            .objects
-            .pods_of(&release.revision)
-            .filter_map(|pod| pod.ready_since)
-            .min()
-    })
-}
-
 fn counts(draft: &mut Draft<'_>) {
-    let seen = draft.seen;
-    let living = || seen.objects.children.iter().filter(|c| !c.deleting);
+    let objects = &draft.seen.objects;
+    let living = || objects.children.iter().filter(|c| !c.deleting);
     draft.status.replicas = living().map(|c| c.status_replicas).sum();
     draft.status.available_replicas = living().map(|c| c.available).sum();
     draft.status.selector = Some(draft.spec.selector.to_string());
     let schema_version = |revision: &str| {
-        let block = seen
-            .objects
-            .revision(revision)
-            .and_then(|r| r.schema.as_ref());
+        let block = objects.revision(revision).and_then(|r| r.schema.as_ref());
         block.and_then(|s| s.version)
     };
     let of = |revision: &str| {
-        let child = seen.objects.child(revision);
+        let child = objects.child(revision);
         RevisionStatus {
             revision: revision.to_owned(),
             replicas: child.map_or(0, |c| c.replicas),
@@ -107,11 +90,11 @@ fn counts(draft: &mut Draft<'_>) {
     draft.status.canary = draft.status.release.as_ref().map(|r| of(&r.revision));
 }
 
-fn checks(draft: &mut Draft<'_>) {
+fn figures(draft: &mut Draft<'_>) {
     let Some(release) = draft.status.release.clone() else {
         return;
     };
-    let Some(readings) = gate::readings_of(draft, &release) else {
+    let Some(readings) = checks::readings_of(draft, &release) else {
         return;
     };
     draft.status.checks = readings.readings.iter().map(check).collect();
@@ -144,13 +127,12 @@ fn figure(value: f64) -> String {
 }
 
 fn summary(draft: &Draft<'_>, standing: &Standing) -> Summary {
-    let steps = draft.spec.strategy.canary.steps.len();
-    let release = draft.status.release.as_ref();
-    let step = match release.map(|r| (r.stage, &r.step)) {
+    let steps = draft.course.targets.len();
+    let step = match draft.status.release.as_ref().map(|r| &r.stage) {
         None if standing.kind == StandingKind::Ready => String::new(),
         None => standing.reason.clone(),
-        Some((Stage::Step, Some(step))) => format!("{} {}/{steps}", step.name, step.index + 1),
-        Some((stage, _)) => format!("{stage:?}").to_lowercase(),
+        Some(Stage::Step(at)) => format!("{} {}/{steps}", at.step.name, at.step.index + 1),
+        Some(stage) => stage.word().to_owned(),
     };
     let share = draft
         .status
@@ -180,7 +162,7 @@ fn summary(draft: &Draft<'_>, standing: &Standing) -> Summary {
         share,
         checks: checks.join(", "),
         schema: schema.unwrap_or_default(),
-        paused: release::paused_by(draft).unwrap_or_default().to_owned(),
+        paused: draft.paused_by().unwrap_or_default().to_owned(),
     }
 }
 
@@ -216,59 +198,69 @@ fn set_conditions(draft: &mut Draft<'_>, standing: &Standing) {
     let serving = mover::assured(&draft.seen.objects.children);
     let available = serving >= floor && serving > 0;
     let (word, text) = match available {
-        true => ("EnoughPods", format!("at least {floor} pods are available")),
+        true => (
+            Reason::EnoughPods,
+            format!("at least {floor} pods are available"),
+        ),
         false => (
-            "TooFewPods",
+            Reason::TooFewPods,
             format!("fewer than {} pods are available", floor.max(1)),
         ),
     };
-    set(draft, "Available", available, word, &text);
+    set(draft, "Available", available, word.word(), &text);
 
     let (ready, word, text) = match &draft.status.schema {
         None => (
             true,
-            "NotAsked".to_owned(),
+            Reason::NotAsked.word().to_owned(),
             "the spec has no schema phase".to_owned(),
         ),
-        Some(s) => (s.state == "Succeeded", s.state.clone(), s.message.clone()),
+        Some(s) => (
+            s.state == Reason::Succeeded.word(),
+            s.state.clone(),
+            s.message.clone(),
+        ),
     };
     set(draft, "SchemaReady", ready, &word, &text);
 
-    match (&draft.undo_impossible, draft.stable().map(str::to_owned)) {
-        (Some(why), _) => {
-            let why = why.clone();
-            set(draft, "UndoPossible", false, "Missing", &why);
-        }
-        (None, None) => {
-            set(
-                draft,
-                "UndoPossible",
-                false,
-                "NoStable",
-                "no revision has been stable yet",
+    let (possible, word, text) = undo_possible(draft);
+    set(draft, "UndoPossible", possible, word.word(), &text);
+}
+
+/// Whether stable could come back.
+fn undo_possible(draft: &Draft<'_>) -> (bool, Reason, String) {
+    let obstacle = draft.wait.obstacle.as_ref();
+    if let Some(missing) = obstacle.filter(|o| o.reason == Reason::UndoImpossible) {
+        return (false, Reason::Missing, missing.message.clone());
+    }
+    let Some(stable) = draft.stable() else {
+        let words = "no revision has been stable yet".to_owned();
+        return (false, Reason::NoStable, words);
+    };
+    let child = draft.seen.objects.child(stable);
+    match child.filter(|c| c.edited) {
+        Some(child) => {
+            let words = format!(
+                "somebody changed the template of Deployment {}: what would be returned to is not \
+                 revision {stable}",
+                child.base.name
             );
+            (false, Reason::ChildEdited, words)
         }
-        (None, Some(stable)) => match draft.seen.objects.child(&stable).filter(|c| c.edited) {
-            Some(child) => {
-                let text = format!(
-                    "somebody changed the template of Deployment {}: what would be returned to is \
-                     not revision {stable}",
-                    child.base.name
-                );
-                set(draft, "UndoPossible", false, "ChildEdited", &text);
-            }
-            None => {
-                let text = format!("revision {stable} can be returned to");
-                set(draft, "UndoPossible", true, "StableKept", &text);
-            }
-        },
+        None => {
+            let words = format!("revision {stable} can be returned to");
+            (true, Reason::StableKept, words)
+        }
     }
 }
 
 fn set(draft: &mut Draft<'_>, kind: &str, holds: bool, reason: &str, message: &str) {
     const LONGEST: usize = 2000;
     let status = if holds { "True" } else { "False" };
-    let reason = if reason.is_empty() { "Unknown" } else { reason };
+    let reason = match reason {
+        "" => Reason::Unknown.word(),
+        reason => reason,
+    };
     let end = message.char_indices().nth(LONGEST).map(|(at, _)| at);
     let message = &message[..end.unwrap_or(message.len())];
     let now = draft.now;
@@ -318,10 +310,8 @@ pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
         return false;
     }
     // Figures of a check change with every poll, and with them the words of one that is waited for.
-    let words = draft
-        .obstacle
-        .as_ref()
-        .is_some_and(|o| o.why.reason == "Inconclusive");
+    let obstacle = draft.wait.obstacle.as_ref();
+    let words = obstacle.is_some_and(|o| o.reason == Reason::Inconclusive);
     let figures = words || without_figures(before) == without_figures(&draft.status);
     let pods = |s: &RolloutStatus| {
         (
@@ -333,8 +323,8 @@ pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
     };
     // Nothing moves while a target is held: it was whole when that was written.
     let release = draft.status.release.as_ref();
-    let goes_on = |r: &&Release| r.stage == Stage::Step && r.undo.is_none() && r.paused.is_none();
-    let step = release.filter(goes_on).and_then(|r| r.step.as_ref());
+    let goes_on = |r: &&Release| r.paused().is_none();
+    let step = release.filter(goes_on).and_then(Release::step);
     let held = step.is_some_and(|step| step.held.since.is_some());
     let every = if held || (figures && pods(before) == pods(&draft.status)) {
         FIGURES_EVERY
@@ -383,4 +373,42 @@ fn essence(status: &RolloutStatus) -> RolloutStatus {
         release.measured_since = None;
     }
     essence
+}
+
+/// A Rollout that this program cannot read: said on the object, and nothing else is touched.
+pub(super) fn unreadable(rollout: &RolloutFacts, message: &str, now: Timestamp) -> Plan {
+    let mut status = (*rollout.status).clone();
+    let reason = Reason::InvalidSpec;
+    let message = format!("the spec cannot be read: {message}; correct that field");
+    for (kind, holds) in [("Ready", false), ("Reconciling", false), ("Stalled", true)] {
+        let holds = if holds { "True" } else { "False" };
+        let mut conditions = status.conditions.iter();
+        let since = conditions
+            .find(|c| c.type_ == kind && c.status == holds)
+            .map_or(Time(now), |c| c.last_transition_time.clone());
+        status.conditions.retain(|c| c.type_ != kind);
+        status.conditions.push(Condition {
+            type_: kind.to_owned(),
+            status: holds.to_owned(),
+            reason: reason.word().to_owned(),
+            message: message.clone(),
+            last_transition_time: since,
+            observed_generation: Some(rollout.generation),
+        });
+    }
+    status.observed_generation = Some(rollout.generation);
+    let mut plan = Plan::default();
+    if status != *rollout.status {
+        plan.events.push(Event {
+            reason,
+            message,
+            warning: true,
+            undo: None,
+        });
+        plan.writes.push(Write::RecordStatus {
+            base: rollout.base.clone(),
+            status: Box::new(status),
+        });
+    }
+    plan
 }

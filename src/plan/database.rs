@@ -8,7 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{
     facts::{DatabaseObjects, JobEnd, JobFacts, Question},
     intent::{Event, Kind, Plan, Write},
-    schema,
+    job::{self, protocol},
+    reason::Reason,
 };
 use crate::api::{
     database::{Dirty, Holder},
@@ -40,7 +41,7 @@ pub fn plan(seen: &DatabaseObjects, shown: &Shown, epoch: i64) -> Plan {
 }
 
 fn held(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, shown: &Shown, epoch: i64) {
-    let job = schema::job_among(&seen.jobs, &seen.database, holder);
+    let job = job::job_among(&seen.jobs, &seen.database, holder);
     if let (
         Some(JobFacts {
             ended: Some(end),
@@ -64,7 +65,7 @@ fn held(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, shown: &Shown,
     let write = if vanished {
         Some(without_holder(seen))
     } else {
-        schema::let_go(&seen.database, holder, job, epoch)
+        protocol::let_go(&seen.database, holder, job, epoch)
     };
     let Some(write) = write else { return };
     // The Rollout, or the Job, may be newer than its cache.
@@ -116,7 +117,7 @@ fn held_by_nobody(plan: &mut Plan, seen: &DatabaseObjects) {
 fn without_holder(seen: &DatabaseObjects) -> Write {
     let mut record = (*seen.database.record).clone();
     record.holder = None;
-    schema::record_write(&seen.database, record)
+    protocol::record_write(&seen.database, record)
 }
 
 fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &JobEnd) {
@@ -127,7 +128,7 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
         true => String::new(),
         false => end.message.clone(),
     };
-    schema::keep_phase(&mut record, holder.ended(succeeded, Time(end.at), message));
+    protocol::keep_phase(&mut record, holder.ended(succeeded, Time(end.at), message));
     record.dirty = (!succeeded).then(|| Dirty {
         rollout: holder.rollout.clone(),
         revision: holder.revision.clone(),
@@ -146,16 +147,17 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
     ));
     if !succeeded {
         plan.events.push(Event {
-            reason: "PhaseFailed",
+            reason: Reason::PhaseFailed,
             message: format!(
                 "{phase} of Rollout {} revision {} failed in Job {}: {}",
                 holder.rollout, holder.revision, holder.job, end.message
             ),
             warning: true,
+            undo: None,
         });
     }
     plan.writes
-        .push(schema::record_write(&seen.database, record));
+        .push(protocol::record_write(&seen.database, record));
 }
 
 /// Old finished Jobs go; the record keeps how they ended.

@@ -1,67 +1,76 @@
-//! The working copy of one pass: the facts, and the status as it will be.
+//! The working copy of one turn of the planner: the facts, and the status as it will be.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::Value;
 
 use super::{
-    facts::{Observed, Question},
-    intent::{Event, Write},
-    replicas::{self, Bounds},
+    course::{self, Course},
+    decision::{Decision, Wait},
+    facts::{Observed, Refused},
+    intent::{Event, Kind, Write},
+    reason::Reason,
+    replicas::Bounds,
     revision::Wanted,
 };
 use crate::api::{
     RolloutStatus,
-    status::{Ended, Outcome, Release, Stopwatch, Why},
+    status::{Outcome, Stopwatch},
 };
 
-/// The working copy of one pass.
+/// The working copy.
 pub(super) struct Draft<'a> {
     pub seen: &'a Observed,
     pub now: Timestamp,
-    pub spec: Arc<Wanted>,
+    pub spec: &'a Arc<Wanted>,
     /// Hash of the revision that the spec asks for.
-    pub wanted: String,
+    pub wanted: &'a str,
+    /// What the spec's strategy comes to.
+    pub course: Course,
     pub status: RolloutStatus,
-    /// A decision was made: status is recorded before anything that rests on it.
-    pub decided: bool,
-    pub questions: Vec<Question>,
+    /// What keeps the rollout from going on, and when to look again.
+    pub wait: Wait,
     pub writes: Vec<Write>,
     pub events: Vec<Event>,
     pub notes: Vec<String>,
-    pub wake_at: Option<Timestamp>,
-    /// What keeps the rollout from going on, found in this pass.
-    pub obstacle: Option<Obstacle>,
-    /// ConfigMaps and Secrets that stable names and that do not exist.
-    pub undo_impossible: Option<String>,
-}
-
-/// Something that keeps a rollout from going on, and who can change that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Obstacle {
-    pub why: Why,
-    /// Nothing goes on before a person acts.
-    pub stalled: bool,
 }
 
 impl<'a> Draft<'a> {
-    pub fn new(seen: &'a Observed, spec: Arc<Wanted>, now: Timestamp) -> Self {
+    pub fn new(seen: &'a Observed, spec: &'a Arc<Wanted>, now: Timestamp) -> Self {
         Self {
             seen,
             now,
-            wanted: spec.revision().to_owned(),
+            wanted: spec.revision(),
+            course: course::course(spec),
             spec,
             status: (*seen.objects.rollout.status).clone(),
-            decided: false,
-            questions: Vec::new(),
+            wait: Wait::default(),
             writes: Vec::new(),
             events: Vec::new(),
             notes: Vec::new(),
-            wake_at: None,
-            obstacle: None,
-            undo_impossible: None,
         }
+    }
+
+    /// The same, before anything was wanted.
+    pub fn anew(self) -> Self {
+        Self {
+            status: (*self.seen.objects.rollout.status).clone(),
+            wait: Wait::default(),
+            writes: Vec::new(),
+            events: Vec::new(),
+            notes: Vec::new(),
+            ..self
+        }
+    }
+
+    /// Takes a decision.
+    pub fn take(&mut self, decision: Decision) {
+        self.status = decision.status;
+        self.events.extend(decision.events);
+        self.notes.extend(decision.notes);
+        self.wait = decision.wait;
     }
 
     /// Name of the stable revision, if there is one.
@@ -69,8 +78,19 @@ impl<'a> Draft<'a> {
         self.status.stable.as_ref().map(|s| s.revision.as_str())
     }
 
+    /// Name of the Rollout.
+    pub fn name(&self) -> &str {
+        &self.seen.objects.rollout.base.name
+    }
+
     pub fn bounds(&self) -> Bounds {
-        replicas::bounds(&self.spec.strategy, self.spec.replicas)
+        self.course.bounds
+    }
+
+    /// The release in motion is an undo.
+    pub fn is_undoing(&self) -> bool {
+        let release = self.status.release.as_ref();
+        release.is_some_and(|r| r.undo().is_some())
     }
 
     /// How a revision ended: as recorded in status, else as marked on its ControllerRevision.
@@ -78,99 +98,110 @@ impl<'a> Draft<'a> {
         if self.stable() == Some(revision) {
             return Some(Outcome::Stable);
         }
-        self.status
-            .history
-            .iter()
-            .find(|ended| ended.revision == revision)
+        let mut history = self.status.history.iter();
+        let ended = history.find(|ended| ended.revision == revision);
+        ended
             .map(|ended| ended.outcome)
-            .or_else(|| self.seen.objects.revision(revision).and_then(|r| r.outcome))
+            .or_else(|| self.seen.objects.revision(revision)?.outcome)
     }
 
-    /// Why a revision ended, for people.
+    /// Why a revision ended, for people: a reason and its words.
     pub fn outcome_reason(&self, revision: &str) -> (String, String) {
         if let Some(ended) = self.status.history.iter().find(|e| e.revision == revision) {
             return (ended.reason.clone(), ended.message.clone());
         }
-        let marked = self
-            .seen
-            .objects
-            .revision(revision)
-            .map(|r| r.outcome_reason.clone());
-        let text = marked.unwrap_or_default();
+        let marked = self.seen.objects.revision(revision);
+        let text = marked.map(|r| r.outcome_reason.clone()).unwrap_or_default();
         match text.split_once(": ") {
             Some((reason, message)) => (reason.to_owned(), message.to_owned()),
-            None => ("Failed".to_owned(), text),
+            None => (Reason::Failed.word().to_owned(), text),
         }
     }
 
-    /// Looks again at `at`, if nothing happens before.
-    pub fn wake(&mut self, at: Timestamp) {
-        self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
+    /// Who holds the rollout, if anybody.
+    pub fn paused_by(&self) -> Option<&'static str> {
+        if self.spec.paused {
+            Some("spec.paused")
+        } else if self.status.paused_since.is_some() {
+            Some("the pause command")
+        } else {
+            None
+        }
     }
 
-    pub fn wake_in(&mut self, seconds: i64) {
-        self.wake(later(self.now, seconds));
+    /// When the first pod of the revision in motion was ready.
+    pub fn measured_since(&self) -> Option<Timestamp> {
+        let release = self.status.release.as_ref()?;
+        release.measured_since.as_ref().map(|t| t.0).or_else(|| {
+            let pods = self.seen.objects.pods_of(&release.revision);
+            pods.filter_map(|pod| pod.ready_since).min()
+        })
     }
 
-    pub fn event(&mut self, reason: &'static str, warning: bool, message: impl Into<String>) {
-        let message = message.into();
+    /// Why pods of a revision are not available, in the words of whoever knows; `None` when nobody
+    /// has said anything.
+    pub fn why_not_available(&self, revision: &str) -> Option<String> {
+        let mut refusals = self.seen.refusals.iter();
+        if let Some(refusal) = refusals.find(|r| r.what == Refused::Scale) {
+            return Some(refusal.message.clone());
+        }
+        let objects = &self.seen.objects;
+        if let Some(problem) = objects.child(revision).and_then(|c| c.problem.clone()) {
+            return Some(problem);
+        }
+        // In the order of names, so that the words stay the same while nothing changes.
+        let unready = objects.pods_of(revision);
+        let mut pods: Vec<_> = unready.filter(|p| p.ready_since.is_none()).collect();
+        pods.sort_by(|a, b| a.name.cmp(&b.name));
+        pods.iter()
+            .find_map(|pod| pod.unschedulable.clone())
+            .or_else(|| pods.iter().find_map(|pod| pod.why_it_waits()))
+    }
+
+    /// A warning.
+    pub fn tell(&mut self, reason: Reason, message: String) {
         self.notes.push(format!("{reason}: {message}"));
         self.events.push(Event {
             reason,
             message,
-            warning,
+            warning: true,
+            undo: None,
         });
     }
 
-    pub fn block(&mut self, stalled: bool, reason: &str, message: impl Into<String>) {
-        let why = Why {
-            reason: reason.to_owned(),
-            message: message.into(),
-        };
-        self.obstacle = Some(Obstacle { why, stalled });
+    /// Wants a new object, and says why.
+    pub fn create(&mut self, kind: Kind, manifest: Value, note: String) {
+        self.notes.push(note);
+        self.writes.push(Write::Create { kind, manifest });
     }
 
-    /// Ends the release in motion.
-    pub fn end(&mut self, release: &Release, outcome: Outcome, reason: &str, message: &str) {
-        self.status
-            .history
-            .retain(|ended| ended.revision != release.revision);
-        self.status.history.insert(
-            0,
-            Ended {
-                revision: release.revision.clone(),
-                outcome,
-                reason: reason.to_owned(),
-                message: message.to_owned(),
-                started: release.started.clone(),
-                ended: Time(self.now),
-                attempt: release.attempt,
-            },
-        );
-        self.status.history.truncate(10);
-        self.status.release = None;
-        self.decided = true;
+    /// Looks again at `at`, if nothing happens before.
+    pub fn wake(&mut self, at: Timestamp) {
+        self.wait_for(Wait::until(at));
+    }
+
+    /// Waits for this too; what was said first stays.
+    pub fn wait_for(&mut self, wait: Wait) {
+        self.wait = std::mem::take(&mut self.wait).and(wait);
     }
 
     /// Replicas wanted of each revision while nothing is in motion or a step is under way.
     pub fn targets(&self) -> BTreeMap<String, i32> {
         let total = self.spec.replicas;
-        let mut targets = BTreeMap::new();
         let release = self.status.release.as_ref();
-        match (
-            self.stable(),
-            release.and_then(|r| r.step.as_ref().map(|s| (r, s))),
-        ) {
-            (Some(stable), Some((release, step))) if release.undo.is_none() => {
-                let index = usize::try_from(step.index).unwrap_or_default();
-                let split = replicas::split(&self.spec.strategy.canary.steps, index, total);
-                targets.insert(stable.to_owned(), split.stable);
-                targets.insert(release.revision.clone(), split.canary);
+        let step = release.and_then(|r| Some((r, r.step()?)));
+        let mut targets = BTreeMap::new();
+        match (self.stable(), step) {
+            (Some(stable), Some((release, step))) => {
+                if let Some(target) = self.course.near(step) {
+                    targets.insert(stable.to_owned(), target.stable);
+                    targets.insert(release.revision.clone(), target.canary);
+                }
             }
             (None, Some((release, _))) => {
                 targets.insert(release.revision.clone(), total);
             }
-            (Some(stable), _) => {
+            (Some(stable), None) => {
                 targets.insert(stable.to_owned(), total);
             }
             (None, None) => {}

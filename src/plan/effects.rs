@@ -3,26 +3,26 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
+    decision::{Halt, Wait, in_seconds},
     draft::Draft,
     exits::{self, STEADY_SECONDS},
     facts::{ChildFacts, Question, Refused, RevisionFacts},
     intent::{Kind, Write},
+    job::{self, protocol},
     mover::{self, Direction},
-    render, schema,
+    reason::Reason,
+    release::TRIES_AGAIN_AFTER,
+    render,
 };
-use crate::api::{
-    PhaseKind,
-    status::{Outcome, Stage},
-};
+use crate::api::{release::Stage, status::Outcome};
 
 /// The next writes. Nothing here decides anything that is not on record.
-pub(super) fn carry_out(draft: &mut Draft<'_>) {
-    let undoing = draft
-        .status
-        .release
-        .as_ref()
-        .is_some_and(|r| r.stage == Stage::Undo);
-    let records = !refused(draft, Refused::Other);
+///
+/// # Errors
+/// What must be known first.
+pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
+    let undoing = draft.is_undoing();
+    let records = !refused(draft, &Refused::Other);
     if records {
         adopt(draft);
     }
@@ -32,38 +32,42 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) {
         mark(draft);
     }
     if draft.writes.is_empty() {
-        expand(draft);
-        if !refused(draft, Refused::Scale) {
+        drive_its_job(draft);
+        if !refused(draft, &Refused::Scale) {
             scale(draft);
         }
         if records && undoing {
             mark(draft);
         }
-        if records && let Some(write) = schema::let_go_of_abandoned(draft) {
-            draft.writes.push(write);
+        if records {
+            draft.writes.extend(protocol::let_go_of_abandoned(draft));
         }
         if records && draft.writes.is_empty() && draft.status.release.is_none() {
-            forget_old_revisions(draft);
+            forget_old_revisions(draft)?;
         }
         // Last, so that no read that fails holds up what does not rest on it.
         if draft.writes.is_empty()
-            && let Some(name) = schema::to_be_read(draft)
+            && let Some(name) = job::to_be_read(draft)
         {
-            draft.questions.push(Question::Hold(name));
+            return Halt::ask(Question::Hold(name));
         }
     }
     say_refused(draft);
+    Ok(())
 }
 
-fn expand(draft: &mut Draft<'_>) {
-    let refused = refused(draft, Refused::Job(PhaseKind::Expand)) || refused(draft, Refused::Other);
-    if let Some(release) = draft.status.release.clone()
-        && release.stage == Stage::Expand
-        && !refused
-        && let Some(write) = schema::drive(draft, &release)
-    {
-        draft.writes.push(write);
-    }
+fn drive_its_job(draft: &mut Draft<'_>) {
+    let Some(release) = &draft.status.release else {
+        return;
+    };
+    let Stage::Job(phase) = release.stage else {
+        return;
+    };
+    let job = Refused::Job(job::name(draft, release, phase));
+    let refused = refused(draft, &job) || refused(draft, &Refused::Other);
+    let terms = job::terms::of(phase).filter(|_| !refused);
+    let write = terms.and_then(|terms| protocol::drive(draft, release, terms));
+    draft.writes.extend(write);
 }
 
 /// Says what the API server refused, unless more is to be said.
@@ -71,50 +75,43 @@ fn say_refused(draft: &mut Draft<'_>) {
     let Some(refusal) = draft.seen.refusals.first() else {
         return;
     };
-    // It is tried again, whoever may have put it right.
-    draft.wake_in(10);
-    if draft.obstacle.is_some() {
-        return;
-    }
     let (reason, what) = match refusal.what {
-        Refused::Deployment => ("DeploymentRefused", "a Deployment"),
-        Refused::Job(_) => ("JobRefused", "a Job"),
-        Refused::Scale => ("ScaleRefused", "to scale a Deployment"),
-        Refused::Other => ("WriteRefused", "a write"),
+        Refused::Deployment => (Reason::DeploymentRefused, "a Deployment"),
+        Refused::Job(_) => (Reason::JobRefused, "a Job"),
+        Refused::Scale => (Reason::ScaleRefused, "to scale a Deployment"),
+        Refused::Other => (Reason::WriteRefused, "a write"),
     };
     let message = format!("the API server refuses {what}: {}", refusal.message);
-    draft.block(false, reason, message);
+    // It is tried again, whoever may have put it right.
+    let again = in_seconds(draft, TRIES_AGAIN_AFTER);
+    draft.wait_for(Wait::held(reason, message).wake(again));
 }
 
 /// What the API server has refused in this pass is not tried again in it.
-fn refused(draft: &Draft<'_>, what: Refused) -> bool {
-    draft
-        .seen
-        .refusals
-        .iter()
-        .any(|refusal| refusal.what == what)
+fn refused(draft: &Draft<'_>, what: &Refused) -> bool {
+    let mut refusals = draft.seen.refusals.iter();
+    refusals.any(|refusal| refusal.what == *what)
 }
 
 /// Pods run of a revision that nothing remembers, neither a ControllerRevision nor the status:
 /// counting on would be guessing.
-pub(super) fn memory_lost(draft: &mut Draft<'_>) -> bool {
+///
+/// # Errors
+/// What must be known first.
+pub(super) fn memory_lost(draft: &Draft<'_>) -> Result<Option<Wait>, Halt> {
     let unknown = forgotten(draft).find(|c| c.replicas > 0 || c.status_replicas > 0);
-    let Some(name) = unknown.map(|c| c.base.name.clone()) else {
-        return false;
+    let Some(child) = unknown else {
+        return Ok(None);
     };
     if !draft.seen.answers.revisions_live {
-        draft.questions.push(Question::Revisions);
-        return true;
+        return Halt::ask(Question::Revisions);
     }
-    draft.block(
-        true,
-        "MemoryLost",
-        format!(
-            "Deployment {name} belongs to a revision whose ControllerRevision is gone: its pods \
-             are left as they are. Restore the ControllerRevision, or delete the Deployment"
-        ),
+    let words = format!(
+        "Deployment {} belongs to a revision whose ControllerRevision is gone: its pods are left \
+         as they are. Restore the ControllerRevision, or delete the Deployment",
+        child.base.name
     );
-    true
+    Ok(Some(Wait::stalled(Reason::MemoryLost, words)))
 }
 
 /// Deployments of revisions that have no ControllerRevision, and that are neither asked for nor
@@ -123,7 +120,7 @@ fn forgotten<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = &'d ChildFacts> {
     let in_motion = draft.status.release.as_ref().map(|r| r.revision.as_str());
     draft.seen.objects.children.iter().filter(move |child| {
         let revision = child.revision.as_str();
-        let named = [Some(draft.wanted.as_str()), draft.stable(), in_motion];
+        let named = [Some(draft.wanted), draft.stable(), in_motion];
         !child.deleting
             && draft.seen.objects.revision(revision).is_none()
             && !named.contains(&Some(revision))
@@ -158,41 +155,26 @@ pub(super) fn adopt(draft: &mut Draft<'_>) {
 
 /// The ControllerRevision and Deployment of each revision that is to run, or may have to.
 fn make_children(draft: &mut Draft<'_>) {
-    let seen = draft.seen;
+    let objects = &draft.seen.objects;
     let mut needed: Vec<String> = draft.stable().map(str::to_owned).into_iter().collect();
-    needed.extend(
-        draft
-            .status
-            .release
-            .as_ref()
-            .filter(|r| r.stage != Stage::Undo)
-            .map(|r| r.revision.clone()),
-    );
+    let release = draft.status.release.as_ref();
+    let forward = release.filter(|r| r.undo().is_none());
+    needed.extend(forward.map(|r| r.revision.clone()));
     for name in needed {
-        let Some(revision) = seen.objects.revision(&name) else {
+        let Some(revision) = objects.revision(&name) else {
             // Only the spec can say what a revision is that nothing remembers.
-            if name == draft.wanted && !refused(draft, Refused::Other) {
-                let manifest = render::revision(&seen.objects.rollout, &draft.spec, &name);
-                draft
-                    .notes
-                    .push(format!("revision {name} is put on record"));
-                draft.writes.push(Write::Create {
-                    kind: Kind::Revision,
-                    manifest,
-                });
+            if name == draft.wanted && !refused(draft, &Refused::Other) {
+                let manifest = render::revision(&objects.rollout, draft.spec, &name);
+                let note = format!("revision {name} is put on record");
+                draft.create(Kind::Revision, manifest, note);
             }
             continue;
         };
-        if seen.objects.child(&name).is_none() && !refused(draft, Refused::Deployment) {
-            let manifest =
-                render::deployment(&seen.objects.rollout, &draft.spec, revision, seen.epoch);
-            draft.notes.push(format!(
-                "Deployment of revision {name} is made, at 0 replicas"
-            ));
-            draft.writes.push(Write::Create {
-                kind: Kind::Deployment,
-                manifest,
-            });
+        if objects.child(&name).is_none() && !refused(draft, &Refused::Deployment) {
+            let epoch = draft.seen.epoch;
+            let manifest = render::deployment(&objects.rollout, draft.spec, revision, epoch);
+            let note = format!("Deployment of revision {name} is made, at 0 replicas");
+            draft.create(Kind::Deployment, manifest, note);
         }
     }
 }
@@ -234,13 +216,9 @@ fn wanted_mark(draft: &Draft<'_>, revision: &RevisionFacts) -> Option<(Option<Ou
     if draft.stable() == Some(name) {
         return Some((Some(Outcome::Stable), String::new()));
     }
-    if let Some(release) = draft
-        .status
-        .release
-        .as_ref()
-        .filter(|r| r.revision == *name)
-    {
-        if let Some(undo) = &release.undo {
+    let release = draft.status.release.as_ref();
+    if let Some(release) = release.filter(|r| r.revision == *name) {
+        if let Some(undo) = release.undo() {
             let reason = format!("{}: {}", undo.reason, undo.message);
             return is_news(revision, undo.outcome).then_some((Some(undo.outcome), reason));
         }
@@ -268,12 +246,7 @@ fn scale(draft: &mut Draft<'_>) {
         return;
     }
     hold_back(draft, &mut targets);
-    let undoing = draft
-        .status
-        .release
-        .as_ref()
-        .is_some_and(|r| r.stage == Stage::Undo);
-    let direction = if undoing {
+    let direction = if draft.is_undoing() {
         Direction::Back
     } else {
         Direction::Forward
@@ -315,17 +288,17 @@ fn scale(draft: &mut Draft<'_>) {
 /// While containers of it end by themselves, stable keeps every single pod: what was ready a
 /// moment ago may be gone the next.
 fn hold_back(draft: &mut Draft<'_>, targets: &mut BTreeMap<String, i32>) {
-    let Some(release) = draft.status.release.clone() else {
+    let Some(release) = draft.status.release.clone().filter(|r| !r.first) else {
         return;
     };
-    if release.first || release.stage != Stage::Step || release.undo.is_some() {
+    let Stage::Step(at) = &release.stage else {
         return;
-    }
+    };
     let Some(canary) = draft.seen.objects.child(&release.revision) else {
         return;
     };
     let ended = exits::ended_within(draft, STEADY_SECONDS);
-    if ended.is_none() && release.paused.is_none() && !canary.edited {
+    if ended.is_none() && at.paused.is_none() && !canary.edited {
         return;
     }
     let Some(asked) = targets.get(&release.revision).copied() else {
@@ -349,8 +322,8 @@ fn hold_back(draft: &mut Draft<'_>, targets: &mut BTreeMap<String, i32>) {
     }
     if let Some(ended) = ended.filter(|_| *targets != before) {
         draft.wake(ended.until);
-        if draft.obstacle.is_none() && release.paused.is_none() {
-            draft.block(false, "Unsteady", ended.message);
+        if at.paused.is_none() {
+            draft.wait_for(Wait::held(Reason::Unsteady, ended.message));
         }
     }
 }
@@ -377,7 +350,7 @@ pub(super) fn fence(draft: &mut Draft<'_>) -> bool {
 
 /// Revisions beyond the history limit go, the oldest first: the Deployment, then what remembers
 /// it. So do Deployments without pods that nothing remembers.
-fn forget_old_revisions(draft: &mut Draft<'_>) {
+fn forget_old_revisions(draft: &mut Draft<'_>) -> Result<(), Halt> {
     let mut old: Vec<&RevisionFacts> = draft
         .seen
         .objects
@@ -412,10 +385,10 @@ fn forget_old_revisions(draft: &mut Draft<'_>) {
     );
     if going.len() > remembered && !draft.seen.answers.revisions_live {
         // Its ControllerRevision may only not have been seen yet.
-        draft.questions.push(Question::Revisions);
-        return;
+        return Halt::ask(Question::Revisions);
     }
     draft.writes.extend(going);
+    Ok(())
 }
 
 fn is_empty(child: &ChildFacts) -> bool {

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use super::{
     draft::{Draft, later},
     facts::PodFacts,
+    reason::Reason,
 };
-use crate::api::status::{Release, Stage, Why};
+use crate::api::release::{Release, Stage, Why};
 
 /// Restarts of a pod's containers that are a crash loop, before the kubelet calls it one.
 const CRASH_RESTARTS: i32 = 3;
@@ -45,15 +46,13 @@ pub(super) fn crash_loop(draft: &Draft<'_>, release: &Release) -> Option<Why> {
         .as_ref()
         .map(|(_, words)| format!(": {words}"))
         .unwrap_or_default();
-    Some(Why {
-        reason: "CrashLooping".into(),
-        message: format!(
-            "{} of its pods keep crashing, {} after {} restarts{words}",
-            looping.len(),
-            first.name,
-            first.restarts
-        ),
-    })
+    let words = format!(
+        "{} of its pods keep crashing, {} after {} restarts{words}",
+        looping.len(),
+        first.name,
+        first.restarts
+    );
+    Some(Why::new(Reason::CrashLooping, words))
 }
 
 /// A container of the revision in motion has ended.
@@ -74,7 +73,7 @@ pub fn proof(hold_seconds: i64) -> i64 {
 /// stable revision to stay with, none counts.
 pub(super) fn ended_within(draft: &Draft<'_>, seconds: i64) -> Option<Ended> {
     let release = draft.status.release.as_ref()?;
-    if release.first || release.stage != Stage::Step || release.undo.is_some() {
+    if release.first || !matches!(release.stage, Stage::Step(_)) {
         return None;
     }
     let ends = draft.seen.objects.pods_of(&release.revision);

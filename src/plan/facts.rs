@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::revision::Wanted;
 use crate::{
-    api::{DatabaseRecord, PhaseKind, RolloutStatus, SchemaSpec, status::Outcome},
+    api::{DatabaseRecord, RolloutStatus, SchemaSpec, status::Outcome},
     evidence::Readings,
 };
 
@@ -321,14 +321,14 @@ pub struct Refusal {
 }
 
 /// What the API server refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// A new Deployment.
     Deployment,
     /// To fence or scale one.
     Scale,
-    /// A Job of this phase, or to release it.
-    Job(PhaseKind),
+    /// The Job of this name, or to release it.
+    Job(String),
     /// Anything else.
     Other,
 }

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::facts::{Base, Question};
+use super::{
+    facts::{Base, Question},
+    reason::Reason,
+};
 use crate::{
     api::{DatabaseRecord, RolloutStatus, keys, status::Outcome},
     evidence::Measure,
@@ -123,12 +126,64 @@ pub enum Kind {
 /// An Event for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// One CamelCase word.
-    pub reason: &'static str,
+    /// Why.
+    pub reason: Reason,
     /// With the figures that decided.
     pub message: String,
     /// Whether it is a warning.
     pub warning: bool,
+    /// Set where it says that an undo begins: why, as it is counted.
+    pub undo: Option<UndoCause>,
+}
+
+/// Why a release is taken back, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UndoCause {
+    /// A check failed.
+    Check,
+    /// Its containers crash again and again.
+    Crash,
+    /// A step was not reached within the progress deadline.
+    Deadline,
+    /// The checks came to no verdict, and the step says to undo then.
+    Inconclusive,
+    /// A person said so.
+    Person,
+    /// The spec asks for another revision.
+    Superseded,
+    /// The spec asks for a former stable revision within the rollback window.
+    Returned,
+    /// Nobody knows: the status was edited by hand.
+    Unknown,
+}
+
+impl UndoCause {
+    /// What an undo for this reason counts as.
+    #[must_use]
+    pub const fn of(reason: Reason) -> Self {
+        match reason {
+            Reason::CheckFailed => Self::Check,
+            Reason::CrashLooping => Self::Crash,
+            Reason::ProgressDeadlineExceeded => Self::Deadline,
+            Reason::Inconclusive => Self::Inconclusive,
+            Reason::UndoneByPerson => Self::Person,
+            Reason::Superseded => Self::Superseded,
+            Reason::ReturnedToFormerStable => Self::Returned,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Check,
+        Self::Crash,
+        Self::Deadline,
+        Self::Inconclusive,
+        Self::Person,
+        Self::Superseded,
+        Self::Returned,
+        Self::Unknown,
+    ];
 }
 
 impl Write {

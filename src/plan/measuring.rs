@@ -1,20 +1,17 @@
 //! What is to be measured of a canary.
 
-use super::{conditions, draft::Draft, revision::child_name};
+use super::{draft::Draft, revision::child_name};
 use crate::{
-    api::{Analysis, Check, status::Stage},
+    api::{Analysis, Check},
     evidence::{CheckKind, CheckSpec, Measure, PodSeen},
 };
 
 /// What the sampler should measure now; `None` while no pod of a canary has been ready.
 pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
     let analysis = draft.spec.analysis.as_ref()?;
-    let release = draft
-        .status
-        .release
-        .as_ref()
-        .filter(|r| r.stage == Stage::Step)?;
-    let since = conditions::measured_since(draft)?;
+    let release = draft.status.release.as_ref()?;
+    let step = release.step()?;
+    let since = draft.measured_since()?;
     let rollout = &draft.seen.objects.rollout;
     let pods = draft
         .seen
@@ -32,11 +29,7 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
         pod_prefix: format!("{}-", child_name(&rollout.base.name, &release.revision)),
         pods: pods.collect(),
         since,
-        hold_since: release
-            .step
-            .as_ref()
-            .and_then(|s| s.reached.as_ref())
-            .map(|t| t.0),
+        hold_since: step.reached.as_ref().map(|t| t.0),
         source: analysis.source.clone(),
         interval_seconds: analysis.interval_seconds,
         checks: checks(analysis),

@@ -5,105 +5,106 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
+    decision::{Decided, Decision, Halt, Wait, in_seconds},
     draft::{Draft, seconds_between},
     facts::{Question, Refused},
-    render,
-    schema::{self, Expansion},
-    stepping, undoing,
+    job::{self, Run, terms::Terms},
+    reason::Reason,
+    render, stepping, undoing,
 };
 use crate::api::{
     PhaseKind,
-    status::{Outcome, Release, RevisionStatus, Stage, Stopwatch, Undo},
+    release::{Release, Stage, Undo},
+    status::{Outcome, Stopwatch},
 };
 
 /// Seconds after which a Job's pod that does not run yet is worth a word, and between two looks.
 const POD_STARTS_WITHIN: i64 = 15;
+/// Seconds after which what the API server refused is tried again.
+pub(super) const TRIES_AGAIN_AFTER: i64 = 10;
+/// Seconds between two looks for Deployments that are not ours: they are not watched.
+const LOOKS_AT_OTHERS_EVERY: i64 = 30;
 
 /// Makes at most one decision.
-pub(super) fn decide(draft: &mut Draft<'_>) {
-    let Some(release) = draft.status.release.clone() else {
-        begin(draft);
-        return;
+pub(super) fn decide(draft: &Draft<'_>) -> Decided {
+    let Some(release) = &draft.status.release else {
+        return begin(draft);
     };
-    if release.stage == Stage::Undo {
-        undoing::decide(draft, &release);
-        return;
+    if let Stage::Undo(undo) = &release.stage {
+        return undoing::decide(draft, release, undo);
     }
     if draft.wanted != release.revision {
-        move_away(draft, &release);
-        return;
+        return move_away(draft, release).made();
     }
-    match release.stage {
-        Stage::Preflight => preflight(draft, &release),
-        Stage::Expand => expand(draft, &release),
-        Stage::Step => stepping::decide(draft, &release),
-        Stage::Undo => {}
+    match &release.stage {
+        Stage::Preflight => preflight(draft, release),
+        Stage::Job(phase) => job_of_the_release(draft, release, *phase),
+        Stage::Step(at) => stepping::decide(draft, release, at),
+        Stage::Undo(_) => Ok(None),
     }
 }
 
 /// Nothing is in motion: is there something to begin?
-fn begin(draft: &mut Draft<'_>) {
-    let wanted = draft.wanted.clone();
-    if draft.stable() == Some(&wanted) {
-        return;
+fn begin(draft: &Draft<'_>) -> Decided {
+    let wanted = draft.wanted;
+    if draft.stable() == Some(wanted) {
+        return Ok(None);
     }
-    if draft.outcome(&wanted) == Some(Outcome::Failed) {
-        let (reason, message) = draft.outcome_reason(&wanted);
-        draft.block(true, &reason, message);
-        return;
+    if draft.outcome(wanted) == Some(Outcome::Failed) {
+        let (reason, message) = draft.outcome_reason(wanted);
+        // One of another version's is said where it stands.
+        return match Reason::of(&reason) {
+            Some(reason) => Err(Wait::stalled(reason, message).into()),
+            None => Ok(None),
+        };
     }
-    if let Some(by) = paused_by(draft) {
-        draft.block(
-            false,
-            "Paused",
-            format!("revision {wanted} waits: paused by {by}; nothing has happened for it"),
-        );
-        return;
+    if let Some(by) = draft.paused_by() {
+        let words = format!("revision {wanted} waits: paused by {by}; nothing has happened for it");
+        return Err(Wait::held(Reason::Paused, words).into());
     }
     // The way back needs no expand, no checks, and no selector that it did not have before.
-    let stands_against = if is_former_stable(draft, &wanted) {
-        is_below_floor(draft)
+    let former = is_former_stable(draft, wanted);
+    let free = if former {
+        is_above_floor(draft)
     } else {
-        is_impossible(draft)
+        is_possible(draft)
     };
-    if stands_against && draft.obstacle.is_some() {
-        return;
+    // A cache that lags may hide that something is stable, or that this revision has failed.
+    let live = draft.seen.answers.revisions_live;
+    match free {
+        Err(Halt::Ask(mut questions)) => {
+            questions.extend((!live).then_some(Question::Revisions));
+            return Err(Halt::Ask(questions));
+        }
+        free => free?,
     }
-    if !draft.seen.answers.revisions_live {
-        // A cache that lags may hide that something is stable, or that this revision has failed.
-        draft.questions.push(Question::Revisions);
+    if !live {
+        return Halt::ask(Question::Revisions);
     }
-    if !draft.questions.is_empty() {
-        return;
+    if former {
+        return return_to_former_stable(draft, wanted).map(Ok).transpose();
     }
-    if return_to_former_stable(draft, &wanted) {
-        return;
-    }
-    start(draft, 1, None);
+    start(draft, 1, None).made()
 }
 
-/// What stands against any release of the wanted revision: said, or asked first.
-pub(super) fn is_impossible(draft: &mut Draft<'_>) -> bool {
-    if is_below_floor(draft) {
-        return true;
+/// Nothing stands against a release of the wanted revision.
+///
+/// # Errors
+/// What does, or what must be known first.
+pub(super) fn is_possible(draft: &Draft<'_>) -> Result<(), Halt> {
+    is_above_floor(draft)?;
+    let problem = render::phase_problem(draft.spec);
+    if let Some(problem) = problem.or_else(|| draft.seen.source_problem.clone()) {
+        return Err(Wait::stalled(Reason::InvalidSpec, problem).into());
     }
-    if let Some(problem) =
-        render::phase_problem(&draft.spec).or_else(|| draft.seen.source_problem.clone())
-    {
-        draft.block(true, "InvalidSpec", problem);
-        return true;
-    }
-    overlaps(draft)
+    is_alone(draft)
 }
 
-fn is_below_floor(draft: &mut Draft<'_>) -> bool {
-    let version = draft.spec.schema_version();
-    let words = below_floor(draft, &draft.wanted.clone(), version);
-    let below = words.is_some();
-    if let Some(words) = words {
-        draft.block(true, "BelowUndoFloor", words);
+fn is_above_floor(draft: &Draft<'_>) -> Result<(), Halt> {
+    match below_floor(draft, draft.wanted, draft.spec.schema_version()) {
+        Some(words) => Err(Wait::stalled(Reason::BelowUndoFloor, words).into()),
+        None => Ok(()),
     }
-    below
 }
 
 /// Why a revision of this schema version can no longer run, if it cannot.
@@ -123,74 +124,56 @@ pub(super) fn below_floor(
 }
 
 /// Starts the release of the wanted revision.
-pub(super) fn start(draft: &mut Draft<'_>, attempt: i64, accepted_dirty: Option<String>) {
-    let revision = draft.wanted.clone();
-    let first = draft.stable().is_none();
-    draft.status.release = Some(Release {
-        revision: revision.clone(),
+pub(super) fn start(draft: &Draft<'_>, attempt: i64, accepted_dirty: Option<String>) -> Decision {
+    let revision = draft.wanted;
+    let mut release = Release {
+        revision: revision.to_owned(),
         stage: Stage::Preflight,
-        first,
+        first: draft.stable().is_none(),
         started: Time(draft.now),
         attempt,
-        told_dirty: None,
-        accepted_dirty,
-        step: None,
-        paused: None,
-        undo: None,
+        jobs: Vec::new(),
         measured_since: None,
         unreached: Stopwatch::default(),
-    });
-    draft
-        .status
-        .history
-        .retain(|e| e.revision != revision || e.outcome == Outcome::Stable);
-    draft.status.checks.clear();
-    draft.decided = true;
+    };
+    if accepted_dirty.is_some() {
+        for terms in job::terms::before_the_pods(draft.spec) {
+            release.job_mut(terms.phase).accepted_dirty = accepted_dirty.clone();
+        }
+    }
+    let mut decision = Decision::goes(draft, release);
+    let history = &mut decision.status.history;
+    history.retain(|e| e.revision != revision || e.outcome == Outcome::Stable);
+    decision.status.checks.clear();
     let message = match draft.stable() {
         Some(stable) => format!("revision {revision} is to replace {stable}"),
         None => format!("first deployment, revision {revision}"),
     };
-    draft.event("RolloutStarted", false, message);
+    decision.event(Reason::RolloutStarted, message)
 }
 
 /// Another Deployment or Rollout that selects the same pods makes everything that is counted a
 /// lie: nothing is written before that is resolved.
-fn overlaps(draft: &mut Draft<'_>) -> bool {
+fn is_alone(draft: &Draft<'_>) -> Result<(), Halt> {
     if let Some(other) = draft.seen.objects.neighbours.first() {
-        draft.block(
-            true,
-            "SelectorOverlap",
-            format!(
-                "Rollout {other} selects the same pods: give one of the two a label of its own in \
-                 spec.selector.matchLabels and the template"
-            ),
+        let words = format!(
+            "Rollout {other} selects the same pods: give one of the two a label of its own in \
+             spec.selector.matchLabels and the template"
         );
-        return true;
+        return Err(Wait::stalled(Reason::SelectorOverlap, words).into());
     }
-    match &draft.seen.answers.overlaps {
-        None => {
-            draft
-                .questions
-                .push(Question::Overlaps(Arc::clone(&draft.spec)));
-            true
-        }
-        Some(others) => {
-            let Some(other) = others.first() else {
-                return false;
-            };
-            draft.block(
-                true,
-                "SelectorOverlap",
-                format!(
-                    "Deployment {other} selects the same pods: delete it, or give the Rollout a \
-                     selector of its own"
-                ),
-            );
-            // Deployments that are not ours are not watched.
-            draft.wake_in(30);
-            true
-        }
-    }
+    let Some(others) = &draft.seen.answers.overlaps else {
+        return Halt::ask(Question::Overlaps(Arc::clone(draft.spec)));
+    };
+    let Some(other) = others.first() else {
+        return Ok(());
+    };
+    let words = format!(
+        "Deployment {other} selects the same pods: delete it, or give the Rollout a selector of \
+         its own"
+    );
+    let wait = Wait::stalled(Reason::SelectorOverlap, words);
+    Err(wait.wake(in_seconds(draft, LOOKS_AT_OTHERS_EVERY)).into())
 }
 
 /// Whether it was stable before, within the rollback window.
@@ -205,30 +188,22 @@ fn is_former_stable(draft: &Draft<'_>, wanted: &str) -> bool {
 
 /// A former stable within the rollback window returns at once: stable and canary change places
 /// in one record, and the rest is an undo.
-fn return_to_former_stable(draft: &mut Draft<'_>, wanted: &str) -> bool {
-    if !is_former_stable(draft, wanted) {
-        return false;
-    }
+fn return_to_former_stable(draft: &Draft<'_>, wanted: &str) -> Option<Decision> {
     let message = format!("return to the former stable revision {wanted}, as the spec asks");
     // What is left was good: it stays a former stable, to which one may return in turn.
-    swap_stable(
-        draft,
-        wanted,
-        Outcome::Stable,
-        "ReturnedToFormerStable",
-        &message,
-    );
-    draft.event("ReturningToFormerStable", false, message);
-    true
+    let reason = Reason::ReturnedToFormerStable;
+    let decision = swap_stable(draft, wanted, Outcome::Stable, reason, &message)?;
+    Some(
+        decision
+            .event(Reason::ReturningToFormerStable, message)
+            .undoes(reason),
+    )
 }
 
 /// Revisions that were stable before, the latest first.
 pub(super) fn former_stables(draft: &Draft<'_>) -> Vec<String> {
-    let mut former: Vec<_> = draft
-        .seen
-        .objects
-        .revisions
-        .iter()
+    let revisions = draft.seen.objects.revisions.iter();
+    let mut former: Vec<_> = revisions
         .filter(|r| r.outcome == Some(Outcome::Stable) && !r.deleting)
         .filter(|r| draft.stable() != Some(&r.revision))
         .collect();
@@ -236,162 +211,144 @@ pub(super) fn former_stables(draft: &Draft<'_>) -> Vec<String> {
     former.into_iter().map(|r| r.revision.clone()).collect()
 }
 
-/// Makes `to` stable and undoes the present stable.
+/// Makes `to` stable and undoes the present stable, if there is one.
 pub(super) fn swap_stable(
-    draft: &mut Draft<'_>,
+    draft: &Draft<'_>,
     to: &str,
     outcome: Outcome,
-    reason: &str,
+    reason: Reason,
     message: &str,
-) {
-    let Some(from) = draft.stable().map(str::to_owned) else {
-        return;
-    };
-    draft.status.stable = Some(RevisionStatus {
-        revision: to.to_owned(),
-        ..RevisionStatus::default()
-    });
-    draft.status.history.retain(|ended| ended.revision != to);
-    draft.status.release = Some(Release {
-        revision: from,
-        stage: Stage::Undo,
-        first: false,
-        started: Time(draft.now),
-        attempt: 1,
-        told_dirty: None,
-        accepted_dirty: None,
-        step: None,
-        paused: None,
-        undo: Some(Undo {
+) -> Option<Decision> {
+    let now = Time(draft.now);
+    let release = Release {
+        revision: draft.stable()?.to_owned(),
+        stage: Stage::Undo(Undo {
             outcome,
-            reason: reason.to_owned(),
+            reason: reason.word().to_owned(),
             message: message.to_owned(),
-            since: Time(draft.now),
+            since: now.clone(),
         }),
+        first: false,
+        started: now.clone(),
+        attempt: 1,
+        jobs: Vec::new(),
         measured_since: None,
         unreached: Stopwatch {
             seconds: 0,
-            since: Some(Time(draft.now)),
+            since: Some(now),
         },
-    });
-    draft.decided = true;
+    };
+    let mut decision = Decision::goes(draft, release);
+    decision.stable(to);
+    decision.status.history.retain(|ended| ended.revision != to);
+    Some(decision)
 }
 
 /// The spec asks for another revision than the one in motion.
-fn move_away(draft: &mut Draft<'_>, release: &Release) {
+fn move_away(draft: &Draft<'_>, release: &Release) -> Decision {
     let message = format!("the spec now asks for revision {}", draft.wanted);
+    let reason = Reason::Superseded.word();
     if release.first {
         // Nothing to return to: the newer one takes over, without steps.
-        draft.end(release, Outcome::Withdrawn, "Superseded", &message);
-        draft.event(
-            "RolloutWithdrawn",
-            false,
-            format!("revision {}: {message}", release.revision),
-        );
-        return;
+        let words = format!("revision {}: {message}", release.revision);
+        return Decision::ends(draft, release, Outcome::Withdrawn, reason, &message)
+            .event(Reason::RolloutWithdrawn, words);
     }
-    undoing::begin(draft, release, Outcome::Withdrawn, "Superseded", &message);
+    undoing::begin(draft, release, Outcome::Withdrawn, reason, &message)
 }
 
 /// Names are made, at 0 replicas; the API server validates the template.
-fn preflight(draft: &mut Draft<'_>, release: &Release) {
-    if let Some(refusal) = draft
-        .seen
-        .refusals
-        .iter()
-        .find(|r| r.what == Refused::Deployment)
-        .cloned()
-    {
+fn preflight(draft: &Draft<'_>, release: &Release) -> Decided {
+    let mut refusals = draft.seen.refusals.iter();
+    if let Some(refusal) = refusals.find(|r| r.what == Refused::Deployment) {
         let message = format!("its Deployment was refused: {}", refusal.message);
         if refusal.transient {
-            draft.block(false, "DeploymentRefused", message);
-            draft.wake_in(10);
-        } else {
-            let message = format!("{message}. Correct spec.template");
-            draft.end(release, Outcome::Failed, "TemplateRefused", &message);
-            draft.event(
-                "TemplateRefused",
-                true,
-                format!(
-                    "revision {}: {message}. Nothing was changed",
-                    release.revision
-                ),
-            );
+            let wait = Wait::held(Reason::DeploymentRefused, message);
+            return Err(wait.wake(in_seconds(draft, TRIES_AGAIN_AFTER)).into());
         }
-        return;
-    }
-    let made = draft.seen.objects.revision(&release.revision).is_some()
-        && draft.seen.objects.child(&release.revision).is_some();
-    if !made {
-        return;
-    }
-    if expand_phase(draft) {
-        if let Some(current) = &mut draft.status.release {
-            current.stage = Stage::Expand;
-        }
-        draft.decided = true;
-        draft.notes.push(format!(
-            "revision {}: children made, expand next",
+        let message = format!("{message}. Correct spec.template");
+        let words = format!(
+            "revision {}: {message}. Nothing was changed",
             release.revision
-        ));
-    } else {
-        stepping::enter(draft, 0);
+        );
+        return fails(draft, release, Reason::TemplateRefused, &message)
+            .warning(Reason::TemplateRefused, words)
+            .made();
     }
+    let objects = &draft.seen.objects;
+    let made =
+        objects.revision(&release.revision).is_some() && objects.child(&release.revision).is_some();
+    if !made {
+        return Ok(None);
+    }
+    next_job(draft, release, None)?.made()
 }
 
-fn expand_phase(draft: &Draft<'_>) -> bool {
-    draft
-        .spec
-        .schema
-        .as_ref()
-        .is_some_and(|s| s.expand.is_some())
+/// The next Job before the pods, after that of `done`; the first step when none is left.
+fn next_job(draft: &Draft<'_>, release: &Release, done: Option<&Terms>) -> Result<Decision, Halt> {
+    let mut all = job::terms::before_the_pods(draft.spec);
+    let next = match done {
+        Some(done) => all.skip_while(|t| t.phase != done.phase).nth(1),
+        None => all.next(),
+    };
+    let Some(next) = next else {
+        return stepping::begin(draft, release);
+    };
+    let note = format!(
+        "revision {}: children made, {} next",
+        release.revision,
+        next.phase.word()
+    );
+    let release = Release {
+        stage: Stage::Job(next.phase),
+        ..release.clone()
+    };
+    Ok(Decision::goes(draft, release).note(note))
+}
+
+fn fails(draft: &Draft<'_>, release: &Release, reason: Reason, message: &str) -> Decision {
+    Decision::ends(draft, release, Outcome::Failed, reason.word(), message)
 }
 
 /// The schema before the first pod.
-fn expand(draft: &mut Draft<'_>, release: &Release) {
-    if let Some(refusal) = draft
-        .seen
-        .refusals
-        .iter()
-        .find(|r| r.what == Refused::Job(PhaseKind::Expand))
-        .cloned()
-    {
-        let message = format!("its expand Job was refused: {}", refusal.message);
+fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) -> Decided {
+    let Some(terms) = job::terms::of(phase) else {
+        return next_job(draft, release, None)?.made();
+    };
+    let name = job::name(draft, release, phase);
+    let mut refusals = draft.seen.refusals.iter();
+    if let Some(refusal) = refusals.find(|r| r.what == Refused::Job(name.clone())) {
+        let word = phase.word();
+        let message = format!("its {word} Job was refused: {}", refusal.message);
         if refusal.transient {
-            draft.block(false, "JobRefused", message);
-            draft.wake_in(10);
-        } else {
-            let message = format!(
-                "{message}. Correct spec.schema.expand, then set the annotation stepgate.io/retry"
-            );
-            draft.end(release, Outcome::Failed, "JobRefused", &message);
-            draft.event(
-                "JobRefused",
-                true,
-                format!("revision {}: {message}. Nothing ran", release.revision),
-            );
+            let wait = Wait::held(Reason::JobRefused, message);
+            return Err(wait.wake(in_seconds(draft, TRIES_AGAIN_AFTER)).into());
         }
-        return;
+        let message = format!(
+            "{message}. Correct spec.schema.{word}, then set the annotation stepgate.io/retry"
+        );
+        let words = format!("revision {}: {message}. Nothing ran", release.revision);
+        return fails(draft, release, Reason::JobRefused, &message)
+            .warning(Reason::JobRefused, words)
+            .made();
     }
-    match schema::expansion(draft, release) {
-        Expansion::NotAsked => stepping::enter(draft, 0),
-        Expansion::Succeeded => {
-            stepping::enter(draft, 0);
-            if draft.decided {
-                let took = seconds_between(release.started.0, draft.now);
-                let message = format!(
-                    "the schema is expanded for revision {} after {took} seconds",
-                    release.revision
-                );
-                draft.event("ExpandSucceeded", false, message);
-            }
+    match job::run(draft, release, terms) {
+        Run::NotAsked => next_job(draft, release, Some(terms))?.made(),
+        Run::Succeeded => {
+            let took = seconds_between(release.started.0, draft.now);
+            let message = format!(
+                "the schema is expanded for revision {} after {took} seconds",
+                release.revision
+            );
+            next_job(draft, release, Some(terms))?
+                .event(terms.succeeded, message)
+                .made()
         }
-        Expansion::Failed { job, message } => {
-            let Some(log) = draft.seen.answers.job_log.clone() else {
-                draft.questions.push(Question::JobLog(job));
-                return;
+        Run::Failed { job, message } => {
+            let Some(log) = &draft.seen.answers.job_log else {
+                return Halt::ask(Question::JobLog(job));
             };
-            let mut words = format!("expand failed: {message}");
+            let mut words = format!("{} failed: {message}", phase.word());
             if !log.is_empty() {
                 words = format!("{words}; its log ends: {log}");
             }
@@ -399,76 +356,63 @@ fn expand(draft: &mut Draft<'_>, release: &Release) {
                 ". No pod of the revision was started; the database needs a retry: put right what \
                  failed, then set the annotation stepgate.io/retry",
             );
-            draft.end(release, Outcome::Failed, "ExpandFailed", &words);
-            let revision = &release.revision;
-            draft.event(
-                "ExpandFailed",
-                true,
-                format!("revision {revision}: {words}"),
-            );
+            let told = format!("revision {}: {words}", release.revision);
+            fails(draft, release, terms.failed, &words)
+                .warning(terms.failed, told)
+                .made()
         }
-        Expansion::Waiting { why, stalled } => {
-            let Some(words) = why_its_pod_waits(draft) else {
-                return;
-            };
+        Run::Waiting(obstacle) => {
+            let (words, look) = why_its_pod_waits(draft)?;
             let way = if words.is_empty() {
                 ""
             } else {
                 ". To go on before its deadline, delete that Job and set the annotation \
                  stepgate.io/retry"
             };
-            let message = format!("{}{words}{way}", why.message);
-            draft.block(stalled, &why.reason, message);
+            let message = format!("{}{words}{way}", obstacle.message);
+            let wait = Wait::at(obstacle.reason, message, obstacle.stalled);
+            Err(wait.and(look).into())
         }
-        Expansion::HalfWay { job, why } => {
-            if let Some(current) = &mut draft.status.release
-                && current.told_dirty.as_ref() != Some(&job)
-            {
-                current.told_dirty = Some(job);
-                draft.decided = true;
+        Run::HalfWay {
+            job,
+            reason,
+            message,
+        } => {
+            let wait = Wait::stalled(reason, message);
+            let mut release = release.clone();
+            let known = release.job(phase).told_dirty.as_ref() == Some(&job);
+            if known {
+                return Err(wait.into());
             }
-            draft.block(true, &why.reason, why.message);
+            release.job_mut(phase).told_dirty = Some(job);
+            Decision::goes(draft, release).waiting(wait).made()
         }
-        Expansion::Unread => {}
-        Expansion::Running { message } => {
-            if let Some(words) = why_its_pod_waits(draft) {
-                draft.block(false, "Expanding", format!("{message}{words}"));
-            }
+        Run::Unread => Ok(None),
+        Run::Runs(message) => {
+            let (words, look) = why_its_pod_waits(draft)?;
+            let wait = Wait::held(Reason::Expanding, format!("{message}{words}"));
+            Err(wait.and(look).into())
         }
     }
 }
 
-/// What is to be said of an expand's pod that does not run: nothing, mostly. `None`: that must be
-/// read first.
-fn why_its_pod_waits(draft: &mut Draft<'_>) -> Option<String> {
-    let Some((job, since)) = schema::waits_for_its_pod(draft) else {
-        return Some(String::new());
+/// What is to be said of a Job's pod that does not run: nothing, mostly; and when to look again.
+fn why_its_pod_waits(draft: &Draft<'_>) -> Result<(String, Wait), Halt> {
+    let Some((job, since)) = job::waits_for_its_pod(draft) else {
+        return Ok((String::new(), Wait::default()));
     };
+    let look = |seconds| Wait::until(in_seconds(draft, seconds));
     let waited = seconds_between(since, draft.now);
     if waited < POD_STARTS_WITHIN {
-        draft.wake_in(POD_STARTS_WITHIN - waited);
-        return Some(String::new());
+        return Ok((String::new(), look(POD_STARTS_WITHIN - waited)));
     }
-    let Some(words) = draft.seen.answers.job_pod.clone() else {
-        draft.questions.push(Question::JobPod(job));
-        return None;
+    let Some(words) = &draft.seen.answers.job_pod else {
+        return Halt::ask(Question::JobPod(job));
     };
-    draft.wake_in(POD_STARTS_WITHIN);
-    let words = if words.is_empty() {
-        String::new()
-    } else {
-        format!(": {words}")
+    let words = match words.as_str() {
+        "" => String::new(),
+        words => format!(": {words}"),
     };
-    Some(format!(", but its pod does not start{words}"))
-}
-
-/// Who holds the rollout, if anybody.
-pub(super) fn paused_by(draft: &Draft<'_>) -> Option<&'static str> {
-    if draft.spec.paused {
-        Some("spec.paused")
-    } else if draft.status.paused_since.is_some() {
-        Some("the pause command")
-    } else {
-        None
-    }
+    let words = format!(", but its pod does not start{words}");
+    Ok((words, look(POD_STARTS_WITHIN)))
 }

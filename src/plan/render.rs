@@ -8,6 +8,7 @@ use super::{
     draft::Draft,
     facts::{Base, ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
     intent::Kind,
+    job::terms,
     revision::child_name,
 };
 use crate::api::{
@@ -101,14 +102,10 @@ pub(super) fn job(
     holder: &Holder,
     database: &DatabaseFacts,
 ) -> Option<Value> {
-    let phase = match holder.phase {
-        PhaseKind::Expand => schema.expand.as_ref(),
-        PhaseKind::Backfill => schema.backfill.as_ref(),
-        PhaseKind::Contract => schema.contract.as_ref(),
-    }?;
+    let phase = schema.phase(holder.phase)?;
     let mut template = match &phase.template {
         Some(template) => template.clone(),
-        None => command_template(draft.spec.as_ref(), schema, &phase.command)?,
+        None => command_template(draft.spec, schema, &phase.command)?,
     };
     entry(&mut template, "spec")["restartPolicy"] = json!("Never");
     let labels = json!({keys::DATABASE: database.base.name, keys::PHASE: holder.phase.word()});
@@ -176,16 +173,15 @@ fn command_template(spec: &RolloutSpec, schema: &SchemaSpec, command: &[String])
 #[must_use]
 pub fn phase_problem(spec: &RolloutSpec) -> Option<String> {
     let schema = spec.schema.as_ref()?;
-    for (field, phase) in [
-        ("backfill", &schema.backfill),
-        ("contract", &schema.contract),
-    ] {
-        if phase.is_some() {
-            return Some(format!(
-                "spec.schema.{field}: this version does not run it: leave it out, and run it \
-                 yourself after the release"
-            ));
-        }
+    let asked = PhaseKind::ALL
+        .into_iter()
+        .filter_map(|kind| Some((kind, schema.phase(kind)?)));
+    if let Some((kind, _)) = asked.clone().find(|(kind, _)| terms::of(*kind).is_none()) {
+        return Some(format!(
+            "spec.schema.{}: this version does not run it: leave it out, and run it yourself after \
+             the release",
+            kind.word()
+        ));
     }
     let containers = spec
         .template
@@ -199,13 +195,9 @@ pub fn phase_problem(spec: &RolloutSpec) -> Option<String> {
              containers"
         ));
     }
-    let phases = [
-        ("expand", &schema.expand),
-        ("backfill", &schema.backfill),
-        ("contract", &schema.contract),
-    ];
-    phases.into_iter().find_map(|(field, phase)| {
-        let template = phase.as_ref()?.template.as_ref()?;
+    asked.into_iter().find_map(|(kind, phase)| {
+        let field = kind.word();
+        let template = phase.template.as_ref()?;
         let labels = template_labels(template);
         (!labels.is_empty() && spec.selector.selects(&labels)).then(|| {
             format!(

@@ -4,10 +4,13 @@ use jiff::Timestamp;
 
 use super::{
     draft::{Draft, later},
-    facts::Refused,
-    mover, release,
+    mover,
+    reason::Reason,
 };
-use crate::api::status::{Outcome, Release, Stage};
+use crate::api::{
+    release::{Release, Stage},
+    status::Outcome,
+};
 
 /// What kstatus makes of a Rollout.
 pub(super) struct Standing {
@@ -30,17 +33,17 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
         reason: reason.to_owned(),
         message,
     };
-    if let Some(obstacle) = &draft.obstacle {
+    if let Some(obstacle) = &draft.wait.obstacle {
         let kind = if obstacle.stalled {
             StandingKind::Stalled
         } else {
             StandingKind::Reconciling
         };
-        return say(kind, &obstacle.why.reason, obstacle.why.message.clone());
+        return say(kind, obstacle.reason.word(), obstacle.message.clone());
     }
     if let Some(release) = &draft.status.release {
-        if let Some(paused) = &release.paused {
-            let ways = match (release.first, paused.reason == "CheckFailed") {
+        if let Some(paused) = release.paused() {
+            let ways = match (release.first, paused.is(Reason::CheckFailed)) {
                 (true, true) => "promote, or release another revision",
                 (true, false) => "promote, resume, or release another revision",
                 (false, true) => "promote or undo",
@@ -50,30 +53,34 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
             return say(StandingKind::Stalled, &paused.reason, message);
         }
         let (reason, message) = motion(draft, release);
-        return say(StandingKind::Reconciling, reason, message);
+        return say(StandingKind::Reconciling, reason.word(), message);
     }
-    if draft.outcome(&draft.wanted) == Some(Outcome::Failed) {
-        let (reason, message) = draft.outcome_reason(&draft.wanted);
+    if draft.outcome(draft.wanted) == Some(Outcome::Failed) {
+        let (reason, message) = draft.outcome_reason(draft.wanted);
         return say(StandingKind::Stalled, &reason, message);
     }
     let Some(stable) = draft.stable() else {
         return say(
             StandingKind::Reconciling,
-            "Starting",
+            Reason::Starting.word(),
             "not yet looked at".into(),
         );
     };
     if draft.wanted != stable {
         return say(
             StandingKind::Reconciling,
-            "Starting",
+            Reason::Starting.word(),
             "a new revision was seen".into(),
         );
     }
     let total = draft.spec.replicas;
     if total == 0 {
         let message = format!("revision {stable} is scaled to 0");
-        return say(StandingKind::Reconciling, "ScaledToZero", message);
+        return say(
+            StandingKind::Reconciling,
+            Reason::ScaledToZero.word(),
+            message,
+        );
     }
     let settled = draft
         .seen
@@ -86,24 +93,26 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
     if !settled {
         let way = format!("on the way to {total} pods");
         if late_at(draft).is_some_and(|at| at <= draft.now) {
-            let words = why_not_available(draft, stable)
+            let words = draft
+                .why_not_available(stable)
                 .unwrap_or_else(|| "they do not become ready".into());
             let message = format!("{way}, but pods of {stable} do not come up: {words}");
-            return say(StandingKind::Reconciling, "Degraded", message);
+            return say(StandingKind::Reconciling, Reason::Degraded.word(), message);
         }
-        return say(StandingKind::Reconciling, "Scaling", way);
+        return say(StandingKind::Reconciling, Reason::Scaling.word(), way);
     }
     let floor = draft.bounds().floor;
     if mover::assured(&draft.seen.objects.children) < floor {
-        let words = why_not_available(draft, stable)
+        let words = draft
+            .why_not_available(stable)
             .map(|w| format!(": {w}"))
             .unwrap_or_default();
         let message = format!("fewer than {floor} of {total} pods are available{words}");
-        return say(StandingKind::Reconciling, "Degraded", message);
+        return say(StandingKind::Reconciling, Reason::Degraded.word(), message);
     }
     say(
         StandingKind::Ready,
-        "Stable",
+        Reason::Stable.word(),
         format!("revision {stable} is stable"),
     )
 }
@@ -117,88 +126,45 @@ pub(super) fn late_at(draft: &Draft<'_>) -> Option<Timestamp> {
 }
 
 /// What is going on, in words that do not change with every pod.
-fn motion(draft: &Draft<'_>, release: &Release) -> (&'static str, String) {
+fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
     let revision = &release.revision;
-    match (release.stage, &release.step) {
-        (Stage::Undo, _) => {
-            let why = release
-                .undo
-                .as_ref()
-                .map(|u| u.message.clone())
-                .unwrap_or_default();
+    match &release.stage {
+        Stage::Undo(undo) => {
             let stable = draft.stable().unwrap_or("none");
-            (
-                "Undoing",
-                format!("back to {stable} from {revision}: {why}"),
-            )
+            let words = format!("back to {stable} from {revision}: {}", undo.message);
+            (Reason::Undoing, words)
         }
-        (Stage::Preflight, _) => (
-            "Preflight",
-            format!("children of revision {revision} are made"),
-        ),
-        (Stage::Expand, _) => (
-            "Expanding",
-            format!("the schema is expanded for {revision}"),
-        ),
-        (Stage::Step, None) => ("Stepping", format!("revision {revision} is on its way")),
-        (Stage::Step, Some(status)) => {
-            let index = usize::try_from(status.index).unwrap_or_default();
-            let steps = &draft.spec.strategy.canary.steps;
-            let place = format!("step {} ({}/{})", status.name, index + 1, steps.len());
-            let until = steps.get(index).and_then(|step| {
-                let since = status.held.since.as_ref()?.0;
-                Some(later(since, step.hold_seconds - status.held.seconds))
+        Stage::Preflight => {
+            let words = format!("children of revision {revision} are made");
+            (Reason::Preflight, words)
+        }
+        Stage::Job(_) => {
+            let words = format!("the schema is expanded for {revision}");
+            (Reason::Expanding, words)
+        }
+        Stage::Step(at) => {
+            let step = &at.step;
+            let steps = draft.course.targets.len();
+            let place = format!("step {} ({}/{steps})", step.name, step.index + 1);
+            let until = draft.course.near(step).and_then(|target| {
+                let since = step.held.since.as_ref()?.0;
+                Some(later(since, target.hold_seconds - step.held.seconds))
             });
-            match until {
-                Some(until) => {
-                    let paused = release::paused_by(draft)
-                        .map(|by| format!("; then paused by {by}"))
-                        .unwrap_or_default();
-                    (
-                        "Holding",
-                        format!("{place} is held until {until:.0}{paused}"),
-                    )
-                }
-                None => {
-                    let words = why_not_available(draft, revision);
-                    let words = words.map(|w| format!(": {w}")).unwrap_or_default();
-                    let since = release.unreached.since.as_ref().map_or(draft.now, |t| t.0);
-                    let limit = draft.spec.strategy.progress_deadline_seconds;
-                    let until = later(since, limit - release.unreached.seconds);
-                    (
-                        "Stepping",
-                        format!("{place} is to be reached by {until:.0}{words}"),
-                    )
-                }
+            if let Some(until) = until {
+                let paused = draft
+                    .paused_by()
+                    .map(|by| format!("; then paused by {by}"))
+                    .unwrap_or_default();
+                let words = format!("{place} is held until {until:.0}{paused}");
+                return (Reason::Holding, words);
             }
+            let words = draft.why_not_available(revision);
+            let words = words.map(|w| format!(": {w}")).unwrap_or_default();
+            let since = release.unreached.since.as_ref().map_or(draft.now, |t| t.0);
+            let limit = draft.spec.strategy.progress_deadline_seconds;
+            let until = later(since, limit - release.unreached.seconds);
+            let words = format!("{place} is to be reached by {until:.0}{words}");
+            (Reason::Stepping, words)
         }
     }
-}
-
-/// Why pods of a revision are not available, in the words of whoever knows; `None` when nobody
-/// has said anything.
-pub(super) fn why_not_available(draft: &Draft<'_>, revision: &str) -> Option<String> {
-    let mut refusals = draft.seen.refusals.iter();
-    if let Some(refusal) = refusals.find(|r| r.what == Refused::Scale) {
-        return Some(refusal.message.clone());
-    }
-    if let Some(problem) = draft
-        .seen
-        .objects
-        .child(revision)
-        .and_then(|c| c.problem.clone())
-    {
-        return Some(problem);
-    }
-    // In the order of names, so that the words stay the same while nothing changes.
-    let mut pods: Vec<_> = draft
-        .seen
-        .objects
-        .pods_of(revision)
-        .filter(|p| p.ready_since.is_none())
-        .collect();
-    pods.sort_by(|a, b| a.name.cmp(&b.name));
-    pods.iter()
-        .find_map(|pod| pod.unschedulable.clone())
-        .or_else(|| pods.iter().find_map(|pod| pod.why_it_waits()))
 }

@@ -3,91 +3,77 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
+    decision::{Decided, Decision, Wait, in_seconds},
     draft::{Draft, seconds_between},
-    mover, standing,
+    mover,
+    reason::Reason,
 };
-use crate::api::status::{Outcome, Release, Stage, Stopwatch, Undo};
+use crate::api::{
+    release::{Release, Stage, Undo},
+    status::{Outcome, Stopwatch},
+};
 
 /// Decides to undo the release in motion.
 pub(super) fn begin(
-    draft: &mut Draft<'_>,
+    draft: &Draft<'_>,
     release: &Release,
     outcome: Outcome,
     reason: &str,
     message: &str,
-) {
+) -> Decision {
     let now = Time(draft.now);
-    if let Some(current) = &mut draft.status.release {
-        current.stage = Stage::Undo;
-        current.paused = None;
-        current.unreached = Stopwatch {
-            seconds: 0,
-            since: Some(now.clone()),
-        };
-        current.undo = Some(Undo {
+    let undone = Release {
+        stage: Stage::Undo(Undo {
             outcome,
             reason: reason.to_owned(),
             message: message.to_owned(),
-            since: now,
-        });
-    }
-    draft.decided = true;
-    let warning = outcome == Outcome::Failed;
-    draft.event(
-        "UndoStarted",
-        warning,
-        format!("revision {}: {message}", release.revision),
-    );
+            since: now.clone(),
+        }),
+        unreached: Stopwatch {
+            seconds: 0,
+            since: Some(now),
+        },
+        ..release.clone()
+    };
+    let mut decision = Decision::goes(draft, undone);
+    let words = format!("revision {}: {message}", release.revision);
+    decision.tell(Reason::UndoStarted, outcome == Outcome::Failed, words);
+    decision.undoes(Reason::of(reason).unwrap_or(Reason::Unknown))
 }
 
 /// Ends an undo when stable is whole and nothing else runs.
-pub(super) fn decide(draft: &mut Draft<'_>, release: &Release) {
-    let Some(undo) = release.undo.clone() else {
-        // Only an edit by hand can lose the reason: the reading that forbids nothing is taken.
-        begin(
-            draft,
-            release,
-            Outcome::Withdrawn,
-            "Unknown",
-            "the reason of the undo was lost",
-        );
-        return;
-    };
+pub(super) fn decide(draft: &Draft<'_>, release: &Release, undo: &Undo) -> Decided {
     if is_whole(draft) {
-        draft.end(release, undo.outcome, &undo.reason, &undo.message);
-        draft.status.checks.clear();
-        let stable = draft.stable().unwrap_or("none").to_owned();
+        let (reason, message) = (&undo.reason, &undo.message);
+        let mut decision = Decision::ends(draft, release, undo.outcome, reason, message);
+        decision.status.checks.clear();
+        let stable = draft.stable().unwrap_or("none");
         let took = seconds_between(undo.since.0, draft.now);
-        draft.event(
-            "UndoCompleted",
-            undo.outcome == Outcome::Failed,
-            format!(
-                "revision {} is out after {took} seconds, stable {stable} serves: {}",
-                release.revision, undo.message
-            ),
+        let words = format!(
+            "revision {} is out after {took} seconds, stable {stable} serves: {message}",
+            release.revision
         );
-        return;
+        let warning = undo.outcome == Outcome::Failed;
+        decision.tell(Reason::UndoCompleted, warning, words);
+        return decision.made();
     }
     let limit = draft.spec.strategy.progress_deadline_seconds;
     let waited = release
         .unreached
         .elapsed(draft.now, draft.seen.trusted_since);
     if waited < limit {
-        draft.wake_in(limit - waited);
-        return;
+        return Err(Wait::until(in_seconds(draft, limit - waited)).into());
     }
-    let stable = draft.stable().unwrap_or_default().to_owned();
-    let words = standing::why_not_available(draft, &stable)
+    let stable = draft.stable().unwrap_or_default();
+    let words = draft
+        .why_not_available(stable)
         .unwrap_or_else(|| "its pods do not become available".into());
-    draft.block(
-        true,
-        "UndoBlocked",
-        format!(
-            "stable {stable} has not come back within {limit} seconds: {words}. Revision {} keeps \
-             serving; the undo goes on as soon as there is room",
-            release.revision
-        ),
+    let message = format!(
+        "stable {stable} has not come back within {limit} seconds: {words}. Revision {} keeps \
+         serving; the undo goes on as soon as there is room",
+        release.revision
     );
+    Err(Wait::stalled(Reason::UndoBlocked, message).into())
 }
 
 /// Stable has all its pods, enough of them available, and no other revision has any, nor can get
@@ -95,22 +81,17 @@ pub(super) fn decide(draft: &mut Draft<'_>, release: &Release) {
 fn is_whole(draft: &Draft<'_>) -> bool {
     let total = draft.spec.replicas;
     let floor = draft.bounds().floor;
+    let objects = &draft.seen.objects;
     let Some(stable) = draft.stable() else {
         return true;
     };
-    let restored = draft
-        .seen
-        .objects
-        .child(stable)
-        .map_or(total == 0, |child| {
-            child.possible == (total, total) && child.current && child.available >= floor
-        });
-    let gone = draft
-        .seen
-        .objects
+    let restored = objects.child(stable).map_or(total == 0, |child| {
+        child.possible == (total, total) && child.current && child.available >= floor
+    });
+    let gone = objects
         .children
         .iter()
         .filter(|c| c.revision != stable && !c.deleting)
         .all(|c| c.possible == (0, 0) && c.current && c.status_replicas == 0);
-    restored && gone && mover::assured(&draft.seen.objects.children) >= floor
+    restored && gone && mover::assured(&objects.children) >= floor
 }

@@ -76,11 +76,6 @@ impl Client {
         Ok(Self { api, config })
     }
 
-    /// What it was configured with.
-    pub fn config(&self) -> &SourceConfig {
-        &self.config
-    }
-
     /// The header with the credentials, read anew, because tokens are rotated.
     async fn credentials(&self) -> Result<Option<HeaderValue>, Error> {
         let text = if let Some(path) = &self.config.bearer_token_file {

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::api::name::{DNS_LABEL_LENGTH, is_dns_label};
-use crate::evidence::{BuiltIn, Convention, ConventionError, Fault, Reason, check_label};
+use crate::api::{BuiltIn, Convention};
+use crate::evidence::{ConventionError, Fault, Reason, check_label};
 
 /// Most sources one file may have.
 const MAX_SOURCES: usize = 100;
@@ -174,7 +175,7 @@ impl SourcesFile {
 
 impl SourceConfig {
     /// Whether Rollouts of a namespace may use it; the fault says so in their status.
-    pub fn admits(&self, namespace: &str) -> Result<(), Fault> {
+    pub(crate) fn admits(&self, namespace: &str) -> Result<(), Fault> {
         if self.namespaces.iter().any(|n| n == "*" || n == namespace) {
             return Ok(());
         }
@@ -189,7 +190,7 @@ impl SourceConfig {
     }
 
     /// The names its series have, as far as a check does not say otherwise.
-    pub fn names(&self) -> Convention {
+    pub(crate) fn names(&self) -> Convention {
         let mut names = self.metric.clone();
         names.convention = names.convention.or(Some(self.convention));
         names

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::evidence::TimeUnit;
+use crate::api::TimeUnit;
 
 fn query(bounds: Option<TimeUnit>) -> Query {
     Query {

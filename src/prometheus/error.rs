@@ -63,7 +63,7 @@ pub enum Error {
 
 impl Error {
     /// The fixed reason for status and metrics.
-    pub fn reason(&self) -> Reason {
+    pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::TimedOut { .. } => Reason::TimedOut,
             Self::Unreachable => Reason::Unreachable,

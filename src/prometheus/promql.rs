@@ -18,9 +18,9 @@ struct Matcher {
 }
 
 impl Selector {
-    /// All series of a metric. The name is one that [`crate::evidence::Convention`] has checked,
+    /// All series of a metric. The name is one that [`crate::evidence`] has checked,
     /// or a constant.
-    pub fn of(metric: impl Into<String>) -> Self {
+    pub(crate) fn of(metric: impl Into<String>) -> Self {
         Self {
             metric: metric.into(),
             matchers: Vec::new(),
@@ -37,22 +37,22 @@ impl Selector {
     }
 
     /// `label="value"`
-    pub fn equal(self, label: &str, value: &str) -> Self {
+    pub(crate) fn equal(self, label: &str, value: &str) -> Self {
         self.with(label, "=", value.to_owned())
     }
 
     /// The label is there.
-    pub fn present(self, label: &str) -> Self {
+    pub(crate) fn present(self, label: &str) -> Self {
         self.with(label, "!=", String::new())
     }
 
     /// `label=~"regex"`, anchored by Prometheus.
-    pub fn matching(self, label: &str, regex: &str) -> Self {
+    pub(crate) fn matching(self, label: &str, regex: &str) -> Self {
         self.with(label, "=~", regex.to_owned())
     }
 
     /// The value starts with `prefix` and goes on.
-    pub fn starting_with(self, label: &str, prefix: &str) -> Self {
+    pub(crate) fn starting_with(self, label: &str, prefix: &str) -> Self {
         self.with(label, "=~", format!("{}.+", literal(prefix)))
     }
 }
@@ -101,7 +101,7 @@ pub(super) enum Expr {
 }
 
 impl Expr {
-    pub fn aggregate(self, operator: &'static str, by: &[&str]) -> Self {
+    pub(crate) fn aggregate(self, operator: &'static str, by: &[&str]) -> Self {
         Self::Aggregate {
             operator,
             by: by.iter().map(|l| (*l).to_owned()).collect(),
@@ -109,7 +109,7 @@ impl Expr {
         }
     }
 
-    pub fn tagged(self, label: &'static str, value: &'static str) -> Self {
+    pub(crate) fn tagged(self, label: &'static str, value: &'static str) -> Self {
         Self::Tag {
             label,
             value,

@@ -17,7 +17,8 @@
 //! jobs is taken, so that a pod scraped by two jobs is not counted twice.
 
 use super::promql::{Expr, Selector};
-use crate::evidence::{CheckKind, MetricNames, TimeUnit};
+use crate::api::TimeUnit;
+use crate::evidence::{CheckKind, MetricNames};
 
 /// Label that tells the parts of an answer apart.
 pub(super) const PART: &str = "stepgate_part";
@@ -65,7 +66,7 @@ impl Query {
     }
 
     /// The query in PromQL.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 }
@@ -155,7 +156,7 @@ impl Builder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::{BuiltIn, Convention};
+    use crate::api::{BuiltIn, Convention};
 
     fn text(kind: CheckKind, convention: Convention) -> String {
         let names = convention.resolve(&Convention::default()).unwrap();

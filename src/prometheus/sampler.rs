@@ -18,8 +18,8 @@ use super::config::{ConfigError, SourceConfig, SourcesFile};
 use super::error::Error;
 use super::query::{Pods, Query};
 use crate::evidence::{
-    Answer, Answered, Ask, Board, Change, CheckAsk, CheckSpec, Fault, Key, Measure, Readings,
-    Reason,
+    Answer, Answered, Ask, Board, Change, CheckAsk, CheckSpec, Fault, Key, Measure, PollResult,
+    Readings, Reason,
 };
 
 /// Queries that one source is given at a time.
@@ -45,6 +45,9 @@ impl<S> Clone for Sampler<S> {
     }
 }
 
+/// Is told what became of each check's part of a poll.
+type Polled = dyn Fn(PollResult) + Send + Sync;
+
 /// Is told whose readings changed, and how.
 type Changed = dyn Fn(&Key, Change) + Send + Sync;
 
@@ -52,6 +55,7 @@ struct Shared<S> {
     board: Mutex<Board>,
     sources: BTreeMap<String, Source<S>>,
     woken: Notify,
+    polled: Box<Polled>,
     changed: Box<Changed>,
 }
 
@@ -62,27 +66,31 @@ struct Source<S> {
 }
 
 impl Sampler<Client> {
-    /// A sampler for the configured sources. `changed` is called after every poll with whose
-    /// readings it was and what changed, from the sampler's own task: it must not block.
+    /// A sampler for the configured sources. After every poll `polled` is called for each check
+    /// that a source was asked about, and `changed` with whose readings it was and what changed;
+    /// both from the sampler's own task: they must not block.
     ///
     /// # Errors
     /// If a source's `caFile` cannot be used.
     pub fn new(
         file: SourcesFile,
+        polled: impl Fn(PollResult) + Send + Sync + 'static,
         changed: impl Fn(&Key, Change) + Send + Sync + 'static,
     ) -> Result<Self, ConfigError> {
         let clients = file.sources.into_iter().map(|config| {
             let client = Client::new(config.clone())?;
             Ok((config, client))
         });
-        Ok(Self::with(clients.collect::<Result<Vec<_>, _>>()?, changed))
+        let clients = clients.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::with(clients, polled, changed))
     }
 }
 
 impl<S: MetricSource> Sampler<S> {
     /// The same for any kind of source.
-    pub fn with(
+    pub(crate) fn with(
         sources: Vec<(SourceConfig, S)>,
+        polled: impl Fn(PollResult) + Send + Sync + 'static,
         changed: impl Fn(&Key, Change) + Send + Sync + 'static,
     ) -> Self {
         let sources = sources.into_iter().map(|(config, api)| {
@@ -94,6 +102,7 @@ impl<S: MetricSource> Sampler<S> {
                 board: Mutex::default(),
                 sources: sources.collect(),
                 woken: Notify::new(),
+                polled: Box::new(polled),
                 changed: Box::new(changed),
             }),
         }
@@ -106,13 +115,8 @@ impl<S: MetricSource> Sampler<S> {
         self.shared.woken.notify_one();
     }
 
-    /// Stops measuring a canary.
-    pub fn forget(&self, key: &Key) {
-        self.shared.board().forget(key);
-    }
-
     /// Stops measuring all revisions of a Rollout but one, or all of them.
-    pub fn keep_only(&self, namespace: &str, rollout: &str, revision: Option<&str>) {
+    pub(crate) fn keep_only(&self, namespace: &str, rollout: &str, revision: Option<&str>) {
         let mut board = self.shared.board();
         board.keep_only(namespace, rollout, revision);
     }
@@ -131,7 +135,7 @@ impl<S: MetricSource> Sampler<S> {
     ///
     /// # Errors
     /// With the reason and the remedy, for the Rollout's status.
-    pub fn admits(&self, source: &str, namespace: &str) -> Result<(), Fault> {
+    pub(crate) fn admits(&self, source: &str, namespace: &str) -> Result<(), Fault> {
         self.shared.source(source, namespace).map(|_| ())
     }
 
@@ -197,6 +201,9 @@ impl<S: MetricSource> Shared<S> {
             unanswered(&ask, &Error::TimedOut { seconds }.into())
         });
         for (check, outcome) in &answer {
+            if let Some(result) = PollResult::of(outcome) {
+                (self.polled)(result);
+            }
             if let Err(fault) = outcome {
                 debug!(
                     namespace = ask.key.namespace,

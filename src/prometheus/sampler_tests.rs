@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::evidence::{CheckKind, Convention, PodSeen, Scraped, Snapshot, Target, Verdict};
+use crate::api::Convention;
+use crate::evidence::{CheckKind, PodSeen, Scraped, Snapshot, Target, Verdict};
 
 /// A source that answers, or never does; and counts the questions.
 #[derive(Clone, Default)]
@@ -80,20 +81,27 @@ fn measure(rollout: &str, source: &str) -> Measure {
     }
 }
 
-type Told = mpsc::UnboundedReceiver<(Key, Change)>;
+type Told = mpsc::UnboundedReceiver<(Key, Change, Vec<PollResult>)>;
 
 fn started(sources: Vec<(SourceConfig, Oracle)>) -> (Sampler<Oracle>, Told, JoinSet<()>) {
     let (tell, told) = mpsc::unbounded_channel();
-    let sampler = Sampler::with(sources, move |key, change| {
-        let _ = tell.send((key.clone(), change));
-    });
+    let results = Arc::new(Mutex::new(Vec::new()));
+    let counted = results.clone();
+    let sampler = Sampler::with(
+        sources,
+        move |result| counted.lock().unwrap().push(result),
+        move |key, change| {
+            let results = std::mem::take(&mut *results.lock().unwrap());
+            let _ = tell.send((key.clone(), change, results));
+        },
+    );
     let mut running = JoinSet::new();
     let handle = sampler.clone();
     running.spawn(async move { handle.run().await });
     (sampler, told, running)
 }
 
-async fn next(told: &mut Told) -> (Key, Change) {
+async fn next(told: &mut Told) -> (Key, Change, Vec<PollResult>) {
     let told = tokio::time::timeout(Duration::from_secs(20), told.recv());
     told.await.unwrap().unwrap()
 }
@@ -103,8 +111,12 @@ async fn polls_on_its_beat_and_asks_the_same_question_once() {
     let oracle = Oracle::default();
     let (sampler, mut told, _running) = started(vec![(config("a", "shop"), oracle.clone())]);
     sampler.measure(measure("shop", "a"));
-    assert_eq!(next(&mut told).await.1, Change::Verdicts);
-    assert_eq!(next(&mut told).await.1, Change::Figures);
+    // Each check of a poll counts.
+    let both = vec![PollResult::Data; 2];
+    let (_, change, counted) = next(&mut told).await;
+    assert_eq!((change, &counted), (Change::Verdicts, &both));
+    let (_, change, counted) = next(&mut told).await;
+    assert_eq!((change, &counted), (Change::Figures, &both));
     let asked = oracle.asked.load(Ordering::SeqCst);
     assert_eq!(asked, 2, "two checks, two polls, one question");
     let readings = sampler.readings("shop", "shop", "r1").unwrap();
@@ -143,7 +155,8 @@ async fn unknown_and_forbidden_sources_are_said() {
     let (sampler, mut told, _running) = started(sources);
     for (source, reason) in [("a", Reason::SourceForbidden), ("b", Reason::SourceUnknown)] {
         sampler.measure(measure(source, source));
-        next(&mut told).await;
+        let (_, _, counted) = next(&mut told).await;
+        assert_eq!(counted, [], "nobody was asked");
         let readings = sampler.readings("shop", source, "r1").unwrap();
         let reading = &readings.readings[0];
         assert_eq!(reading.verdict, Verdict::Inconclusive);

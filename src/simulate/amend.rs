@@ -48,7 +48,7 @@ impl Amendment {
     /// Makes the change.
     pub fn apply(self, spec: &mut RolloutSpec) {
         match self {
-            Self::Steps(steps) => spec.strategy.canary.steps = steps,
+            Self::Steps(steps) => *spec.strategy.steps_mut() = steps,
             Self::Bounds { surge, unavailable } => {
                 spec.strategy.max_surge = surge;
                 spec.strategy.max_unavailable = unavailable;
@@ -175,7 +175,7 @@ mod tests {
             let mut after = before.clone();
             amendment.apply(&mut after);
             assert_eq!(hash(&after), hash(&before));
-            let last = after.strategy.canary.steps.last().expect("a last step");
+            let last = after.strategy.steps_mut().last().expect("a last step");
             assert_eq!(text(&last.replicas), "100%");
             after != before
         });

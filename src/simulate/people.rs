@@ -246,7 +246,7 @@ impl World {
             _ => release.map(|r| r.revision.clone()).or(wanted),
         };
         let Some(revision) = revision else { return };
-        let step = release.and_then(|r| r.step.as_ref());
+        let step = release.and_then(|r| r.step());
         let id = format!("request-{}", self.commands.len() + 1);
         let value = match (verb, step) {
             ("promote", Some(step)) => format!("{revision}/{} {id}", step.name),

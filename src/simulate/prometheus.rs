@@ -152,7 +152,8 @@ fn seconds(at: Timestamp) -> f64 {
 mod tests {
     use super::*;
     use crate::{
-        evidence::{Board, CheckSpec, Convention, Measure, Readings, Verdict},
+        api::Convention,
+        evidence::{Board, CheckSpec, Measure, Readings, Verdict},
         simulate::{object::Name, setting::Behaviour},
     };
 

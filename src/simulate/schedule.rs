@@ -265,7 +265,7 @@ fn vary(random: &mut Random, spec: &mut crate::api::RolloutSpec) {
             OnInconclusive::Proceed,
         ])
         .unwrap_or(&OnInconclusive::Pause);
-    for step in &mut spec.strategy.canary.steps {
+    for step in spec.strategy.steps_mut() {
         step.on_inconclusive = instead;
         step.hold_seconds = random.between(0, 90);
     }

@@ -10,7 +10,7 @@
 )]
 
 mod documented;
-#[path = "../adapter/mistakes.rs"]
+#[path = "../api_server/mistakes.rs"]
 mod mistakes;
 mod played;
 mod program;

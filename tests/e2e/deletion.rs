@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use bed::{Namespace, Result, view::State};
 use stepgate::api::Rollout;
+use testbed::{Namespace, Result, view::State};
 
 use crate::app::{APP, Change as _, app};
 use crate::play::{PATIENCE, Play as _, play};

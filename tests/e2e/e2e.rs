@@ -1,6 +1,6 @@
 //! Releases on a real cluster, each test in a namespace of its own.
 //!
-//! Needs `KUBECONFIG` of a cluster with the test bed on it; `tests/e2e/run` does all of that.
+//! Needs `KUBECONFIG` of a cluster with the testbed on it; `tests/e2e/run` does all of that.
 
 // What a test gives up on ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

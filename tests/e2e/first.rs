@@ -38,7 +38,7 @@ async fn schema_first_then_pods_then_steps() {
             .iter()
             .filter_map(|(_, r)| r.status.as_ref()?.release.clone())
             .filter(|release| release.revision == second)
-            .filter_map(|release| release.step.map(|s| s.name))
+            .filter_map(|release| release.step().map(|s| s.name.clone()))
             .collect();
         steps.dedup();
         assert_eq!(steps, ["canary", "half", "full"]);

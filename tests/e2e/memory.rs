@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use bed::{Namespace, Result};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use stepgate::api::Rollout;
+use testbed::{Namespace, Result};
 
 use crate::app::{APP, Change as _, app};
 use crate::play::{PATIENCE, Play as _, play};
@@ -19,7 +19,7 @@ async fn lose_status(ns: &Namespace) -> Result<()> {
         serde_json::from_value(json!([{"op": "remove", "path": "/status"}])).unwrap(),
     );
     let lost = api.patch_status(APP, &PatchParams::default(), &none).await;
-    let lost = lost.map_err(bed::Error::api("the status"))?;
+    let lost = lost.map_err(testbed::Error::api("the status"))?;
     // What was there before is not taken for what was rebuilt.
     ns.until("the loss", PATIENCE, |state| {
         let mut seen = state.versions.iter().rev();

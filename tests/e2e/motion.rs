@@ -24,7 +24,7 @@ async fn a_third_revision_replaces_the_second_in_mid_rollout() {
         assert!(state.fewest_ready_since(began) >= 3, "{:?}", state.ready);
         let mut steps = state.versions.iter().filter_map(|(_, rollout)| {
             let release = rollout.status.as_ref()?.release.as_ref()?;
-            let step = release.step.as_ref()?;
+            let step = release.step()?;
             (release.revision == third).then_some(step.index)
         });
         assert_eq!(steps.next(), Some(0), "it starts at its first step");

@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
 
-use bed::view::State;
-use bed::{Bed, Namespace, Result, diagnosis};
 use futures::FutureExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::Value;
 use stepgate::api::RolloutStatus;
-use stepgate::api::status::{Outcome, Stage};
+use stepgate::api::status::Outcome;
+use testbed::view::State;
+use testbed::{Namespace, Result, Testbed, diagnosis};
 
 use crate::app::APP;
 
@@ -21,9 +21,9 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub async fn play(name: &str, test: impl AsyncFnOnce(&Namespace) -> Result<()>) {
     let told = std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty());
     assert!(told, "these tests need a cluster: tests/e2e/run");
-    let bed = Bed::attach(std::env::var("CONTEXT").ok().filter(|c| !c.is_empty()));
-    let bed = bed.await.unwrap();
-    let namespace = Namespace::create(&bed, &format!("e2e-{name}"))
+    let testbed = Testbed::attach(std::env::var("CONTEXT").ok().filter(|c| !c.is_empty()));
+    let testbed = testbed.await.unwrap();
+    let namespace = Namespace::create(&testbed, &format!("e2e-{name}"))
         .await
         .unwrap();
     let played = AssertUnwindSafe(test(&namespace)).catch_unwind().await;
@@ -33,7 +33,7 @@ pub async fn play(name: &str, test: impl AsyncFnOnce(&Namespace) -> Result<()>) 
         Err(panic) => Some(words(panic.as_ref())),
     };
     if let Some(problem) = problem {
-        let mut text = diagnosis::describe(&bed, namespace.name()).await;
+        let mut text = diagnosis::describe(&testbed, namespace.name()).await;
         let _ = write!(text, "\n{problem}");
         panic!("{text}");
     }
@@ -118,10 +118,9 @@ impl Play for Namespace {
     async fn held(&self, step: &str) -> Result<String> {
         self.until(&format!("a hold at step {step}"), PATIENCE, |state| {
             let release = state.status(APP).release?;
-            let held = release.stage == Stage::Step
-                && release
-                    .step
-                    .is_some_and(|s| s.name == step && s.held.since.is_some());
+            let held = release
+                .step()
+                .is_some_and(|s| s.name == step && s.held.since.is_some());
             held.then_some(release.revision)
         })
         .await
@@ -129,7 +128,10 @@ impl Play for Namespace {
 
     async fn until_held_for(&self, step: &str, seconds: i64) -> Result<()> {
         self.held(step).await?;
-        let since = self.status().release.and_then(|r| r.step?.held.since);
+        let since = self
+            .status()
+            .release
+            .and_then(|r| r.step()?.held.since.clone());
         let since = SystemTime::from(since.expect("it is held").0);
         let until = since + Duration::from_secs(seconds.try_into().expect("seconds"));
         while SystemTime::now() < until {

@@ -1,7 +1,7 @@
 //! What cannot be done is said, and holds up nobody else.
 
-use bed::{Namespace, Result};
 use serde_json::{Value, json};
+use testbed::{Namespace, Result};
 
 use crate::app::{APP, Change as _, app};
 use crate::play::{PATIENCE, Play as _, condition, holds, play};

@@ -1,7 +1,7 @@
 //! Scaling in mid-rollout, as people and autoscalers do.
 
-use bed::{Namespace, Result};
 use serde_json::Value;
+use testbed::{Namespace, Result};
 
 use crate::app::{APP, Change as _, app};
 use crate::play::{PATIENCE, Play as _, condition, play};

@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use bed::traffic::Traffic;
-use bed::view::State;
-use bed::{Namespace, Result, install, kill, reach};
 use load::{Record, Summary};
 use serde_json::json;
-use stepgate::api::status::{Outcome, Stage};
+use stepgate::api::status::Outcome;
+use testbed::traffic::Traffic;
+use testbed::view::State;
+use testbed::{Namespace, Result, install, kill, reach};
 
 use crate::play::{PATIENCE, condition, play};
 
@@ -18,8 +18,8 @@ const RATE: u32 = 100;
 /// Applies a release of the shop, for a small machine that does much else: four pods, a limit of
 /// one second, and a slow release that is slower still.
 async fn apply(ns: &Namespace, release: &str) -> Result<i64> {
-    let folder = format!("tests/shop/manifests/releases/{release}");
-    let text = ns.bed().run_kubectl(&["kustomize", &folder]).await?;
+    let folder = format!("tests/programs/shop/manifests/releases/{release}");
+    let text = ns.testbed().run_kubectl(&["kustomize", &folder]).await?;
     let mut rollout = install::documents(&text)?.remove(0);
     let spec = &mut rollout["spec"];
     spec["replicas"] = json!(4);
@@ -126,13 +126,13 @@ async fn the_operator_is_killed_at_a_step_and_goes_on_there() {
         let generation = apply(ns, "v2").await?;
         let step = |state: &State| {
             let release = state.status(SHOP).release?;
-            let step = release.step.filter(|s| s.reached.is_some())?;
-            (release.stage == Stage::Step).then_some((step.index, release.started))
+            let step = release.step().filter(|s| s.reached.is_some())?;
+            Some((step.index, release.started.clone()))
         };
         let second = |state: &State| step(state).filter(|(index, _)| *index == 1);
         let (_, started) = ns.until("the second step", PATIENCE, second).await?;
-        let (leader, _) = kill::leader(ns.bed()).await?;
-        kill::kill(ns.bed(), &leader).await?;
+        let (leader, _) = kill::leader(ns.testbed()).await?;
+        kill::kill(ns.testbed(), &leader).await?;
         let killed = SystemTime::now();
         let (revision, _, words) = end(ns, generation).await?;
         let state = ns.view.now();
@@ -146,10 +146,7 @@ async fn the_operator_is_killed_at_a_step_and_goes_on_there() {
                 continue;
             };
             assert_eq!(release.started, started, "it began anew");
-            assert!(
-                release.step.as_ref().is_some_and(|s| s.index >= 1),
-                "it went back"
-            );
+            assert!(release.step().is_some_and(|s| s.index >= 1), "it went back");
         }
         let all = sum(&traffic.stop().await?, SystemTime::UNIX_EPOCH);
         assert_eq!(all.failed, 0, "{:?}", all.statuses);

@@ -1,10 +1,10 @@
-//! Releases that come back by themselves.
+//! Releases that are rolled back.
 
 use std::time::SystemTime;
 
-use bed::{Namespace, Result};
 use serde_json::{Value, json};
 use stepgate::api::status::Outcome;
+use testbed::{Namespace, Result};
 
 use crate::app::{Change as _, app};
 use crate::play::{Play as _, outcome, play};
@@ -83,7 +83,7 @@ async fn a_container_that_ends_once_holds_its_release_up_for_a_while() {
         let state = ns.view.now();
         let passed = state.versions.iter().find_map(|(at, rollout)| {
             let release = rollout.status.as_ref()?.release.as_ref()?;
-            (release.step.as_ref()?.index == 1).then_some(*at)
+            (release.step()?.index == 1).then_some(*at)
         });
         let ends = state.pods_of(&canary).filter_map(|pod| {
             let container = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;

@@ -1,7 +1,8 @@
 //! What a canary's counts come to, through a real Prometheus.
 
 use jiff::Timestamp;
-use stepgate::evidence::{BuiltIn, Convention, Reason, Verdict};
+use stepgate::api::{BuiltIn, Convention};
+use stepgate::evidence::{Reason, Verdict};
 
 use super::world::{World, error_rate, measure, more_polls, p95, seen, until, until_first};
 

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use stepgate::evidence::{CheckKind, Convention};
+use stepgate::api::Convention;
+use stepgate::evidence::CheckKind;
 use stepgate::prometheus::{Client, Error, MetricSource as _, Pods, Query, SourcesFile};
 
 use super::server::{Request, serve};

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use stepgate::evidence::{CheckKind, CheckSpec, Convention, Measure, PodSeen, Reading, Readings};
+use stepgate::api::Convention;
+use stepgate::evidence::{CheckKind, CheckSpec, Measure, PodSeen, Reading, Readings};
 use stepgate::prometheus::{Sampler, SourcesFile};
 use tokio::task::JoinSet;
 
@@ -176,7 +177,7 @@ impl World {
         );
         let file = SourcesFile::parse(&yaml).unwrap();
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let sampler = Sampler::new(file, |_, _| {}).unwrap();
+        let sampler = Sampler::new(file, |_| {}, |_, _| {}).unwrap();
         let mut running = JoinSet::new();
         let handle = sampler.clone();
         running.spawn(async move { handle.run().await });
@@ -211,7 +212,7 @@ fn binary() -> PathBuf {
     });
     found.unwrap_or_else(|| {
         panic!(
-            "no prometheus in {}: build it with `tests/cluster/cluster build prometheus`, or \
+            "no prometheus in {}: build it with `tests/programs/cluster/cluster build prometheus`, or \
              name one (version 3) in STEPGATE_PROMETHEUS",
             cache.display()
         )

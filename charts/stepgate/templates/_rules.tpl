@@ -12,8 +12,8 @@ to see whether one exists) and writes nothing that it has not made, but for the 
 - apiGroups: [stepgate.io]
   resources: [databaseschemas]
   verbs: [get, list, watch, create, patch, delete]
-# Where the admission plug-in OwnerReferencesPermissionEnforcement is on, an owner that blocks
-# deletion may only be named by whoever may change its finalizers.
+# With the admission plugin OwnerReferencesPermissionEnforcement, setting an owner that blocks deletion
+# requires permission on that owner's finalizers.
 - apiGroups: [stepgate.io]
   resources: [rollouts/finalizers, databaseschemas/finalizers]
   verbs: [update]

@@ -6,40 +6,40 @@ use clap::{Args, ValueEnum};
 
 use super::scenario::{Assumed, BUILT_IN};
 
-/// Plays a Rollout's manifest against a cluster in memory, in virtual time.
+/// Plays the release of a Rollout manifest in a simulated cluster, in virtual time.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = after_help())]
 pub struct SimulateArgs {
-    /// File with the Rollout, as YAML; `-` is the standard input. May be given several times.
+    /// YAML file with the Rollout; `-` reads standard input. May be repeated.
     ///
-    /// Other documents in it are passed over, but for an autoscaler's minReplicas where the
-    /// Rollout leaves `replicas` out.
+    /// Other documents in the file are skipped. If the Rollout has no `replicas`, the minReplicas
+    /// of its HorizontalPodAutoscaler is used.
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// What happens: a scenario from the list below, `all` for a table of every one, or the path
-    /// of a file of your own.
+    /// What happens: a scenario from the list below, `all` for a table of all scenarios, or the
+    /// path of a scenario file.
     #[arg(short, long, value_name = "NAME|all|FILE", default_value = "good")]
     pub scenario: String,
 
-    /// Only this Rollout, where there are several.
+    /// Play only this Rollout, if the files have several.
     #[arg(long, value_name = "NAME")]
     pub rollout: Option<String>,
 
-    /// Requests per second that the service gets, over all pods.
+    /// Requests per second, over all pods.
     #[arg(long, value_name = "N", default_value = "100", value_parser = rate)]
     pub requests_per_second: f64,
 
-    /// Percent of its requests that the bad revision of `errors` fails.
+    /// Percentage of requests that the bad revision fails in `errors`.
     /// [default: 5, or 4 times the limit]
     #[arg(long, value_name = "N", value_parser = percent)]
     pub error_percent: Option<f64>,
 
-    /// 95th percentile of the bad revision of `slow`. [default: 3 times the limit]
+    /// 95th percentile of the bad revision's response time in `slow`. [default: 3 times the limit]
     #[arg(long, value_name = "MS", value_parser = positive)]
     pub p95_milliseconds: Option<f64>,
 
-    /// Seconds from the start of a container to its readiness.
+    /// Seconds from the start of a container until it is ready.
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(i64).range(0..=86_400))]
     pub startup_seconds: i64,
 
@@ -51,23 +51,23 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(i64).range(0..=604_800))]
     pub migration_seconds: i64,
 
-    /// Number of pods, instead of the manifest's.
+    /// Number of pods; overrides the manifest.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=500))]
     pub replicas: Option<i32>,
 
-    /// How the outcome is written.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 
-    /// Tells every write to the API server too.
+    /// Also print every write to the API server.
     #[arg(short, long)]
     pub verbose: bool,
 
-    /// Ends with status 2 when there is a warning.
+    /// Exit with status 2 if there is a warning.
     #[arg(long)]
     pub deny_warnings: bool,
 
-    /// Decides the small delays of the cluster's parts: the same seed tells the same story.
+    /// Selects the small random delays in the cluster; the same seed gives the same output.
     #[arg(long, value_name = "N", default_value = "1")]
     pub seed: u64,
 }
@@ -103,10 +103,10 @@ fn after_help() -> String {
         text += &format!("  {name:<16}  {about}\n");
     }
     text + "\nExit status:\n  \
-         0   the release ended as it should in that scenario\n  \
-         1   it did not: a bad one went out, or a good one did not\n  \
+         0   the release ended as expected in that scenario\n  \
+         1   it did not: a bad release was promoted, or a good one was not\n  \
          2   the manifest or the arguments are wrong\n  \
-         70  a rule that Stepgate always keeps was broken: a bug, please report it\n\n\
+         70  a rule that Stepgate must always keep was broken: this is a bug, please report it\n\n\
          docs/simulate.md explains the output and the format of scenario files."
 }
 

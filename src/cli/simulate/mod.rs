@@ -31,7 +31,7 @@ use self::{
     report::{Document, Ink, RolloutReport, RunReport},
     scenario::{Assumed, BUILT_IN, Scenario},
 };
-use crate::simulate::story::Detail;
+use crate::{plan::course::course, simulate::story::Detail};
 
 /// Everything as it should be.
 const GOOD: u8 = 0;
@@ -295,7 +295,7 @@ fn about(on: &Manifest) -> String {
     format!(
         "{}, {}, {}; its revision is {}",
         number(pods, "pod"),
-        number(on.spec.strategy.canary.steps.len(), "step"),
+        number(course(&on.spec).targets.len(), "step"),
         number(scenario::checks(&on.spec).count(), "check"),
         on.revision
     )

@@ -9,12 +9,8 @@ use super::{
     watched::Watched,
 };
 use crate::{
-    api::{
-        RolloutSpec, RolloutStatus,
-        status::{Outcome, Stage},
-        strategy::{Canary, Step},
-    },
-    plan::{render, replicas},
+    api::{RolloutSpec, RolloutStatus, release::Stage, status::Outcome},
+    plan::{course::course, render},
     simulate::{
         Action, Ended, Simulation, event::Event, setting::Setting, story::Detail, world::World,
     },
@@ -151,16 +147,10 @@ fn bring_up(
 ) -> Result<(), NoPlay> {
     spec.analysis = None;
     spec.paused = false;
-    spec.strategy.canary = Canary {
-        steps: spec
-            .strategy
-            .canary
-            .steps
-            .last()
-            .map(at_once)
-            .into_iter()
-            .collect(),
-    };
+    // A first deployment takes the last step alone.
+    if let Some(last) = spec.strategy.steps_mut().last_mut() {
+        last.hold_seconds = 0;
+    }
     let patience = longest(&spec);
     apply(simulation, on, spec);
     let begun = simulation.world().now;
@@ -176,13 +166,6 @@ fn bring_up(
             let words = ready.map_or("nothing is said of it", |c| &c.message);
             return Err(NoPlay::NoStart(words.to_owned()));
         }
-    }
-}
-
-fn at_once(step: &Step) -> Step {
-    Step {
-        hold_seconds: 0,
-        ..step.clone()
     }
 }
 
@@ -273,15 +256,15 @@ fn end(status: &RolloutStatus, watched: &Watched) -> Option<End> {
     if holds(status, "Stalled").is_none() {
         return holds(status, "Reconciling").map(|_| End::Waiting);
     }
-    let stage = status.release.as_ref().map(|release| release.stage);
+    let stage = status.release.as_ref().map(|release| &release.stage);
     let failed = status
         .history
         .iter()
         .any(|ended| ended.revision == watched.new && ended.outcome == Outcome::Failed);
     Some(match stage {
-        Some(Stage::Undo) => End::Stuck,
-        Some(Stage::Step) => End::Paused,
-        Some(Stage::Preflight | Stage::Expand) => End::Blocked,
+        Some(Stage::Undo(_)) => End::Stuck,
+        Some(Stage::Step(_)) => End::Paused,
+        Some(Stage::Preflight | Stage::Job(_)) => End::Blocked,
         None if failed && watched.came_to_a_step() => End::Undone,
         None => End::Blocked,
     })
@@ -313,8 +296,8 @@ fn holds<'a>(status: &'a RolloutStatus, kind: &str) -> Option<&'a Condition> {
 /// Seconds after which every deadline of a release has passed.
 fn longest(spec: &RolloutSpec) -> i64 {
     let strategy = &spec.strategy;
-    let steps = strategy.canary.steps.iter();
-    let steps: i64 = steps
+    let targets = course(spec).targets.into_iter();
+    let steps: i64 = targets
         .map(|s| s.hold_seconds + s.deadline_seconds + strategy.progress_deadline_seconds)
         .sum();
     let expand = spec.schema.as_ref().and_then(|s| s.expand.as_ref());
@@ -325,17 +308,20 @@ fn longest(spec: &RolloutSpec) -> i64 {
 /// Seconds that a good release takes: its holds, and what its pods and schema need.
 #[must_use]
 pub fn expected_seconds(spec: &RolloutSpec, assumed: &Assumed) -> i64 {
-    let steps = &spec.strategy.canary.steps;
+    let course = course(spec);
     let startup = assumed.pull_seconds + assumed.startup_seconds;
-    let surge = (replicas::bounds(&spec.strategy, spec.replicas).ceiling - spec.replicas).max(1);
+    let surge = (course.bounds.ceiling - spec.replicas).max(1);
     let mut batches = 0;
     let mut pods = 0;
-    for index in 0..steps.len() {
-        let canary = replicas::split(steps, index, spec.replicas).canary;
-        batches += i64::from(((canary - pods).max(0) + surge - 1) / surge);
-        pods = canary;
+    for target in &course.targets {
+        batches += i64::from(((target.canary - pods).max(0) + surge - 1) / surge);
+        pods = target.canary;
     }
-    let holds: i64 = steps.iter().map(|step| step.hold_seconds).sum();
+    let holds: i64 = course
+        .targets
+        .iter()
+        .map(|target| target.hold_seconds)
+        .sum();
     let expand = spec.schema.as_ref().is_some_and(|s| s.expand.is_some());
     holds + batches * startup + i64::from(expand) * assumed.migration_seconds
 }

@@ -2,7 +2,7 @@
 //!
 //! A CEL evaluator would add fifty crates and 3 MB to a binary whose other commands never use it,
 //! for a dozen rules. So each rule has a function under its very text; a test asks one for every
-//! rule of the definitions, and what the API server itself says is compared in `tests/adapter`,
+//! rule of the definitions, and what the API server itself says is compared in `tests/api_server`,
 //! over the same mistakes.
 
 use serde_json::Value;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::Manifest;
 use crate::{
-    api::{Check, OnFailure, OnInconclusive, PhaseKind, RolloutSpec},
+    api::{Check, OnFailure, PhaseKind, RolloutSpec},
+    plan::course::{Target, course},
     simulate::{
         Action,
         prometheus::Outage,
@@ -116,15 +117,15 @@ pub const BUILT_IN: [(&str, &str); 12] = [
     ("no-image", "its image cannot be pulled"),
     ("migration-fails", "its schema.expand fails"),
     ("migration-hangs", "its schema.expand does not end"),
-    ("prometheus-down", "it is good, but nobody answers queries"),
+    (
+        "prometheus-down",
+        "it is good, but Prometheus does not answer",
+    ),
     (
         "no-metrics",
-        "it is good, but Prometheus knows no series of it",
+        "it is good, but Prometheus has no series of it",
     ),
-    (
-        "no-room",
-        "the nodes have no room for a pod more than run now",
-    ),
+    ("no-room", "the nodes have no room for an additional pod"),
     (
         "operator-dies",
         "it is good, and the operator dies four times",
@@ -198,9 +199,7 @@ fn fill(play: &mut Scenario, on: &Manifest, assumed: &Assumed) -> Result<(), Str
                 _ => Outage::Empty,
             };
             play.events.push((0, Action::Metrics(outage)));
-            let steps = &spec.strategy.canary.steps;
-            let blind = |step: &crate::api::Step| step.on_inconclusive == OnInconclusive::Proceed;
-            play.expected = if steps.iter().all(blind) {
+            play.expected = if course(spec).targets.iter().all(Target::is_blind) {
                 vec![End::Stable]
             } else {
                 vec![End::Paused, End::Undone]

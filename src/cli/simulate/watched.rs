@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    api::{
-        RolloutSpec, RolloutStatus,
-        status::{Outcome, Stage},
-    },
+    api::{RolloutSpec, RolloutStatus, status::Outcome},
     plan::revision,
     simulate::world::World,
 };
@@ -94,19 +91,14 @@ impl Watched {
         let Some(release) = status.release.as_ref().filter(|r| r.revision == self.new) else {
             return;
         };
-        if let Some(undo) = &release.undo {
+        if let Some(undo) = release.undo() {
             self.noticed.get_or_insert(undo.since.0);
-        } else if release.paused.is_some() {
+        } else if release.paused().is_some() {
             self.noticed.get_or_insert(world.now);
         }
-        let stage = match release.stage {
-            Stage::Preflight => "preflight",
-            Stage::Expand => "expand",
-            Stage::Step => "steps",
-            Stage::Undo => "undo",
-        };
+        let stage = release.stage.word();
         self.stages.entry(stage).or_insert(world.now);
-        if let (Stage::Step, Some(step)) = (release.stage, &release.step) {
+        if let Some(step) = release.step() {
             let seen = self.steps.entry(step.index).or_insert_with(|| StepSeen {
                 name: step.name.clone(),
                 began: step.began.0,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// Whether the vital loops still turn. Clones are of the same process.
 #[derive(Clone, Debug, Default)]
-pub struct Liveness(Arc<Mutex<Vec<Beat>>>);
+pub(crate) struct Liveness(Arc<Mutex<Vec<Beat>>>);
 
 #[derive(Debug)]
 struct Beat {
@@ -19,14 +19,14 @@ struct Beat {
 /// The heart of one loop. Its owner calls [`Heart::beat`] at every turn; when it is dropped, the
 /// loop has ended on purpose and is no longer watched.
 #[derive(Debug)]
-pub struct Heart {
+pub(crate) struct Heart {
     liveness: Liveness,
     name: &'static str,
 }
 
 impl Liveness {
     /// Registers a loop that turns at least once in `limit`, idle or not.
-    pub fn heart(&self, name: &'static str, limit: Duration) -> Heart {
+    pub(crate) fn heart(&self, name: &'static str, limit: Duration) -> Heart {
         self.beats().push(Beat {
             name,
             last: Instant::now(),
@@ -39,7 +39,7 @@ impl Liveness {
     }
 
     /// The loops that are stuck.
-    pub fn overdue(&self) -> Vec<&'static str> {
+    pub(crate) fn overdue(&self) -> Vec<&'static str> {
         let now = Instant::now();
         let beats = self.beats();
         let late = |beat: &&Beat| now.saturating_duration_since(beat.last) > beat.limit;
@@ -53,7 +53,7 @@ impl Liveness {
 
 impl Heart {
     /// A sign of life.
-    pub fn beat(&self) {
+    pub(crate) fn beat(&self) {
         for beat in self
             .liveness
             .beats()
@@ -75,20 +75,20 @@ impl Drop for Heart {
 
 /// What must be initialised before the process counts as ready. Clones are of the same process.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<Vec<&'static str>>>);
+pub(crate) struct Readiness(Arc<Mutex<Vec<&'static str>>>);
 
 /// One thing that is not initialised yet. Dropping it without [`Initialising::done`] leaves the
 /// process not ready.
 #[derive(Debug)]
 #[must_use]
-pub struct Initialising {
+pub(crate) struct Initialising {
     readiness: Readiness,
     name: &'static str,
 }
 
 impl Readiness {
     /// Announces something to wait for. All are announced before the first is done.
-    pub fn wait_for(&self, name: &'static str) -> Initialising {
+    pub(crate) fn wait_for(&self, name: &'static str) -> Initialising {
         self.names().push(name);
         Initialising {
             readiness: self.clone(),
@@ -97,7 +97,7 @@ impl Readiness {
     }
 
     /// What is still waited for.
-    pub fn missing(&self) -> Vec<&'static str> {
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
         self.names().clone()
     }
 
@@ -108,7 +108,7 @@ impl Readiness {
 
 impl Initialising {
     /// It is initialised.
-    pub fn done(self) {
+    pub(crate) fn done(self) {
         let mut names = self.readiness.names();
         if let Some(at) = names.iter().position(|name| *name == self.name) {
             names.swap_remove(at);

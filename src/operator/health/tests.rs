@@ -20,7 +20,7 @@ async fn running() -> Running {
     let server = Server::bind("127.0.0.1:0".parse().unwrap(), served.clone())
         .await
         .unwrap();
-    let (address, stop) = (server.address().unwrap(), StopSource::new());
+    let (address, stop) = (server.listener.local_addr().unwrap(), StopSource::new());
     tokio::spawn(server.run(stop.stop()));
     Running {
         address,

@@ -203,7 +203,7 @@ impl World {
         let held = contender.election.term(now).is_some();
         contender.stored = observed.clone().filter(|_| held);
         let holder = Some(format!("c{who}"));
-        let duration = contender.election.timing().duration();
+        let duration = Timing::default().duration();
         let (holder, epoch, duration) = match action {
             Action::Done => return,
             Action::Wait(wait) => {
@@ -243,7 +243,7 @@ impl World {
     fn send(&mut self, who: usize, request: Request) {
         let contender = &self.contenders[who];
         let now = contender.local(self.now);
-        let mut patience = contender.election.timing().request_timeout();
+        let mut patience = Timing::default().request_timeout();
         if let Some(term) = contender.election.term(now) {
             patience = patience.min(term.until - now);
         }

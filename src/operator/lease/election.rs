@@ -69,7 +69,7 @@ impl Timing {
     /// # Errors
     ///
     /// When one of these bounds does not hold.
-    pub fn new(
+    pub(crate) fn new(
         duration: Duration,
         renew_deadline: Duration,
         retry: Duration,
@@ -100,28 +100,18 @@ impl Timing {
     }
 
     /// For how long others leave an unrenewed Lease alone.
-    pub fn duration(&self) -> Duration {
+    pub(crate) fn duration(&self) -> Duration {
         self.duration
-    }
-
-    /// For how long a leader believes after its last successful renewal was sent.
-    pub fn renew_deadline(&self) -> Duration {
-        self.renew_deadline
-    }
-
-    /// The time between two renewals.
-    pub fn retry(&self) -> Duration {
-        self.retry
     }
 
     /// How often a standby looks at the Lease: twice in a retry period, so that a Lease that was
     /// given back is taken within one.
-    pub fn standby_poll(&self) -> Duration {
+    pub(crate) fn standby_poll(&self) -> Duration {
         self.retry / 2
     }
 
     /// The longest that one request may take. Two fit into a renew deadline.
-    pub fn request_timeout(&self) -> Duration {
+    pub(crate) fn request_timeout(&self) -> Duration {
         self.renew_deadline / 2
     }
 }
@@ -139,7 +129,7 @@ impl Default for Timing {
 
 /// What the Lease says, as far as the election needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseFacts {
+pub(crate) struct LeaseFacts {
     /// Who holds it; `None` when it was given back.
     pub holder: Option<String>,
     /// `leaseTransitions`: the epoch of the term that holds or held it.
@@ -168,7 +158,7 @@ impl LeaseFacts {
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Create the Lease, held by this process.
     Create {
         /// `leaseTransitions` to write.
@@ -195,7 +185,7 @@ pub enum Action {
 
 /// A term of leadership as this process may believe in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Term {
+pub(crate) struct Term {
     /// The epoch, raised at every acquisition.
     pub epoch: u32,
     /// The end of the belief, on the monotonic clock that is passed to [`Election::step`].
@@ -211,7 +201,7 @@ struct Seen {
 
 /// One contender. All times are of one monotonic clock of this process, counted from any moment.
 #[derive(Clone, Debug)]
-pub struct Election {
+pub(crate) struct Election {
     identity: String,
     timing: Timing,
     /// The epoch that a Lease made anew starts above.
@@ -234,7 +224,7 @@ impl Election {
     /// and then wait as strangers do. `origin` is the epoch that a Lease starts above when there is
     /// none: it should rise from one making to the next, so that objects labelled under a Lease
     /// that was since deleted do not outrank the new one (see [`origin_of`]).
-    pub fn new(identity: impl Into<String>, timing: Timing, origin: u32) -> Self {
+    pub(crate) fn new(identity: impl Into<String>, timing: Timing, origin: u32) -> Self {
         Self {
             identity: identity.into(),
             timing,
@@ -248,28 +238,23 @@ impl Election {
         }
     }
 
-    /// The times this election goes by.
-    pub fn timing(&self) -> &Timing {
-        &self.timing
-    }
-
     /// The term this process leads in at `now`, if it does.
-    pub fn term(&self, now: Duration) -> Option<Term> {
+    pub(crate) fn term(&self, now: Duration) -> Option<Term> {
         self.held.filter(|term| now < term.until)
     }
 
     /// From now on the Lease is given back instead of renewed.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stopping = true;
     }
 
     /// True once [`Election::stop`] was called.
-    pub fn stopping(&self) -> bool {
+    pub(crate) fn stopping(&self) -> bool {
         self.stopping
     }
 
     /// Makes the next step of a leader renew, whether or not it is due.
-    pub fn hasten(&mut self) {
+    pub(crate) fn hasten(&mut self) {
         self.hastened = true;
     }
 
@@ -277,7 +262,7 @@ impl Election {
     ///
     /// A leader may pass what its last write was answered with; the write then finds out whether
     /// that still holds.
-    pub fn step(&mut self, observed: Option<&LeaseFacts>, now: Duration) -> Action {
+    pub(crate) fn step(&mut self, observed: Option<&LeaseFacts>, now: Duration) -> Action {
         self.held = self.term(now);
         if self.stopping {
             return self.step_down(observed);
@@ -307,7 +292,7 @@ impl Election {
 
     /// The write that [`Election::step`] asked for was accepted; `stored` is what the server
     /// answered, `sent` the time before the request was sent.
-    pub fn accepted(&mut self, stored: LeaseFacts, sent: Duration, now: Duration) {
+    pub(crate) fn accepted(&mut self, stored: LeaseFacts, sent: Duration, now: Duration) {
         let mine = stored.holder.as_deref() == Some(self.identity.as_str());
         let until = sent.saturating_add(self.timing.renew_deadline);
         if mine && !self.stopping {
@@ -326,7 +311,7 @@ impl Election {
 
     /// The write with this epoch is about to be sent. To be called before each one: from then on
     /// the server may know it although its answer never comes.
-    pub fn sending(&mut self, epoch: u32) {
+    pub(crate) fn sending(&mut self, epoch: u32) {
         self.attempted = Some(epoch);
     }
 
@@ -405,7 +390,7 @@ fn remaining(seen: &Seen, now: Duration) -> Duration {
 ///
 /// A Lease that is made again after an uninstall then starts above the one before it, unless that
 /// one changed hands more than once a minute all its life. The field holds it for 4,000 years.
-pub fn origin_of(unix_seconds: i64) -> u32 {
+pub(crate) fn origin_of(unix_seconds: i64) -> u32 {
     u32::try_from(unix_seconds / 60)
         .unwrap_or(0)
         .min(i32::MAX as u32 / 2)

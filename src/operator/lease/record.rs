@@ -10,7 +10,7 @@ use super::election::{LeaseFacts, Timing};
 
 /// A Lease that cannot be read. It must be repaired or deleted by a person.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum RecordError {
+pub(crate) enum RecordError {
     /// Not an answer of an API server.
     #[error("the Lease has no metadata.{0}")]
     Incomplete(&'static str),
@@ -24,7 +24,7 @@ pub enum RecordError {
 /// # Errors
 ///
 /// When the object lacks what every stored object has, or counts below zero.
-pub fn facts(lease: &Lease, timing: &Timing) -> Result<LeaseFacts, RecordError> {
+pub(crate) fn facts(lease: &Lease, timing: &Timing) -> Result<LeaseFacts, RecordError> {
     let uid = lease
         .metadata
         .uid
@@ -53,7 +53,7 @@ pub fn facts(lease: &Lease, timing: &Timing) -> Result<LeaseFacts, RecordError> 
 }
 
 /// The spec of a new term.
-pub fn acquired(identity: &str, timing: &Timing, epoch: u32, wall: Timestamp) -> Value {
+pub(crate) fn acquired(identity: &str, timing: &Timing, epoch: u32, wall: Timestamp) -> Value {
     json!({
         "holderIdentity": identity,
         "leaseDurationSeconds": timing.duration().as_secs(),
@@ -64,17 +64,17 @@ pub fn acquired(identity: &str, timing: &Timing, epoch: u32, wall: Timestamp) ->
 }
 
 /// What a renewal changes.
-pub fn renewed(wall: Timestamp) -> Value {
+pub(crate) fn renewed(wall: Timestamp) -> Value {
     json!({ "renewTime": micro_time(wall) })
 }
 
 /// What giving the Lease back changes. The epoch stays, for the next holder to raise.
-pub fn released(wall: Timestamp) -> Value {
+pub(crate) fn released(wall: Timestamp) -> Value {
     json!({ "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": micro_time(wall) })
 }
 
 /// A merge patch of the spec that the server refuses unless the object is still the one observed.
-pub fn guarded(observed: &LeaseFacts, spec: Value) -> Value {
+pub(crate) fn guarded(observed: &LeaseFacts, spec: Value) -> Value {
     json!({
         "metadata": { "uid": observed.uid, "resourceVersion": observed.resource_version },
         "spec": spec,
@@ -86,7 +86,7 @@ pub fn guarded(observed: &LeaseFacts, spec: Value) -> Value {
 /// # Errors
 ///
 /// Never for values made by this module; serde's error is passed on.
-pub fn created(name: &str, spec: Value) -> Result<Lease, serde_json::Error> {
+pub(crate) fn created(name: &str, spec: Value) -> Result<Lease, serde_json::Error> {
     serde_json::from_value(json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",

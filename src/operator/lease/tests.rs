@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::election::{Action, Election, LeaseFacts, Term, Timing, TimingError};
-use super::origin_of;
+use super::{Leadership, origin_of};
+use crate::operator::metrics::Metrics;
 
 fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -36,6 +37,14 @@ fn leader(epoch: u32, now: Duration) -> Election {
     election.sending(epoch);
     election.accepted(lease(Some("a"), epoch, 1), now, now);
     election
+}
+
+#[test]
+fn without_an_election_the_process_leads_and_shows_it() {
+    let metrics = Metrics::new();
+    assert!(Leadership::without_election(&metrics).epoch().is_some());
+    let text = metrics.render();
+    assert!(text.contains("stepgate_leader 1\n"), "{text}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::fixture::{self, World, second, stalled};
 use crate::{
-    api::{PhaseKind, database::PhaseRecord, status::Stage},
+    api::{PhaseKind, database::PhaseRecord},
     plan::{facts::ConfigRef, intent::Write},
 };
 
@@ -50,7 +50,7 @@ fn the_record_of_the_database_knows_the_attempts_that_a_lost_status_forgot() {
     world.settle();
     assert!(world.status().history.is_empty());
     world.command("retry", &format!("{v2} r1"));
-    assert_eq!(world.record().release.unwrap().attempt, 4);
+    assert_eq!(world.record().release.unwrap().highest_attempt(), 4);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn an_expand_that_has_succeeded_is_not_run_again_while_a_retry_waits() {
         name: "settings".into(),
     }]);
     world.command("retry", &format!("{v2} r1"));
-    let mut world = world.at_stage(Stage::Expand);
+    let mut world = world.at_stage("expand");
     for _ in 0..5 {
         for write in world.plan().writes {
             assert!(!matches!(write, Write::RecordDatabase { .. }), "{write:?}");
@@ -71,12 +71,15 @@ fn an_expand_that_has_succeeded_is_not_run_again_while_a_retry_waits() {
         }
     }
     assert_eq!(stalled(world.status()), "UndoImpossible");
-    assert_eq!(world.status().release.as_ref().unwrap().attempt, 2);
+    assert_eq!(
+        world.status().release.as_ref().unwrap().highest_attempt(),
+        2
+    );
 }
 
 #[test]
 fn an_attempt_that_was_begun_is_gone_on_with_whatever_failed_before() {
-    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    let mut world = World::stable("v1").wants("v2").at_stage("expand");
     while !makes_a_job(&world) {
         world.step();
     }
@@ -93,7 +96,7 @@ fn an_attempt_that_was_begun_is_gone_on_with_whatever_failed_before() {
 /// A person let another revision go on past its Job that was gone; now it is asked for again.
 #[test]
 fn an_attempt_whose_job_was_gone_is_not_made_a_second_time() {
-    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    let mut world = World::stable("v1").wants("v2").at_stage("expand");
     while !world.seen.objects.jobs.iter().any(|job| !job.suspended) {
         world.step();
     }

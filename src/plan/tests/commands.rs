@@ -6,6 +6,7 @@ use super::fixture::{World, condition, reading};
 use crate::{
     api::{RolloutSpec, RolloutStatus, SchemaSpec, status::Outcome},
     evidence::Verdict,
+    plan::reason::Reason,
 };
 
 fn checks_that_pause(spec: &mut RolloutSpec) {
@@ -21,20 +22,20 @@ fn resume_does_not_pretend_to_help_against_a_check_that_failed() {
     let mut world = world.at_step(0);
     world.says(vec![reading("errors", Verdict::Fail)]);
     let status = world.record();
-    assert!(status.release.unwrap().paused.is_some());
+    assert!(status.release.unwrap().paused().is_some());
     let message = &condition(world.status(), "Stalled").message;
     assert!(message.contains("(promote or undo)"), "{message}");
     let v2 = world.revision("v2");
     world.command("resume", &format!("{v2} r1"));
     let status = world.record();
     assert_eq!(status.commands[0].result, "Ignored");
-    assert!(status.release.unwrap().paused.is_some());
+    assert!(status.release.unwrap().paused().is_some());
     // The limit was raised: it no longer fails.
     world.says(vec![reading("errors", Verdict::Inconclusive)]);
     world.command("resume", &format!("{v2} r2"));
     let status = world.record();
     assert_eq!(status.commands[0].result, "Done", "{:?}", status.commands);
-    assert!(status.release.unwrap().paused.is_none());
+    assert!(status.release.unwrap().paused().is_none());
 }
 
 #[test]
@@ -65,7 +66,10 @@ fn what_stops_it_is_told_once() {
     world.seen.answers.overlaps = Some(vec!["legacy".into()]);
     let told = |world: &World| {
         let events = world.plan().events;
-        events.iter().filter(|e| e.reason == "Stalled").count()
+        events
+            .iter()
+            .filter(|e| e.reason == Reason::Stalled)
+            .count()
     };
     assert_eq!(told(&world), 1);
     world.step();
@@ -97,7 +101,7 @@ fn a_retry_starts_nothing_that_a_first_try_would_not() {
     world.seen.answers.overlaps = Some(Vec::new());
     let status = world.record();
     assert_eq!(status.commands[0].result, "Done", "{:?}", status.commands);
-    assert_eq!(status.release.unwrap().attempt, 2);
+    assert_eq!(status.release.unwrap().highest_attempt(), 2);
 }
 
 /// A promote that was typed while the step before was held, and comes late, skips nothing.
@@ -105,12 +109,12 @@ fn a_retry_starts_nothing_that_a_first_try_would_not() {
 fn a_promote_leaves_no_step_but_the_one_it_names() {
     let mut world = World::stable("v1").wants("v2").at_step(1);
     let present = |status: &RolloutStatus| {
-        let step = status.release.as_ref().and_then(|r| r.step.as_ref());
+        let step = status.release.as_ref().and_then(|r| r.step());
         step.map(|s| (s.index, s.name.clone())).unwrap()
     };
     let v2 = world.revision("v2");
     let (index, name) = present(world.status());
-    let first = world.spec.strategy.canary.steps[0].name.clone();
+    let first = "canary";
     assert_ne!(first, name);
     for (id, other) in [("p1", format!("{v2}/{first}")), ("p2", v2.clone())] {
         world.command("promote", &format!("{other} {id}"));
@@ -135,7 +139,7 @@ fn a_second_retry_is_the_third_attempt_and_the_history_names_a_revision_once() {
     for attempt in 1..=3 {
         world = world.at_step(0);
         let release = world.status().release.as_ref().unwrap();
-        assert_eq!(release.attempt, attempt);
+        assert_eq!(release.highest_attempt(), attempt);
         world.fails("p95");
         world.settle();
         let ended: Vec<_> = world.status().history.iter().collect();

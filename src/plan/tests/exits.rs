@@ -9,7 +9,7 @@ fn a_crash_loop_is_undone_before_the_progress_deadline() {
     let revision = world.revision("v2");
     world.pod(&revision).waiting = Some(("CrashLoopBackOff".into(), "back-off 10s".into()));
     let release = world.decide().release.unwrap();
-    assert_eq!(release.undo.unwrap().reason, "CrashLooping");
+    assert_eq!(release.undo().unwrap().reason, "CrashLooping");
 }
 
 /// A canary that is held, of which a container ended so many seconds ago, by its node's clock.
@@ -25,14 +25,14 @@ fn restarted(held: i64, ago: i64) -> World {
 
 fn step_of(world: &World) -> i32 {
     let release = world.status().release.clone().unwrap();
-    release.step.unwrap().index
+    release.step().unwrap().index
 }
 
 #[test]
 fn no_step_is_left_right_after_a_container_of_it_ended() {
     let step = |ago| {
         let release = restarted(10_000, ago).decide().release.unwrap();
-        release.step.unwrap().index
+        release.step().unwrap().index
     };
     assert_eq!(step(61), 1);
     // The clock of its node is an hour ahead: that says nothing.

@@ -7,10 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{
-        DatabaseRecord, RolloutSpec, RolloutStatus,
-        status::{Outcome, Stage},
-    },
+    api::{DatabaseRecord, RolloutSpec, RolloutStatus, status::Outcome},
     evidence::{Reading, Readings, Reason, Unit, Verdict},
     plan::{
         self,
@@ -167,7 +164,7 @@ impl World {
 
     pub fn edit_steps(&mut self, edit: impl Fn(&mut Value)) {
         self.edit_spec(|spec| {
-            for step in &mut spec.strategy.canary.steps {
+            for step in spec.strategy.steps_mut() {
                 let mut value = serde_json::to_value(&*step).unwrap();
                 edit(&mut value);
                 *step = serde_json::from_value(value).unwrap();
@@ -248,31 +245,32 @@ impl World {
     }
 
     /// Goes on to the stage; the target of a step is reached on the way.
-    pub fn at_stage(mut self, stage: Stage) -> Self {
+    pub fn at_stage(mut self, stage: &str) -> Self {
         for _ in 0..40 {
             if self
                 .status()
                 .release
                 .as_ref()
-                .is_some_and(|r| r.stage == stage)
+                .is_some_and(|r| r.stage.word() == stage)
             {
                 return self;
             }
             self.step();
-            if stage != Stage::Expand {
+            if stage != "expand" {
                 self.finish_jobs();
             }
         }
-        panic!(
-            "stage {stage:?} is not reached: {:?}",
-            self.status().release
-        );
+        panic!("stage {stage} is not reached: {:?}", self.status().release);
     }
 
     pub fn at_step(mut self, index: i32) -> Self {
         for _ in 0..20 {
             self.settle();
-            let step = self.status().release.as_ref().and_then(|r| r.step.clone());
+            let step = self
+                .status()
+                .release
+                .as_ref()
+                .and_then(|r| r.step().cloned());
             if step
                 .as_ref()
                 .is_some_and(|s| s.index == index && s.reached.is_some())
@@ -308,7 +306,7 @@ impl World {
         // Holds of the default steps are longer than a test wants to think of.
         if seconds < 1000 {
             self.change_spec(|spec| {
-                for step in &mut spec.strategy.canary.steps {
+                for step in spec.strategy.steps_mut() {
                     step.hold_seconds = step.hold_seconds.min(10);
                 }
             });
@@ -320,13 +318,13 @@ impl World {
         let analysis = self.spec.analysis.as_ref();
         let ready = self.seen.objects.pods_of(&release.revision);
         let ready = ready.filter_map(|pod| pod.ready_since).min();
-        let since = release.measured_since.map(|t| t.0).or(ready);
+        let since = release.measured_since.as_ref().map(|t| t.0).or(ready);
         self.seen.readings = Some(Readings {
-            revision: release.revision,
+            revision: release.revision.clone(),
             since: since.unwrap_or(self.now),
             source: analysis.map(|a| a.source.clone()).unwrap_or_default(),
             checks: analysis.map(measuring::checks).unwrap_or_default(),
-            hold_since: release.step.and_then(|s| s.reached).map(|t| t.0),
+            hold_since: release.step().and_then(|s| s.reached.clone()).map(|t| t.0),
             polled_at: Some(self.now),
             complete_polls: 3,
             readings,

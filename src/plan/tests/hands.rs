@@ -2,7 +2,7 @@
 
 use super::fixture::{World, condition, stalled};
 use crate::{
-    api::status::{Outcome, Stage},
+    api::status::Outcome,
     plan::{
         facts::{Question, Refusal, Refused},
         intent::Write,
@@ -64,8 +64,7 @@ fn whoever_deletes_what_remembers_stable_does_not_hold_up_the_way_back() {
             .release
             .as_ref()
             .unwrap()
-            .step
-            .as_ref()
+            .step()
             .unwrap()
             .index,
         1
@@ -122,8 +121,8 @@ fn a_failure_is_marked_before_the_undo_has_ended() {
     world.step();
     assert_eq!(world.outcome("v2"), Some(Outcome::Failed));
     assert_eq!(
-        world.status().release.as_ref().map(|r| r.stage),
-        Some(Stage::Undo)
+        world.status().release.as_ref().map(|r| r.stage.word()),
+        Some("undo")
     );
 }
 
@@ -276,7 +275,7 @@ fn no_step_is_reached_while_pods_of_a_third_revision_run() {
         children.find(|c| c.revision == v1).unwrap().replicas = third;
         world.hold(1);
         world.step();
-        let step = world.status().release.as_ref().unwrap().step.clone();
+        let step = world.status().release.as_ref().unwrap().step().cloned();
         step.unwrap().held.since.is_some()
     };
     assert!(held(0));

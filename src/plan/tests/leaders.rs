@@ -4,7 +4,6 @@ use super::{
     super::{facts::Question, intent::Write},
     fixture::World,
 };
-use crate::api::status::Stage;
 
 #[test]
 fn a_new_leader_fences_a_rollout_in_motion_before_it_decides_anything() {
@@ -31,7 +30,7 @@ fn whoever_reads_a_higher_epoch_stops() {
 /// A leader that has only its caches to go by may see the record of its predecessor's time.
 #[test]
 fn nothing_is_moved_on_a_record_that_only_a_cache_shows() {
-    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Step);
+    let mut world = World::stable("v1").wants("v2").at_stage("step");
     let moves = world.plan().writes;
     assert!(
         moves.iter().all(|w| matches!(w, Write::Scale { .. })) && !moves.is_empty(),

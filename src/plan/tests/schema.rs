@@ -11,7 +11,6 @@ use crate::{
         PhaseKind,
         database::{Dirty, Holder, PhaseRecord},
         keys,
-        status::Stage,
     },
     plan::{
         database::{self, Shown},
@@ -32,7 +31,7 @@ fn database_of(world: &mut World) -> &mut DatabaseFacts {
 
 /// `v2` expands, as far as `until` says.
 fn expanding(until: impl Fn(&World) -> bool) -> World {
-    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    let mut world = World::stable("v1").wants("v2").at_stage("expand");
     for _ in 0..10 {
         if until(&world) {
             return world;
@@ -43,11 +42,16 @@ fn expanding(until: impl Fn(&World) -> bool) -> World {
     panic!("it does not come so far: {:?}", world.plan());
 }
 
+/// The Job that holds the database, as something refused.
+fn expand_of(world: &World) -> Refused {
+    Refused::Job(holder(world).expect("a holder").job)
+}
+
 #[test]
 fn a_refused_job_holds_the_database_no_longer() {
     let mut world = expanding(|w| holder(w).is_some());
     world.seen.refusals.push(Refusal {
-        what: Refused::Job(PhaseKind::Expand),
+        what: expand_of(&world),
         message: "spec.template.spec.containers[0].name: Required value".into(),
         transient: false,
     });
@@ -145,11 +149,17 @@ fn an_attempt_that_runs_is_not_given_up_for_one_that_failed_before() {
     // The status was lost, and with it the number of the attempt.
     world.step();
     let release = world.status().release.clone().expect("still in motion");
-    assert_eq!((release.stage, release.attempt), (Stage::Expand, 1));
+    assert_eq!(
+        (release.stage.word(), release.highest_attempt()),
+        ("expand", 1)
+    );
     world.seen.objects.jobs.clear();
     assert_eq!(stalled(&world.record()), "JobVanished");
     world.command("retry", &format!("{revision} r1"));
-    assert_eq!(world.record().release.expect("a release").attempt, 3);
+    assert_eq!(
+        world.record().release.expect("a release").highest_attempt(),
+        3
+    );
     world.step();
     assert_eq!(holder(&world).expect("a hold").attempt, 3);
 }
@@ -167,11 +177,13 @@ fn left_half_way_by(rollout: &str) -> Option<Dirty> {
 
 #[test]
 fn a_retry_accepts_only_what_was_told_before_it() {
-    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    let mut world = World::stable("v1").wants("v2").at_stage("expand");
     let v2 = world.revision("v2");
     let answer = |world: &mut World| {
         let status = world.record();
-        let accepted = status.release.and_then(|r| r.accepted_dirty);
+        let accepted = status
+            .release
+            .and_then(|r| r.job(PhaseKind::Expand).accepted_dirty);
         (status.commands[0].result.clone(), accepted)
     };
     // Said while nobody led; meanwhile another's Job failed.
@@ -202,10 +214,13 @@ fn a_retry_that_was_said_while_the_job_ran_does_not_run_it_again_when_it_is_gone
     world.seen.objects.jobs.clear();
     let status = world.record();
     assert_eq!(status.commands[0].result, "Ignored");
-    assert_eq!(status.release.expect("a release").attempt, 1);
+    assert_eq!(status.release.expect("a release").highest_attempt(), 1);
     assert_eq!(stalled(&world.record()), "JobVanished");
     world.command("retry", &format!("{v2} r2"));
-    assert_eq!(world.record().release.expect("a release").attempt, 2);
+    assert_eq!(
+        world.record().release.expect("a release").highest_attempt(),
+        2
+    );
 }
 
 #[test]
@@ -221,7 +236,7 @@ fn a_failed_revision_that_is_tried_again_accepts_what_its_own_expand_left_and_no
         });
         world.command("retry", &format!("{v2} r1"));
         let release = world.decide().release.expect("a release");
-        release.accepted_dirty
+        release.job(PhaseKind::Expand).accepted_dirty
     };
     assert_eq!(tried_again("shop").as_deref(), Some("shop-expand"));
     assert_eq!(tried_again("worker"), None);
@@ -441,7 +456,8 @@ fn what_was_told_of_an_expand_stays_when_its_record_is_deleted() {
 
 #[test]
 fn what_is_refused_is_not_asked_for_again_in_the_same_pass() {
-    for what in [Refused::Job(PhaseKind::Expand), Refused::Other] {
+    let job = expand_of(&expanding(|w| holder(w).is_some()));
+    for what in [job, Refused::Other] {
         let mut world = expanding(|w| holder(w).is_some());
         let makes = |w: &World| {
             let writes = w.plan().writes;
@@ -450,7 +466,7 @@ fn what_is_refused_is_not_asked_for_again_in_the_same_pass() {
         };
         assert!(makes(&world));
         world.seen.refusals.push(Refusal {
-            what,
+            what: what.clone(),
             message: "quota exceeded".into(),
             transient: true,
         });

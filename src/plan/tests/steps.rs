@@ -4,16 +4,13 @@ use serde_json::json;
 
 use super::fixture::{World, condition, reading, second};
 use crate::{
-    api::{
-        ErrorRate, OnInconclusive, Step,
-        status::{Outcome, StepStatus},
-    },
+    api::{ErrorRate, OnInconclusive, Step, release::StepStatus, status::Outcome},
     evidence::{Reason, Verdict},
 };
 
 fn step(world: &World) -> StepStatus {
     let release = world.status().release.clone().unwrap();
-    release.step.unwrap()
+    release.step().unwrap().clone()
 }
 
 fn named(name: &str, replicas: &str) -> Step {
@@ -31,7 +28,7 @@ fn a_step_that_is_moved_is_gone_on_with() {
     let mut world = World::stable("v1").wants("v2").at_step(1);
     let before = step(&world);
     world.edit_spec(|spec| {
-        let steps = &mut spec.strategy.canary.steps;
+        let steps = spec.strategy.steps_mut();
         steps.insert(0, named("first", "10%"));
     });
     world.settle();
@@ -44,9 +41,9 @@ fn a_step_that_is_moved_is_gone_on_with() {
 #[test]
 fn a_step_that_is_gone_begins_again_at_the_first() {
     let mut world = World::stable("v1").wants("v2").at_step(1);
-    world.edit_spec(|spec| spec.strategy.canary.steps[1] = named("third", "33%"));
+    world.edit_spec(|spec| spec.strategy.steps_mut()[1] = named("third", "33%"));
     let release = world.record().release.unwrap();
-    let now = release.step.unwrap();
+    let now = release.step().unwrap();
     assert_eq!((now.index, now.name.as_str()), (0, "canary"));
     assert_eq!(now.reached, None, "nothing of it has been held");
     world.settle();
@@ -78,7 +75,7 @@ fn a_limit_that_was_edited_is_judged_anew() {
         world.hold(1000);
         world.settle();
         assert_eq!(step(&world).name, before.name, "{verdict:?}");
-        assert!(world.status().release.as_ref().unwrap().undo.is_none());
+        assert!(world.status().release.as_ref().unwrap().undo().is_none());
 
         let measure = world.plan().measure.expect("a measure");
         world.says(vec![reading("errors", verdict)]);
@@ -87,7 +84,7 @@ fn a_limit_that_was_edited_is_judged_anew() {
         world.settle();
         let release = world.status().release.clone();
         let gone_on = release
-            .and_then(|r| r.step)
+            .and_then(|r| r.step().cloned())
             .is_some_and(|s| s.name != before.name);
         let failed = world.outcome("v2") == Some(Outcome::Failed);
         let fails = verdict == Verdict::Fail;
@@ -107,7 +104,7 @@ fn an_edited_check_is_not_timed_out_before_its_first_poll() {
     world.edit_spec(|spec| {
         spec.paused = false;
         spec.analysis.as_mut().unwrap().checks[0].min_requests = 10;
-        for step in &mut spec.strategy.canary.steps {
+        for step in spec.strategy.steps_mut() {
             step.on_inconclusive = OnInconclusive::Undo;
         }
     });

@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::fixture::{World, condition, reading, stalled};
 use crate::{
-    api::status::Stage,
     evidence::Verdict,
     plan::facts::{ConfigRef, JobEnd},
+    plan::reason::Reason,
 };
 
 #[test]
@@ -18,7 +18,7 @@ fn the_columns_say_where_it_stands() {
     world.settle();
     assert_eq!(summary(&world).step, "ScaledToZero");
 
-    let world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    let world = World::stable("v1").wants("v2").at_stage("expand");
     assert_eq!(summary(&world).step, "expand");
 
     let mut world = World::stable("v1")
@@ -90,7 +90,7 @@ fn a_command_that_is_ignored_is_a_warning_and_one_that_is_done_is_none() {
     ] {
         world.command("pause", &text);
         let events = world.plan().events;
-        let said = events.iter().find(|e| e.reason == reason);
+        let said = events.iter().find(|e| e.reason.word() == reason);
         assert_eq!(said.map(|e| e.warning), Some(warning), "{events:?}");
     }
 }
@@ -123,14 +123,17 @@ fn a_promotion_that_cannot_be_says_so_and_what_stops_it() {
     world.command("promote", &format!("{v2}/canary p1"));
     let events = world.plan().events;
     let told: Vec<_> = events.iter().map(|e| (e.reason, e.warning)).collect();
-    assert_eq!(told, [("CommandIgnored", true), ("Stalled", true)]);
+    assert_eq!(
+        told,
+        [(Reason::CommandIgnored, true), (Reason::Stalled, true)]
+    );
 }
 
 #[test]
 fn an_undo_is_a_warning_where_something_has_failed() {
     let undone = |world: &World| {
         let events = world.plan().events;
-        let undo = events.iter().find(|e| e.reason == "UndoStarted");
+        let undo = events.iter().find(|e| e.reason == Reason::UndoStarted);
         undo.map(|e| e.warning)
     };
     let mut world = World::stable("v1").wants("v2").at_step(0);
@@ -142,7 +145,7 @@ fn an_undo_is_a_warning_where_something_has_failed() {
 
 #[test]
 fn an_expand_that_failed_says_how_its_log_ends() {
-    let mut world = World::stable("v1").wants("v2").at_stage(Stage::Expand);
+    let mut world = World::stable("v1").wants("v2").at_stage("expand");
     while !world.seen.objects.jobs.iter().any(|job| !job.suspended) {
         world.step();
     }

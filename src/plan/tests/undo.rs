@@ -1,10 +1,14 @@
 //! The way back: when it is over, and what is said while it is not.
 
-use super::fixture::{World, stalled};
-use crate::plan::{
-    draft::later,
-    facts::{ChildFacts, Refusal, Refused},
-    intent::Write,
+use super::fixture::{World, reading, stalled};
+use crate::{
+    api::OnInconclusive,
+    evidence::Verdict,
+    plan::{
+        draft::later,
+        facts::{ChildFacts, Refusal, Refused},
+        intent::{Plan, UndoCause, Write},
+    },
 };
 
 /// `v2` has failed; all its pods are gone, and stable has come as far as `edit` says.
@@ -98,4 +102,77 @@ fn what_keeps_stable_from_coming_back_is_said_when_it_has_had_its_time() {
     let status = world.record();
     let message = &super::fixture::condition(&status, "Stalled").message;
     assert!(!message.contains("exceeded quota"), "{message}");
+}
+
+/// What is counted of the first plan that counts anything, while `edit` has its effect; what the
+/// plans after its record count is nothing.
+fn counted(mut world: World, edit: impl FnOnce(&mut World)) -> Vec<UndoCause> {
+    let causes = |plan: &Plan| {
+        let causes = plan.events.iter().filter_map(|event| event.undo);
+        causes.collect::<Vec<_>>()
+    };
+    edit(&mut world);
+    let mut all = Vec::new();
+    for _ in 0..30 {
+        let plan = world.plan();
+        let counts = causes(&plan);
+        assert!(counts.is_empty() || matches!(plan.writes[0], Write::RecordStatus { .. }));
+        // A crash before the record, and the same is decided once more.
+        assert_eq!(causes(&world.plan()), counts);
+        all.extend(counts);
+        world.step();
+    }
+    all
+}
+
+#[test]
+fn an_undo_is_counted_once_with_its_record_and_by_its_cause() {
+    let on_its_way = || World::stable("v1").wants("v2").at_step(1);
+    let released = || {
+        let mut world = World::stable("v1").wants("v2").at_step(2);
+        world.hold(1000);
+        world.settle();
+        world
+    };
+    let check = counted(on_its_way(), |world| world.fails("p95"));
+    assert_eq!(check, [UndoCause::Check]);
+    let crash = counted(on_its_way(), |world| {
+        let v2 = world.revision("v2");
+        world.pod(&v2).waiting = Some(("CrashLoopBackOff".into(), "back-off 10s".into()));
+    });
+    assert_eq!(crash, [UndoCause::Crash]);
+    let deadline = counted(on_its_way(), |world| {
+        let v2 = world.revision("v2");
+        let mut children = world.seen.objects.children.iter_mut();
+        children.find(|c| c.revision == v2).unwrap().available = 0;
+        world.step();
+        world.hold(10_000);
+    });
+    assert_eq!(deadline, [UndoCause::Deadline]);
+    let inconclusive = counted(on_its_way().with_check("p95"), |world| {
+        world.edit_spec(|spec| {
+            for step in spec.strategy.steps_mut() {
+                step.on_inconclusive = OnInconclusive::Undo;
+            }
+        });
+        world.says(vec![reading("p95", Verdict::Inconclusive)]);
+        world.hold(100_000);
+    });
+    assert_eq!(inconclusive, [UndoCause::Inconclusive]);
+    let person = counted(on_its_way(), |world| {
+        let v2 = world.revision("v2");
+        world.command("undo", &format!("{v2} back"));
+    });
+    assert_eq!(person, [UndoCause::Person]);
+    let person = counted(released(), |world| {
+        let v2 = world.revision("v2");
+        world.command("undo", &format!("{v2} back"));
+    });
+    assert_eq!(person, [UndoCause::Person], "of what is stable already");
+    let superseded = counted(on_its_way(), |world| *world = world.clone().wants("v3"));
+    assert_eq!(superseded, [UndoCause::Superseded]);
+    let returned = counted(released(), |world| *world = world.clone().wants("v1"));
+    assert_eq!(returned, [UndoCause::Returned]);
+    let good = counted(on_its_way(), |world| world.hold(1000));
+    assert_eq!(good, []);
 }

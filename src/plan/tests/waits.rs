@@ -28,9 +28,9 @@ fn on_its_way() -> World {
     world
 }
 
-fn step(world: &World) -> crate::api::status::StepStatus {
+fn step(world: &World) -> crate::api::release::StepStatus {
     let release = world.status().release.clone().unwrap();
-    release.step.unwrap()
+    release.step().unwrap().clone()
 }
 
 fn moves(world: &World) -> bool {
@@ -100,7 +100,7 @@ fn one_end_in_a_hold_is_waited_out_however_short_the_deadline() {
         world.settle();
         let ready = condition(world.status(), "Ready");
         let release = world.status().release.as_ref().unwrap();
-        assert!(release.paused.is_none(), "{second}: {ready:?}");
+        assert!(release.paused().is_none(), "{second}: {ready:?}");
         assert_eq!(step(&world).index, 0, "{second}: {ready:?}");
     }
     world.now = later(ended, 60);
@@ -117,7 +117,7 @@ fn restarts_of_long_ago_are_no_crash_loop() {
         let v2 = world.revision("v2");
         let pod = world.pod(&v2);
         (pod.restarts, pod.ended) = (3, Some(ended));
-        world.record().release.unwrap().undo.is_some()
+        world.record().release.unwrap().undo().is_some()
     };
     assert!(undone(60));
     assert!(!undone(700));
@@ -190,7 +190,7 @@ fn a_hold_that_a_clock_has_jumped_over_waits_for_a_poll() {
     assert!(again <= later(world.now, interval), "{again}");
     world.now = again;
     world.says(vec![reading("errors", Verdict::Pass)]);
-    assert_eq!(world.record().release.unwrap().step.unwrap().index, 1);
+    assert_eq!(world.record().release.unwrap().step().unwrap().index, 1);
 }
 
 /// What was counted in the hold of one step says nothing for the next.
@@ -212,7 +212,7 @@ fn readings_of_the_hold_before_open_no_gate() {
     world.settle();
     assert_eq!(step(&world).index, 1);
     world.says(vec![reading("errors", Verdict::Pass)]);
-    assert_eq!(world.record().release.unwrap().step.unwrap().index, 2);
+    assert_eq!(world.record().release.unwrap().step().unwrap().index, 2);
 }
 
 /// What is known only from the past of another process waits for a whole answer to this one.
@@ -294,7 +294,7 @@ fn a_batch_that_is_seen_late_is_no_progress_missed() {
     world.now = later(world.now, limit + 100);
     world.step();
     let release = world.status().release.clone().unwrap();
-    assert!(release.undo.is_none(), "{release:?}");
+    assert!(release.undo().is_none(), "{release:?}");
 }
 
 /// Containers that end again and again are not waited out for ever.
@@ -309,7 +309,7 @@ fn an_end_of_a_container_prolongs_the_deadline_of_a_step_only_once() {
         // Ten seconds are to be proven after a hold of ten.
         let ended = later(world.now, -5);
         world.pod(&v2).ended = Some(ended);
-        world.record().release.unwrap().paused.is_some()
+        world.record().release.unwrap().paused().is_some()
     };
     assert!(!paused(109));
     assert!(paused(110));

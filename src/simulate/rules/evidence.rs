@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::left::Left;
 use crate::{
-    api::{RolloutStatus, status::Release},
+    api::{RolloutStatus, release::Release},
+    plan::{course::course, reason::Reason},
     simulate::{
         ledger::{Arrival, Happened},
         world::World,
@@ -24,7 +25,7 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
     let now = trust.clock;
     // By a clock that has jumped, only time that was watched since counts.
     let watched = trust.clock.duration_since(trust.since).as_secs();
-    let by_trust = watched >= left.step.deadline_seconds - 1;
+    let by_trust = watched >= left.target.deadline_seconds - 1;
     if left.promoted(world) || (left.waived(now) && (by_trust || !world.ledger.clocks_jumped)) {
         return Ok(());
     }
@@ -33,10 +34,10 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
         return Err(format!("step {name} is left before it was reached"));
     };
     let held = now.duration_since(reached).as_secs();
-    if held < left.step.hold_seconds && !world.ledger.clocks_jumped {
+    if held < left.target.hold_seconds && !world.ledger.clocks_jumped {
         return Err(format!(
             "step {name} is left after {held} of {} seconds",
-            left.step.hold_seconds
+            left.target.hold_seconds
         ));
     }
     let Some(analysis) = &left.spec.analysis else {
@@ -100,9 +101,11 @@ fn fails_for_cause(world: &World, happened: &Happened) -> Result<(), String> {
         return Ok(());
     };
     let said = |release: &Release| {
-        let undone = release.undo.as_ref().map(|u| (&u.reason, &u.message));
-        let paused = release.paused.as_ref().map(|p| (&p.reason, &p.message));
-        let failed = undone.or(paused).filter(|(r, _)| *r == "CheckFailed");
+        let undone = release.undo().map(|u| (&u.reason, &u.message));
+        let paused = release.paused().map(|p| (&p.reason, &p.message));
+        let failed = undone
+            .or(paused)
+            .filter(|(r, _)| *r == Reason::CheckFailed.word());
         failed.map(|(_, message)| message.clone())
     };
     let Some(message) = said(is).filter(|message| said(was).as_ref() != Some(message)) else {
@@ -154,7 +157,7 @@ pub(super) fn clock(world: &World, happened: &Happened) -> Result<(), String> {
     let watched = trust.clock.duration_since(trust.since);
     if let Some(left) = Left::of(world, happened) {
         let now = trust.clock;
-        let whole = SignedDuration::from_secs(left.step.deadline_seconds);
+        let whole = SignedDuration::from_secs(left.target.deadline_seconds);
         let excused = left.promoted(world) || (left.waived(now) && watched >= whole);
         if !excused {
             return Err(format!(
@@ -163,16 +166,16 @@ pub(super) fn clock(world: &World, happened: &Happened) -> Result<(), String> {
             ));
         }
     }
-    let undo = |status: &RolloutStatus| status.release.as_ref().and_then(|r| r.undo.clone());
+    let undo = |status: &RolloutStatus| status.release.as_ref().and_then(|r| r.undo().cloned());
     if let (None, Some(undo)) = (undo(&rollout.status), undo(after)) {
-        let limit = match undo.reason.as_str() {
+        let limit = match Reason::of(&undo.reason) {
             // What stands on record was watched, in earlier lives.
-            "ProgressDeadlineExceeded" => {
+            Some(Reason::ProgressDeadlineExceeded) => {
                 spec.strategy.progress_deadline_seconds - waited(&rollout.status)
             }
-            "Inconclusive" => {
-                let steps = spec.strategy.canary.steps.iter();
-                steps.map(|s| s.deadline_seconds).min().unwrap_or(0)
+            Some(Reason::Inconclusive) => {
+                let targets = course(spec).targets.into_iter();
+                targets.map(|t| t.deadline_seconds).min().unwrap_or(0)
             }
             _ => return Ok(()),
         };

@@ -5,9 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{
-        OnInconclusive, RolloutSpec, RolloutStatus, Step,
-        status::{CommandStatus, Outcome, Release, StepStatus},
+        OnInconclusive, RolloutSpec, RolloutStatus,
+        release::{Release, StepStatus},
+        status::{CommandStatus, Outcome},
     },
+    plan::course::{Course, Target, course},
     simulate::{
         action::Command,
         ledger::{Arrival, Happened},
@@ -24,17 +26,17 @@ pub(super) struct Left<'a> {
     pub(super) release: &'a Release,
     pub(super) status: &'a StepStatus,
     pub(super) spec: &'a RolloutSpec,
-    pub(super) step: &'a Step,
+    pub(super) target: Target,
 }
 
 /// Whether a record leaves a step for a later one of these, or for good. A step of the same name
 /// stands elsewhere once others are edited in before it; one that was taken out is left for the
 /// first.
-fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus, steps: &[Step]) -> bool {
-    let at = |name: &str| steps.iter().position(|s| s.name == name);
+fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus, course: &Course) -> bool {
+    let at = |name: &str| course.position(name);
     match &after.release {
         Some(next) if next.revision == release.revision => {
-            let next = next.step.as_ref().and_then(|next| at(&next.name));
+            let next = next.step().and_then(|next| at(&next.name));
             let from = match at(&status.name) {
                 // A first deployment takes no steps: it is at the last, whatever that is called.
                 None if release.first => return false,
@@ -83,16 +85,17 @@ impl Left<'_> {
     ) -> Option<Result<Left<'a>, String>> {
         let (arrival, rollout, after) = happened.recorded()?;
         let release = rollout.status.release.as_ref()?;
-        let status = release.step.as_ref()?;
+        let status = release.step()?;
         let spec = arrival.spec_seen()?;
-        let steps = &spec.strategy.canary.steps;
-        if release.undo.is_some() || !forward(release, status, after, steps) {
+        let course = course(spec);
+        if !forward(release, status, after, &course) {
             return None;
         }
         if remembered(world, rollout, after) {
             return None;
         }
-        let Some(step) = steps.iter().find(|s| s.name == status.name) else {
+        let mut targets = course.targets.into_iter();
+        let Some(target) = targets.find(|t| t.name == status.name) else {
             return Some(Err(status.name.clone()));
         };
         Some(Ok(Left {
@@ -102,7 +105,7 @@ impl Left<'_> {
             release,
             status,
             spec,
-            step,
+            target,
         }))
     }
 
@@ -125,8 +128,8 @@ impl Left<'_> {
         };
         let held = self.status.held.seconds + since(&self.status.held.since);
         let held = held.max(since(&self.status.reached));
-        self.step.on_inconclusive == OnInconclusive::Proceed
-            && held >= self.step.hold_seconds + self.step.deadline_seconds - 1
+        self.target.on_inconclusive == OnInconclusive::Proceed
+            && held >= self.target.hold_seconds + self.target.deadline_seconds - 1
     }
 }
 

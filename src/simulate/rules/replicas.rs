@@ -1,7 +1,7 @@
 //! Pods: never too few, never too many.
 
 use crate::{
-    plan::replicas,
+    plan::{course::course, replicas},
     simulate::{
         ledger::{Arrival, Happened, HeldTo, Size},
         object::{DeploymentObject, Object},
@@ -150,18 +150,14 @@ pub(super) fn batches(_: &World, happened: &Happened) -> Result<(), String> {
     let Some(release) = status.and_then(|s| s.release.as_ref()) else {
         return Ok(());
     };
-    let Some(step) = release.step.as_ref().filter(|_| release.undo.is_none()) else {
+    let Some(step) = release.step() else {
         return Ok(());
     };
-    let index = usize::try_from(step.index).unwrap_or_default();
-    let split = replicas::split(&spec.strategy.canary.steps, index, spec.replicas);
+    let course = course(spec);
+    let asked = course.near(step).map_or(0, |target| target.canary);
     let mut living = seen.children.values().filter(|c| !c.meta.deleting);
     let canary = living.find(|c| *c.revision == *release.revision);
-    let target = if release.first {
-        spec.replicas
-    } else {
-        split.canary
-    };
+    let target = if release.first { spec.replicas } else { asked };
     match canary {
         Some(canary) if canary.available < canary.replicas.min(target) => Err(format!(
             "{} is lowered to {} while {} has {} of {} pods available",

@@ -19,7 +19,7 @@ pub(super) fn steady(world: &World, happened: &Happened) -> Result<(), String> {
         && !left.release.first
         && !left.promoted(world)
         && !left.waived(left.arrival.trust.clock)
-        && let seconds = exits::proof(left.step.hold_seconds)
+        && let seconds = exits::proof(left.target.hold_seconds)
         && let Some(at) = ended_within(seconds, left.arrival, &left.release.revision)
     {
         let (name, revision) = (&left.status.name, &left.release.revision);
@@ -34,7 +34,7 @@ pub(super) fn steady(world: &World, happened: &Happened) -> Result<(), String> {
     let Some((status, release)) = status.and_then(|s| Some((s, s.release.as_ref()?))) else {
         return Ok(());
     };
-    if release.first || release.undo.is_some() || release.step.is_none() {
+    if release.first || release.step().is_none() {
         return Ok(());
     }
     let stable = status.stable.as_ref().map(|s| s.revision.as_str());
@@ -60,12 +60,12 @@ pub(super) fn waits(_: &World, happened: &Happened) -> Result<(), String> {
         return Ok(());
     };
     let given = *after.revision == *release.revision && after.replicas > before.replicas;
-    if release.first || release.undo.is_some() || release.step.is_none() || !given {
+    if release.first || release.step().is_none() || !given {
         return Ok(());
     }
     let seen = arrival.seen.as_ref();
     let edited = seen.is_some_and(|s| s.children.get(&after.meta.name).is_some_and(|c| c.edited));
-    if edited || release.paused.is_some() {
+    if edited || release.paused().is_some() {
         return Err(format!(
             "{} is scaled {} -> {}, and {}",
             after.meta.name,

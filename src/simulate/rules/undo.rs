@@ -4,11 +4,8 @@
 use jiff::SignedDuration;
 
 use crate::{
-    api::{
-        RolloutStatus,
-        status::{Outcome, Stage},
-    },
-    plan::{render, replicas},
+    api::{RolloutStatus, status::Outcome},
+    plan::{reason::Reason, render, replicas},
     simulate::{
         ledger::{Arrival, Happened},
         object::RolloutObject,
@@ -39,12 +36,12 @@ fn stays_possible(
     let (Some(stable), Some(release)) = (&after.stable, &after.release) else {
         return Ok(());
     };
-    let Some(step) = release.step.as_ref().filter(|_| release.undo.is_none()) else {
+    let Some(step) = release.step() else {
         return Ok(());
     };
     let was = before.status.release.as_ref();
     let was = was.filter(|was| was.revision == release.revision);
-    let was = was.and_then(|was| was.step.as_ref());
+    let was = was.and_then(|was| was.step());
     if was.is_some_and(|was| was.index >= step.index || was.name == step.name) {
         return Ok(());
     }
@@ -82,7 +79,7 @@ fn ends_whole(
     let (Some(release), Some(stable)) = (&before.status.release, &after.stable) else {
         return Ok(());
     };
-    if release.stage != Stage::Undo || release.undo.is_none() || after.release.is_some() {
+    if release.undo().is_none() || after.release.is_some() {
         return Ok(());
     }
     let (Some(seen), Some(spec)) = (&arrival.seen, arrival.spec_seen()) else {
@@ -121,8 +118,8 @@ fn within_the_window(
     let (Some(was), Some(is)) = (&before.status.stable, &after.stable) else {
         return Ok(());
     };
-    let undo = after.release.as_ref().and_then(|r| r.undo.as_ref());
-    let asked = undo.is_some_and(|u| u.reason == "ReturnedToFormerStable");
+    let undo = after.release.as_ref().and_then(|r| r.undo());
+    let asked = undo.is_some_and(|u| Reason::of(&u.reason) == Some(Reason::ReturnedToFormerStable));
     let Some(spec) = arrival
         .spec_seen()
         .filter(|_| asked && was.revision != is.revision)

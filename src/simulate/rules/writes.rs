@@ -5,8 +5,8 @@ use jiff::SignedDuration;
 use crate::{
     api::{RolloutSpec, RolloutStatus, status::Outcome},
     plan::{
+        course::course,
         intent::{Kind, Write},
-        replicas,
     },
     simulate::{
         ledger::{Arrival, Happened, Ledger},
@@ -77,7 +77,7 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
                 // Also the undo under way: its end is on record from its beginning.
                 let undone = status.release.as_ref().is_some_and(|release| {
                     *release.revision == *r.revision
-                        && release.undo.as_ref().is_some_and(|u| u.outcome == *outcome)
+                        && release.undo().is_some_and(|u| u.outcome == *outcome)
                 });
                 (stable && *outcome == Outcome::Stable)
                     || undone
@@ -134,14 +134,9 @@ fn rests_on(
     let release = status.release.as_ref();
     let canary = release.filter(|r| *r.revision == *after.revision);
     let raised = after.replicas > before.replicas;
-    let steps = &spec.strategy.canary.steps;
-    let split = release
-        .filter(|r| r.undo.is_none())
-        .and_then(|r| r.step.as_ref())
-        .map(|step| {
-            let index = usize::try_from(step.index).unwrap_or_default();
-            replicas::split(steps, index, spec.replicas)
-        });
+    let course = course(spec);
+    let step = release.and_then(|r| r.step());
+    let split = step.and_then(|step| course.near(step));
     if raised {
         let most = match (stable, canary, split) {
             (true, ..) => spec.replicas,
@@ -189,7 +184,7 @@ pub(super) fn no_retry(world: &World, happened: &Happened) -> Result<(), String>
     }
     if let Some((_, before, status)) = happened.recorded()
         && let Some(release) = &status.release
-        && release.undo.is_none()
+        && release.undo().is_none()
         && before.status.release.as_ref().map(|r| &r.revision) != Some(&release.revision)
         && world
             .ledger

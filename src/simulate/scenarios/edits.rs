@@ -20,7 +20,7 @@ fn amend(amendment: Amendment) -> Action {
 
 /// The steps of `shop`, changed so.
 fn steps(change: impl FnOnce(&mut Vec<Step>)) -> Action {
-    let mut steps = shop("v1", 4, None).strategy.canary.steps;
+    let mut steps = shop("v1", 4, None).strategy.steps_mut().clone();
     change(&mut steps);
     amend(Amendment::Steps(steps))
 }

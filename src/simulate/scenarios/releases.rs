@@ -34,7 +34,7 @@ fn one_at_a_time(mut spec: RolloutSpec) -> RolloutSpec {
 /// Its steps are held longer than a step may take to be reached.
 fn patient(mut spec: RolloutSpec) -> RolloutSpec {
     spec.strategy.progress_deadline_seconds = 60;
-    for step in &mut spec.strategy.canary.steps {
+    for step in spec.strategy.steps_mut() {
         step.hold_seconds = 150;
     }
     spec

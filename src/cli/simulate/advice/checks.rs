@@ -6,8 +6,11 @@ use super::super::{
     scenario::{Assumed, checks},
 };
 use crate::{
-    api::{Analysis, Check, OnInconclusive, RolloutSpec, Step},
-    plan::replicas,
+    api::{Analysis, Check, OnInconclusive, RolloutSpec},
+    plan::{
+        course::{Target, course},
+        traffic,
+    },
 };
 
 /// The highest bounds, in milliseconds, of the histograms that client libraries make by default.
@@ -42,14 +45,8 @@ pub(super) fn measured(spec: &RolloutSpec, found: &mut Vec<Finding>) {
             "no check of latency: a revision that is slow goes out; add one if that would hurt",
         ));
     }
-    let steps = &spec.strategy.canary.steps;
-    let blind = |step: &&Step| step.on_inconclusive == OnInconclusive::Proceed;
-    let blind: Vec<_> = steps
-        .iter()
-        .filter(blind)
-        .map(|s| s.name.as_str())
-        .collect();
-    if blind.len() == steps.len() {
+    let targets = course(spec).targets;
+    if targets.iter().all(Target::is_blind) {
         found.push(Finding::warning(
             "spec.strategy.canary.steps",
             "onInconclusive: Proceed at every step: while Prometheus is down every release goes \
@@ -93,21 +90,18 @@ pub(super) fn traffic(spec: &RolloutSpec, assumed: &Assumed, found: &mut Vec<Fin
         return;
     };
     let wanted = checks(spec).max_by_key(|check| check.min_requests);
-    for (index, step) in spec.strategy.canary.steps.iter().enumerate() {
-        let field = format!("spec.strategy.canary.steps[{index}]");
-        polls(analysis, step, &field, found);
-        let split = replicas::split(&spec.strategy.canary.steps, index, spec.replicas);
-        let pods = f64::from(split.canary + split.stable);
-        let rate = assumed.requests_per_second * f64::from(split.canary) / pods.max(1.0);
-        if let Some(check) = wanted.filter(|_| split.canary > 0) {
-            enough(check, step, rate, &field, found);
+    for target in &course(spec).targets {
+        polls(analysis, target, found);
+        let rate = assumed.requests_per_second * traffic::share(target);
+        if let Some(check) = wanted.filter(|_| target.canary > 0) {
+            enough(check, target, rate, found);
         }
     }
 }
 
 /// Whether a step leaves time for polls.
-fn polls(analysis: &Analysis, step: &Step, field: &str, found: &mut Vec<Finding>) {
-    let (name, every) = (&step.name, analysis.interval_seconds);
+fn polls(analysis: &Analysis, step: &Target, found: &mut Vec<Finding>) {
+    let (name, field, every) = (&step.name, &step.field, analysis.interval_seconds);
     if step.deadline_seconds < 2 * every {
         found.push(Finding::warning(
             format!("{field}.deadlineSeconds"),
@@ -131,7 +125,8 @@ fn polls(analysis: &Analysis, step: &Step, field: &str, found: &mut Vec<Finding>
 }
 
 /// Whether a step's share of requests is enough for a check.
-fn enough(check: &Check, step: &Step, rate: f64, field: &str, found: &mut Vec<Finding>) {
+fn enough(check: &Check, step: &Target, rate: f64, found: &mut Vec<Finding>) {
+    let field = step.field.as_str();
     #[expect(clippy::cast_precision_loss, reason = "bounded by the definition")]
     let (least, hold, most) = (
         check.min_requests as f64,

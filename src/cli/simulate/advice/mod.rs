@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     api::RolloutSpec,
-    plan::replicas::{self, Bounds},
+    plan::{
+        course::course,
+        replicas::{self, Bounds},
+    },
 };
 
 /// How long `helm --wait`, a Flux `HelmRelease` and many pipelines wait by default, in seconds.
@@ -37,28 +40,29 @@ pub fn advice(on: &Manifest, assumed: &Assumed) -> Vec<Finding> {
 }
 
 fn steps(spec: &RolloutSpec, found: &mut Vec<Finding>) {
-    let steps = &spec.strategy.canary.steps;
-    let canary = |index| replicas::split(steps, index, spec.replicas).canary;
-    let field = |index: usize| format!("spec.strategy.canary.steps[{index}]");
-    for index in 1..steps.len() {
-        if canary(index) == canary(index - 1) && spec.replicas > 1 {
-            let (before, here) = (&steps[index - 1].name, &steps[index].name);
+    let targets = course(spec).targets;
+    for pair in targets.windows(2) {
+        if let [before, here] = pair
+            && before.canary == here.canary
+            && spec.replicas > 1
+        {
             let message = format!(
-                "of {} pods step {here} runs as many ({}) as step {before}: it only adds time",
-                spec.replicas,
-                canary(index)
+                "of {} pods step {} runs as many ({}) as step {}: it only adds time",
+                spec.replicas, here.name, here.canary, before.name
             );
-            found.push(Finding::note(field(index), message));
+            found.push(Finding::note(here.field.clone(), message));
         }
     }
-    let first = canary(0);
-    if first > 1 && first * 2 >= spec.replicas {
+    if let Some(first) = targets.first()
+        && first.canary > 1
+        && first.canary * 2 >= spec.replicas
+    {
         let message = format!(
-            "the first step gives {first} of {} pods to the new revision: that share of users \
+            "the first step gives {} of {} pods to the new revision: that share of users \
              meets it before anything was measured; begin with fewer",
-            spec.replicas
+            first.canary, spec.replicas
         );
-        found.push(Finding::warning(field(0), message));
+        found.push(Finding::warning(first.field.clone(), message));
     }
     if spec.replicas == 1 {
         found.push(Finding::note(
@@ -67,10 +71,10 @@ fn steps(spec: &RolloutSpec, found: &mut Vec<Finding>) {
              step; with more pods fewer would",
         ));
     }
-    let last = steps.len().saturating_sub(1);
-    if steps.last().is_some_and(|step| step.hold_seconds == 0) && spec.analysis.is_some() {
+    let last = targets.last().filter(|last| last.hold_seconds == 0);
+    if let Some(last) = last.filter(|_| spec.analysis.is_some()) {
         found.push(Finding::warning(
-            format!("{}.holdSeconds", field(last)),
+            format!("{}.holdSeconds", last.field),
             "the new revision is stable as soon as it runs whole, and what shows only under full \
              load is not undone any more; hold the last step for some minutes",
         ));

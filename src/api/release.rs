@@ -1,0 +1,324 @@
+//! `Rollout.status.release`: the release in motion.
+//!
+//! What is stored is flat, for people and for `kubectl -o jsonpath`. What the planner reads is a
+//! [`Stage`] that carries its data, so that states which cannot be cannot be written.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    PhaseKind,
+    status::{Outcome, Stopwatch, one},
+};
+
+/// A release in motion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "Stored", into = "Stored")]
+pub struct Release {
+    /// The revision that is released.
+    pub revision: String,
+    /// Where it stands.
+    pub stage: Stage,
+    /// There is no stable revision yet: full size at once, nothing to return to.
+    pub first: bool,
+    /// When the release began.
+    pub started: Time,
+    /// Which release of this revision it is; raised by a retry.
+    pub attempt: i64,
+    /// Its Jobs, as far as more is to be said of them than that they are at this attempt.
+    pub jobs: Vec<JobStatus>,
+    /// When the first pod of the revision was ready: the evidence starts there.
+    pub measured_since: Option<Time>,
+    /// Time in which the step's (or the undo's) target was not reached.
+    pub unreached: Stopwatch,
+}
+
+/// Where a release stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// Names and selectors are checked and the children are made, at 0 replicas.
+    Preflight,
+    /// A Job that comes before the revision's pods runs, or is about to.
+    Job(PhaseKind),
+    /// Pods of the revision run.
+    Step(AtStep),
+    /// Back to stable.
+    Undo(Undo),
+}
+
+/// A release at a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AtStep {
+    /// The step.
+    pub step: StepStatus,
+    /// Why Stepgate itself paused it.
+    pub paused: Option<Why>,
+}
+
+/// The step under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// Position among the steps, from 0.
+    pub index: i32,
+    /// Its name.
+    pub name: String,
+    /// When the step began.
+    pub began: Time,
+    /// When its target was first reached; what passes the step is counted from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<Time>,
+    /// Time in which the target was held.
+    #[serde(default)]
+    pub held: Stopwatch,
+    /// The most pods of the revision that this step has seen available at once, in whole batches:
+    /// more of them is progress.
+    #[serde(default)]
+    pub available: i32,
+}
+
+/// A Job of a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobStatus {
+    /// The phase that it runs.
+    pub phase: PhaseKind,
+    /// Its attempt; only a retry raises it.
+    pub attempt: i64,
+    /// The Job that was reported here as one that may have left the database inconsistent. A retry
+    /// accepts only what was reported before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_dirty: Option<String>,
+    /// The failed Job whose result a person accepted with a retry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_dirty: Option<String>,
+}
+
+/// A reason and its words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Why {
+    /// One CamelCase word.
+    pub reason: String,
+    /// For people, with the figures that decided.
+    pub message: String,
+}
+
+/// An undo under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Undo {
+    /// What the revision will have ended as.
+    pub outcome: Outcome,
+    /// One CamelCase word.
+    pub reason: String,
+    /// For people, with the figures that decided.
+    pub message: String,
+    /// When it was decided.
+    pub since: Time,
+}
+
+impl Release {
+    /// The step under way.
+    #[must_use]
+    pub const fn step(&self) -> Option<&StepStatus> {
+        match &self.stage {
+            Stage::Step(at) => Some(&at.step),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) const fn step_mut(&mut self) -> Option<&mut StepStatus> {
+        match &mut self.stage {
+            Stage::Step(at) => Some(&mut at.step),
+            _ => None,
+        }
+    }
+
+    /// Why Stepgate itself paused it, if it did.
+    #[must_use]
+    pub const fn paused(&self) -> Option<&Why> {
+        match &self.stage {
+            Stage::Step(at) => at.paused.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Why it is being undone, if it is.
+    #[must_use]
+    pub const fn undo(&self) -> Option<&Undo> {
+        match &self.stage {
+            Stage::Undo(undo) => Some(undo),
+            _ => None,
+        }
+    }
+
+    /// No pod of the revision may have started yet.
+    #[must_use]
+    pub(crate) const fn is_before_its_pods(&self) -> bool {
+        matches!(self.stage, Stage::Preflight | Stage::Job(_))
+    }
+
+    /// Its Job of this phase.
+    #[must_use]
+    pub fn job(&self, phase: PhaseKind) -> JobStatus {
+        let known = self.jobs.iter().find(|job| job.phase == phase);
+        known.cloned().unwrap_or_else(|| self.new_job(phase))
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn job_mut(&mut self, phase: PhaseKind) -> &mut JobStatus {
+        let index = self.jobs.iter().position(|job| job.phase == phase);
+        let index = index.unwrap_or_else(|| {
+            self.jobs.push(self.new_job(phase));
+            self.jobs.len() - 1
+        });
+        &mut self.jobs[index]
+    }
+
+    /// The highest attempt, those of its Jobs included.
+    #[must_use]
+    pub(crate) fn highest_attempt(&self) -> i64 {
+        let jobs = self.jobs.iter().map(|job| job.attempt);
+        jobs.fold(self.attempt, i64::max)
+    }
+
+    const fn new_job(&self, phase: PhaseKind) -> JobStatus {
+        JobStatus {
+            phase,
+            attempt: self.attempt,
+            told_dirty: None,
+            accepted_dirty: None,
+        }
+    }
+}
+
+impl Stage {
+    /// In one word, for people.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::Job(phase) => phase.word(),
+            Self::Step(_) => "step",
+            Self::Undo(_) => "undo",
+        }
+    }
+}
+
+/// A release in motion.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    /// The revision that is released.
+    revision: String,
+    /// Where it stands.
+    stage: Place,
+    /// There is no stable revision yet: full size at once, nothing to return to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    first: bool,
+    /// When the release began.
+    started: Time,
+    /// Number of this release of the revision; a retry raises it.
+    #[serde(default = "one")]
+    attempt: i64,
+    /// State of its Jobs, where it differs from the release's: a Job that is not listed is at the
+    /// attempt of the release, and nothing was accepted for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    jobs: Vec<JobStatus>,
+    /// The step under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    step: Option<StepStatus>,
+    /// Why Stepgate itself paused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    paused: Option<Why>,
+    /// Why and how it is being undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    undo: Option<Undo>,
+    /// When the first pod of the revision was ready: the evidence starts there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    measured_since: Option<Time>,
+    /// Seconds and start of the time in which the step's (or undo's) target was not reached.
+    #[serde(default)]
+    unreached: Stopwatch,
+}
+
+/// Where a release stands.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+enum Place {
+    /// Names and selectors are checked and the children are made, at 0 replicas.
+    Preflight,
+    /// The schema is expanded.
+    Expand,
+    /// Pods of the revision run.
+    Step,
+    /// Back to stable.
+    Undo,
+}
+
+impl From<Release> for Stored {
+    fn from(release: Release) -> Self {
+        let mut stored = Self {
+            revision: release.revision,
+            stage: Place::Preflight,
+            first: release.first,
+            started: release.started,
+            attempt: release.attempt,
+            jobs: release.jobs,
+            step: None,
+            paused: None,
+            undo: None,
+            measured_since: release.measured_since,
+            unreached: release.unreached,
+        };
+        match release.stage {
+            Stage::Preflight => {}
+            Stage::Job(_) => stored.stage = Place::Expand,
+            Stage::Step(at) => {
+                stored.stage = Place::Step;
+                (stored.step, stored.paused) = (Some(at.step), at.paused);
+            }
+            Stage::Undo(undo) => {
+                stored.stage = Place::Undo;
+                stored.undo = Some(undo);
+            }
+        }
+        stored
+    }
+}
+
+impl From<Stored> for Release {
+    /// Only an edit by hand can store a stage without what belongs to it. It is read as what
+    /// harms nobody: a step that is not named begins anew, an undo without a reason forbids
+    /// nothing.
+    fn from(stored: Stored) -> Self {
+        let lost = || Undo {
+            outcome: Outcome::Withdrawn,
+            reason: "Unknown".to_owned(),
+            message: "the reason of the undo was lost".to_owned(),
+            since: stored.started.clone(),
+        };
+        let stage = match (stored.stage, stored.step) {
+            (Place::Undo, _) => Stage::Undo(stored.undo.unwrap_or_else(lost)),
+            (Place::Expand, _) => Stage::Job(PhaseKind::Expand),
+            (Place::Step, Some(step)) => Stage::Step(AtStep {
+                step,
+                paused: stored.paused,
+            }),
+            (Place::Step, None) | (Place::Preflight, _) => Stage::Preflight,
+        };
+        Self {
+            revision: stored.revision,
+            stage,
+            first: stored.first,
+            started: stored.started,
+            attempt: stored.attempt,
+            jobs: stored.jobs,
+            measured_since: stored.measured_since,
+            unreached: stored.unreached,
+        }
+    }
+}

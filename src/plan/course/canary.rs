@@ -1,0 +1,163 @@
+//! Canary: the new revision gets more and more of the pods.
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::{Active, Target};
+use crate::{
+    api::{Step, Strategy, strategy::Canary},
+    plan::replicas::{Round, pods},
+};
+
+pub(super) fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
+    let default;
+    let steps = match &strategy.canary {
+        Some(canary) => &canary.steps,
+        None => {
+            default = Canary::default().steps;
+            &default
+        }
+    };
+    let mut before = Split::default();
+    let mut targets = Vec::with_capacity(steps.len());
+    for (index, step) in steps.iter().enumerate() {
+        let split = split(step, before, total);
+        before = split;
+        targets.push(Target {
+            name: step.name.clone(),
+            field: format!("spec.strategy.canary.steps[{index}]"),
+            canary: split.canary,
+            stable: split.stable,
+            active: if split.full {
+                Active::Canary
+            } else {
+                Active::Both
+            },
+            weight: None,
+            hold_seconds: step.hold_seconds,
+            deadline_seconds: step.deadline_seconds,
+            on_inconclusive: step.on_inconclusive,
+        });
+    }
+    targets
+}
+
+/// Pods of each revision at a step.
+#[derive(Clone, Copy, Default)]
+struct Split {
+    stable: i32,
+    canary: i32,
+    /// The canary has the whole workload.
+    full: bool,
+}
+
+/// canary = min(max(share, 1, the previous step's canary), max(total − 1, 1)) and
+/// stable = max(total − canary, 1) below 100%; all canary at 100% and after it; nothing when
+/// `total` is 0.
+fn split(step: &Step, before: Split, total: i32) -> Split {
+    let full = before.full || is_full(step);
+    if total <= 0 || full {
+        return Split {
+            stable: 0,
+            canary: total.max(0),
+            full,
+        };
+    }
+    let share = pods(&step.replicas, total, Round::Up);
+    let canary = share.max(1).max(before.canary).min((total - 1).max(1));
+    Split {
+        stable: (total - canary).max(1),
+        canary,
+        full,
+    }
+}
+
+/// Whether a step gives the whole workload to the canary.
+fn is_full(step: &Step) -> bool {
+    matches!(&step.replicas, IntOrString::String(s) if s == "100%")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::Strategy;
+
+    /// Pods of stable and canary at each step.
+    fn splits(shares: &[&str], total: i32) -> Vec<(i32, i32)> {
+        let template = Canary::default().steps.remove(0);
+        let step = |share: &&str| Step {
+            replicas: share
+                .parse()
+                .map_or_else(|_| IntOrString::String((*share).into()), IntOrString::Int),
+            ..template.clone()
+        };
+        let canary = Canary {
+            steps: shares.iter().map(step).collect(),
+        };
+        let strategy = Strategy {
+            canary: Some(canary),
+            ..Strategy::default()
+        };
+        let targets = targets(&strategy, total);
+        targets.iter().map(|t| (t.stable, t.canary)).collect()
+    }
+
+    #[test]
+    fn steps_in_pods() {
+        let default = ["1", "25%", "100%"];
+        for (total, index, stable, canary) in [
+            (8, 0, 7, 1),
+            (8, 1, 6, 2),
+            (8, 2, 0, 8),
+            (1, 0, 1, 1),
+            (1, 1, 1, 1),
+            (1, 2, 0, 1),
+            (2, 0, 1, 1),
+            (2, 1, 1, 1),
+            (3, 1, 2, 1),
+            (5, 1, 3, 2),
+            (0, 1, 0, 0),
+        ] {
+            let split = splits(&default, total)[index];
+            assert_eq!(split, (stable, canary), "{total} {index}");
+        }
+        // A count larger than the workload leaves a stable pod until the last step.
+        assert_eq!(splits(&["5", "100%"], 3)[0], (1, 2));
+        // A percentage that comes to less than an earlier count does not go back.
+        assert_eq!(splits(&["4", "25%", "100%"], 8)[1], (4, 4));
+        // Nor does a count after the whole.
+        assert_eq!(splits(&["100%", "5", "100%"], 8)[1], (0, 8));
+    }
+
+    #[test]
+    fn a_strategy_that_is_left_out_has_the_documented_steps() {
+        let of = |strategy: Strategy| -> Vec<_> {
+            let targets = targets(&strategy, 8).into_iter();
+            targets
+                .map(|t| (t.name, t.canary, t.hold_seconds))
+                .collect()
+        };
+        let asked = of(Strategy::default());
+        let expected = [("canary", 1, 300), ("quarter", 2, 600), ("full", 8, 900)];
+        assert_eq!(asked, expected.map(|(n, c, h)| (n.to_owned(), c, h)));
+    }
+
+    proptest! {
+        #[test]
+        fn every_split_adds_up(total in 0..500_i32, share in 1..100_i32, count in 1..600_i32) {
+            let splits = splits(&[&count.to_string(), &format!("{share}%"), "100%"], total);
+            let mut before = 0;
+            for (index, (stable, canary)) in splits.into_iter().enumerate() {
+                prop_assert!(canary >= before.min(total));
+                before = canary;
+                prop_assert!(stable + canary >= total);
+                prop_assert!(stable + canary <= total + i32::from(total == 1));
+                if index < 2 && total > 0 {
+                    prop_assert!(stable >= 1 && canary >= 1);
+                }
+            }
+            prop_assert_eq!(before, total);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Courses: what a strategy is to everybody else.
+//!
+//! Whoever steps, scales, tells, checks rules or explains a release reads its [`Course`] and never
+//! the strategy. A strategy is one file here and one arm in [`course`].
+
+mod canary;
+
+use crate::{
+    api::{OnInconclusive, RolloutSpec, release::StepStatus},
+    plan::replicas::{self, Bounds},
+};
+
+/// The way of a release: the states it goes through, and the bounds it keeps on all of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Course {
+    /// The states, in order. In the last one the revision has the whole workload.
+    pub targets: Vec<Target>,
+    /// How far the sum of pods may lie from `spec.replicas`.
+    pub bounds: Bounds,
+}
+
+/// A state to be reached, held and passed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// Its name, shown and used in commands.
+    pub name: String,
+    /// Where it stands in the spec, for messages.
+    pub field: String,
+    /// Pods of the new revision.
+    pub canary: i32,
+    /// Pods of the stable revision.
+    pub stable: i32,
+    /// Whom users reach.
+    pub active: Active,
+    /// Percent of the requests that go to the new revision, where a traffic router is told; else
+    /// they follow the pods.
+    pub weight: Option<i32>,
+    /// Seconds it is held, all of it available, before its gates may open.
+    pub hold_seconds: i64,
+    /// Seconds after the hold within which its gates must have opened.
+    pub deadline_seconds: i64,
+    /// What is done at that deadline.
+    pub on_inconclusive: OnInconclusive,
+}
+
+/// Whom users reach in a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Active {
+    /// The stable revision alone.
+    Stable,
+    /// Both revisions, by their weights or pods.
+    Both,
+    /// The new revision alone.
+    Canary,
+}
+
+/// The course of a release of this spec.
+#[must_use]
+pub fn course(spec: &RolloutSpec) -> Course {
+    Course {
+        targets: canary::targets(&spec.strategy, spec.replicas),
+        bounds: replicas::bounds(&spec.strategy, spec.replicas),
+    }
+}
+
+impl Target {
+    /// It is passed without a verdict.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        self.on_inconclusive == OnInconclusive::Proceed
+    }
+}
+
+impl Course {
+    /// Index of the state in which a release begins: the last for a first deployment, which has
+    /// nothing to be compared with or to return to.
+    #[must_use]
+    pub fn entry(&self, first: bool) -> usize {
+        if first {
+            self.targets.len().saturating_sub(1)
+        } else {
+            0
+        }
+    }
+
+    /// The state in which a step stands, unless the spec has moved it.
+    #[must_use]
+    pub fn at(&self, step: &StepStatus) -> Option<&Target> {
+        let index = usize::try_from(step.index).ok()?;
+        let target = self.targets.get(index)?;
+        (target.name == step.name).then_some(target)
+    }
+
+    /// The state at this index, whatever it is called by now; the last one beyond it.
+    #[must_use]
+    pub fn near(&self, step: &StepStatus) -> Option<&Target> {
+        let index = usize::try_from(step.index).unwrap_or_default();
+        self.targets.get(index).or(self.targets.last())
+    }
+
+    /// Index of the state of this name.
+    #[must_use]
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.targets.iter().position(|target| target.name == name)
+    }
+}

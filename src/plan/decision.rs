@@ -1,0 +1,233 @@
+//! What a function that decides comes to: a change of the record, or why there is none now.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{
+    draft::{Draft, later},
+    facts::Question,
+    intent::{Event, UndoCause},
+    reason::Reason,
+};
+use crate::api::{
+    RolloutStatus,
+    release::{Release, Why},
+    status::{Ended, Outcome, RevisionStatus},
+};
+
+/// A decision; nothing where there is none to make and the next in order may decide; or what
+/// keeps it from being made.
+pub(super) type Decided = Result<Option<Decision>, Halt>;
+
+/// Why nothing is decided now.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// These must be answered first.
+    Ask(Vec<Question>),
+    /// Something else comes first. What is on record is carried out meanwhile.
+    Wait(Wait),
+}
+
+/// What is waited for.
+#[derive(Debug, Default)]
+pub(super) struct Wait {
+    /// What keeps the rollout from going on, if that is to be said.
+    pub obstacle: Option<Obstacle>,
+    /// When to look again if nothing happens before.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Something that keeps a rollout from going on, and who can change that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Obstacle {
+    pub reason: Reason,
+    pub message: String,
+    /// Nothing goes on before a person acts.
+    pub stalled: bool,
+}
+
+/// A change of the record, and what is told of it. It is put on record before anything that rests
+/// on it is written.
+#[derive(Debug)]
+pub(super) struct Decision {
+    /// The status as it will be.
+    pub status: RolloutStatus,
+    pub events: Vec<Event>,
+    pub notes: Vec<String>,
+    /// What is waited for from here on.
+    pub wait: Wait,
+}
+
+impl Halt {
+    /// This must be known first.
+    pub fn ask<T>(question: Question) -> Result<T, Self> {
+        Err(Self::Ask(vec![question]))
+    }
+}
+
+impl From<Wait> for Halt {
+    fn from(wait: Wait) -> Self {
+        Self::Wait(wait)
+    }
+}
+
+impl Wait {
+    /// Goes on without anybody's help.
+    pub fn held(reason: Reason, message: impl Into<String>) -> Self {
+        Self::at(reason, message, false)
+    }
+
+    /// Waits for a person.
+    pub fn stalled(reason: Reason, message: impl Into<String>) -> Self {
+        Self::at(reason, message, true)
+    }
+
+    pub fn at(reason: Reason, message: impl Into<String>, stalled: bool) -> Self {
+        let message = message.into();
+        Self {
+            obstacle: Some(Obstacle {
+                reason,
+                message,
+                stalled,
+            }),
+            wake_at: None,
+        }
+    }
+
+    /// Nothing but time.
+    pub fn until(at: Timestamp) -> Self {
+        Self::default().wake(at)
+    }
+
+    /// Looks again at `at`, if nothing happens before.
+    pub fn wake(mut self, at: Timestamp) -> Self {
+        self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
+        self
+    }
+
+    /// Both: the earlier time, and what was said first.
+    pub fn and(self, other: Self) -> Self {
+        let both = [self.wake_at, other.wake_at];
+        Self {
+            obstacle: self.obstacle.or(other.obstacle),
+            wake_at: both.into_iter().flatten().min(),
+        }
+    }
+}
+
+impl Decision {
+    /// A decision that changes nothing yet.
+    pub fn of(draft: &Draft<'_>) -> Self {
+        Self {
+            status: draft.status.clone(),
+            events: Vec::new(),
+            notes: Vec::new(),
+            wait: Wait::default(),
+        }
+    }
+
+    /// The release in motion stands so now.
+    pub fn goes(draft: &Draft<'_>, release: Release) -> Self {
+        let mut decision = Self::of(draft);
+        decision.status.release = Some(release);
+        decision
+    }
+
+    /// The release in motion ends.
+    pub fn ends(
+        draft: &Draft<'_>,
+        release: &Release,
+        outcome: Outcome,
+        reason: &str,
+        message: &str,
+    ) -> Self {
+        let mut decision = Self::of(draft);
+        let history = &mut decision.status.history;
+        history.retain(|ended| ended.revision != release.revision);
+        history.insert(
+            0,
+            Ended {
+                revision: release.revision.clone(),
+                outcome,
+                reason: reason.to_owned(),
+                message: message.to_owned(),
+                started: release.started.clone(),
+                ended: Time(draft.now),
+                attempt: release.highest_attempt(),
+            },
+        );
+        history.truncate(10);
+        decision.status.release = None;
+        decision
+    }
+
+    /// This revision is stable from here on.
+    pub fn stable(&mut self, revision: &str) {
+        self.status.stable = Some(RevisionStatus {
+            revision: revision.to_owned(),
+            ..RevisionStatus::default()
+        });
+    }
+
+    pub fn event(mut self, reason: Reason, message: impl Into<String>) -> Self {
+        self.tell(reason, false, message);
+        self
+    }
+
+    pub fn warning(mut self, reason: Reason, message: impl Into<String>) -> Self {
+        self.tell(reason, true, message);
+        self
+    }
+
+    pub fn tell(&mut self, reason: Reason, warning: bool, message: impl Into<String>) {
+        let message = message.into();
+        self.notes.push(format!("{reason}: {message}"));
+        self.events.push(Event {
+            reason,
+            message,
+            warning,
+            undo: None,
+        });
+    }
+
+    /// The same, where it begins an undo for this reason.
+    pub fn undoes(mut self, reason: Reason) -> Self {
+        if let Some(event) = self.events.last_mut() {
+            event.undo = Some(UndoCause::of(reason));
+        }
+        self
+    }
+
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    pub fn waiting(mut self, wait: Wait) -> Self {
+        self.wait = self.wait.and(wait);
+        self
+    }
+
+    /// As something that was decided.
+    pub fn made(self) -> Decided {
+        Ok(Some(self))
+    }
+}
+
+impl Why {
+    pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason: reason.word().to_owned(),
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn is(&self, reason: Reason) -> bool {
+        self.reason == reason.word()
+    }
+}
+
+/// So many seconds from now.
+pub(super) fn in_seconds(draft: &Draft<'_>, seconds: i64) -> Timestamp {
+    later(draft.now, seconds)
+}

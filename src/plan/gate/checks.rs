@@ -1,0 +1,183 @@
+//! What the checks say to a step: failing, passed, or what is missing.
+
+use jiff::Timestamp;
+
+use super::{Gate, Missing, Passage};
+use crate::{
+    api::{
+        Check, OnFailure,
+        release::{Release, StepStatus, Why},
+    },
+    evidence::{self, Readings, Verdict},
+    plan::{
+        decision::{Halt, in_seconds},
+        draft::{Draft, seconds_between},
+        measuring,
+        reason::Reason,
+    },
+};
+
+/// All checks have passed since the hold began.
+pub(super) fn gate(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Gate, Halt> {
+    Ok(match passed(draft, passage.release, passage.step) {
+        Ok(said) => Gate::Open(said),
+        Err(lack) => Gate::Missing(Missing {
+            message: lack.message,
+            // The first poll of something is still under way: that times nothing out.
+            waited: if lack.first_poll {
+                0
+            } else {
+                passage.over(draft)
+            },
+            wake_at: next_poll(draft, passage.release),
+        }),
+    })
+}
+
+/// What the checks lack.
+struct Lack {
+    /// For people.
+    message: String,
+    /// The first poll of something is still under way.
+    first_poll: bool,
+}
+
+impl Lack {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            first_poll: false,
+        }
+    }
+
+    fn first_poll(message: impl Into<String>) -> Self {
+        Self {
+            first_poll: true,
+            ..Self::new(message)
+        }
+    }
+}
+
+/// The first check that says the revision hurts. One whose failure pauses says so only once.
+pub(in crate::plan) fn failing(draft: &Draft<'_>, release: &Release) -> Option<(OnFailure, Why)> {
+    let readings = latest(draft, release)?;
+    let checks = &draft.spec.analysis.as_ref()?.checks;
+    let failing = |on_failure: OnFailure| {
+        checks
+            .iter()
+            .filter(|check| check.on_failure == on_failure && is_judged(readings, check))
+            .find_map(|check| {
+                let reading = readings.readings.iter().find(|r| r.name == check.name)?;
+                (reading.verdict == Verdict::Fail).then(|| {
+                    let words = format!("check {}: {}", check.name, reading.message);
+                    Why::new(Reason::CheckFailed, words)
+                })
+            })
+    };
+    match failing(OnFailure::Undo) {
+        Some(why) => Some((OnFailure::Undo, why)),
+        None if release.paused().is_some() => None,
+        None => failing(OnFailure::Pause).map(|why| (OnFailure::Pause, why)),
+    }
+}
+
+/// Whether the readings judge a check by the limit and the metric that it has now, whatever became
+/// of others.
+fn is_judged(readings: &Readings, check: &Check) -> bool {
+    let asked = measuring::check(check);
+    asked.is_some_and(|asked| {
+        let mut judged = readings.checks.iter();
+        judged.any(|c| {
+            c.name == asked.name && c.kind == asked.kind && c.convention == asked.convention
+        })
+    })
+}
+
+/// Readings of this very attempt from the metric source that the spec names, if the sampler has any.
+fn latest<'a>(draft: &Draft<'a>, release: &Release) -> Option<&'a Readings> {
+    let source = &draft.spec.analysis.as_ref()?.source;
+    let since = draft.measured_since()?;
+    let readings = draft.seen.readings.as_ref()?;
+    (readings.revision == release.revision && readings.since == since && readings.source == *source)
+        .then_some(readings)
+}
+
+/// The same, where they judge all that the spec asks for now, and nothing else.
+pub(in crate::plan) fn readings_of<'a>(
+    draft: &Draft<'a>,
+    release: &Release,
+) -> Option<&'a Readings> {
+    let asked = measuring::checks(draft.spec.analysis.as_ref()?);
+    latest(draft, release).filter(|r| r.checks == asked)
+}
+
+/// What every check said since the hold began, when all of them passed.
+///
+/// # Errors
+/// What is missing. Silence is never a pass.
+fn passed(draft: &Draft<'_>, release: &Release, step: &StepStatus) -> Result<String, Lack> {
+    let Some(analysis) = &draft.spec.analysis else {
+        return Ok(String::new());
+    };
+    let Some(readings) = readings_of(draft, release) else {
+        return Err(Lack::first_poll(match latest(draft, release) {
+            Some(_) => "the checks were edited, and their first poll is under way",
+            None => "nothing has been measured yet",
+        }));
+    };
+    if readings.hold_since != step.reached.as_ref().map(|r| r.0) {
+        return Err(Lack::new("the first poll of this hold is under way"));
+    }
+    let mut words = Vec::new();
+    for check in &analysis.checks {
+        let Some(reading) = readings.readings.iter().find(|r| r.name == check.name) else {
+            let words = format!("check {} has not been polled yet", check.name);
+            return Err(Lack::new(words));
+        };
+        let said = format!("check {}: {}", check.name, reading.message);
+        if reading.reason == evidence::Reason::NotYetPolled {
+            return Err(Lack::first_poll(said));
+        }
+        if reading.verdict != Verdict::Pass {
+            return Err(Lack::new(said));
+        }
+        words.push(said);
+    }
+    if readings.complete_polls == 0 {
+        return Err(Lack::new(
+            "no poll has been answered whole since the operator started",
+        ));
+    }
+    if !polled_since_trusted(draft, readings) {
+        return Err(Lack::new(
+            "nothing has been polled since the clock is trusted",
+        ));
+    }
+    // A reading that nobody has renewed says nothing about now.
+    let stale = analysis
+        .interval_seconds
+        .saturating_mul(3)
+        .saturating_add(30);
+    if readings
+        .polled_at
+        .is_none_or(|at| seconds_between(at, draft.now) > stale)
+    {
+        return Err(Lack::new("the metric source has not been polled lately"));
+    }
+    Ok(words.join("; "))
+}
+
+/// Whether the readings are of a poll that was sent since the clock is trusted: what was read before
+/// it jumped, or before this process led, opens no gate.
+fn polled_since_trusted(draft: &Draft<'_>, readings: &Readings) -> bool {
+    let trusted = draft.seen.trusted_since;
+    readings.polled_at.is_some_and(|at| at >= trusted)
+}
+
+/// When to look again at readings that are too old only for a clock that has jumped: a poll that
+/// says the same once more wakes nobody.
+fn next_poll(draft: &Draft<'_>, release: &Release) -> Option<Timestamp> {
+    let interval = draft.spec.analysis.as_ref()?.interval_seconds;
+    let readings = readings_of(draft, release)?;
+    (!polled_since_trusted(draft, readings)).then(|| in_seconds(draft, interval.max(1)))
+}

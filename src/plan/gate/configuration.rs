@@ -1,0 +1,54 @@
+//! The ConfigMaps and Secrets that stable's template names exist: GitOps tools prune them, and
+//! without them stable's pods could not come back.
+
+use super::{Gate, Passage};
+use crate::plan::{
+    decision::{Halt, Wait, in_seconds},
+    draft::Draft,
+    facts::Question,
+    reason::Reason,
+    render,
+};
+
+/// Seconds between two looks for what is missing: it is not watched.
+const LOOKS_EVERY: i64 = 15;
+
+/// After the last target stable's pods are gone already.
+pub(super) fn gate(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Gate, Halt> {
+    if !passage.last {
+        stays_possible(draft)?;
+    }
+    Ok(Gate::Open(String::new()))
+}
+
+/// Stable can come back once its pods have gone.
+pub(super) fn stays_possible(draft: &Draft<'_>) -> Result<(), Halt> {
+    let Some(stable) = draft.stable() else {
+        return Ok(());
+    };
+    let Some(revision) = draft.seen.objects.revision(stable) else {
+        let words = format!(
+            "the ControllerRevision of stable revision {stable} is gone: apply that revision once \
+             more, so that it is put on record again"
+        );
+        return Err(Wait::stalled(Reason::UndoImpossible, words).into());
+    };
+    let needed = render::config_refs(&revision.template);
+    if needed.is_empty() {
+        return Ok(());
+    }
+    let Some(missing) = &draft.seen.answers.missing_config else {
+        return Halt::ask(Question::Config(needed));
+    };
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    let words = format!(
+        "stable revision {stable} needs {} to come back, and that is gone: create it again; \
+         nothing is promoted before",
+        names.join(", ")
+    );
+    let wait = Wait::stalled(Reason::UndoImpossible, words);
+    Err(wait.wake(in_seconds(draft, LOOKS_EVERY)).into())
+}

@@ -1,0 +1,15 @@
+//! The target is held for its seconds.
+
+use super::{Gate, Passage};
+use crate::plan::{
+    decision::{Halt, Wait, in_seconds},
+    draft::Draft,
+};
+
+pub(super) fn gate(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Gate, Halt> {
+    let over = passage.over(draft);
+    if over < 0 {
+        return Ok(Gate::Wait(Wait::until(in_seconds(draft, -over))));
+    }
+    Ok(Gate::Open(String::new()))
+}

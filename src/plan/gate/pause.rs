@@ -1,0 +1,18 @@
+//! A person holds the rollout.
+
+use super::{Gate, Passage};
+use crate::plan::{
+    decision::{Halt, Wait},
+    draft::Draft,
+    reason::Reason,
+};
+
+pub(super) fn gate(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Gate, Halt> {
+    Ok(match draft.paused_by() {
+        Some(by) => {
+            let words = format!("step {} is over; paused by {by}", passage.target.name);
+            Gate::Wait(Wait::held(Reason::Paused, words))
+        }
+        None => Gate::Open(String::new()),
+    })
+}

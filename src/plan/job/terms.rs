@@ -1,0 +1,60 @@
+//! What is true of every Job of a kind. A kind that comes is an arm of [`PhaseKind`] and a row
+//! here.
+
+use crate::{
+    api::{PhaseKind, RolloutSpec},
+    plan::reason::Reason,
+};
+
+/// The terms of one kind of Job.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The kind.
+    pub phase: PhaseKind,
+    /// When it runs.
+    pub runs: Runs,
+    /// What a failure leaves behind.
+    pub failure: Failure,
+    /// How its success is called.
+    pub succeeded: Reason,
+    /// How its failure is called.
+    pub failed: Reason,
+}
+
+/// When a Job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// Before the first pod of the revision, once per revision, while it holds the database.
+    BeforePods,
+}
+
+/// What a Job that fails leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A database that may be inconsistent: whatever runs next there needs a person.
+    Dirty,
+}
+
+/// All kinds that this version runs, in the order in which they run.
+pub const TERMS: [Terms; 1] = [Terms {
+    phase: PhaseKind::Expand,
+    runs: Runs::BeforePods,
+    failure: Failure::Dirty,
+    succeeded: Reason::ExpandSucceeded,
+    failed: Reason::ExpandFailed,
+}];
+
+/// The terms of a kind; nothing where this version does not run it.
+#[must_use]
+pub fn of(phase: PhaseKind) -> Option<&'static Terms> {
+    TERMS.iter().find(|terms| terms.phase == phase)
+}
+
+/// Those that a release of this spec runs before its pods, in order.
+pub fn before_the_pods(spec: &RolloutSpec) -> impl Iterator<Item = &'static Terms> {
+    let schema = spec.schema.as_ref();
+    TERMS
+        .iter()
+        .filter(|terms| terms.runs == Runs::BeforePods)
+        .filter(move |terms| schema.is_some_and(|schema| schema.phase(terms.phase).is_some()))
+}

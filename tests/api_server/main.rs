@@ -1,0 +1,25 @@
+//! The adapter on a real API server: what it refuses at apply, how each write is answered, what
+//! the index follows, and that nothing malformed holds up the rest.
+//!
+//! Needs `KUBECONFIG` with full rights (any cluster with a controller manager; no nodes). The CRDs
+//! of `crds/` are installed; each test works in a namespace of its own.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod answers;
+mod asking;
+mod counted;
+mod fixture;
+mod following;
+mod input;
+mod mistakes;
+mod outage;
+mod process;
+mod telling;
+mod writes;

@@ -1,0 +1,79 @@
+//! The demo on a cluster that is started for it on this machine.
+
+use std::process::ExitCode;
+
+use testbed::local::LocalCluster;
+use testbed::traffic::Traffic;
+use testbed::{Error, Result, images};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Arguments;
+
+/// Starts a cluster, shows the demo in it, and removes it again.
+///
+/// # Errors
+/// When the cluster cannot be started.
+pub async fn show(arguments: &Arguments) -> Result<ExitCode> {
+    LocalCluster::check().await?;
+    let cluster = LocalCluster::named(&arguments.name);
+    let shown = tokio::select! {
+        shown = run(arguments, &cluster) => shown,
+        // The demo inside hears an interrupt itself, and says how far it got.
+        () = terminated() => Ok(ExitCode::from(143)),
+    };
+    if arguments.keep {
+        let name = &arguments.name;
+        println!(
+            "\nkept: tests/programs/cluster/cluster exec {name} -- kubectl get sro -n demo -o wide"
+        );
+        println!("      tests/programs/cluster/cluster down {name}");
+    } else {
+        println!("removing the cluster");
+        cluster.down().await?;
+    }
+    shown
+}
+
+async fn run(arguments: &Arguments, cluster: &LocalCluster) -> Result<ExitCode> {
+    // One that was kept would tell of releases that nobody has seen.
+    let interrupted = interrupted();
+    tokio::pin!(interrupted);
+    let prepare = async {
+        cluster.down().await?;
+        println!("images and programs; only the first time this takes long");
+        Traffic::build().await?;
+        let archives = images::build(&[]).await?;
+        cluster.up().await?;
+        cluster.load(&archives).await
+    };
+    tokio::select! {
+        prepared = prepare => prepared?,
+        () = &mut interrupted => return Ok(ExitCode::from(130)),
+    }
+    let us = std::env::current_exe();
+    let us = us.map_err(|error| Error::refused(format!("who am I? {error}")))?;
+    let mut options = vec!["--inside".to_owned(), format!("--rate={}", arguments.rate)];
+    if arguments.keep {
+        options.push("--keep=true".to_owned());
+    }
+    let mut inside = cluster.inside(&us, options);
+    let status = inside.status().await;
+    let status = status.map_err(|error| Error::refused(format!("the demo inside: {error}")))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(1)))
+}
+
+/// An interrupt. Afterwards another one does not end this process either: it cleans up.
+async fn interrupted() {
+    match signal(SignalKind::interrupt()) {
+        Ok(mut interrupts) => drop(interrupts.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn terminated() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut signals) => drop(signals.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
