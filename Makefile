@@ -24,8 +24,9 @@ lint: ## Formatting, clippy, documentation.
 generate: ## Every generated file: definitions, the chart's copies, the install manifest.
 	@tests/generate
 
-golden: ## The stories of whole rollouts, and those on the page of simulate, told anew.
+golden: ## The stories, the examples in docs/simulate.md and the reasons in docs/rollout.md, written anew.
 	UPDATE_GOLDEN=1 cargo test --quiet --test simulate --test cli
+	UPDATE_GOLDEN=1 cargo test --quiet --lib plan::reason
 
 story: ## One story, with every write of the operator (NAME=good).
 	@RUST_BACKTRACE=0 NAME='$(NAME)' cargo test --quiet --test simulate story -- --exact --ignored --nocapture

@@ -84,26 +84,26 @@ reasons! {
         "the expand is about to run, or runs in its Job",
         "";
     WaitingForDatabase: Reconciling,
-        "another Rollout's phase runs on the database",
+        "a phase of another Rollout runs on the same database",
         "wait, or look at the Job that the message names";
     DatabaseTerminating: Reconciling,
-        "the DatabaseSchema is being deleted",
-        "see its `metadata.finalizers` if it stays";
+        "somebody is deleting the DatabaseSchema",
+        "if it stays, see its `metadata.finalizers`";
     JobSuspended: Reconciling,
-        "somebody suspended the phase's Job after it had begun",
-        "set `spec.suspend` of that Job to false, or delete it and check the database";
+        "somebody suspended the phase's Job after it had begun; Stepgate does not resume it",
+        "set the Job's `spec.suspend` to false, or delete the Job and check the database";
     Stepping: Reconciling,
         "pods are on their way to the step's target",
         "";
     Holding: Reconciling,
-        "the step's target is reached and is held",
+        "the step's target is reached and being held",
         "";
     Unsteady: Reconciling,
-        "a container of the revision ended; no pods are added and stable keeps its pods for a while",
+        "a container of the revision has just exited; for some seconds no pods are added and stable keeps its pods",
         "";
     Paused: Reconciling,
         "`spec.paused` or the `pause` command holds the rollout",
-        "set `spec.paused` to false, or `resume`";
+        "set `spec.paused` to false, or `resume`, whichever the message names";
     Undoing: Reconciling,
         "the revision is being undone",
         "";
@@ -112,70 +112,70 @@ reasons! {
         "";
     Degraded: Reconciling,
         "too few pods are available",
-        "see the message: pods that do not start, or nodes that are gone";
+        "see the message; usual causes are pods that do not start and nodes that are gone";
     ScaledToZero: Reconciling,
         "`spec.replicas` is 0",
         "scale up";
     ReadFailed: Reconciling,
         "something that must be known cannot be read",
-        "see the message: a missing permission, or an API server that does not answer";
+        "see the message; usual causes are a missing permission and an API server that does not answer";
     DeploymentRefused: Reconciling,
-        "the API server refuses a Deployment for now",
-        "see the message: a quota, a webhook, or a missing permission";
+        "the API server refuses a Deployment for now, or does not answer; it is tried again every ten seconds",
+        "see the message; usual causes are a quota, a webhook and a missing permission";
     ScaleRefused: Reconciling,
-        "the API server refuses to scale a Deployment",
-        "see the message";
+        "the API server refuses to scale a Deployment, or does not answer; it is tried again every ten seconds",
+        "as for `DeploymentRefused`";
     WriteRefused: Reconciling,
-        "the API server refuses another write",
-        "see the message";
+        "the API server refuses another write, or does not answer; it is tried again every ten seconds",
+        "as for `DeploymentRefused`";
 
     CheckFailed: Stalled,
         "a check failed",
-        "undone; stable serves. Release another revision, or `retry`. Where the message says that the release waits for a person, nothing was undone: a failed check stays failed for the revision, so `promote` or `undo`, or change the check";
+        "the release was undone and stable serves: release another revision, or `retry`. If the message says that the release waits for a person, nothing was undone: a failed check stays failed for the revision, so `promote` or `undo`; `resume` helps once the limit has been changed";
     CrashLooping: Stalled,
-        "containers of the revision keep ending",
+        "containers of the revision keep exiting",
         "as for `CheckFailed`";
     ProgressDeadlineExceeded: Stalled,
-        "a step was not reached in time",
+        "a step's target was not reached in time",
         "as for `CheckFailed`";
     Inconclusive: Stalled,
-        "a check has no verdict: `Reconciling` until the step's deadline, then `Stalled`",
+        "a check has no verdict; shown on `Reconciling` until the step's deadline, then on `Stalled`",
         "`promote`, `resume` or `undo`";
     TemplateRefused: Stalled,
-        "the API server refuses the Deployment; no pod was started",
-        "correct the template: that is a new revision";
+        "the API server rejects the template; no pod was started",
+        "correct the template, which makes a new revision";
     ExpandFailed: Stalled,
         "the expand failed; no pod was started",
-        "correct what failed (the script, the database, `schema.expand`), then `retry`: the expand is no part of the revision's name, so changing it alone starts nothing";
+        "correct what failed (the script, the database, `schema.expand`), then `retry`. `schema.expand` is not part of the revision, so changing it alone starts nothing";
     JobRefused: Stalled,
         "the API server refuses the expand's Job; no pod was started",
         "as for `ExpandFailed`";
     DatabaseDirty: Stalled,
-        "an earlier phase failed and may have left the database inconsistent",
+        "an earlier phase on this database failed and may have left it inconsistent",
         "check the database, then `retry`";
     JobVanished: Stalled,
-        "a phase's Job was deleted while it ran",
+        "a phase's Job was deleted before its end was seen",
         "check the database, then `retry`";
     UndoImpossible: Stalled,
-        "a ConfigMap or Secret that stable needs is gone, so nothing is promoted",
-        "create it again";
+        "a ConfigMap or Secret that stable needs, or stable's ControllerRevision, is gone, so nothing is promoted",
+        "restore what the message names";
     StableUnavailable: Stalled,
-        "the canary has its pods, stable lacks some: nothing is undone to what does not serve",
-        "`promote` to go on with the canary, `undo`, or repair stable's pods";
+        "the canary has its pods but stable lacks some, so there is no automatic undo to it",
+        "`promote` to continue with the canary, `undo`, or repair stable's pods";
     UndoBlocked: Stalled,
-        "stable's pods do not come back",
-        "make room for them; the undo then goes on";
+        "stable's pods do not become available; the canary keeps serving",
+        "remove the cause that the message names (often a lack of room); the undo then continues by itself";
     SelectorOverlap: Stalled,
         "another Deployment or Rollout selects the same pods",
         "delete it, or give the Rollout a selector of its own";
     ChildEdited: Stalled,
-        "somebody changed the template of a Deployment, so what runs is not the revision; it gets no more pods",
-        "change the Rollout instead; for this revision `undo`, delete that Deployment when it is empty, and `retry`";
+        "somebody changed the template of a Deployment, so what runs there is not the revision; it gets no more pods",
+        "change the Rollout instead. For this revision: `undo`, delete the Deployment once it has no pods, then `retry`";
     MemoryLost: Stalled,
         "the ControllerRevision of a Deployment with pods is gone",
-        "restore it, or delete the Deployment";
+        "restore the ControllerRevision, or delete the Deployment";
     BelowUndoFloor: Stalled,
-        "a contract removed what the revision needs",
+        "a contract removed something that the revision needs from the schema",
         "release a newer revision";
     InvalidSpec: Stalled,
         "the spec cannot be used",
@@ -188,7 +188,7 @@ reasons! {
         "the spec asked for another revision",
         "";
     UndoneByPerson: History,
-        "a person said `undo`",
+        "a person gave the `undo` command",
         "";
     ReturnedToFormerStable: History,
         "the spec asked for a former stable revision",
@@ -198,10 +198,10 @@ reasons! {
         "";
 
     EnoughPods: Condition,
-        "`Available`: at least the least number of pods is available",
+        "`Available`: at least `replicas − maxUnavailable` pods are available",
         "";
     TooFewPods: Condition,
-        "`Available` is false: fewer are",
+        "`Available` is false: too few pods are available",
         "";
     NotAsked: Condition,
         "`SchemaReady`: the spec has no schema phase",
@@ -226,7 +226,7 @@ reasons! {
         "";
     Missing: Condition,
         "`UndoPossible` is false: something that stable needs is gone",
-        "create it again";
+        "restore it";
 
     RolloutStarted: Event,
         "a release began",
@@ -253,7 +253,7 @@ reasons! {
         "an undo began",
         "";
     UndoCompleted: Event,
-        "an undo ended",
+        "an undo was completed",
         "";
     CommandDone: Event,
         "a command was carried out",
@@ -321,4 +321,48 @@ pub fn tables() -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    // What a test gives up on ends the test.
+    #![allow(clippy::unwrap_used)]
+
+    use std::{collections::BTreeSet, env, fs};
+
+    use super::*;
+
+    const BEGIN: &str = "<!-- reasons: generated by make golden -->\n";
+    const END: &str = "<!-- end of reasons -->";
+
+    #[test]
+    fn the_page_has_the_tables() {
+        let page = include_str!("../../docs/rollout.md");
+        let (above, rest) = page.split_once(BEGIN).unwrap();
+        let (block, below) = rest.split_once(END).unwrap();
+        if env::var_os("UPDATE_GOLDEN").is_some() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rollout.md");
+            let page = format!("{above}{BEGIN}{}{END}{below}", tables());
+            fs::write(path, page).unwrap();
+            return;
+        }
+        assert!(
+            block == tables(),
+            "the tables in docs/rollout.md are not those of this list; run: make golden"
+        );
+    }
+
+    #[test]
+    fn no_two_reasons_share_a_word() {
+        let words: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.word()).collect();
+        assert_eq!(words.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn who_must_act_is_told_how() {
+        let stalled = |reason: &&Reason| reason.shown() == Shown::Stalled;
+        for reason in Reason::ALL.iter().filter(stalled) {
+            assert_ne!(reason.action(), "", "{reason}");
+        }
+    }
 }
