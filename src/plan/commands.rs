@@ -327,8 +327,8 @@ fn accept_half_way(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignor
     let job = release.job_mut(phase);
     if job.told_dirty.as_ref() != Some(&half_way) {
         return Err(format!(
-            "it was said before it was told here that Job {half_way} may have left the database \
-             half-way: check the database, then say it again with another id"
+            "this retry predates the report that Job {half_way} may have left the database \
+             inconsistent: check the database, then retry with a new id"
         )
         .into());
     }

@@ -138,8 +138,8 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
             let words = format!("children of revision {revision} are made");
             (Reason::Preflight, words)
         }
-        Stage::Job(_) => {
-            let words = format!("the schema is expanded for {revision}");
+        Stage::Job(phase) => {
+            let words = format!("{} for revision {revision} comes next", phase.word());
             (Reason::Expanding, words)
         }
         Stage::Step(at) => {

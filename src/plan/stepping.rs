@@ -278,8 +278,8 @@ fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Dec
             .why_not_available(&stable)
             .unwrap_or_else(|| "its pods do not stay available".into());
         let message = format!(
-            "step {} is not reached for want of stable {stable}: {words}. Revision {} has all \
-             its pods of this step: promote to go on, or undo",
+            "step {} is blocked: stable {stable} has unavailable pods: {words}. Revision {} has \
+             all its pods of this step: promote to go on, or undo",
             target.name, release.revision
         );
         return Err(Wait::stalled(Reason::StableUnavailable, message).into());
