@@ -2,13 +2,18 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Active, Target};
+use super::{Active, Strategic, Target};
 use crate::{
     api::{Step, Strategy, strategy::Canary},
-    plan::replicas::{Round, pods},
+    plan::replicas::{self, Round, pods},
 };
 
-pub(super) fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
+pub(super) const STRATEGY: Strategic = Strategic {
+    targets,
+    bounds: replicas::bounds,
+};
+
+fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
     let default;
     let steps = match &strategy.canary {
         Some(canary) => &canary.steps,

@@ -6,8 +6,8 @@
 mod canary;
 
 use crate::{
-    api::{OnInconclusive, RolloutSpec, release::StepStatus},
-    plan::replicas::{self, Bounds},
+    api::{OnInconclusive, RolloutSpec, Strategy, release::StepStatus},
+    plan::replicas::Bounds,
 };
 
 /// The way of a release: the states it goes through, and the bounds it keeps on all of it.
@@ -54,13 +54,31 @@ pub enum Active {
     Canary,
 }
 
+/// What a strategy says, for so many pods.
+struct Strategic {
+    targets: fn(&Strategy, i32) -> Vec<Target>,
+    bounds: fn(&Strategy, i32) -> Bounds,
+}
+
+/// The strategy of a spec: a new one is an arm here.
+const fn strategic(_: &Strategy) -> Strategic {
+    canary::STRATEGY
+}
+
 /// The course of a release of this spec.
 #[must_use]
 pub fn course(spec: &RolloutSpec) -> Course {
+    let (strategy, total) = (&spec.strategy, spec.replicas);
     Course {
-        targets: canary::targets(&spec.strategy, spec.replicas),
-        bounds: replicas::bounds(&spec.strategy, spec.replicas),
+        targets: (strategic(strategy).targets)(strategy, total),
+        bounds: bounds(spec),
     }
+}
+
+/// Its bounds alone.
+#[must_use]
+pub fn bounds(spec: &RolloutSpec) -> Bounds {
+    (strategic(&spec.strategy).bounds)(&spec.strategy, spec.replicas)
 }
 
 impl Target {

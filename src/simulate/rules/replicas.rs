@@ -1,7 +1,7 @@
 //! Pods: never too few, never too many.
 
 use crate::{
-    plan::{course::course, replicas},
+    plan::course,
     simulate::{
         ledger::{Arrival, Happened, HeldTo, Size},
         object::{DeploymentObject, Object},
@@ -29,7 +29,7 @@ pub(super) fn floor(world: &World, happened: &Happened) -> Result<(), String> {
     let live = world.live.rollouts.get(&after.rollout);
     let asked_now = live.and_then(|r| r.spec.as_deref().ok());
     let specs = [Some(spec), asked_now].into_iter().flatten();
-    let floors = specs.map(|spec| replicas::bounds(&spec.strategy, spec.replicas).floor);
+    let floors = specs.map(|spec| course::bounds(spec).floor);
     let last = world.ledger.held_to.get(&after.rollout);
     let lowered = last.and_then(|last| last.lowered);
     let meanwhile = lowered.filter(|(at, _)| *at > arrival.sent);
@@ -122,7 +122,7 @@ pub(super) fn ceiling(world: &World, happened: &Happened) -> Result<(), String> 
             size.map_or(known.replicas, |size| size.replicas)
         })
         .sum();
-    let ceiling = replicas::bounds(&spec.strategy, spec.replicas).ceiling;
+    let ceiling = course::bounds(spec).ceiling;
     if requested + after.replicas > ceiling {
         return Err(format!(
             "{} is scaled {} -> {}: {} pods are requested, the ceiling is {ceiling}",
@@ -153,7 +153,7 @@ pub(super) fn batches(_: &World, happened: &Happened) -> Result<(), String> {
     let Some(step) = release.step() else {
         return Ok(());
     };
-    let course = course(spec);
+    let course = course::course(spec);
     let asked = course.near(step).map_or(0, |target| target.canary);
     let mut living = seen.children.values().filter(|c| !c.meta.deleting);
     let canary = living.find(|c| *c.revision == *release.revision);
@@ -189,7 +189,7 @@ pub(super) fn settled(_: &World, happened: &Happened) -> Result<(), String> {
 
 pub(super) fn enter(world: &mut World, arrival: &Arrival, child: &DeploymentObject) {
     if let Some(spec) = arrival.spec_seen() {
-        let asked = replicas::bounds(&spec.strategy, spec.replicas).floor;
+        let asked = course::bounds(spec).floor;
         let rollout = child.rollout.clone();
         // Where it was below already, that is what may not be lowered further.
         let assured: i32 = world

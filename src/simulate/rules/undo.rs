@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 
 use crate::{
     api::{RolloutStatus, status::Outcome},
-    plan::{reason::Reason, render, replicas},
+    plan::{course, reason::Reason, render},
     simulate::{
         ledger::{Arrival, Happened},
         object::RolloutObject,
@@ -85,7 +85,7 @@ fn ends_whole(
     let (Some(seen), Some(spec)) = (&arrival.seen, arrival.spec_seen()) else {
         return Ok(());
     };
-    let floor = replicas::bounds(&spec.strategy, spec.replicas).floor;
+    let floor = course::bounds(spec).floor;
     let living = || seen.children.values().filter(|c| !c.meta.deleting);
     let restored = living()
         .find(|c| *c.revision == *stable.revision)

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     api::RolloutSpec,
     plan::{
-        course::course,
-        replicas::{self, Bounds},
+        course::{self, course},
+        replicas::Bounds,
     },
 };
 
@@ -83,7 +83,7 @@ fn steps(spec: &RolloutSpec, found: &mut Vec<Finding>) {
 
 fn bounds(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     let strategy = &spec.strategy;
-    let Bounds { floor, ceiling } = replicas::bounds(strategy, spec.replicas);
+    let Bounds { floor, ceiling } = course::bounds(spec);
     let is_zero = |value: &IntOrString| {
         matches!(value, IntOrString::Int(0)) || matches!(value, IntOrString::String(s) if s == "0%")
     };
