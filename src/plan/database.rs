@@ -8,7 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{
     facts::{DatabaseObjects, JobEnd, JobFacts, Question},
     intent::{Event, Kind, Plan, Write},
-    job::{self, protocol},
+    job::{
+        self, protocol,
+        terms::{self, Failure},
+    },
     reason::Reason,
 };
 use crate::api::{
@@ -129,14 +132,18 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
         false => end.message.clone(),
     };
     protocol::keep_phase(&mut record, holder.ended(succeeded, Time(end.at), message));
-    record.dirty = (!succeeded).then(|| Dirty {
-        rollout: holder.rollout.clone(),
-        revision: holder.revision.clone(),
-        phase: holder.phase,
-        attempt: holder.attempt,
-        job: holder.job.clone(),
-        since: Time(end.at),
-    });
+    let terms = terms::of(holder.phase);
+    // What this version does not know may have left anything behind.
+    if terms.is_none_or(|terms| terms.failure == Failure::Dirty) {
+        record.dirty = (!succeeded).then(|| Dirty {
+            rollout: holder.rollout.clone(),
+            revision: holder.revision.clone(),
+            phase: holder.phase,
+            attempt: holder.attempt,
+            job: holder.job.clone(),
+            since: Time(end.at),
+        });
+    }
     let phase = holder.phase.word();
     plan.notes.push(format!(
         "{phase} of {} revision {} attempt {} {}",

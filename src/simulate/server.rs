@@ -179,7 +179,7 @@ impl World {
         let name = text(&manifest["metadata"]["name"]);
         self.is_free(write, Watched::Jobs, name)?;
         let phase = label(manifest, keys::PHASE);
-        let phase = [PhaseKind::Expand, PhaseKind::Backfill, PhaseKind::Contract]
+        let phase = PhaseKind::ALL
             .into_iter()
             .find(|p| p.word() == &*phase)
             .ok_or_else(|| refused(write, "the Job has no label that names its phase"))?;

@@ -245,7 +245,7 @@ pub fn good(spec: &RolloutSpec, assumed: &Assumed) -> Behaviour {
 
 /// How every attempt of every phase goes.
 pub(super) fn migration(seconds: i64, end: MigrationEnd) -> BTreeMap<PhaseKind, Vec<Migration>> {
-    let phases = [PhaseKind::Expand, PhaseKind::Backfill, PhaseKind::Contract];
+    let phases = PhaseKind::ALL;
     phases
         .map(|phase| (phase, vec![Migration { seconds, end }]))
         .into()
