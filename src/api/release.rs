@@ -276,7 +276,10 @@ impl From<Release> for Stored {
         };
         match release.stage {
             Stage::Preflight => {}
-            Stage::Job(_) => stored.stage = Place::Expand,
+            // Of these only the expand comes before the pods.
+            Stage::Job(PhaseKind::Expand | PhaseKind::Backfill | PhaseKind::Contract) => {
+                stored.stage = Place::Expand;
+            }
             Stage::Step(at) => {
                 stored.stage = Place::Step;
                 (stored.step, stored.paused) = (Some(at.step), at.paused);

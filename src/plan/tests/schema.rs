@@ -42,16 +42,11 @@ fn expanding(until: impl Fn(&World) -> bool) -> World {
     panic!("it does not come so far: {:?}", world.plan());
 }
 
-/// The Job that holds the database, as something refused.
-fn expand_of(world: &World) -> Refused {
-    Refused::Job(holder(world).expect("a holder").job)
-}
-
 #[test]
 fn a_refused_job_holds_the_database_no_longer() {
     let mut world = expanding(|w| holder(w).is_some());
     world.seen.refusals.push(Refusal {
-        what: expand_of(&world),
+        what: Refused::Job(holder(&world).expect("a holder").job),
         message: "spec.template.spec.containers[0].name: Required value".into(),
         transient: false,
     });
@@ -456,8 +451,8 @@ fn what_was_told_of_an_expand_stays_when_its_record_is_deleted() {
 
 #[test]
 fn what_is_refused_is_not_asked_for_again_in_the_same_pass() {
-    let job = expand_of(&expanding(|w| holder(w).is_some()));
-    for what in [job, Refused::Other] {
+    let held = holder(&expanding(|w| holder(w).is_some())).expect("a holder");
+    for what in [Refused::Job(held.job), Refused::Other] {
         let mut world = expanding(|w| holder(w).is_some());
         let makes = |w: &World| {
             let writes = w.plan().writes;
