@@ -89,7 +89,7 @@ pub(super) fn forget_what_was_said(draft: &Draft<'_>) -> Decided {
     }
     let message = "the status was lost, and with it whether this was done: if it is still wanted, \
                    say it again with another id";
-    let mut decision = Decision::of(draft);
+    let mut decision = draft.decision();
     for (command, _, id) in said {
         acknowledge(&mut decision, command, id, false, message.to_owned());
     }
@@ -123,7 +123,7 @@ pub(super) fn take(draft: &Draft<'_>) -> Decided {
         let mut answer = match handler(draft, &target) {
             Ok(answer) => answer,
             Err(Ignored::For(message, wait)) => Answer {
-                decision: Decision::of(draft).waiting(wait),
+                decision: draft.decision().waiting(wait),
                 done: false,
                 message,
             },
@@ -213,7 +213,7 @@ fn undo(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
 
 fn pause(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     bound_to(target, draft.wanted)?;
-    let mut decision = Decision::of(draft);
+    let mut decision = draft.decision();
     let paused = &mut decision.status.paused_since;
     paused.get_or_insert(Time(draft.now));
     let words = "no step is left until resume; undo on evidence stays on";
@@ -222,7 +222,7 @@ fn pause(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
 
 fn resume(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     bound_to(target, draft.wanted)?;
-    let mut decision = Decision::of(draft);
+    let mut decision = draft.decision();
     let mut resumed = decision.status.paused_since.take().is_some();
     let fails = still_fails(draft);
     if fails.is_none()
@@ -337,7 +337,7 @@ fn accept_half_way(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignor
         None => job.accepted_dirty = Some(half_way),
     }
     let words = format!("its {} may run", phase.word());
-    done(Decision::goes(draft, release), words)
+    done(draft.goes(release), words)
 }
 
 fn promote(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {

@@ -1,19 +1,13 @@
 //! What a function that decides comes to: a change of the record, or why there is none now.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    draft::{Draft, later},
     facts::Question,
     intent::{Event, UndoCause},
     reason::Reason,
 };
-use crate::api::{
-    RolloutStatus,
-    release::{Release, Why},
-    status::{Ended, Outcome, RevisionStatus},
-};
+use crate::api::{RolloutStatus, release::Why, status::RevisionStatus};
 
 /// A decision; nothing where there is none to make and the next in order may decide; or what
 /// keeps it from being made.
@@ -116,51 +110,6 @@ impl Wait {
 }
 
 impl Decision {
-    /// A decision that changes nothing yet.
-    pub fn of(draft: &Draft<'_>) -> Self {
-        Self {
-            status: draft.status.clone(),
-            events: Vec::new(),
-            notes: Vec::new(),
-            wait: Wait::default(),
-        }
-    }
-
-    /// The release in motion stands so now.
-    pub fn goes(draft: &Draft<'_>, release: Release) -> Self {
-        let mut decision = Self::of(draft);
-        decision.status.release = Some(release);
-        decision
-    }
-
-    /// The release in motion ends.
-    pub fn ends(
-        draft: &Draft<'_>,
-        release: &Release,
-        outcome: Outcome,
-        reason: &str,
-        message: &str,
-    ) -> Self {
-        let mut decision = Self::of(draft);
-        let history = &mut decision.status.history;
-        history.retain(|ended| ended.revision != release.revision);
-        history.insert(
-            0,
-            Ended {
-                revision: release.revision.clone(),
-                outcome,
-                reason: reason.to_owned(),
-                message: message.to_owned(),
-                started: release.started.clone(),
-                ended: Time(draft.now),
-                attempt: release.highest_attempt(),
-            },
-        );
-        history.truncate(10);
-        decision.status.release = None;
-        decision
-    }
-
     /// This revision is stable from here on.
     pub fn stable(&mut self, revision: &str) {
         self.status.stable = Some(RevisionStatus {
@@ -225,9 +174,4 @@ impl Why {
     pub(super) fn is(&self, reason: Reason) -> bool {
         self.reason == reason.word()
     }
-}
-
-/// So many seconds from now.
-pub(super) fn in_seconds(draft: &Draft<'_>, seconds: i64) -> Timestamp {
-    later(draft.now, seconds)
 }

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::api::{
     RolloutStatus,
-    status::{Outcome, Stopwatch},
+    release::Release,
+    status::{Ended, Outcome, Stopwatch},
 };
 
 /// The working copy.
@@ -63,6 +64,56 @@ impl<'a> Draft<'a> {
             notes: Vec::new(),
             ..self
         }
+    }
+
+    /// So many seconds from now.
+    pub fn in_seconds(&self, seconds: i64) -> Timestamp {
+        later(self.now, seconds)
+    }
+
+    /// A decision that changes nothing yet.
+    pub fn decision(&self) -> Decision {
+        Decision {
+            status: self.status.clone(),
+            events: Vec::new(),
+            notes: Vec::new(),
+            wait: Wait::default(),
+        }
+    }
+
+    /// The release in motion stands so now.
+    pub fn goes(&self, release: Release) -> Decision {
+        let mut decision = self.decision();
+        decision.status.release = Some(release);
+        decision
+    }
+
+    /// The release in motion ends.
+    pub fn ends(
+        &self,
+        release: &Release,
+        outcome: Outcome,
+        reason: &str,
+        message: &str,
+    ) -> Decision {
+        let mut decision = self.decision();
+        let history = &mut decision.status.history;
+        history.retain(|ended| ended.revision != release.revision);
+        history.insert(
+            0,
+            Ended {
+                revision: release.revision.clone(),
+                outcome,
+                reason: reason.to_owned(),
+                message: message.to_owned(),
+                started: release.started.clone(),
+                ended: Time(self.now),
+                attempt: release.highest_attempt(),
+            },
+        );
+        history.truncate(10);
+        decision.status.release = None;
+        decision
     }
 
     /// Takes a decision.

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
-    decision::{Halt, Wait, in_seconds},
+    decision::{Halt, Wait},
     draft::Draft,
     exits::{self, STEADY_SECONDS},
     facts::{ChildFacts, Question, Refused, RevisionFacts},
@@ -83,7 +83,7 @@ fn say_refused(draft: &mut Draft<'_>) {
     };
     let message = format!("the API server refuses {what}: {}", refusal.message);
     // It is tried again, whoever may have put it right.
-    let again = in_seconds(draft, TRIES_AGAIN_AFTER);
+    let again = draft.in_seconds(TRIES_AGAIN_AFTER);
     draft.wait_for(Wait::held(reason, message).wake(again));
 }
 

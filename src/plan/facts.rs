@@ -37,8 +37,6 @@ pub struct Objects {
 /// A DatabaseSchema and everything that belongs to it, as the caches hold it.
 #[derive(Clone, Debug)]
 pub struct DatabaseObjects {
-    /// The namespace.
-    pub namespace: String,
     /// The DatabaseSchema itself.
     pub database: DatabaseFacts,
     /// Jobs with its label, in no order.

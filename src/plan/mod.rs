@@ -44,7 +44,7 @@ mod undoing;
 use jiff::Timestamp;
 
 use self::{
-    decision::{Decided, Decision, Halt, Wait, in_seconds},
+    decision::{Decided, Decision, Halt, Wait},
     draft::Draft,
     facts::{Objects, Observed, Question},
     intent::{Plan, Write},
@@ -138,8 +138,9 @@ fn remember_stable(draft: &Draft<'_>) -> Decided {
         return Halt::ask(Question::Revisions);
     }
     let name = &revision.revision;
-    let mut decision =
-        Decision::of(draft).note(format!("status was lost; {name} is marked stable"));
+    let mut decision = draft
+        .decision()
+        .note(format!("status was lost; {name} is marked stable"));
     decision.stable(name);
     // What was in motion is not known any more: a release begins again at its first step.
     decision.status.release = None;
@@ -158,7 +159,7 @@ fn ask(draft: Draft<'_>, questions: Vec<Question>) -> Plan {
     // Nothing is decided without the answer.
     let mut draft = draft.anew();
     let message = format!("what must be known to go on cannot be read: {words}");
-    let again = in_seconds(&draft, release::TRIES_AGAIN_AFTER);
+    let again = draft.in_seconds(release::TRIES_AGAIN_AFTER);
     draft.wait = Wait::held(Reason::ReadFailed, message).wake(again);
     finish(draft, None)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    decision::{Decided, Decision, Halt, Wait, in_seconds},
+    decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, seconds_between},
     facts::{Question, Refused},
     job::{self, Run, terms::Terms},
@@ -30,17 +30,12 @@ pub(super) fn decide(draft: &Draft<'_>) -> Decided {
     let Some(release) = &draft.status.release else {
         return begin(draft);
     };
-    if let Stage::Undo(undo) = &release.stage {
-        return undoing::decide(draft, release, undo);
-    }
-    if draft.wanted != release.revision {
-        return move_away(draft, release).made();
-    }
     match &release.stage {
+        Stage::Undo(undo) => undoing::decide(draft, release, undo),
+        _ if draft.wanted != release.revision => move_away(draft, release).made(),
         Stage::Preflight => preflight(draft, release),
         Stage::Job(phase) => job_of_the_release(draft, release, *phase),
         Stage::Step(at) => stepping::decide(draft, release, at),
-        Stage::Undo(_) => Ok(None),
     }
 }
 
@@ -141,7 +136,7 @@ pub(super) fn start(draft: &Draft<'_>, attempt: i64, accepted_dirty: Option<Stri
             release.job_mut(terms.phase).accepted_dirty = accepted_dirty.clone();
         }
     }
-    let mut decision = Decision::goes(draft, release);
+    let mut decision = draft.goes(release);
     let history = &mut decision.status.history;
     history.retain(|e| e.revision != revision || e.outcome == Outcome::Stable);
     decision.status.checks.clear();
@@ -173,7 +168,7 @@ fn is_alone(draft: &Draft<'_>) -> Result<(), Halt> {
          its own"
     );
     let wait = Wait::stalled(Reason::SelectorOverlap, words);
-    Err(wait.wake(in_seconds(draft, LOOKS_AT_OTHERS_EVERY)).into())
+    Err(wait.wake(draft.in_seconds(LOOKS_AT_OTHERS_EVERY)).into())
 }
 
 /// Whether it was stable before, within the rollback window.
@@ -238,7 +233,7 @@ pub(super) fn swap_stable(
             since: Some(now),
         },
     };
-    let mut decision = Decision::goes(draft, release);
+    let mut decision = draft.goes(release);
     decision.stable(to);
     decision.status.history.retain(|ended| ended.revision != to);
     Some(decision)
@@ -251,7 +246,8 @@ fn move_away(draft: &Draft<'_>, release: &Release) -> Decision {
     if release.first {
         // Nothing to return to: the newer one takes over, without steps.
         let words = format!("revision {}: {message}", release.revision);
-        return Decision::ends(draft, release, Outcome::Withdrawn, reason, &message)
+        return draft
+            .ends(release, Outcome::Withdrawn, reason, &message)
             .event(Reason::RolloutWithdrawn, words);
     }
     undoing::begin(draft, release, Outcome::Withdrawn, reason, &message)
@@ -264,7 +260,7 @@ fn preflight(draft: &Draft<'_>, release: &Release) -> Decided {
         let message = format!("its Deployment was refused: {}", refusal.message);
         if refusal.transient {
             let wait = Wait::held(Reason::DeploymentRefused, message);
-            return Err(wait.wake(in_seconds(draft, TRIES_AGAIN_AFTER)).into());
+            return Err(wait.wake(draft.in_seconds(TRIES_AGAIN_AFTER)).into());
         }
         let message = format!("{message}. Correct spec.template");
         let words = format!(
@@ -303,11 +299,11 @@ fn next_job(draft: &Draft<'_>, release: &Release, done: Option<&Terms>) -> Resul
         stage: Stage::Job(next.phase),
         ..release.clone()
     };
-    Ok(Decision::goes(draft, release).note(note))
+    Ok(draft.goes(release).note(note))
 }
 
 fn fails(draft: &Draft<'_>, release: &Release, reason: Reason, message: &str) -> Decision {
-    Decision::ends(draft, release, Outcome::Failed, reason.word(), message)
+    draft.ends(release, Outcome::Failed, reason.word(), message)
 }
 
 /// The schema before the first pod.
@@ -322,7 +318,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
         let message = format!("its {word} Job was refused: {}", refusal.message);
         if refusal.transient {
             let wait = Wait::held(Reason::JobRefused, message);
-            return Err(wait.wake(in_seconds(draft, TRIES_AGAIN_AFTER)).into());
+            return Err(wait.wake(draft.in_seconds(TRIES_AGAIN_AFTER)).into());
         }
         let message = format!(
             "{message}. Correct spec.schema.{word}, then set the annotation stepgate.io/retry"
@@ -385,7 +381,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
                 return Err(wait.into());
             }
             release.job_mut(phase).told_dirty = Some(job);
-            Decision::goes(draft, release).waiting(wait).made()
+            draft.goes(release).waiting(wait).made()
         }
         Run::Unread => Ok(None),
         Run::Runs(message) => {
@@ -401,7 +397,7 @@ fn why_its_pod_waits(draft: &Draft<'_>) -> Result<(String, Wait), Halt> {
     let Some((job, since)) = job::waits_for_its_pod(draft) else {
         return Ok((String::new(), Wait::default()));
     };
-    let look = |seconds| Wait::until(in_seconds(draft, seconds));
+    let look = |seconds| Wait::until(draft.in_seconds(seconds));
     let waited = seconds_between(since, draft.now);
     if waited < POD_STARTS_WITHIN {
         return Ok((String::new(), look(POD_STARTS_WITHIN - waited)));

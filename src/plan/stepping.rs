@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     course::Target,
-    decision::{Decided, Decision, Halt, Wait, in_seconds},
+    decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, seconds_between, whole_second},
     exits,
     gate::{self, Passage, Verdict, checks},
@@ -51,7 +51,7 @@ fn enter(draft: &Draft<'_>, release: &Release, index: usize) -> Decision {
         unreached,
         ..release.clone()
     };
-    Decision::goes(draft, release)
+    draft.goes(release)
 }
 
 /// One decision of a step.
@@ -118,7 +118,7 @@ fn reposition(draft: &Draft<'_>, release: &Release, step: &StepStatus) -> Decide
     if let Some(step) = release.step_mut() {
         step.index = i32::try_from(index).unwrap_or(i32::MAX);
     }
-    Decision::goes(draft, release).made()
+    draft.goes(release).made()
 }
 
 fn edited(draft: &Draft<'_>, release: &Release) -> Option<Wait> {
@@ -144,7 +144,7 @@ fn idle_at_zero(draft: &Draft<'_>, release: &Release) -> Decided {
     let held = release.step_mut().map(|step| &mut step.held);
     let lost = held.is_some_and(|held| held.stop(draft.now, Timestamp::MIN));
     if stopped || lost {
-        return Decision::goes(draft, release).waiting(wait).made();
+        return draft.goes(release).waiting(wait).made();
     }
     Err(wait.into())
 }
@@ -170,7 +170,7 @@ fn pause(draft: &Draft<'_>, release: &Release, why: Why) -> Decision {
     if let Stage::Step(at) = &mut release.stage {
         at.paused = Some(why);
     }
-    Decision::goes(draft, release).warning(Reason::RolloutPaused, words)
+    draft.goes(release).warning(Reason::RolloutPaused, words)
 }
 
 /// All of the target runs, the canary's part is available, and enough serve in all.
@@ -260,7 +260,7 @@ fn keep_time(draft: &Draft<'_>, release: &Release, reached: bool) -> Option<Deci
     };
     let note = format!("step {}: {words}", step.name);
     release.unreached = unreached;
-    changed.then(|| Decision::goes(draft, release).note(note))
+    changed.then(|| draft.goes(release).note(note))
 }
 
 /// The target is not reached: until when may that be?
@@ -270,7 +270,7 @@ fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Dec
         .unreached
         .elapsed(draft.now, draft.seen.trusted_since);
     if waited < limit {
-        return Err(Wait::until(in_seconds(draft, limit - waited)).into());
+        return Err(Wait::until(draft.in_seconds(limit - waited)).into());
     }
     if let Some(stable) = lacks_stable_only(draft, release) {
         // Going back to what does not serve would take away what does.
@@ -357,7 +357,7 @@ fn leave(draft: &Draft<'_>, passage: &Passage<'_>, summary: &str) -> Decision {
     let took = seconds_between(release.started.0, draft.now);
     let message = format!("revision {revision} is stable after {took} seconds{tail}");
     let reason = Reason::Released.word();
-    let mut decision = Decision::ends(draft, release, Outcome::Stable, reason, &message);
+    let mut decision = draft.ends(release, Outcome::Stable, reason, &message);
     decision.stable(revision);
     decision.event(Reason::RolloutCompleted, message)
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    decision::{Decided, Decision, Wait, in_seconds},
+    decision::{Decided, Decision, Wait},
     draft::{Draft, seconds_between},
     mover,
     reason::Reason,
@@ -35,7 +35,7 @@ pub(super) fn begin(
         },
         ..release.clone()
     };
-    let mut decision = Decision::goes(draft, undone);
+    let mut decision = draft.goes(undone);
     let words = format!("revision {}: {message}", release.revision);
     decision.tell(Reason::UndoStarted, outcome == Outcome::Failed, words);
     decision.undoes(Reason::of(reason).unwrap_or(Reason::Unknown))
@@ -45,7 +45,7 @@ pub(super) fn begin(
 pub(super) fn decide(draft: &Draft<'_>, release: &Release, undo: &Undo) -> Decided {
     if is_whole(draft) {
         let (reason, message) = (&undo.reason, &undo.message);
-        let mut decision = Decision::ends(draft, release, undo.outcome, reason, message);
+        let mut decision = draft.ends(release, undo.outcome, reason, message);
         decision.status.checks.clear();
         let stable = draft.stable().unwrap_or("none");
         let took = seconds_between(undo.since.0, draft.now);
@@ -62,7 +62,7 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, undo: &Undo) -> Decid
         .unreached
         .elapsed(draft.now, draft.seen.trusted_since);
     if waited < limit {
-        return Err(Wait::until(in_seconds(draft, limit - waited)).into());
+        return Err(Wait::until(draft.in_seconds(limit - waited)).into());
     }
     let stable = draft.stable().unwrap_or_default();
     let words = draft

@@ -158,7 +158,6 @@ pub fn cached_database(objects: &Objects, name: &str) -> Option<facts::DatabaseO
     let rollouts = objects.rollouts.values().filter(names_it);
     let jobs = objects.jobs.values();
     Some(facts::DatabaseObjects {
-        namespace: NAMESPACE.into(),
         database: database(found),
         jobs: jobs
             .filter(|j| &*j.database == name)

@@ -204,7 +204,6 @@ impl Index {
             .map(|(name, r)| (name.to_owned(), r.uid().to_owned()))
             .collect();
         Some(DatabaseObjects {
-            namespace: namespace.to_owned(),
             database: state.databases.get(&place(namespace, name))?.clone(),
             jobs: facts_of(&state.jobs, &key),
             rollouts,

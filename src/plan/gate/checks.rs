@@ -10,7 +10,7 @@ use crate::{
     },
     evidence::{self, Readings, Verdict},
     plan::{
-        decision::{Halt, in_seconds},
+        decision::Halt,
         draft::{Draft, seconds_between},
         measuring,
         reason::Reason,
@@ -179,5 +179,5 @@ fn polled_since_trusted(draft: &Draft<'_>, readings: &Readings) -> bool {
 fn next_poll(draft: &Draft<'_>, release: &Release) -> Option<Timestamp> {
     let interval = draft.spec.analysis.as_ref()?.interval_seconds;
     let readings = readings_of(draft, release)?;
-    (!polled_since_trusted(draft, readings)).then(|| in_seconds(draft, interval.max(1)))
+    (!polled_since_trusted(draft, readings)).then(|| draft.in_seconds(interval.max(1)))
 }

@@ -3,7 +3,7 @@
 
 use super::{Gate, Passage};
 use crate::plan::{
-    decision::{Halt, Wait, in_seconds},
+    decision::{Halt, Wait},
     draft::Draft,
     facts::Question,
     reason::Reason,
@@ -50,5 +50,5 @@ pub(super) fn stays_possible(draft: &Draft<'_>) -> Result<(), Halt> {
         names.join(", ")
     );
     let wait = Wait::stalled(Reason::UndoImpossible, words);
-    Err(wait.wake(in_seconds(draft, LOOKS_EVERY)).into())
+    Err(wait.wake(draft.in_seconds(LOOKS_EVERY)).into())
 }

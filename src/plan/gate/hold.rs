@@ -2,14 +2,14 @@
 
 use super::{Gate, Passage};
 use crate::plan::{
-    decision::{Halt, Wait, in_seconds},
+    decision::{Halt, Wait},
     draft::Draft,
 };
 
 pub(super) fn gate(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Gate, Halt> {
     let over = passage.over(draft);
     if over < 0 {
-        return Ok(Gate::Wait(Wait::until(in_seconds(draft, -over))));
+        return Ok(Gate::Wait(Wait::until(draft.in_seconds(-over))));
     }
     Ok(Gate::Open(String::new()))
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::{
     course::Target,
-    decision::{Halt, Wait, in_seconds},
+    decision::{Halt, Wait},
     draft::{Draft, seconds_between},
     reason::Reason,
 };
@@ -145,7 +145,7 @@ fn late(draft: &Draft<'_>, target: &Target, missing: Missing) -> Result<Why, Hal
     let waited = missing.waited.min(watched);
     if waited < target.deadline_seconds {
         let message = format!("step {} is held on: {}", target.name, missing.message);
-        let at = in_seconds(draft, target.deadline_seconds - waited);
+        let at = draft.in_seconds(target.deadline_seconds - waited);
         let wait = Wait::held(Reason::Inconclusive, message).wake(at);
         let times = [wait.wake_at, missing.wake_at];
         let wake_at = times.into_iter().flatten().min();

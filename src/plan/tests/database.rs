@@ -59,7 +59,6 @@ fn phase(job: &JobFacts) -> PhaseRecord {
 
 fn seen(jobs: Vec<JobFacts>, record: DatabaseRecord) -> DatabaseObjects {
     DatabaseObjects {
-        namespace: "ns".into(),
         database: DatabaseFacts {
             base: Base {
                 name: "db".into(),

@@ -415,7 +415,6 @@ impl World {
             gone: None,
         };
         let seen = DatabaseObjects {
-            namespace: "ns".into(),
             database,
             jobs: self.seen.objects.jobs.clone(),
             rollouts: BTreeMap::from([("shop".into(), "u-shop".into())]),

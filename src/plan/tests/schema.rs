@@ -358,7 +358,6 @@ fn a_database_that_is_deleted_before_its_job_runs_is_let_go() {
 fn a_hold_is_let_go_only_once_its_rollout_is_known_to_be_gone() {
     let world = expanding(|world| holder(world).is_some_and(|h| h.job_uid.is_none()));
     let seen = DatabaseObjects {
-        namespace: "ns".into(),
         database: world.seen.objects.database.clone().unwrap(),
         jobs: Vec::new(),
         rollouts: BTreeMap::new(),
