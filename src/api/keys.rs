@@ -29,5 +29,5 @@ pub(crate) const OUTCOME_REASON: &str = "stepgate.io/outcome-reason";
 /// Finalizer on a DatabaseSchema while a phase holds it.
 pub const HELD: &str = "stepgate.io/held";
 
-/// Prefix of the command annotations on a Rollout, e.g. `stepgate.io/promote`.
-pub const COMMAND_PREFIX: &str = "stepgate.io/";
+/// How all keys begin, those of the command annotations too (`stepgate.io/promote`).
+pub const PREFIX: &str = "stepgate.io/";

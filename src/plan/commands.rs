@@ -100,7 +100,7 @@ pub(super) fn forget_what_was_said(draft: &Draft<'_>) -> Decided {
 fn said(draft: &Draft<'_>) -> Vec<(&'static str, String, String)> {
     let annotations = &draft.seen.objects.rollout.annotations;
     let found = COMMANDS.iter().filter_map(|(command, _)| {
-        let text = annotations.get(&format!("{}{command}", keys::COMMAND_PREFIX))?;
+        let text = annotations.get(&format!("{}{command}", keys::PREFIX))?;
         let mut words = text.split_whitespace();
         let target = words.next().unwrap_or_default().to_owned();
         // Without an id the text itself is the request.

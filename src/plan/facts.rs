@@ -30,7 +30,7 @@ pub struct Objects {
     pub jobs: Vec<JobFacts>,
     /// The DatabaseSchema that `spec.schema.database` names.
     pub database: Option<DatabaseFacts>,
-    /// Names of the other Rollouts of the namespace whose selector may overlap.
+    /// Names of the older Rollouts of the namespace whose selector overlaps.
     pub neighbours: Vec<String>,
 }
 

@@ -166,8 +166,8 @@ reasons! {
         "stable's pods do not become available; the canary keeps serving",
         "remove the cause that the message names (often a lack of room); the undo then continues by itself";
     SelectorOverlap: Stalled,
-        "another Deployment or Rollout selects the same pods",
-        "delete it, or give the Rollout a selector of its own";
+        "a Deployment or an older Rollout selects the same pods",
+        "delete that Deployment; or create this Rollout anew with a selector of its own";
     ChildEdited: Stalled,
         "somebody changed the template of a Deployment, so what runs there is not the revision; it gets no more pods",
         "change the Rollout instead. For this revision: `undo`, delete the Deployment once it has no pods, then `retry`";

@@ -152,8 +152,8 @@ pub(super) fn start(draft: &Draft<'_>, attempt: i64, accepted_dirty: Option<Stri
 fn is_alone(draft: &Draft<'_>) -> Result<(), Halt> {
     if let Some(other) = draft.seen.objects.neighbours.first() {
         let words = format!(
-            "Rollout {other} selects the same pods: give one of the two a label of its own in \
-             spec.selector.matchLabels and the template"
+            "Rollout {other} is older and selects the same pods: delete this Rollout, and create it \
+             with a label of its own in spec.selector.matchLabels and the template"
         );
         return Err(Wait::stalled(Reason::SelectorOverlap, words).into());
     }

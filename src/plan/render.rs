@@ -56,7 +56,7 @@ pub(super) fn deployment(
 ) -> Value {
     let ours = json!({keys::ROLLOUT: rollout.base.name, keys::REVISION: revision.revision});
     let mut template = (*revision.template).clone();
-    merge(entry(entry(&mut template, "metadata"), "labels"), &ours);
+    label_pods(&mut template, &ours);
     let mut selector = serde_json::to_value(&spec.selector).unwrap_or_default();
     merge(
         entry(&mut selector, "matchLabels"),
@@ -109,7 +109,7 @@ pub(super) fn job(
     };
     entry(&mut template, "spec")["restartPolicy"] = json!("Never");
     let labels = json!({keys::DATABASE: database.base.name, keys::PHASE: holder.phase.word()});
-    merge(entry(entry(&mut template, "metadata"), "labels"), &labels);
+    label_pods(&mut template, &labels);
     let mut own = labels;
     merge(
         &mut own,
@@ -167,6 +167,18 @@ fn command_template(spec: &RolloutSpec, schema: &SchemaSpec, command: &[String])
     }
     let annotations = spec.template.pointer("/metadata/annotations").cloned();
     Some(json!({"metadata": {"annotations": annotations.unwrap_or(json!({}))}, "spec": pod}))
+}
+
+/// Gives pods these labels of Stepgate and no other: a template that names another Rollout's would
+/// have its pods counted there.
+fn label_pods(template: &mut Value, ours: &Value) {
+    let metadata = entry(template, "metadata");
+    for field in ["labels", "annotations"] {
+        if let Some(keys) = metadata.get_mut(field).and_then(Value::as_object_mut) {
+            keys.retain(|key, _| !key.starts_with(keys::PREFIX));
+        }
+    }
+    merge(entry(metadata, "labels"), ours);
 }
 
 /// What in the spec would make a phase's Job wrong, for people.
@@ -326,6 +338,19 @@ mod tests {
         let sidecars = pod["spec"]["initContainers"].as_array().unwrap();
         assert_eq!((sidecars.len(), &sidecars[0]["name"]), (1, &json!("proxy")));
         assert_eq!(pod["spec"]["serviceAccountName"], "shop");
+    }
+
+    #[test]
+    fn pods_carry_no_label_of_stepgate_but_what_it_gives_them() {
+        let mut template = json!({"metadata": {
+            "labels": {"app": "shop", keys::ROLLOUT: "other", keys::REVISION: "r9"},
+            "annotations": {"a": "b", keys::SETTLED: "1"},
+        }});
+        label_pods(&mut template, &json!({keys::DATABASE: "db"}));
+        assert_eq!(
+            template["metadata"],
+            json!({"labels": {"app": "shop", keys::DATABASE: "db"}, "annotations": {"a": "b"}})
+        );
     }
 
     #[test]

@@ -116,7 +116,7 @@ pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
     let spec = found.spec.as_ref().ok();
     let database_name = spec.and_then(|s| s.database());
     let neighbours = objects.rollouts.values().filter(|other| {
-        other.meta.name != found.meta.name
+        (other.meta.created, &other.meta.name) < (found.meta.created, &found.meta.name)
             && match (&other.spec, spec) {
                 (Ok(theirs), Some(ours)) => theirs.selector == ours.selector,
                 _ => false,

@@ -263,7 +263,7 @@ impl World {
             at,
         });
         let mut annotations: BTreeMap<String, String> = (*found.annotations).clone();
-        annotations.insert(format!("{}{verb}", keys::COMMAND_PREFIX), value);
+        annotations.insert(format!("{}{verb}", keys::PREFIX), value);
         self.store(RolloutObject {
             annotations: Arc::new(annotations),
             ..(*found).clone()

@@ -109,8 +109,14 @@ async fn deployments_that_would_share_pods_are_named() {
         object["metadata"]["labels"]["stepgate.io/rollout"] = json!(rollout);
         serde_json::from_value(object).expect("a Deployment")
     };
-    // One of its own, and one that a Rollout has left behind which is no more.
-    for own in [labelled("own", "shop"), labelled("left", "former")] {
+    // One of its own, one that only says so, and one that a Rollout has left behind which is no
+    // more.
+    let own = [
+        ("shop-r1", "shop"),
+        ("posing", "shop"),
+        ("former-r1", "former"),
+    ];
+    for own in own.map(|(name, rollout)| labelled(name, rollout)) {
         let made = api.create(&PostParams::default(), &own).await;
         made.expect("a Deployment");
     }
@@ -124,7 +130,10 @@ async fn deployments_that_would_share_pods_are_named() {
         panic!("{answer:?}");
     };
     names.sort();
-    assert_eq!(names, ["expressed", "left", "narrow", "same"]);
+    assert_eq!(
+        names,
+        ["expressed", "former-r1", "narrow", "posing", "same"]
+    );
 }
 
 #[tokio::test]
@@ -165,12 +174,19 @@ async fn revisions_are_listed_live_page_by_page() {
             .await
             .expect("a revision");
     }
-    let mut other = revision_manifest("other");
+    let mut other = revision_manifest("shop-other");
     other["metadata"]["labels"]["stepgate.io/rollout"] = json!("other");
-    let other = serde_json::from_value(other).expect("a revision");
-    api.create(&PostParams::default(), &other)
-        .await
-        .expect("a revision");
+    // Another Rollout has made this one.
+    let mut posing = revision_manifest("shop-posing");
+    posing["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "stepgate.io/v1alpha1", "kind": "Rollout", "name": "other", "uid": "u",
+        "controller": true,
+    }]);
+    for foreign in [other, posing] {
+        let foreign = serde_json::from_value(foreign).expect("a revision");
+        let made = api.create(&PostParams::default(), &foreign).await;
+        made.expect("a revision");
+    }
     let answer = adapter(&home).ask(&shop(&home), &Question::Revisions).await;
     let Ok(Answer::Revisions(revisions)) = answer else {
         panic!("{answer:?}");

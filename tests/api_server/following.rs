@@ -118,7 +118,9 @@ async fn everything_of_a_rollout_is_found_and_lost_again() {
         .await
         .expect("a Rollout");
     make::<ControllerRevision>(&home, revision_manifest("shop-r1")).await;
-    make::<Deployment>(&home, deployment_manifest("shop-r1")).await;
+    let mut deployment = deployment_manifest("shop-r1");
+    deployment["spec"]["replicas"] = json!(1);
+    make::<Deployment>(&home, deployment).await;
     make::<Job>(&home, job_manifest("shop-r1-expand-1")).await;
     let object = serde_json::from_value(database_manifest("db")).expect("an object");
     let databases = home.databases();
@@ -126,10 +128,10 @@ async fn everything_of_a_rollout_is_found_and_lost_again() {
         .create(&PostParams::default(), &object)
         .await
         .expect("a DatabaseSchema");
-    let labels = json!({"stepgate.io/rollout": "shop", "stepgate.io/revision": "r1"});
-    make::<Pod>(&home, pod_manifest("shop-r1-a", &labels)).await;
-    // Nobody's business.
+    // Nobody's business, whatever one of them says.
     make::<Pod>(&home, pod_manifest("other", &json!({"app": "shop"}))).await;
+    let labels = json!({"stepgate.io/rollout": "shop", "stepgate.io/revision": "r1"});
+    make::<Pod>(&home, pod_manifest("shop-r1-posing", &labels)).await;
 
     let whole = followed
         .until(&home, "all of it", |c| {
@@ -140,7 +142,11 @@ async fn everything_of_a_rollout_is_found_and_lost_again() {
                 && c.database.is_some()
         })
         .await;
-    assert_eq!(whole.pods[0].name, "shop-r1-a");
+    let pod = &whole.pods[0].name;
+    assert!(
+        pod.starts_with("shop-r1-") && pod != "shop-r1-posing",
+        "{pod}"
+    );
     assert_eq!(
         whole.revisions[0].template["spec"]["newer"],
         json!([1, null])
@@ -156,10 +162,6 @@ async fn everything_of_a_rollout_is_found_and_lost_again() {
     assert_eq!(database.rollouts.keys().collect::<Vec<_>>(), ["shop"]);
 
     let params = DeleteParams::background();
-    let pods = Api::<Pod>::namespaced(home.client.clone(), &namespace);
-    pods.delete("shop-r1-a", &DeleteParams::default().grace_period(0))
-        .await
-        .expect("deleted");
     let jobs = Api::<Job>::namespaced(home.client.clone(), &namespace);
     jobs.delete("shop-r1-expand-1", &params)
         .await
@@ -167,7 +169,8 @@ async fn everything_of_a_rollout_is_found_and_lost_again() {
     databases.delete("db", &params).await.expect("deleted");
     // A label that is taken off counts as a deletion.
     let deployments = Api::<Deployment>::namespaced(home.client.clone(), &namespace);
-    let unlabelled = json!({"metadata": {"labels": {"stepgate.io/rollout": null}}});
+    let unlabelled = json!({"metadata": {"labels": {"stepgate.io/rollout": null}},
+                            "spec": {"replicas": 0}});
     let merge = Patch::Merge(&unlabelled);
     deployments
         .patch("shop-r1", &PatchParams::default(), &merge)
@@ -239,27 +242,39 @@ async fn rollouts_that_overlap_know_of_each_other() {
     let labels = json!({"app": "shop", "tier": "web"});
     narrow["spec"]["template"]["metadata"]["labels"] = labels.clone();
     narrow["spec"]["selector"] = json!({"matchLabels": labels});
-    followed.take_told();
+    // The API server's times are whole seconds.
+    let clock = home.rollouts().get("shop").await.expect("the Rollout");
+    let created = clock.metadata.creation_timestamp.expect("a time").0;
+    eventually("another second", async || {
+        (jiff::Timestamp::now().as_second() > created.as_second()).then_some(())
+    })
+    .await;
     home.create(&narrow).await.expect("a Rollout");
-    followed
-        .until(&home, "the neighbour", |c| c.neighbours == ["narrow"])
-        .await;
-    assert!(
-        followed
-            .take_told()
-            .contains(&rollout_key(&namespace, "shop"))
-    );
+    // The newcomer yields; what was there before goes on.
+    let of = |name: &'static str| {
+        let index = followed.index.clone();
+        let namespace = namespace.clone();
+        move || Some(index.rollout(&namespace, name, None)?.neighbours)
+    };
+    let (shop, narrow) = (of("shop"), of("narrow"));
+    eventually("the neighbour", async || {
+        narrow().filter(|older| older == &["shop"])
+    })
+    .await;
+    assert_eq!(shop(), Some(Vec::new()));
+    followed.take_told();
     home.rollouts()
-        .delete("narrow", &DeleteParams::default())
+        .delete("shop", &DeleteParams::default())
         .await
         .expect("deleted");
-    followed
-        .until(&home, "the neighbour to go", |c| c.neighbours.is_empty())
-        .await;
+    eventually("the neighbour to go", async || {
+        narrow().filter(Vec::is_empty)
+    })
+    .await;
+    let told = followed.take_told();
     assert!(
-        followed
-            .take_told()
-            .contains(&rollout_key(&namespace, "shop"))
+        told.contains(&rollout_key(&namespace, "narrow")),
+        "{told:?}"
     );
 }
 

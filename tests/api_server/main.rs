@@ -14,6 +14,7 @@
 
 mod answers;
 mod asking;
+mod attacks;
 mod counted;
 mod fixture;
 mod following;

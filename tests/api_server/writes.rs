@@ -44,12 +44,14 @@ pub fn adapter(home: &Home) -> Kubernetes {
 /// every later change if it would write it otherwise itself.
 const HARD: &str = "a > b && c < d \u{1} \u{8} \u{c} \u{7f} \u{2028} \u{2029} \\ / \" ß 🦀\t\n";
 
+/// A ControllerRevision called `shop-<revision>`.
 pub fn revision_manifest(name: &str) -> Value {
+    let revision = name.strip_prefix("shop-").expect("one of Rollout shop");
     json!({
         "apiVersion": "apps/v1", "kind": "ControllerRevision",
         "metadata": {
             "name": name,
-            "labels": {"stepgate.io/rollout": "shop", "stepgate.io/revision": "r1"},
+            "labels": {"stepgate.io/rollout": "shop", "stepgate.io/revision": revision},
         },
         "data": {"template": {"spec": {"newer": [1, null]}, "hard": HARD, "numbers": [1.5, 0.1, 1e-7, 1e21, -3]},
                  "schema": {"database": "db"}},
@@ -59,6 +61,8 @@ pub fn revision_manifest(name: &str) -> Value {
 
 pub fn deployment_manifest(name: &str) -> Value {
     let labels = json!({"app": "shop", "stepgate.io/revision": "r1"});
+    let mut pods = labels.clone();
+    pods["stepgate.io/rollout"] = json!("shop");
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {
@@ -70,7 +74,7 @@ pub fn deployment_manifest(name: &str) -> Value {
             "replicas": 0,
             "selector": {"matchLabels": labels},
             "template": {
-                "metadata": {"labels": labels},
+                "metadata": {"labels": pods},
                 "spec": {"containers": [{"name": "app", "image": "app:1"}]},
             },
         },

@@ -41,7 +41,7 @@ pub async fn act(home: &Home, action: &Action) {
             merge(home, rollout, json!({"spec": {"paused": paused}})).await;
         }
         Action::Command { rollout, verb } => {
-            let annotation = format!("{}{verb}", keys::COMMAND_PREFIX);
+            let annotation = format!("{}{verb}", keys::PREFIX);
             let annotations = json!({annotation: "r1 request-1"});
             merge(
                 home,

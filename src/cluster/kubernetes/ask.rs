@@ -1,6 +1,6 @@
 //! Live reads, for what no cache holds.
 
-use std::{collections::BTreeSet, fmt::Debug, time::Duration};
+use std::{fmt::Debug, time::Duration};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::{
     facts,
     index::Index,
-    refusal,
+    ours, refusal,
     stored::{self, Pods, StoredRevision, StoredRollout},
 };
 use crate::{
@@ -50,8 +50,7 @@ pub async fn answer(
     match question {
         Question::Rollout(name) => rollout(client, namespace, name).await,
         Question::Overlaps(spec) => {
-            let missing = index.missing_rollouts(namespace);
-            let overlaps = overlaps(client, missing, namespace, name, spec).await;
+            let overlaps = overlaps(client, index, namespace, name, spec).await;
             overlaps.map(Answer::Overlaps)
         }
         Question::Revisions => revisions(client, namespace, name).await,
@@ -72,33 +71,36 @@ pub async fn answer(
 }
 
 /// Names of the Deployments that are not this Rollout's and would share pods with it: those that
-/// are no Rollout's, and those that the Rollouts `missing` have left behind. Those of other
-/// Rollouts are not read, or many Rollouts in a namespace would all read each other's; the
+/// are no Rollout's, whatever their labels say, and those that Rollouts have left behind. Those of
+/// other Rollouts are not read, or many Rollouts in a namespace would all read each other's; the
 /// Rollouts themselves are compared (see [`Objects::neighbours`](crate::plan::facts::Objects)).
 async fn overlaps(
     client: &Client,
-    mut missing: BTreeSet<String>,
+    index: &Index,
     namespace: &str,
     rollout: &str,
     spec: &RolloutSpec,
 ) -> Result<Vec<String>, ReadError> {
-    let ours = Pods::of(rollout, spec);
+    let pods = Pods::of(rollout, spec);
     let overlaps = |d: Deployment| {
         let name = d.metadata.name.clone()?;
         let theirs = Pods {
             labels: facts::template_labels(&d),
             selector: facts::selector(&d)?,
         };
-        ours.overlap(&theirs).then_some(name)
+        pods.overlap(&theirs).then_some(name)
     };
     let api = Api::<Deployment>::namespaced(client.clone(), namespace);
     let foreign = format!("!{}", keys::ROLLOUT);
     let mut names = list(&api, &foreign, "Deployments", overlaps).await?;
+    let mut missing = index.missing_rollouts(namespace);
     missing.remove(rollout);
-    if !missing.is_empty() {
-        let missing = Vec::from_iter(missing).join(",");
-        let left_behind = format!("{} in ({missing})", keys::ROLLOUT);
-        names.extend(list(&api, &left_behind, "Deployments", overlaps).await?);
+    if !missing.is_empty() || index.has_foreign_children(namespace) {
+        let not_ours = |d: Deployment| {
+            let left_behind = missing.contains(&facts::label(&d.metadata, keys::ROLLOUT));
+            (left_behind || !ours::is_child(&d)).then(|| overlaps(d))?
+        };
+        names.extend(list(&api, keys::ROLLOUT, "Deployments", not_ours).await?);
     }
     Ok(names)
 }
@@ -140,7 +142,8 @@ async fn hold(client: &Client, namespace: &str, name: &str) -> Result<Answer, Re
 async fn revisions(client: &Client, namespace: &str, rollout: &str) -> Result<Answer, ReadError> {
     let own = format!("{}={rollout}", keys::ROLLOUT);
     let api = Api::<ControllerRevision>::namespaced(client.clone(), namespace);
-    let read = |r: ControllerRevision| Some(StoredRevision::new(&r).facts());
+    let read =
+        |r: ControllerRevision| ours::is_revision(&r).then(|| StoredRevision::new(&r).facts());
     let revisions = list(&api, &own, "ControllerRevisions", read).await?;
     Ok(Answer::Revisions(revisions))
 }

@@ -224,7 +224,7 @@ fn epoch(metadata: &ObjectMeta) -> Option<i64> {
 /// `last-applied-configuration` alone is as large as the object.
 pub(super) fn commands(metadata: &ObjectMeta) -> Arc<BTreeMap<String, String>> {
     let annotations = metadata.annotations.iter().flatten();
-    let ours = annotations.filter(|(key, _)| key.starts_with(keys::COMMAND_PREFIX));
+    let ours = annotations.filter(|(key, _)| key.starts_with(keys::PREFIX));
     Arc::new(ours.map(|(k, v)| (k.clone(), v.clone())).collect())
 }
 

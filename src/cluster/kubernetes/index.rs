@@ -126,7 +126,7 @@ impl Kept for StoredRollout {
         for entry in old.into_iter().chain(new) {
             if let Some(Key::Rollout { namespace, name }) = entry.keys.first() {
                 let near = state.neighbours(namespace, name, &entry.facts);
-                keys.extend(near.iter().map(|n| rollout_key(namespace, n)));
+                keys.extend(near.map(|(n, _)| rollout_key(namespace, n)));
             }
         }
         keys
@@ -134,17 +134,27 @@ impl Kept for StoredRollout {
 }
 
 impl State {
-    fn neighbours(&self, namespace: &str, name: &str, rollout: &StoredRollout) -> Vec<String> {
-        let Some(pods) = &rollout.pods else {
-            return Vec::new();
-        };
-        let mut names: Vec<String> = self
-            .rollouts
-            .iter()
-            .filter(|(place, _)| place.namespace == namespace && place.name != name)
-            .filter(|(_, other)| other.pods.as_ref().is_some_and(|p| p.overlap(pods)))
-            .map(|(place, _)| place.name.clone())
-            .collect();
+    /// The other Rollouts of the namespace that select the same pods.
+    fn neighbours<'s>(
+        &'s self,
+        namespace: &'s str,
+        name: &'s str,
+        rollout: &'s StoredRollout,
+    ) -> impl Iterator<Item = (&'s str, &'s StoredRollout)> {
+        let others = self.rollouts.iter().filter(move |(place, other)| {
+            let both = other.pods.as_ref().zip(rollout.pods.as_ref());
+            place.namespace == namespace
+                && place.name != name
+                && both.is_some_and(|(theirs, ours)| theirs.overlap(ours))
+        });
+        others.map(|(place, other)| (place.name.as_str(), other))
+    }
+
+    /// Those of them that were there before: a newcomer must not stop what runs.
+    fn older_neighbours(&self, namespace: &str, name: &str, of: &StoredRollout) -> Vec<String> {
+        let near = self.neighbours(namespace, name, of);
+        let older = near.filter(|(_, other)| other.is_older(of));
+        let mut names: Vec<String> = older.map(|(name, _)| name.to_owned()).collect();
         names.sort_unstable();
         names
     }
@@ -171,7 +181,7 @@ impl Index {
         let database = stored.database.as_ref();
         let database = database.and_then(|d| state.databases.get(&self::place(namespace, d)));
         let database = database.cloned();
-        let neighbours = state.neighbours(namespace, name, stored);
+        let neighbours = state.older_neighbours(namespace, name, stored);
         let children = facts_of(&state.children, &key);
         let pods = facts_of(&state.pods, &key);
         let jobs = facts_of(&state.jobs, &key);
@@ -223,6 +233,12 @@ impl Index {
         .filter(|name| state.rollouts.get(&place(namespace, name)).is_none())
         .cloned()
         .collect()
+    }
+
+    /// Whether a Deployment of this namespace carries a Rollout's label and is not that Rollout's.
+    #[must_use]
+    pub fn has_foreign_children(&self, namespace: &str) -> bool {
+        self.read().children.has_strays(namespace)
     }
 
     /// The highest epoch that Deployments and Jobs of this key carry.

@@ -7,6 +7,7 @@
 pub mod ask;
 pub mod facts;
 pub mod index;
+pub mod ours;
 pub mod refusal;
 pub mod stored;
 pub mod table;

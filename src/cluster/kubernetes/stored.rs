@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::{api::DynamicObject, core::ObjectMeta};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -39,6 +40,7 @@ pub struct StoredRollout {
 struct Head {
     namespace: String,
     base: Base,
+    created: Timestamp,
     generation: i64,
     annotations: Arc<BTreeMap<String, String>>,
     deleting: bool,
@@ -49,6 +51,7 @@ impl Head {
         Self {
             namespace: metadata.namespace.clone().unwrap_or_default(),
             base: facts::base(metadata),
+            created: facts::created(metadata),
             generation: metadata.generation.unwrap_or(0),
             annotations: facts::commands(metadata),
             deleting: metadata.deletion_timestamp.is_some(),
@@ -115,6 +118,13 @@ impl StoredRollout {
     #[must_use]
     pub fn uid(&self) -> &str {
         &self.head.base.uid
+    }
+
+    /// Whether this was made before `other`. Of two that select the same pods the older goes on.
+    #[must_use]
+    pub fn is_older(&self, other: &Self) -> bool {
+        let age = |rollout: &Self| (rollout.head.created, rollout.head.base.name.clone());
+        age(self) < age(other)
     }
 
     /// Whether other objects' passes may come out differently because of the difference between

@@ -29,6 +29,8 @@ pub struct Entry<F> {
 pub struct Table<F> {
     entries: HashMap<Place, Entry<F>>,
     members: HashMap<Key, BTreeSet<String>>,
+    /// How many of a namespace belong to no key.
+    strays: HashMap<String, usize>,
 }
 
 impl<F> Default for Table<F> {
@@ -36,6 +38,7 @@ impl<F> Default for Table<F> {
         Self {
             entries: HashMap::new(),
             members: HashMap::new(),
+            strays: HashMap::new(),
         }
     }
 }
@@ -49,6 +52,11 @@ impl<F> Table<F> {
     /// All objects.
     pub fn iter(&self) -> impl Iterator<Item = (&Place, &F)> {
         self.entries.iter().map(|(place, e)| (place, &e.facts))
+    }
+
+    /// Whether an object within `namespace` belongs to no key.
+    pub fn has_strays(&self, namespace: &str) -> bool {
+        self.strays.contains_key(namespace)
     }
 
     /// All keys that objects belong to.
@@ -76,6 +84,9 @@ impl<F> Table<F> {
             let members = self.members.entry(key.clone()).or_default();
             members.insert(place.name.clone());
         }
+        if entry.keys.is_empty() {
+            *self.strays.entry(place.namespace.clone()).or_default() += 1;
+        }
         self.entries.insert(place, entry);
         old
     }
@@ -83,6 +94,14 @@ impl<F> Table<F> {
     /// Takes an object away and returns it.
     pub fn remove(&mut self, place: &Place) -> Option<Entry<F>> {
         let old = self.entries.remove(place)?;
+        if old.keys.is_empty()
+            && let Some(strays) = self.strays.get_mut(&place.namespace)
+        {
+            *strays -= 1;
+            if *strays == 0 {
+                self.strays.remove(&place.namespace);
+            }
+        }
         for key in &old.keys {
             if let Some(members) = self.members.get_mut(key) {
                 members.remove(&place.name);

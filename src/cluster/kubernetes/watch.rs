@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 use super::{
     facts,
     index::{Index, Kept, database_key, place, rollout_key},
+    ours,
     stored::{self, StoredRevision, StoredRollout},
     table::{Entry, Place},
 };
@@ -299,17 +300,22 @@ fn keep_database(object: &DynamicObject) -> Option<Entry<DatabaseFacts>> {
 fn keep_revision(object: &ControllerRevision) -> Option<Entry<StoredRevision>> {
     let metadata = &object.metadata;
     let keys = of_rollout(metadata);
-    Some(entry(metadata, keys, StoredRevision::new(object)))
+    ours::is_revision(object).then(|| entry(metadata, keys, StoredRevision::new(object)))
 }
 
+/// One that is not believed is kept as nobody's: it may select pods all the same.
 fn keep_child(object: &Deployment) -> Option<Entry<ChildFacts>> {
     let metadata = &object.metadata;
-    Some(entry(metadata, of_rollout(metadata), facts::child(object)))
+    let keys = match ours::is_child(object) {
+        true => of_rollout(metadata),
+        false => Vec::new(),
+    };
+    Some(entry(metadata, keys, facts::child(object)))
 }
 
 fn keep_pod(object: &Pod) -> Option<Entry<PodFacts>> {
     let metadata = &object.metadata;
-    Some(entry(metadata, of_rollout(metadata), facts::pod(object)))
+    ours::is_pod(object).then(|| entry(metadata, of_rollout(metadata), facts::pod(object)))
 }
 
 fn keep_job(object: &Job) -> Option<Entry<JobFacts>> {

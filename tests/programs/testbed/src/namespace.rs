@@ -156,7 +156,7 @@ impl Namespace {
     /// # Errors
     /// With the API server's words.
     pub async fn tell(&self, rollout: &str, command: &str, text: &str) -> Result<()> {
-        let key = format!("{}{command}", keys::COMMAND_PREFIX);
+        let key = format!("{}{command}", keys::PREFIX);
         let patch = json!({"metadata": {"annotations": {key: text}}});
         self.merge::<Rollout>(rollout, &patch).await.map(drop)
     }
