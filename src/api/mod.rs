@@ -15,6 +15,7 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod strategy;
+pub(crate) mod text;
 
 pub use analysis::{Analysis, Check, ErrorRate, Latency, OnFailure};
 pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};

@@ -13,9 +13,35 @@ pub(crate) fn is_dns_label(name: &str) -> bool {
     name.starts_with(plain) && name.ends_with(plain) && name.chars().all(|c| plain(c) || c == '-')
 }
 
+/// Whether an object can have this name (a DNS subdomain, RFC 1123).
+#[must_use]
+pub(crate) fn is_object_name(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_dns_label)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_name_of_an_object_leads_elsewhere() {
+        for good in ["a", "a.b", "shop-config-7d9f"] {
+            assert!(is_object_name(good), "{good}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "../secrets/b",
+            "a?b",
+            "a%2fb",
+            "a..b",
+            "a\n",
+        ] {
+            assert!(!is_object_name(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn a_dash_stands_between_letters_or_digits() {

@@ -14,6 +14,7 @@ use crate::{
             Answers, DatabaseObjects, Objects, Observed, Question, Refusal, Refused, RolloutFacts,
         },
         intent::{Event, Kind, Plan, Write},
+        reason::Reason,
     },
 };
 
@@ -137,10 +138,17 @@ async fn rollout<C: Cluster>(
             Err((
                 _,
                 WriteError::Refused {
-                    message, transient, ..
+                    object,
+                    message,
+                    transient,
                 },
                 Some(what),
             )) if !refusals.iter().any(|r: &Refusal| r.what == what) => {
+                let message = match what {
+                    // The others name their object.
+                    Refused::Other => format!("{object}: {message}"),
+                    _ => message,
+                };
                 refusals.push(Refusal {
                     what,
                     message,
@@ -160,7 +168,7 @@ async fn rollout<C: Cluster>(
                 });
                 unwritten = Some(error);
             }
-            Err((_, error, _)) => return stopped(ran, error),
+            Err((_, error, _)) => return refused(ran, error),
         }
     }
     stopped(ran, Stopped::Unfinished)
@@ -218,7 +226,7 @@ async fn database<C: Cluster>(
         match act(cluster, key, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => return come_again(ran, memory),
             Ok(()) => {}
-            Err((_, error, _)) => return stopped(ran, error),
+            Err((_, error, _)) => return refused(ran, error),
         }
     }
     stopped(ran, Stopped::Unfinished)
@@ -267,6 +275,20 @@ fn names(rollout: &RolloutFacts, database: &str) -> bool {
 fn stopped(mut ran: Ran, error: impl Into<Stopped>) -> Ran {
     ran.error = Some(error.into());
     ran
+}
+
+/// What no status can say, because it is the status that is refused, or because the object has
+/// none, is said in an Event.
+fn refused(mut ran: Ran, error: WriteError) -> Ran {
+    if matches!(error, WriteError::Refused { .. }) {
+        ran.events.push(Event {
+            reason: Reason::WriteRefused,
+            message: error.to_string(),
+            warning: true,
+            undo: None,
+        });
+    }
+    stopped(ran, error)
 }
 
 /// What the caches have not shown yet is looked at again, even if nothing happens.

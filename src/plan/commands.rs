@@ -30,6 +30,9 @@ const COMMANDS: [(&str, Handler); 5] = [
     ("promote", promote),
 ];
 
+/// The most letters of a word of a command: longer than any revision, step or sensible id.
+const LONGEST_WORD: usize = 200;
+
 /// What a command did, or why it was ignored.
 type Handler = fn(&Draft<'_>, &str) -> Result<Answer, Ignored>;
 
@@ -102,10 +105,11 @@ fn said(draft: &Draft<'_>) -> Vec<(&'static str, String, String)> {
     let found = COMMANDS.iter().filter_map(|(command, _)| {
         let text = annotations.get(&format!("{}{command}", keys::PREFIX))?;
         let mut words = text.split_whitespace();
-        let target = words.next().unwrap_or_default().to_owned();
+        let short = |word: &str| word.chars().take(LONGEST_WORD).collect::<String>();
+        let target = short(words.next().unwrap_or_default());
         // Without an id the text itself is the request.
-        let id = words.next().unwrap_or(text);
-        Some((*command, target, id.chars().take(200).collect()))
+        let id = short(words.next().unwrap_or(text));
+        Some((*command, target, id))
     });
     found.collect()
 }

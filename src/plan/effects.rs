@@ -52,7 +52,6 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
             return Halt::ask(Question::Hold(name));
         }
     }
-    say_refused(draft);
     Ok(())
 }
 
@@ -70,8 +69,9 @@ fn drive_its_job(draft: &mut Draft<'_>) {
     draft.writes.extend(write);
 }
 
-/// Says what the API server refused, unless more is to be said.
-fn say_refused(draft: &mut Draft<'_>) {
+/// Says what the API server refused. It is what keeps the rollout from going on; where a person
+/// must act on something else besides, it is said beside that.
+pub(super) fn say_refused(draft: &mut Draft<'_>) {
     let Some(refusal) = draft.seen.refusals.first() else {
         return;
     };
@@ -83,12 +83,18 @@ fn say_refused(draft: &mut Draft<'_>) {
     };
     let message = format!("the API server refuses {what}: {}", refusal.message);
     // It is tried again, whoever may have put it right.
-    let again = draft.in_seconds(TRIES_AGAIN_AFTER);
-    draft.wait_for(Wait::held(reason, message).wake(again));
+    draft.wake(draft.in_seconds(TRIES_AGAIN_AFTER));
+    match &mut draft.wait.obstacle {
+        Some(obstacle) if obstacle.message.contains(&refusal.message) => {}
+        Some(obstacle) if obstacle.stalled => {
+            obstacle.message.push_str(&format!("; besides, {message}"));
+        }
+        obstacle => *obstacle = Wait::held(reason, message).obstacle,
+    }
 }
 
 /// What the API server has refused in this pass is not tried again in it.
-fn refused(draft: &Draft<'_>, what: &Refused) -> bool {
+pub(super) fn refused(draft: &Draft<'_>, what: &Refused) -> bool {
     let mut refusals = draft.seen.refusals.iter();
     refusals.any(|refusal| refusal.what == *what)
 }

@@ -46,7 +46,7 @@ use jiff::Timestamp;
 use self::{
     decision::{Decided, Decision, Halt, Wait},
     draft::Draft,
-    facts::{Objects, Observed, Question},
+    facts::{Objects, Observed, Question, Refused},
     intent::{Plan, Write},
     reason::Reason,
 };
@@ -87,6 +87,10 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
 /// One turn: a decision, or the writes that the record asks for.
 fn turn(draft: &mut Draft<'_>) -> Decided {
     if draft.status.release.is_some() && effects::fence(draft) {
+        if effects::refused(draft, &Refused::Scale) {
+            // Nothing may be written that is not fenced.
+            draft.writes.clear();
+        }
         return Ok(None);
     }
     for decide in [
@@ -101,7 +105,9 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
     if let Some(lost) = effects::memory_lost(draft)? {
         // Nothing is decided or moved, but what is there is not left to the garbage collector.
         draft.wait = lost;
-        effects::adopt(draft);
+        if !effects::refused(draft, &Refused::Other) {
+            effects::adopt(draft);
+        }
         return Ok(None);
     }
     stepping::note_progress(draft);
@@ -177,9 +183,12 @@ fn finish(mut draft: Draft<'_>, decision: Option<Decision>) -> Plan {
         let rollout = Question::Rollout(draft.name().to_owned());
         return ask(draft, vec![rollout]);
     }
-    if let Some(decision) = decision {
-        draft.writes.clear();
-        draft.take(decision);
+    match decision {
+        Some(decision) => {
+            draft.writes.clear();
+            draft.take(decision);
+        }
+        None => effects::say_refused(&mut draft),
     }
     conditions::describe(&mut draft);
     let measure = measuring::measure(&draft);

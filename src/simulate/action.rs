@@ -8,7 +8,7 @@ use super::{
     prometheus::Outage,
     setting::Behaviour,
 };
-use crate::api::RolloutSpec;
+use crate::{api::RolloutSpec, plan::intent::Kind};
 
 /// What somebody does.
 #[derive(Clone, Debug)]
@@ -134,6 +134,8 @@ pub enum Action {
     Capacity(usize),
     /// The quota permits so many pods.
     Quota(usize),
+    /// A policy denies the operator's writes of this kind; `None`: no longer.
+    Deny(Option<Kind>),
     /// A watch of a process breaks for so many seconds.
     BreakWatch {
         /// Which process.

@@ -57,6 +57,14 @@ impl World {
                 self.faults.reads_percent = percent;
             }
             Action::Around(circumstance) => self.around(circumstance),
+            Action::Deny(kind) => {
+                let words = match kind {
+                    Some(kind) => format!("a policy denies writes of {}s", kind.name()),
+                    None => "no policy denies a write".to_owned(),
+                };
+                self.struck("", &words);
+                self.faults.denied = kind;
+            }
             Action::Metrics(outage) => {
                 self.struck("", &format!("metric source: {outage:?}"));
                 self.outage = outage;

@@ -36,6 +36,15 @@ pub enum Happened {
     },
     /// A Job was collected while it might still change the database.
     JobCut(Name),
+    /// A pass has ended in which the API server refused writes for good.
+    Refused {
+        /// What the pass was about.
+        key: Key,
+        /// The API server's words.
+        refused: BTreeSet<String>,
+        /// What the pass said in Events.
+        told: Vec<String>,
+    },
     /// A ReplicaSet deleted a pod that was ready.
     PodTaken {
         /// The Rollout.
@@ -163,6 +172,8 @@ pub struct Ledger {
     pub lost: BTreeMap<Name, (Timestamp, Arc<RolloutStatus>)>,
     /// Status was lost: what was on record may have been forgotten.
     pub status_lost: bool,
+    /// What was refused of the writes of passes that have not ended.
+    pub refused: BTreeMap<(Life, Key), BTreeSet<String>>,
     /// Passes that began in the present second, by key, for hot loops.
     pub passes: BTreeMap<(Life, Key), (i64, u32)>,
 }

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     event::{Event, Life, Turn},
+    ledger::Happened,
     process::Trust,
     world::World,
 };
@@ -86,6 +87,18 @@ impl World {
             return;
         }
         self.story.pass(self.now, key, &ran);
+        let refused = self.ledger.refused.remove(&(life, key.clone()));
+        let cut_short = match &ran.error {
+            Some(Stopped::Write(error)) => !matches!(error, WriteError::Refused { .. }),
+            other => other.is_some(),
+        };
+        if let Some(refused) = refused.filter(|_| !cut_short) {
+            self.happened.push(Happened::Refused {
+                key: key.clone(),
+                refused,
+                told: ran.events.iter().map(|e| e.message.clone()).collect(),
+            });
+        }
         let process = &mut self.processes[life.process];
         process.busy.remove(key);
         process.memories.insert(key.clone(), memory);

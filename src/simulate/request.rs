@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::{RolloutStatus, database::Holder},
     cluster::{Key, WriteError, Written},
-    plan::intent::{self, Write},
+    plan::intent::{self, Kind, Write},
 };
 
 /// What befalls one write.
@@ -44,6 +44,8 @@ pub struct Faults {
     pub percent: u32,
     /// Percent of live reads that get no answer.
     pub reads_percent: u32,
+    /// The kind of object whose writes a policy denies.
+    pub denied: Option<Kind>,
     /// When random faults stop.
     pub until: Timestamp,
     /// The API server takes nothing and answers nothing.
@@ -62,6 +64,7 @@ impl Default for Faults {
             scripted: BTreeMap::new(),
             percent: 0,
             reads_percent: 0,
+            denied: None,
             until: Timestamp::MAX,
             away: false,
             webhook_down: false,

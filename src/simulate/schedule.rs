@@ -16,7 +16,7 @@ use super::{
     setting::{Behaviour, DAWN, Delay, Health, MigrationEnd, Setting, Timing},
     story::Detail,
 };
-use crate::plan::facts::ConfigRef;
+use crate::plan::{facts::ConfigRef, intent::Kind};
 
 /// Seconds in which things happen.
 const BUSY: i64 = 1_500;
@@ -90,6 +90,7 @@ fn heal(simulation: &Simulation) {
     world.act(Action::Metrics(Outage::None));
     world.act(Action::Capacity(usize::MAX));
     world.act(Action::Quota(usize::MAX));
+    world.act(Action::Deny(None));
     world.act(Action::Load(Setting::default().requests_per_second));
     let images = ["", "-v1", "-v2", "-v3", "-v4"];
     for name in images.map(|image| format!("shop-config{image}")) {
@@ -321,7 +322,8 @@ fn action(random: &mut Random, processes: usize, database: Option<i64>) -> Actio
             count: random.below(4) as usize,
         },
         32 => Action::LoseStatus(rollout()),
-        33 => match random.below(3) {
+        33 => match random.below(4) {
+            3 => Action::Deny(random.one_of(&Kind::ALL).copied()),
             0 => Action::Capacity(random.between(0, 8).unsigned_abs() as usize),
             1 => Action::Quota(random.between(0, 8).unsigned_abs() as usize),
             _ => Action::Restore,

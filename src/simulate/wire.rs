@@ -104,8 +104,20 @@ impl World {
         }
         let before = self.target(&request.write);
         self.handling = true;
-        let answer = self.apply(&request.write);
+        let answer = match request.write.kind() {
+            Some(kind) if self.faults.denied == Some(kind) => Err(WriteError::Refused {
+                object: describe(&request.write),
+                message: format!("a policy denies writes of {}s", kind.name()),
+                transient: true,
+            }),
+            _ => self.apply(&request.write),
+        };
         self.handling = false;
+        if let Err(WriteError::Refused { message, .. }) = &answer {
+            let sender = (request.life, request.key.clone());
+            let refused = self.ledger.refused.entry(sender).or_default();
+            refused.insert(message.clone());
+        }
         if matches!(answer, Err(WriteError::Conflict { .. })) && request.fate != Fate::Overtaken {
             self.coverage.count(coverage::Kind::Stale);
         }

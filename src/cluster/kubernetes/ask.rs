@@ -23,7 +23,7 @@ use super::{
     stored::{self, Pods, StoredRevision, StoredRollout},
 };
 use crate::{
-    api::{DatabaseSchema, Rollout, RolloutSpec, keys},
+    api::{DatabaseSchema, Rollout, RolloutSpec, keys, name::is_object_name, text::bounded},
     cluster::{Answer, Hold, Key, ReadError},
     plan::facts::{ConfigRef, Question},
 };
@@ -125,7 +125,8 @@ async fn hold(client: &Client, namespace: &str, name: &str) -> Result<Answer, Re
     let database = live.as_ref().map(stored::database).transpose();
     let database = database.map_err(|message| ReadError { what, message })?;
     let holder = database.as_ref().and_then(|d| d.record.holder.clone());
-    let Some(holder) = holder else {
+    // What is on record may have been written by hand.
+    let Some(holder) = holder.filter(|holder| is_object_name(&holder.job)) else {
         let hold = Hold {
             database,
             job: None,
@@ -196,6 +197,10 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     K: Clone + DeserializeOwned + Debug,
 {
+    // A name becomes part of a path. Nothing exists under one that could lead elsewhere.
+    if !is_object_name(name) {
+        return Ok(false);
+    }
     let api = Api::<K>::namespaced(client.clone(), namespace);
     match api.get_metadata_opt(name).await {
         Ok(object) => Ok(object.is_some()),
@@ -205,6 +210,9 @@ where
 }
 
 async fn pods_of(api: &Api<Pod>, job: &str) -> Result<Vec<Pod>, String> {
+    if !is_object_name(job) {
+        return Err(format!("{job:?} is no name of a Job"));
+    }
     let params = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
     let pods = api.list(&params).await.map_err(|e| refusal::words(&e))?;
     Ok(pods.items)
@@ -251,7 +259,7 @@ async fn job_log(client: &Client, namespace: &str, job: &str) -> Result<String, 
     };
     let log = api.logs(&name, &params).await;
     let log = log.map_err(|e| refusal::words(&e))?;
-    Ok(end_of(&without_colours(&log)).to_owned())
+    Ok(bounded(end_of(&without_colours(&log))))
 }
 
 /// The container that ended badly, else the first.

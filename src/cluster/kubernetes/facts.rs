@@ -13,7 +13,7 @@ use k8s_openapi::{
 };
 
 use crate::{
-    api::{Selector, keys},
+    api::{Selector, keys, text::bounded},
     plan::facts::{Base, ChildFacts, JobEnd, JobFacts, PodFacts},
 };
 
@@ -55,7 +55,8 @@ fn child_problem(object: &Deployment) -> Option<String> {
         _ => false,
     })?;
     let message = bad.message.clone().filter(|m| !m.is_empty());
-    Some(message.or_else(|| bad.reason.clone()).unwrap_or_default())
+    let message = message.or_else(|| bad.reason.clone());
+    Some(bounded(&message.unwrap_or_default()))
 }
 
 /// A pod.
@@ -96,7 +97,7 @@ pub fn pod(object: &Pod) -> PodFacts {
         }),
         unschedulable: condition("PodScheduled")
             .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
-            .map(|c| c.message.clone().unwrap_or_default()),
+            .map(|c| bounded(c.message.as_deref().unwrap_or_default())),
         deleting: metadata.deletion_timestamp.is_some() || over,
     }
 }
@@ -127,7 +128,8 @@ fn waiting(container: &ContainerStatus) -> Option<(String, String)> {
     if matches!(reason.as_str(), "ContainerCreating" | "PodInitializing") {
         return None;
     }
-    Some((reason, waiting.message.clone().unwrap_or_default()))
+    let message = waiting.message.as_deref().unwrap_or_default();
+    Some((bounded(&reason), bounded(message)))
 }
 
 /// A Job.
@@ -165,7 +167,7 @@ fn job_end(object: &Job) -> Option<JobEnd> {
     let at = end.last_transition_time.as_ref();
     Some(JobEnd {
         succeeded: end.type_ == "Complete",
-        message: words.join(": "),
+        message: bounded(&words.join(": ")),
         at: at.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
     })
 }

@@ -3,7 +3,7 @@
 
 use kube::core::Status;
 
-use crate::cluster::WriteError;
+use crate::{api::text::bounded, cluster::WriteError};
 
 /// Sorts the error that the write of `object` ended with.
 #[must_use]
@@ -71,7 +71,8 @@ fn may_pass_later(status: &Status) -> bool {
 
 fn said(status: &Status) -> String {
     match (status.message.is_empty(), status.reason.is_empty()) {
-        (false, _) => status.message.clone(),
+        // The words may repeat what is refused, however large that is.
+        (false, _) => bounded(&status.message),
         (true, false) => format!("{} ({})", status.reason, status.code),
         (true, true) => format!("status {}", status.code),
     }

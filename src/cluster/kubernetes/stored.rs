@@ -15,7 +15,7 @@ use super::facts;
 use crate::{
     api::{
         DatabaseRecord, RolloutSpec, RolloutStatus, SchemaSpec, Selector, keys,
-        selector::template_labels, status::Outcome,
+        selector::template_labels, status::Outcome, text::bounded,
     },
     plan::{
         facts::{Base, DatabaseFacts, RevisionFacts, RolloutFacts},
@@ -170,10 +170,11 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
         let value: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
         serde_path_to_error::deserialize(value).map_err(|error| {
             let path = error.path().to_string();
-            match path.as_str() {
+            // The words repeat what was read, however large that is.
+            bounded(&match path.as_str() {
                 "." => error.inner().to_string(),
                 _ => format!("{path}: {}", error.inner()),
-            }
+            })
         })
     })
 }
@@ -209,7 +210,7 @@ impl StoredRevision {
                 revision: facts::label(metadata, keys::REVISION),
                 number: object.revision,
                 outcome,
-                outcome_reason: reason.unwrap_or_default().into(),
+                outcome_reason: bounded(reason.unwrap_or_default()),
                 template: Arc::default(),
                 schema: None,
                 created: facts::created(metadata),

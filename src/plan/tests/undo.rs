@@ -101,7 +101,12 @@ fn what_keeps_stable_from_coming_back_is_said_when_it_has_had_its_time() {
     world.hold(1000);
     let status = world.record();
     let message = &super::fixture::condition(&status, "Stalled").message;
-    assert!(!message.contains("exceeded quota"), "{message}");
+    let (why, besides) = message.split_once("; besides, ").expect("both are said");
+    assert!(!why.contains("exceeded quota"), "{why}");
+    assert_eq!(
+        besides,
+        "the API server refuses a write: exceeded quota: pods"
+    );
 }
 
 /// What is counted of the first plan that counts anything, while `edit` has its effect; what the

@@ -43,6 +43,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("memory", memory::memory),
     ("undo", undo::undo),
     ("told", people::told),
+    ("refused", people::refused),
     ("hands-off", writes::hands_off),
     ("fenced", writes::fenced),
     ("poison", writes::poison),

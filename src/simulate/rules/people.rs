@@ -1,10 +1,13 @@
 //! People: what they have said is done as they said it, and once.
 
 use super::left::{Left, done};
-use crate::simulate::{
-    ledger::{Happened, Ledger},
-    object::{Name, RolloutObject},
-    world::World,
+use crate::{
+    cluster::Key,
+    simulate::{
+        ledger::{Happened, Ledger},
+        object::{Name, RolloutObject},
+        world::World,
+    },
 };
 
 /// *told* – who pauses a release is obeyed until he resumes it, and a command is carried out once.
@@ -31,6 +34,40 @@ pub(super) fn told(world: &World, happened: &Happened) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// *refused* – what the API server refuses is said, on the Rollout or in an Event.
+pub(super) fn refused(world: &World, happened: &Happened) -> Result<(), String> {
+    let Happened::Refused { key, refused, told } = happened else {
+        return Ok(());
+    };
+    let rollout = match key {
+        Key::Rollout { name, .. } => world.live.rollouts.get(name.as_str()),
+        Key::Database { .. } => None,
+    };
+    // What was said is gone, and the watch may not have shown that yet.
+    let forgotten = |name: &str| {
+        let ledger = &world.ledger;
+        ledger.restored || ledger.lost.contains_key(name) || ledger.deleted.contains(name)
+    };
+    if forgotten(key.name()) {
+        return Ok(());
+    }
+    let status = rollout.map(|rollout| &rollout.status);
+    let conditions = status.iter().flat_map(|s| &s.conditions);
+    let history = status.iter().flat_map(|s| &s.history);
+    let said: Vec<&String> = conditions
+        .map(|c| &c.message)
+        .chain(history.map(|h| &h.message))
+        .chain(told)
+        .collect();
+    match refused
+        .iter()
+        .find(|words| !said.iter().any(|s| s.contains(*words)))
+    {
+        Some(words) => Err(format!("nobody is told that the API server says {words:?}")),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn enter(ledger: &mut Ledger, before: &RolloutObject, after: &RolloutObject) {

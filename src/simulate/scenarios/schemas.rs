@@ -2,6 +2,7 @@
 
 use crate::{
     api::RolloutSpec,
+    plan::intent::Kind,
     simulate::{
         action::Action,
         object::Watched,
@@ -9,7 +10,7 @@ use crate::{
             SETTLED, Scenario, apply, apply_to, command, good, migrating, name, release, shop, v2,
             workload,
         },
-        setting::{Delay, MigrationEnd, Setting, Timing},
+        setting::{Behaviour, Delay, MigrationEnd, Setting, Timing},
     },
 };
 
@@ -36,6 +37,10 @@ pub(super) fn schemas() -> Vec<Scenario> {
             migrating(&[(0, MigrationEnd::NeverStarts)]),
         )
         .lasts(500),
+        v2("database-denied", Behaviour::default())
+            .then(1, Action::Deny(Some(Kind::Database)))
+            .then(SETTLED, Action::Deny(None))
+            .lasts(600),
         v2("migration-hangs", migrating(&[(0, MigrationEnd::Hangs)])).lasts(500),
         v2("migration-fails-then-fixed", migrating(&[(10, fails)]))
             .then(200, release("v3", Some(3)))
