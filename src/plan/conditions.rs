@@ -196,8 +196,13 @@ fn set_conditions(draft: &mut Draft<'_>, standing: &Standing) {
 
     let floor = draft.bounds().floor;
     let serving = mover::assured(&draft.seen.objects.children);
-    let available = serving >= floor && serving > 0;
+    let asked = draft.spec.replicas;
+    let available = serving >= floor && (serving > 0 || asked == 0);
     let (word, text) = match available {
+        true if asked == 0 => (
+            Reason::EnoughPods,
+            "no pod is asked for: spec.replicas is 0".to_owned(),
+        ),
         true => (
             Reason::EnoughPods,
             format!("at least {floor} pods are available"),

@@ -40,11 +40,12 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub fn new(seen: &'a Observed, spec: &'a Arc<Wanted>, now: Timestamp) -> Self {
+        let release = seen.objects.rollout.status.release.as_ref();
         Self {
             seen,
             now,
             wanted: spec.revision(),
-            course: course::course(spec),
+            course: course::of_release(spec, release.is_some_and(|r| r.first)),
             spec,
             status: (*seen.objects.rollout.status).clone(),
             wait: Wait::default(),

@@ -113,9 +113,9 @@ reasons! {
     Degraded: Reconciling,
         "too few pods are available",
         "see the message; usual causes are pods that do not start and nodes that are gone";
-    ScaledToZero: Reconciling,
-        "`spec.replicas` is 0",
-        "scale up";
+    ScaledToZero: Ready,
+        "`spec.replicas` is 0; a release goes on when it is raised",
+        "";
     ReadFailed: Reconciling,
         "something that must be known cannot be read",
         "see the message; usual causes are a missing permission and an API server that does not answer";

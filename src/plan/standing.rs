@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     draft::{Draft, later},
+    facts::ChildFacts,
     mover,
     reason::Reason,
 };
@@ -34,7 +35,13 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
         message,
     };
     if let Some(obstacle) = &draft.wait.obstacle {
-        let kind = if obstacle.stalled {
+        let idle = |c: &ChildFacts| c.replicas == 0 && c.status_replicas == 0;
+        let kind = if obstacle.reason == Reason::ScaledToZero
+            && draft.seen.objects.children.iter().all(idle)
+        {
+            // As with a Deployment: what was asked for is there.
+            StandingKind::Ready
+        } else if obstacle.stalled {
             StandingKind::Stalled
         } else {
             StandingKind::Reconciling
@@ -74,14 +81,6 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
         );
     }
     let total = draft.spec.replicas;
-    if total == 0 {
-        let message = format!("revision {stable} is scaled to 0");
-        return say(
-            StandingKind::Reconciling,
-            Reason::ScaledToZero.word(),
-            message,
-        );
-    }
     let settled = draft
         .seen
         .objects
@@ -100,6 +99,10 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
             return say(StandingKind::Reconciling, Reason::Degraded.word(), message);
         }
         return say(StandingKind::Reconciling, Reason::Scaling.word(), way);
+    }
+    if total == 0 {
+        let message = format!("revision {stable} is stable, and scaled to 0 as asked");
+        return say(StandingKind::Ready, Reason::ScaledToZero.word(), message);
     }
     let floor = draft.bounds().floor;
     if mover::assured(&draft.seen.objects.children) < floor {

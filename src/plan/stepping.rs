@@ -137,7 +137,10 @@ fn edited(draft: &Draft<'_>, release: &Release) -> Option<Wait> {
 fn idle_at_zero(draft: &Draft<'_>, release: &Release) -> Decided {
     let wait = Wait::held(
         Reason::ScaledToZero,
-        "the canary waits for spec.replicas above 0",
+        format!(
+            "scaled to 0 as asked; revision {} goes through its steps when spec.replicas is raised",
+            release.revision
+        ),
     );
     let mut release = release.clone();
     let stopped = release.unreached.stop(draft.now, draft.seen.trusted_since);

@@ -61,9 +61,9 @@ async fn a_stable_revision_is_scaled_without_a_release() {
         ns.pods(&[(&stable, 6)]).await?;
         scale(ns, 0).await?;
         ns.pods(&[]).await?;
-        ns.until("Reconciling by ScaledToZero", PATIENCE, |state| {
+        ns.until("Ready by ScaledToZero", PATIENCE, |state| {
             let status = state.status(APP);
-            let said = condition(&status, "Reconciling")?;
+            let said = condition(&status, "Ready")?;
             (said.status == "True" && said.reason == "ScaledToZero").then_some(())
         })
         .await?;

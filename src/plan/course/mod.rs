@@ -54,6 +54,9 @@ pub enum Active {
     Canary,
 }
 
+/// Seconds for which a first deployment is held that nothing measures.
+const UNMEASURED_HOLD: i64 = 30;
+
 /// What a strategy says, for so many pods.
 struct Strategic {
     targets: fn(&Strategy, i32) -> Vec<Target>,
@@ -73,6 +76,21 @@ pub fn course(spec: &RolloutSpec) -> Course {
         targets: (strategic(strategy).targets)(strategy, total),
         bounds: bounds(spec),
     }
+}
+
+/// The course of this release of the spec. A first deployment without checks and without steps of
+/// its own is held only long enough to see that its containers stay up: there is nothing to measure
+/// and nothing to return to.
+#[must_use]
+pub(crate) fn of_release(spec: &RolloutSpec, first: bool) -> Course {
+    let mut course = course(spec);
+    let checks = spec.analysis.as_ref().is_some_and(|a| !a.checks.is_empty());
+    if first && !checks && spec.strategy.canary.is_none() {
+        for target in &mut course.targets {
+            target.hold_seconds = target.hold_seconds.min(UNMEASURED_HOLD);
+        }
+    }
+    course
 }
 
 /// Its bounds alone.

@@ -429,9 +429,12 @@ fn scaled_to_zero_waits_and_goes_on() {
     world.edit_spec(|spec| spec.replicas = 0);
     world.settle();
     assert_eq!(
-        fixture::condition(world.status(), "Reconciling").reason,
+        fixture::condition(world.status(), "Ready").reason,
         "ScaledToZero"
     );
+    assert_eq!(fixture::condition(world.status(), "Ready").status, "True");
+    let available = fixture::condition(world.status(), "Available");
+    assert_eq!(available.status, "True", "{available:?}");
     assert!(world.seen.objects.children.iter().all(|c| c.replicas == 0));
     world.hold(10_000);
     world.settle();

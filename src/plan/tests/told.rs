@@ -16,7 +16,7 @@ fn the_columns_say_where_it_stands() {
     assert_eq!(summary(&world).step, "", "nothing to say");
     world.edit_spec(|spec| spec.replicas = 0);
     world.settle();
-    assert_eq!(summary(&world).step, "ScaledToZero");
+    assert_eq!(summary(&world).step, "", "as asked");
 
     let world = World::stable("v1").wants("v2").at_stage("expand");
     assert_eq!(summary(&world).step, "expand");

@@ -9,7 +9,7 @@ use crate::{
         release::{Release, StepStatus},
         status::{CommandStatus, Outcome},
     },
-    plan::course::{Course, Target, course},
+    plan::course::{Course, Target, of_release},
     simulate::{
         action::Command,
         ledger::{Arrival, Happened},
@@ -87,7 +87,7 @@ impl Left<'_> {
         let release = rollout.status.release.as_ref()?;
         let status = release.step()?;
         let spec = arrival.spec_seen()?;
-        let course = course(spec);
+        let course = of_release(spec, release.first);
         if !forward(release, status, after, &course) {
             return None;
         }
