@@ -64,12 +64,21 @@ fn the_chart_has_the_definitions_as_they_are_generated() {
     }
 }
 
+/// Who removes the operator by the manifest that installed it keeps every Rollout and its pods.
 #[test]
-fn the_base_installs_every_definition() {
-    let installed = base().of_kind("CustomResourceDefinition").count();
+fn the_definitions_are_in_a_manifest_of_their_own() {
+    let all = yaml_files("crds").len();
+    assert_eq!(base().of_kind("CustomResourceDefinition").count(), 0);
+    let kept = read("deploy/crds.yaml");
+    assert!(
+        kept == rendered::kustomize("crds"),
+        "deploy/crds.yaml is old: make generate"
+    );
+    let kinds = yaml(&kept).into_iter().map(|object| object["kind"].clone());
+    let kinds: Vec<_> = kinds.collect();
     assert_eq!(
-        installed,
-        yaml_files("crds").len(),
+        kinds,
+        vec!["CustomResourceDefinition"; all],
         "crds/Kustomization does not list them all"
     );
 }

@@ -9,8 +9,9 @@ use super::{
     root,
 };
 
-fn overlay(with: &[(&str, &str)]) -> Objects {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("overlay-{}", with.len()));
+/// The overlay of a test, in a folder of its own.
+fn overlay(test: &str, with: &[(&str, &str)]) -> Objects {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("overlay-{test}"));
     fs::create_dir_all(&folder).expect("a folder");
     let mut kustomization = read("tests/packaging/overlay/kustomization.yaml");
     for (line, instead) in with {
@@ -42,7 +43,7 @@ fn hashed<'a>(objects: &'a Objects, kind: &str, name: &str) -> &'a Value {
 
 #[test]
 fn names_with_a_hash_reach_every_part_of_a_rollout() {
-    let objects = overlay(&[]);
+    let objects = overlay("names", &[]);
     let spec = &objects.only("Rollout")["spec"];
     let settings = hashed(&objects, "ConfigMap", "prod-settings");
     let keys = hashed(&objects, "Secret", "prod-keys");
@@ -64,7 +65,7 @@ fn names_with_a_hash_reach_every_part_of_a_rollout() {
 
 #[test]
 fn lists_are_merged_by_their_keys() {
-    let objects = overlay(&[]);
+    let objects = overlay("lists", &[]);
     let rollout = objects.only("Rollout");
     let containers = &rollout["spec"]["template"]["spec"]["containers"];
     assert_eq!(containers.as_array().map(Vec::len), Some(1));
@@ -89,7 +90,7 @@ fn lists_are_merged_by_their_keys() {
 
 #[test]
 fn images_labels_and_replicas_are_those_of_the_overlay() {
-    let objects = overlay(&[]);
+    let objects = overlay("images", &[]);
     let spec = &objects.only("Rollout")["spec"];
     let image = |container: &Value| container["image"].as_str().expect("an image").to_owned();
     let containers = &spec["template"]["spec"]["containers"];
@@ -105,11 +106,14 @@ fn images_labels_and_replicas_are_those_of_the_overlay() {
 /// Without the configuration none of it happens: the test would see if kustomize knew by itself.
 #[test]
 fn the_configuration_is_needed() {
-    let objects = overlay(&[
-        ("configurations: [configuration.yaml]", ""),
-        ("openapi: {path: schema.json}", ""),
-        ("replicas:\n- {name: api, count: 5}\n", ""),
-    ]);
+    let objects = overlay(
+        "bare",
+        &[
+            ("configurations: [configuration.yaml]", ""),
+            ("openapi: {path: schema.json}", ""),
+            ("replicas:\n- {name: api, count: 5}\n", ""),
+        ],
+    );
     let pod = &objects.only("Rollout")["spec"]["template"]["spec"];
     assert_eq!(pod["volumes"][0]["configMap"]["name"], "settings");
     assert!(pod["containers"][0]["ports"].is_null());
