@@ -91,6 +91,22 @@ fn chart_and_base_run_the_same_pod() {
     assert_eq!(spec(&chart(&[])), spec(&base()));
 }
 
+/// OpenShift gives a namespace's pods a user of its own, and refuses those that name another.
+#[test]
+fn the_pod_names_no_user_and_is_never_root() {
+    let deployment = base().only("Deployment").clone();
+    let pod = &deployment["spec"]["template"]["spec"];
+    for context in [
+        &pod["securityContext"],
+        &pod["containers"][0]["securityContext"],
+    ] {
+        for field in ["runAsUser", "runAsGroup", "fsGroup"] {
+            assert!(context[field].is_null(), "{field}");
+        }
+    }
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+}
+
 #[test]
 fn chart_and_base_configure_the_same_metric_sources() {
     let sources = |objects: &rendered::Objects| {
