@@ -1,6 +1,6 @@
 # The commands of the project. `make demo` and `make test` do all their set-up themselves.
 
-.PHONY: help demo test quick lint generate golden story soak faults bench clean
+.PHONY: help demo image test quick lint generate golden story soak faults bench clean
 
 # While editing: without optimization a build takes seconds, with it minutes.
 QUICK = --config profile.dev.package.stepgate.opt-level=0
@@ -8,8 +8,11 @@ QUICK = --config profile.dev.package.stepgate.opt-level=0
 help: ## What can be made.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Good and bad releases on a real cluster (KEEP=1 keeps the cluster).
-	@tests/programs/demo/run
+demo: ## Good and bad releases on a real cluster (KEEP=1 keeps it; NAME=other is another one).
+	@tests/programs/demo/run $(if $(findstring command,$(origin NAME)),--name=$(NAME))
+
+image: ## The operator's image (IMAGE=your.registry/stepgate PUSH=1 PLATFORMS=linux/amd64,linux/arm64).
+	@deploy/image/build
 
 test: ## Everything that CI asks for, with a verdict at the end.
 	@tests/run

@@ -5,7 +5,10 @@ use std::{error::Error, fs, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use stepgate::{
     api::crd,
-    cli::simulate::{self, arguments::SimulateArgs},
+    cli::{
+        convert::{self, ConvertArgs},
+        simulate::{self, arguments::SimulateArgs},
+    },
     operator::{config::OperatorArgs, start, telemetry},
 };
 
@@ -23,6 +26,8 @@ enum Command {
     Run(Box<OperatorArgs>),
     /// Plays the release of a Rollout manifest in a simulated cluster, in virtual time.
     Simulate(Box<SimulateArgs>),
+    /// Writes a Rollout for each Deployment and each Rollout of Argo Rollouts.
+    Convert(ConvertArgs),
     /// Writes the custom resource definitions as YAML files.
     Crds {
         /// The folder to write to.
@@ -35,6 +40,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(arguments) => run(&arguments),
         Command::Simulate(arguments) => return ExitCode::from(simulate::run(&arguments)),
+        Command::Convert(arguments) => return ExitCode::from(convert::run(&arguments)),
         Command::Crds { directory } => write_definitions(&directory),
     };
     match result {

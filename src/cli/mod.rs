@@ -1,3 +1,4 @@
 //! Commands for people, each in a folder of its own.
 
+pub mod convert;
 pub mod simulate;

@@ -42,13 +42,13 @@ pub struct Played {
     pub result: Result<(), NoEnd>,
 }
 
-/// Plays the schedule of a seed.
+/// The world of a seed's schedule at its beginning.
 #[must_use]
-pub fn play(seed: u64, detail: Detail) -> Played {
+pub fn begin(seed: u64, detail: Detail) -> Simulation {
     let mut random = Random::new(seed);
     let setting = setting(&mut random);
     let processes = if random.chance(40) { 2 } else { 1 };
-    let mut simulation = Simulation::new(setting, random.fork_seed(), processes);
+    let simulation = Simulation::new(setting, random.fork_seed(), processes);
     {
         let mut world = simulation.world();
         world.story.detail = detail;
@@ -74,6 +74,13 @@ pub fn play(seed: u64, detail: Detail) -> Played {
     for (second, action) in deletions(&mut Random::new(seed ^ DELETIONS)) {
         simulation.plan(second, action);
     }
+    simulation
+}
+
+/// Plays the schedule of a seed.
+#[must_use]
+pub fn play(seed: u64, detail: Detail) -> Played {
+    let mut simulation = begin(seed, detail);
     let result = simulation
         .run_for(BUSY, MOST_EVENTS)
         .map_err(NoEnd::from)

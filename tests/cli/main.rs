@@ -1,5 +1,5 @@
-//! `stepgate simulate`, as people run it: the real program over the examples, over manifests with
-//! mistakes, and as its documentation shows it.
+//! `stepgate simulate` and `stepgate convert`, as people run them: the real program over the examples, over manifests with
+//! mistakes, and as their documentation shows them.
 
 #![allow(
     clippy::expect_used,
@@ -9,10 +9,12 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod converted;
 mod documented;
 #[path = "../api_server/mistakes.rs"]
 mod mistakes;
 mod played;
 mod program;
 mod refused;
+mod surroundings;
 mod written;

@@ -178,7 +178,7 @@ fn a_manifest_without_replicas_is_played_with_its_autoscalers_least() {
     let (_, document) = document(&example("autoscaled"), &[]);
     let findings = document["rollouts"][0]["findings"].to_string();
     assert!(
-        findings.contains("played with 4, the autoscaler's minReplicas"),
+        findings.contains("played with 4, by minReplicas of HorizontalPodAutoscaler search"),
         "{findings}"
     );
     assert_eq!(document["ignored"][0], "HorizontalPodAutoscaler search");

@@ -27,16 +27,24 @@ pub fn stepgate(arguments: &[&str]) -> Ran {
 
 /// Runs `stepgate simulate` on a manifest that it reads from its standard input.
 pub fn simulate(manifest: &str, arguments: &[&str]) -> Ran {
-    let all = [&["simulate", "-f", "-"], arguments].concat();
-    let mut child = command(&all)
+    piped(&[&["simulate", "-f", "-"], arguments].concat(), manifest)
+}
+
+fn piped(arguments: &[&str], input: &str) -> Ran {
+    let mut child = command(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
     // It may refuse its arguments before it reads.
-    let _ = child.stdin.take().unwrap().write_all(manifest.as_bytes());
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     read(child.wait_with_output().expect("it ends"))
+}
+
+/// Runs `stepgate convert` on manifests that it reads from its standard input.
+pub fn convert(manifests: &str) -> Ran {
+    piped(&["convert", "-f", "-"], manifests)
 }
 
 /// The same, told as JSON.

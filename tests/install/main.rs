@@ -7,9 +7,11 @@
 // What a test gives up on ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod author;
 mod chart;
 mod manifest;
 mod process;
+mod uninstall;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -90,7 +90,7 @@ fn people_with_the_roles_edit_and_view_get_rights_on_rollouts() {
     definitions();
     apply();
     let namespace = Namespace::new("people");
-    for role in ["edit", "view"] {
+    for role in ["admin", "edit", "view"] {
         let account = format!("{}:{role}", namespace.0);
         let bound = [
             "-n",
@@ -119,6 +119,14 @@ fn people_with_the_roles_edit_and_view_get_rights_on_rollouts() {
     assert!(!may("view", "patch", "rollouts.stepgate.io"));
     assert!(!may("edit", "patch", "rollouts.stepgate.io/status"));
     assert!(!may("edit", "patch", "databaseschemas.stepgate.io"));
+    assert!(!may("edit", "delete", "databaseschemas.stepgate.io"));
+    eventually("the role admin to be aggregated", || {
+        may("admin", "patch", "databaseschemas.stepgate.io")
+    });
+    assert!(may("admin", "delete", "databaseschemas.stepgate.io"));
+    assert!(may("admin", "create", "rollouts.stepgate.io"));
+    assert!(!may("admin", "create", "databaseschemas.stepgate.io"));
+    assert!(!may("admin", "patch", "rollouts.stepgate.io/status"));
 }
 
 #[test]

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::{Namespace, definitions, eventually, kubectl};
 
 /// A kubeconfig for the operator's ServiceAccount, deleted with this.
-struct Credentials(PathBuf);
+pub struct Credentials(PathBuf);
 
 impl Credentials {
-    fn of_the_operator() -> Self {
+    pub fn of_the_operator() -> Self {
         let token = kubectl(&["-n", "stepgate-system", "create", "token", "stepgate"]);
         let view = [
             "config",
@@ -40,13 +40,13 @@ impl Drop for Credentials {
 }
 
 /// The running operator. Killed when dropped.
-struct Operator {
+pub struct Operator {
     child: Child,
     port: u16,
 }
 
 impl Operator {
-    fn start(credentials: &Credentials, namespace: &str) -> Self {
+    pub fn start(credentials: &Credentials, namespace: &str) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let port = free.expect("a free port").port();
         let child = Command::new(env!("CARGO_BIN_EXE_stepgate"))
@@ -65,7 +65,7 @@ impl Operator {
     }
 
     /// The whole answer, or nothing when there is none.
-    fn get(&self, path: &str) -> String {
+    pub fn get(&self, path: &str) -> String {
         let mut answer = String::new();
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
             let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -75,7 +75,7 @@ impl Operator {
         answer
     }
 
-    fn end(&mut self) -> ExitStatus {
+    pub fn end(&mut self) -> ExitStatus {
         let sent = Command::new("kill")
             .args(["-s", "TERM", &self.child.id().to_string()])
             .status();

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod chart;
+mod overlay;
 mod rendered;
 mod rights;
 
@@ -63,12 +64,21 @@ fn the_chart_has_the_definitions_as_they_are_generated() {
     }
 }
 
+/// Who removes the operator by the manifest that installed it keeps every Rollout and its pods.
 #[test]
-fn the_base_installs_every_definition() {
-    let installed = base().of_kind("CustomResourceDefinition").count();
+fn the_definitions_are_in_a_manifest_of_their_own() {
+    let all = yaml_files("crds").len();
+    assert_eq!(base().of_kind("CustomResourceDefinition").count(), 0);
+    let kept = read("deploy/crds.yaml");
+    assert!(
+        kept == rendered::kustomize("crds"),
+        "deploy/crds.yaml is old: make generate"
+    );
+    let kinds = yaml(&kept).into_iter().map(|object| object["kind"].clone());
+    let kinds: Vec<_> = kinds.collect();
     assert_eq!(
-        installed,
-        yaml_files("crds").len(),
+        kinds,
+        vec!["CustomResourceDefinition"; all],
         "crds/Kustomization does not list them all"
     );
 }
@@ -79,6 +89,22 @@ fn chart_and_base_run_the_same_pod() {
         objects.only("Deployment")["spec"]["template"]["spec"].clone()
     };
     assert_eq!(spec(&chart(&[])), spec(&base()));
+}
+
+/// OpenShift gives a namespace's pods a user of its own, and refuses those that name another.
+#[test]
+fn the_pod_names_no_user_and_is_never_root() {
+    let deployment = base().only("Deployment").clone();
+    let pod = &deployment["spec"]["template"]["spec"];
+    for context in [
+        &pod["securityContext"],
+        &pod["containers"][0]["securityContext"],
+    ] {
+        for field in ["runAsUser", "runAsGroup", "fsGroup"] {
+            assert!(context[field].is_null(), "{field}");
+        }
+    }
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
 }
 
 #[test]

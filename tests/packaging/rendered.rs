@@ -10,6 +10,10 @@ use super::root;
 pub struct Objects(Vec<Value>);
 
 impl Objects {
+    pub const fn of(objects: Vec<Value>) -> Self {
+        Self(objects)
+    }
+
     pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = &Value> {
         self.0.iter().filter(move |object| object["kind"] == kind)
     }

@@ -41,6 +41,7 @@ fn chart_and_base_grant_the_same() {
         ("ClusterRole", "stepgate-operator"),
         ("ClusterRole", "stepgate-view"),
         ("ClusterRole", "stepgate-edit"),
+        ("ClusterRole", "stepgate-admin"),
         ("ClusterRole", "stepgate-commands"),
         ("Role", "stepgate-lease"),
     ] {
@@ -66,8 +67,34 @@ fn chart_and_base_guard_commands_alike() {
         "ValidatingAdmissionPolicy",
         "ValidatingAdmissionPolicyBinding",
     ] {
-        assert_eq!(chart.only(kind)["spec"], base.only(kind)["spec"], "{kind}");
+        let name = "stepgate-commands";
+        let spec = |objects: &Objects| objects.named(kind, name)["spec"].clone();
+        assert_eq!(spec(&chart), spec(&base), "{kind}");
     }
+}
+
+#[test]
+fn chart_and_base_keep_rollouts_out_of_the_operators_namespace() {
+    let (chart, base) = (chart(&[]), base());
+    let name = "stepgate-own-namespace";
+    let policy = |objects: &Objects| objects.named("ValidatingAdmissionPolicy", name).clone();
+    let (of_chart, of_base) = (policy(&chart), policy(&base));
+    assert_eq!(
+        of_chart["spec"]["validations"],
+        of_base["spec"]["validations"]
+    );
+    let selector = |policy: &Value| {
+        policy["spec"]["matchConstraints"]["namespaceSelector"]["matchLabels"].clone()
+    };
+    let expected = serde_json::json!({"kubernetes.io/metadata.name": "stepgate-system"});
+    assert_eq!(selector(&of_chart), expected);
+    // An overlay may rename the namespace of the base, so there a label says which one it is.
+    let labels = &base.only("Namespace")["metadata"]["labels"];
+    for (name, value) in selector(&of_base).as_object().expect("a selector") {
+        assert_eq!(&labels[name], value, "{name}");
+    }
+    let off = super::rendered::chart(&["ownNamespace.refuseRollouts=false"]);
+    assert_eq!(off.of_kind("ValidatingAdmissionPolicy").count(), 1);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use super::scenario::{Assumed, BUILT_IN};
 pub struct SimulateArgs {
     /// YAML file with the Rollout; `-` reads standard input. May be repeated.
     ///
-    /// Other documents in the file are skipped. If the Rollout has no `replicas`, the minReplicas
-    /// of its HorizontalPodAutoscaler is used.
+    /// Other documents in the file are skipped. If an autoscaler (HorizontalPodAutoscaler,
+    /// ScaledObject) scales the Rollout, its minimum is used.
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 

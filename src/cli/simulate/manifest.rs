@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{finding::Finding, pod, structure};
+use super::{super::convert::hints, finding::Finding, pod, structure};
 use crate::{
     api::{RolloutSpec, crd, keys, selector::template_labels},
     plan::{render, revision},
@@ -34,12 +34,14 @@ pub enum ReadError {
         message: String,
     },
     /// There is no Rollout in it.
-    #[error("{file}: no Rollout of stepgate.io/v1alpha1 in it; there is {found}")]
+    #[error("{file}: no Rollout of stepgate.io/v1alpha1 in it; there is {found}{hint}")]
     NoRollout {
         /// Which one.
         file: String,
         /// What is in it.
         found: String,
+        /// What to do, where that is known.
+        hint: String,
     },
     /// The definition cannot be written as JSON, which a test rules out.
     #[error("the definition of Rollouts cannot be written as JSON: {0}")]
@@ -74,6 +76,36 @@ impl Documents {
     /// # Errors
     /// When one cannot be read, is no YAML, or there is no Rollout in any.
     pub fn read(files: &[PathBuf]) -> Result<Self, ReadError> {
+        let documents = Self::all_of(files)?;
+        if documents.rollouts.is_empty() {
+            let found: Vec<_> = documents.others.iter().map(title).collect();
+            let names: Vec<_> = files.iter().map(|f| f.display().to_string()).collect();
+            let other = documents.others.iter().find(|d| is_convertible(d));
+            return Err(ReadError::NoRollout {
+                found: match found.len() {
+                    0 => "nothing".into(),
+                    _ => found.join(", "),
+                },
+                hint: other.map_or_else(String::new, |other| {
+                    format!(
+                        ". apiVersion: {} of {} is another tool's: stepgate convert -f {} makes a \
+                         Rollout of it, and names each field that has no place there",
+                        other["apiVersion"].as_str().unwrap_or_default(),
+                        title(other),
+                        names.join(" -f ")
+                    )
+                }),
+                file: names.join(", "),
+            });
+        }
+        Ok(documents)
+    }
+
+    /// Reads files, whatever is in them; `-` is the standard input.
+    ///
+    /// # Errors
+    /// When one cannot be read, or is no YAML.
+    pub(in crate::cli) fn all_of(files: &[PathBuf]) -> Result<Self, ReadError> {
         let mut documents = Self::default();
         for path in files {
             let text = contents(path).map_err(|source| ReadError::File {
@@ -85,18 +117,12 @@ impl Documents {
                 message,
             })?;
         }
-        if documents.rollouts.is_empty() {
-            let found: Vec<_> = documents.others.iter().map(title).collect();
-            let files: Vec<_> = files.iter().map(|f| f.display().to_string()).collect();
-            return Err(ReadError::NoRollout {
-                file: files.join(", "),
-                found: match found.len() {
-                    0 => "nothing".into(),
-                    _ => found.join(", "),
-                },
-            });
-        }
         Ok(documents)
+    }
+
+    /// All documents, Rollouts first.
+    pub(in crate::cli) fn all(&self) -> impl Iterator<Item = &Value> {
+        self.rollouts.iter().chain(&self.others)
     }
 
     fn take(&mut self, text: &str) -> Result<(), String> {
@@ -118,18 +144,51 @@ impl Documents {
             self.others.push(document);
         }
     }
+}
 
-    /// The least number of pods that an autoscaler among the documents keeps of a Rollout.
-    #[must_use]
-    pub fn autoscaled(&self, rollout: &str) -> Option<i32> {
-        let scaler = self.others.iter().find(|other| {
-            let target = &other["spec"]["scaleTargetRef"];
-            other["kind"] == "HorizontalPodAutoscaler"
-                && target["kind"] == "Rollout"
-                && target["name"] == rollout
-        })?;
-        let least = scaler["spec"]["minReplicas"].as_i64().unwrap_or(1);
-        i32::try_from(least).ok()
+/// What scales a workload by itself.
+pub(in crate::cli) struct Scaler {
+    /// Its kind and name.
+    pub(in crate::cli) title: String,
+    /// The field that says how few pods it keeps.
+    pub(in crate::cli) field: &'static str,
+    /// That number.
+    pub(in crate::cli) least: i32,
+}
+
+/// The HorizontalPodAutoscaler or KEDA's ScaledObject among the documents that scales this
+/// workload.
+pub(in crate::cli) fn scaler_of<'a>(
+    mut documents: impl Iterator<Item = &'a Value>,
+    kind: &str,
+    name: &str,
+) -> Option<Scaler> {
+    documents.find_map(|other| {
+        let (field, usual_kind, usual) = match other["kind"].as_str()? {
+            "HorizontalPodAutoscaler" => ("minReplicas", "", 1),
+            "ScaledObject" => ("minReplicaCount", "Deployment", 0),
+            _ => return None,
+        };
+        let target = &other["spec"]["scaleTargetRef"];
+        let is_meant =
+            target["kind"].as_str().unwrap_or(usual_kind) == kind && target["name"] == name;
+        let least = other["spec"][field].as_i64().unwrap_or(usual);
+        is_meant.then(|| Scaler {
+            title: title(other),
+            field,
+            least: i32::try_from(least).unwrap_or(i32::MAX),
+        })
+    })
+}
+
+/// Whether `stepgate convert` makes a Rollout of it.
+pub(in crate::cli) fn is_convertible(document: &Value) -> bool {
+    let version = document["apiVersion"].as_str().unwrap_or_default();
+    let group = version.split('/').next().unwrap_or_default();
+    match document["kind"].as_str() {
+        Some("Deployment") => group == "apps",
+        Some("Rollout") => matches!(group, "argoproj.io" | "stepgate.io"),
+        _ => false,
     }
 }
 
@@ -186,6 +245,15 @@ pub fn check(document: &Value) -> Result<Manifest, Vec<Finding>> {
         found.push(Finding::error("metadata.name", "Required value"));
     } else {
         structure::check(&schema, &object, "", &mut found);
+        let theirs = found.iter().filter(|f| hints::of(&f.field).is_some());
+        let theirs = theirs.count();
+        if theirs > 0 {
+            let message = format!(
+                "some fields below ({theirs}) belong to a Deployment or to Argo Rollouts: stepgate \
+                 convert -f FILE takes over what it can"
+            );
+            found.insert(0, Finding::error("apiVersion", message));
+        }
     }
     if !found.is_empty() {
         return Err(found);

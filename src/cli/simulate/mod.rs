@@ -31,7 +31,7 @@ use self::{
     report::{Document, Ink, RolloutReport, RunReport},
     scenario::{Assumed, BUILT_IN, Scenario},
 };
-use crate::{plan::course::course, simulate::story::Detail};
+use crate::{api::keys, plan::course::course, simulate::story::Detail};
 
 /// Everything as it should be.
 const GOOD: u8 = 0;
@@ -123,7 +123,7 @@ impl Telling {
             }
             Ok(mut on) => {
                 let mut findings = size(args, documents, &mut on);
-                findings.extend(advice::advice(&on, &assumed));
+                findings.extend(advice::advice(&on, documents, &assumed));
                 let _ = writeln!(self.text, "{heading}: {}", about(&on));
                 let warned = findings.iter().any(|f| f.level == Level::Warning);
                 if warned && args.deny_warnings {
@@ -266,24 +266,50 @@ fn size(args: &SimulateArgs, documents: &Documents, on: &mut Manifest) -> Vec<Fi
     const MOST: i32 = 500;
     let field = "spec.replicas";
     let asked = on.spec.replicas;
+    let mut found = Vec::new();
+    let scaler = manifest::scaler_of(documents.all(), "Rollout", &on.name);
+    if let Some(scaler) = &scaler
+        && on.names_replicas
+    {
+        let message = format!(
+            "{} scales this Rollout, and every apply of the manifest sets it back to {asked}: \
+             leave replicas out",
+            scaler.title
+        );
+        found.push(Finding::warning(field, message));
+    }
+    if scaler.is_none()
+        && let Some(scaler) = manifest::scaler_of(documents.all(), "Deployment", &on.name)
+    {
+        let message = format!(
+            "{} scales a Deployment of this name, not the Rollout: set its spec.scaleTargetRef to \
+             {{apiVersion: {}, kind: Rollout, name: {}}}",
+            scaler.title,
+            keys::API_VERSION,
+            on.name
+        );
+        found.push(Finding::warning(field, message));
+    }
     if let Some(replicas) = args.replicas {
         on.spec.replicas = replicas;
-    } else if !on.names_replicas
-        && let Some(least) = documents.autoscaled(&on.name)
-    {
-        on.spec.replicas = least.clamp(1, MOST);
-        let message = format!("left out: played with {least}, the autoscaler's minReplicas");
-        return vec![Finding::note(field, message)];
+    } else if let Some(scaler) = scaler {
+        on.spec.replicas = scaler.least.clamp(1, MOST);
+        if !on.names_replicas || scaler.least != asked {
+            let message = format!(
+                "played with {}, by {} of {}",
+                on.spec.replicas, scaler.field, scaler.title
+            );
+            found.push(Finding::note(field, message));
+        }
     } else if asked == 0 {
         on.spec.replicas = 1;
         let message = "0: a release waits until it is scaled up; played with 1 (--replicas)";
-        return vec![Finding::note(field, message)];
+        found.push(Finding::note(field, message));
     } else if asked > MOST {
         on.spec.replicas = MOST;
-        let message = format!("{asked}: played with {MOST}");
-        return vec![Finding::note(field, message)];
+        found.push(Finding::note(field, format!("{asked}: played with {MOST}")));
     }
-    Vec::new()
+    found
 }
 
 fn about(on: &Manifest) -> String {

@@ -22,8 +22,13 @@ impl Ink {
     /// Colour for a terminal whose user has not said otherwise.
     #[must_use]
     pub fn of_stdout() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self(io::stdout().is_terminal() && !refused)
+        Self(io::stdout().is_terminal() && !is_refused())
+    }
+
+    /// The same for the standard error.
+    #[must_use]
+    pub(in crate::cli) fn of_stderr() -> Self {
+        Self(io::stderr().is_terminal() && !is_refused())
     }
 
     fn paint(self, code: &str, words: impl fmt::Display) -> String {
@@ -52,6 +57,10 @@ impl Ink {
     fn verdict(self, good: bool, words: impl fmt::Display) -> String {
         self.paint(if good { "1;32" } else { "1;31" }, words)
     }
+}
+
+fn is_refused() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// Seconds as people write them.

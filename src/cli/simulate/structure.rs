@@ -4,7 +4,7 @@
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::{finding::Finding, rules};
+use super::{super::convert::hints, finding::Finding, rules};
 
 /// Fills in what the definition's schema has defaults for, and removes nulls, which Kubernetes
 /// reads as absent. Raw parts are left as they are.
@@ -109,7 +109,11 @@ fn check_object(schema: &Value, map: &Map<String, Value>, path: &str, found: &mu
             (None, None) if is_raw(schema) => {}
             (None, None) => {
                 let known = properties(schema).map(|(known, _)| known.as_str());
-                found.push(Finding::error(place, unknown(name, known)));
+                let message = match hints::of(&place) {
+                    Some(hint) => format!("unknown field, known to other tools: {hint}"),
+                    None => unknown(name, known),
+                };
+                found.push(Finding::error(place, message));
             }
         }
     }

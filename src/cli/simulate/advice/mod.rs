@@ -6,7 +6,11 @@ mod pods;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{
-    finding::Finding, manifest::Manifest, play::expected_seconds, pod, report::duration,
+    finding::Finding,
+    manifest::{Documents, Manifest},
+    play::expected_seconds,
+    pod,
+    report::duration,
     scenario::Assumed,
 };
 use crate::{
@@ -22,12 +26,18 @@ const USUAL_TIMEOUT: i64 = 300;
 
 /// Everything that is worth a reader's time.
 #[must_use]
-pub fn advice(on: &Manifest, assumed: &Assumed) -> Vec<Finding> {
+pub(in crate::cli) fn advice(
+    on: &Manifest,
+    documents: &Documents,
+    assumed: &Assumed,
+) -> Vec<Finding> {
     let spec = &on.spec;
     let mut found = pod::dropped(&spec.template, "spec.template");
     pods::image(spec, &mut found);
     pods::probes(spec, assumed, &mut found);
     pods::requests(spec, &mut found);
+    pods::one_a_node(spec, &mut found);
+    pods::disks(spec, documents, &mut found);
     checks::measured(spec, &mut found);
     checks::latency_limits(spec, &mut found);
     checks::traffic(spec, assumed, &mut found);

@@ -2,8 +2,11 @@
 
 use serde_json::Value;
 
-use super::super::{finding::Finding, scenario::Assumed};
-use crate::api::RolloutSpec;
+use super::super::{finding::Finding, manifest::Documents, scenario::Assumed};
+use crate::{
+    api::{RolloutSpec, Selector, selector::template_labels},
+    plan::course,
+};
 
 fn containers(spec: &RolloutSpec) -> impl Iterator<Item = (String, &Value)> {
     let all = spec
@@ -88,5 +91,89 @@ pub(super) fn requests(spec: &RolloutSpec, found: &mut Vec<Finding>) {
                 without.join(", ")
             ),
         ));
+    }
+}
+
+/// Pods of which a node takes one: with surge, a release needs a node that has none.
+pub(super) fn one_a_node(spec: &RolloutSpec, found: &mut Vec<Finding>) {
+    let surge = course::bounds(spec).ceiling - spec.replicas;
+    if surge <= 0 {
+        return;
+    }
+    let host_port = containers(spec).find_map(|(field, container)| {
+        let ports = container["ports"].as_array().into_iter().flatten();
+        let mut numbered = ports.enumerate();
+        let (index, _) = numbered.find(|(_, port)| port["hostPort"].as_i64().is_some())?;
+        Some(format!("{field}.ports[{index}].hostPort"))
+    });
+    let Some(field) = anti_affine(spec).or(host_port) else {
+        return;
+    };
+    found.push(Finding::warning(
+        field,
+        format!(
+            "no two of these pods fit on one node, and a release runs up to {surge} more than \
+             spec.replicas: without that many free nodes the new pods find no place and the \
+             release is undone. Where nodes are few, set strategy.maxSurge: 0 and \
+             strategy.maxUnavailable: 1"
+        ),
+    ));
+}
+
+/// The required term that keeps the pods of the Rollout apart, node by node.
+fn anti_affine(spec: &RolloutSpec) -> Option<String> {
+    let labels = template_labels(&spec.template);
+    let at = "affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution";
+    let pointer = format!("/spec/{}", at.replace('.', "/"));
+    let terms = spec.template.pointer(&pointer)?.as_array()?;
+    let index = terms.iter().position(|term| {
+        let selector = serde_json::from_value::<Selector>(term["labelSelector"].clone());
+        term["topologyKey"] == "kubernetes.io/hostname"
+            && selector.is_ok_and(|selector| selector.selects(&labels))
+    })?;
+    Some(format!("spec.template.spec.{at}[{index}]"))
+}
+
+/// Disks that one node at a time can have.
+pub(super) fn disks(spec: &RolloutSpec, documents: &Documents, found: &mut Vec<Finding>) {
+    if course::bounds(spec).ceiling <= spec.replicas {
+        return;
+    }
+    let volumes = spec.template.pointer("/spec/volumes");
+    let volumes = volumes.and_then(Value::as_array).into_iter().flatten();
+    for (index, volume) in volumes.enumerate() {
+        let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() else {
+            continue;
+        };
+        let known = documents
+            .all()
+            .find(|d| d["kind"] == "PersistentVolumeClaim" && d["metadata"]["name"] == claim);
+        let modes = known.and_then(|known| known["spec"]["accessModes"].as_array());
+        let shared = ["ReadWriteMany", "ReadOnlyMany"];
+        let is_shared = |modes: &Vec<Value>| modes.iter().any(|m| shared.iter().any(|s| m == s));
+        let field = format!("spec.template.spec.volumes[{index}]");
+        match modes {
+            Some(modes) if is_shared(modes) => {}
+            Some(_) => {
+                let otherwise = if spec.replicas == 1 {
+                    "keep a Deployment with the strategy Recreate"
+                } else {
+                    "let old pods go first with strategy.maxSurge: 0 and maxUnavailable: 1"
+                };
+                let message = format!(
+                    "PersistentVolumeClaim {claim} is for one node (or pod) at a time, and old and \
+                     new pods run side by side: a new pod on another node never starts, and the \
+                     release is undone. Use accessMode ReadWriteMany, or {otherwise}"
+                );
+                found.push(Finding::warning(field, message));
+            }
+            None => found.push(Finding::note(
+                field,
+                format!(
+                    "old and new pods share PersistentVolumeClaim {claim}: if its accessMode is \
+                     ReadWriteOnce, a new pod on another node never starts"
+                ),
+            )),
+        }
     }
 }

@@ -37,7 +37,7 @@ fn faultless() -> Value {
 
 fn said(object: &Value) -> Vec<(Level, String)> {
     let on = manifest::check(object).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let found = advice(&on, &Assumed::default());
+    let found = advice(&on, &Documents::default(), &Assumed::default());
     found.into_iter().map(|f| (f.level, f.field)).collect()
 }
 
@@ -178,6 +178,29 @@ fn each_trap_is_named_with_its_field() {
             "spec.strategy.progressDeadlineSeconds".into(),
         ),
         (
+            "/spec/template/spec/affinity".into(),
+            json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
+                "topologyKey": "kubernetes.io/hostname",
+                "labelSelector": {"matchLabels": {"app": "shop"}},
+            }]}}),
+            Warning,
+            "spec.template.spec.affinity.podAntiAffinity\
+             .requiredDuringSchedulingIgnoredDuringExecution[0]"
+                .into(),
+        ),
+        (
+            format!("{template}/ports"),
+            json!([{"containerPort": 80}, {"containerPort": 8080, "hostPort": 8080}]),
+            Warning,
+            format!("{container}.ports[1].hostPort"),
+        ),
+        (
+            "/spec/template/spec/volumes".into(),
+            json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]),
+            Note,
+            "spec.template.spec.volumes[0]".into(),
+        ),
+        (
             "/spec/paused".into(),
             json!(true),
             Warning,
@@ -206,6 +229,27 @@ fn each_trap_is_named_with_its_field() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn pods_that_are_apart_are_no_trap_without_surge_or_from_others() {
+    let apart = |app: &str| {
+        json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
+            "topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {"matchLabels": {"app": app}},
+        }]}})
+    };
+    let mut object = faultless();
+    set(
+        &mut object,
+        "/spec/template/spec/affinity",
+        apart("database"),
+    );
+    assert_eq!(said(&object), []);
+    set(&mut object, "/spec/template/spec/affinity", apart("shop"));
+    let surge = strategy(json!({"maxSurge": 0, "maxUnavailable": 1}));
+    set(&mut object, "/spec/strategy", surge);
+    assert_eq!(said(&object), []);
 }
 
 fn strategy(more: Value) -> Value {

@@ -5,7 +5,7 @@
 module_of() {
   case $1 in
     control-plane | node) echo kubernetes ;;
-    prometheus | helm) echo "$1" ;;
+    prometheus | helm | crane) echo "$1" ;;
     *) die "unknown set of programs: $1" ;;
   esac
 }
@@ -18,6 +18,7 @@ packages_of() {
     node) echo "$kubernetes"/{kubelet,kube-proxy,kube-scheduler} ./pause ;;
     prometheus) echo github.com/prometheus/prometheus/cmd/prometheus ;;
     helm) echo helm.sh/helm/v4/cmd/helm ;;
+    crane) echo github.com/google/go-containerregistry/cmd/crane ;;
   esac
 }
 
@@ -34,7 +35,7 @@ flags_of() {
       ;;
     # Only discovery through the Kubernetes API: half of the time to build, and of the size.
     prometheus) flags+=(-ldflags '-s -w' -tags remove_all_sd,enable_kubernetes_sd) ;;
-    helm) flags+=(-ldflags '-s -w') ;;
+    helm | crane) flags+=(-ldflags '-s -w') ;;
   esac
 }
 
@@ -134,7 +135,7 @@ build_size() {
 # Puts all programs that are built in front of PATH.
 use_programs() {
   local set
-  for set in helm prometheus node control-plane; do
+  for set in crane helm prometheus node control-plane; do
     locate_set "$set"
     [[ ! -d $programs ]] || PATH=$programs:$PATH
   done
@@ -143,7 +144,8 @@ use_programs() {
 command_build() {
   use_go
   if [[ -n $tool ]]; then
-    [[ $tool == prometheus || $tool == helm ]] || die "unknown tool '$tool': prometheus or helm"
+    [[ $tool == prometheus || $tool == helm || $tool == crane ]] ||
+      die "unknown tool '$tool': prometheus, helm or crane"
     build_set "$tool"
     return
   fi
@@ -155,6 +157,6 @@ command_path() {
   use_programs
   local found
   found=$(type -P "${1:?which program?}") && [[ $found == "$cache"/* ]] ||
-    die "$1 is not built; run: cluster build (helm: cluster build --tool helm)"
+    die "$1 is not built; run: cluster build (helm, crane: cluster build --tool NAME)"
   echo "$found"
 }

@@ -16,6 +16,9 @@ use crate::Arguments;
 pub async fn show(arguments: &Arguments) -> Result<ExitCode> {
     LocalCluster::check().await?;
     let cluster = LocalCluster::named(&arguments.name);
+    if cluster.is_up().await {
+        return Err(kept(&arguments.name));
+    }
     let shown = tokio::select! {
         shown = run(arguments, &cluster) => shown,
         // The demo inside hears an interrupt itself, and says how far it got.
@@ -34,11 +37,20 @@ pub async fn show(arguments: &Arguments) -> Result<ExitCode> {
     shown
 }
 
+/// A cluster that was kept is somebody's: it is not removed unasked.
+fn kept(name: &str) -> Error {
+    Error::refused(format!(
+        "cluster {name} is still there: an earlier demo was kept (KEEP=1) or killed. Remove it with \
+         tests/programs/cluster/cluster down {name}, or leave it and give this demo another name: \
+         make demo NAME={name}-2"
+    ))
+}
+
 async fn run(arguments: &Arguments, cluster: &LocalCluster) -> Result<ExitCode> {
-    // One that was kept would tell of releases that nobody has seen.
     let interrupted = interrupted();
     tokio::pin!(interrupted);
     let prepare = async {
+        // What a demo left that was killed, if it is not running.
         cluster.down().await?;
         println!("images and programs; only the first time this takes long");
         Traffic::build().await?;

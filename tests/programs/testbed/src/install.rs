@@ -109,12 +109,16 @@ async fn started(testbed: &Testbed, namespace: &str, workload: &str) -> Result<(
     Err(Error::refused(format!("{error}{hint}\n{pods}")))
 }
 
-/// `deploy/install.yaml` with the image that was built here, and this Prometheus.
+/// `deploy/crds.yaml`, and `deploy/install.yaml` with the image that was built here and this
+/// Prometheus.
 fn manifest(prometheus: &str) -> Result<Vec<Value>> {
-    let file = program::repository().join("deploy/install.yaml");
-    let text = std::fs::read_to_string(&file);
-    let text = text.map_err(|error| Error::refused(format!("{}: {error}", file.display())))?;
-    let mut objects = documents(&text)?;
+    let mut objects = Vec::new();
+    for file in ["deploy/crds.yaml", "deploy/install.yaml"] {
+        let path = program::repository().join(file);
+        let text = std::fs::read_to_string(&path);
+        let text = text.map_err(|error| Error::refused(format!("{}: {error}", path.display())))?;
+        objects.extend(documents(&text)?);
+    }
     let (mut images, mut sources) = (0, 0);
     for object in &mut objects {
         match object["kind"].as_str() {

@@ -36,6 +36,13 @@ impl LocalCluster {
         program::show(&mut cluster(&["check"])).await
     }
 
+    /// Whether it is running.
+    pub async fn is_up(&self) -> bool {
+        program::output(&mut cluster(&["env", &self.name]))
+            .await
+            .is_ok()
+    }
+
     /// Starts it, building its programs first if need be.
     ///
     /// # Errors
