@@ -14,7 +14,7 @@ use std::{
 };
 
 use stepgate::simulate::{
-    Simulation,
+    Simulation, churn,
     coverage::{Coverage, Kind},
     liveness::NoEnd,
     request::Fate,
@@ -218,6 +218,29 @@ fn schedules() {
     if count >= 2_000 {
         let missing: Vec<_> = sum.coverage.missing().map(Kind::words).collect();
         assert!(missing.is_empty(), "never happened: {missing:?}");
+    }
+}
+
+/// A release whose pods become available goes out, whatever is lost meanwhile, as long as that
+/// leaves the floor.
+#[test]
+fn a_good_release_goes_out_amid_churn() {
+    let (first, count) = (number("SEED", 1), number("CHURNS", 60));
+    let seeds: Vec<u64> = (first..first + count).collect();
+    let played = on_all_cores(&seeds, |seed| churn::play(*seed, Detail::Nothing));
+    let seconds: Vec<i64> = played.iter().filter_map(|p| p.clone().ok()).collect();
+    println!(
+        "{} of {count} are out, after {} seconds on average and {} at most",
+        seconds.len(),
+        seconds.iter().sum::<i64>() / i64::try_from(seconds.len()).unwrap().max(1),
+        seconds.iter().max().unwrap_or(&0)
+    );
+    let failed: Vec<u64> = (seeds.iter().zip(&played))
+        .filter_map(|(seed, played)| played.is_err().then_some(*seed))
+        .collect();
+    if let Some(seed) = failed.first() {
+        let told = churn::play(*seed, Detail::Decisions).unwrap_err();
+        panic!("{told}\nnot out: {failed:?}");
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
+use jiff::Timestamp;
+
 use super::{
     decision::{Halt, Wait},
     draft::Draft,
@@ -13,6 +15,7 @@ use super::{
     reason::Reason,
     release::TRIES_AGAIN_AFTER,
     render,
+    stepping::SLOW_SECONDS,
 };
 use crate::api::{release::Stage, status::Outcome};
 
@@ -258,13 +261,14 @@ fn scale(draft: &mut Draft<'_>) {
         Direction::Forward
     };
     let by_name: BTreeMap<&str, i32> = targets.iter().map(|(r, n)| (r.as_str(), *n)).collect();
-    let moves = mover::moves(
-        &draft.seen.objects.children,
-        &by_name,
-        draft.bounds(),
-        direction,
-    );
+    let (children, bounds) = (&draft.seen.objects.children, draft.bounds());
+    let towards = |least| mover::moves(children, &by_name, bounds, direction, least);
+    let slow_in = slow_in(draft);
+    let moves = towards(if slow_in > 0 { bounds.batch() } else { 1 });
     if moves.is_empty() {
+        if slow_in > 0 && !towards(1).is_empty() {
+            draft.wake(draft.in_seconds(slow_in));
+        }
         return;
     }
     if fence(draft) {
@@ -286,6 +290,14 @@ fn scale(draft: &mut Draft<'_>) {
             });
         }
     }
+}
+
+/// Seconds until the release is slow: from then on every single pod is worth a write.
+fn slow_in(draft: &Draft<'_>) -> i64 {
+    let release = draft.status.release.as_ref();
+    release.map_or(0, |r| {
+        SLOW_SECONDS - r.unreached.elapsed(draft.now, Timestamp::MIN)
+    })
 }
 
 /// What keeps a revision in motion from getting more, though its step asks for it.

@@ -166,8 +166,12 @@ pub struct PodFacts {
     pub revision: String,
     /// When it was made.
     pub created: Timestamp,
+    /// When it was given a node.
+    pub placed: Option<Timestamp>,
     /// Since when it is ready.
     pub ready_since: Option<Timestamp>,
+    /// Since when it is not ready again, though its containers run on: its own probes say so.
+    pub lost: Option<Timestamp>,
     /// Restarts of its containers, added up. Init containers are to end, so of them only sidecars
     /// count, here and in what follows.
     pub restarts: i32,
@@ -179,6 +183,8 @@ pub struct PodFacts {
     pub unschedulable: Option<String>,
     /// Whether it is going away, or over already: evicted, or lost with its node.
     pub deleting: bool,
+    /// By when it will be gone, if it is ending now and keeps its room until then.
+    pub ends_by: Option<Timestamp>,
 }
 
 /// A Job of one schema phase.
@@ -346,6 +352,12 @@ impl JobFacts {
 }
 
 impl PodFacts {
+    /// From when on it could start: since it has a node, or was made while it has none.
+    #[must_use]
+    pub fn since(&self) -> Timestamp {
+        self.placed.unwrap_or(self.created)
+    }
+
     /// Why it does not run, in the words of the scheduler or the kubelet, if they have said so.
     #[must_use]
     pub fn why_it_waits(&self) -> Option<String> {

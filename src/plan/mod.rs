@@ -11,7 +11,7 @@
 //! - `release`: begin, preflight, the Jobs before the pods, end
 //! - [`job`]: the terms of each kind of Job, and the protocol of all; [`database`]: their end
 //! - `stepping`: reach a target, hold it, go on; `gate`: what must be open for that, in order;
-//!   [`exits`]: containers that end meanwhile
+//!   [`exits`]: containers that end meanwhile; `waiting`: pods that are not there yet
 //! - `undoing`: back
 //! - `effects`: what a recorded decision asks for, through the [`mover`]; [`traffic`]: who gets the
 //!   requests
@@ -40,6 +40,7 @@ mod standing;
 mod stepping;
 pub mod traffic;
 mod undoing;
+mod waiting;
 
 use jiff::Timestamp;
 

@@ -1,5 +1,5 @@
 //! The mover: the only place that decides replicas. It serves steps, scaling and undo alike, in
-//! whole batches, within floor and ceiling.
+//! batches, within floor and ceiling.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,9 @@ use super::{facts::ChildFacts, replicas::Bounds};
 /// Which way a rollout moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Raise first, lower once the new pods are available.
+    /// Raise first. Nothing that serves goes before a pod of what rises is available; from then on
+    /// whatever the floor can spare. In clusters where pods are lost all the time something always
+    /// starts, so that waiting for all of them would be waiting for ever.
     Forward,
     /// Lower first: the pods that go may be hurting users.
     Back,
@@ -31,13 +33,15 @@ pub struct Move {
 /// in the order in which they are to be written. Empty when nothing may move now, or everything
 /// is where it should be.
 ///
-/// `floor` and `ceiling` hold after every single one of them, whatever became of the others.
+/// `floor` and `ceiling` hold after every single one of them, whatever became of the others. While
+/// pods start, fewer than `least` are not worth a write.
 #[must_use]
 pub fn moves(
     children: &[ChildFacts],
     targets: &BTreeMap<&str, i32>,
     bounds: Bounds,
     direction: Direction,
+    least: i32,
 ) -> Vec<Move> {
     let mut state: Vec<Moving<'_>> = children
         .iter()
@@ -52,7 +56,9 @@ pub fn moves(
     match direction {
         Direction::Forward => {
             let risen = raise(&mut state, bounds);
-            if risen == Risen::AsFarAsItMay && !state.iter().any(Moving::waits) {
+            let unproven = state.iter().any(Moving::has_none_yet);
+            let too_few = spare < least && state.iter().any(Moving::waits);
+            if risen == Risen::AsFarAsItMay && !unproven && !too_few {
                 lower(&mut state, spare);
             }
         }
@@ -103,6 +109,11 @@ impl<'a> Moving<'a> {
     /// Pods that are wanted and asked for, but not available yet.
     fn waits(&self) -> bool {
         self.child.available < self.child.replicas.min(self.target)
+    }
+
+    /// Pods are wanted and asked for, and not one of them is available.
+    fn has_none_yet(&self) -> bool {
+        self.child.available == 0 && self.child.replicas.min(self.target) > 0
     }
 
     /// A child may be raised only when its controller has finished lowering it: until then its

@@ -95,6 +95,12 @@ reasons! {
     Stepping: Reconciling,
         "pods are on their way to the step's target",
         "";
+    GoingSlowly: Reconciling,
+        "a step takes longer than the progress deadline, but users are served and pods come up; it is not undone for that",
+        "nothing; if pods are lost all the time, see why they go";
+    WaitingForRoom: Reconciling,
+        "pods have no room before others of the Rollout are gone; the progress deadline stands still",
+        "wait, or see the pods that the message names; if releases often wait for them, shorten `terminationGracePeriodSeconds` or add room";
     Holding: Reconciling,
         "the step's target is reached and being held",
         "";

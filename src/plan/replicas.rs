@@ -13,6 +13,23 @@ pub struct Bounds {
     pub ceiling: i32,
 }
 
+impl Bounds {
+    /// Pods that are worth a write of their own while others start: an eighth of what may be under
+    /// way at once.
+    #[must_use]
+    pub fn batch(self) -> i32 {
+        ((self.ceiling - self.floor + 7) / 8).max(1)
+    }
+
+    /// Of so many of `total` pods, those that may be missing: their share of what may be
+    /// unavailable, rounded down.
+    #[must_use]
+    pub fn may_lack(self, of: i32, total: i32) -> i32 {
+        let product = i64::from(of) * i64::from(total - self.floor);
+        i32::try_from(product / i64::from(total.max(1))).unwrap_or(0)
+    }
+}
+
 /// The bounds for `total` pods: surge rounded up, unavailable rounded down; one surge pod when
 /// both come to 0.
 #[must_use]

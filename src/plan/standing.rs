@@ -7,6 +7,7 @@ use super::{
     facts::ChildFacts,
     mover,
     reason::Reason,
+    waiting,
 };
 use crate::api::{
     release::{Release, Stage},
@@ -134,6 +135,10 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
     match &release.stage {
         Stage::Undo(undo) => {
             let stable = draft.stable().unwrap_or("none");
+            if let Some(room) = waiting::for_room(draft, stable) {
+                let words = format!("back to {stable} from {revision}: {}", room.message);
+                return (Reason::WaitingForRoom, words);
+            }
             let words = format!("back to {stable} from {revision}: {}", undo.message);
             (Reason::Undoing, words)
         }
@@ -161,11 +166,30 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
                 let words = format!("{place} is held until {until:.0}{paused}");
                 return (Reason::Holding, words);
             }
-            let words = draft.why_not_available(revision);
+            if let Some(room) = waiting::for_room(draft, revision) {
+                return (Reason::WaitingForRoom, format!("{place}: {}", room.message));
+            }
+            let words = waiting::why(draft, revision);
             let words = words.map(|w| format!(": {w}")).unwrap_or_default();
+            let share = waiting::share(draft, revision);
             let since = release.unreached.since.as_ref().map_or(draft.now, |t| t.0);
             let limit = draft.spec.strategy.progress_deadline_seconds;
             let until = later(since, limit - release.unreached.seconds);
+            if let Some(reached) = &step.reached {
+                let words = format!(
+                    "{place} was reached at {:.0} and lost again: {share}; they are to be back by \
+                     {until:.0}{words}",
+                    reached.0
+                );
+                return (Reason::Stepping, words);
+            }
+            if later(step.began.0, limit) <= draft.now && waiting::goes_on(draft, revision) {
+                let words = format!(
+                    "{place} goes on slowly since {:.0}: {share}{words}",
+                    step.began.0
+                );
+                return (Reason::GoingSlowly, words);
+            }
             let words = format!("{place} is to be reached by {until:.0}{words}");
             (Reason::Stepping, words)
         }

@@ -11,13 +11,16 @@ use super::{
     gate::{self, Passage, Verdict, checks},
     mover,
     reason::Reason,
-    undoing,
+    undoing, waiting,
 };
 use crate::api::{
     OnFailure,
     release::{AtStep, Release, Stage, StepStatus, Why},
     status::{Outcome, Stopwatch},
 };
+
+/// Seconds after which a target that is not reached is worth small moves.
+pub(super) const SLOW_SECONDS: i64 = 30;
 
 /// Enters the first target of the course; the last for a first deployment. Whatever stable's pods
 /// need to come back must exist before any of them goes.
@@ -92,7 +95,16 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         target,
         last: is_last(draft, &at.step),
     };
-    match gate::ask(draft, &passage)? {
+    let verdict = gate::ask(draft, &passage).map_err(|halt| match halt {
+        // A pod that does not come up in time is no longer one that merely starts.
+        Halt::Wait(wait) => {
+            let late = waiting::next_late(draft, &release.revision);
+            let late = late.map(Wait::until).unwrap_or_default();
+            Halt::Wait(wait.and(late))
+        }
+        ask @ Halt::Ask(_) => ask,
+    })?;
+    match verdict {
         Verdict::Open(said) => leave(draft, &passage, &said).made(),
         Verdict::Undo(why) => refuse(draft, release, OnFailure::Undo, &why),
         Verdict::Pause(why) => pause(draft, release, why).made(),
@@ -176,13 +188,16 @@ fn pause(draft: &Draft<'_>, release: &Release, why: Why) -> Decision {
     draft.goes(release).warning(Reason::RolloutPaused, words)
 }
 
-/// All of the target runs, the canary's part is available, and enough serve in all.
+/// All of the target runs, the canary's part is available (but for few pods that merely start), and
+/// enough serve in all.
 fn is_reached(draft: &Draft<'_>, release: &Release) -> bool {
     let targets = draft.targets();
     let objects = &draft.seen.objects;
     let whole = targets.iter().all(|(revision, target)| {
         objects.child(revision).map_or(*target == 0, |child| {
-            let available = *revision != release.revision || child.available >= *target;
+            let available = *revision != release.revision
+                || child.available >= *target
+                || waiting::is_made_up(draft, release, *target);
             child.replicas == *target && child.current && available
         })
     });
@@ -204,11 +219,14 @@ pub(super) fn note_progress(draft: &mut Draft<'_>) {
         return;
     };
     let child = draft.seen.objects.child(&release.revision);
+    // While pods come up one by one, that is put on record now and then.
+    let slow = release.unreached.elapsed(draft.now, Timestamp::MIN) >= SLOW_SECONDS;
     // Only more than ever before counts, so that pods which come and go prove nothing.
     let target = draft.targets().get(&release.revision).copied();
     let batch = child.filter(|c| {
-        let whole = c.current && c.available >= c.replicas;
-        whole && c.available > at.step.available && c.available < target.unwrap_or(0)
+        let more = c.available - at.step.available;
+        let whole = c.available >= c.replicas && more > 0;
+        c.current && c.available < target.unwrap_or(0) && (whole || more > 0 && slow)
     });
     let Some(available) = batch.map(|c| c.available) else {
         return;
@@ -235,6 +253,7 @@ fn keep_time(draft: &Draft<'_>, release: &Release, reached: bool) -> Option<Deci
     let limit = draft.spec.strategy.progress_deadline_seconds;
     let mut release = release.clone();
     let mut unreached = std::mem::take(&mut release.unreached);
+    let revision = release.revision.clone();
     let step = release.step_mut()?;
     let changed = if reached {
         let began = step.held.start(now);
@@ -253,13 +272,14 @@ fn keep_time(draft: &Draft<'_>, release: &Release, reached: bool) -> Option<Deci
             unreached.seconds = 0;
         }
         let lost = step.held.stop(now, Timestamp::MIN);
-        let began = unreached.start(now);
-        lost || began
+        let turned = waiting::watch(draft, &mut unreached, &revision);
+        lost || turned
     };
-    let words = if reached {
-        "target reached, it is held"
-    } else {
-        "target lost"
+    let words = match (reached, unreached.since.is_some(), &step.reached) {
+        (true, ..) => "target reached, it is held",
+        (false, true, Some(_)) => "target lost",
+        (false, true, None) => "it goes on",
+        (false, false, _) => "the progress deadline stands still while pods end",
     };
     let note = format!("step {}: {words}", step.name);
     release.unreached = unreached;
@@ -268,12 +288,22 @@ fn keep_time(draft: &Draft<'_>, release: &Release, reached: bool) -> Option<Deci
 
 /// The target is not reached: until when may that be?
 fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Decided {
+    let revision = &release.revision;
+    if let Some(room) = waiting::for_room(draft, revision) {
+        let wait = Wait::held(Reason::WaitingForRoom, room.message);
+        return Err(wait.wake(room.until).into());
+    }
     let limit = draft.spec.strategy.progress_deadline_seconds;
     let waited = release
         .unreached
         .elapsed(draft.now, draft.seen.trusted_since);
     if waited < limit {
-        return Err(Wait::until(draft.in_seconds(limit - waited)).into());
+        let all = release.unreached.elapsed(draft.now, Timestamp::MIN);
+        let patience = waiting::patience(draft, revision) - all;
+        let looks = [limit - waited, patience].into_iter().filter(|s| *s > 0);
+        let wait = Wait::until(draft.in_seconds(looks.min().unwrap_or(1)));
+        let late = waiting::next_late(draft, revision).map(Wait::until);
+        return Err(wait.and(late.unwrap_or_default()).into());
     }
     if let Some(stable) = lacks_stable_only(draft, release) {
         // Going back to what does not serve would take away what does.
@@ -281,21 +311,39 @@ fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Dec
             .why_not_available(&stable)
             .unwrap_or_else(|| "its pods do not stay available".into());
         let message = format!(
-            "step {} is blocked: stable {stable} has unavailable pods: {words}. Revision {} has \
-             all its pods of this step: promote to go on, or undo",
-            target.name, release.revision
+            "step {} is blocked: stable {stable} has unavailable pods: {words}. Revision {revision} \
+             has all the pods that it was given: promote to go on, or undo",
+            target.name
         );
         return Err(Wait::stalled(Reason::StableUnavailable, message).into());
     }
-    let words = draft
-        .why_not_available(&release.revision)
-        .or_else(|| not_ready(draft, &release.revision))
-        .map(|words| format!(": {words}"))
-        .unwrap_or_default();
-    let message = format!(
-        "step {} was not reached within {limit} seconds{words}",
-        target.name
-    );
+    if waiting::goes_on(draft, revision) {
+        let mut release = release.clone();
+        release.unreached = Stopwatch {
+            seconds: 0,
+            since: Some(Time(draft.now)),
+        };
+        let note = format!(
+            "step {}: pods come up and others are lost, its wait begins anew",
+            target.name
+        );
+        return draft.goes(release).note(note).made();
+    }
+    let words = waiting::why(draft, revision);
+    let words = words.map(|words| format!(": {words}")).unwrap_or_default();
+    let share = waiting::share(draft, revision);
+    let reached = release.step().and_then(|step| step.reached.as_ref());
+    let message = match reached {
+        None => format!(
+            "step {} was not reached within {limit} seconds: {share}{words}",
+            target.name
+        ),
+        Some(reached) => format!(
+            "step {} was reached at {:.0} and lost again, for {waited} seconds in all: \
+             {share}{words}",
+            target.name, reached.0
+        ),
+    };
     let reason = Reason::ProgressDeadlineExceeded;
     if release.first {
         return Err(Wait::stalled(reason, message).into());
@@ -303,22 +351,14 @@ fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Dec
     refuse(draft, release, OnFailure::Undo, &Why::new(reason, message))
 }
 
-/// What can be said of pods of which neither the scheduler nor the kubelet has said anything.
-fn not_ready(draft: &Draft<'_>, revision: &str) -> Option<String> {
-    let unready = draft.seen.objects.pods_of(revision);
-    let unready = unready.filter(|pod| pod.ready_since.is_none());
-    let name = unready.map(|pod| pod.name.as_str()).min()?;
-    Some(format!(
-        "pod {name} runs but does not become ready: look at its readiness probe and its log"
-    ))
-}
-
 /// Stable, where pods of stable are all that the step lacks.
 fn lacks_stable_only(draft: &Draft<'_>, release: &Release) -> Option<String> {
-    let target = draft.targets().get(&release.revision).copied()?;
     let child = draft.seen.objects.child(&release.revision)?;
-    let whole = child.replicas == target && child.current && child.available >= target;
-    draft.stable().filter(|_| whole).map(str::to_owned)
+    let given = child.replicas > 0 && child.current && child.available >= child.replicas;
+    let stable = draft.stable()?;
+    let lacks = draft.seen.objects.child(stable)?;
+    let lacks = lacks.available < lacks.replicas;
+    (given && lacks).then(|| stable.to_owned())
 }
 
 fn is_last(draft: &Draft<'_>, step: &StepStatus) -> bool {

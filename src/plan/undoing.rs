@@ -7,6 +7,7 @@ use super::{
     draft::{Draft, seconds_between},
     mover,
     reason::Reason,
+    waiting,
 };
 use crate::api::{
     release::{Release, Stage, Undo},
@@ -57,6 +58,15 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, undo: &Undo) -> Decid
         decision.tell(Reason::UndoCompleted, warning, words);
         return decision.made();
     }
+    let stable = draft.stable().unwrap_or_default();
+    let mut watched = release.clone();
+    if waiting::watch(draft, &mut watched.unreached, stable) {
+        return draft.goes(watched).made();
+    }
+    if let Some(room) = waiting::for_room(draft, stable) {
+        let wait = Wait::held(Reason::WaitingForRoom, room.message);
+        return Err(wait.wake(room.until).into());
+    }
     let limit = draft.spec.strategy.progress_deadline_seconds;
     let waited = release
         .unreached
@@ -64,7 +74,6 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, undo: &Undo) -> Decid
     if waited < limit {
         return Err(Wait::until(draft.in_seconds(limit - waited)).into());
     }
-    let stable = draft.stable().unwrap_or_default();
     let words = draft
         .why_not_available(stable)
         .unwrap_or_else(|| "its pods do not become available".into());

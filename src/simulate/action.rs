@@ -122,6 +122,15 @@ pub enum Action {
         /// How many.
         count: usize,
     },
+    /// Every so many seconds a pod is gone with its node, where the floor leaves one to spare.
+    Churn {
+        /// The Rollout.
+        rollout: Name,
+        /// Seconds between two of them.
+        every: i64,
+        /// Until then.
+        until: Timestamp,
+    },
     /// Status is lost, as in a restore.
     LoseStatus(Name),
     /// Everything is restored from a backup: new uids, no status, no owners.

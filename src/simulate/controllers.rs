@@ -105,11 +105,14 @@ impl World {
             rollout: deployment.rollout.clone(),
             revision: deployment.revision.clone(),
             deployment: deployment.meta.name.clone(),
+            placed: None,
+            lost: None,
             ready_since: None,
             restarts: 0,
             ended: None,
             waiting: None,
             unschedulable: None,
+            ends_by: None,
         };
         let container = Container::new(deployment.image.clone());
         let pod = self.store(pod);

@@ -58,6 +58,7 @@ kinds! {
     MetricsPartial: "the metric source knows half of the pods",
     ContainerDies: "a container is killed",
     PodLost: "a pod is lost with its node",
+    Churn: "a pod is lost with its node, again and again",
     NoRoom: "the nodes are full",
     Quota: "the quota is used up",
     Denied: "a policy denies writes",

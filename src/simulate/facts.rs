@@ -71,12 +71,15 @@ pub fn pod(o: &PodObject) -> PodFacts {
         name: o.meta.name.to_string(),
         revision: o.revision.to_string(),
         created: o.meta.created,
+        placed: o.placed,
         ready_since: o.ready_since,
+        lost: o.lost,
         restarts: o.restarts,
         ended: o.ended,
         waiting: o.waiting.clone(),
         unschedulable: o.unschedulable.clone(),
         deleting: o.meta.deleting,
+        ends_by: o.ends_by,
     }
 }
 

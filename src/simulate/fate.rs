@@ -6,11 +6,12 @@ use jiff::SignedDuration;
 
 use super::{
     action::Action,
+    coverage::Kind,
     object::{DatabaseObject, DeploymentObject, Name, Object, RevisionObject, RolloutObject},
     people::unseen,
     world::World,
 };
-use crate::plan::facts::ConfigRef;
+use crate::plan::{course, facts::ConfigRef};
 
 impl World {
     pub(super) fn fate(&mut self, action: Action) {
@@ -118,6 +119,14 @@ impl World {
                 self.sync_from_git(&agent);
                 self.again(every, until, action);
             }
+            Action::Churn {
+                rollout,
+                every,
+                until,
+            } => {
+                self.churn(&rollout);
+                self.again(every, until, action);
+            }
             Action::Commit {
                 rollout,
                 image,
@@ -132,6 +141,26 @@ impl World {
                 self.again(every, until, action);
             }
             _ => {}
+        }
+    }
+
+    /// A node is taken away, as one that nobody needs any more: what ends with it must leave the
+    /// floor.
+    fn churn(&mut self, rollout: &str) {
+        let found = self.live.rollouts.get(rollout);
+        let Some(spec) = found.and_then(|r| r.spec.as_ref().ok()) else {
+            return;
+        };
+        let floor = usize::try_from(course::bounds(spec).floor).unwrap_or(0);
+        let own = self.live.pods.values().filter(|p| &*p.rollout == rollout);
+        let ready = own.filter(|p| p.ready_since.is_some() && !p.meta.deleting);
+        if ready.count() <= floor {
+            return;
+        }
+        for pod in self.victims(rollout, 1) {
+            self.coverage.count(Kind::Churn);
+            self.struck(rollout, &format!("{pod} is lost with its node"));
+            self.lose_pod(&pod);
         }
     }
 

@@ -14,6 +14,9 @@ use super::{
 /// The longest wait between two starts of a container that keeps exiting.
 const LONGEST_BACKOFF: i64 = 300;
 
+/// Seconds that a pod is given to end, if it needs no more.
+const GRACE: i64 = 30;
+
 impl World {
     /// The next step with a pod; what was planned before is overtaken.
     pub(super) fn plan_step(&mut self, pod: &Name, step: Step, delay: SignedDuration) {
@@ -39,6 +42,7 @@ impl World {
             Step::Ready => {
                 let next = PodObject {
                     ready_since: Some(whole_seconds(self.now)),
+                    lost: None,
                     ..pod
                 };
                 let image = self.image(name);
@@ -79,6 +83,7 @@ impl World {
         }
         self.store(PodObject {
             unschedulable: None,
+            placed: Some(whole_seconds(self.now)),
             ..pod
         });
         let pull = SignedDuration::from_secs(behaviour.pull_seconds);
@@ -132,6 +137,7 @@ impl World {
         let words = format!("back-off {wait}s restarting failed container");
         self.store(PodObject {
             ready_since: None,
+            lost: None,
             restarts: pod.restarts + 1,
             ended: Some(whole_seconds(self.now)),
             waiting: (wait > 0).then(|| ("CrashLoopBackOff".into(), words)),
@@ -164,6 +170,8 @@ impl World {
         self.plan_step(&name, Step::Gone, SignedDuration::from_secs(stop));
         let mut next = (*pod).clone();
         next.meta.deleting = true;
+        let grace = SignedDuration::from_secs(stop.max(GRACE));
+        next.ends_by = self.now.checked_add(grace).ok().map(whole_seconds);
         self.store(next);
         if pod.ready_since.is_some() {
             let rollout = pod.rollout.clone();

@@ -233,6 +233,7 @@ impl Ledger {
             }
             Action::KillContainers { rollout, .. }
             | Action::LosePods { rollout, .. }
+            | Action::Churn { rollout, .. }
             | Action::DeleteChild { rollout, .. }
             | Action::Delete(rollout)
             | Action::DeleteInForeground(rollout)

@@ -16,7 +16,8 @@
 //!   `caches`, `passes`, `polls` and `wire` the operator around its passes; [`people`] and
 //!   [`agents`] act amid their [`surroundings`], and `fate` does what nobody does.
 //! - Who looks on: [`rules`] says what must never happen, [`liveness`] what must in the end;
-//!   [`driver`] runs the passes, for a [`scenario`] or a random [`schedule`]. [`alone`] is the
+//!   [`driver`] runs the passes, for a [`scenario`], a random [`schedule`] or a release amid
+//!   [`churn`]. [`alone`] is the
 //!   cluster without the operator.
 
 pub mod action;
@@ -24,6 +25,7 @@ pub mod agents;
 pub mod alone;
 pub mod amend;
 mod caches;
+pub mod churn;
 pub mod controllers;
 pub mod coverage;
 mod dispatch;

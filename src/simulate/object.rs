@@ -126,6 +126,10 @@ pub struct PodObject {
     pub revision: Name,
     /// Its Deployment.
     pub deployment: Name,
+    /// When it was given a node.
+    pub placed: Option<Timestamp>,
+    /// Since when it is not ready again, though its container runs on.
+    pub lost: Option<Timestamp>,
     /// Since when it is ready.
     pub ready_since: Option<Timestamp>,
     /// Restarts of its container.
@@ -136,6 +140,8 @@ pub struct PodObject {
     pub waiting: Option<(String, String)>,
     /// Why it is not scheduled.
     pub unschedulable: Option<String>,
+    /// By when it will be gone, while it is ending.
+    pub ends_by: Option<Timestamp>,
 }
 
 /// A Job of a schema phase.

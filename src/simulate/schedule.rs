@@ -33,6 +33,8 @@ const AGENTS: u64 = 0xa9e2_75f3_0000_0000;
 const AMENDMENTS: u64 = 0x0005_5c65_0000_0000;
 /// Sets the deletions of DatabaseSchemas apart; chosen likewise.
 const DELETIONS: u64 = 0xd31e_7e09_0000_0000;
+/// Sets the churn of nodes apart.
+const CHURN: u64 = 0x3c19_a07d_0000_0000;
 
 /// A schedule and what it came to.
 pub struct Played {
@@ -72,6 +74,9 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         simulation.plan(second, action);
     }
     for (second, action) in deletions(&mut Random::new(seed ^ DELETIONS)) {
+        simulation.plan(second, action);
+    }
+    for (second, action) in churn(&mut Random::new(seed ^ CHURN)) {
         simulation.plan(second, action);
     }
     simulation
@@ -182,6 +187,21 @@ fn deletions(random: &mut Random) -> Vec<(i64, Action)> {
         (second, Action::DeleteDatabase("shop-db".into()))
     };
     (0..random.between(1, 2)).map(|_| delete(random)).collect()
+}
+
+/// Pods are lost again and again for a while, or (mostly) not.
+fn churn(random: &mut Random) -> Vec<(i64, Action)> {
+    if !random.chance(12) {
+        return Vec::new();
+    }
+    let from = random.between(5, BUSY - 100);
+    let until = random.between(from, BUSY);
+    let churn = Action::Churn {
+        rollout: "shop".into(),
+        every: random.between(5, 90),
+        until: DAWN + SignedDuration::from_secs(until),
+    };
+    vec![(from, churn)]
 }
 
 fn setting(random: &mut Random) -> Setting {

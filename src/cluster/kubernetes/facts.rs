@@ -78,16 +78,24 @@ pub fn pod(object: &Pod) -> PodFacts {
             .flat_map(|s| s.container_statuses.iter().flatten())
     };
     let lasting = || own().chain(sidecars());
+    let since = |kind: &str, status: &str| {
+        let found = condition(kind).filter(|c| c.status == status)?;
+        Some(found.last_transition_time.as_ref()?.0)
+    };
+    // At first a pod is not ready from before its containers start. One that stops being ready
+    // later has been ready; who says so is a container that runs, and not its node.
+    let unready = |c: &&ContainerStatus| !c.ready;
+    let unready_since = lasting().filter(unready).filter_map(runs_since).min();
+    let lost = since("Ready", "False").filter(|at| unready_since.is_some_and(|s| s < *at));
     let over = status.and_then(|s| s.phase.as_deref());
     let over = matches!(over, Some("Failed" | "Succeeded"));
     PodFacts {
         name: metadata.name.clone().unwrap_or_default(),
         revision: label(metadata, keys::REVISION),
         created: created(metadata),
-        ready_since: condition("Ready")
-            .filter(|c| c.status == "True")
-            .and_then(|c| c.last_transition_time.as_ref())
-            .map(|t| t.0),
+        placed: since("PodScheduled", "True"),
+        ready_since: since("Ready", "True"),
+        lost,
         restarts: lasting().map(|c| c.restart_count).sum(),
         ended: lasting().filter_map(last_end).max(),
         waiting: lasting().find_map(waiting).or_else(|| {
@@ -99,6 +107,11 @@ pub fn pod(object: &Pod) -> PodFacts {
             .filter(|c| c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))
             .map(|c| bounded(c.message.as_deref().unwrap_or_default())),
         deleting: metadata.deletion_timestamp.is_some() || over,
+        ends_by: metadata
+            .deletion_timestamp
+            .as_ref()
+            .filter(|_| !over)
+            .map(|t| t.0),
     }
 }
 
@@ -119,6 +132,12 @@ fn last_end(container: &ContainerStatus) -> Option<Timestamp> {
         Some(terminated.finished_at.as_ref()?.0)
     });
     ends.max()
+}
+
+/// Since when a container runs.
+fn runs_since(container: &ContainerStatus) -> Option<Timestamp> {
+    let running = container.state.as_ref()?.running.as_ref()?;
+    Some(running.started_at.as_ref()?.0)
 }
 
 /// Why a container waits, unless that is how every container begins.

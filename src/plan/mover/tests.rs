@@ -35,7 +35,7 @@ fn step(
         floor: 6,
         ceiling: 10,
     };
-    moves(children, &targets, bounds, direction)
+    moves(children, &targets, bounds, direction, 1)
         .into_iter()
         .map(|m| (m.uid, m.to))
         .collect()
@@ -49,7 +49,7 @@ fn to(moves: &[(&str, i32)]) -> Vec<(String, i32)> {
 }
 
 #[test]
-fn forward_raises_waits_then_lowers() {
+fn forward_raises_then_lowers_what_the_floor_can_spare() {
     use Direction::Forward;
     let go = |stable, canary, available| {
         step(
@@ -63,11 +63,47 @@ fn forward_raises_waits_then_lowers() {
         )
     };
     assert_eq!(go(6, 2, 2), to(&[("canary", 4)]), "to the ceiling");
-    assert_eq!(go(6, 4, 3), to(&[]), "the whole batch must be available");
+    assert_eq!(go(6, 4, 0), to(&[]), "one of them must be available");
+    assert_eq!(go(6, 4, 3), to(&[("stable", 3)]), "to the floor");
     assert_eq!(go(6, 4, 4), to(&[("stable", 2)]), "to the floor");
     assert_eq!(go(2, 4, 4), to(&[("canary", 8)]));
     assert_eq!(go(2, 8, 8), to(&[("stable", 0)]));
     assert_eq!(go(0, 8, 8), to(&[]));
+}
+
+#[test]
+fn while_pods_start_few_are_not_worth_a_write() {
+    let children = [child("stable", 6, 6), child("canary", 4, 2)];
+    let targets = BTreeMap::from([("stable", 0), ("canary", 8)]);
+    let bounds = Bounds {
+        floor: 6,
+        ceiling: 10,
+    };
+    let lowered = |children: &[ChildFacts], least| {
+        let moves = moves(children, &targets, bounds, Direction::Forward, least);
+        moves.iter().map(|m| m.to).next()
+    };
+    assert_eq!(lowered(&children, 2), Some(4));
+    assert_eq!(lowered(&children, 3), None, "two may go");
+    let whole = [child("stable", 4, 4), child("canary", 4, 4)];
+    let whole = [
+        whole[0].clone(),
+        ChildFacts {
+            replicas: 6,
+            ..whole[1].clone()
+        },
+    ];
+    assert_eq!(lowered(&whole, 3), None, "two start");
+}
+
+#[test]
+fn pods_that_are_lost_all_the_time_hold_nothing_up() {
+    // Some are always starting; what is spare goes all the same.
+    let children = [child("stable", 6, 6), child("canary", 4, 2)];
+    assert_eq!(
+        step(&children, 0, 8, Direction::Forward),
+        to(&[("stable", 4)])
+    );
 }
 
 #[test]
@@ -131,7 +167,7 @@ fn without_surge_it_lowers_first() {
         floor: 6,
         ceiling: 8,
     };
-    let moves = moves(&children, &targets, bounds, Direction::Forward);
+    let moves = moves(&children, &targets, bounds, Direction::Forward, 1);
     assert_eq!(
         moves.iter().map(|m| (&*m.uid, m.to)).collect::<Vec<_>>(),
         [("stable", 6)]
@@ -208,7 +244,7 @@ proptest! {
             .collect();
         let targets = BTreeMap::from([("stable", total - canary_target), ("canary", canary_target)]);
         let direction = if back { Direction::Back } else { Direction::Forward };
-        for m in moves(&children, &targets, bounds, direction) {
+        for m in moves(&children, &targets, bounds, direction, 1) {
             let before = assured(&children);
             let requested = |children: &[ChildFacts]| children.iter().map(|c| c.possible.1).sum::<i32>();
             let asked = requested(&children);
@@ -235,7 +271,7 @@ proptest! {
         let targets = BTreeMap::from([("stable", total - share), ("canary", share)]);
         let direction = if back { Direction::Back } else { Direction::Forward };
         for _ in 0..200 {
-            for m in moves(&children, &targets, bounds, direction) {
+            for m in moves(&children, &targets, bounds, direction, 1) {
                 let child = children.iter_mut().find(|c| c.base.uid == m.uid).unwrap();
                 *child = ChildFacts { current: true, ..super::tests::child(&m.uid, m.to, m.to) };
             }

@@ -547,12 +547,15 @@ impl World {
             name: format!("shop-{revision}-{n}"),
             revision: revision.clone(),
             created: now,
+            placed: None,
+            lost: None,
             ready_since: Some(now),
             restarts: 0,
             ended: None,
             waiting: None,
             unschedulable: None,
             deleting: false,
+            ends_by: None,
         }));
     }
 }

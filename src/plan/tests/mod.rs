@@ -14,6 +14,7 @@ mod schema;
 mod steps;
 mod told;
 mod undo;
+mod waiting;
 mod waits;
 
 use serde_json::json;

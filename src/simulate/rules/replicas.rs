@@ -135,7 +135,8 @@ pub(super) fn ceiling(world: &World, happened: &Happened) -> Result<(), String> 
     Ok(())
 }
 
-/// *batches* – forward, what serves is taken away only when all that was asked for is available.
+/// *batches* – forward, nothing that serves is taken away before a pod of what was asked for is
+/// available.
 pub(super) fn batches(_: &World, happened: &Happened) -> Result<(), String> {
     let Some((arrival, before, after)) = happened.scaled() else {
         return Ok(());
@@ -159,12 +160,11 @@ pub(super) fn batches(_: &World, happened: &Happened) -> Result<(), String> {
     let canary = living.find(|c| *c.revision == *release.revision);
     let target = if release.first { spec.replicas } else { asked };
     match canary {
-        Some(canary) if canary.available < canary.replicas.min(target) => Err(format!(
-            "{} is lowered to {} while {} has {} of {} pods available",
+        Some(canary) if canary.available == 0 && canary.replicas.min(target) > 0 => Err(format!(
+            "{} is lowered to {} while {} has none of {} pods available",
             after.meta.name,
             after.replicas,
             canary.meta.name,
-            canary.available,
             canary.replicas.min(target)
         )),
         _ => Ok(()),

@@ -7,7 +7,7 @@ use crate::simulate::{
     scenario::{
         SETTLED, Scenario, apply, good, name, release, requests, scale, shop, unwell, v2, wrong,
     },
-    setting::{DAWN, Health},
+    setting::{Behaviour, DAWN, Health},
 };
 
 pub(super) fn sizes() -> Vec<Scenario> {
@@ -73,6 +73,8 @@ pub(super) fn sizes() -> Vec<Scenario> {
             .then(251, lose_pods(2))
             .then(500, Action::Capacity(100))
             .lasts(900),
+        pods_go_all_the_time(),
+        long_drains(),
         good("nodes-lost").then(200, lose_pods(3)).lasts(800),
         good("stable-loses-its-nodes")
             .then(400, Action::Capacity(1))
@@ -80,6 +82,41 @@ pub(super) fn sizes() -> Vec<Scenario> {
             .then(750, Action::Capacity(100))
             .lasts(900),
     ]
+}
+
+/// Nodes are taken away one after the other, and each pod needs longer to come back.
+fn pods_go_all_the_time() -> Scenario {
+    let slow = Behaviour {
+        start_seconds: 38,
+        ..Behaviour::default()
+    };
+    let churn = Action::Churn {
+        rollout: name(),
+        every: 25,
+        until: DAWN + SignedDuration::from_secs(560),
+    };
+    Scenario::new("pods-go-all-the-time")
+        .image("v1", slow.clone())
+        .image("v2", slow)
+        .then(1, apply(shop("v1", 12, None)))
+        .then(200, release("v2", None))
+        .then(200, churn)
+        .lasts(660)
+}
+
+/// Pods end slowly, and there is no room for new ones beside them.
+fn long_drains() -> Scenario {
+    let drains = Behaviour {
+        stop_seconds: 290,
+        ..Behaviour::default()
+    };
+    Scenario::new("long-drains")
+        .image("v1", drains.clone())
+        .image("v2", drains)
+        .then(1, apply(shop("v1", 4, None)))
+        .then(100, Action::Capacity(5))
+        .then(SETTLED, release("v2", None))
+        .lasts(1_500)
 }
 
 fn lose_pods(count: usize) -> Action {

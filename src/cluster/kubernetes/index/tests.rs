@@ -9,12 +9,15 @@ fn pod(version: &str) -> PodFacts {
         name: version.into(),
         revision: "r1".into(),
         created: Timestamp::UNIX_EPOCH,
+        placed: None,
+        lost: None,
         ready_since: None,
         restarts: 0,
         ended: None,
         waiting: None,
         unschedulable: None,
         deleting: false,
+        ends_by: None,
     }
 }
 

@@ -1,0 +1,175 @@
+//! Pods that are waited for: which merely start, which are late, which have no room yet.
+
+use jiff::Timestamp;
+
+use super::{
+    draft::{Draft, later, seconds_between},
+    facts::{PodFacts, Refused},
+    mover,
+};
+use crate::api::{release::Release, status::Stopwatch};
+
+/// Seconds in which no pod is late.
+const LEAST_PATIENCE: i64 = 60;
+/// Seconds after the time by which a pod should be gone in which it still counts as ending.
+const SLACK: i64 = 30;
+/// Pods that a message names.
+const NAMED: usize = 3;
+
+/// Pods that have no room before others of this Rollout are gone.
+pub(super) struct NoRoom {
+    /// For people.
+    pub message: String,
+    /// When the last of those that are ending will have had its time.
+    pub until: Timestamp,
+}
+
+/// Seconds that a pod of this revision is given to become ready: twice what half of those that did
+/// needed, a minute at least, and the progress deadline at most.
+pub(super) fn patience(draft: &Draft<'_>, revision: &str) -> i64 {
+    let most = draft.spec.strategy.progress_deadline_seconds;
+    let pods = draft.seen.objects.pods_of(revision);
+    let ready = pods.filter_map(|pod| Some(seconds_between(pod.since(), pod.ready_since?)));
+    let mut needed: Vec<i64> = ready.collect();
+    needed.sort_unstable();
+    match needed.get(needed.len() / 2) {
+        Some(median) => (2 * median).max(LEAST_PATIENCE).min(most),
+        None => most,
+    }
+}
+
+/// Pods of this revision that are not ready.
+fn unready<'d>(draft: &'d Draft<'_>, revision: &'d str) -> impl Iterator<Item = &'d PodFacts> {
+    let pods = draft.seen.objects.pods_of(revision);
+    pods.filter(|pod| pod.ready_since.is_none())
+}
+
+/// When the next pod of this revision that is not ready yet will be late.
+pub(super) fn next_late(draft: &Draft<'_>, revision: &str) -> Option<Timestamp> {
+    let patience = patience(draft, revision);
+    let times = unready(draft, revision).map(|pod| later(pod.since(), patience));
+    times.filter(|at| *at > draft.now).min()
+}
+
+/// A pod of this revision that is not ready so many seconds after it could start.
+fn has_waited(draft: &Draft<'_>, revision: &str, seconds: i64) -> bool {
+    unready(draft, revision).any(|pod| later(pod.since(), seconds) <= draft.now)
+}
+
+/// What the revision in motion lacks of its target are few pods that merely start: of those that
+/// may be unavailable its share, none of them late. Where pods are lost all the time, more can
+/// never be had at once. Before the target is held for the first time, all that was asked for must
+/// have had its time.
+pub(super) fn is_made_up(draft: &Draft<'_>, release: &Release, target: i32) -> bool {
+    let revision = &release.revision;
+    let Some(child) = draft.seen.objects.child(revision) else {
+        return false;
+    };
+    let may_lack = draft.bounds().may_lack(target, draft.spec.replicas);
+    let mut refusals = draft.seen.refusals.iter();
+    if target - child.available > may_lack
+        || child.problem.is_some()
+        || refusals.any(|r| r.what == Refused::Scale)
+        || for_room(draft, revision).is_some()
+    {
+        return false;
+    }
+    let patience = patience(draft, revision);
+    let held = release.step().is_some_and(|step| step.reached.is_some());
+    let waited = release.unreached.elapsed(draft.now, Timestamp::MIN);
+    (held || waited >= patience) && !has_waited(draft, revision, patience)
+}
+
+/// Everybody is served, and pods of the revision come up: it lacks others that are lost again and
+/// again, which is not its fault.
+pub(super) fn goes_on(draft: &Draft<'_>, revision: &str) -> bool {
+    let limit = draft.spec.strategy.progress_deadline_seconds;
+    let served = mover::assured(&draft.seen.objects.children) >= draft.bounds().floor;
+    let mut pods = draft.seen.objects.pods_of(revision);
+    // One that is ready again after it was not is no news.
+    let came_up =
+        pods.any(|pod| pod.ready_since.is_some() && later(pod.since(), limit) > draft.now);
+    served && came_up && !has_waited(draft, revision, limit)
+}
+
+/// Pods of this revision wait for the room of others of this Rollout that are ending.
+pub(super) fn for_room(draft: &Draft<'_>, revision: &str) -> Option<NoRoom> {
+    let placeless = unready(draft, revision).filter(|pod| pod.unschedulable.is_some());
+    let placeless = placeless.count();
+    let problem = draft.seen.objects.child(revision)?.problem.is_some();
+    if placeless == 0 && !problem {
+        return None;
+    }
+    let all = draft.seen.objects.pods.iter();
+    let ending = all.filter_map(|pod| Some((&pod.name, pod.ends_by?)));
+    let mut ending: Vec<_> = ending
+        .filter(|(_, by)| later(*by, SLACK) > draft.now)
+        .collect();
+    ending.sort();
+    let until = ending.iter().map(|(_, by)| *by).max()?;
+    let names: Vec<&str> = ending.iter().map(|(name, _)| name.as_str()).collect();
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let names = names[..names.len().min(NAMED)].join(", ");
+    let who = match placeless {
+        0 => format!("pods of revision {revision} wait"),
+        1 => format!("1 pod of revision {revision} waits"),
+        many => format!("{many} pods of revision {revision} wait"),
+    };
+    Some(NoRoom {
+        message: format!(
+            "{who} for the room of pods that are ending: {names}{more}, \
+             until {until:.0} at the latest; that time is not counted as delay"
+        ),
+        until: later(until, SLACK),
+    })
+}
+
+/// Why pods of a revision are not available: in the words of whoever knows; else which of them is
+/// late, or that they merely start.
+pub(super) fn why(draft: &Draft<'_>, revision: &str) -> Option<String> {
+    if let Some(words) = draft.why_not_available(revision) {
+        return Some(words);
+    }
+    let patience = patience(draft, revision);
+    // In the order of age, so that the words stay the same while nothing changes.
+    let oldest = unready(draft, revision).min_by_key(|pod| (pod.since(), &pod.name))?;
+    let name = &oldest.name;
+    Some(if later(oldest.since(), patience) <= draft.now {
+        format!(
+            "pod {name} runs but does not become ready: look at its readiness probe and its log"
+        )
+    } else {
+        format!("pod {name} has been starting since {:.0}", oldest.since())
+    })
+}
+
+/// "17 of 20 pods of revision v2 are available"; of stable, where it is what lacks pods.
+pub(super) fn share(draft: &Draft<'_>, revision: &str) -> String {
+    let targets = draft.targets();
+    let of = |revision: &str| {
+        let child = draft.seen.objects.child(revision);
+        let target = targets.get(revision).copied().unwrap_or(0);
+        (child.map_or(0, |c| c.available), target)
+    };
+    let lacks = |revision: &&str| {
+        let (available, target) = of(revision);
+        available < target
+    };
+    let who = [Some(revision), draft.stable()].into_iter().flatten();
+    let who = who.clone().find(lacks).unwrap_or(revision);
+    let (available, target) = of(who);
+    format!("{available} of {target} pods of revision {who} are available")
+}
+
+/// Whether time in which a target is not reached is delay: it stands still while pods wait for the
+/// room of those that are ending. Says whether that changed.
+pub(super) fn watch(draft: &Draft<'_>, unreached: &mut Stopwatch, revision: &str) -> bool {
+    if for_room(draft, revision).is_some() {
+        unreached.stop(draft.now, draft.seen.trusted_since)
+    } else {
+        unreached.start(draft.now)
+    }
+}
