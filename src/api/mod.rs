@@ -24,4 +24,4 @@ pub use rollout::{Rollout, RolloutSpec};
 pub use schema::{Phase, PhaseKind, SchemaSpec};
 pub use selector::Selector;
 pub use status::RolloutStatus;
-pub use strategy::{OnInconclusive, Step, Strategy};
+pub use strategy::{OnInconclusive, OnNewRevision, Step, Strategy};

@@ -32,6 +32,18 @@ pub struct Release {
     pub measured_since: Option<Time>,
     /// Time in which the step's (or the undo's) target was not reached.
     pub unreached: Stopwatch,
+    /// When pods of the revision stopped being ready, though their containers ran on.
+    pub lost: Vec<Lost>,
+}
+
+/// A pod of the revision stopped being ready, though its containers ran on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Lost {
+    /// The pod.
+    pub pod: String,
+    /// When, by its node's clock.
+    pub at: Time,
 }
 
 /// Where a release stands.
@@ -244,6 +256,11 @@ struct Stored {
     /// Seconds and start of the time in which the step's (or undo's) target was not reached.
     #[serde(default)]
     unreached: Stopwatch,
+    /// Pods of the revision that stopped being ready lately though their containers ran on, with
+    /// each time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    lost_readiness: Vec<Lost>,
 }
 
 /// Where a release stands.
@@ -273,6 +290,7 @@ impl From<Release> for Stored {
             undo: None,
             measured_since: release.measured_since,
             unreached: release.unreached,
+            lost_readiness: release.lost,
         };
         match release.stage {
             Stage::Preflight => {}
@@ -322,6 +340,7 @@ impl From<Stored> for Release {
             jobs: stored.jobs,
             measured_since: stored.measured_since,
             unreached: stored.unreached,
+            lost: stored.lost_readiness,
         }
     }
 }

@@ -45,8 +45,6 @@ use super::{Analysis, RolloutStatus, SchemaSpec, Selector, Strategy};
         .message("spec.selector cannot be changed: running pods would be lost from sight; create a Rollout of another name instead"),
     validation = Rule::new("!has(self.selector.matchLabels) || (has(self.template.metadata) && has(self.template.metadata.labels) && self.selector.matchLabels.all(k, k in self.template.metadata.labels && self.template.metadata.labels[k] == self.selector.matchLabels[k]))")
         .message("spec.template.metadata.labels must carry every label of spec.selector.matchLabels with the same value: add them to the template"),
-    validation = Rule::new("self.replicas != 1 || !(self.strategy.maxSurge == 0 || self.strategy.maxSurge == '0%')")
-        .message("a single replica gets its canary by surge: with replicas: 1, set strategy.maxSurge to 1 or leave it out"),
 )]
 pub struct RolloutSpec {
     /// Number of pods. Leave it out of Git if an autoscaler scales the Rollout.
@@ -73,8 +71,9 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,
 
-    /// Pauses the rollout: no new release starts and no step is left. A failed check still causes
-    /// an undo.
+    /// Pauses the rollout where it is: no new release starts and no step is left, also when the
+    /// template is changed meanwhile: the revision whose pods run stays until the pause ends. A
+    /// failed check still causes an undo.
     #[serde(default)]
     pub paused: bool,
 

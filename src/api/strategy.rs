@@ -35,9 +35,26 @@ pub struct Strategy {
     #[serde(default)]
     pub rollback_window: RollbackWindow,
 
+    /// What happens to a release whose pods run when the spec asks for a newer revision.
+    #[serde(default)]
+    pub on_new_revision: OnNewRevision,
+
     /// The steps of a canary release. Default: one pod for 300 s, 25% for 600 s, 100% for 900 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
+}
+
+/// What a newer revision does to a release whose pods run. While `spec.paused` is true, it does
+/// nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnNewRevision {
+    /// The running release is withdrawn at once, also at its last step, and the newer one begins at
+    /// the first step.
+    #[default]
+    Replace,
+    /// The running release ends first, unless it fails; then the newest revision begins. Revisions
+    /// in between are skipped. A first deployment is replaced all the same.
+    Finish,
 }
 
 /// How far back a return to a former stable revision skips the steps.
@@ -176,6 +193,7 @@ impl Default for Strategy {
             max_unavailable: quarter(),
             progress_deadline_seconds: default_progress_deadline(),
             rollback_window: RollbackWindow::default(),
+            on_new_revision: OnNewRevision::default(),
             canary: None,
         }
     }

@@ -1,13 +1,16 @@
-//! Containers that end by themselves while their revision goes out: once, and again and again.
+//! Containers that end by themselves while their revision goes out, and pods that stop being ready
+//! while theirs run on: once, and again and again.
 
 use jiff::Timestamp;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     draft::{Draft, later},
     facts::PodFacts,
     reason::Reason,
 };
-use crate::api::release::{Release, Stage, Why};
+use crate::api::release::{Lost, Release, Stage, Why};
 
 /// Restarts of a pod's containers that are a crash loop, before the kubelet calls it one.
 const CRASH_RESTARTS: i32 = 3;
@@ -22,6 +25,92 @@ pub const STEADY_SECONDS: i64 = 10;
 /// Seconds without such an end before a step is left, or its hold if that is shorter. It is no
 /// longer than that, for of many pods one ends now and then.
 const PROVEN_SECONDS: i64 = 60;
+
+/// How often a pod may stop being ready within [`flap_window`] before its revision has failed.
+pub const MOST_LOSSES: usize = 3;
+/// Pods whose losses are put on record: the first of them that does it once too often is enough.
+const RECORDED_PODS: usize = 10;
+
+/// Seconds within which losses of readiness are counted together: a step's hold, but ten minutes at
+/// least and an hour at most.
+#[must_use]
+pub fn flap_window(hold_seconds: i64) -> i64 {
+    hold_seconds.clamp(CRASH_WINDOW, 3600)
+}
+
+/// Puts on record which pods of the revision have stopped being ready. It forbids nothing by
+/// itself, so it is no decision.
+pub(super) fn note_losses(draft: &mut Draft<'_>) {
+    let Some(release) = draft.status.release.as_ref() else {
+        return;
+    };
+    let Stage::Step(at) = &release.stage else {
+        return;
+    };
+    let hold = draft.course.near(&at.step).map_or(0, |t| t.hold_seconds);
+    let lately = |lost: &Lost| later(lost.at.0, flap_window(hold)) > draft.now;
+    let mut losses = release.lost.clone();
+    let pods = draft.seen.objects.pods_of(&release.revision);
+    let seen = pods.filter_map(|pod| {
+        Some(Lost {
+            pod: pod.name.clone(),
+            at: Time(pod.lost?),
+        })
+    });
+    let mut seen: Vec<Lost> = seen
+        .filter(|lost| lately(lost) && !losses.contains(lost))
+        .collect();
+    if seen.is_empty() {
+        return;
+    }
+    seen.sort_by(|a, b| (a.at.0, &a.pod).cmp(&(b.at.0, &b.pod)));
+    losses.retain(lately);
+    for lost in seen {
+        let of_it = losses.iter().filter(|l| l.pod == lost.pod).count();
+        let mut pods: Vec<&str> = losses.iter().map(|l| l.pod.as_str()).collect();
+        pods.sort_unstable();
+        pods.dedup();
+        if of_it < MOST_LOSSES && (of_it > 0 || pods.len() < RECORDED_PODS) {
+            losses.push(lost);
+        }
+    }
+    if let Some(release) = &mut draft.status.release {
+        release.lost = losses;
+    }
+}
+
+/// A pod of the revision that stops being ready again and again. Nodes that are lost do not count:
+/// it is its own probes that say so.
+pub(super) fn flapping(draft: &Draft<'_>, release: &Release, hold_seconds: i64) -> Option<Why> {
+    let window = flap_window(hold_seconds);
+    let lately = |lost: &&Lost| later(lost.at.0, window) > draft.now;
+    let count = |pod: &str| {
+        let losses = release.lost.iter().filter(lately);
+        losses.filter(|lost| lost.pod == pod).count()
+    };
+    let mut pods = release.lost.iter().filter(lately).map(|lost| &lost.pod);
+    let pod = pods.find(|pod| count(pod) >= MOST_LOSSES)?;
+    let last = release.lost.iter().filter(|lost| lost.pod == *pod);
+    let last = last.map(|lost| lost.at.0).max()?;
+    let minutes = window / 60;
+    let words = format!(
+        "pod {pod} stopped being ready {} times within {minutes} minutes, last at {last:.0}, though \
+         its containers run: look at its readiness probe and its log",
+        count(pod)
+    );
+    Some(Why::new(Reason::ReadinessLost, words))
+}
+
+/// So many pods of the revision stopped being ready within so many seconds; with the last time.
+pub(super) fn lost_within(draft: &Draft<'_>, seconds: i64) -> Option<(usize, Timestamp)> {
+    let release = draft.status.release.as_ref().filter(|r| !r.first)?;
+    let lately = |lost: &&Lost| later(lost.at.0, seconds) > draft.now;
+    let losses: Vec<&Lost> = release.lost.iter().filter(lately).collect();
+    let mut pods: Vec<&str> = losses.iter().map(|lost| lost.pod.as_str()).collect();
+    pods.sort_unstable();
+    pods.dedup();
+    Some((pods.len(), losses.iter().map(|lost| lost.at.0).max()?))
+}
 
 /// Pods of the revision that die again and again.
 pub(super) fn crash_loop(draft: &Draft<'_>, release: &Release) -> Option<Why> {

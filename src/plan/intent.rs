@@ -143,6 +143,8 @@ pub enum UndoCause {
     Check,
     /// Its containers crash again and again.
     Crash,
+    /// Pods stopped being ready again and again.
+    Readiness,
     /// A step was not reached within the progress deadline.
     Deadline,
     /// The checks came to no verdict, and the step says to undo then.
@@ -164,6 +166,7 @@ impl UndoCause {
         match reason {
             Reason::CheckFailed => Self::Check,
             Reason::CrashLooping => Self::Crash,
+            Reason::ReadinessLost => Self::Readiness,
             Reason::ProgressDeadlineExceeded => Self::Deadline,
             Reason::Inconclusive => Self::Inconclusive,
             Reason::UndoneByPerson => Self::Person,
@@ -174,9 +177,10 @@ impl UndoCause {
     }
 
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Check,
         Self::Crash,
+        Self::Readiness,
         Self::Deadline,
         Self::Inconclusive,
         Self::Person,

@@ -112,6 +112,7 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
         return Ok(None);
     }
     stepping::note_progress(draft);
+    exits::note_losses(draft);
     match release::decide(draft) {
         Ok(None) => {}
         Err(Halt::Wait(wait)) => draft.wait = wait,

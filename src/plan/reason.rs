@@ -141,6 +141,9 @@ reasons! {
     CrashLooping: Stalled,
         "containers of the revision keep exiting",
         "as for `CheckFailed`";
+    ReadinessLost: Stalled,
+        "a pod of the revision stopped being ready three times within its step's hold (ten minutes at least, an hour at most), though its containers ran on",
+        "as for `CheckFailed`; look at its readiness probe and its log";
     ProgressDeadlineExceeded: Stalled,
         "a step's target was not reached in time",
         "as for `CheckFailed`";
@@ -174,6 +177,9 @@ reasons! {
     SelectorOverlap: Stalled,
         "a Deployment or an older Rollout selects the same pods",
         "delete that Deployment; or create this Rollout anew with a selector of its own";
+    SurgeNeeded: Stalled,
+        "there is one replica, and `maxSurge: 0` leaves no room for a canary beside it; nothing is moved",
+        "set `strategy.maxSurge` to 1, scale to 2 or more, or leave only the step of 100%";
     ChildEdited: Stalled,
         "somebody changed the template of a Deployment, so what runs there is not the revision; it gets no more pods",
         "change the Rollout instead. For this revision: `undo`, delete the Deployment once it has no pods, then `retry`";

@@ -13,7 +13,7 @@ use super::{
     render, stepping, undoing,
 };
 use crate::api::{
-    PhaseKind,
+    OnNewRevision, PhaseKind,
     release::{Release, Stage, Undo},
     status::{Outcome, Stopwatch},
 };
@@ -32,11 +32,20 @@ pub(super) fn decide(draft: &Draft<'_>) -> Decided {
     };
     match &release.stage {
         Stage::Undo(undo) => undoing::decide(draft, release, undo),
-        _ if draft.wanted != release.revision => move_away(draft, release).made(),
+        _ if draft.wanted != release.revision && !stays(draft, release) => {
+            move_away(draft, release).made()
+        }
         Stage::Preflight => preflight(draft, release),
         Stage::Job(phase) => job_of_the_release(draft, release, *phase),
         Stage::Step(at) => stepping::decide(draft, release, at),
     }
+}
+
+/// A newer revision is asked for, and the one whose pods run stays in motion all the same: somebody
+/// holds the rollout where it is, or it is to end first. It still goes back when it fails.
+pub(super) fn stays(draft: &Draft<'_>, release: &Release) -> bool {
+    let ends_first = draft.spec.strategy.on_new_revision == OnNewRevision::Finish;
+    release.step().is_some() && (draft.spec.paused || ends_first && !release.first)
 }
 
 /// Nothing is in motion: is there something to begin?
@@ -92,7 +101,25 @@ pub(super) fn is_possible(draft: &Draft<'_>) -> Result<(), Halt> {
     if let Some(problem) = problem.or_else(|| draft.seen.source_problem.clone()) {
         return Err(Wait::stalled(Reason::InvalidSpec, problem).into());
     }
+    if let Some(wait) = lacks_surge(draft) {
+        return Err(wait.into());
+    }
     is_alone(draft)
+}
+
+/// A single replica has no canary without surge. An autoscaler may make it one at any time, so that
+/// is said by the release, and no rule stands in the way of its scaling.
+pub(super) fn lacks_surge(draft: &Draft<'_>) -> Option<Wait> {
+    draft.stable()?;
+    let target = draft.course.beyond_its_bounds()?;
+    let words = format!(
+        "step {} needs {} pods, and strategy.maxSurge permits {}: a single replica gets its canary \
+         by surge. Set maxSurge to 1, scale to 2 or more, or leave only the step of 100%",
+        target.name,
+        target.canary + target.stable,
+        draft.bounds().ceiling
+    );
+    Some(Wait::stalled(Reason::SurgeNeeded, words))
 }
 
 fn is_above_floor(draft: &Draft<'_>) -> Result<(), Halt> {
@@ -130,6 +157,7 @@ pub(super) fn start(draft: &Draft<'_>, attempt: i64, accepted_dirty: Option<Stri
         jobs: Vec::new(),
         measured_since: None,
         unreached: Stopwatch::default(),
+        lost: Vec::new(),
     };
     if accepted_dirty.is_some() {
         for terms in job::terms::before_the_pods(draft.spec) {
@@ -232,6 +260,7 @@ pub(super) fn swap_stable(
             seconds: 0,
             since: Some(now),
         },
+        lost: Vec::new(),
     };
     let mut decision = draft.goes(release);
     decision.stable(to);

@@ -163,7 +163,12 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
                     .paused_by()
                     .map(|by| format!("; then paused by {by}"))
                     .unwrap_or_default();
-                let words = format!("{place} is held until {until:.0}{paused}");
+                let next = if draft.wanted == release.revision {
+                    String::new()
+                } else {
+                    format!("; revision {} comes after it", draft.wanted)
+                };
+                let words = format!("{place} is held until {until:.0}{paused}{next}");
                 return (Reason::Holding, words);
             }
             if let Some(room) = waiting::for_room(draft, revision) {

@@ -11,7 +11,7 @@ use super::{
     gate::{self, Passage, Verdict, checks},
     mover,
     reason::Reason,
-    undoing, waiting,
+    release, undoing, waiting,
 };
 use crate::api::{
     OnFailure,
@@ -70,6 +70,13 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         }
         return refuse(draft, release, OnFailure::Undo, &why);
     }
+    if let Some(why) = exits::flapping(draft, release, target.hold_seconds) {
+        if release.first {
+            let wait = Wait::stalled(Reason::ReadinessLost, why.message);
+            return watched(draft, release, wait);
+        }
+        return refuse(draft, release, OnFailure::Undo, &why);
+    }
     if let Some((on_failure, why)) = checks::failing(draft, release) {
         return refuse(draft, release, on_failure, &why);
     }
@@ -81,6 +88,11 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
     }
     if draft.spec.replicas == 0 {
         return idle_at_zero(draft, release);
+    }
+    if target.canary + target.stable > draft.bounds().ceiling
+        && let Some(wait) = release::lacks_surge(draft)
+    {
+        return watched(draft, release, wait);
     }
     let reached = is_reached(draft, release);
     if let Some(changed) = keep_time(draft, release, reached) {

@@ -137,6 +137,11 @@ pub(super) fn why(draft: &Draft<'_>, revision: &str) -> Option<String> {
     // In the order of age, so that the words stay the same while nothing changes.
     let oldest = unready(draft, revision).min_by_key(|pod| (pod.since(), &pod.name))?;
     let name = &oldest.name;
+    if let Some(lost) = oldest.lost {
+        return Some(format!(
+            "pod {name} stopped being ready at {lost:.0}: look at its readiness probe and its log"
+        ));
+    }
     Some(if later(oldest.since(), patience) <= draft.now {
         format!(
             "pod {name} runs but does not become ready: look at its readiness probe and its log"

@@ -66,6 +66,7 @@ kinds! {
     SlowRelease: "a release is slow",
     Crashing: "a release crashes again and again",
     NeverReady: "a release is never ready",
+    Flapping: "pods of a release stop being ready again and again",
     NoImage: "a release's image cannot be pulled",
     MigrationFails: "a migration fails",
     MigrationHangs: "a migration does not end",
@@ -158,6 +159,7 @@ impl Coverage {
             Health::Good => {}
             Health::NeverReady => self.count(Kind::NeverReady),
             Health::Crashes { .. } => self.count(Kind::Crashing),
+            Health::Flaps { .. } => self.count(Kind::Flapping),
             Health::NoImage => self.count(Kind::NoImage),
         }
         if behaviour.error_percent > 0.5 {

@@ -96,6 +96,8 @@ pub enum Step {
     Start,
     /// Finds it ready.
     Ready,
+    /// Finds it not ready any more.
+    Unready,
     /// Sees it exit.
     Exit,
     /// Has stopped it.

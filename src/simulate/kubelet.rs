@@ -50,8 +50,12 @@ impl World {
                     let left = (after - self.setting.behaviour(&image).start_seconds).max(0);
                     self.plan_step(name, Step::Exit, SignedDuration::from_secs(left));
                 }
+                if let Health::Flaps { ready, .. } = self.setting.behaviour(&image).health {
+                    self.plan_step(name, Step::Unready, SignedDuration::from_secs(ready));
+                }
                 self.store(next);
             }
+            Step::Unready => self.stops_being_ready(pod),
             Step::Exit => self.exit(pod),
             Step::Gone => {
                 self.traffic.stopped(name, self.now);
@@ -109,12 +113,26 @@ impl World {
                 self.plan_step(&name, Step::Exit, SignedDuration::from_secs(after));
             }
             Health::NeverReady | Health::NoImage => {}
-            Health::Good | Health::Crashes { .. } => {
+            Health::Good | Health::Crashes { .. } | Health::Flaps { .. } => {
                 self.plan_step(&name, Step::Ready, SignedDuration::from_secs(start));
             }
         }
         self.store(PodObject {
             waiting: None,
+            ..pod
+        });
+    }
+
+    /// Its probe fails, and its container runs on.
+    fn stops_being_ready(&mut self, pod: PodObject) {
+        let name = pod.meta.name.clone();
+        self.ledger.harmed.insert(pod.rollout.clone());
+        if let Health::Flaps { unready, .. } = self.setting.behaviour(&self.image(&name)).health {
+            self.plan_step(&name, Step::Ready, SignedDuration::from_secs(unready));
+        }
+        self.store(PodObject {
+            ready_since: None,
+            lost: Some(whole_seconds(self.now)),
             ..pod
         });
     }

@@ -16,7 +16,10 @@ use super::{
     setting::{Behaviour, DAWN, Delay, Health, MigrationEnd, Setting, Timing},
     story::Detail,
 };
-use crate::plan::{facts::ConfigRef, intent::Kind};
+use crate::{
+    api::OnNewRevision,
+    plan::{facts::ConfigRef, intent::Kind},
+};
 
 /// Seconds in which things happen.
 const BUSY: i64 = 1_500;
@@ -33,6 +36,10 @@ const AGENTS: u64 = 0xa9e2_75f3_0000_0000;
 const AMENDMENTS: u64 = 0x0005_5c65_0000_0000;
 /// Sets the deletions of DatabaseSchemas apart; chosen likewise.
 const DELETIONS: u64 = 0xd31e_7e09_0000_0000;
+/// Sets pods that flap apart.
+const FLAPS: u64 = 0x71b2_0c44_0000_0000;
+/// Sets apart whether a release ends before the next begins.
+const ORDER: u64 = 0x19d4_66e2_0000_0000;
 /// Sets the churn of nodes apart.
 const CHURN: u64 = 0x3c19_a07d_0000_0000;
 
@@ -49,6 +56,8 @@ pub struct Played {
 pub fn begin(seed: u64, detail: Detail) -> Simulation {
     let mut random = Random::new(seed);
     let setting = setting(&mut random);
+    let mut setting = setting;
+    flap(&mut Random::new(seed ^ FLAPS), &mut setting);
     let processes = if random.chance(40) { 2 } else { 1 };
     let simulation = Simulation::new(setting, random.fork_seed(), processes);
     {
@@ -63,7 +72,11 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         world.faults.reads_percent = *random.one_of(&[0, 0, 10, 40]).unwrap_or(&0);
         world.faults.until = DAWN + SignedDuration::from_secs(BUSY);
     }
-    for (second, action) in script(&mut random, processes) {
+    let order = order(&mut Random::new(seed ^ ORDER));
+    for (second, mut action) in script(&mut random, processes) {
+        if let Action::Apply { spec, .. } = &mut action {
+            spec.strategy.on_new_revision = order;
+        }
         simulation.plan(second, action);
     }
     // Drawn apart, so that what the others do stays the same.
@@ -204,6 +217,20 @@ fn churn(random: &mut Random) -> Vec<(i64, Action)> {
     vec![(from, churn)]
 }
 
+/// Pods of one image stop being ready again and again, or (mostly) not.
+fn flap(random: &mut Random, setting: &mut Setting) {
+    if !random.chance(8) {
+        return;
+    }
+    let image = ["v1", "v2", "v3", "v4"][random.below(4) as usize];
+    if let Some(behaviour) = setting.behaviours.get_mut(image) {
+        behaviour.health = Health::Flaps {
+            ready: random.between(3, 120),
+            unready: random.between(1, 60),
+        };
+    }
+}
+
 fn setting(random: &mut Random) -> Setting {
     let mut setting = Setting {
         restart_seconds: random.between(1, 40),
@@ -277,6 +304,15 @@ fn script(random: &mut Random, processes: usize) -> Vec<(i64, Action)> {
         ));
     }
     script
+}
+
+/// One in five lets a release end before the next begins.
+fn order(random: &mut Random) -> OnNewRevision {
+    if random.chance(20) {
+        OnNewRevision::Finish
+    } else {
+        OnNewRevision::Replace
+    }
 }
 
 fn vary(random: &mut Random, spec: &mut crate::api::RolloutSpec) {

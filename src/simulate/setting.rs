@@ -44,6 +44,13 @@ pub enum Health {
         /// Seconds from start to exit.
         after: i64,
     },
+    /// Ready for so many seconds, then not ready for so many, again and again.
+    Flaps {
+        /// Seconds for which it is ready.
+        ready: i64,
+        /// Seconds for which it is not.
+        unready: i64,
+    },
     /// The image cannot be pulled.
     NoImage,
 }

@@ -151,18 +151,6 @@ pub fn mistakes() -> Vec<Mistake> {
             "should have at least 1 items",
         ),
         mistake(
-            "a single replica with surge 0",
-            strategy,
-            json!({"maxSurge": 0}),
-            "with replicas: 1, set strategy.maxSurge to 1 or leave it out",
-        ),
-        mistake(
-            "a single replica with surge 0%",
-            strategy,
-            json!({"maxSurge": "0%"}),
-            "with replicas: 1, set strategy.maxSurge to 1 or leave it out",
-        ),
-        mistake(
             "a surge that is no number",
             strategy,
             json!({"maxSurge": "many"}),

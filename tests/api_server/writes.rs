@@ -158,6 +158,7 @@ fn release() -> Release {
         jobs: Vec::new(),
         measured_since: None,
         unreached: Stopwatch::default(),
+        lost: Vec::new(),
     }
 }
 

@@ -120,7 +120,7 @@ fn mistakes_in_it_are_named() {
         ),
         (
             "expect: Stable\nnew: {health: Good, crashesAfterSeconds: 1}",
-            "give either health",
+            "give one of health",
         ),
         (
             "expect: Stable\nevents: [{at: -1, scale: 3}]",

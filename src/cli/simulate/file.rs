@@ -54,12 +54,21 @@ struct Pods {
     startup_seconds: Option<i64>,
     stop_seconds: Option<i64>,
     health: Option<Condition>,
+    /// Seconds for which pods are ready, and then not, again and again.
+    flaps: Option<Flaps>,
     /// Seconds from start to exit; each time.
     crashes_after_seconds: Option<i64>,
     error_percent: Option<f64>,
     p95_milliseconds: Option<f64>,
     /// How each attempt of `schema.expand` goes; the last goes for all further ones.
     expand: Vec<Attempt>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Flaps {
+    ready_seconds: i64,
+    unready_seconds: i64,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -222,15 +231,19 @@ impl Pods {
         if !(p95.is_finite() && p95 > 0.0) {
             return Err(format!("{whose}.p95Milliseconds: {p95} is no duration"));
         }
-        let health = match (self.health, self.crashes_after_seconds) {
-            (None, None) => usual.health,
-            (Some(Condition::Good), None) => Health::Good,
-            (Some(Condition::NeverReady), None) => Health::NeverReady,
-            (Some(Condition::NoImage), None) => Health::NoImage,
-            (None, Some(after)) => Health::Crashes { after },
-            (Some(_), Some(_)) => {
+        let health = match (self.health, self.crashes_after_seconds, &self.flaps) {
+            (None, None, None) => usual.health,
+            (Some(Condition::Good), None, None) => Health::Good,
+            (Some(Condition::NeverReady), None, None) => Health::NeverReady,
+            (Some(Condition::NoImage), None, None) => Health::NoImage,
+            (None, Some(after), None) => Health::Crashes { after },
+            (None, None, Some(flaps)) => Health::Flaps {
+                ready: flaps.ready_seconds.max(1),
+                unready: flaps.unready_seconds.max(1),
+            },
+            _ => {
                 return Err(format!(
-                    "{whose}: give either health or crashesAfterSeconds"
+                    "{whose}: give one of health, crashesAfterSeconds and flaps"
                 ));
             }
         };

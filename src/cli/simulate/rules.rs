@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 15] = [
+const RULES: [(&str, Rule); 14] = [
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -28,13 +28,6 @@ const RULES: [(&str, Rule); 15] = [
     (
         "!has(self.selector.matchLabels) || (has(self.template.metadata) && has(self.template.metadata.labels) && self.selector.matchLabels.all(k, k in self.template.metadata.labels && self.template.metadata.labels[k] == self.selector.matchLabels[k]))",
         template_carries_labels,
-    ),
-    (
-        "self.replicas != 1 || !(self.strategy.maxSurge == 0 || self.strategy.maxSurge == '0%')",
-        |me| {
-            let surge = &me["strategy"]["maxSurge"];
-            me["replicas"] != 1 || !(*surge == 0 || *surge == "0%")
-        },
     ),
     (
         "(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && self.matchExpressions.exists(e, e.operator in ['In', 'Exists']))",

@@ -108,12 +108,16 @@ pub struct Scenario {
 }
 
 /// The scenarios that are built in, with a line about each.
-pub const BUILT_IN: [(&str, &str); 12] = [
+pub const BUILT_IN: [(&str, &str); 13] = [
     ("good", "the new revision is as good as the old one"),
     ("errors", "it answers some requests with an error"),
     ("slow", "it answers slowly"),
     ("crash", "its containers exit 20 s after they were ready"),
     ("never-ready", "its pods start, and never become ready"),
+    (
+        "flapping",
+        "its pods are ready for 20 s, then not ready for 10 s, again and again",
+    ),
     ("no-image", "its image cannot be pulled"),
     ("migration-fails", "its schema.expand fails"),
     ("migration-hangs", "its schema.expand does not end"),
@@ -172,6 +176,12 @@ fn fill(play: &mut Scenario, on: &Manifest, assumed: &Assumed) -> Result<(), Str
         "crash" => {
             let after = assumed.startup_seconds + 20;
             play.new.health = Health::Crashes { after };
+        }
+        "flapping" => {
+            play.new.health = Health::Flaps {
+                ready: 20,
+                unready: 10,
+            };
         }
         "never-ready" => play.new.health = Health::NeverReady,
         "no-image" => {

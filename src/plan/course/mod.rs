@@ -108,6 +108,14 @@ impl Target {
 }
 
 impl Course {
+    /// A state that has more pods than the bounds permit: that of a single replica beside its canary,
+    /// without surge.
+    #[must_use]
+    pub fn beyond_its_bounds(&self) -> Option<&Target> {
+        let mut targets = self.targets.iter();
+        targets.find(|target| target.canary + target.stable > self.bounds.ceiling)
+    }
+
     /// Index of the state in which a release begins: the last for a first deployment, which has
     /// nothing to be compared with or to return to.
     #[must_use]

@@ -10,7 +10,12 @@ use crate::plan::{
 pub(super) fn gate(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Gate, Halt> {
     Ok(match draft.paused_by() {
         Some(by) => {
-            let words = format!("step {} is over; paused by {by}", passage.target.name);
+            let next = if draft.wanted == passage.release.revision {
+                String::new()
+            } else {
+                format!("; revision {} comes when it is resumed", draft.wanted)
+            };
+            let words = format!("step {} is over; paused by {by}{next}", passage.target.name);
             Gate::Wait(Wait::held(Reason::Paused, words))
         }
         None => Gate::Open(String::new()),

@@ -1,7 +1,7 @@
 //! Containers that end by themselves.
 
 use super::fixture::{World, condition};
-use crate::plan::draft::later;
+use crate::{api::status::Outcome, plan::draft::later};
 
 #[test]
 fn a_crash_loop_is_undone_before_the_progress_deadline() {
@@ -63,4 +63,57 @@ fn stable_keeps_its_pods_right_after_a_container_of_the_canary_ended() {
     assert_eq!(before, after);
     let (before, after) = sizes(30);
     assert!(after.1 > before.1, "{before:?} {after:?}");
+}
+
+/// `v2` is held with one pod, which has stopped being ready so many times, every so many seconds,
+/// and is ready again.
+fn flapped(times: i64, every: i64) -> World {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    let v2 = world.revision("v2");
+    for _ in 0..times {
+        world.now = later(world.now, every);
+        for available in [0, 1] {
+            let now = world.now;
+            let mut children = world.seen.objects.children.iter_mut();
+            children.find(|c| c.revision == v2).unwrap().available = available;
+            let pod = world.pod(&v2);
+            (pod.lost, pod.ready_since) = match available {
+                0 => (Some(now), None),
+                _ => (None, Some(now)),
+            };
+            // A pass that sees the same loss twice counts it once.
+            world.settle();
+            world.settle();
+            if world.status().release.is_none() {
+                return world;
+            }
+        }
+    }
+    world
+}
+
+#[test]
+fn a_pod_that_stops_being_ready_again_and_again_fails_its_revision() {
+    let failed = |times, every| flapped(times, every).outcome("v2") == Some(Outcome::Failed);
+    assert!(!failed(2, 20));
+    assert!(failed(3, 20));
+    assert!(!failed(3, 301), "not within ten minutes");
+    let world = flapped(3, 20);
+    let why = &world.status().history[0];
+    assert_eq!(why.reason, "ReadinessLost");
+    assert!(why.message.contains("3 times within 10 minutes"), "{why:?}");
+    let pod = format!("pod shop-{}-0", world.revision("v2"));
+    assert!(why.message.contains(&pod), "{why:?}");
+}
+
+#[test]
+fn no_step_is_left_right_after_a_pod_stopped_being_ready() {
+    let mut world = flapped(1, 400);
+    assert_eq!(step_of(&world), 0);
+    world.now = later(world.now, 59);
+    world.settle();
+    assert_eq!(step_of(&world), 0, "the hold is over, and it is not proven");
+    world.now = later(world.now, 2);
+    world.settle();
+    assert_eq!(step_of(&world), 1);
 }

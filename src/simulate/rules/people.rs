@@ -2,7 +2,9 @@
 
 use super::left::{Left, done};
 use crate::{
+    api::OnNewRevision,
     cluster::Key,
+    plan::reason::Reason,
     simulate::{
         ledger::{Happened, Ledger},
         object::{Name, RolloutObject},
@@ -24,6 +26,7 @@ pub(super) fn told(world: &World, happened: &Happened) -> Result<(), String> {
             ));
         }
     }
+    stays_where_it_is(happened)?;
     let Some(left) = Left::of(world, happened).filter(|left| !left.promoted(world)) else {
         return Ok(());
     };
@@ -68,6 +71,33 @@ pub(super) fn refused(world: &World, happened: &Happened) -> Result<(), String> 
         Some(words) => Err(format!("nobody is told that the API server says {words:?}")),
         None => Ok(()),
     }
+}
+
+/// A newer revision withdraws nothing whose pods run while the spec is paused, or says that it is to
+/// end first.
+fn stays_where_it_is(happened: &Happened) -> Result<(), String> {
+    let Some((arrival, before, after)) = happened.recorded() else {
+        return Ok(());
+    };
+    let (Some(spec), Some(was)) = (arrival.spec_seen(), &before.status.release) else {
+        return Ok(());
+    };
+    let finish = spec.strategy.on_new_revision == OnNewRevision::Finish && !was.first;
+    let is = after
+        .release
+        .as_ref()
+        .filter(|is| is.revision == was.revision);
+    let superseded = |reason: &str| Reason::of(reason) == Some(Reason::Superseded);
+    let undone = is
+        .and_then(|is| is.undo())
+        .is_some_and(|u| superseded(&u.reason));
+    if was.step().is_some() && undone && (spec.paused || finish) {
+        return Err(format!(
+            "{} is withdrawn for a newer revision, though it is held where it is",
+            was.revision
+        ));
+    }
+    Ok(())
 }
 
 pub(super) fn enter(ledger: &mut Ledger, before: &RolloutObject, after: &RolloutObject) {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::left::Left;
 use crate::{
+    api::release::{Lost, Release},
     plan::exits::{self, STEADY_SECONDS},
     simulate::{
         ledger::{Arrival, Happened},
@@ -11,9 +12,21 @@ use crate::{
     },
 };
 
+/// A pod that stopped being ready too often within so many seconds, by what is on record.
+fn flaps_on_record(release: &Release, now: Timestamp, window: i64) -> Option<&str> {
+    let lately = |lost: &&Lost| now.duration_since(lost.at.0).as_secs() < window;
+    let count = |pod: &str| {
+        let losses = release.lost.iter().filter(lately);
+        losses.filter(|lost| lost.pod == pod).count()
+    };
+    let mut pods = release.lost.iter().map(|lost| lost.pod.as_str());
+    pods.find(|pod| count(pod) >= exits::MOST_LOSSES)
+}
+
 /// *steady* – after a container of the revision in motion ended by itself, the revision gets no
 /// more pods for ten seconds and stable keeps what it has; no step is left for a minute, or for
-/// its hold if that is shorter, but by a person, or by its deadline if the step says so.
+/// its hold if that is shorter, but by a person, or by its deadline if the step says so. Nor is one left
+/// by a revision of which a pod stopped being ready again and again.
 pub(super) fn steady(world: &World, happened: &Happened) -> Result<(), String> {
     if let Some(left) = Left::of(world, happened)
         && !left.release.first
@@ -25,6 +38,17 @@ pub(super) fn steady(world: &World, happened: &Happened) -> Result<(), String> {
         let (name, revision) = (&left.status.name, &left.release.revision);
         return Err(format!(
             "step {name} is left, and a container of {revision} ended at {at}"
+        ));
+    }
+    if let Some(left) = Left::of(world, happened)
+        && !left.release.first
+        && !left.promoted(world)
+        && let window = exits::flap_window(left.target.hold_seconds)
+        && let Some(pod) = flaps_on_record(left.release, left.arrival.trust.clock, window)
+    {
+        let name = &left.status.name;
+        return Err(format!(
+            "step {name} is left, and {pod} stopped being ready again and again"
         ));
     }
     let Some((arrival, before, after)) = happened.scaled() else {

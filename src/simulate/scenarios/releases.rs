@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::{
-    api::RolloutSpec,
+    api::{OnNewRevision, RolloutSpec},
     simulate::{
         action::{Action, Circumstance},
         scenario::{
@@ -28,6 +28,19 @@ fn tolerant(mut spec: RolloutSpec) -> RolloutSpec {
 fn one_at_a_time(mut spec: RolloutSpec) -> RolloutSpec {
     spec.strategy.max_surge = IntOrString::Int(1);
     spec.strategy.max_unavailable = IntOrString::Int(0);
+    spec
+}
+
+/// A release ends before the next begins.
+fn one_after_the_other(mut spec: RolloutSpec) -> RolloutSpec {
+    spec.strategy.on_new_revision = OnNewRevision::Finish;
+    spec
+}
+
+/// The old pod goes before the new one comes.
+fn without_surge(mut spec: RolloutSpec) -> RolloutSpec {
+    spec.strategy.max_surge = IntOrString::Int(0);
+    spec.strategy.max_unavailable = IntOrString::Int(1);
     spec
 }
 
@@ -64,6 +77,22 @@ pub(super) fn releases() -> Vec<Scenario> {
             .then(SETTLED, release("v2", None)),
         v2("wrong-at-full-load", wrong(0.8)),
         good("invalid-template").then(SETTLED, release("invalid", Some(2))),
+        good("third-revision-while-paused")
+            .then(190, pause(true))
+            .then(240, release("v3", Some(3)))
+            .then(400, pause(false))
+            .lasts(900),
+        Scenario::new("commits-more-often-than-releases-end")
+            .then(1, apply(one_after_the_other(shop("v1", 4, None))))
+            .then(SETTLED, release("v2", None))
+            .then(200, release("v3", None))
+            .then(280, release("v4", None))
+            .lasts(900),
+        Scenario::new("one-replica-without-surge")
+            .then(1, apply(without_surge(shop("v1", 1, None))))
+            .then(SETTLED, release("v2", None))
+            .then(300, scale(2))
+            .lasts(900),
         good("third-revision")
             .then(240, release("v3", Some(3)))
             .lasts(900),
@@ -99,6 +128,13 @@ pub(super) fn releases() -> Vec<Scenario> {
             .then(SETTLED, release("v2", None))
             .lasts(1_200),
         v2("crash-after-ready", unwell(Health::Crashes { after: 40 })).lasts(900),
+        v2(
+            "ready-half-of-the-time",
+            unwell(Health::Flaps {
+                ready: 4,
+                unready: 4,
+            }),
+        ),
         v2("never-ready-twice", unwell(Health::NeverReady))
             .image("v3", unwell(Health::NeverReady))
             .then(320, release("v3", Some(3)))

@@ -258,3 +258,27 @@ fn only_commands_are_kept_of_the_annotations() {
         ["stepgate.io/promote"]
     );
 }
+
+/// Readiness that is lost while the containers run on is told apart from that of a pod that has
+/// never been ready, of one whose container ended, and of one whose node is lost.
+#[test]
+fn readiness_that_is_lost_is_told_apart() {
+    let pod = |at: &str, ready: bool, state: Value| {
+        let status = json!({
+            "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": at}],
+            "containerStatuses": [{"name": "app", "ready": ready, "restartCount": 0, "image": "",
+                "imageID": "", "state": state}],
+        });
+        pod_with(status).lost.map(|at| at.to_string())
+    };
+    let runs = json!({"running": {"startedAt": "2027-01-15T08:00:10Z"}});
+    let later = "2027-01-15T08:05:00Z";
+    assert_eq!(pod(later, false, runs.clone()).as_deref(), Some(later));
+    let first = "2027-01-15T08:00:05Z";
+    assert_eq!(pod(first, false, runs.clone()), None, "never ready");
+    assert_eq!(pod(later, true, runs), None, "its node is lost");
+    let ended = json!({"terminated": {"exitCode": 1, "finishedAt": later}});
+    assert_eq!(pod(later, false, ended), None, "its container ended");
+    let again = json!({"running": {"startedAt": later}});
+    assert_eq!(pod(later, false, again), None, "and runs again");
+}
