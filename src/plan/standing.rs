@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{
     draft::{Draft, later},
     facts::ChildFacts,
+    gate::checks,
     mover,
     reason::Reason,
 };
@@ -159,7 +160,11 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
                     .map(|by| format!("; then paused by {by}"))
                     .unwrap_or_default();
                 let words = format!("{place} is held until {until:.0}{paused}");
-                return (Reason::Holding, words);
+                // Said at the first poll, not when the hold is over.
+                return match checks::unreadable(draft, release) {
+                    Some(check) => (Reason::CheckUnreadable, format!("{words}; {check}")),
+                    None => (Reason::Holding, words),
+                };
             }
             let words = draft.why_not_available(revision);
             let words = words.map(|w| format!(": {w}")).unwrap_or_default();
