@@ -147,8 +147,12 @@ pub(super) fn broken<'a>(schema: &'a Value, value: &Value) -> impl Iterator<Item
 /// Nothing, or what RE2 reads. It knows a little less than the parser here, which the API server
 /// then says.
 fn is_pattern(value: &Value) -> bool {
-    let parse = |pattern: &str| regex_syntax::ast::parse::Parser::new().parse(pattern);
-    value.as_str().is_none_or(|pattern| parse(pattern).is_ok())
+    let reads = |pattern: &str| {
+        regex_syntax::ast::parse::Parser::new()
+            .parse(pattern)
+            .is_ok()
+    };
+    value.as_str().is_none_or(reads)
 }
 
 fn has(value: &Value, field: &str) -> bool {
