@@ -308,7 +308,7 @@ fn users_fewer_than_probes_are_named() {
     };
     let said = |object: &Value| {
         let on = manifest::check(object).unwrap_or_else(|errors| panic!("{errors:?}"));
-        let found = advice(&on, &few);
+        let found = advice(&on, &Documents::default(), &few);
         let fields = found.into_iter().map(|f| f.field);
         fields.filter(|f| f.ends_with(".replicas")).count()
     };
