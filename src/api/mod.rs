@@ -19,7 +19,7 @@ pub(crate) mod text;
 
 pub use analysis::{Analysis, Check, ErrorRate, Latency, OnFailure};
 pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};
-pub use metric::{BuiltIn, Convention, TimeUnit};
+pub use metric::{BuiltIn, Convention, Matcher, TimeUnit};
 pub use rollout::{Rollout, RolloutSpec};
 pub use schema::{Phase, PhaseKind, SchemaSpec};
 pub use selector::Selector;

@@ -13,7 +13,7 @@ use crate::{
         facts::{
             Answers, DatabaseObjects, Objects, Observed, Question, Refusal, Refused, RolloutFacts,
         },
-        intent::{Event, Kind, Plan, Write},
+        intent::{Event, Kind, Plan, Stands, Write},
         reason::Reason,
     },
 };
@@ -45,6 +45,8 @@ pub struct Ran {
     pub events: Vec<Event>,
     /// What to measure from now on; `None`: nothing.
     pub measure: Option<Measure>,
+    /// How the Rollout stands by now; `None` where nothing was found out.
+    pub stands: Option<Stands>,
     /// When to come again if nothing happens before.
     pub wake_at: Option<Timestamp>,
     /// Why, one line per decision.
@@ -410,6 +412,7 @@ async fn act<C: Cluster>(
 ) -> Result<(), Failed> {
     ran.notes.extend(plan.notes);
     ran.wake_at = plan.wake_at;
+    ran.stands = plan.stands.or(ran.stands);
     let mut events = Some(plan.events);
     let mut measure = Some(plan.measure);
     if plan.writes.is_empty() {

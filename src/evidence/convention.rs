@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::api::{BuiltIn, Convention, TimeUnit};
+use crate::api::{BuiltIn, Convention, Matcher, TimeUnit};
 
 impl TimeUnit {
     /// How many milliseconds it is.
@@ -19,18 +19,37 @@ impl TimeUnit {
 pub struct StatusLabel {
     /// Name of the label.
     pub label: String,
-    /// Anchored RE2 of the values that are errors.
-    pub errors: String,
+    /// Which values are errors.
+    pub values: StatusValues,
+}
+
+/// Which values of a label are errors, as anchored RE2.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StatusValues {
+    /// Those that match.
+    Errors(String),
+    /// Those that do not.
+    Successes(String),
+}
+
+/// What tells failed requests from others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failed {
+    /// Labels; a request is wrong if any of them says so.
+    ByLabel(Vec<StatusLabel>),
+    /// A counter of their own.
+    ByCounter(String),
 }
 
 /// The names in full, checked: what queries are built from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MetricNames {
     pub(crate) counter: String,
-    pub(crate) status: Vec<StatusLabel>,
+    pub(crate) failed: Failed,
     pub(crate) histogram: String,
     pub(crate) unit: TimeUnit,
     pub(crate) pod_label: String,
+    pub(crate) matchers: Vec<Matcher>,
 }
 
 impl MetricNames {
@@ -38,9 +57,9 @@ impl MetricNames {
     pub(crate) fn counter(&self) -> &str {
         &self.counter
     }
-    /// Labels that tell wrong answers from right ones; a request is wrong if any of them says so.
-    pub(crate) fn status(&self) -> &[StatusLabel] {
-        &self.status
+    /// What tells wrong answers from right ones.
+    pub(crate) fn failed(&self) -> &Failed {
+        &self.failed
     }
     /// Histogram of request durations, without `_bucket`.
     pub(crate) fn histogram(&self) -> &str {
@@ -53,6 +72,10 @@ impl MetricNames {
     /// Label that holds the name of the pod.
     pub(crate) fn pod_label(&self) -> &str {
         &self.pod_label
+    }
+    /// Which series are counted.
+    pub(crate) fn matchers(&self) -> &[Matcher] {
+        &self.matchers
     }
 }
 
@@ -81,12 +104,48 @@ pub enum ConventionError {
         /// What it says.
         name: String,
     },
-    /// The expression for error values is empty or too long.
-    #[error("errorValues: write a regular expression of 1 to 200 characters, such as `5..`")]
-    ErrorValues,
-    /// Error values without a label that they are values of, where the convention has several.
-    #[error("errorValues: name the label they are values of in statusLabel too")]
-    ErrorValuesWithoutLabel,
+    /// An expression or a value is empty or too long.
+    #[error("{field}: write 1 to 200 characters")]
+    Length {
+        /// Which field.
+        field: &'static str,
+    },
+    /// Values without a label that they are values of, where the convention has several.
+    #[error("{field}: name the label they are values of in statusLabel too")]
+    ValuesWithoutLabel {
+        /// Which field.
+        field: &'static str,
+    },
+    /// Two fields that exclude each other.
+    #[error("{field}: leave out either this or {other}")]
+    Both {
+        /// Which field.
+        field: &'static str,
+        /// Which other.
+        other: &'static str,
+    },
+    /// One bucket of a histogram is no counter, and a histogram is named without its suffix.
+    #[error("{field}: {name:?} ends in _bucket: {instead}")]
+    Suffix {
+        /// Which field.
+        field: &'static str,
+        /// What it says.
+        name: String,
+        /// What to write.
+        instead: &'static str,
+    },
+    /// Not exactly one condition, or too many.
+    #[error("matchers: give {label:?} exactly one of equals, in, notIn, matches and notMatches")]
+    Matcher {
+        /// Its label.
+        label: String,
+    },
+    /// More than are taken.
+    #[error("matchers: at most 10, each with at most 20 values")]
+    TooManyMatchers,
+    /// Where the namespace is written.
+    #[error("namespaceLabel: it is a field of the metric source itself, beside metric")]
+    NamespaceLabel,
 }
 
 impl Convention {
@@ -116,9 +175,13 @@ impl Convention {
                 .or_else(|| theirs.clone().filter(|_| !own))
                 .unwrap_or_else(|| built_in.to_owned())
         };
+        if self.namespace_label.is_some() || source.namespace_label.is_some() {
+            return Err(ConventionError::NamespaceLabel);
+        }
+        let theirs = source.matchers.iter().filter(|_| !own);
         let names = MetricNames {
             counter: pick(&self.counter, &source.counter, counter),
-            status: self.status(base, source, own)?,
+            failed: self.failed(base, source, own)?,
             histogram: pick(&self.histogram, &source.histogram, histogram),
             unit: self
                 .unit
@@ -129,68 +192,182 @@ impl Convention {
                 .clone()
                 .or_else(|| source.pod_label.clone())
                 .unwrap_or_else(|| "pod".to_owned()),
+            matchers: theirs.chain(&self.matchers).cloned().collect(),
         };
         names.check()?;
         Ok(names)
     }
 
-    fn status(
-        &self,
-        base: BuiltIn,
-        source: &Self,
-        own: bool,
-    ) -> Result<Vec<StatusLabel>, ConventionError> {
-        let theirs = |v: &Option<String>| v.clone().filter(|_| !own);
-        let label = self
-            .status_label
-            .clone()
-            .or_else(|| theirs(&source.status_label));
-        let errors = self
-            .error_values
-            .clone()
-            .or_else(|| theirs(&source.error_values));
-        let of = |label: &str, errors: &str| StatusLabel {
-            label: label.to_owned(),
-            errors: errors.to_owned(),
-        };
-        match (label, errors) {
-            (Some(label), errors) => Ok(vec![of(&label, errors.as_deref().unwrap_or("5.."))]),
-            (None, Some(_)) => Err(ConventionError::ErrorValuesWithoutLabel),
-            (None, None) => Ok(match base {
-                // There is no standard; both are common, a series has one of them.
-                BuiltIn::Prometheus => vec![of("status", "5.."), of("code", "5..")],
-                // A request that ended without a status has `error_type` only.
-                BuiltIn::Opentelemetry => {
-                    vec![
-                        of("http_response_status_code", "5.."),
-                        of("error_type", ".+"),
-                    ]
+    /// This block's way to tell failed requests; else the source's; else the convention's.
+    fn failed(&self, base: BuiltIn, source: &Self, own: bool) -> Result<Failed, ConventionError> {
+        let none = Self::default();
+        let theirs = if own { &none } else { source };
+        for block in [self, theirs] {
+            let values = ("errorValues", block.error_values.as_ref());
+            let successes = ("successValues", block.success_values.as_ref());
+            let label = ("statusLabel", block.status_label.as_ref());
+            let counter = ("failedCounter", block.failed_counter.as_ref());
+            for (one, other) in [
+                (values, successes),
+                (counter, label),
+                (counter, values),
+                (counter, successes),
+            ] {
+                if let (Some(_), Some(_)) = (one.1, other.1) {
+                    return Err(ConventionError::Both {
+                        field: one.0,
+                        other: other.0,
+                    });
                 }
-            }),
+            }
+        }
+        let by_label = self.status_label.is_some() || self.values().is_some();
+        if let Some(counter) = &self.failed_counter {
+            return Ok(Failed::ByCounter(counter.clone()));
+        }
+        if let Some(counter) = theirs.failed_counter.as_ref().filter(|_| !by_label) {
+            return Ok(Failed::ByCounter(counter.clone()));
+        }
+        let label = self.status_label.as_ref().or(theirs.status_label.as_ref());
+        let values = self.values().or_else(|| theirs.values());
+        let errors = |label: &str, errors: &str| StatusLabel {
+            label: label.to_owned(),
+            values: StatusValues::Errors(errors.to_owned()),
+        };
+        Ok(Failed::ByLabel(match (label, values) {
+            (Some(label), Some(values)) => vec![StatusLabel {
+                label: label.clone(),
+                values,
+            }],
+            (Some(label), None) => vec![errors(label, "5..")],
+            (None, Some(values)) => {
+                return Err(ConventionError::ValuesWithoutLabel {
+                    field: values.field(),
+                });
+            }
+            (None, None) => match base {
+                // There is no standard; both are common, a series has one of them.
+                BuiltIn::Prometheus => vec![errors("status", "5.."), errors("code", "5..")],
+                // A request that ended without a status has `error_type` only.
+                BuiltIn::Opentelemetry => vec![
+                    errors("http_response_status_code", "5.."),
+                    errors("error_type", ".+"),
+                ],
+            },
+        }))
+    }
+
+    fn values(&self) -> Option<StatusValues> {
+        let errors = self.error_values.clone().map(StatusValues::Errors);
+        errors.or_else(|| self.success_values.clone().map(StatusValues::Successes))
+    }
+
+    /// The fields of this block that are regular expressions.
+    pub(crate) fn patterns(&self) -> Vec<String> {
+        let mut fields = Vec::new();
+        for (field, given) in [
+            ("errorValues", &self.error_values),
+            ("successValues", &self.success_values),
+        ] {
+            fields.extend(given.as_ref().map(|_| format!("metric.{field}")));
+        }
+        for matcher in &self.matchers {
+            for (field, given) in [
+                ("matches", &matcher.matches),
+                ("notMatches", &matcher.not_matches),
+            ] {
+                let of = |_: &String| format!("metric.matchers of {}: {field}", matcher.label);
+                fields.extend(given.as_ref().map(of));
+            }
+        }
+        fields
+    }
+}
+
+impl StatusValues {
+    fn field(&self) -> &'static str {
+        match self {
+            Self::Errors(_) => "errorValues",
+            Self::Successes(_) => "successValues",
+        }
+    }
+
+    fn pattern(&self) -> &str {
+        match self {
+            Self::Errors(pattern) | Self::Successes(pattern) => pattern,
         }
     }
 }
 
 impl MetricNames {
     fn check(&self) -> Result<(), ConventionError> {
-        for (field, name) in [("counter", &self.counter), ("histogram", &self.histogram)] {
+        let failed = match &self.failed {
+            Failed::ByCounter(counter) => Some(("failedCounter", counter)),
+            Failed::ByLabel(_) => None,
+        };
+        let names = [("counter", &self.counter), ("histogram", &self.histogram)];
+        for (field, name) in names.into_iter().chain(failed) {
             if !is_name(name, true) {
                 return Err(ConventionError::MetricName {
                     field,
                     name: shown(name),
                 });
             }
+            if name.ends_with("_bucket") {
+                let instead = match field {
+                    "histogram" => "leave that out",
+                    _ => "name a counter that counts each request once",
+                };
+                return Err(ConventionError::Suffix {
+                    field,
+                    name: shown(name),
+                    instead,
+                });
+            }
         }
         check_label("podLabel", &self.pod_label)?;
-        for status in &self.status {
-            check_label("statusLabel", &status.label)?;
+        if let Failed::ByLabel(labels) = &self.failed {
+            for status in labels {
+                check_label("statusLabel", &status.label)?;
+                check_length(status.values.field(), status.values.pattern())?;
+            }
         }
-        let length_fits = |s: &StatusLabel| (1..=200).contains(&s.errors.chars().count());
-        if !self.status.iter().all(length_fits) {
-            return Err(ConventionError::ErrorValues);
+        // Ten of a source and ten of a check.
+        if self.matchers.len() > 20 {
+            return Err(ConventionError::TooManyMatchers);
         }
-        Ok(())
+        self.matchers.iter().try_for_each(check_matcher)
     }
+}
+
+fn check_length(field: &'static str, value: &str) -> Result<(), ConventionError> {
+    match value.chars().count() {
+        1..=200 => Ok(()),
+        _ => Err(ConventionError::Length { field }),
+    }
+}
+
+fn check_matcher(matcher: &Matcher) -> Result<(), ConventionError> {
+    check_label("matchers: label", &matcher.label)?;
+    let lists = [&matcher.r#in, &matcher.not_in];
+    let texts = [&matcher.equals, &matcher.matches, &matcher.not_matches];
+    let given =
+        lists.iter().filter(|l| l.is_some()).count() + texts.iter().filter(|t| t.is_some()).count();
+    let empty = lists.iter().any(|l| l.as_ref().is_some_and(Vec::is_empty));
+    if given != 1 || empty {
+        return Err(ConventionError::Matcher {
+            label: shown(&matcher.label),
+        });
+    }
+    if lists
+        .iter()
+        .any(|l| l.as_ref().is_some_and(|l| l.len() > 20))
+    {
+        return Err(ConventionError::TooManyMatchers);
+    }
+    let values = lists.into_iter().flatten().flatten();
+    let mut values = values.chain(texts.into_iter().flatten());
+    values.try_for_each(|value| check_length("matchers", value))
 }
 
 /// Checks a label's name; `field` is what the error calls it.
@@ -218,109 +395,5 @@ fn shown(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn built_in_names() {
-        let p = Convention::default()
-            .resolve(&Convention::default())
-            .unwrap();
-        assert_eq!(p.counter, "http_requests_total");
-        assert_eq!(
-            p.status
-                .iter()
-                .map(|s| s.label.as_str())
-                .collect::<Vec<_>>(),
-            ["status", "code"]
-        );
-        let o = Convention::built_in(BuiltIn::Opentelemetry);
-        let o = Convention::default().resolve(&o).unwrap();
-        assert_eq!(o.counter, "http_server_request_duration_seconds_count");
-        assert_eq!(o.histogram, "http_server_request_duration_seconds");
-        assert_eq!(o.status[0].label, "http_response_status_code");
-    }
-
-    #[test]
-    fn check_overrides_source_overrides_built_in() {
-        let source = Convention {
-            counter: Some("served_total".into()),
-            pod_label: Some("k8s_pod_name".into()),
-            unit: Some(TimeUnit::Milliseconds),
-            ..Convention::default()
-        };
-        let check = Convention {
-            status_label: Some("result".into()),
-            ..Convention::default()
-        };
-        let names = check.resolve(&source).unwrap();
-        assert_eq!(names.counter, "served_total");
-        assert_eq!(names.pod_label, "k8s_pod_name");
-        assert_eq!(names.unit, TimeUnit::Milliseconds);
-        assert_eq!(
-            names.status,
-            [StatusLabel {
-                label: "result".into(),
-                errors: "5..".into()
-            }]
-        );
-        // A check that names a convention does not get half of another one.
-        let names = Convention::built_in(BuiltIn::Prometheus)
-            .resolve(&source)
-            .unwrap();
-        assert_eq!(
-            (names.counter(), names.pod_label()),
-            ("http_requests_total", "k8s_pod_name")
-        );
-        assert_eq!(names.unit(), TimeUnit::Seconds);
-        assert_eq!(names.histogram(), "http_request_duration_seconds");
-    }
-
-    #[test]
-    fn a_sources_status_label_is_not_that_of_another_convention() {
-        let source = Convention {
-            status_label: Some("result".into()),
-            error_values: Some("bad".into()),
-            ..Convention::default()
-        };
-        let label = |c: Convention| c.resolve(&source).unwrap().status[0].clone();
-        let theirs = StatusLabel {
-            label: "result".into(),
-            errors: "bad".into(),
-        };
-        assert_eq!(label(Convention::default()), theirs);
-        let own = label(Convention::built_in(BuiltIn::Prometheus));
-        assert_eq!((own.label.as_str(), own.errors.as_str()), ("status", "5.."));
-    }
-
-    #[test]
-    fn nonsense_names_are_refused_by_field() {
-        let bad = |c: Convention| c.resolve(&Convention::default()).unwrap_err().to_string();
-        let text = |s: &str| Some(s.to_owned());
-        let error = bad(Convention {
-            counter: text("up{}"),
-            ..Convention::default()
-        });
-        assert!(error.starts_with("counter: \"up{}\" is"), "{error}");
-        let error = bad(Convention {
-            histogram: text("1st"),
-            ..Convention::default()
-        });
-        assert!(error.starts_with("histogram: "), "{error}");
-        let error = bad(Convention {
-            pod_label: text("a:b"),
-            ..Convention::default()
-        });
-        assert!(error.starts_with("podLabel: "), "{error}");
-        let error = bad(Convention {
-            status_label: text(""),
-            ..Convention::default()
-        });
-        assert!(error.starts_with("statusLabel: "), "{error}");
-        let error = bad(Convention {
-            error_values: text("5.."),
-            ..Convention::default()
-        });
-        assert!(error.contains("statusLabel"), "{error}");
-    }
-}
+#[path = "convention_tests.rs"]
+mod tests;

@@ -17,8 +17,8 @@ pub(crate) fn clock(s: i64) -> f64 {
 
 pub(crate) fn target(pod: &str) -> Target {
     Target {
-        pod: pod.to_owned(),
-        instance: format!("{pod}:8080"),
+        pod: pod.into(),
+        instance: format!("{pod}:8080").into(),
     }
 }
 
@@ -27,6 +27,7 @@ pub(crate) fn error_rate(name: &str, max_percent: f64, min_requests: i64) -> Che
         name: name.to_owned(),
         kind: CheckKind::ErrorRate { max_percent },
         min_requests,
+        warm_up_seconds: 0,
         convention: Convention::default(),
     }
 }
@@ -54,6 +55,7 @@ pub(crate) fn measure(pods: &[&str]) -> Measure {
         revision: "r1".to_owned(),
         pod_prefix: "shop-r1-".to_owned(),
         pods: pods.collect(),
+        probe_seconds: Vec::new(),
         since: second(0),
         hold_since: None,
         source: "default".to_owned(),

@@ -1,7 +1,8 @@
 //! From counts to a verdict and the line people read.
 
 use super::histogram::{Quantile, quantile};
-use super::increments::Tally;
+use super::increments::{Tally, Uncounted};
+use super::tracker::Metric;
 use super::{CheckKind, CheckSpec, Fault, Reading, Reason, Sequential, Unit, Verdict};
 
 /// How one check stands.
@@ -10,7 +11,10 @@ pub(super) struct Standing<'a> {
     pub all: &'a Tally,
     pub hold: &'a Tally,
     /// A pod of whose requests it is not known yet how many came since the hold began.
-    pub straddles: Option<&'a str>,
+    pub uncounted: Option<&'a Uncounted>,
+    pub metric: Metric,
+    /// How many requests may have been probes and scrapes, where that can be said.
+    pub probes: Option<f64>,
     pub holding: bool,
     pub test: &'a Sequential,
     /// Bad requests and all of the last half minute.
@@ -53,6 +57,12 @@ pub(super) fn judge(s: &Standing<'_>) -> Reading {
     }
 }
 
+/// Nothing was counted that need have been a user's request.
+fn probes_only(s: &Standing<'_>) -> bool {
+    let total = shown(s).total;
+    total > 0.0 && s.probes.is_some_and(|most| total <= most)
+}
+
 fn verdict(s: &Standing<'_>) -> (Verdict, Reason) {
     let inconclusive = |reason| (Verdict::Inconclusive, reason);
     if s.test.peak() >= s.threshold {
@@ -64,12 +74,16 @@ fn verdict(s: &Standing<'_>) -> (Verdict, Reason) {
     if !s.holding {
         return inconclusive(Reason::NotHolding);
     }
+    // The others may be the ones that do well.
+    let warms_up = s.uncounted.is_some_and(|u| u.warms_up_until.is_some());
+    if warms_up || (s.uncounted.is_some() && s.hold.total > 0.0) {
+        return inconclusive(Reason::PartialData);
+    }
     if s.hold.total <= 0.0 {
         return inconclusive(Reason::NoData);
     }
-    if s.straddles.is_some() {
-        // The others may be the ones that do well.
-        return inconclusive(Reason::PartialData);
+    if probes_only(s) {
+        return inconclusive(Reason::OnlyProbes);
     }
     if s.hold.total < s.spec.min_requests as f64 {
         return inconclusive(Reason::TooFewRequests);
@@ -140,14 +154,29 @@ fn message(s: &Standing<'_>, reason: Reason, figure: &str) -> String {
         }
         (Reason::Passed, _) => figure.to_owned(),
         (Reason::NotHolding, _) => format!("{figure}; the hold has not begun"),
-        (Reason::NoData, _) => {
-            "no requests since the hold began: check that traffic reaches the pods and that the \
-             metric's name is right"
+        (Reason::NoData, _) if s.metric.unmatched => {
+            "no requests since the hold began: there are some, but metric.matchers lets none of \
+             them through; check its labels and values, and that traffic reaches the pods"
                 .to_owned()
+        }
+        (Reason::NoData, _) => {
+            let field = match s.spec.kind {
+                CheckKind::ErrorRate { .. } => "metric.counter",
+                CheckKind::Latency { .. } => "metric.histogram",
+            };
+            format!(
+                "no requests since the hold began: check that traffic reaches the pods and that \
+                 {field} is right"
+            )
         }
         (Reason::TooFewRequests, _) => format!(
             "{figure}; fewer than the {} requests asked for since the hold began",
             s.spec.min_requests
+        ),
+        (Reason::OnlyProbes, _) => format!(
+            "{figure}; that is no more than the probes and scrapes of these pods may be (up to \
+             {:.0}): say with metric.matchers which requests are users'",
+            s.probes.unwrap_or_default().floor()
         ),
         (Reason::AboveLimit, _) => {
             format!(
@@ -157,10 +186,16 @@ fn message(s: &Standing<'_>, reason: Reason, figure: &str) -> String {
             )
         }
         (_, Some(fault)) => fault.message.clone(),
-        (Reason::PartialData, None) => format!(
-            "{figure}; those of pod {} since the hold began are known from the next poll on",
-            s.straddles.unwrap_or_default()
-        ),
+        (Reason::PartialData, None) => {
+            let pod = s.uncounted.map_or("", |u| u.pod.as_str());
+            match s.uncounted.and_then(|u| u.warms_up_until) {
+                Some(until) => format!("{figure}; pod {pod} warms up until {until:.0}"),
+                None => format!(
+                    "{figure}; those of pod {pod} since the hold began are known from the next \
+                     poll on"
+                ),
+            }
+        }
         (_, None) => figure.to_owned(),
     }
 }

@@ -29,6 +29,9 @@ pub struct Measure {
     pub pod_prefix: String,
     /// Pods of the revision that exist now.
     pub pods: Vec<PodSeen>,
+    /// Seconds between two requests of each of the kubelet's probes of a pod, as far as they are
+    /// requests that the application may count.
+    pub probe_seconds: Vec<i64>,
     /// When the first pod was ready: where the test starts. Never moved for one revision.
     pub since: Timestamp,
     /// Where the counts that can pass a step start; `None` while the target is not available.
@@ -49,6 +52,25 @@ impl Measure {
             rollout: self.rollout.clone(),
             revision: self.revision.clone(),
         }
+    }
+}
+
+impl Measure {
+    /// Probes that a pod may have failed in the so many seconds before it was ready. The last of
+    /// them succeeded, or it would not be ready.
+    pub(crate) fn probes_before_ready(&self, seconds: f64) -> f64 {
+        // Readiness is put on record in whole seconds.
+        let failed = |period: &i64| ((seconds + 1.0) / (*period).max(1) as f64).floor();
+        self.probe_seconds.iter().map(failed).sum()
+    }
+
+    /// Requests of probes and scrapes that a pod may have had in so many seconds, at the most.
+    pub(crate) fn probes(&self, seconds: f64, scrape_interval: Option<f64>) -> f64 {
+        let seconds = seconds.max(0.0);
+        let periods = self.probe_seconds.iter().map(|s| (*s).max(1) as f64);
+        // One at each end, and one that the kubelet makes out of turn.
+        let within = |period: f64| seconds / period + 2.0;
+        periods.chain(scrape_interval).map(within).sum()
     }
 }
 
@@ -73,6 +95,8 @@ pub struct CheckSpec {
     /// Requests needed since the hold began before the check can pass; at least one is needed
     /// whatever this says, because silence never passes.
     pub min_requests: i64,
+    /// Seconds after a pod has become ready in which its requests are not counted.
+    pub warm_up_seconds: i64,
     /// Metric and label names that differ from those of the source;
     /// `Convention::default()` when none do.
     pub convention: Convention,

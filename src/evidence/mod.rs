@@ -36,11 +36,12 @@ mod tracker;
 
 pub use board::{Ask, Board, Change, CheckAsk};
 pub(crate) use convention::check_label;
-pub use convention::{ConventionError, MetricNames, StatusLabel};
+pub use convention::{ConventionError, Failed, MetricNames, StatusLabel, StatusValues};
 pub use measure::{CheckKind, CheckSpec, Key, Measure, PodSeen};
 pub use reading::{Reading, Readings, Reason, Unit, Verdict};
 pub use sequential::Sequential;
 pub use snapshot::{
-    Answer, Answered, Bucket, Counted, Counters, Fault, PollResult, Scraped, Snapshot, Target,
+    Answer, Answered, Bucket, Counted, Counters, Fault, Missing, PollResult, Scraped, Snapshot,
+    Target,
 };
 pub use tracker::Tracker;

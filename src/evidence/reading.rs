@@ -34,6 +34,8 @@ pub enum Reason {
     NoData,
     /// Requests since the hold began, but fewer than the check asks for.
     TooFewRequests,
+    /// No more requests were counted than the probes and scrapes of the pods may be.
+    OnlyProbes,
     /// The share since the hold began is above the limit, but the test has not failed it.
     AboveLimit,
     /// The answer is not whole: warnings, a ready pod that is not scraped, or one that was not
@@ -43,6 +45,10 @@ pub enum Reason {
     NotANumber,
     /// Requests are counted, but without the label that tells the wrong ones.
     NoStatusLabel,
+    /// Requests are counted, but not by duration: there are no buckets.
+    NoBuckets,
+    /// Requests are counted, but the counter of failures is not there.
+    NoFailedCounter,
     /// The latency metric is there as a native histogram only.
     NativeHistogram,
     /// No finite bucket of the histogram reaches the limit.
@@ -61,6 +67,8 @@ pub enum Reason {
     Unauthorized,
     /// The metric source answered with an error.
     QueryFailed,
+    /// The metric source cannot read the query, for a pattern in it that the user wrote.
+    BadPattern,
     /// The metric source's answer could not be read.
     BadAnswer,
     /// The metric source's answer is larger than what is read.
@@ -77,10 +85,13 @@ impl Reason {
             Self::NotHolding => "NotHolding",
             Self::NoData => "NoData",
             Self::TooFewRequests => "TooFewRequests",
+            Self::OnlyProbes => "OnlyProbes",
             Self::AboveLimit => "AboveLimit",
             Self::PartialData => "PartialData",
             Self::NotANumber => "NotANumber",
             Self::NoStatusLabel => "NoStatusLabel",
+            Self::NoBuckets => "NoBuckets",
+            Self::NoFailedCounter => "NoFailedCounter",
             Self::NativeHistogram => "NativeHistogram",
             Self::LimitAboveBuckets => "LimitAboveBuckets",
             Self::SourceUnknown => "SourceUnknown",
@@ -89,10 +100,32 @@ impl Reason {
             Self::TimedOut => "TimedOut",
             Self::Unreachable => "Unreachable",
             Self::Unauthorized => "Unauthorized",
+            Self::BadPattern => "BadPattern",
             Self::QueryFailed => "QueryFailed",
             Self::BadAnswer => "BadAnswer",
             Self::AnswerTooLarge => "AnswerTooLarge",
         }
+    }
+}
+
+impl Reason {
+    /// Whether time alone does not change it: somebody must edit the check, the application or the
+    /// metric source.
+    pub(crate) fn needs_a_person(self) -> bool {
+        matches!(
+            self,
+            Self::OnlyProbes
+                | Self::NoStatusLabel
+                | Self::NoBuckets
+                | Self::NoFailedCounter
+                | Self::NativeHistogram
+                | Self::LimitAboveBuckets
+                | Self::SourceUnknown
+                | Self::SourceForbidden
+                | Self::BadConvention
+                | Self::BadPattern
+                | Self::Unauthorized
+        )
     }
 }
 

@@ -1,5 +1,7 @@
 //! The raw counters of one moment, as a metric source has them.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{CheckSpec, Reason};
@@ -7,10 +9,10 @@ use super::{CheckSpec, Reason};
 /// One scraped process: a pod, and which of its ports or containers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
-    /// Name of the pod.
-    pub pod: String,
+    /// Name of the pod; shared, as each moment of a history has it.
+    pub pod: Arc<str>,
     /// The source's `instance` label; empty when it has none.
-    pub instance: String,
+    pub instance: Arc<str>,
 }
 
 /// What a metric source knows about one check's pods at one moment.
@@ -25,12 +27,27 @@ pub struct Snapshot {
     pub scraped: Vec<Scraped>,
     /// Targets with request series.
     pub counted: Vec<Counted>,
-    /// Requests are counted, but no series has the label that tells the wrong ones.
-    pub without_status: bool,
+    /// What the check needs beside the requests that are counted.
+    pub missing: Option<Missing>,
+    /// Matchers say which requests are counted.
+    pub filtered: bool,
+    /// Requests are counted, and the matchers let none of their series through.
+    pub unmatched: bool,
     /// There are native histograms, which are not read.
     pub native: bool,
     /// The source warned that its answer is not whole.
     pub warned: bool,
+}
+
+/// What is not there, though requests are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The label that tells the wrong ones: no series has it.
+    StatusLabel,
+    /// Buckets: they are counted under the histogram's name without any.
+    Buckets,
+    /// The counter of failures: nobody in the namespace has it.
+    Failures,
 }
 
 impl Snapshot {
@@ -157,8 +174,8 @@ mod tests {
     fn an_answer_is_counted_by_what_it_tells_of_the_pods() {
         let scraped = Scraped {
             target: Target {
-                pod: "shop-r1-x".to_owned(),
-                instance: String::new(),
+                pod: "shop-r1-x".into(),
+                instance: "".into(),
             },
             last: 0.0,
         };

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::increments::{Ledger, Tally};
+use super::increments::{Ledger, Tally, Terms, Uncounted};
 use super::judge::{Standing, judge};
 use super::recent::Recent;
 use super::{
-    Answer, Answered, CheckKind, CheckSpec, Fault, Measure, PodSeen, Readings, Reason, Sequential,
-    Snapshot,
+    Answer, Answered, CheckKind, CheckSpec, Fault, Measure, Missing, PodSeen, Readings, Reason,
+    Sequential, Snapshot,
 };
 
 /// Stake a test must earn per check: with `100 × checks` in all, at most one release in a
@@ -37,13 +37,26 @@ struct Track {
     all: Tally,
     hold: Tally,
     /// A pod that serves, and of whose requests none is known to have come after the hold began.
-    straddles: Option<String>,
+    uncounted: Option<Uncounted>,
+    /// What the latest answer says of the metric itself.
+    metric: Metric,
     /// Whether what happened before the first poll is accounted for.
     caught_up: bool,
     /// What stood in the way at the latest poll; empty when it was answered whole.
     obstacle: Option<Fault>,
     /// The bucket that stands for the limit, in milliseconds.
     bound: Option<f64>,
+}
+
+/// What an answer says of a metric, whatever it counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Metric {
+    /// Matchers say which requests are counted.
+    pub filtered: bool,
+    /// They let none of those through that there are.
+    pub unmatched: bool,
+    /// Seconds between two scrapes of a pod.
+    pub scrape_interval: f64,
 }
 
 impl Track {
@@ -55,7 +68,8 @@ impl Track {
             recent: Recent::default(),
             all: Tally::default(),
             hold: Tally::default(),
-            straddles: None,
+            uncounted: None,
+            metric: Metric::default(),
             caught_up: false,
             obstacle: Some(fault(Reason::NotYetPolled, "not polled yet")),
             bound: None,
@@ -63,7 +77,9 @@ impl Track {
     }
 
     fn measures(&self, spec: &CheckSpec) -> bool {
-        self.spec.kind == spec.kind && self.spec.convention == spec.convention
+        self.spec.kind == spec.kind
+            && self.spec.convention == spec.convention
+            && self.spec.warm_up_seconds == spec.warm_up_seconds
     }
 
     fn limit_milliseconds(&self) -> f64 {
@@ -148,7 +164,9 @@ impl Tracker {
                 spec: &track.spec,
                 all: &track.all,
                 hold: &track.hold,
-                straddles: track.straddles.as_deref(),
+                uncounted: track.uncounted.as_ref(),
+                metric: track.metric,
+                probes: self.probes(measure, track),
                 holding: self.hold_since.is_some(),
                 test: &track.test,
                 recent: track.recent.counts(),
@@ -167,6 +185,25 @@ impl Tracker {
             complete_polls: self.complete_polls,
             readings: readings.collect(),
         }
+    }
+}
+
+impl Tracker {
+    /// How many of the requests that are counted may be probes and scrapes; `None` where that cannot
+    /// be said: nobody has looked for long enough, or matchers say what a user's request is.
+    fn probes(&self, measure: &Measure, track: &Track) -> Option<f64> {
+        const LONG_ENOUGH: f64 = 30.0;
+        let since = match (self.hold_since, track.hold.total > 0.0) {
+            (Some(hold), true) => hold,
+            _ => measure.since,
+        };
+        let seconds = self.polled_at?.duration_since(since).as_secs_f64();
+        if track.metric.filtered || seconds < LONG_ENOUGH {
+            return None;
+        }
+        let ready = measure.pods.iter().filter(|p| p.ready_since.is_some());
+        let interval = Some(track.metric.scrape_interval).filter(|i| *i > 0.0);
+        Some(ready.count() as f64 * measure.probes(seconds, interval))
     }
 }
 
@@ -190,7 +227,16 @@ impl Track {
             return Some(obstacle);
         }
         let limit = self.limit_milliseconds();
-        let step = self.ledger.absorb(measure, now, at, limit);
+        let terms = Terms {
+            limit,
+            warm_up_seconds: self.spec.warm_up_seconds,
+        };
+        let step = self.ledger.absorb(measure, now, at, terms);
+        self.metric = Metric {
+            filtered: now.filtered,
+            unmatched: now.unmatched,
+            scrape_interval: now.scrape_interval,
+        };
         let Tally { bad, total, .. } = step.tally;
         self.recent.absorb(bad, total, measure.since, at);
         let lasting = self.recent.is_above(self.spec.kind.share())
@@ -201,7 +247,7 @@ impl Track {
         self.test.absorb(bad, total - bad, lasting);
         self.all.add(&step.tally);
         self.hold.add(&step.hold);
-        self.straddles = step.straddles;
+        self.uncounted = step.uncounted;
         if let Some(bound) = step.bound {
             self.bound = Some(bound);
         }
@@ -250,7 +296,8 @@ impl Track {
             Reason::PartialData,
             format!(
                 "pod {}{others} is ready, but was not scraped for more than two scrape \
-                 intervals: check that the metric source scrapes it",
+                 intervals: check that the metric source scrapes it, and that its series name the \
+                 pod in the label podLabel and the namespace in the source's namespaceLabel",
                 first.name
             ),
         ))
@@ -263,7 +310,7 @@ impl Track {
         let mut fresh = now
             .scraped
             .iter()
-            .filter(|s| s.target.pod == pod && lately(s.last));
+            .filter(|s| *s.target.pod == *pod && lately(s.last));
         let counted: Vec<_> = self.ledger.targets_of(pod).collect();
         fresh.any(|s| counted.is_empty() || counted.contains(&&s.target))
     }
@@ -284,12 +331,25 @@ fn untrustworthy(now: &Snapshot) -> Option<Fault> {
              without its +Inf bucket)",
         ));
     }
-    now.without_status.then(|| {
-        fault(
+    now.missing.map(|missing| match missing {
+        Missing::StatusLabel => fault(
             Reason::NoStatusLabel,
             "requests are counted without the label that tells errors: name it in \
              metric.statusLabel",
-        )
+        ),
+        Missing::Buckets => fault(
+            Reason::NoBuckets,
+            "requests are counted under the name in metric.histogram, but without buckets, so \
+             that nobody knows how long they took: switch the histogram on in the application \
+             (Spring: management.metrics.distribution.percentiles-histogram.http.server.requests=true), \
+             or name another metric",
+        ),
+        Missing::Failures => fault(
+            Reason::NoFailedCounter,
+            "requests are counted, but nothing in the namespace has the counter in \
+             metric.failedCounter: correct its name, or let the application show it at 0 from its \
+             start",
+        ),
     })
 }
 

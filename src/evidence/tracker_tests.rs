@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::evidence::fixture::*;
-use crate::evidence::{Bucket, Counted, Counters, Verdict};
+use crate::evidence::{Bucket, Counted, Counters, Missing, Verdict};
 
 fn holding(pods: &[&str]) -> Measure {
     Measure {
@@ -157,7 +157,7 @@ fn a_sidecar_does_not_stand_in_for_the_application() {
     poll(&mut tracker, &m, 1, &[("a", 0.0, 500.0)]);
     let mut now = snapshot(9, &[("a", 0.0, 500.0)]);
     now.counted.clear();
-    now.scraped[0].target.instance = "a:15090".to_owned();
+    now.scraped[0].target.instance = "a:15090".into();
     let r = tracker.absorb(&m, answer(&m, &now), second(9));
     assert_eq!(judged(&r), (OPEN, Reason::PartialData));
 }
@@ -194,7 +194,7 @@ fn faults_are_open_with_their_reason_and_count_nothing() {
         ((OPEN, Reason::PartialData), 900.0)
     );
     let unlabelled = Snapshot {
-        without_status: true,
+        missing: Some(Missing::StatusLabel),
         ..snapshot(4, &[])
     };
     let r = tracker.absorb(&m, answer(&m, &unlabelled), second(4));
@@ -339,7 +339,7 @@ fn nonsense() -> impl Strategy<Value = Snapshot> {
             ..snapshot(0, &[("a", 0.0, 1e6)])
         }),
         Just(Snapshot {
-            without_status: true,
+            missing: Some(Missing::StatusLabel),
             ..snapshot(0, &[])
         }),
         Just(Snapshot::default()),
@@ -467,4 +467,70 @@ fn a_bucket_just_above_the_limit_is_named() {
         message.contains("slower than 200.5 ms, the next higher bucket"),
         "{message}"
     );
+}
+
+#[test]
+fn what_may_all_be_probes_does_not_pass() {
+    let mut m = holding(&["a"]);
+    m.probe_seconds = vec![10, 10];
+    m.checks[0].min_requests = 1;
+    let judge = |total: f64, filtered: bool| {
+        let mut tracker = Tracker::default();
+        poll(&mut tracker, &m, 1, &[("a", 0.0, 0.0)]);
+        let now = Snapshot {
+            filtered,
+            scrape_interval: 15.0,
+            ..snapshot(120, &[("a", 0.0, total)])
+        };
+        let r = tracker.absorb(&m, answer(&m, &now), second(120));
+        (judged(&r), r.readings[0].message.clone())
+    };
+    // 12 of each probe and 8 scrapes, and two more of each.
+    let (verdict, message) = judge(38.0, false);
+    assert_eq!(verdict, (OPEN, Reason::OnlyProbes));
+    assert!(
+        message.contains("(up to 38): say with metric.matchers"),
+        "{message}"
+    );
+    assert_eq!(judge(39.0, false).0, (Verdict::Pass, Reason::Passed));
+    assert_eq!(judge(38.0, true).0, (Verdict::Pass, Reason::Passed));
+}
+
+#[test]
+fn matchers_that_let_nothing_through_are_named() {
+    let (mut tracker, m) = (Tracker::default(), holding(&["a"]));
+    let mut now = snapshot(2, &[("a", 0.0, 0.0)]);
+    now.counted.clear();
+    now.unmatched = true;
+    let r = tracker.absorb(&m, answer(&m, &now), second(2));
+    assert_eq!(judged(&r), (OPEN, Reason::NoData));
+    let message = &r.readings[0].message;
+    assert!(message.contains("metric.matchers lets none"), "{message}");
+}
+
+#[test]
+fn what_is_missing_beside_the_requests_is_named_by_its_field() {
+    let (mut tracker, m) = (Tracker::default(), holding(&["a"]));
+    for (missing, reason, field) in [
+        (
+            Missing::StatusLabel,
+            Reason::NoStatusLabel,
+            "metric.statusLabel",
+        ),
+        (Missing::Buckets, Reason::NoBuckets, "metric.histogram"),
+        (
+            Missing::Failures,
+            Reason::NoFailedCounter,
+            "metric.failedCounter",
+        ),
+    ] {
+        let now = Snapshot {
+            missing: Some(missing),
+            ..snapshot(4, &[])
+        };
+        let r = tracker.absorb(&m, answer(&m, &now), second(4));
+        assert_eq!(judged(&r), (OPEN, reason));
+        assert!(reason.needs_a_person());
+        assert!(r.readings[0].message.contains(field));
+    }
 }

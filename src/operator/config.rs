@@ -63,6 +63,19 @@ pub struct OperatorArgs {
     )]
     pub workers: NonZeroUsize,
 
+    /// Also show in /metrics how each Rollout stands, by namespace and name: one series for each.
+    #[arg(
+        long,
+        env = "STEPGATE_ROLLOUT_METRICS",
+        value_name = "BOOL",
+        default_value_t = false,
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub rollout_metrics: bool,
+
     /// Act only while holding the Lease. Disable it only for a single process on a developer's machine.
     #[arg(
         long,
@@ -167,6 +180,8 @@ pub struct Settings {
     pub log_level: String,
     /// Where probes and metrics are served.
     pub listen: SocketAddr,
+    /// Whether metrics name each Rollout.
+    pub rollout_metrics: bool,
     /// How many Rollouts are worked on at the same time.
     pub workers: NonZeroUsize,
     /// The election, or `None` when this process acts without one.
@@ -200,6 +215,7 @@ impl OperatorArgs {
             log_format: self.log_format,
             log_level: self.log_level.clone(),
             listen: self.listen,
+            rollout_metrics: self.rollout_metrics,
             workers: self.workers,
             election: self.leader_elect.then(|| self.election()).transpose()?,
         })

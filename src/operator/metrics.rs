@@ -1,8 +1,9 @@
 //! What the operator counts about itself. Every label has a small, fixed set of values: no names of
 //! objects, no texts of errors.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -14,7 +15,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::evidence::PollResult;
-use crate::plan::intent::{Kind, UndoCause};
+use crate::plan::intent::{Kind, RolloutState, Stands, UndoCause};
+use crate::plan::reason::Reason;
 
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -123,6 +125,26 @@ impl EncodeLabelValue for UndoCause {
     }
 }
 
+impl EncodeLabelValue for RolloutState {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        write!(encoder, "{self:?}")
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: RolloutState,
+}
+
+/// Not `namespace`: that is the operator's own, where Prometheus adds it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RolloutLabels {
+    rollout_namespace: String,
+    rollout: String,
+    state: RolloutState,
+    reason: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: Outcome,
@@ -175,6 +197,11 @@ pub struct Metrics {
     errors: Family<ReasonLabels, Counter>,
     polls: Family<PollLabels, Counter>,
     undos: Family<UndoLabels, Counter>,
+    states: Family<StateLabels, Gauge>,
+    /// How each Rollout stands, where that is asked for.
+    rollouts: Option<Family<RolloutLabels, Gauge>>,
+    /// What both were made from.
+    standings: Arc<Mutex<BTreeMap<(String, String), Stands>>>,
     leader: Gauge,
     epoch: Gauge,
     requests: Family<RequestLabels, Counter>,
@@ -183,6 +210,15 @@ pub struct Metrics {
 impl Metrics {
     /// All families, with every series that is known beforehand at nothing.
     pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// The same, with a series for each Rollout.
+    pub fn naming_rollouts() -> Self {
+        Self::with(Some(Family::default()))
+    }
+
+    fn with(rollouts: Option<Family<RolloutLabels, Gauge>>) -> Self {
         let mut metrics = Self {
             registry: Arc::default(),
             reconciles: Family::default(),
@@ -191,6 +227,9 @@ impl Metrics {
             errors: Family::default(),
             polls: Family::default(),
             undos: Family::default(),
+            states: Family::default(),
+            rollouts,
+            standings: Arc::default(),
             leader: Gauge::default(),
             epoch: Gauge::default(),
             requests: Family::default(),
@@ -217,6 +256,9 @@ impl Metrics {
         }
         for result in PollResult::ALL {
             drop(self.polls.get_or_create(&PollLabels { result }));
+        }
+        for state in RolloutState::ALL {
+            drop(self.states.get_or_create(&StateLabels { state }));
         }
         for cause in UndoCause::ALL {
             drop(self.undos.get_or_create(&UndoLabels { cause }));
@@ -247,6 +289,18 @@ impl Metrics {
             "Answers of metric sources, one for each check of a poll, by result",
             self.polls.clone(),
         );
+        r.register(
+            "rollouts",
+            "Rollouts, by how they stand; shown by the process that leads",
+            self.states.clone(),
+        );
+        if let Some(rollouts) = &self.rollouts {
+            r.register(
+                "rollout_state",
+                "1 for how each Rollout stands, and why; shown by the process that leads",
+                rollouts.clone(),
+            );
+        }
         r.register("undos", "Releases taken back, by cause", self.undos.clone());
         r.register("leader", "1 while this process leads", self.leader.clone());
         r.register(
@@ -294,6 +348,39 @@ impl Metrics {
         self.undos.get_or_create(&UndoLabels { cause }).inc();
     }
 
+    /// Shows how a Rollout stands; `None`: it is gone, or another process sees to it.
+    pub fn stands(&self, namespace: &str, rollout: &str, stands: Option<Stands>) {
+        let mut standings = self
+            .standings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let key = (namespace.to_owned(), rollout.to_owned());
+        let before = match stands {
+            Some(stands) => standings.insert(key, stands),
+            None => standings.remove(&key),
+        };
+        if before == stands {
+            return;
+        }
+        let named = |stands: Stands| RolloutLabels {
+            rollout_namespace: namespace.to_owned(),
+            rollout: rollout.to_owned(),
+            state: stands.state,
+            reason: stands.reason.map_or("Other", Reason::word),
+        };
+        for (stands, by) in [(before, -1), (stands, 1)] {
+            let Some(stands) = stands else { continue };
+            let state = stands.state;
+            self.states.get_or_create(&StateLabels { state }).inc_by(by);
+            if let Some(rollouts) = &self.rollouts {
+                match by {
+                    1 => _ = rollouts.get_or_create(&named(stands)).set(1),
+                    _ => _ = rollouts.remove(&named(stands)),
+                }
+            }
+        }
+    }
+
     /// Shows whether this process leads, and in which term.
     pub(crate) fn leads(&self, epoch: Option<u32>) {
         self.leader.set(epoch.is_some().into());
@@ -303,7 +390,7 @@ impl Metrics {
     }
 
     /// Counts a request to the API server; `status` is `None` when no answer came.
-    pub(crate) fn requested(&self, method: &str, status: Option<u16>) {
+    pub fn requested(&self, method: &str, status: Option<u16>) {
         let labels = RequestLabels {
             verb: verb(method),
             code: class(status),
@@ -401,6 +488,35 @@ mod tests {
         assert!(text.contains("stepgate_undos_total{cause=\"Check\"} 0\n"));
         let series = text.lines().filter(|line| !line.starts_with('#')).count();
         assert!(series < 200, "{series} series");
+    }
+
+    #[test]
+    fn rollouts_are_counted_by_how_they_stand_and_named_where_that_is_asked_for() {
+        let stands = |state, reason| {
+            Some(Stands {
+                state,
+                reason: Some(reason),
+            })
+        };
+        let has = |metrics: &Metrics, line: &str| metrics.render().lines().any(|l| l == line);
+        for metrics in [Metrics::new(), Metrics::naming_rollouts()] {
+            let holding = stands(RolloutState::Reconciling, Reason::Holding);
+            metrics.stands("shop", "web", holding);
+            metrics.stands("shop", "cart", holding);
+            metrics.stands("shop", "web", holding);
+            assert!(has(&metrics, "stepgate_rollouts{state=\"Reconciling\"} 2"));
+            let failed = stands(RolloutState::Stalled, Reason::CheckFailed);
+            metrics.stands("shop", "web", failed);
+            assert!(has(&metrics, "stepgate_rollouts{state=\"Stalled\"} 1"));
+            let named = "stepgate_rollout_state{rollout_namespace=\"shop\",rollout=\"web\",\
+                         state=\"Stalled\",reason=\"CheckFailed\"} 1";
+            assert_eq!(has(&metrics, named), metrics.rollouts.is_some());
+            metrics.stands("shop", "web", None);
+            metrics.stands("shop", "cart", None);
+            metrics.stands("shop", "never", None);
+            assert!(has(&metrics, "stepgate_rollouts{state=\"Reconciling\"} 0"));
+            assert!(!metrics.render().contains("rollout=\"web\""), "it is gone");
+        }
     }
 
     #[test]

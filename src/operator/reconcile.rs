@@ -107,6 +107,9 @@ impl<S: Sampling> Reconcile for Passes<S> {
         {
             self.sampler.measure(namespace, name, ran.measure.take());
         }
+        if let Some(stands) = ran.stands {
+            self.metrics.stands(namespace, name, Some(stands));
+        }
         self.publish(key, &mut ran);
         ran
     }
@@ -122,6 +125,7 @@ impl<S: Sampling> Reconcile for Passes<S> {
     fn forget(&self, key: &Key) {
         if let Key::Rollout { namespace, name } = key {
             self.sampler.measure(namespace, name, None);
+            self.metrics.stands(namespace, name, None);
         }
     }
 

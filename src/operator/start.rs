@@ -92,7 +92,11 @@ impl Sampling for Sampler {
 /// When it cannot start, or did not end as it was told to.
 pub async fn run(settings: Settings) -> Result<(), StartError> {
     let signals = Signals::install().map_err(StartError::Signals)?;
-    let metrics = Metrics::new();
+    let metrics = if settings.rollout_metrics {
+        Metrics::naming_rollouts()
+    } else {
+        Metrics::new()
+    };
     let (liveness, readiness) = (Liveness::default(), Readiness::default());
     let served = Served {
         liveness: liveness.clone(),

@@ -7,7 +7,7 @@ use super::{
     draft::{Draft, later},
     facts::RolloutFacts,
     gate::checks,
-    intent::{Event, Plan, Write},
+    intent::{Event, Plan, RolloutState, Stands, Write},
     job::told,
     mover,
     reason::Reason,
@@ -44,6 +44,7 @@ pub(super) fn describe(draft: &mut Draft<'_>) {
         draft.wake(at);
     }
     tell_stalled(draft, &standing);
+    tell_unreadable(draft, &standing);
     draft.status.summary = summary(draft, &standing);
     set_conditions(draft, &standing);
     draft.status.observed_generation = Some(draft.seen.objects.rollout.generation);
@@ -64,6 +65,15 @@ fn tell_stalled(draft: &mut Draft<'_>, standing: &Standing) {
     if standing.kind == StandingKind::Stalled && !known && !told {
         let words = format!("{}: {}", standing.reason, standing.message);
         draft.tell(Reason::Stalled, words);
+    }
+}
+
+/// A check that cannot be read is told once when it comes.
+fn tell_unreadable(draft: &mut Draft<'_>, standing: &Standing) {
+    let word = Reason::CheckUnreadable.word();
+    let mut known = draft.seen.objects.rollout.status.conditions.iter();
+    if standing.reason == word && !known.any(|c| c.reason == word) {
+        draft.tell(Reason::CheckUnreadable, standing.message.clone());
     }
 }
 
@@ -91,7 +101,9 @@ fn counts(draft: &mut Draft<'_>) {
 }
 
 fn figures(draft: &mut Draft<'_>) {
-    let Some(release) = draft.status.release.clone() else {
+    // Of a release that ends now, what it ended with: that stays until the next one is measured.
+    let ends = || draft.seen.objects.rollout.status.release.clone();
+    let Some(release) = draft.status.release.clone().or_else(ends) else {
         return;
     };
     let Some(readings) = checks::readings_of(draft, &release) else {
@@ -299,6 +311,35 @@ fn set(draft: &mut Draft<'_>, kind: &str, holds: bool, reason: &str, message: &s
     }
 }
 
+/// How a Rollout with this status stands.
+pub(super) fn stands(status: &RolloutStatus) -> Option<Stands> {
+    let holds = |kind: &str| {
+        let mut conditions = status.conditions.iter();
+        conditions.find(|c| c.type_ == kind && c.status == "True")
+    };
+    let (state, condition) = if let Some(stalled) = holds("Stalled") {
+        let paused = status
+            .release
+            .as_ref()
+            .is_some_and(|r| r.paused().is_some());
+        match paused {
+            true => (RolloutState::WaitsForPerson, stalled),
+            false => (RolloutState::Stalled, stalled),
+        }
+    } else if let Some(reconciling) = holds("Reconciling") {
+        match reconciling.reason == Reason::Paused.word() {
+            true => (RolloutState::Paused, reconciling),
+            false => (RolloutState::Reconciling, reconciling),
+        }
+    } else {
+        (RolloutState::Ready, holds("Ready")?)
+    };
+    Some(Stands {
+        state,
+        reason: Reason::of(&condition.reason),
+    })
+}
+
 /// Whether the status is to be written now, though no decision was made. Counts and words ride
 /// along with decisions; alone they are written seldom.
 pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
@@ -402,7 +443,10 @@ pub(super) fn unreadable(rollout: &RolloutFacts, message: &str, now: Timestamp) 
         });
     }
     status.observed_generation = Some(rollout.generation);
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        stands: stands(&status),
+        ..Plan::default()
+    };
     if status != *rollout.status {
         plan.events.push(Event {
             reason,

@@ -183,7 +183,11 @@ impl<'a> Draft<'a> {
 
     /// When the first pod of the revision in motion was ready.
     pub fn measured_since(&self) -> Option<Timestamp> {
-        let release = self.status.release.as_ref()?;
+        self.measured_since_of(self.status.release.as_ref()?)
+    }
+
+    /// The same of a release that may have ended by now.
+    pub fn measured_since_of(&self, release: &Release) -> Option<Timestamp> {
         release.measured_since.as_ref().map(|t| t.0).or_else(|| {
             let pods = self.seen.objects.pods_of(&release.revision);
             pods.filter_map(|pod| pod.ready_since).min()

@@ -23,10 +23,47 @@ pub struct Plan {
     pub events: Vec<Event>,
     /// What the sampler should measure; `None`: nothing.
     pub measure: Option<Measure>,
+    /// How the Rollout stands by now; `None` where nothing was found out.
+    pub stands: Option<Stands>,
     /// When to look again if nothing happens before.
     pub wake_at: Option<Timestamp>,
     /// Why, one line per decision.
     pub notes: Vec<String>,
+}
+
+/// How a Rollout stands, in a word, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stands {
+    /// The word.
+    pub state: RolloutState,
+    /// Its condition's reason, where that is one of ours.
+    pub reason: Option<Reason>,
+}
+
+/// How a Rollout stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RolloutState {
+    /// What the spec asks for is stable and serves.
+    Ready,
+    /// It is on its way, or waits for time or somebody else.
+    Reconciling,
+    /// A person paused it.
+    Paused,
+    /// Its release goes on when a person says so.
+    WaitsForPerson,
+    /// Nothing goes on before a person has changed something.
+    Stalled,
+}
+
+impl RolloutState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Ready,
+        Self::Reconciling,
+        Self::Paused,
+        Self::WaitsForPerson,
+        Self::Stalled,
+    ];
 }
 
 /// One write. Every update names the uid and resourceVersion it rests on.

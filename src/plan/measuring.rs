@@ -1,5 +1,7 @@
 //! What is to be measured of a canary.
 
+use serde_json::Value;
+
 use super::{draft::Draft, revision::child_name};
 use crate::{
     api::{Analysis, Check},
@@ -28,6 +30,7 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
         revision: release.revision.clone(),
         pod_prefix: format!("{}-", child_name(&rollout.base.name, &release.revision)),
         pods: pods.collect(),
+        probe_seconds: probe_seconds(draft, &release.revision),
         since,
         hold_since: step.reached.as_ref().map(|t| t.0),
         source: analysis.source.clone(),
@@ -62,6 +65,37 @@ pub(super) fn check(check: &Check) -> Option<CheckSpec> {
         name: check.name.clone(),
         kind,
         min_requests: check.min_requests,
+        warm_up_seconds: check.latency.as_ref().map_or(0, |l| l.warm_up_seconds),
         convention: check.metric.clone().unwrap_or_default(),
     })
+}
+
+/// How often the kubelet asks a pod of the revision, probe by probe.
+fn probe_seconds(draft: &Draft<'_>, revision: &str) -> Vec<i64> {
+    match draft.seen.objects.revision(revision) {
+        Some(known) => probes(&known.template),
+        None => probes(&draft.spec.template),
+    }
+}
+
+/// Seconds between two requests of each probe in a template. Only probes by HTTP and gRPC are
+/// requests that a process may count.
+#[must_use]
+pub fn probes(template: &Value) -> Vec<i64> {
+    const USUAL: i64 = 10;
+    let spec = &template["spec"];
+    let lists = ["containers", "initContainers"].map(|list| spec[list].as_array());
+    let containers = lists.into_iter().flatten().flatten();
+    containers
+        .flat_map(|container| {
+            ["startupProbe", "readinessProbe", "livenessProbe"].map(|probe| &container[probe])
+        })
+        .filter(|probe| probe["httpGet"].is_object() || probe["grpc"].is_object())
+        .map(|probe| {
+            probe["periodSeconds"]
+                .as_i64()
+                .filter(|s| *s > 0)
+                .unwrap_or(USUAL)
+        })
+        .collect()
 }

@@ -29,7 +29,7 @@ pub mod facts;
 mod gate;
 pub mod intent;
 pub mod job;
-mod measuring;
+pub mod measuring;
 pub mod mover;
 pub mod reason;
 mod release;
@@ -194,6 +194,7 @@ fn finish(mut draft: Draft<'_>, decision: Option<Decision>) -> Plan {
     }
     conditions::describe(&mut draft);
     let measure = measuring::measure(&draft);
+    let stands = conditions::stands(&draft.status);
     if records_first || conditions::is_due(&mut draft) {
         let base = draft.seen.objects.rollout.base.clone();
         let status = Box::new(std::mem::take(&mut draft.status));
@@ -207,6 +208,7 @@ fn finish(mut draft: Draft<'_>, decision: Option<Decision>) -> Plan {
         writes: draft.writes,
         events: draft.events,
         measure,
+        stands,
         wake_at: draft.wait.wake_at,
         notes: draft.notes,
     }

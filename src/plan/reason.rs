@@ -104,6 +104,9 @@ reasons! {
     Holding: Reconciling,
         "the step's target is reached and being held",
         "";
+    CheckUnreadable: Reconciling,
+        "the step's target is reached and being held, but a check cannot be read as it is written, or has counted only what may be probes; also as an Event",
+        "edit the field that the message names; nothing is released anew by that";
     Unsteady: Reconciling,
         "a container of the revision has just exited; for some seconds no pods are added and stable keeps its pods",
         "";

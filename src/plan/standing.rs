@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{
     draft::{Draft, later},
     facts::ChildFacts,
+    gate::checks,
     mover,
     reason::Reason,
     waiting,
@@ -169,7 +170,11 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
                     format!("; revision {} comes after it", draft.wanted)
                 };
                 let words = format!("{place} is held until {until:.0}{paused}{next}");
-                return (Reason::Holding, words);
+                // Said at the first poll, not when the hold is over.
+                return match checks::unreadable(draft, release) {
+                    Some(check) => (Reason::CheckUnreadable, format!("{words}; {check}")),
+                    None => (Reason::Holding, words),
+                };
             }
             if let Some(room) = waiting::for_room(draft, revision) {
                 return (Reason::WaitingForRoom, format!("{place}: {}", room.message));

@@ -1,6 +1,7 @@
 //! Asking one metric source, within limits of time and size.
 
 use std::future::Future;
+use std::io::BufReader;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,13 +10,15 @@ use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, redirect};
 
+use super::body::Body;
 use super::config::{ConfigError, SourceConfig};
 use super::decode;
 use super::error::Error;
 use super::query::Query;
+use super::room::Room;
 use crate::evidence::Snapshot;
 
-/// The most that is read of one answer.
+/// The most that is read of one answer, on its way through.
 const MAX_ANSWER: usize = 8 << 20;
 
 /// Moments in one history; enough to see at which minute a release turned bad, few enough to
@@ -24,8 +27,12 @@ const MAX_MOMENTS: i64 = 2_000;
 
 /// Where counts come from.
 pub trait MetricSource: Send + Sync + 'static {
-    /// The counts now, by the source's own clock.
-    fn now(&self, query: &Query) -> impl Future<Output = Result<Snapshot, Error>> + Send;
+    /// The counts now, by the source's own clock; what is kept of the answer fits into the room.
+    fn now(
+        &self,
+        query: &Query,
+        room: &Room,
+    ) -> impl Future<Output = Result<Snapshot, Error>> + Send;
 
     /// The counts from `since` to `until`, `step_seconds` apart or, if that would be too much,
     /// further; in order of time.
@@ -35,6 +42,7 @@ pub trait MetricSource: Send + Sync + 'static {
         since: Timestamp,
         until: Timestamp,
         step_seconds: i64,
+        room: &Room,
     ) -> impl Future<Output = Result<Vec<(Timestamp, Snapshot)>, Error>> + Send;
 }
 
@@ -108,11 +116,14 @@ impl Client {
         tokio::time::timeout(limit, ask).await.unwrap_or(Err(late))
     }
 
-    /// The status and the body of an answer, or why there is none to read.
-    async fn body(
+    /// Reads an answer as it comes. Its size on the way is bounded here, what is kept of it by the
+    /// room.
+    async fn read<T: Send + 'static>(
         &self,
         sent: Result<reqwest::Response, prometheus_http_query::Error>,
-    ) -> Result<(u16, Vec<u8>), Error> {
+        room: &Room,
+        decode: impl FnOnce(u16, BufReader<Body>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let mut response = sent.map_err(|e| self.unsent(&e))?;
         let status = response.status().as_u16();
         match status {
@@ -120,16 +131,27 @@ impl Client {
             300..=399 => return Err(Error::Redirected { status }),
             _ => {}
         }
-        let mut body = Vec::new();
+        room.enter().await;
+        let (body, arrives) = Body::new();
+        // Reading JSON from a stream blocks; few answers are read at a time.
+        let decoding = tokio::task::spawn_blocking(move || decode(status, BufReader::new(body)));
+        let mut length = 0;
         while let Some(chunk) = response.chunk().await.map_err(|e| self.broken(&e))? {
-            if body.len() + chunk.len() > MAX_ANSWER {
+            length += chunk.len();
+            if length > MAX_ANSWER {
                 return Err(Error::TooLarge {
                     megabytes: MAX_ANSWER >> 20,
                 });
             }
-            body.extend_from_slice(&chunk);
+            // Whoever stops listening says why.
+            if arrives.send(chunk.to_vec()).await.is_err() {
+                break;
+            }
         }
-        Ok((status, body))
+        drop(arrives);
+        decoding.await.map_err(|_| Error::BadAnswer {
+            what: "it cannot be read",
+        })?
     }
 
     fn unsent(&self, error: &prometheus_http_query::Error) -> Error {
@@ -158,6 +180,7 @@ impl Client {
         query: &Query,
         (since, until): (i64, i64),
         step: i64,
+        room: &Room,
     ) -> Result<Vec<(Timestamp, Snapshot)>, Error> {
         let mut request = self
             .api
@@ -166,13 +189,16 @@ impl Client {
         if let Some(value) = self.credentials().await? {
             request = request.header(AUTHORIZATION, value);
         }
-        let (status, body) = self.body(request.post_raw().await).await?;
-        decode::range(query, status, &body)
+        let (asked, kept) = (query.clone(), room.clone());
+        self.read(request.post_raw().await, room, move |status, body| {
+            decode::range(&asked, status, body, &kept)
+        })
+        .await
     }
 }
 
 impl MetricSource for Client {
-    async fn now(&self, query: &Query) -> Result<Snapshot, Error> {
+    async fn now(&self, query: &Query, room: &Room) -> Result<Snapshot, Error> {
         self.within_time(async {
             let mut request = self
                 .api
@@ -181,8 +207,11 @@ impl MetricSource for Client {
             if let Some(value) = self.credentials().await? {
                 request = request.header(AUTHORIZATION, value);
             }
-            let (status, body) = self.body(request.post_raw().await).await?;
-            decode::instant(query, status, &body)
+            let (asked, kept) = (query.clone(), room.clone());
+            self.read(request.post_raw().await, room, move |status, body| {
+                decode::instant(&asked, status, body, &kept)
+            })
+            .await
         })
         .await
     }
@@ -193,6 +222,7 @@ impl MetricSource for Client {
         since: Timestamp,
         until: Timestamp,
         step_seconds: i64,
+        room: &Room,
     ) -> Result<Vec<(Timestamp, Snapshot)>, Error> {
         let (since, until) = (since.as_second(), until.as_second());
         let length = until - since;
@@ -201,10 +231,10 @@ impl MetricSource for Client {
         }
         let mut step = step_seconds.max(1).max(length / MAX_MOMENTS + 1);
         loop {
-            let ask = self.moments(query, (since, until), step);
+            let ask = self.moments(query, (since, until), step, room);
             match self.within_time(ask).await {
                 // Too many pods for so many moments.
-                Err(Error::TooLarge { .. }) if length / step > 10 => step *= 4,
+                Err(Error::TooLarge { .. } | Error::TooMuch) if length / step > 10 => step *= 4,
                 outcome => return outcome,
             }
         }

@@ -3,69 +3,40 @@
 //! Read here rather than by the client crate, because three things matter that its types leave
 //! out: warnings (how Thanos and Mimir say that an answer is not whole), native histograms
 //! beside plain samples, and error types that Prometheus itself does not have.
+//!
+//! Read as it comes: of a series only the figures stay, and they are counted against the room that
+//! the poll has. So an answer's size in memory is bounded, whatever is in it.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::marker::PhantomData;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::error::Error;
+use super::moment::Moment;
 use super::query::{PART, Query};
-use crate::evidence::{Bucket, Counted, Counters, Scraped, Snapshot, Target};
+use super::room::Room;
+use crate::evidence::{Bucket, Snapshot, Target};
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    status: Cow<'a, str>,
-    #[serde(borrow)]
-    error_type: Option<Cow<'a, str>>,
-    data: Option<Data<'a>>,
-    #[serde(default)]
-    warnings: Option<Vec<IgnoredAny>>,
-    #[serde(default)]
-    infos: Option<Vec<IgnoredAny>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Data<'a> {
-    #[serde(borrow)]
-    result_type: Cow<'a, str>,
-    #[serde(borrow)]
-    result: Vec<Series<'a>>,
-}
-
-/// One series of a vector (`value`, `histogram`) or a matrix (`values`, `histograms`).
-#[derive(Deserialize)]
-struct Series<'a> {
-    #[serde(borrow)]
-    metric: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
-    #[serde(borrow)]
-    value: Option<Sample<'a>>,
-    #[serde(borrow, default)]
-    values: Vec<Sample<'a>>,
-    histogram: Option<(f64, IgnoredAny)>,
-    #[serde(default)]
-    histograms: Vec<(f64, IgnoredAny)>,
-}
-
-/// A time in Unix seconds, and a number as text, since JSON has no NaN.
-#[derive(Deserialize)]
-struct Sample<'a>(f64, #[serde(borrow)] Cow<'a, str>);
-
-impl Sample<'_> {
-    /// The number; text that is none counts as NaN, which no verdict rests on.
-    fn number(&self) -> f64 {
-        self.1.parse().unwrap_or(f64::NAN)
-    }
-}
+/// What a figure takes in memory, with its place in a tree and in a snapshot.
+const A_FIGURE: usize = 100;
+/// Moments of one answer; a few more than a history has.
+const MAX_MOMENTS: usize = 2_100;
+/// Buckets of one histogram.
+const MAX_BUCKETS: usize = 500;
 
 /// The only sample of an instant query's answer.
-pub(super) fn instant(query: &Query, status: u16, body: &[u8]) -> Result<Snapshot, Error> {
-    let (moments, warned) = decode(query, status, body, "vector")?;
+pub(super) fn instant(
+    query: &Query,
+    status: u16,
+    body: impl Read,
+    room: &Room,
+) -> Result<Snapshot, Error> {
+    let (moments, warned) = decode(query, status, body, room, "vector")?;
     let mut moments = moments.into_values();
     // The clock is part of every query, so a true answer is never empty.
     let moment = moments
@@ -83,9 +54,10 @@ pub(super) fn instant(query: &Query, status: u16, body: &[u8]) -> Result<Snapsho
 pub(super) fn range(
     query: &Query,
     status: u16,
-    body: &[u8],
+    body: impl Read,
+    room: &Room,
 ) -> Result<Vec<(Timestamp, Snapshot)>, Error> {
-    let (moments, warned) = decode(query, status, body, "matrix")?;
+    let (moments, warned) = decode(query, status, body, room, "matrix")?;
     moments
         .into_iter()
         .map(|(milliseconds, moment)| {
@@ -100,39 +72,395 @@ pub(super) fn range(
 fn decode(
     query: &Query,
     status: u16,
-    body: &[u8],
+    body: impl Read,
+    room: &Room,
     expected: &str,
 ) -> Result<(BTreeMap<i64, Moment>, bool), Error> {
-    let envelope: Envelope<'_> = match serde_json::from_slice(body) {
-        Ok(envelope) => envelope,
-        Err(_) if (200..300).contains(&status) => {
-            return Err(Error::BadAnswer {
-                what: "not its JSON",
-            });
-        }
-        Err(_) => {
-            return Err(Error::Refused {
-                status,
-                kind: "no reason given",
-            });
-        }
+    let mut answer = Answer {
+        query,
+        room,
+        kept: 0,
+        moments: BTreeMap::new(),
+        refused: None,
     };
-    if envelope.status != "success" || !(200..300).contains(&status) {
-        let kind = known_kind(envelope.error_type.as_deref().unwrap_or_default());
-        return Err(Error::Refused { status, kind });
+    let mut deserializer = serde_json::Deserializer::from_reader(body);
+    let read = EnvelopeSeed(&mut answer).deserialize(&mut deserializer);
+    let read = read.and_then(|envelope| deserializer.end().map(|()| envelope));
+    let found = answer.judge(status, read, expected);
+    if found.is_err() {
+        // Nothing of it stays.
+        room.give_back(answer.kept);
     }
-    let data = envelope.data.ok_or(Error::BadAnswer { what: "no data" })?;
-    if data.result_type != expected {
-        return Err(Error::BadAnswer {
-            what: "another type of result",
-        });
+    Ok((answer.moments, found?))
+}
+
+/// An answer, as far as it is read.
+struct Answer<'a> {
+    query: &'a Query,
+    room: &'a Room,
+    /// Bytes taken of the room.
+    kept: usize,
+    moments: BTreeMap<i64, Moment>,
+    /// Why it is not read on.
+    refused: Option<Error>,
+}
+
+/// What an answer says beside its series.
+#[derive(Default)]
+struct Envelope {
+    status: String,
+    error_type: String,
+    result_type: Option<String>,
+    has_result: bool,
+    warned: bool,
+}
+
+impl Answer<'_> {
+    /// Whether the source warned, if this is an answer to the query.
+    fn judge(
+        &mut self,
+        status: u16,
+        read: serde_json::Result<Envelope>,
+        expected: &str,
+    ) -> Result<bool, Error> {
+        if let Some(refused) = self.refused.take() {
+            return Err(refused);
+        }
+        let envelope = match read {
+            Ok(envelope) => envelope,
+            Err(_) if (200..300).contains(&status) => {
+                return Err(Error::BadAnswer {
+                    what: "not its JSON",
+                });
+            }
+            Err(_) => {
+                return Err(Error::Refused {
+                    status,
+                    kind: "no reason given",
+                });
+            }
+        };
+        if envelope.status != "success" || !(200..300).contains(&status) {
+            let kind = known_kind(&envelope.error_type);
+            return Err(Error::Refused { status, kind });
+        }
+        if !envelope.has_result {
+            return Err(Error::BadAnswer { what: "no data" });
+        }
+        if envelope.result_type.as_deref() != Some(expected) {
+            return Err(Error::BadAnswer {
+                what: "another type of result",
+            });
+        }
+        Ok(envelope.warned)
     }
-    let mut moments = BTreeMap::<i64, Moment>::new();
-    for series in &data.result {
-        place(query, series, &mut moments)?;
+
+    /// Remembers why nothing more is read.
+    fn refuse<E: serde::de::Error>(&mut self, error: Error) -> E {
+        let words = E::custom("refused");
+        self.refused.get_or_insert(error);
+        words
     }
-    let said = |list: &Option<Vec<IgnoredAny>>| list.as_ref().is_some_and(|l| !l.is_empty());
-    Ok((moments, said(&envelope.warnings) || said(&envelope.infos)))
+
+    fn keep(&mut self, figures: usize) -> Result<(), Error> {
+        let bytes = figures * A_FIGURE;
+        self.room.keep(bytes)?;
+        self.kept += bytes;
+        Ok(())
+    }
+}
+
+/// A visitor of a JSON object that hands each key to a function.
+struct Object<F>(F);
+
+impl<'de, F, T> Visitor<'de> for Object<F>
+where
+    F: ObjectOf<'de, Value = T>,
+{
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        self.0.read(map)
+    }
+}
+
+/// What is read of an object's fields.
+trait ObjectOf<'de> {
+    type Value;
+
+    fn read<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error>;
+}
+
+struct EnvelopeSeed<'a, 'b>(&'a mut Answer<'b>);
+
+impl<'de> DeserializeSeed<'de> for EnvelopeSeed<'_, '_> {
+    type Value = Envelope;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Envelope, D::Error> {
+        deserializer.deserialize_map(Object(self))
+    }
+}
+
+impl<'de> ObjectOf<'de> for EnvelopeSeed<'_, '_> {
+    type Value = Envelope;
+
+    fn read<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope, A::Error> {
+        let mut envelope = Envelope::default();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "status" => envelope.status = map.next_value()?,
+                "errorType" => envelope.error_type = map.next_value()?,
+                "warnings" | "infos" => envelope.warned |= map.next_value::<Length>()?.0 > 0,
+                "data" => {
+                    let data = DataSeed(&mut *self.0, &mut envelope);
+                    map.next_value_seed(data)?;
+                }
+                _ => _ = map.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(envelope)
+    }
+}
+
+/// How many items a list has, of which none is kept; none where there is no list.
+struct Length(usize);
+
+impl<'de> Deserialize<'de> for Length {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items;
+
+        impl<'de> Visitor<'de> for Items {
+            type Value = usize;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_unit<E>(self) -> Result<usize, E> {
+                Ok(0)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<usize, A::Error> {
+                let mut length = 0;
+                while items.next_element::<IgnoredAny>()?.is_some() {
+                    length += 1;
+                }
+                Ok(length)
+            }
+        }
+
+        deserializer.deserialize_any(Items).map(Length)
+    }
+}
+
+struct DataSeed<'a, 'b>(&'a mut Answer<'b>, &'a mut Envelope);
+
+impl<'de> DeserializeSeed<'de> for DataSeed<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(Object(self))
+    }
+}
+
+impl<'de> ObjectOf<'de> for DataSeed<'_, '_> {
+    type Value = ();
+
+    fn read<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "resultType" => self.1.result_type = Some(map.next_value()?),
+                "result" => {
+                    map.next_value_seed(ResultSeed(&mut *self.0))?;
+                    self.1.has_result = true;
+                }
+                _ => _ = map.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All series; each finds its place before the next is read.
+struct ResultSeed<'a, 'b>(&'a mut Answer<'b>);
+
+impl<'de> DeserializeSeed<'de> for ResultSeed<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ResultSeed<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of series")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while let Some(series) = items.next_element_seed(SeriesSeed(&mut *self.0))? {
+            if let Err(error) = self.0.place(series) {
+                return Err(self.0.refuse(error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One series of a vector (`value`, `histogram`) or a matrix (`values`, `histograms`).
+#[derive(Default)]
+struct Series {
+    labels: Labels,
+    /// Times in Unix milliseconds, and figures.
+    samples: Vec<(i64, f64)>,
+    /// Times of native histograms.
+    native: Vec<i64>,
+}
+
+/// The labels that a query asks for.
+#[derive(Default)]
+struct Labels {
+    part: String,
+    pod: String,
+    instance: String,
+    le: String,
+}
+
+struct SeriesSeed<'a, 'b>(&'a mut Answer<'b>);
+
+impl<'de> DeserializeSeed<'de> for SeriesSeed<'_, '_> {
+    type Value = Series;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Series, D::Error> {
+        deserializer.deserialize_map(Object(self))
+    }
+}
+
+impl<'de> ObjectOf<'de> for SeriesSeed<'_, '_> {
+    type Value = Series;
+
+    fn read<A: MapAccess<'de>>(self, mut map: A) -> Result<Series, A::Error> {
+        let mut series = Series::default();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "metric" => {
+                    let pod_label = &self.0.query.pod_label;
+                    series.labels = map.next_value_seed(LabelsSeed(pod_label))?;
+                }
+                "value" => {
+                    let sample: Sample = map.next_value()?;
+                    series.samples.push((sample.0, sample.1));
+                }
+                "values" => {
+                    let samples = &mut series.samples;
+                    let add = |sample: Sample| {
+                        samples.push((sample.0, sample.1));
+                        samples.len()
+                    };
+                    map.next_value_seed(ListSeed(&mut *self.0, add, PhantomData))?;
+                }
+                "histogram" => {
+                    let (at, _) = map.next_value::<(f64, IgnoredAny)>()?;
+                    series.native.push(milliseconds(at));
+                }
+                "histograms" => {
+                    let native = &mut series.native;
+                    let add = |(at, _): (f64, IgnoredAny)| {
+                        native.push(milliseconds(at));
+                        native.len()
+                    };
+                    map.next_value_seed(ListSeed(&mut *self.0, add, PhantomData))?;
+                }
+                _ => _ = map.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(series)
+    }
+}
+
+struct LabelsSeed<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for LabelsSeed<'_> {
+    type Value = Labels;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Labels, D::Error> {
+        deserializer.deserialize_map(Object(self))
+    }
+}
+
+impl<'de> ObjectOf<'de> for LabelsSeed<'_> {
+    type Value = Labels;
+
+    fn read<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
+        let mut labels = Labels::default();
+        while let Some(key) = map.next_key::<String>()? {
+            if key == self.0 {
+                labels.pod = map.next_value()?;
+            } else if key == PART {
+                labels.part = map.next_value()?;
+            } else if key == "instance" {
+                labels.instance = map.next_value()?;
+            } else if key == "le" {
+                labels.le = map.next_value()?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(labels)
+    }
+}
+
+/// A list of which each item is handed to a function, which says how many there are by now.
+struct ListSeed<'a, 'b, T, F>(&'a mut Answer<'b>, F, PhantomData<T>);
+
+impl<'de, T, F> DeserializeSeed<'de> for ListSeed<'_, '_, T, F>
+where
+    F: FnMut(T) -> usize,
+    T: Deserialize<'de>,
+{
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, T, F> Visitor<'de> for ListSeed<'_, '_, T, F>
+where
+    F: FnMut(T) -> usize,
+    T: Deserialize<'de>,
+{
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of samples")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element::<T>()? {
+            if (self.1)(item) > MAX_MOMENTS {
+                return Err(self.0.refuse(Error::TooMuch));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A time in Unix milliseconds, and a figure, which is text, since JSON has no NaN.
+struct Sample(i64, f64);
+
+impl<'de> Deserialize<'de> for Sample {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (at, text) = <(f64, String)>::deserialize(deserializer)?;
+        // Text that is no number counts as NaN, which no verdict rests on.
+        Ok(Self(milliseconds(at), text.parse().unwrap_or(f64::NAN)))
+    }
 }
 
 /// The error types that are known, so that none of a source's own words are passed on.
@@ -155,140 +483,77 @@ fn known_kind(kind: &str) -> &'static str {
         .unwrap_or("another error")
 }
 
-/// What one moment says, by target.
-#[derive(Default)]
-struct Moment {
-    clock: Option<f64>,
-    last_scrape: BTreeMap<Target, f64>,
-    has_series: bool,
-    total: BTreeMap<Target, f64>,
-    bad: BTreeMap<Target, f64>,
-    buckets: BTreeMap<Target, Vec<Bucket>>,
-    native: bool,
-}
-
-fn place(
-    query: &Query,
-    series: &Series<'_>,
-    moments: &mut BTreeMap<i64, Moment>,
-) -> Result<(), Error> {
-    let label = |name: &str| {
-        series
-            .metric
-            .get(name)
-            .map(AsRef::as_ref)
-            .unwrap_or_default()
-    };
-    let part = label(PART);
-    let target = Target {
-        pod: label(&query.pod_label).to_owned(),
-        instance: label("instance").to_owned(),
-    };
-    if part != "clock" && target.pod.is_empty() {
-        return Err(Error::BadAnswer {
-            what: "a series without its pod",
-        });
-    }
-    let bound = match (part, query.bounds) {
-        ("bucket", Some(unit)) => {
-            label("le").parse::<f64>().unwrap_or(f64::NAN) * unit.milliseconds()
+impl Answer<'_> {
+    /// Puts a series' figures where they belong.
+    fn place(&mut self, series: Series) -> Result<(), Error> {
+        let Series {
+            labels,
+            samples,
+            native,
+        } = series;
+        let part = labels.part.as_str();
+        let target = Target {
+            pod: labels.pod.into(),
+            instance: labels.instance.into(),
+        };
+        if !matches!(part, "clock" | "failures") && target.pod.is_empty() {
+            return Err(Error::BadAnswer {
+                what: "a series without its pod",
+            });
         }
-        _ => f64::NAN,
-    };
-    for (time, _) in series.histogram.iter().chain(&series.histograms) {
-        moments.entry(milliseconds(*time)).or_default().native = true;
-    }
-    for sample in series.value.iter().chain(&series.values) {
-        let moment = moments.entry(milliseconds(sample.0)).or_default();
-        let value = sample.number();
-        match part {
-            "clock" => moment.clock = Some(value),
-            "up" => moment.scraped(&target, value),
-            "series" => {
-                moment.has_series = true;
-                moment.scraped(&target, value);
+        let bound = match (part, self.query.bounds) {
+            ("bucket", Some(unit)) => {
+                labels.le.parse::<f64>().unwrap_or(f64::NAN) * unit.milliseconds()
             }
-            "total" => _ = moment.total.insert(target.clone(), value),
-            "bad" => _ = moment.bad.insert(target.clone(), value),
-            "bucket" => {
-                let bucket = Bucket {
-                    le: bound,
-                    count: value,
-                };
-                moment
-                    .buckets
-                    .entry(target.clone())
-                    .or_default()
-                    .push(bucket);
-            }
-            "native" => moment.native = true,
-            _ => {
-                return Err(Error::BadAnswer {
-                    what: "series that were not asked for",
-                });
+            _ => f64::NAN,
+        };
+        self.keep(samples.len() + native.len())?;
+        for at in native {
+            self.moments.entry(at).or_default().native = true;
+        }
+        for (at, value) in samples {
+            let moment = self.moments.entry(at).or_default();
+            match part {
+                "clock" => moment.clock = Some(value),
+                "up" => moment.scraped(&target, value),
+                "series" => {
+                    moment.has_series = true;
+                    moment.scraped(&target, value);
+                }
+                "total" => _ = moment.total.insert(target.clone(), value),
+                "bad" => _ = moment.bad.insert(target.clone(), value),
+                "bucket" => {
+                    let bucket = Bucket {
+                        le: bound,
+                        count: value,
+                    };
+                    let buckets = moment.buckets.entry(target.clone()).or_default();
+                    if buckets.len() >= MAX_BUCKETS {
+                        return Err(Error::TooMuch);
+                    }
+                    buckets.push(bucket);
+                }
+                "native" => moment.native = true,
+                "matched" => moment.matched = true,
+                "plain" => moment.plain = true,
+                "failures" => moment.failures = true,
+                _ => {
+                    return Err(Error::BadAnswer {
+                        what: "series that were not asked for",
+                    });
+                }
             }
         }
+        if self.moments.len() > MAX_MOMENTS {
+            return Err(Error::TooMuch);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Unix milliseconds, which is as fine as Prometheus' times are.
 fn milliseconds(seconds: f64) -> i64 {
     (seconds * 1000.0).round() as i64
-}
-
-impl Moment {
-    fn scraped(&mut self, target: &Target, at: f64) {
-        let last = self.last_scrape.entry(target.clone()).or_insert(at);
-        *last = last.max(at);
-    }
-
-    fn snapshot(self, query: &Query, warned: bool) -> Result<Snapshot, Error> {
-        let clock = self.clock.filter(|c| c.is_finite());
-        let clock = clock.ok_or(Error::BadAnswer {
-            what: "without the time asked for",
-        })?;
-        let without_status =
-            query.bounds.is_none() && self.has_series && self.total.is_empty() && !self.native;
-        let mut counted: Vec<Counted> = Vec::new();
-        for target in self.bad.keys().filter(|t| !self.total.contains_key(t)) {
-            // Bad requests among none at all: no counts.
-            counted.push(requests(target, f64::NAN, f64::NAN));
-        }
-        for (target, total) in &self.total {
-            counted.push(requests(
-                target,
-                self.bad.get(target).copied().unwrap_or(0.0),
-                *total,
-            ));
-        }
-        for (target, buckets) in self.buckets {
-            counted.push(Counted {
-                target,
-                counters: Counters::Histogram(buckets),
-            });
-        }
-        Ok(Snapshot {
-            clock,
-            scrape_interval: f64::from(query.scrape_interval_seconds),
-            scraped: self
-                .last_scrape
-                .into_iter()
-                .map(|(target, last)| Scraped { target, last })
-                .collect(),
-            counted,
-            without_status,
-            native: self.native,
-            warned,
-        })
-    }
-}
-
-fn requests(target: &Target, bad: f64, total: f64) -> Counted {
-    Counted {
-        target: target.clone(),
-        counters: Counters::Requests { bad, total },
-    }
 }
 
 #[cfg(test)]

@@ -2,14 +2,29 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::api::TimeUnit;
+use crate::evidence::{Counters, Missing, Scraped};
+use crate::prometheus::moment::requests;
+use crate::prometheus::query::Needs;
 
 fn query(bounds: Option<TimeUnit>) -> Query {
     Query {
         text: String::new(),
         pod_label: "pod".to_owned(),
         bounds,
+        needs: Needs {
+            matched: false,
+            failures: false,
+        },
         scrape_interval_seconds: 15,
     }
+}
+
+fn instant(query: &Query, status: u16, body: &[u8]) -> Result<Snapshot, Error> {
+    super::instant(query, status, body, &Room::alone())
+}
+
+fn range(query: &Query, status: u16, body: &[u8]) -> Result<Vec<(Timestamp, Snapshot)>, Error> {
+    super::range(query, status, body, &Room::alone())
 }
 
 /// A series of the given part, in JSON.
@@ -36,8 +51,8 @@ fn read(result: &[String], more: &str) -> Snapshot {
 
 fn target() -> Target {
     Target {
-        pod: "a".to_owned(),
-        instance: "i".to_owned(),
+        pod: "a".into(),
+        instance: "i".into(),
     }
 }
 
@@ -61,7 +76,7 @@ fn requests_by_target() {
         }]
     );
     assert_eq!((now.clock, now.scrape_interval), (10.5, 15.0));
-    assert!(!now.warned && !now.without_status && !now.native);
+    assert!(!now.warned && now.missing.is_none() && !now.native);
 }
 
 #[test]
@@ -73,13 +88,14 @@ fn no_bad_series_is_no_bad_request() {
 #[test]
 fn a_silent_pod_is_scraped_and_counts_nothing() {
     let now = read(&[series("up", "", "9")], "");
-    assert!(now.counted.is_empty() && !now.without_status);
+    assert!(now.counted.is_empty() && now.missing.is_none());
     assert_eq!(now.scraped.len(), 1);
 }
 
 #[test]
 fn series_without_any_status_label_are_told() {
-    assert!(read(&[series("series", "", "9")], "").without_status);
+    let now = read(&[series("series", "", "9")], "");
+    assert_eq!(now.missing, Some(Missing::StatusLabel));
 }
 
 #[test]
@@ -131,7 +147,7 @@ fn a_native_histogram_is_skipped_and_told() {
         "\"histogram\":[10.5,{\"count\":\"3\",\"sum\":\"1\",\"buckets\":[[0,\"0\",\"1\",\"3\"]]}]",
     );
     let now = read(&[native, series("series", "", "9")], "");
-    assert!(now.native && now.counted.is_empty() && !now.without_status);
+    assert!(now.native && now.counted.is_empty() && now.missing.is_none());
 }
 
 #[test]
@@ -174,6 +190,62 @@ fn what_is_no_answer_to_the_query_is_refused() {
 }
 
 #[test]
+fn series_that_no_matcher_lets_through_are_told() {
+    let query = Query {
+        needs: Needs {
+            matched: true,
+            failures: false,
+        },
+        ..query(None)
+    };
+    let read = |result: &[String]| instant(&query, 200, &body(result, "")).unwrap();
+    let probed = series("series", "", "9");
+    let now = read(std::slice::from_ref(&probed));
+    assert!(now.unmatched && now.filtered && now.missing.is_none());
+    assert_eq!(now.scraped.len(), 1, "it is seen all the same");
+    let now = read(&[probed.clone(), series("matched", "", "1")]);
+    assert_eq!(now.missing, Some(Missing::StatusLabel));
+    let total = series("total", "", "4");
+    let now = read(&[probed, series("matched", "", "1"), total]);
+    assert!(!now.unmatched && now.missing.is_none());
+}
+
+#[test]
+fn durations_without_buckets_are_told() {
+    let query = query(Some(TimeUnit::Seconds));
+    let read = |result: &[String]| instant(&query, 200, &body(result, "")).unwrap();
+    let plain = series("plain", "", "3");
+    let now = read(std::slice::from_ref(&plain));
+    assert_eq!(now.missing, Some(Missing::Buckets));
+    let bucket = series("bucket", r#","le":"+Inf""#, "9");
+    let now = read(&[plain, bucket, series("series", "", "9")]);
+    assert_eq!(now.missing, None);
+}
+
+#[test]
+fn a_counter_of_failures_must_be_known_somewhere() {
+    let query = Query {
+        needs: Needs {
+            matched: false,
+            failures: true,
+        },
+        ..query(None)
+    };
+    let read = |result: &[String]| instant(&query, 200, &body(result, "")).unwrap();
+    let total = series("total", "", "40");
+    let known = r#"{"metric":{"stepgate_part":"failures"},"value":[10.5,"1"]}"#.to_owned();
+    let now = read(std::slice::from_ref(&total));
+    assert_eq!(now.missing, Some(Missing::Failures));
+    let now = read(&[total.clone(), known.clone()]);
+    assert_eq!(now.missing, None);
+    assert_eq!(now.counted, [requests(&target(), 0.0, 40.0)]);
+    let now = read(&[known.clone(), series("bad", "", "0")]);
+    assert!(now.counted.is_empty(), "it may be there before any request");
+    let now = read(&[total, known, series("bad", "", "2")]);
+    assert_eq!(now.counted, [requests(&target(), 2.0, 40.0)]);
+}
+
+#[test]
 fn a_range_is_moments_in_order() {
     let body = br#"{"status":"success","data":{"resultType":"matrix","result":[
         {"metric":{"stepgate_part":"total","pod":"a","instance":"i"},"values":[[20,"7"],[30,"9"]]},
@@ -186,6 +258,28 @@ fn a_range_is_moments_in_order() {
     assert_eq!(totals[0], (10, vec![]));
     assert_eq!(totals[1], (20, vec![requests(&target(), 0.0, 7.0)]));
     assert_eq!(totals[2], (30, vec![requests(&target(), 0.0, 9.0)]));
+}
+
+#[test]
+fn an_answer_keeps_no_more_than_its_room_and_gives_it_back_when_it_is_refused() {
+    let room = Room::alone();
+    let all: Vec<String> = (0..200_000)
+        .map(|n| series("total", "", "1").replace("\"i\"", &format!("\"i{n}\"")))
+        .collect();
+    let large = body(&all, "");
+    let read = |room: &Room, body: &[u8]| super::instant(&query(None), 200, body, room);
+    assert_eq!(read(&room, &large), Err(Error::TooMuch));
+    assert!(
+        read(&room, &body(&all[..150_000], "")).is_ok(),
+        "given back"
+    );
+    assert_eq!(read(&room, &body(&all[..150_000], "")), Err(Error::TooMuch));
+    let buckets: Vec<String> = (0..1_000)
+        .map(|n| series("bucket", &format!(r#","le":"{n}""#), "1"))
+        .collect();
+    let query = query(Some(TimeUnit::Seconds));
+    let refused = instant(&query, 200, &body(&buckets, ""));
+    assert_eq!(refused, Err(Error::TooMuch));
 }
 
 proptest! {

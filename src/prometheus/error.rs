@@ -53,6 +53,12 @@ pub enum Error {
         /// The limit.
         megabytes: usize,
     },
+    /// More series, moments or buckets than are kept of one answer.
+    #[error(
+        "the answer has more series or buckets than are read: aggregate them, or count fewer with \
+         metric.matchers"
+    )]
+    TooMuch,
     /// A credential's file cannot be read.
     #[error("the metric source's {field} cannot be read: check that the file is mounted")]
     Credential {
@@ -70,7 +76,7 @@ impl Error {
             Self::Unauthorized { .. } | Self::Credential { .. } => Reason::Unauthorized,
             Self::Redirected { .. } | Self::Refused { .. } => Reason::QueryFailed,
             Self::BadAnswer { .. } => Reason::BadAnswer,
-            Self::TooLarge { .. } => Reason::AnswerTooLarge,
+            Self::TooLarge { .. } | Self::TooMuch => Reason::AnswerTooLarge,
         }
     }
 }

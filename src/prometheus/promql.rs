@@ -51,6 +51,21 @@ impl Selector {
         self.with(label, "=~", regex.to_owned())
     }
 
+    /// `label!~"regex"`, anchored by Prometheus.
+    pub(crate) fn not_matching(self, label: &str, regex: &str) -> Self {
+        self.with(label, "!~", regex.to_owned())
+    }
+
+    /// The label has one of these values.
+    pub(crate) fn one_of(self, label: &str, values: &[String]) -> Self {
+        self.with(label, "=~", any_of(values))
+    }
+
+    /// The label has none of these values.
+    pub(crate) fn none_of(self, label: &str, values: &[String]) -> Self {
+        self.with(label, "!~", any_of(values))
+    }
+
     /// The value starts with `prefix` and goes on.
     pub(crate) fn starting_with(self, label: &str, prefix: &str) -> Self {
         self.with(label, "=~", format!("{}.+", literal(prefix)))
@@ -173,6 +188,12 @@ fn literal(text: &str) -> String {
     regex
 }
 
+/// A regular expression that matches exactly these texts.
+fn any_of(values: &[String]) -> String {
+    let literals: Vec<String> = values.iter().map(|value| literal(value)).collect();
+    literals.join("|")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +224,15 @@ mod tests {
             .matching("l", "\"} or up{a=~\"\\\n")
             .to_string();
         assert_eq!(text, r#"m{l=~"\"} or up{a=~\"\\\u000a"}"#);
+    }
+
+    #[test]
+    fn values_of_a_list_are_no_patterns() {
+        let paths = ["/a.b|c".to_owned(), "/metrics".to_owned()];
+        let text = Selector::of("m").none_of("uri", &paths).to_string();
+        assert_eq!(text, r#"m{uri!~"/a\\.b\\|c|/metrics"}"#);
+        let text = Selector::of("m").one_of("uri", &paths[1..]).to_string();
+        assert_eq!(text, r#"m{uri=~"/metrics"}"#);
     }
 
     proptest! {

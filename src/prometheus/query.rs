@@ -11,14 +11,18 @@
 //!   to and have no `up`;
 //! - `total`, `bad`: requests by target, for an error rate;
 //! - `bucket`: requests by target and bound, for a latency;
-//! - `native`: targets with a native histogram under the same name.
+//! - `native`: targets with a native histogram under the same name;
+//! - `matched`, where matchers are given: targets with series that they let through (`series`
+//!   takes no notice of them: a pod that has only answered probes is seen all the same);
+//! - `plain`: for a latency, targets that count requests under the same name without buckets;
+//! - `failures`: whether the counter of failures is known in the namespace at all.
 //!
 //! A target is a pod and an `instance`. Series are summed within a job and the highest of all
 //! jobs is taken, so that a pod scraped by two jobs is not counted twice.
 
 use super::promql::{Expr, Selector};
 use crate::api::TimeUnit;
-use crate::evidence::{CheckKind, MetricNames};
+use crate::evidence::{CheckKind, Failed, MetricNames, StatusValues};
 
 /// Label that tells the parts of an answer apart.
 pub(super) const PART: &str = "stepgate_part";
@@ -30,7 +34,18 @@ pub struct Query {
     pub(super) pod_label: String,
     /// Unit of the bounds; `None` for an error rate.
     pub(super) bounds: Option<TimeUnit>,
+    /// What must be there for the check to be read.
+    pub(super) needs: Needs,
     pub(super) scrape_interval_seconds: u32,
+}
+
+/// What must be there beside the metric, and is said when it is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Needs {
+    /// A part that says which series the matchers let through.
+    pub matched: bool,
+    /// A counter of failures.
+    pub failures: bool,
 }
 
 /// Whose pods are meant.
@@ -61,6 +76,10 @@ impl Query {
             text,
             pod_label: names.pod_label().to_owned(),
             bounds,
+            needs: Needs {
+                matched: !names.matchers().is_empty(),
+                failures: bounds.is_none() && matches!(names.failed(), Failed::ByCounter(_)),
+            },
             scrape_interval_seconds,
         }
     }
@@ -78,23 +97,41 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn error_rate(&self) -> String {
-        let counter = || self.select(self.names.counter());
-        let status = self.names.status();
-        let labelled = status
-            .iter()
-            .map(|s| Expr::Select(counter().present(&s.label)));
-        let wrong = status.iter().map(|s| {
-            // Present as well as matching: an expression that matches nothing at all must not
-            // match series without the label.
-            Expr::Select(counter().present(&s.label).matching(&s.label, &s.errors))
-        });
+        let counter = || self.matched(self.names.counter());
+        let (total, wrong) = match self.names.failed() {
+            Failed::ByCounter(failed) => {
+                (Expr::Select(counter()), Expr::Select(self.matched(failed)))
+            }
+            Failed::ByLabel(labels) => {
+                let labelled = labels
+                    .iter()
+                    .map(|s| Expr::Select(counter().present(&s.label)));
+                // Present as well as matching: an expression that matches nothing at all must not
+                // match series without the label.
+                let wrong = labels.iter().map(|s| {
+                    let present = counter().present(&s.label);
+                    Expr::Select(match &s.values {
+                        StatusValues::Errors(errors) => present.matching(&s.label, errors),
+                        StatusValues::Successes(good) => present.not_matching(&s.label, good),
+                    })
+                });
+                (
+                    Expr::Union(labelled.collect()),
+                    Expr::Union(wrong.collect()),
+                )
+            }
+        };
         let mut parts = vec![
-            self.per_target(Expr::Union(labelled.collect()), &[])
-                .tagged(PART, "total"),
-            self.per_target(Expr::Union(wrong.collect()), &[])
-                .tagged(PART, "bad"),
+            self.per_target(total, &[]).tagged(PART, "total"),
+            self.per_target(wrong, &[]).tagged(PART, "bad"),
         ];
-        parts.extend(self.presence(counter()));
+        if let Failed::ByCounter(failed) = self.names.failed() {
+            let anywhere =
+                Selector::of(failed).equal(self.pods.namespace_label, self.pods.namespace);
+            let known = Expr::Select(anywhere).aggregate("count", &[]);
+            parts.push(known.tagged(PART, "failures"));
+        }
+        parts.extend(self.presence(self.names.counter()));
         if self.names.counter() == format!("{}_count", self.names.histogram()) {
             parts.push(self.native());
         }
@@ -102,14 +139,40 @@ impl Builder<'_> {
     }
 
     fn latency(&self) -> String {
-        let bucket = || self.select(&format!("{}_bucket", self.names.histogram()));
+        let name = format!("{}_bucket", self.names.histogram());
         let mut parts = vec![
-            self.per_target(Expr::Select(bucket()), &["le"])
+            self.per_target(Expr::Select(self.matched(&name)), &["le"])
                 .tagged(PART, "bucket"),
         ];
-        parts.extend(self.presence(bucket()));
+        parts.extend(self.presence(&name));
         parts.push(self.native());
+        let plain = self.select(&format!("{}_count", self.names.histogram()));
+        parts.push(self.targets(plain).tagged(PART, "plain"));
         Expr::Union(parts).to_string()
+    }
+
+    /// The series of a metric that are counted.
+    fn matched(&self, metric: &str) -> Selector {
+        let mut selector = self.select(metric);
+        for matcher in self.names.matchers() {
+            let label = &matcher.label;
+            if let Some(value) = &matcher.equals {
+                selector = selector.equal(label, value);
+            }
+            if let Some(values) = &matcher.r#in {
+                selector = selector.one_of(label, values);
+            }
+            if let Some(values) = &matcher.not_in {
+                selector = selector.none_of(label, values);
+            }
+            if let Some(pattern) = &matcher.matches {
+                selector = selector.matching(label, pattern);
+            }
+            if let Some(pattern) = &matcher.not_matches {
+                selector = selector.not_matching(label, pattern);
+            }
+        }
+        selector
     }
 
     /// The series of a metric that belong to the pods, and no others.
@@ -127,36 +190,44 @@ impl Builder<'_> {
         of.aggregate("sum", &within_job).aggregate("max", &target)
     }
 
-    fn presence(&self, series: Selector) -> [Expr; 3] {
+    fn presence(&self, metric: &str) -> Vec<Expr> {
         let target = [self.names.pod_label(), "instance"];
         let up = self.select("up");
         let scraped = Expr::WhereOne(
             Box::new(Expr::Timestamp(up.clone())),
             Box::new(Expr::Select(up)),
         );
-        [
+        let mut parts = vec![
             scraped.aggregate("max", &target).tagged(PART, "up"),
-            Expr::Timestamp(series)
+            Expr::Timestamp(self.select(metric))
                 .aggregate("max", &target)
                 .tagged(PART, "series"),
             Expr::Clock.tagged(PART, "clock"),
-        ]
+        ];
+        if !self.names.matchers().is_empty() {
+            let matched = self.targets(self.matched(metric));
+            parts.push(matched.tagged(PART, "matched"));
+        }
+        parts
     }
 
     fn native(&self) -> Expr {
         // A summary has series of the plain name too; they carry a quantile.
         let plain = self.select(self.names.histogram()).equal("quantile", "");
+        self.targets(plain).tagged(PART, "native")
+    }
+
+    /// The targets that have such series.
+    fn targets(&self, series: Selector) -> Expr {
         let target = [self.names.pod_label(), "instance"];
-        Expr::Select(plain)
-            .aggregate("count", &target)
-            .tagged(PART, "native")
+        Expr::Select(series).aggregate("count", &target)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{BuiltIn, Convention};
+    use crate::api::{BuiltIn, Convention, Matcher};
 
     fn text(kind: CheckKind, convention: Convention) -> String {
         let names = convention.resolve(&Convention::default()).unwrap();
@@ -187,6 +258,66 @@ mod tests {
                 assert_eq!(selectors, forced, "{text}");
             }
         }
+    }
+
+    #[test]
+    fn every_counted_series_is_matched_and_presence_is_not() {
+        let matchers = vec![
+            Matcher {
+                label: "uri".into(),
+                not_in: Some(vec!["/ready".into(), "/metrics".into()]),
+                ..Matcher::default()
+            },
+            Matcher {
+                label: "reporter".into(),
+                equals: Some("destination".into()),
+                ..Matcher::default()
+            },
+        ];
+        let convention = Convention {
+            matchers,
+            ..Convention::default()
+        };
+        for (kind, metric) in [
+            (ERRORS, "http_requests_total"),
+            (P95, "http_request_duration_seconds_bucket"),
+        ] {
+            let text = text(kind, convention.clone());
+            let pods = r#"{namespace="prod",pod=~"shop-abc-.+""#;
+            let only = r#",uri!~"/ready|/metrics",reporter="destination""#;
+            let counted = text.matches(&format!("{metric}{pods}{only}")).count();
+            let all = text.matches(&format!("{metric}{{")).count();
+            let presence = format!("timestamp({metric}{pods}}})");
+            assert_eq!(text.matches(&presence).count(), 1, "{text}");
+            assert_eq!(counted, all - 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn failures_of_a_counter_of_their_own() {
+        let convention = Convention {
+            counter: Some("jobs_processed_total".into()),
+            failed_counter: Some("jobs_failed_total".into()),
+            ..Convention::default()
+        };
+        let text = text(ERRORS, convention);
+        let wrong =
+            r#"sum by (pod,instance,job) (jobs_failed_total{namespace="prod",pod=~"shop-abc-.+"})"#;
+        assert!(text.contains(wrong), "{text}");
+        let known = r#"count by () (jobs_failed_total{namespace="prod"})"#;
+        assert!(text.contains(known), "{text}");
+    }
+
+    #[test]
+    fn failures_by_negation() {
+        let convention = Convention {
+            status_label: Some("grpc_code".into()),
+            success_values: Some("OK|NotFound".into()),
+            ..Convention::default()
+        };
+        let text = text(ERRORS, convention);
+        let wrong = r#"grpc_code!="",grpc_code!~"OK|NotFound"}"#;
+        assert!(text.contains(wrong), "{text}");
     }
 
     #[test]

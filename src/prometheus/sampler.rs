@@ -7,23 +7,27 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
 use jiff::Timestamp;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::{debug, error};
 
 use super::client::{Client, MetricSource};
 use super::config::{ConfigError, SourceConfig, SourcesFile};
 use super::error::Error;
+use super::fair::{Fair, Who};
 use super::query::{Pods, Query};
+use super::room::{Budget, Room};
 use crate::evidence::{
     Answer, Answered, Ask, Board, Change, CheckAsk, CheckSpec, Fault, Key, Measure, PollResult,
     Readings, Reason,
 };
 
-/// Queries that one source is given at a time.
-const QUERIES_AT_A_TIME: usize = 8;
+/// Polls that ask one source at a time, each one question after the other.
+const POLLS_AT_A_TIME: usize = 8;
+
+/// Questions of a poll that a source may leave unanswered in time; then the rest is not asked.
+const PATIENCE: u32 = 2;
 
 /// Longest poll, all its questions and the wait for a slot included; shorter than the board waits
 /// for an answer.
@@ -54,6 +58,7 @@ type Changed = dyn Fn(&Key, Change) + Send + Sync;
 struct Shared<S> {
     board: Mutex<Board>,
     sources: BTreeMap<String, Source<S>>,
+    budget: Budget,
     woken: Notify,
     polled: Box<Polled>,
     changed: Box<Changed>,
@@ -62,7 +67,7 @@ struct Shared<S> {
 struct Source<S> {
     config: SourceConfig,
     api: S,
-    slots: Semaphore,
+    slots: Arc<Fair>,
 }
 
 impl Sampler<Client> {
@@ -94,13 +99,14 @@ impl<S: MetricSource> Sampler<S> {
         changed: impl Fn(&Key, Change) + Send + Sync + 'static,
     ) -> Self {
         let sources = sources.into_iter().map(|(config, api)| {
-            let slots = Semaphore::new(QUERIES_AT_A_TIME);
+            let slots = Fair::new(POLLS_AT_A_TIME);
             (config.name.clone(), Source { config, api, slots })
         });
         Self {
             shared: Arc::new(Shared {
                 board: Mutex::default(),
                 sources: sources.collect(),
+                budget: Budget::new(),
                 woken: Notify::new(),
                 polled: Box::new(polled),
                 changed: Box::new(changed),
@@ -195,7 +201,14 @@ impl<S: MetricSource> Shared<S> {
     }
 
     async fn poll(&self, ask: Ask) {
-        let answer = tokio::time::timeout(LONGEST_POLL, self.find_out(&ask)).await;
+        let who = Who {
+            namespace: ask.key.namespace.clone(),
+            rollout: ask.key.rollout.clone(),
+        };
+        let history = ask.checks.iter().any(|c| c.history_since.is_some());
+        // Held until the answer has become counts.
+        let room = self.budget.room(who.clone(), history);
+        let answer = tokio::time::timeout(LONGEST_POLL, self.find_out(&ask, who, &room)).await;
         let answer = answer.unwrap_or_else(|_| {
             let seconds = LONGEST_POLL.as_secs();
             unanswered(&ask, &Error::TimedOut { seconds }.into())
@@ -221,8 +234,8 @@ impl<S: MetricSource> Shared<S> {
         }
     }
 
-    /// Asks every different question once, all at the same time.
-    async fn find_out(&self, ask: &Ask) -> Answer {
+    /// Asks every different question once, one after the other.
+    async fn find_out(&self, ask: &Ask, who: Who, room: &Room) -> Answer {
         let source = match self.source(&ask.measure.source, &ask.key.namespace) {
             Ok(source) => source,
             Err(fault) => return unanswered(ask, &fault),
@@ -238,16 +251,51 @@ impl<S: MetricSource> Shared<S> {
                 Err(fault) => answer.push((check.spec.clone(), Err(fault))),
             }
         }
-        let asked = questions
-            .into_iter()
-            .map(|((query, since), specs)| async move {
-                let outcome = source.ask(&query, since, ask).await;
-                (specs, outcome.map_err(Fault::from))
+        if questions.is_empty() {
+            return answer;
+        }
+        let _slot = source.slots.take(who, 1).await;
+        let mut unanswered = 0;
+        for ((query, since), specs) in questions {
+            let outcome = if unanswered < PATIENCE {
+                source.ask(&query, since, ask, room).await
+            } else {
+                let seconds = source.config.timeout_seconds.into();
+                Err(Error::TimedOut { seconds })
+            };
+            if matches!(outcome, Err(Error::TimedOut { .. } | Error::Unreachable)) {
+                unanswered += 1;
+            }
+            let told = specs.into_iter().map(|spec| {
+                let outcome = outcome.clone().map_err(|error| fault(error, &spec));
+                (spec, outcome)
             });
-        for (specs, outcome) in join_all(asked).await {
-            answer.extend(specs.into_iter().map(|spec| (spec, outcome.clone())));
+            answer.extend(told);
         }
         answer
+    }
+}
+
+/// What is said of a check whose query was not answered. A query that cannot be read is so for what
+/// the user put into it.
+fn fault(error: Error, spec: &CheckSpec) -> Fault {
+    let patterns = spec.convention.patterns();
+    let unread = matches!(
+        error,
+        Error::Refused {
+            kind: "bad_data",
+            ..
+        }
+    );
+    if !unread || patterns.is_empty() {
+        return error.into();
+    }
+    Fault {
+        reason: Reason::BadPattern,
+        message: format!(
+            "{error}: correct the regular expression in {} (RE2's syntax, without look-ahead)",
+            patterns.join(" or ")
+        ),
     }
 }
 
@@ -273,26 +321,22 @@ impl<S: MetricSource> Source<S> {
         Ok(Query::new(&check.spec.kind, &names, pods, scrape_interval))
     }
 
-    /// One question. A source that is busy with others' questions counts as one that does not
-    /// answer in time.
+    /// One question.
     async fn ask(
         &self,
         query: &Query,
         since: Option<Timestamp>,
         ask: &Ask,
+        room: &Room,
     ) -> Result<Answered, Error> {
-        let seconds = u64::from(self.config.timeout_seconds);
-        let busy = Error::TimedOut { seconds };
-        let slot = tokio::time::timeout(Duration::from_secs(seconds), self.slots.acquire()).await;
-        let _slot = slot.ok().and_then(Result::ok).ok_or(busy)?;
         let history = match since {
             Some(since) => {
                 let step = ask.measure.interval_seconds;
-                self.api.history(query, since, ask.at, step).await?
+                self.api.history(query, since, ask.at, step, room).await?
             }
             None => Vec::new(),
         };
-        let now = self.api.now(query).await?;
+        let now = self.api.now(query, room).await?;
         Ok(Answered { history, now })
     }
 }

@@ -14,14 +14,14 @@ struct Oracle {
 }
 
 impl MetricSource for Oracle {
-    async fn now(&self, _: &Query) -> Result<Snapshot, Error> {
+    async fn now(&self, _: &Query, _: &Room) -> Result<Snapshot, Error> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         if self.silent {
             std::future::pending::<()>().await;
         }
         let target = Target {
-            pod: "shop-r1-x".to_owned(),
-            instance: String::new(),
+            pod: "shop-r1-x".into(),
+            instance: "".into(),
         };
         let clock = Timestamp::now().as_second() as f64;
         Ok(Snapshot {
@@ -41,6 +41,7 @@ impl MetricSource for Oracle {
         _: Timestamp,
         _: Timestamp,
         _: i64,
+        _: &Room,
     ) -> Result<Vec<(Timestamp, Snapshot)>, Error> {
         Ok(Vec::new())
     }
@@ -59,6 +60,7 @@ fn measure(rollout: &str, source: &str) -> Measure {
             max_milliseconds: 200.0,
         },
         min_requests: 1,
+        warm_up_seconds: 0,
         convention: Convention::default(),
     };
     let now = Timestamp::now();
@@ -73,6 +75,7 @@ fn measure(rollout: &str, source: &str) -> Measure {
         revision: "r1".to_owned(),
         pod_prefix: "shop-r1-".to_owned(),
         pods: vec![pod],
+        probe_seconds: Vec::new(),
         since: now,
         hold_since: Some(now),
         source: source.to_owned(),

@@ -40,6 +40,7 @@ impl World {
             Step::Schedule => self.schedule(pod),
             Step::Start => self.start(pod),
             Step::Ready => {
+                self.traffic.ready(name, self.now);
                 let next = PodObject {
                     ready_since: Some(whole_seconds(self.now)),
                     lost: None,

@@ -2,10 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::traffic::{Count, Traffic};
+use super::traffic::{Count, Probes, Traffic};
 use crate::evidence::{
-    Answer, Answered, Ask, Bucket, CheckAsk, CheckKind, Counted, Counters, Fault, Reason, Scraped,
-    Snapshot, Target,
+    Answer, Answered, Ask, Bucket, CheckAsk, CheckKind, CheckSpec, Counted, Counters, Fault,
+    Reason, Scraped, Snapshot, Target,
 };
 
 /// Upper bounds of the histogram, in milliseconds.
@@ -82,19 +82,22 @@ impl Source<'_> {
         let mut history = Vec::new();
         let mut at = check.history_since.unwrap_or(ask.at);
         while at < ask.at {
-            history.push((at, self.snapshot(prefix, check.spec.kind, at - skew)));
+            history.push((at, self.snapshot(prefix, &check.spec, at - skew)));
             at += beat;
         }
-        let now = self.snapshot(prefix, check.spec.kind, self.now);
+        let now = self.snapshot(prefix, &check.spec, self.now);
         Answered { history, now }
     }
 
-    fn snapshot(&self, prefix: &str, kind: CheckKind, at: Timestamp) -> Snapshot {
+    fn snapshot(&self, prefix: &str, check: &CheckSpec, at: Timestamp) -> Snapshot {
+        // Whatever they say, it is the probes that they leave out.
+        let filtered = !check.convention.matchers.is_empty();
         let scraped_at = at.as_second().div_euclid(self.scrape) * self.scrape;
         let last = Timestamp::from_second(scraped_at).unwrap_or(at);
         let mut snapshot = Snapshot {
             clock: seconds(at),
             scrape_interval: SignedDuration::from_secs(self.scrape).as_secs_f64(),
+            filtered,
             ..Snapshot::default()
         };
         if self.outage == Outage::Empty {
@@ -108,35 +111,41 @@ impl Source<'_> {
                 continue;
             }
             let target = Target {
-                pod: pod.to_string(),
+                pod: pod.clone(),
                 instance: "app".into(),
             };
             snapshot.scraped.push(Scraped {
                 target: target.clone(),
                 last: seconds(last),
             });
-            let counters = self.counters(kind, &count);
+            let probes = if filtered {
+                Probes::default()
+            } else {
+                count.probes
+            };
+            let counters = self.counters(check.kind, &count, probes);
             snapshot.counted.push(Counted { target, counters });
         }
         snapshot
     }
 
-    fn counters(&self, kind: CheckKind, count: &Count) -> Counters {
+    fn counters(&self, kind: CheckKind, count: &Count, probes: Probes) -> Counters {
         let spoiled = |value: f64| match self.outage {
             Outage::Nan => f64::NAN,
             _ => value,
         };
         match kind {
             CheckKind::ErrorRate { .. } => Counters::Requests {
-                bad: spoiled(count.errors),
-                total: spoiled(count.total),
+                bad: spoiled(count.errors + probes.errors),
+                total: spoiled(count.total + probes.total),
             },
             CheckKind::Latency { .. } => Counters::Histogram(
                 BOUNDS
                     .iter()
                     .map(|le| Bucket {
                         le: *le,
-                        count: spoiled(count.within(*le)),
+                        // A probe is answered at once.
+                        count: spoiled(count.within(*le) + probes.total),
                     })
                     .collect(),
             ),
@@ -153,7 +162,7 @@ mod tests {
     use super::*;
     use crate::{
         api::Convention,
-        evidence::{Board, CheckSpec, Measure, Readings, Verdict},
+        evidence::{Board, Measure, PodSeen, Readings, Verdict},
         simulate::{object::Name, setting::Behaviour},
     };
 
@@ -166,6 +175,7 @@ mod tests {
             name: name.into(),
             kind,
             min_requests: 100,
+            warm_up_seconds: 0,
             convention: Convention::default(),
         }
     }
@@ -182,7 +192,12 @@ mod tests {
             rollout: "shop".into(),
             revision: "r1".into(),
             pod_prefix: "shop-r1-".into(),
-            pods: Vec::new(),
+            pods: vec![PodSeen {
+                name: "shop-r1-a".into(),
+                ready_since: Some(second(0)),
+                created: second(0),
+            }],
+            probe_seconds: Vec::new(),
             since: second(0),
             hold_since: Some(second(0)),
             source: "default".into(),

@@ -28,6 +28,11 @@ pub struct Behaviour {
     pub error_percent: f64,
     /// Its 95th percentile, in milliseconds.
     pub p95_milliseconds: f64,
+    /// Seconds after it is ready in which it is slow, and its 95th percentile then.
+    pub cold: Option<(i64, f64)>,
+    /// Seconds between two probes, where it counts them as requests. Until it is ready it answers
+    /// them with an error.
+    pub counts_probes: Option<i64>,
     /// How each attempt of a phase goes; the last goes for all further ones. Default: 20 s, well.
     pub migrations: BTreeMap<PhaseKind, Vec<Migration>>,
 }
@@ -86,6 +91,8 @@ impl Default for Behaviour {
             health: Health::Good,
             error_percent: 0.05,
             p95_milliseconds: 80.0,
+            cold: None,
+            counts_probes: None,
             migrations: BTreeMap::new(),
         }
     }

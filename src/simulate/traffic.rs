@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{object::Name, setting::Behaviour};
 
@@ -24,8 +24,14 @@ struct Served {
     phase: f64,
     /// Scale of the Rayleigh distribution of its durations, in milliseconds.
     scale: f64,
+    /// Seconds after it is ready in which it is slow, and the scale of its durations then.
+    cold: Option<(i64, f64)>,
+    /// Seconds between two probes, where it counts them.
+    probes: Option<i64>,
     /// When its container was up: each with its end, if it has ended.
     up: Vec<(Timestamp, Option<Timestamp>)>,
+    /// When it was ready, each time.
+    ready: Vec<Timestamp>,
     /// From when on at which rate, with the count so far. The count starts anew with a container.
     points: Vec<Point>,
 }
@@ -44,8 +50,21 @@ pub struct Count {
     pub total: f64,
     /// Those of them answered with an error.
     pub errors: f64,
+    /// Probes since then, which are in neither figure; those before it was ready had an error.
+    pub probes: Probes,
     /// Scale of the distribution of its durations, in milliseconds.
     scale: f64,
+    /// Requests while it was cold, and the scale of their durations.
+    cold: (f64, f64),
+}
+
+/// Probes that a pod has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Probes {
+    /// All of them.
+    pub total: f64,
+    /// Those before it was ready.
+    pub errors: f64,
 }
 
 impl Count {
@@ -56,8 +75,10 @@ impl Count {
         if milliseconds.is_infinite() {
             return self.total;
         }
-        let share = 1.0 - (-(milliseconds / self.scale).powi(2) / 2.0).exp();
-        (self.total * share).round()
+        let share = |scale: f64| 1.0 - (-(milliseconds / scale).powi(2) / 2.0).exp();
+        let (cold, scale) = self.cold;
+        let (cold, warm) = (cold * share(scale), (self.total - cold) * share(self.scale));
+        (cold + warm).round()
     }
 }
 
@@ -76,8 +97,11 @@ impl Traffic {
             revision: revision.clone(),
             error_share: behaviour.error_percent / 100.0,
             phase: phase(pod),
-            scale: behaviour.p95_milliseconds / (2.0 * 20.0_f64.ln()).sqrt(),
+            scale: scale(behaviour.p95_milliseconds),
+            cold: behaviour.cold.map(|(seconds, p95)| (seconds, scale(p95))),
+            probes: behaviour.counts_probes,
             up: Vec::new(),
+            ready: Vec::new(),
             points: Vec::new(),
         });
         served.up.push((now, None));
@@ -86,6 +110,13 @@ impl Traffic {
             count: 0.0,
             rate: 0.0,
         });
+    }
+
+    /// A pod is ready.
+    pub fn ready(&mut self, pod: &str, now: Timestamp) {
+        if let Some(served) = self.pods.get_mut(pod) {
+            served.ready.push(now);
+        }
     }
 
     /// A pod's container has ended.
@@ -164,10 +195,38 @@ impl Served {
     fn count(&self, at: Timestamp) -> Count {
         let point = self.points.iter().rev().find(|p| p.at <= at);
         let total = point.map_or(0.0, |p| p.count_at(at)).floor();
+        let (seconds, scale) = self.cold.unwrap_or((0, self.scale));
+        let ready = self.ready.iter().rev().find(|ready| **ready <= at);
+        let cold = ready.map_or(0.0, |ready| {
+            let end = ready.saturating_add(SignedDuration::from_secs(seconds));
+            let end = end.map_or(at, |end| end.min(at));
+            let point = self.points.iter().rev().find(|p| p.at <= end);
+            point.map_or(0.0, |p| p.count_at(end)).floor()
+        });
         Count {
             total,
             errors: (total * self.error_share + self.phase).floor(),
+            probes: self.probed(at),
             scale: self.scale,
+            cold: (cold.min(total), scale),
+        }
+    }
+
+    /// The probes since its container started.
+    fn probed(&self, at: Timestamp) -> Probes {
+        let started = self.up.iter().rev().find(|(from, _)| *from <= at);
+        let (Some(period), Some((from, _))) = (self.probes, started) else {
+            return Probes::default();
+        };
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let until = |end: Timestamp| {
+            let seconds = end.duration_since(*from).as_secs_f64().max(0.0);
+            (seconds / period.max(1) as f64).floor()
+        };
+        let ready = self.ready.iter().find(|ready| *ready >= from);
+        Probes {
+            total: until(at),
+            errors: until(ready.map_or(at, |ready| at.min(*ready))),
         }
     }
 
@@ -182,6 +241,11 @@ impl Served {
             })
             .sum()
     }
+}
+
+/// Scale of a Rayleigh distribution with this 95th percentile.
+fn scale(p95: f64) -> f64 {
+    p95 / (2.0 * 20.0_f64.ln()).sqrt()
 }
 
 /// Spread evenly over names that differ by a number.
@@ -263,6 +327,28 @@ mod tests {
             .fold(0.0, f64::max);
         assert!(most <= 3.0, "{most} at once");
         assert!((errors(600) - 300.0).abs() <= 10.0, "{}", errors(600));
+    }
+
+    #[test]
+    fn a_cold_pod_is_slow_at_first_and_counts_probes_apart() {
+        let mut traffic = Traffic::default();
+        let pod: Name = "a".into();
+        let behaviour = Behaviour {
+            cold: Some((60, 800.0)),
+            counts_probes: Some(2),
+            ..Behaviour::default()
+        };
+        traffic.started(&pod, &"shop".into(), &"r1".into(), &behaviour, second(0));
+        traffic.ready(&pod, second(10));
+        traffic.spread("shop", &[pod], 100.0, second(10));
+        let count = |at: i64| traffic.at("", second(at)).next().unwrap().1;
+        let slow = |at: i64| count(at).total - count(at).within(80.0);
+        assert!(slow(70) > 5_000.0, "{}", slow(70));
+        let later = (slow(170) - slow(70)) / 10_000.0;
+        assert!((later - 0.05).abs() < 1e-3, "{later}");
+        let probes = |total, errors| Probes { total, errors };
+        assert_eq!(count(6).probes, probes(3.0, 3.0));
+        assert_eq!(count(20).probes, probes(10.0, 5.0));
     }
 
     #[test]

@@ -41,6 +41,10 @@ fn checks(check: Value) -> Value {
     json!({"checks": [check]})
 }
 
+fn metric(metric: Value) -> Value {
+    json!({"name": "a", "errorRate": {"maxPercent": "1"}, "metric": metric})
+}
+
 /// All of them.
 pub fn mistakes() -> Vec<Mistake> {
     let rising = "steps must rise";
@@ -213,6 +217,99 @@ pub fn mistakes() -> Vec<Mistake> {
             "percentile",
         ),
         mistake(
+            "a histogram with its suffix",
+            "/spec/analysis",
+            checks(metric(
+                json!({"histogram": "grpc_server_handling_seconds_bucket"}),
+            )),
+            "histogram must be written without _bucket",
+        ),
+        mistake(
+            "a bucket as the counter",
+            "/spec/analysis",
+            checks(metric(json!({"counter": "request_seconds_bucket"}))),
+            "counter must count each request once",
+        ),
+        mistake(
+            "a pattern that is not closed",
+            "/spec/analysis",
+            checks(metric(
+                json!({"statusLabel": "c", "errorValues": "Unknown|(Internal"}),
+            )),
+            "errorValues must be a regular expression in RE2's syntax",
+        ),
+        mistake(
+            "a pattern with look-ahead",
+            "/spec/analysis",
+            checks(metric(
+                json!({"statusLabel": "c", "errorValues": "(?!OK).*"}),
+            )),
+            "for \"all but OK\" write successValues: OK",
+        ),
+        mistake(
+            "errors both ways",
+            "/spec/analysis",
+            checks(metric(
+                json!({"statusLabel": "c", "errorValues": "1", "successValues": "0"}),
+            )),
+            "give either errorValues or successValues",
+        ),
+        mistake(
+            "failures by a counter and by a label",
+            "/spec/analysis",
+            checks(metric(
+                json!({"failedCounter": "a_total", "statusLabel": "c"}),
+            )),
+            "failedCounter says by itself which requests failed",
+        ),
+        mistake(
+            "a namespace label of one's own",
+            "/spec/analysis",
+            checks(metric(json!({"namespaceLabel": "kubernetes_namespace"}))),
+            "namespaceLabel cannot be set here",
+        ),
+        mistake(
+            "a matcher of two conditions",
+            "/spec/analysis",
+            checks(metric(
+                json!({"matchers": [{"label": "a", "equals": "b", "matches": "c"}]}),
+            )),
+            "give a matcher exactly one of",
+        ),
+        mistake(
+            "a matcher of none",
+            "/spec/analysis",
+            checks(metric(json!({"matchers": [{"label": "a"}]}))),
+            "give a matcher exactly one of",
+        ),
+        mistake(
+            "a matcher's pattern that is none",
+            "/spec/analysis",
+            checks(metric(
+                json!({"matchers": [{"label": "a", "notMatches": "["}]}),
+            )),
+            "notMatches must be a regular expression in RE2's syntax",
+        ),
+        mistake(
+            "a matcher of nothing in a list",
+            "/spec/analysis",
+            checks(metric(json!({"matchers": [{"label": "a", "in": []}]}))),
+            "should have at least 1 items",
+        ),
+        mistake(
+            "two matchers of one label",
+            "/spec/analysis",
+            checks(metric(json!({"matchers": [
+                {"label": "a", "equals": "b"}, {"label": "a", "equals": "c"}]}))),
+            "Duplicate value",
+        ),
+        mistake(
+            "a warm-up beyond an hour",
+            "/spec/analysis",
+            checks(json!({"name": "a", "latency": {"maxMilliseconds": 1, "warmUpSeconds": 3601}})),
+            "warmUpSeconds",
+        ),
+        mistake(
             "no checks",
             "/spec/analysis",
             json!({"checks": []}),
@@ -317,6 +414,26 @@ pub fn right() -> Vec<(&'static str, Value)> {
         (
             "/spec/analysis",
             checks(json!({"name": "a", "errorRate": {"maxPercent": "0.5"}})),
+        ),
+        (
+            "/spec/analysis",
+            checks(metric(
+                json!({"statusLabel": "grpc_code", "successValues": "OK|NotFound",
+                "matchers": [{"label": "uri", "notIn": ["/ready", "/metrics"]},
+                    {"label": "method", "in": ["GET"]}, {"label": "a", "equals": "\"}"},
+                    {"label": "host", "matches": "shop\\..+"},
+                    {"label": "path", "notMatches": "/actuator/.*"}]}),
+            )),
+        ),
+        (
+            "/spec/analysis",
+            checks(metric(
+                json!({"counter": "jobs_total", "failedCounter": "jobs_failed_total"}),
+            )),
+        ),
+        (
+            "/spec/analysis",
+            checks(json!({"name": "a", "latency": {"maxMilliseconds": 250, "warmUpSeconds": 60}})),
         ),
         (
             "/spec/template/spec/newerThanThisProgram",

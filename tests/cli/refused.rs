@@ -72,6 +72,12 @@ fn unknown_fields_and_wrong_templates_are_named_with_their_path() {
              \"Undo\", \"Pause\"",
         ),
         (
+            "/spec/analysis",
+            json!({"checks": [{"name": "a", "latency": {"maxMilliseconds": 1}, "initialDelaySeconds": 90}]}),
+            "spec.analysis.checks[0].initialDelaySeconds: unknown field: to leave out the first \
+             seconds of each pod, set latency.warmUpSeconds",
+        ),
+        (
             "/spec/template/spec/containers",
             json!([{"name": "app", "image": "app:1", "ports": [{"containerPort": "80"}]}]),
             "spec.template.spec.containers[0].ports[0].containerPort: ",

@@ -57,6 +57,12 @@ fn everything_that_may_happen_happens() {
         ("new: {crashesAfterSeconds: 3}", "Undone", "CrashLooping"),
         ("new: {p95Milliseconds: 900}", "Undone", "check p95"),
         (
+            "new: {coldSeconds: 60, coldP95Milliseconds: 900}",
+            "Undone",
+            "check p95",
+        ),
+        ("new: {countsProbesEverySeconds: 5}", "Stable", "is stable"),
+        (
             "new: {expand: [{seconds: 5, end: Fails}]}",
             "Blocked",
             "ExpandFailed",
@@ -121,6 +127,14 @@ fn mistakes_in_it_are_named() {
         (
             "expect: Stable\nnew: {health: Good, crashesAfterSeconds: 1}",
             "give one of health",
+        ),
+        (
+            "expect: Stable\nnew: {coldSeconds: 60}",
+            "give coldSeconds and coldP95Milliseconds",
+        ),
+        (
+            "expect: Stable\nnew: {countsProbesEverySeconds: 0}",
+            "new.countsProbesEverySeconds",
         ),
         (
             "expect: Stable\nevents: [{at: -1, scale: 3}]",

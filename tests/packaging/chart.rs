@@ -150,8 +150,21 @@ fn a_service_monitor_finds_its_service() {
 
 #[test]
 fn alerts_name_metrics_that_exist() {
-    let metrics = stepgate::operator::metrics::Metrics::new().render();
-    let objects = chart(&["metrics.prometheusRule.enabled=true"]);
+    alerts(false);
+    alerts(true);
+}
+
+fn alerts(named: bool) {
+    let metrics = match named {
+        true => stepgate::operator::metrics::Metrics::naming_rollouts().render(),
+        false => stepgate::operator::metrics::Metrics::new().render(),
+    };
+    let objects = chart(&[
+        "metrics.prometheusRule.enabled=true",
+        &format!("metrics.rolloutNames={named}"),
+    ]);
+    let env = objects.only("Deployment").to_string();
+    assert_eq!(env.contains("STEPGATE_ROLLOUT_METRICS"), named);
     let rules = objects.only("PrometheusRule")["spec"]["groups"][0]["rules"].clone();
     let rules = rules.as_array().expect("rules");
     assert!(!rules.is_empty());
@@ -166,6 +179,22 @@ fn alerts_name_metrics_that_exist() {
             );
         }
     }
+}
+
+#[test]
+fn a_dashboard_is_there_when_it_is_asked_for() {
+    let objects = chart(&["metrics.dashboard.enabled=true"]);
+    let maps: Vec<_> = objects.of_kind("ConfigMap").collect();
+    let dashboard = maps
+        .iter()
+        .find(|map| map["metadata"]["labels"]["grafana_dashboard"] == "1")
+        .expect("the dashboard");
+    let text = dashboard["data"]["stepgate.json"]
+        .as_str()
+        .expect("its text");
+    let read: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    assert_eq!(read["title"], "Stepgate");
+    assert!(text.contains("{{state}}"), "Grafana's own templates stay");
 }
 
 #[test]

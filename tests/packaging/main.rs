@@ -125,6 +125,8 @@ fn the_operator_can_read_the_metric_sources() {
         "url=https://mimir.example/prometheus",
         "convention=opentelemetry",
         "metric.histogram=request_seconds",
+        "metric.matchers[0].label=reporter",
+        "metric.matchers[0].equals=destination",
         "namespaceLabel=k8s_namespace_name",
         "basicAuth.usernameFile=/etc/stepgate-secrets/mimir/user",
         "basicAuth.passwordFile=/etc/stepgate-secrets/mimir/password",
@@ -161,6 +163,7 @@ fn every_variable_of_the_pod_is_a_setting_of_the_operator() {
         .collect();
     let flags = [
         "namespaces={a,b}",
+        "metrics.rolloutNames=true",
         "leaderElection.leaseDurationSeconds=30",
         "leaderElection.renewDeadlineSeconds=20",
         "leaderElection.retryPeriodSeconds=4",

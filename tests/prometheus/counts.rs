@@ -234,7 +234,7 @@ async fn odd_sources_are_open_with_a_reason() {
         ("silent", Reason::NoData),
         ("bare", Reason::NoStatusLabel),
         ("nan", Reason::NotANumber),
-        ("regex", Reason::QueryFailed),
+        ("regex", Reason::BadPattern),
     ] {
         let r = until_first(&sampler, rollout, |r| r.reason == reason).await;
         assert_eq!(

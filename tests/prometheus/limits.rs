@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use stepgate::api::Convention;
 use stepgate::evidence::CheckKind;
-use stepgate::prometheus::{Client, Error, MetricSource as _, Pods, Query, SourcesFile};
+use stepgate::prometheus::{Client, Error, MetricSource as _, Pods, Query, Room, SourcesFile};
 
 use super::server::{Request, serve};
 
@@ -22,8 +22,12 @@ fn query() -> Query {
 }
 
 fn client(url: &str, more: &str) -> Client {
+    client_with(url, 1, more)
+}
+
+fn client_with(url: &str, seconds: u32, more: &str) -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let yaml = format!("sources: [{{name: a, url: \"{url}\", timeoutSeconds: 1{more}}}]");
+    let yaml = format!("sources: [{{name: a, url: \"{url}\", timeoutSeconds: {seconds}{more}}}]");
     Client::new(SourcesFile::parse(&yaml).unwrap().sources.remove(0)).unwrap()
 }
 
@@ -33,7 +37,7 @@ where
 {
     let address = serve(answer);
     client(&format!("http://{address}"), "")
-        .now(&query())
+        .now(&query(), &Room::alone())
         .await
         .unwrap_err()
 }
@@ -72,7 +76,9 @@ async fn errors_hold_nothing_of_the_answer() {
 
 #[tokio::test]
 async fn answers_are_bounded_in_size_and_time() {
-    let error = error_of(|_| ("200 OK".to_owned(), vec![b' '; 9 << 20])).await;
+    let address = serve(|_| ("200 OK".to_owned(), vec![b' '; 9 << 20]));
+    let patient = client_with(&format!("http://{address}"), 30, "");
+    let error = patient.now(&query(), &Room::alone()).await.unwrap_err();
     assert_eq!(error, Error::TooLarge { megabytes: 8 });
     let started = Instant::now();
     let error = error_of(|_| {
@@ -87,7 +93,7 @@ async fn answers_are_bounded_in_size_and_time() {
         .local_addr()
         .unwrap();
     let error = client(&format!("http://{closed}"), "")
-        .now(&query())
+        .now(&query(), &Room::alone())
         .await
         .unwrap_err();
     assert_eq!(error, Error::Unreachable);
@@ -109,7 +115,7 @@ async fn path_credentials_tenant_and_headers_are_sent() {
         token.display()
     );
     let bearer = client(&format!("http://{address}/base/"), &more);
-    let error = bearer.now(&query()).await.unwrap_err();
+    let error = bearer.now(&query(), &Room::alone()).await.unwrap_err();
     assert_eq!(
         error,
         Error::Credential {
@@ -118,7 +124,7 @@ async fn path_credentials_tenant_and_headers_are_sent() {
     );
     for word in ["one", "two"] {
         std::fs::write(&token, format!("{word}\n")).unwrap();
-        bearer.now(&query()).await.unwrap_err();
+        bearer.now(&query(), &Room::alone()).await.unwrap_err();
         let request = seen.lock().unwrap().pop().unwrap();
         assert_eq!(request.path, "/base/api/v1/query");
         for line in [
@@ -142,7 +148,7 @@ async fn path_credentials_tenant_and_headers_are_sent() {
         password.display()
     );
     client(&format!("http://{address}"), &more)
-        .now(&query())
+        .now(&query(), &Room::alone())
         .await
         .unwrap_err();
     let request = seen.lock().unwrap().pop().unwrap();
@@ -173,9 +179,11 @@ async fn a_history_that_is_too_large_is_asked_for_in_larger_steps() {
         "2026-01-01T00:00:00Z".parse().unwrap(),
         "2026-01-01T01:00:00Z".parse().unwrap(),
     );
-    let source = client(&format!("http://{address}"), "");
+    let source = client_with(&format!("http://{address}"), 30, "");
     assert_eq!(
-        source.history(&query(), since, until, 1).await,
+        source
+            .history(&query(), since, until, 1, &Room::alone())
+            .await,
         Ok(Vec::new())
     );
     assert_eq!(*asked.lock().unwrap(), 2);

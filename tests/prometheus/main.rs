@@ -6,7 +6,10 @@
 // Not every line of a test's scaffolding is inside a test function.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod alerts;
+mod cases;
 mod counts;
+mod greedy;
 mod limits;
 mod server;
 mod world;

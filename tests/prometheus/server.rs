@@ -11,12 +11,15 @@ pub struct Request {
     pub path: String,
     /// Header lines, in lower case.
     pub headers: String,
+    /// What was sent, such as the query.
+    pub body: String,
 }
 
 /// Serves until the process ends; `answer` gives status line and body.
-pub fn serve<F>(answer: F) -> SocketAddr
+pub fn serve<F, B>(answer: F) -> SocketAddr
 where
-    F: Fn(Request) -> (String, Vec<u8>) + Send + Sync + 'static,
+    F: Fn(Request) -> (String, B) + Send + Sync + 'static,
+    B: AsRef<[u8]>,
 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -30,7 +33,7 @@ where
     address
 }
 
-fn talk(stream: TcpStream, answer: &dyn Fn(Request) -> (String, Vec<u8>)) -> Option<()> {
+fn talk<B: AsRef<[u8]>>(stream: TcpStream, answer: &dyn Fn(Request) -> (String, B)) -> Option<()> {
     stream
         .set_read_timeout(Some(Duration::from_secs(10)))
         .ok()?;
@@ -51,13 +54,20 @@ fn talk(stream: TcpStream, answer: &dyn Fn(Request) -> (String, Vec<u8>)) -> Opt
         .lines()
         .find_map(|l| l.strip_prefix("content-length: "));
     let length: u64 = length.and_then(|l| l.trim().parse().ok()).unwrap_or(0);
-    reader.take(length).read_to_end(&mut Vec::new()).ok()?;
-    let (status, body) = answer(Request { path, headers });
+    let mut sent = Vec::new();
+    reader.take(length).read_to_end(&mut sent).ok()?;
+    let body = String::from_utf8_lossy(&sent).into_owned();
+    let (status, answered) = answer(Request {
+        path,
+        headers,
+        body,
+    });
+    let body = answered.as_ref();
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
     let mut stream = &stream;
     stream.write_all(head.as_bytes()).ok()?;
-    stream.write_all(&body).ok()
+    stream.write_all(body).ok()
 }

@@ -30,8 +30,13 @@ pub struct World {
 }
 
 impl World {
-    /// Starts Prometheus. `jobs` is added to its scrape configurations.
+    /// Starts Prometheus.
     pub fn new(name: &str) -> Self {
+        Self::with_rules(name, "")
+    }
+
+    /// The same, with a list of alerting rules.
+    pub fn with_rules(name: &str, rules: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("stepgate-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
@@ -62,9 +67,16 @@ impl World {
             })
             .collect();
         let config = format!(
-            "global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}\nscrape_configs:\n{}",
+            "global: {{scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 250ms}}\n\
+             rule_files: [rules.yml]\nscrape_configs:\n{}",
             jobs.concat()
         );
+        let rules = rules.replace('\n', "\n  ");
+        let groups = match rules.trim() {
+            "" => "groups: []\n".to_owned(),
+            rules => format!("groups:\n- name: stepgate\n  rules:\n  {rules}\n"),
+        };
+        std::fs::write(folder.join("rules.yml"), groups).unwrap();
         std::fs::write(folder.join("prometheus.yml"), config).unwrap();
         let mut world = Self {
             folder,
@@ -229,6 +241,7 @@ pub fn error_rate(name: &str) -> CheckSpec {
         name: name.to_owned(),
         kind: CheckKind::ErrorRate { max_percent: 1.0 },
         min_requests: 100,
+        warm_up_seconds: 0,
         convention: Convention::default(),
     }
 }
@@ -252,6 +265,7 @@ pub fn measure(rollout: &str, pods: &[&str], checks: Vec<CheckSpec>) -> Measure 
         revision: "r1".to_owned(),
         pod_prefix: format!("{rollout}-r1-"),
         pods: pods.iter().map(|name| seen(name)).collect(),
+        probe_seconds: Vec::new(),
         since: now,
         hold_since: None,
         source: "default".to_owned(),

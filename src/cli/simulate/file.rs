@@ -60,6 +60,12 @@ struct Pods {
     crashes_after_seconds: Option<i64>,
     error_percent: Option<f64>,
     p95_milliseconds: Option<f64>,
+    /// Seconds after a pod is ready in which it is slow.
+    cold_seconds: Option<i64>,
+    /// Its 95th percentile then.
+    cold_p95_milliseconds: Option<f64>,
+    /// Seconds between two probes, where the application counts them as requests.
+    counts_probes_every_seconds: Option<i64>,
     /// How each attempt of `schema.expand` goes; the last goes for all further ones.
     expand: Vec<Attempt>,
 }
@@ -217,7 +223,7 @@ impl Pods {
         let seconds = [self.pull_seconds, self.startup_seconds, self.stop_seconds];
         if seconds
             .into_iter()
-            .chain([self.crashes_after_seconds])
+            .chain([self.crashes_after_seconds, self.cold_seconds])
             .flatten()
             .any(|s| s < 0)
         {
@@ -230,6 +236,19 @@ impl Pods {
         let p95 = self.p95_milliseconds.unwrap_or(usual.p95_milliseconds);
         if !(p95.is_finite() && p95 > 0.0) {
             return Err(format!("{whose}.p95Milliseconds: {p95} is no duration"));
+        }
+        let cold_p95 = self.cold_p95_milliseconds;
+        let cold = match (self.cold_seconds, cold_p95) {
+            (None, None) => None,
+            (Some(seconds), Some(p95)) if p95.is_finite() && p95 > 0.0 => Some((seconds, p95)),
+            _ => {
+                return Err(format!(
+                    "{whose}: give coldSeconds and coldP95Milliseconds, both or neither"
+                ));
+            }
+        };
+        if self.counts_probes_every_seconds.is_some_and(|s| s < 1) {
+            return Err(format!("{whose}.countsProbesEverySeconds: write 1 or more"));
         }
         let health = match (self.health, self.crashes_after_seconds, &self.flaps) {
             (None, None, None) => usual.health,
@@ -259,6 +278,8 @@ impl Pods {
             health,
             error_percent: errors,
             p95_milliseconds: p95,
+            cold,
+            counts_probes: self.counts_probes_every_seconds,
             migrations,
         })
     }

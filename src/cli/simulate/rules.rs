@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 14] = [
+const RULES: [(&str, Rule); 24] = [
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -82,6 +82,48 @@ const RULES: [(&str, Rule); 14] = [
             limit.is_ok_and(|percent| percent > 0.0 && percent < 100.0)
         },
     ),
+    ("!has(self.namespaceLabel)", |me| !has(me, "namespaceLabel")),
+    ("!has(self.errorValues) || !has(self.successValues)", |me| {
+        !has(me, "errorValues") || !has(me, "successValues")
+    }),
+    (
+        "!has(self.failedCounter) || !(has(self.statusLabel) || has(self.errorValues) || has(self.successValues))",
+        |me| {
+            let label = ["statusLabel", "errorValues", "successValues"];
+            !has(me, "failedCounter") || !label.iter().any(|field| has(me, field))
+        },
+    ),
+    (
+        "!has(self.counter) || !self.counter.endsWith('_bucket')",
+        |me| !text(&me["counter"]).ends_with("_bucket"),
+    ),
+    (
+        "!has(self.histogram) || !self.histogram.endsWith('_bucket')",
+        |me| !text(&me["histogram"]).ends_with("_bucket"),
+    ),
+    (
+        "!has(self.errorValues) || ''.matches(self.errorValues) || !''.matches(self.errorValues)",
+        |me| is_pattern(&me["errorValues"]),
+    ),
+    (
+        "!has(self.successValues) || ''.matches(self.successValues) || !''.matches(self.successValues)",
+        |me| is_pattern(&me["successValues"]),
+    ),
+    (
+        "!has(self.matches) || ''.matches(self.matches) || !''.matches(self.matches)",
+        |me| is_pattern(&me["matches"]),
+    ),
+    (
+        "!has(self.notMatches) || ''.matches(self.notMatches) || !''.matches(self.notMatches)",
+        |me| is_pattern(&me["notMatches"]),
+    ),
+    (
+        "[has(self.equals), has(self.__in__), has(self.notIn), has(self.matches), has(self.notMatches)].exists_one(given, given)",
+        |me| {
+            let conditions = ["equals", "in", "notIn", "matches", "notMatches"];
+            conditions.iter().filter(|field| has(me, field)).count() == 1
+        },
+    ),
 ];
 
 /// The messages of a schema's own rules that a value breaks.
@@ -93,6 +135,17 @@ pub(super) fn broken<'a>(schema: &'a Value, value: &Value) -> impl Iterator<Item
             known.is_some_and(|(_, holds)| !holds(value))
         })
         .filter_map(|rule| rule["message"].as_str())
+}
+
+/// Nothing, or what RE2 reads. It knows a little less than the parser here, which the API server
+/// then says.
+fn is_pattern(value: &Value) -> bool {
+    let reads = |pattern: &str| {
+        regex_syntax::ast::parse::Parser::new()
+            .parse(pattern)
+            .is_ok()
+    };
+    value.as_str().is_none_or(reads)
 }
 
 fn has(value: &Value, field: &str) -> bool {

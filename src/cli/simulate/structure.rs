@@ -119,7 +119,23 @@ fn check_object(schema: &Value, map: &Map<String, Value>, path: &str, found: &mu
     }
 }
 
+/// Fields of other tools, and what does the same here.
+const ELSEWHERE: [(&str, &str); 2] = [
+    (
+        "initialDelaySeconds",
+        "to leave out the first seconds of each pod, set latency.warmUpSeconds",
+    ),
+    (
+        "query",
+        "there are no queries: name the counter or histogram in metric, and its labels in \
+         metric.matchers",
+    ),
+];
+
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    if let Some((_, instead)) = ELSEWHERE.iter().find(|(other, _)| *other == name) {
+        return format!("unknown field: {instead}");
+    }
     match nearest(name, known) {
         Some(other) => format!("unknown field: did you mean {other}?"),
         None => "unknown field".into(),

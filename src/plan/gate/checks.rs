@@ -81,6 +81,14 @@ pub(in crate::plan) fn failing(draft: &Draft<'_>, release: &Release) -> Option<(
     }
 }
 
+/// The first check that will not come to a verdict by waiting, or only by what is no user's request.
+pub(in crate::plan) fn unreadable(draft: &Draft<'_>, release: &Release) -> Option<String> {
+    let readings = readings_of(draft, release)?;
+    let mut readings = readings.readings.iter();
+    let reading = readings.find(|r| r.reason.needs_a_person())?;
+    Some(format!("check {}: {}", reading.name, reading.message))
+}
+
 /// Whether the readings judge a check by the limit and the metric that it has now, whatever became
 /// of others.
 fn is_judged(readings: &Readings, check: &Check) -> bool {
@@ -88,7 +96,10 @@ fn is_judged(readings: &Readings, check: &Check) -> bool {
     asked.is_some_and(|asked| {
         let mut judged = readings.checks.iter();
         judged.any(|c| {
-            c.name == asked.name && c.kind == asked.kind && c.convention == asked.convention
+            c.name == asked.name
+                && c.kind == asked.kind
+                && c.convention == asked.convention
+                && c.warm_up_seconds == asked.warm_up_seconds
         })
     })
 }
@@ -96,7 +107,7 @@ fn is_judged(readings: &Readings, check: &Check) -> bool {
 /// Readings of this very attempt from the metric source that the spec names, if the sampler has any.
 fn latest<'a>(draft: &Draft<'a>, release: &Release) -> Option<&'a Readings> {
     let source = &draft.spec.analysis.as_ref()?.source;
-    let since = draft.measured_since()?;
+    let since = draft.measured_since_of(release)?;
     let readings = draft.seen.readings.as_ref()?;
     (readings.revision == release.revision && readings.since == since && readings.source == *source)
         .then_some(readings)

@@ -173,3 +173,15 @@ fn an_expand_that_failed_says_how_its_log_ends() {
     world.settle();
     assert_eq!(condition(world.status(), "SchemaReady").reason, "NotAsked");
 }
+
+#[test]
+fn a_release_that_ends_well_keeps_its_last_verdicts() {
+    let mut world = World::stable("v1").wants("v2").with_check("c").at_step(2);
+    world.hold(1000);
+    world.says(vec![reading("c", Verdict::Pass)]);
+    world.settle();
+    assert!(world.status().release.is_none());
+    assert_eq!(world.status().checks[0].verdict, "Pass");
+    world.settle();
+    assert_eq!(world.status().summary.checks, "c Pass 0.1%");
+}

@@ -9,7 +9,7 @@ use crate::{
     api::{Analysis, Check, OnInconclusive, RolloutSpec},
     plan::{
         course::{Target, course},
-        traffic,
+        measuring, traffic,
     },
 };
 
@@ -84,6 +84,113 @@ pub(super) fn latency_limits(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     }
 }
 
+/// Checks that cannot be read as they are written, as far as the manifest tells.
+pub(super) fn metrics(spec: &RolloutSpec, found: &mut Vec<Finding>) {
+    for (index, check) in checks(spec).enumerate() {
+        let Some(metric) = &check.metric else {
+            continue;
+        };
+        let field = |name: &str| format!("spec.analysis.checks[{index}].metric.{name}");
+        for (name, given) in [
+            ("errorValues", &metric.error_values),
+            ("successValues", &metric.success_values),
+        ] {
+            if given.is_some() && metric.status_label.is_none() {
+                found.push(Finding::warning(
+                    field(name),
+                    "unless the metric source names the label, nobody knows whose values these \
+                     are: set metric.statusLabel",
+                ));
+            }
+        }
+        for (name, given) in [
+            ("counter", &metric.counter),
+            ("histogram", &metric.histogram),
+        ] {
+            let wrong: &[&str] = match name {
+                "counter" => &["_sum", "_max"],
+                _ => &["_count", "_sum", "_max"],
+            };
+            let suffix = wrong
+                .iter()
+                .find(|s| given.as_deref().is_some_and(|name| name.ends_with(*s)));
+            if let Some(suffix) = suffix {
+                found.push(Finding::warning(
+                    field(name),
+                    format!(
+                        "{suffix} is the suffix of one part of a histogram or summary: a {name} is \
+                         named {}",
+                        match name {
+                            "counter" => "with _count or _total",
+                            _ => "without it",
+                        }
+                    ),
+                ));
+            }
+        }
+    }
+}
+
+/// Whether probes alone could pass a check.
+fn probed(spec: &RolloutSpec, assumed: &Assumed, step: &Target, found: &mut Vec<Finding>) {
+    let probes = measuring::probes(&spec.template);
+    let filtered = |check: &Check| {
+        check
+            .metric
+            .as_ref()
+            .is_some_and(|m| !m.matchers.is_empty())
+    };
+    let Some(check) = checks(spec).find(|check| !filtered(check)) else {
+        return;
+    };
+    let rate = f64::from(step.canary) * probes.iter().map(|s| often(*s)).sum::<f64>();
+    let users = assumed.requests_per_second * traffic::share(step);
+    if rate <= 0.0 || users > rate {
+        return;
+    }
+    found.push(Finding::warning(
+        format!("{}.replicas", step.field),
+        format!(
+            "step {}: at {users:.1} requests a second, its share, there are no more users than \
+             probes ({rate:.1} a second): check {} does not pass by what may be probes alone; say \
+             with metric.matchers which requests are users'",
+            step.name, check.name
+        ),
+    ));
+}
+
+/// How often a second.
+fn often(period: i64) -> f64 {
+    1.0 / f64::from(i32::try_from(period).unwrap_or(i32::MAX))
+}
+
+/// Whether a check's warm-up leaves time to count.
+fn warm_up(spec: &RolloutSpec, step: &Target, found: &mut Vec<Finding>) {
+    let limits = checks(spec).filter_map(|check| Some((check, check.latency.as_ref()?)));
+    let longest = limits.max_by_key(|(_, latency)| latency.warm_up_seconds);
+    let Some((check, latency)) = longest.filter(|(_, l)| l.warm_up_seconds > 0) else {
+        return;
+    };
+    if latency.warm_up_seconds >= step.hold_seconds + step.deadline_seconds {
+        found.push(Finding::warning(
+            format!("{}.deadlineSeconds", step.field),
+            format!(
+                "step {}: its pods warm up for {} s, and check {} counts nothing before the step's \
+                 deadline: raise it, or lower warmUpSeconds",
+                step.name, latency.warm_up_seconds, check.name
+            ),
+        ));
+    } else if latency.warm_up_seconds >= step.hold_seconds && step.hold_seconds > 0 {
+        found.push(Finding::note(
+            format!("{}.holdSeconds", step.field),
+            format!(
+                "step {}: its pods warm up for {} s, so it is held for longer than its {} s",
+                step.name, latency.warm_up_seconds, step.hold_seconds
+            ),
+        ));
+    }
+}
+
 /// Polls and requests at each step, against those that a check asks for.
 pub(super) fn traffic(spec: &RolloutSpec, assumed: &Assumed, found: &mut Vec<Finding>) {
     let Some(analysis) = &spec.analysis else {
@@ -92,9 +199,11 @@ pub(super) fn traffic(spec: &RolloutSpec, assumed: &Assumed, found: &mut Vec<Fin
     let wanted = checks(spec).max_by_key(|check| check.min_requests);
     for target in &course(spec).targets {
         polls(analysis, target, found);
+        warm_up(spec, target, found);
         let rate = assumed.requests_per_second * traffic::share(target);
         if let Some(check) = wanted.filter(|_| target.canary > 0) {
             enough(check, target, rate, found);
+            probed(spec, assumed, target, found);
         }
     }
 }

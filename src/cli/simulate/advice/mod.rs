@@ -39,6 +39,7 @@ pub(in crate::cli) fn advice(
     pods::one_a_node(spec, &mut found);
     pods::disks(spec, documents, &mut found);
     checks::measured(spec, &mut found);
+    checks::metrics(spec, &mut found);
     checks::latency_limits(spec, &mut found);
     checks::traffic(spec, assumed, &mut found);
     steps(spec, &mut found);

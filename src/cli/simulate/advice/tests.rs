@@ -62,7 +62,32 @@ fn each_trap_is_named_with_its_field() {
         "/spec/strategy/canary/steps/1",
     );
     let template = "/spec/template/spec/containers/0";
+    let metric = "spec.analysis.checks[0].metric";
     let cases: Vec<(String, Value, Level, String)> = vec![
+        (
+            "/spec/analysis/checks/0/metric".into(),
+            json!({"errorValues": "5.."}),
+            Warning,
+            format!("{metric}.errorValues"),
+        ),
+        (
+            "/spec/analysis/checks/0/metric".into(),
+            json!({"counter": "request_seconds_sum"}),
+            Warning,
+            format!("{metric}.counter"),
+        ),
+        (
+            "/spec/analysis/checks/0/metric".into(),
+            json!({"histogram": "request_seconds_count"}),
+            Warning,
+            format!("{metric}.histogram"),
+        ),
+        (
+            "/spec/analysis/checks/1/latency/warmUpSeconds".into(),
+            json!(90),
+            Note,
+            format!("{steps}[0].holdSeconds"),
+        ),
         (
             format!("{template}/image"),
             json!("shop"),
@@ -270,4 +295,28 @@ fn set(object: &mut Value, pointer: &str, value: Value) {
         Value::Array(items) => items[name.parse::<usize>().unwrap()] = value,
         parent => parent[name] = value,
     }
+}
+
+#[test]
+fn users_fewer_than_probes_are_named() {
+    let mut object = faultless();
+    set(&mut object, "/spec/analysis/checks/0/minRequests", json!(1));
+    set(&mut object, "/spec/analysis/checks/1/minRequests", json!(1));
+    let few = Assumed {
+        requests_per_second: 0.5,
+        ..Assumed::default()
+    };
+    let said = |object: &Value| {
+        let on = manifest::check(object).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let found = advice(&on, &Documents::default(), &few);
+        let fields = found.into_iter().map(|f| f.field);
+        fields.filter(|f| f.ends_with(".replicas")).count()
+    };
+    assert_eq!(said(&object), 2, "at both steps");
+    let only = json!({"matchers": [{"label": "path", "notIn": ["/ready"]}]});
+    for check in 0..2 {
+        let at = format!("/spec/analysis/checks/{check}/metric");
+        set(&mut object, &at, only.clone());
+    }
+    assert_eq!(said(&object), 0);
 }
