@@ -253,7 +253,7 @@ fn keep_time(draft: &Draft<'_>, release: &Release, reached: bool) -> Option<Deci
             unreached.seconds = 0;
         }
         let lost = step.held.stop(now, Timestamp::MIN);
-        let began = unreached.start(now);
+        let began = unseen(draft).is_none() && unreached.start(now);
         lost || began
     };
     let words = if reached {
@@ -272,6 +272,17 @@ fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Dec
     let waited = release
         .unreached
         .elapsed(draft.now, draft.seen.trusted_since);
+    if let Some(wait) = unseen(draft) {
+        let mut release = release.clone();
+        let stands = std::mem::take(&mut release.unreached) == Stopwatch::default();
+        if stands {
+            return Err(wait.into());
+        }
+        if waited >= limit {
+            // It runs again, from the beginning, when somebody acts.
+            return draft.goes(release).waiting(wait).made();
+        }
+    }
     if waited < limit {
         return Err(Wait::until(draft.in_seconds(limit - waited)).into());
     }
@@ -301,6 +312,18 @@ fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Dec
         return Err(Wait::stalled(reason, message).into());
     }
     refuse(draft, release, OnFailure::Undo, &Why::new(reason, message))
+}
+
+/// A change that the Deployment controller has not looked at: what nobody acts on is not late.
+fn unseen(draft: &Draft<'_>) -> Option<Wait> {
+    let mut children = draft.seen.objects.children.iter();
+    let child = children.find(|child| !child.deleting && !child.current)?;
+    let message = format!(
+        "Deployment {} was changed, and the Deployment controller has not looked at it since: see \
+         whether kube-controller-manager runs",
+        child.base.name
+    );
+    Some(Wait::held(Reason::NotObserved, message))
 }
 
 /// What can be said of pods of which neither the scheduler nor the kubelet has said anything.
