@@ -58,6 +58,19 @@ impl SchemaSpec {
             PhaseKind::Contract => self.contract.as_ref(),
         }
     }
+
+    /// The pod template of its own that this phase has, if it has one.
+    pub(crate) const fn template_mut(&mut self, kind: PhaseKind) -> Option<&mut Value> {
+        let phase = match kind {
+            PhaseKind::Expand => &mut self.expand,
+            PhaseKind::Backfill => &mut self.backfill,
+            PhaseKind::Contract => &mut self.contract,
+        };
+        match phase {
+            Some(phase) => phase.template.as_mut(),
+            None => None,
+        }
+    }
 }
 
 /// One schema phase: a command that runs to completion in a Job. It must be re-runnable.

@@ -9,6 +9,8 @@ pub mod pass;
 
 use std::future::Future;
 
+use serde_json::Value;
+use std::sync::Arc;
 use thiserror::Error;
 
 use crate::plan::{
@@ -17,6 +19,7 @@ use crate::plan::{
         RolloutFacts,
     },
     intent::Write,
+    revision::Whole,
 };
 
 /// What is reconciled.
@@ -64,11 +67,22 @@ pub struct Hold {
     pub job: Option<JobFacts>,
 }
 
+/// A Rollout as it is.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// What is kept of it.
+    pub facts: RolloutFacts,
+    /// What it asks for, with the pod templates; `None` when that cannot be read.
+    pub whole: Option<Arc<Whole>>,
+}
+
 /// The answer to one [`Question`].
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// The Rollout; `None` when there is none.
-    Rollout(Option<Box<RolloutFacts>>),
+    Rollout(Option<Box<Live>>),
+    /// The pod template; `None` when the ControllerRevision is gone.
+    Template(Option<Arc<Value>>),
     /// Overlapping Deployments.
     Overlaps(Vec<String>),
     /// The live list.
@@ -155,9 +169,8 @@ pub struct ReadError {
 
 /// The cluster, as narrow as it can be.
 pub trait Cluster {
-    /// What the caches hold of a Rollout; `None` when they do not know it. What has not changed
-    /// since this pass last looked may be taken from there, as `known`.
-    fn rollout(&self, namespace: &str, name: &str, known: Option<&Objects>) -> Option<Objects>;
+    /// What the caches hold of a Rollout; `None` when they do not know it.
+    fn rollout(&self, namespace: &str, name: &str) -> Option<Objects>;
 
     /// What the caches hold of a DatabaseSchema; `None` when they do not know it.
     fn database(&self, namespace: &str, name: &str) -> Option<DatabaseObjects>;

@@ -10,9 +10,7 @@ use crate::{
     plan::{
         self,
         database::{self, Shown},
-        facts::{
-            Answers, DatabaseObjects, Objects, Observed, Question, Refusal, Refused, RolloutFacts,
-        },
+        facts::{Answers, DatabaseObjects, Observed, Question, Refusal, Refused, RolloutFacts},
         intent::{Event, Kind, Plan, Stands, Write},
         reason::Reason,
     },
@@ -34,6 +32,9 @@ pub struct Surroundings<'a> {
     pub trusted_since: Timestamp,
     /// Epoch of the present leadership.
     pub epoch: i64,
+    /// The highest epoch that is known to be of no later leadership: its own, as a rule. A higher
+    /// one is of somebody who has the lead by now.
+    pub outranks: i64,
 }
 
 /// What a pass did.
@@ -106,17 +107,15 @@ async fn rollout<C: Cluster>(
     let mut unwritten: Option<WriteError> = None;
     // One time for the whole pass: a clock that jumps in its midst is trusted by the next alone.
     let now = (around.now)();
-    let mut last: Option<Observed> = None;
     for _ in 0..ROUNDS {
-        let known = last.as_ref().map(|last| &last.objects);
-        let seen = observe(cluster, key, known, memory, around, &answers, &refusals);
-        let Some(seen) = seen.map(|seen| last.insert(seen)) else {
+        let seen = observe(cluster, key, memory, around, &answers, &refusals);
+        let Some(mut seen) = seen else {
             return ran;
         };
         seen.unread = unread.as_ref().map(ToString::to_string);
-        let plan = plan::plan(seen, now);
+        let plan = plan::plan(&seen, now);
         if !plan.questions.is_empty() {
-            match ask(cluster, key, seen, &plan, &mut answers, memory, now).await {
+            match ask(cluster, key, &seen, &plan, &mut answers, memory, now).await {
                 Ok(()) => {
                     memory.read(true);
                 }
@@ -248,7 +247,9 @@ async fn confirm<C: Cluster>(
     let known = &seen.database;
     for question in &plan.questions {
         match (cluster.ask(key, question).await?, question) {
-            (Answer::Rollout(Some(live)), _) if names(&live, &known.base.name) => return Ok(false),
+            (Answer::Rollout(Some(live)), _) if names(&live.facts, &known.base.name) => {
+                return Ok(false);
+            }
             (Answer::Rollout(_), Question::Rollout(name)) => shown.gone = Some(name.clone()),
             (Answer::Hold(hold), _) => {
                 let live = hold
@@ -303,13 +304,12 @@ fn come_again(mut ran: Ran, memory: &Memory) -> Ran {
 fn observe<C: Cluster>(
     cluster: &C,
     key: &Key,
-    known: Option<&Objects>,
     memory: &mut Memory,
     around: &Surroundings<'_>,
     answers: &Answers,
     refusals: &[Refusal],
 ) -> Option<Observed> {
-    let mut objects = cluster.rollout(key.namespace(), key.name(), known)?;
+    let mut objects = cluster.rollout(key.namespace(), key.name())?;
     memory.overlay(&mut objects, (around.now)());
     let confirmed = memory.confirmed(&objects.rollout.base.uid);
     let readings = in_motion(&objects.rollout).and_then(|revision| (around.readings)(&revision));
@@ -331,6 +331,7 @@ fn observe<C: Cluster>(
         status_written: memory.status_written,
         confirmed,
         epoch: around.epoch,
+        outranks: around.outranks,
     })
 }
 
@@ -348,10 +349,24 @@ fn take(
 ) -> Result<(), ReadError> {
     let rollout = &seen.objects.rollout;
     match answer {
-        Answer::Rollout(live) => match live.filter(|live| live.base.uid == rollout.base.uid) {
-            Some(live) => memory.know_rollout(*live, now),
-            None => return Err(deleted(format!("Rollout {}", rollout.base.name))),
-        },
+        Answer::Rollout(live) => {
+            let live = live.filter(|live| live.facts.base.uid == rollout.base.uid);
+            let Some(live) = live else {
+                return Err(deleted(format!("Rollout {}", rollout.base.name)));
+            };
+            let generation = live.facts.generation;
+            answers.whole = live.whole.map(|whole| (generation, whole));
+            memory.know_rollout(live.facts, now);
+        }
+        Answer::Template(template) => {
+            let Question::Template(name) = question else {
+                return Ok(());
+            };
+            let Some(template) = template else {
+                return Err(deleted(question.to_string()));
+            };
+            answers.template = Some((name.clone(), template));
+        }
         Answer::Overlaps(names) => answers.overlaps = Some(names),
         Answer::Revisions(list) => {
             answers.revisions_live = true;
@@ -389,6 +404,7 @@ fn take(
     }
     debug_assert!(match question {
         Question::Rollout(_) => memory.confirmed(&rollout.base.uid),
+        Question::Template(_) => answers.template.is_some(),
         Question::Overlaps(_) => answers.overlaps.is_some(),
         Question::Revisions => answers.revisions_live,
         Question::Hold(_) => answers.hold_live.is_some(),

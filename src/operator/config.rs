@@ -45,7 +45,7 @@ pub struct OperatorArgs {
     )]
     pub log_level: String,
 
-    /// Address of /healthz, /readyz and /metrics.
+    /// Address of /metrics.
     #[arg(
         long,
         env = "STEPGATE_LISTEN",
@@ -53,6 +53,15 @@ pub struct OperatorArgs {
         default_value = "[::]:8080"
     )]
     pub listen: SocketAddr,
+
+    /// Address of /healthz and /readyz. Only the kubelet needs to reach it.
+    #[arg(
+        long,
+        env = "STEPGATE_PROBES_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "[::]:8081"
+    )]
+    pub probes_listen: SocketAddr,
 
     /// Number of Rollouts that are reconciled at the same time.
     #[arg(
@@ -178,10 +187,12 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Filter of the log.
     pub log_level: String,
-    /// Where probes and metrics are served.
+    /// Where metrics are served.
     pub listen: SocketAddr,
     /// Whether metrics name each Rollout.
     pub rollout_metrics: bool,
+    /// Where probes are answered.
+    pub probes_listen: SocketAddr,
     /// How many Rollouts are worked on at the same time.
     pub workers: NonZeroUsize,
     /// The election, or `None` when this process acts without one.
@@ -216,6 +227,7 @@ impl OperatorArgs {
             log_level: self.log_level.clone(),
             listen: self.listen,
             rollout_metrics: self.rollout_metrics,
+            probes_listen: self.probes_listen,
             workers: self.workers,
             election: self.leader_elect.then(|| self.election()).transpose()?,
         })

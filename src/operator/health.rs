@@ -1,18 +1,20 @@
-//! Probes and metrics over HTTP.
+//! Probes and metrics over HTTP, each on a listener of its own: whoever may read metrics cannot take
+//! the kubelet's place.
 //!
 //! * `/healthz`: 200 while every registered heart beats ([`Liveness`]).
 //! * `/readyz`: 200 once everything that was announced is initialised ([`Readiness`]).
 //! * `/metrics`: OpenMetrics text.
 //!
-//! The server holds at most [`MAX_CONNECTIONS`] connections, each for at most
-//! [`CONNECTION_LIFETIME`], and reads no request bodies.
+//! A connection is accepted at once, always. When there are more than [`MAX_CONNECTIONS`], the
+//! oldest of the peer with the most goes, so that idle ones keep nobody out. Each lives for at most
+//! [`CONNECTION_LIFETIME`], and no request bodies are read.
 
+mod guests;
 mod state;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -23,15 +25,15 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use self::guests::Guests;
 pub(crate) use self::state::{Liveness, Readiness};
 use super::metrics::{self, Metrics};
 use super::shutdown::Stop;
 
-/// Connections at the same time; more wait to be accepted.
+/// Connections of one listener at the same time.
 pub(crate) const MAX_CONNECTIONS: usize = 64;
 /// A connection is closed after this time, however busy it is.
 pub(crate) const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
@@ -40,21 +42,30 @@ pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most bytes that a request's head may have; hyper's least is 8 KiB.
 const HEAD_BYTES: usize = 8 * 1024;
 
-/// What is served.
+/// What is served by one listener.
 #[derive(Clone, Debug)]
-pub(crate) struct Served {
-    /// Behind `/healthz`.
-    pub liveness: Liveness,
-    /// Behind `/readyz`.
-    pub readiness: Readiness,
-    /// Behind `/metrics`.
-    pub metrics: Metrics,
+pub(crate) enum Served {
+    /// To the kubelet.
+    Probes(Liveness, Readiness),
+    /// To a scraper.
+    Metrics(Metrics),
+}
+
+impl Served {
+    /// The flag that says where.
+    const fn flag(&self) -> &'static str {
+        match self {
+            Self::Probes(..) => "--probes-listen",
+            Self::Metrics(_) => "--listen",
+        }
+    }
 }
 
 /// The port cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("--listen {address}: {cause}")]
+#[error("{flag} {address}: {cause}")]
 pub struct ListenError {
+    flag: &'static str,
     address: SocketAddr,
     cause: io::Error,
 }
@@ -79,34 +90,32 @@ impl Server {
         {
             listener = TcpListener::bind(instead).await;
         }
-        let listener = listener.map_err(|cause| ListenError { address, cause })?;
+        let flag = served.flag();
+        let listener = listener.map_err(|cause| ListenError {
+            flag,
+            address,
+            cause,
+        })?;
         Ok(Self { listener, served })
     }
 
     /// Serves until `stop`. Connections that are open then are cut off.
     pub(crate) async fn run(self, mut stop: Stop) {
-        let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut guests = Guests::new(MAX_CONNECTIONS);
         loop {
             tokio::select! {
                 () = stop.wait() => return,
-                () = self.accept(&free) => {}
-            }
-        }
-    }
-
-    async fn accept(&self, free: &Arc<Semaphore>) {
-        // The semaphore is never closed.
-        let Ok(permit) = free.clone().acquire_owned().await else {
-            return;
-        };
-        match self.listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::spawn(serve(stream, self.served.clone(), permit));
-            }
-            Err(error) => {
-                // Usually too many open files: it passes, and a busy loop would not help.
-                warn!(%error, "cannot accept a connection");
-                sleep(Duration::from_millis(100)).await;
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        let served = serve(stream, self.served.clone());
+                        guests.welcome(peer.ip(), served);
+                    }
+                    Err(error) => {
+                        // Usually too many open files: it passes, and a busy loop would not help.
+                        warn!(%error, "cannot accept a connection");
+                        sleep(Duration::from_millis(100)).await;
+                    }
+                },
             }
         }
     }
@@ -120,13 +129,16 @@ fn without_ipv6(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
     (missing && any).then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
 }
 
-async fn serve(stream: TcpStream, served: Served, _permit: OwnedSemaphorePermit) {
+async fn serve(stream: TcpStream, served: Served) {
+    // The kubelet asks once per connection; a scraper comes again and again.
+    let keep_alive = matches!(served, Served::Metrics(_));
     let service = service_fn(move |request: Request<Incoming>| {
         let response = respond(&served, request.method(), request.uri().path());
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .keep_alive(keep_alive)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
@@ -148,19 +160,19 @@ fn respond(served: &Served, method: &Method, path: &str) -> Response<Full<Bytes>
             .insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    match path {
-        "/healthz" => verdict(served.liveness.overdue(), "no sign of life from"),
-        "/readyz" => verdict(served.readiness.missing(), "not ready"),
-        "/metrics" => {
-            let mut response = text(StatusCode::OK, served.metrics.render());
+    match (served, path) {
+        (Served::Probes(liveness, _), "/healthz") => {
+            verdict(liveness.overdue(), "no sign of life from")
+        }
+        (Served::Probes(_, readiness), "/readyz") => verdict(readiness.missing(), "not ready"),
+        (Served::Metrics(metrics), "/metrics") => {
+            let mut response = text(StatusCode::OK, metrics.render());
             let kind = hyper::header::HeaderValue::from_static(metrics::CONTENT_TYPE);
             response.headers_mut().insert(CONTENT_TYPE, kind);
             response
         }
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "/healthz, /readyz or /metrics\n".into(),
-        ),
+        (Served::Probes(..), _) => text(StatusCode::NOT_FOUND, "/healthz or /readyz\n".into()),
+        (Served::Metrics(_), _) => text(StatusCode::NOT_FOUND, "/metrics\n".into()),
     }
 }
 

@@ -21,15 +21,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
+use self::election::Election;
 pub use self::election::Timing;
 pub(crate) use self::election::TimingError;
 use self::election::{Action, LeaseFacts, Term};
-use self::election::{Election, origin_of};
 use super::metrics::{ErrorReason, Metrics, WriteKind, WriteResult};
 use super::shutdown::Stop;
 
 /// The most askers of [`Leadership::confirm`] that wait for one renewal; more wait in line.
 const ASKERS: usize = 64;
+/// Silence of the API server that lasts so long has cut off connections too.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// What this process may believe about the lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub(crate) enum Lead {
     /// This process leads.
     Leading {
         /// The term's number: higher than that of every term before it, by whomever.
-        epoch: u32,
+        epoch: i64,
         /// The end of the term unless it is renewed. `None`: there is no election.
         until: Option<Instant>,
     },
@@ -49,14 +51,14 @@ pub(crate) enum Lead {
 #[derive(Clone, Debug)]
 pub struct Leadership {
     lead: watch::Receiver<Lead>,
-    confirm: Option<mpsc::Sender<oneshot::Sender<Option<u32>>>>,
+    confirm: Option<mpsc::Sender<oneshot::Sender<Option<i64>>>>,
 }
 
 impl Leadership {
     /// For a process that acts without an election: it leads from now on, in a term that is numbered
-    /// by the minute so that a later process outranks an earlier one.
+    /// by the microsecond, as those of Leases are, so that a later process outranks an earlier one.
     pub(crate) fn without_election(metrics: &Metrics) -> Self {
-        let epoch = origin_of(Timestamp::now().as_second());
+        let epoch = Timestamp::now().as_microsecond();
         metrics.leads(Some(epoch));
         // The sender is dropped; the value stays.
         let (_, lead) = watch::channel(Lead::Leading { epoch, until: None });
@@ -76,7 +78,7 @@ impl Leadership {
     }
 
     /// The epoch to act under at this moment; `None`: do not act.
-    pub fn epoch(&self) -> Option<u32> {
+    pub fn epoch(&self) -> Option<i64> {
         match *self.lead.borrow() {
             Lead::Standby => None,
             Lead::Leading { epoch, until } => until
@@ -86,7 +88,7 @@ impl Leadership {
     }
 
     /// Waits until this process leads and returns the epoch; `None` when it never will again.
-    pub async fn led(&mut self) -> Option<u32> {
+    pub async fn led(&mut self) -> Option<i64> {
         loop {
             if let Some(epoch) = self.epoch() {
                 return Some(epoch);
@@ -96,7 +98,7 @@ impl Leadership {
     }
 
     /// Waits until this process no longer leads in the term `epoch`.
-    pub async fn lost(&mut self, epoch: u32) {
+    pub async fn lost(&mut self, epoch: i64) {
         while self.epoch() == Some(epoch) {
             let until = match *self.lead.borrow_and_update() {
                 Lead::Leading { until, .. } => until,
@@ -120,7 +122,7 @@ impl Leadership {
     /// For whoever meets an object with a higher epoch than their own. `None`: stop acting. `Some`:
     /// the object's epoch is not of this Lease (the Lease was made anew, or somebody wrote it by
     /// hand), and the object may be labelled anew.
-    pub async fn confirm(&self) -> Option<u32> {
+    pub async fn confirm(&self) -> Option<i64> {
         let Some(asker) = &self.confirm else {
             return self.epoch();
         };
@@ -147,7 +149,6 @@ pub struct ElectorConfig {
 }
 
 /// Takes part in the election, as one task.
-#[derive(Debug)]
 pub struct Elector {
     api: Api<Lease>,
     config: ElectorConfig,
@@ -156,11 +157,22 @@ pub struct Elector {
     /// The Lease as the last accepted write left it.
     stored: Option<LeaseFacts>,
     lead: watch::Sender<Lead>,
-    asked: mpsc::Receiver<oneshot::Sender<Option<u32>>>,
-    askers: Vec<oneshot::Sender<Option<u32>>>,
+    asked: mpsc::Receiver<oneshot::Sender<Option<i64>>>,
+    askers: Vec<oneshot::Sender<Option<i64>>>,
+    /// Since when the API server gives no answer.
+    silent: Option<Instant>,
+    answers_again: Box<dyn Fn() + Send + Sync>,
     metrics: Metrics,
     /// The last trouble logged, so that an outage is one line.
     trouble: String,
+}
+
+impl std::fmt::Debug for Elector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Elector")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a request to the API server did not succeed.
@@ -187,6 +199,15 @@ impl Trouble {
         })
     }
 
+    /// Nobody has said anything.
+    fn is_silence(&self) -> bool {
+        match self {
+            Self::Timeout => true,
+            Self::Client(error) => !matches!(error, kube::Error::Api(_)),
+            Self::Record(_) | Self::Body(_) => false,
+        }
+    }
+
     fn result(&self) -> WriteResult {
         match self {
             Self::Client(kube::Error::Api(_)) if self.conflict() => WriteResult::Conflict,
@@ -200,11 +221,10 @@ impl Elector {
     /// An elector and the handle that tells its result. `api` must be of a client that repeats no
     /// write by itself (see [`super::client::Clients::writes`]) and of the Lease's namespace.
     pub fn new(api: Api<Lease>, config: ElectorConfig, metrics: Metrics) -> (Self, Leadership) {
-        let origin = origin_of(Timestamp::now().as_second());
         let (lead, told) = watch::channel(Lead::Standby);
         let (confirm, asked) = mpsc::channel(ASKERS);
         let elector = Self {
-            election: Election::new(config.identity.clone(), config.timing, origin),
+            election: Election::new(config.identity.clone(), config.timing),
             api,
             config,
             started: Instant::now(),
@@ -212,6 +232,8 @@ impl Elector {
             lead,
             asked,
             askers: Vec::new(),
+            silent: None,
+            answers_again: Box::new(|| {}),
             metrics,
             trouble: String::new(),
         };
@@ -222,6 +244,14 @@ impl Elector {
                 confirm: Some(confirm),
             },
         )
+    }
+
+    /// `answers_again` is called when the API server has given an answer after it gave none for some
+    /// time.
+    #[must_use]
+    pub fn telling(mut self, answers_again: impl Fn() + Send + Sync + 'static) -> Self {
+        self.answers_again = Box::new(answers_again);
+        self
     }
 
     /// Takes part until `stop`, then gives the Lease back. Stop it only when nothing in this process
@@ -260,6 +290,7 @@ impl Elector {
             Some(stored) => Ok(Some(stored)),
             None => self.read().await,
         };
+        self.note(observed.as_ref().err());
         let observed = match observed {
             Ok(observed) => observed,
             Err(trouble) => {
@@ -295,6 +326,7 @@ impl Elector {
         sent: Duration,
         retry: Duration,
     ) -> Option<Duration> {
+        self.note(written.as_ref().err());
         let result = written
             .as_ref()
             .map_or_else(Trouble::result, |_| WriteResult::Accepted);
@@ -316,6 +348,21 @@ impl Elector {
                 }
                 self.report("write", &trouble);
                 (!self.election.stopping()).then_some(retry)
+            }
+        }
+    }
+
+    /// Takes note of whether the API server has answered.
+    fn note(&mut self, trouble: Option<&Trouble>) {
+        match trouble {
+            Some(trouble) if trouble.is_silence() => {
+                self.silent.get_or_insert_with(Instant::now);
+            }
+            _ => {
+                let silent = self.silent.take();
+                if silent.is_some_and(|since| since.elapsed() >= SILENCE) {
+                    (self.answers_again)();
+                }
             }
         }
     }
@@ -438,7 +485,7 @@ impl Elector {
     }
 }
 
-fn epoch_of(lead: Lead) -> Option<u32> {
+fn epoch_of(lead: Lead) -> Option<i64> {
     match lead {
         Lead::Standby => None,
         Lead::Leading { epoch, .. } => Some(epoch),

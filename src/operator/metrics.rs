@@ -382,10 +382,10 @@ impl Metrics {
     }
 
     /// Shows whether this process leads, and in which term.
-    pub(crate) fn leads(&self, epoch: Option<u32>) {
+    pub(crate) fn leads(&self, epoch: Option<i64>) {
         self.leader.set(epoch.is_some().into());
         if let Some(epoch) = epoch {
-            self.epoch.set(epoch.into());
+            self.epoch.set(epoch);
         }
     }
 

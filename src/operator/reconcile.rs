@@ -59,15 +59,20 @@ pub(crate) struct Passes<S> {
 
 /// The term in which a higher epoch was met on an object, and the highest epoch met.
 #[derive(Debug, Default)]
-pub(crate) struct Overruled(Mutex<(u32, i64)>);
+pub(crate) struct Overruled(Mutex<(i64, i64)>);
 
 impl Overruled {
-    fn covers(&self, own: u32, met: i64) -> bool {
-        let (term, highest) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        term == own && met <= highest
+    fn covers(&self, own: i64, met: i64) -> bool {
+        met <= self.up_to(own)
     }
 
-    fn add(&self, own: u32, met: i64) {
+    /// The highest epoch that was met in this term and is of no later one; at least its own.
+    fn up_to(&self, own: i64) -> i64 {
+        let (term, highest) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if term == own { highest.max(own) } else { own }
+    }
+
+    fn add(&self, own: i64, met: i64) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (own, met);
     }
 }
@@ -98,7 +103,8 @@ impl<S: Sampling> Reconcile for Passes<S> {
             readings: &readings,
             source_problem: &source_problem,
             trusted_since: term.trusted_since,
-            epoch: i64::from(term.epoch),
+            epoch: term.epoch,
+            outranks: self.overruled.up_to(term.epoch),
         };
         let mut ran = pass::run(&led, key, memory, &around).await;
         // A pass that was stopped half-way may not have come to what is measured.
@@ -139,7 +145,7 @@ impl<S> Passes<S> {
     /// its own, and the Lease does not say that this process leads all the same.
     async fn outranked(&self, key: &Key, term: Term) -> Option<Stopped> {
         let met = self.index.highest_epoch(key)?;
-        if met <= i64::from(term.epoch) || self.overruled.covers(term.epoch, met) {
+        if met <= term.epoch || self.overruled.covers(term.epoch, met) {
             return None;
         }
         if self.leadership.confirm().await == Some(term.epoch) {
@@ -183,12 +189,12 @@ struct Led<'a> {
     cluster: &'a Kubernetes,
     leadership: &'a Leadership,
     metrics: &'a Metrics,
-    epoch: u32,
+    epoch: i64,
 }
 
 impl Cluster for Led<'_> {
-    fn rollout(&self, namespace: &str, name: &str, known: Option<&Objects>) -> Option<Objects> {
-        self.cluster.rollout(namespace, name, known)
+    fn rollout(&self, namespace: &str, name: &str) -> Option<Objects> {
+        self.cluster.rollout(namespace, name)
     }
 
     fn database(&self, namespace: &str, name: &str) -> Option<DatabaseObjects> {

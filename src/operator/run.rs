@@ -37,7 +37,7 @@ const TURN: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Term {
     /// Epoch of the present leadership.
-    pub epoch: u32,
+    pub epoch: i64,
     /// From when on the clock is trusted.
     pub trusted_since: Timestamp,
 }
@@ -117,7 +117,7 @@ impl<R: Reconcile> RunLoop<R> {
 
     /// Waits for the lead. What happens meanwhile is in the caches; the keys are all looked at
     /// once it leads.
-    async fn led(&self, leadership: &mut Leadership, beat: &impl Fn()) -> Option<u32> {
+    async fn led(&self, leadership: &mut Leadership, beat: &impl Fn()) -> Option<i64> {
         let mut turn = interval(TURN);
         loop {
             tokio::select! {
@@ -130,7 +130,7 @@ impl<R: Reconcile> RunLoop<R> {
 
     async fn lead(
         &self,
-        epoch: u32,
+        epoch: i64,
         leadership: &mut Leadership,
         stop: &mut Stop,
         beat: &impl Fn(),
@@ -171,14 +171,14 @@ impl<R: Reconcile> RunLoop<R> {
 /// The passes of one term of leadership.
 struct Turns<'a, R> {
     parent: &'a RunLoop<R>,
-    epoch: u32,
+    epoch: i64,
     queue: Queue,
     memories: HashMap<Key, Memory>,
     running: JoinSet<Back>,
 }
 
 impl<'a, R: Reconcile> Turns<'a, R> {
-    fn new(parent: &'a RunLoop<R>, epoch: u32) -> Self {
+    fn new(parent: &'a RunLoop<R>, epoch: i64) -> Self {
         let mut turns = Self {
             parent,
             epoch,

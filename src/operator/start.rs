@@ -41,7 +41,7 @@ pub enum StartError {
     /// The API server.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The port of the probes.
+    /// The ports of probes and metrics.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The signal handlers.
@@ -98,20 +98,37 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         Metrics::new()
     };
     let (liveness, readiness) = (Liveness::default(), Readiness::default());
-    let served = Served {
-        liveness: liveness.clone(),
-        readiness: readiness.clone(),
-        metrics: metrics.clone(),
-    };
     let caches = readiness.wait_for("caches");
-    let server = Server::bind(settings.listen, served).await?;
+    let probes = Served::Probes(liveness.clone(), readiness);
+    let probes = Server::bind(settings.probes_listen, probes).await?;
+    let scraped = Served::Metrics(metrics.clone());
+    let scraped = Server::bind(settings.listen, scraped).await?;
     let (clients, config) = Clients::infer(&metrics).await?;
     let inbox = Inbox::default();
     let sampler = sampler(&settings, &inbox, &metrics)?;
     let mut supervisor = Supervisor::new(GRACE);
 
     let stop = supervisor.stop(Phase::Serve);
-    supervisor.spawn(Phase::Serve, "probes", endless(server.run(stop)));
+    supervisor.spawn(Phase::Serve, "probes", endless(probes.run(stop)));
+    let stop = supervisor.stop(Phase::Serve);
+    supervisor.spawn(Phase::Serve, "metrics", endless(scraped.run(stop)));
+
+    let clock = Arc::new(Clock::new());
+    let index = {
+        let inbox = inbox.clone();
+        Arc::new(Index::new(Box::new(move |key| inbox.push(key))))
+    };
+    let namespaces = match &settings.scope {
+        Scope::Cluster => Vec::new(),
+        Scope::Namespaces(names) => names.iter().cloned().collect(),
+    };
+    let watches = {
+        // What was not seen is nobody's delay.
+        let clock = clock.clone();
+        Watches::new(index.clone(), clients.reads.client(), namespaces)
+            .telling(move || clock.trust_from_now())
+    };
+    let contact = watches.contact();
 
     let leadership = elect(
         &settings,
@@ -120,6 +137,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         &metrics,
         &liveness,
         &mut supervisor,
+        move || contact.is_back(),
     );
 
     let instance = settings.election.as_ref();
@@ -142,15 +160,6 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         Ok::<_, TaskError>(())
     });
 
-    let index = {
-        let inbox = inbox.clone();
-        Arc::new(Index::new(Box::new(move |key| inbox.push(key))))
-    };
-    let namespaces = match &settings.scope {
-        Scope::Cluster => Vec::new(),
-        Scope::Namespaces(names) => names.iter().cloned().collect(),
-    };
-    let watches = Watches::new(index.clone(), clients.reads.client(), namespaces);
     let mut synced = watches.synced();
     let mut stop = supervisor.stop(Phase::Work);
     supervisor.spawn(Phase::Work, "watches", async move {
@@ -160,7 +169,6 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         }
     });
 
-    let clock = Arc::new(Clock::new());
     let passes = Passes {
         cluster: Kubernetes::new(
             index.clone(),
@@ -232,6 +240,7 @@ fn elect(
     metrics: &Metrics,
     liveness: &Liveness,
     supervisor: &mut Supervisor,
+    answers_again: impl Fn() + Send + Sync + 'static,
 ) -> Leadership {
     let Some(election) = &settings.election else {
         return Leadership::without_election(metrics);
@@ -244,6 +253,7 @@ fn elect(
         timing: election.timing,
     };
     let (elector, leadership) = Elector::new(api, config, metrics.clone());
+    let elector = elector.telling(answers_again);
     let heart = liveness.heart("lease", SILENCE);
     let stop = supervisor.stop(Phase::Lease);
     let run = elector.run(stop, move || heart.beat());

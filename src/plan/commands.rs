@@ -202,8 +202,8 @@ fn undo(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let Some(former) = former_stables(draft).into_iter().next() else {
         return Err("there is no former stable revision to return to".into());
     };
-    let schema = draft.seen.objects.revision(&former);
-    let version = schema.and_then(|r| r.schema.as_ref()?.version);
+    let version = draft.seen.objects.revision(&former);
+    let version = version.and_then(|r| r.schema_version);
     if let Some(words) = release::below_floor(draft, &former, version) {
         return Err(words.into());
     }

@@ -83,10 +83,7 @@ fn counts(draft: &mut Draft<'_>) {
     draft.status.replicas = living().map(|c| c.status_replicas).sum();
     draft.status.available_replicas = living().map(|c| c.available).sum();
     draft.status.selector = Some(draft.spec.selector.to_string());
-    let schema_version = |revision: &str| {
-        let block = objects.revision(revision).and_then(|r| r.schema.as_ref());
-        block.and_then(|s| s.version)
-    };
+    let schema_version = |revision: &str| objects.revision(revision).and_then(|r| r.schema_version);
     let of = |revision: &str| {
         let child = objects.child(revision);
         RevisionStatus {

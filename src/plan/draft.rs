@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use super::{
     course::{self, Course},
-    decision::{Decision, Wait},
-    facts::{Observed, Refused},
+    decision::{Decision, Halt, Wait},
+    facts::{Observed, Question, Refused, RevisionFacts},
     intent::{Event, Kind, Write},
     reason::Reason,
     replicas::Bounds,
-    revision::Wanted,
+    revision::{Wanted, Whole},
 };
 use crate::api::{
     RolloutStatus,
@@ -133,6 +133,35 @@ impl<'a> Draft<'a> {
     /// Name of the Rollout.
     pub fn name(&self) -> &str {
         &self.seen.objects.rollout.base.name
+    }
+
+    /// What the spec asks for, with its pod templates: for what is rendered from it.
+    ///
+    /// # Errors
+    /// When it must be read first.
+    pub fn whole(&self) -> Result<&'a Whole, Halt> {
+        let rollout = &self.seen.objects.rollout;
+        match &self.seen.answers.whole {
+            Some((generation, whole)) if *generation == rollout.generation => Ok(whole),
+            _ => Halt::ask(Question::Rollout(rollout.base.name.clone())),
+        }
+    }
+
+    /// The pod template of a revision.
+    ///
+    /// # Errors
+    /// When it must be read first.
+    pub fn template(&self, revision: &RevisionFacts) -> Result<&'a Value, Halt> {
+        let answers = &self.seen.answers;
+        // A revision is its template: what the spec asks for was read already, as a rule.
+        let asked = answers.whole.as_ref().map(|(_, whole)| whole);
+        if let Some(whole) = asked.filter(|whole| whole.revision() == revision.revision) {
+            return Ok(&whole.template);
+        }
+        match &answers.template {
+            Some((name, template)) if *name == revision.base.name => Ok(template),
+            _ => Halt::ask(Question::Template(revision.base.name.clone())),
+        }
     }
 
     pub fn bounds(&self) -> Bounds {

@@ -29,13 +29,13 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
     if records {
         adopt(draft);
     }
-    make_children(draft);
+    let unread = make_children(draft).err();
     // The pods of a revision that hurts go first: no record may hold that up.
     if records && !undoing {
         mark(draft);
     }
     if draft.writes.is_empty() {
-        drive_its_job(draft);
+        let unread = unread.or_else(|| drive_its_job(draft).err());
         if !refused(draft, &Refused::Scale) {
             scale(draft);
         }
@@ -49,6 +49,9 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
             forget_old_revisions(draft)?;
         }
         // Last, so that no read that fails holds up what does not rest on it.
+        if let Some(unread) = unread.filter(|_| draft.writes.is_empty()) {
+            return Err(unread);
+        }
         if draft.writes.is_empty()
             && let Some(name) = job::to_be_read(draft)
         {
@@ -58,18 +61,21 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
     Ok(())
 }
 
-fn drive_its_job(draft: &mut Draft<'_>) {
+fn drive_its_job(draft: &mut Draft<'_>) -> Result<(), Halt> {
     let Some(release) = &draft.status.release else {
-        return;
+        return Ok(());
     };
     let Stage::Job(phase) = release.stage else {
-        return;
+        return Ok(());
     };
     let job = Refused::Job(job::name(draft, release, phase));
     let refused = refused(draft, &job) || refused(draft, &Refused::Other);
     let terms = job::terms::of(phase).filter(|_| !refused);
-    let write = terms.and_then(|terms| protocol::drive(draft, release, terms));
-    draft.writes.extend(write);
+    if let Some(terms) = terms {
+        let write = protocol::drive(draft, release, terms)?;
+        draft.writes.extend(write);
+    }
+    Ok(())
 }
 
 /// Says what the API server refused. It is what keeps the rollout from going on; where a person
@@ -163,17 +169,28 @@ pub(super) fn adopt(draft: &mut Draft<'_>) {
 }
 
 /// The ControllerRevision and Deployment of each revision that is to run, or may have to.
-fn make_children(draft: &mut Draft<'_>) {
+///
+/// # Errors
+/// What must be read to render one of them; the others are wanted.
+fn make_children(draft: &mut Draft<'_>) -> Result<(), Halt> {
     let objects = &draft.seen.objects;
     let mut needed: Vec<String> = draft.stable().map(str::to_owned).into_iter().collect();
     let release = draft.status.release.as_ref();
     let forward = release.filter(|r| r.undo().is_none());
     needed.extend(forward.map(|r| r.revision.clone()));
+    let mut made = Ok(());
     for name in needed {
         let Some(revision) = objects.revision(&name) else {
             // Only the spec can say what a revision is that nothing remembers.
             if name == draft.wanted && !refused(draft, &Refused::Other) {
-                let manifest = render::revision(&objects.rollout, draft.spec, &name);
+                let whole = match draft.whole() {
+                    Ok(whole) => whole,
+                    Err(halt) => {
+                        made = Err(halt);
+                        continue;
+                    }
+                };
+                let manifest = render::revision(&objects.rollout, whole, &name);
                 let note = format!("revision {name} is put on record");
                 draft.create(Kind::Revision, manifest, note);
             }
@@ -181,11 +198,20 @@ fn make_children(draft: &mut Draft<'_>) {
         };
         if objects.child(&name).is_none() && !refused(draft, &Refused::Deployment) {
             let epoch = draft.seen.epoch;
-            let manifest = render::deployment(&objects.rollout, draft.spec, revision, epoch);
+            let template = match draft.template(revision) {
+                Ok(template) => template,
+                Err(halt) => {
+                    made = Err(halt);
+                    continue;
+                }
+            };
+            let manifest =
+                render::deployment(&objects.rollout, draft.spec, revision, template, epoch);
             let note = format!("Deployment of revision {name} is made, at 0 replicas");
             draft.create(Kind::Deployment, manifest, note);
         }
     }
+    made
 }
 
 /// Copies outcomes from status, their authority, to the ControllerRevisions, which outlive it.
@@ -271,7 +297,9 @@ fn scale(draft: &mut Draft<'_>) {
         }
         return;
     }
-    if fence(draft) {
+    let fences = fences(draft);
+    if !fences.is_empty() {
+        draft.writes.extend(fences);
         return;
     }
     for step in moves {
@@ -347,9 +375,9 @@ fn hold_back(draft: &mut Draft<'_>, targets: &mut BTreeMap<String, i32>) {
 }
 
 /// Before anything else every child carries this leadership's epoch, so that no late write of a
-/// deposed leader can add to ours. Says whether that is still to be written.
-pub(super) fn fence(draft: &mut Draft<'_>) -> bool {
-    let stale: Vec<_> = draft
+/// deposed leader can add to ours. What is still to be written for that.
+pub(super) fn fences(draft: &Draft<'_>) -> Vec<Write> {
+    draft
         .seen
         .objects
         .children
@@ -360,10 +388,7 @@ pub(super) fn fence(draft: &mut Draft<'_>) -> bool {
             base: child.base.clone(),
             epoch: draft.seen.epoch,
         })
-        .collect();
-    let open = !stale.is_empty();
-    draft.writes.extend(stale);
-    open
+        .collect()
 }
 
 /// Revisions beyond the history limit go, the oldest first: the Deployment, then what remembers

@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::revision::Wanted;
+use super::revision::{Wanted, Whole};
 use crate::{
-    api::{DatabaseRecord, RolloutStatus, SchemaSpec, status::Outcome},
+    api::{DatabaseRecord, RolloutStatus, status::Outcome},
     evidence::Readings,
 };
 
@@ -70,6 +70,8 @@ pub struct Observed {
     pub confirmed: bool,
     /// Epoch of the present leadership.
     pub epoch: i64,
+    /// The highest epoch that is known to be of no later leadership.
+    pub outranks: i64,
 }
 
 /// One version of an object: what a write of it rests on.
@@ -90,6 +92,8 @@ pub struct RolloutFacts {
     pub namespace: String,
     /// Name, uid, and the version this is a copy of.
     pub base: Base,
+    /// When it was made.
+    pub created: Timestamp,
     /// `metadata.generation`.
     pub generation: i64,
     /// Its annotations.
@@ -115,10 +119,13 @@ pub struct RevisionFacts {
     pub outcome: Option<Outcome>,
     /// Why, as `Reason: message`.
     pub outcome_reason: String,
-    /// The pod template, as the user wrote it.
-    pub template: Arc<Value>,
-    /// The schema block at the time it was made.
-    pub schema: Option<Arc<SchemaSpec>>,
+    /// ConfigMaps and Secrets that its pod template cannot start without. The template itself is
+    /// read when a Deployment is rendered from it.
+    pub config: Arc<[ConfigRef]>,
+    /// Seconds between two requests of each probe of its pods that a process may count.
+    pub probes: Arc<[i64]>,
+    /// The schema version that it needs.
+    pub schema_version: Option<i64>,
     /// When it was made.
     pub created: Timestamp,
     /// The Rollout it says it belongs to.
@@ -243,8 +250,10 @@ pub struct DatabaseFacts {
 /// is asked only when a decision needs it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Question {
-    /// The Rollout of this name: replaces the cached one.
+    /// The Rollout of this name, with its pod templates: replaces the cached one.
     Rollout(String),
+    /// The pod template that the ControllerRevision of this name remembers.
+    Template(String),
     /// Names of the Deployments of the namespace that are not the Rollout's own and whose selector
     /// overlaps that of this spec.
     Overlaps(Arc<Wanted>),
@@ -266,6 +275,7 @@ impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rollout(name) => write!(f, "Rollout {name}"),
+            Self::Template(name) => write!(f, "ControllerRevision {name}"),
             Self::Overlaps(_) => f.write_str("Deployments"),
             Self::Revisions => f.write_str("ControllerRevisions"),
             Self::Hold(name) => write!(f, "DatabaseSchema {name} and its Job"),
@@ -298,6 +308,10 @@ impl fmt::Display for ConfigRef {
 /// Answers to [`Question`]s. `None`: not asked in this pass.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
+    /// What the Rollout asks for in this generation, with the pod templates.
+    pub whole: Option<(i64, Arc<Whole>)>,
+    /// A ControllerRevision's name, and the pod template that it remembers.
+    pub template: Option<(String, Arc<Value>)>,
     /// Names of overlapping Deployments.
     pub overlaps: Option<Vec<String>>,
     /// The ControllerRevisions were read live in this pass.

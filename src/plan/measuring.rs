@@ -73,8 +73,8 @@ pub(super) fn check(check: &Check) -> Option<CheckSpec> {
 /// How often the kubelet asks a pod of the revision, probe by probe.
 fn probe_seconds(draft: &Draft<'_>, revision: &str) -> Vec<i64> {
     match draft.seen.objects.revision(revision) {
-        Some(known) => probes(&known.template),
-        None => probes(&draft.spec.template),
+        Some(known) => known.probes.to_vec(),
+        None => draft.spec.probes().to_vec(),
     }
 }
 

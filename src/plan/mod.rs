@@ -65,7 +65,7 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
         Ok(wanted) => wanted,
         Err(message) => return conditions::unreadable(rollout, message, now),
     };
-    if let Some(epoch) = newer_leader(&seen.objects, seen.epoch) {
+    if let Some(epoch) = newer_leader(&seen.objects, seen.outranks) {
         return Plan {
             notes: vec![format!(
                 "a leader of epoch {epoch} acts here, this one is of {}: nothing is written",
@@ -87,13 +87,6 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
 
 /// One turn: a decision, or the writes that the record asks for.
 fn turn(draft: &mut Draft<'_>) -> Decided {
-    if draft.status.release.is_some() && effects::fence(draft) {
-        if effects::refused(draft, &Refused::Scale) {
-            // Nothing may be written that is not fenced.
-            draft.writes.clear();
-        }
-        return Ok(None);
-    }
     for decide in [
         commands::forget_what_was_said,
         remember_stable,
@@ -177,6 +170,29 @@ fn finish(mut draft: Draft<'_>, decision: Option<Decision>) -> Plan {
     // Decisions are recorded before all else, and so is what proves an owner: a child that is given
     // one whose uid is gone is collected as garbage, and a status is written only on the Rollout of
     // the uid that was read.
+    let mut decision = decision;
+    let acts = decision.is_some() || !draft.writes.is_empty();
+    // What only waits costs a new leader nothing.
+    if acts && draft.seen.objects.rollout.status.release.is_some() {
+        let fences = effects::fences(&draft);
+        let refused = effects::refused(&draft, &Refused::Scale);
+        if !fences.is_empty() && !draft.seen.confirmed {
+            let rollout = Question::Rollout(draft.name().to_owned());
+            return ask(draft, vec![rollout]);
+        }
+        if !fences.is_empty() && !refused {
+            return Plan {
+                measure: measuring::measure(&draft),
+                writes: fences,
+                notes: draft.notes,
+                ..Plan::default()
+            };
+        }
+        if !fences.is_empty() {
+            draft = draft.anew();
+            decision = None;
+        }
+    }
     let adopts = |w: &Write| matches!(w, Write::Adopt { .. });
     let records_first = decision.is_some() || draft.writes.iter().any(adopts);
     // A status that rests on an old copy is refused; whatever else is written would rest on it

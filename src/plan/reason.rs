@@ -110,6 +110,9 @@ reasons! {
     Unsteady: Reconciling,
         "a container of the revision has just exited; for some seconds no pods are added and stable keeps its pods",
         "";
+    NotObserved: Reconciling,
+        "the Deployment controller has not acted on the last change; the progress deadline waits for it",
+        "see whether kube-controller-manager runs";
     Paused: Reconciling,
         "`spec.paused` or the `pause` command holds the rollout",
         "set `spec.paused` to false, or `resume`, whichever the message names";

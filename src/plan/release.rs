@@ -10,7 +10,7 @@ use super::{
     facts::{Question, Refused},
     job::{self, Run, terms::Terms},
     reason::Reason,
-    render, stepping, undoing,
+    stepping, undoing,
 };
 use crate::api::{
     OnNewRevision, PhaseKind,
@@ -97,7 +97,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
 /// What does, or what must be known first.
 pub(super) fn is_possible(draft: &Draft<'_>) -> Result<(), Halt> {
     is_above_floor(draft)?;
-    let problem = render::phase_problem(draft.spec);
+    let problem = draft.spec.problem().map(str::to_owned);
     if let Some(problem) = problem.or_else(|| draft.seen.source_problem.clone()) {
         return Err(Wait::stalled(Reason::InvalidSpec, problem).into());
     }

@@ -52,10 +52,11 @@ pub(super) fn deployment(
     rollout: &RolloutFacts,
     spec: &RolloutSpec,
     revision: &RevisionFacts,
+    template: &Value,
     epoch: i64,
 ) -> Value {
     let ours = json!({keys::ROLLOUT: rollout.base.name, keys::REVISION: revision.revision});
-    let mut template = (*revision.template).clone();
+    let mut template = template.clone();
     label_pods(&mut template, &ours);
     let mut selector = serde_json::to_value(&spec.selector).unwrap_or_default();
     merge(
@@ -98,14 +99,15 @@ pub(super) fn job_name(rollout: &str, revision: &str, phase: PhaseKind, attempt:
 /// longer has that phase or its container: a person must say what is to run.
 pub(super) fn job(
     draft: &Draft<'_>,
-    schema: &SchemaSpec,
+    whole: &RolloutSpec,
     holder: &Holder,
     database: &DatabaseFacts,
 ) -> Option<Value> {
+    let schema = whole.schema.as_ref()?;
     let phase = schema.phase(holder.phase)?;
     let mut template = match &phase.template {
         Some(template) => template.clone(),
-        None => command_template(draft.spec, schema, &phase.command)?,
+        None => command_template(whole, schema, &phase.command)?,
     };
     entry(&mut template, "spec")["restartPolicy"] = json!("Never");
     let labels = json!({keys::DATABASE: database.base.name, keys::PHASE: holder.phase.word()});
@@ -181,9 +183,51 @@ fn label_pods(template: &mut Value, ours: &Value) {
     merge(entry(metadata, "labels"), ours);
 }
 
-/// What in the spec would make a phase's Job wrong, for people.
+/// The most bytes that a pod template may have as JSON. What serves from memory is bounded by it,
+/// and a revision is kept three times: in the Rollout, its ControllerRevision and its Deployment.
+const TEMPLATE_BYTES: usize = 256 * 1024;
+
+/// What in the pod templates stands against a release, for people.
 #[must_use]
-pub fn phase_problem(spec: &RolloutSpec) -> Option<String> {
+pub fn template_problem(spec: &RolloutSpec) -> Option<String> {
+    let schema = spec.schema.as_ref();
+    let phases = PhaseKind::ALL.into_iter().filter_map(|kind| {
+        let template = schema?.phase(kind)?.template.as_ref()?;
+        Some((format!("spec.schema.{}.template", kind.word()), template))
+    });
+    let mut templates = std::iter::once(("spec.template".to_owned(), &spec.template)).chain(phases);
+    let too_large = templates.find_map(|(field, template)| {
+        let bytes = bytes_of(template);
+        (bytes > TEMPLATE_BYTES).then(|| {
+            format!(
+                "{field} has {bytes} bytes as JSON, and may have {TEMPLATE_BYTES}: keep files, \
+                 scripts and long values in ConfigMaps, and mount them"
+            )
+        })
+    });
+    too_large.or_else(|| phase_problem(spec))
+}
+
+/// Bytes of a value as JSON, without writing it anywhere.
+fn bytes_of(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Counting cannot fail.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
+/// What in the spec would make a phase's Job wrong, for people.
+fn phase_problem(spec: &RolloutSpec) -> Option<String> {
     let schema = spec.schema.as_ref()?;
     let asked = PhaseKind::ALL
         .into_iter()
@@ -363,6 +407,24 @@ mod tests {
             names,
             ["c1", "c3", "c4", "secret s1", "secret s2", "secret s3"]
         );
+    }
+
+    #[test]
+    fn a_template_that_is_too_large_is_named_with_the_way_out() {
+        let mut large = shop();
+        large.template["spec"]["containers"][0]["args"] = json!(["x".repeat(TEMPLATE_BYTES)]);
+        let words = template_problem(&large).unwrap();
+        assert!(words.starts_with("spec.template has 26"), "{words}");
+        assert!(words.contains("ConfigMaps"), "{words}");
+        let mut phase = shop();
+        let expand = phase.schema.as_mut().unwrap().expand.as_mut().unwrap();
+        expand.template = Some(json!({"spec": {"x": "x".repeat(TEMPLATE_BYTES)}}));
+        let words = template_problem(&phase).unwrap();
+        assert!(
+            words.starts_with("spec.schema.expand.template has "),
+            "{words}"
+        );
+        assert_eq!(template_problem(&shop()), None);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What a revision is, and what it is called.
 
-use std::{ops::Deref, sync::OnceLock};
+use std::{collections::BTreeMap, ops::Deref, sync::Arc};
 
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::api::RolloutSpec;
+use super::{measuring::probes, render};
+use crate::api::{PhaseKind, RolloutSpec, selector::template_labels};
 
 /// Letters of a revision's name: no vowels, so that no words come about, and nothing that reads
 /// like something else.
@@ -51,28 +52,66 @@ pub fn hash(template: &Value, schema_version: Option<i64>) -> String {
     name
 }
 
-/// What a Rollout asks for, and the revision that this is. The spec cannot be changed, so the
-/// revision is hashed once, when it is first asked for.
-#[derive(Clone, Debug)]
+/// What a Rollout asks for, and the revision that this is, without its pod templates: they are
+/// large, and no decision needs them. Who renders one reads it live (see
+/// [`Question::Rollout`](super::facts::Question)).
+#[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     spec: RolloutSpec,
-    revision: OnceLock<String>,
+    revision: String,
+    labels: BTreeMap<String, String>,
+    probes: Vec<i64>,
+    problem: Option<String>,
 }
 
 impl Wanted {
     /// What this spec asks for.
     #[must_use]
-    pub const fn new(spec: RolloutSpec) -> Self {
+    pub fn new(mut spec: RolloutSpec) -> Self {
+        let revision = wanted(&spec);
+        let labels = template_labels(&spec.template);
+        let probes = probes(&spec.template);
+        let problem = render::template_problem(&spec);
+        spec.template = Value::Null;
+        if let Some(schema) = &mut spec.schema {
+            let phases = PhaseKind::ALL.into_iter();
+            for kind in phases {
+                if let Some(template) = schema.template_mut(kind) {
+                    *template = Value::Null;
+                }
+            }
+        }
         Self {
             spec,
-            revision: OnceLock::new(),
+            revision,
+            labels,
+            probes,
+            problem,
         }
     }
 
     /// The hash of the revision.
     #[must_use]
     pub fn revision(&self) -> &str {
-        self.revision.get_or_init(|| wanted(&self.spec))
+        &self.revision
+    }
+
+    /// Labels of the pod template.
+    #[must_use]
+    pub const fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
+    /// Seconds between two requests of each probe of its pods that a process may count.
+    #[must_use]
+    pub fn probes(&self) -> &[i64] {
+        &self.probes
+    }
+
+    /// What in the pod templates stands against a release, for people.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
     }
 }
 
@@ -84,7 +123,43 @@ impl Deref for Wanted {
     }
 }
 
-impl PartialEq for Wanted {
+/// The same with the pod templates.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    spec: RolloutSpec,
+    wanted: Arc<Wanted>,
+}
+
+impl Whole {
+    /// The whole of what this spec asks for.
+    #[must_use]
+    pub fn new(spec: RolloutSpec) -> Self {
+        let wanted = Arc::new(Wanted::new(spec.clone()));
+        Self { spec, wanted }
+    }
+
+    /// What is kept of it.
+    #[must_use]
+    pub fn wanted(&self) -> Arc<Wanted> {
+        Arc::clone(&self.wanted)
+    }
+
+    /// The hash of the revision.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        self.wanted.revision()
+    }
+}
+
+impl Deref for Whole {
+    type Target = RolloutSpec;
+
+    fn deref(&self) -> &RolloutSpec {
+        &self.spec
+    }
+}
+
+impl PartialEq for Whole {
     fn eq(&self, other: &Self) -> bool {
         self.spec == other.spec
     }

@@ -291,7 +291,7 @@ fn keep_time(draft: &Draft<'_>, release: &Release, reached: bool) -> Option<Deci
         (true, ..) => "target reached, it is held",
         (false, true, Some(_)) => "target lost",
         (false, true, None) => "it goes on",
-        (false, false, _) => "the progress deadline stands still while pods end",
+        (false, false, _) => "the progress deadline stands still",
     };
     let note = format!("step {}: {words}", step.name);
     release.unreached = unreached;
@@ -309,6 +309,17 @@ fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Dec
     let waited = release
         .unreached
         .elapsed(draft.now, draft.seen.trusted_since);
+    if let Some(wait) = waiting::for_its_controller(draft) {
+        let mut release = release.clone();
+        let stands = std::mem::take(&mut release.unreached) == Stopwatch::default();
+        if stands {
+            return Err(wait.into());
+        }
+        if waited >= limit {
+            // It runs again, from the beginning, when somebody acts.
+            return draft.goes(release).waiting(wait).made();
+        }
+    }
     if waited < limit {
         let all = release.unreached.elapsed(draft.now, Timestamp::MIN);
         let patience = waiting::patience(draft, revision) - all;

@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 
 use super::{
+    decision::Wait,
     draft::{Draft, later, seconds_between},
     facts::{PodFacts, Refused},
     mover,
+    reason::Reason,
 };
 use crate::api::{release::Release, status::Stopwatch};
 
@@ -169,11 +171,26 @@ pub(super) fn share(draft: &Draft<'_>, revision: &str) -> String {
     format!("{available} of {target} pods of revision {who} are available")
 }
 
+/// A change that the Deployment controller has not looked at: what nobody acts on is not late.
+pub(super) fn for_its_controller(draft: &Draft<'_>) -> Option<Wait> {
+    let mut children = draft.seen.objects.children.iter();
+    let child = children.find(|child| !child.deleting && !child.current)?;
+    let message = format!(
+        "Deployment {} was changed, and the Deployment controller has not looked at it since: see \
+         whether kube-controller-manager runs",
+        child.base.name
+    );
+    Some(Wait::held(Reason::NotObserved, message))
+}
+
 /// Whether time in which a target is not reached is delay: it stands still while pods wait for the
-/// room of those that are ending. Says whether that changed.
+/// room of those that are ending, and does not begin before somebody acts. Says whether that
+/// changed.
 pub(super) fn watch(draft: &Draft<'_>, unreached: &mut Stopwatch, revision: &str) -> bool {
     if for_room(draft, revision).is_some() {
         unreached.stop(draft.now, draft.seen.trusted_since)
+    } else if for_its_controller(draft).is_some() {
+        false
     } else {
         unreached.start(draft.now)
     }

@@ -14,6 +14,18 @@ impl World {
     }
 
     fn handle(&mut self, event: Event) {
+        let needs_the_api_server = matches!(
+            event,
+            Event::Sync(_)
+                | Event::Kubelet { .. }
+                | Event::JobEnds { .. }
+                | Event::JobPodGone { .. }
+                | Event::Deliver(..)
+        );
+        if self.faults.away && needs_the_api_server {
+            self.frozen.push(event);
+            return;
+        }
         match event {
             Event::Sync(Sync::Deployment(name)) => self.sync_deployment(&name),
             Event::Sync(Sync::Replicas(name)) => self.sync_replicas(&name),

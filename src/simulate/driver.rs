@@ -176,6 +176,7 @@ fn begin(world: &Arc<Mutex<World>>, life: Life, key: &Key) -> Pass {
             source_problem: &|_: &str| None,
             trusted_since: trust.since,
             epoch,
+            outranks: epoch,
         };
         let ran = pass::run(&api, &key, &mut memory, &around).await;
         (memory, ran)
@@ -206,7 +207,7 @@ impl Api {
 }
 
 impl Cluster for Api {
-    fn rollout(&self, _: &str, name: &str, _: Option<&Objects>) -> Option<Objects> {
+    fn rollout(&self, _: &str, name: &str) -> Option<Objects> {
         let mut world = lock(&self.world);
         let process = &mut world.processes[self.life.process];
         process.looks(&self.key, name);
@@ -261,7 +262,11 @@ impl World {
         Ok(match question {
             Question::Rollout(name) => {
                 let live = self.live.rollouts.get(name.as_str());
-                Answer::Rollout(live.map(|rollout| facts::rollout(rollout).into()))
+                Answer::Rollout(live.map(|rollout| facts::live(rollout).into()))
+            }
+            Question::Template(name) => {
+                let live = self.live.revisions.get(name.as_str());
+                Answer::Template(live.map(|revision| Arc::clone(&revision.template)))
             }
             Question::Overlaps(spec) => {
                 let selected = |labels| spec.selector.selects(labels);

@@ -10,8 +10,13 @@ use super::{
     },
     setting::NAMESPACE,
 };
-use crate::plan::facts::{
-    self, ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts,
+use crate::{
+    cluster::Live,
+    plan::{
+        facts::{self, ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts},
+        measuring::probes,
+        render,
+    },
 };
 
 /// A Rollout.
@@ -20,11 +25,25 @@ pub fn rollout(o: &RolloutObject) -> RolloutFacts {
     RolloutFacts {
         namespace: NAMESPACE.into(),
         base: o.meta.base(),
+        created: o.meta.created,
         generation: o.meta.generation,
         annotations: Arc::clone(&o.annotations),
         deleting: o.meta.deleting,
-        spec: o.spec.clone(),
+        spec: o
+            .spec
+            .as_ref()
+            .map(|whole| whole.wanted())
+            .map_err(Clone::clone),
         status: Arc::clone(&o.status),
+    }
+}
+
+/// A Rollout as the API server has it.
+#[must_use]
+pub fn live(o: &RolloutObject) -> Live {
+    Live {
+        facts: rollout(o),
+        whole: o.spec.as_ref().ok().cloned(),
     }
 }
 
@@ -37,8 +56,9 @@ pub fn revision(o: &RevisionObject) -> RevisionFacts {
         number: o.number,
         outcome: o.outcome,
         outcome_reason: o.reason.clone(),
-        template: Arc::clone(&o.template),
-        schema: o.schema.clone(),
+        config: render::config_refs(&o.template).into(),
+        probes: probes(&o.template).into(),
+        schema_version: o.schema.as_ref().and_then(|schema| schema.version),
         created: o.meta.created,
         owner_uid: o.meta.owner.as_ref().map(ToString::to_string),
         deleting: o.meta.deleting,

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     api::{PhaseKind, RolloutStatus, status::Outcome},
     cluster::{Key, WriteError},
-    plan::{intent::Write, revision::Wanted},
+    plan::{intent::Write, revision::Whole},
 };
 
 /// Something that a rule may have to judge.
@@ -119,7 +119,7 @@ impl Happened {
 
 impl Arrival {
     /// The spec that the sender had before him.
-    pub(super) fn spec_seen(&self) -> Option<&Wanted> {
+    pub(super) fn spec_seen(&self) -> Option<&Whole> {
         self.seen.as_ref()?.rollout.spec.as_deref().ok()
     }
 }
@@ -156,6 +156,8 @@ pub struct Ledger {
     pub failed: BTreeSet<(Name, String)>,
     /// Commands that were carried out, by Rollout and id.
     pub done: BTreeSet<(Name, String)>,
+    /// When the API server was last back after it was away.
+    pub back: Option<Timestamp>,
     /// When ConfigMaps were pruned that are still missing.
     pub pruned: BTreeMap<String, Timestamp>,
     /// The highest epoch that has moved a Rollout.

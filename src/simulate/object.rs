@@ -10,7 +10,7 @@ use crate::{
     api::{DatabaseRecord, PhaseKind, RolloutStatus, SchemaSpec, status::Outcome},
     plan::{
         facts::{Base, JobEnd},
-        revision::Wanted,
+        revision::Whole,
     },
 };
 
@@ -62,7 +62,7 @@ pub struct RolloutObject {
     /// Its annotations.
     pub annotations: Arc<BTreeMap<String, String>>,
     /// What the user asked for, or why it cannot be read.
-    pub spec: Result<Arc<Wanted>, String>,
+    pub spec: Result<Arc<Whole>, String>,
     /// What the operator recorded.
     pub status: Arc<RolloutStatus>,
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{RolloutSpec, RolloutStatus, keys},
-    plan::revision::Wanted,
+    plan::revision::Whole,
 };
 
 impl World {
@@ -131,7 +131,7 @@ impl World {
             let replicas = spec.replicas;
             let words = format!("user creates Rollout {rollout}: {image}, {replicas} replicas");
             self.did(rollout, &words);
-            let spec = Wanted::new(spec);
+            let spec = Whole::new(spec);
             self.name_spec(&spec);
             let object = RolloutObject {
                 meta: self.meta(rollout, None),
@@ -181,7 +181,7 @@ impl World {
         if spec == ***before {
             return;
         }
-        let spec = Wanted::new(spec);
+        let spec = Whole::new(spec);
         self.name_spec(&spec);
         let mut next = (*found).clone();
         next.meta.generation += 1;
@@ -189,7 +189,7 @@ impl World {
         self.store(next);
     }
 
-    fn name_spec(&mut self, spec: &Wanted) {
+    fn name_spec(&mut self, spec: &Whole) {
         let image = image_of(spec);
         self.story.name_revision(spec.revision(), &image);
     }

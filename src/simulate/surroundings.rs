@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{action::Circumstance, world::World};
+use jiff::SignedDuration;
+
+use super::{action::Circumstance, event::Event, world::World};
 
 impl World {
     pub(super) fn around(&mut self, circumstance: Circumstance) {
@@ -30,6 +32,9 @@ impl World {
                 };
                 self.struck("", words);
                 self.faults.away = away;
+                if !away {
+                    self.api_server_is_back();
+                }
             }
             Circumstance::Webhook { down } => {
                 let words = if down { "goes down" } else { "is up again" };
@@ -37,6 +42,25 @@ impl World {
                 self.struck("", &words);
                 self.faults.webhook_down = down;
             }
+        }
+    }
+
+    /// Everybody comes back to it in his own time: watches within two seconds, controllers, which
+    /// wait longer from try to try, within a quarter of a minute. The operator knows that it has
+    /// seen nothing.
+    fn api_server_is_back(&mut self) {
+        self.ledger.back = Some(self.now);
+        for index in 0..self.processes.len() {
+            let trusted = self.clock(index);
+            self.processes[index].trusted_since = trusted;
+        }
+        for event in std::mem::take(&mut self.frozen) {
+            let longest = match event {
+                Event::Deliver(..) => 2_000,
+                _ => 15_000,
+            };
+            let delay = i64::from(self.random.below(longest));
+            self.after(SignedDuration::from_millis(delay), event);
         }
     }
 }

@@ -72,6 +72,8 @@ pub struct World {
     pub(super) job_starts: BTreeMap<(Name, crate::api::PhaseKind), usize>,
     pub(super) started_jobs: BTreeSet<Name>,
     pub(super) turns: Vec<Turn>,
+    /// What waits for the API server to be back.
+    pub(super) frozen: Vec<Event>,
     /// The API server handles a write of the operator.
     pub(super) handling: bool,
     /// What watchers of everything are told, if there are any.
@@ -117,6 +119,7 @@ impl World {
             job_starts: BTreeMap::new(),
             started_jobs: BTreeSet::new(),
             turns: Vec::new(),
+            frozen: Vec::new(),
             handling: false,
             notices: None,
             agenda: BTreeMap::new(),

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use stepgate::{
     cluster::{
         Answer, Cluster as _, Key,
-        kubernetes::{Kubernetes, index::Index, stored::StoredRollout},
+        kubernetes::{Kubernetes, index::Index, stored},
     },
     operator::{client::Clients, metrics::Metrics},
     plan::facts::{ConfigRef, Question, RolloutFacts},
@@ -29,7 +29,7 @@ use super::{
 
 async fn rollout(home: &Home) -> RolloutFacts {
     let made = home.create(&minimal("shop")).await.expect("a Rollout");
-    StoredRollout::new(&made).facts(None)
+    stored::rollout(&made)
 }
 
 fn shop(home: &Home) -> Key {
@@ -42,7 +42,7 @@ fn shop(home: &Home) -> Key {
 async fn read_rollout(adapter: &Kubernetes, home: &Home) -> Option<RolloutFacts> {
     let question = Question::Rollout("shop".into());
     match adapter.ask(&shop(home), &question).await {
-        Ok(Answer::Rollout(live)) => live.map(|live| *live),
+        Ok(Answer::Rollout(live)) => live.map(|live| live.facts),
         other => panic!("{other:?}"),
     }
 }
@@ -192,11 +192,15 @@ async fn revisions_are_listed_live_page_by_page() {
         panic!("{answer:?}");
     };
     assert_eq!(revisions.len(), 101);
-    assert!(
-        revisions
-            .iter()
-            .all(|r| r.template["spec"]["newer"] == json!([1, null]))
-    );
+    let question = Question::Template("shop-100".into());
+    let answer = adapter(&home).ask(&shop(&home), &question).await;
+    let Ok(Answer::Template(Some(template))) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(template["spec"]["newer"], json!([1, null]), "raw");
+    let gone = Question::Template("gone".into());
+    let answer = adapter(&home).ask(&shop(&home), &gone).await;
+    assert!(matches!(answer, Ok(Answer::Template(None))), "{answer:?}");
 }
 
 fn refs() -> Vec<ConfigRef> {

@@ -15,6 +15,7 @@
 mod answers;
 mod asking;
 mod attacks;
+mod blackout;
 mod counted;
 mod fixture;
 mod following;

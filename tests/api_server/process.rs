@@ -21,6 +21,7 @@ fn operator(home: &Home) -> Child {
 pub fn operator_with(home: &Home, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_stepgate"))
         .args(["run", "--namespace", &home.namespace])
+        .arg("--probes-listen=127.0.0.1:0")
         .args(arguments)
         .stderr(Stdio::inherit())
         .kill_on_drop(true)

@@ -21,11 +21,11 @@ use stepgate::{
         status::{Outcome, Stopwatch},
     },
     cluster::{
-        Cluster as _, WriteError, Written,
+        Answer, Cluster as _, Key, WriteError, Written,
         kubernetes::{Kubernetes, index::Index},
     },
     plan::{
-        facts::{Base, ChildFacts, RolloutFacts},
+        facts::{Base, ChildFacts, Question, RolloutFacts},
         intent::{Kind, Write},
     },
 };
@@ -167,7 +167,7 @@ async fn rollout(home: &Home) -> RolloutFacts {
     object["metadata"]["labels"] = json!({"kept": "yes"});
     object["metadata"]["annotations"] = json!({"stepgate.io/promote": "r1/canary 7", "a": "b"});
     let made = home.create(&object).await.expect("a Rollout");
-    stepgate::cluster::kubernetes::stored::StoredRollout::new(&made).facts(None)
+    stepgate::cluster::kubernetes::stored::rollout(&made)
 }
 
 #[tokio::test]
@@ -231,9 +231,9 @@ async fn a_revision_is_made_marked_and_unmarked() {
     let made = answered!(adapter, home, create, Revision);
     assert_eq!((made.number, made.outcome), (0, None));
     assert_eq!(made.revision, "r1");
-    assert_eq!(made.template["spec"]["newer"], json!([1, null]), "raw");
-    assert_eq!(made.template["hard"], json!(HARD));
-    assert_eq!(made.schema.as_ref().expect("a schema").database, "db");
+    let template = remembered(&adapter, &home).await;
+    assert_eq!(template["spec"]["newer"], json!([1, null]), "raw");
+    assert_eq!(template["hard"], json!(HARD));
     let again = adapter.write(&home.namespace, &create).await;
     assert!(matches!(again, Err(WriteError::Exists { .. })), "{again:?}");
 
@@ -253,7 +253,20 @@ async fn a_revision_is_made_marked_and_unmarked() {
     let unmarked = answered!(adapter, home, write, Revision);
     assert_eq!((unmarked.number, unmarked.outcome), (4, None));
     assert_eq!(unmarked.outcome_reason, "");
-    assert_eq!(unmarked.template, made.template);
+    assert_eq!(remembered(&adapter, &home).await, template);
+}
+
+/// The template in the ControllerRevision.
+async fn remembered(adapter: &Kubernetes, home: &Home) -> Value {
+    let key = Key::Rollout {
+        namespace: home.namespace.clone(),
+        name: "shop".into(),
+    };
+    let question = Question::Template("shop-r1".into());
+    match adapter.ask(&key, &question).await {
+        Ok(Answer::Template(Some(template))) => (*template).clone(),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]

@@ -20,11 +20,7 @@ use stepgate::{
     api::{DatabaseSchema, Rollout, keys},
     cluster::{
         Answer, Cluster as _, Key, ReadError, WriteError, Written,
-        kubernetes::{
-            Kubernetes, facts,
-            index::Index,
-            stored::{self, StoredRevision, StoredRollout},
-        },
+        kubernetes::{Kubernetes, facts, index::Index, stored},
     },
     plan::{
         facts::Question,
@@ -201,10 +197,10 @@ fn seen(kind: Watched, object: &DynamicObject) -> Seen {
         owner: owners.first().map(|o| o.uid.clone()),
         deleting: metadata.deletion_timestamp.is_some(),
         facts: match kind {
-            Watched::Rollouts => Facts::Rollout(StoredRollout::new(object).facts(None)),
+            Watched::Rollouts => Facts::Rollout(stored::rollout(object)),
             Watched::Revisions => {
                 let object: ControllerRevision = typed(object);
-                Facts::Revision(StoredRevision::new(&object).facts())
+                Facts::Revision(stored::revision(&object))
             }
             Watched::Deployments => Facts::Deployment(facts::child(&typed(object))),
             Watched::Pods => Facts::Pod(facts::pod(&typed(object))),

@@ -228,7 +228,7 @@ fn rollout(facts: &RolloutFacts) -> Vec<String> {
     let mut words = vec![format!("generation {}", facts.generation)];
     match &facts.spec {
         Ok(spec) => {
-            let image = stepgate::simulate::people::image_of(spec);
+            let image = spec.revision();
             words.push(format!("{} replicas of {image}", spec.replicas));
             words.extend(spec.paused.then(|| "paused".into()));
         }
@@ -295,7 +295,7 @@ pub fn found(answer: &Result<Answer, ReadError>) -> String {
     match answer {
         Ok(Answer::Rollout(None)) => "not there".into(),
         Ok(Answer::Rollout(Some(live))) => {
-            let spec = live.spec.as_ref().expect("a spec");
+            let spec = live.facts.spec.as_ref().expect("a spec");
             format!("there, {} replicas", spec.replicas)
         }
         Ok(Answer::Overlaps(names)) => format!("overlapping {names:?}"),

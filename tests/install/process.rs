@@ -42,13 +42,15 @@ impl Drop for Credentials {
 /// The running operator. Killed when dropped.
 pub struct Operator {
     child: Child,
-    port: u16,
+    metrics: u16,
+    probes: u16,
 }
 
 impl Operator {
     pub fn start(credentials: &Credentials, namespace: &str) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = free.expect("a free port").port();
+        let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let port = || free().expect("a free port").port();
+        let (metrics, probes) = (port(), port());
         let child = Command::new(env!("CARGO_BIN_EXE_stepgate"))
             .args([
                 "run",
@@ -57,17 +59,26 @@ impl Operator {
                 "--lease-namespace",
                 "stepgate-system",
             ])
-            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(["--listen", &format!("127.0.0.1:{metrics}")])
+            .args(["--probes-listen", &format!("127.0.0.1:{probes}")])
             .env("KUBECONFIG", &credentials.0)
             .spawn()
             .expect("the operator");
-        Self { child, port }
+        Self {
+            child,
+            metrics,
+            probes,
+        }
     }
 
     /// The whole answer, or nothing when there is none.
     pub fn get(&self, path: &str) -> String {
         let mut answer = String::new();
-        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
+        let port = match path {
+            "/metrics" => self.metrics,
+            _ => self.probes,
+        };
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
             let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
             let asked = stream.write_all(request.as_bytes());
             let _ = asked.and_then(|()| stream.read_to_string(&mut answer));

@@ -18,7 +18,7 @@ const LEASE: &str = "STEPGATE_TEST_LEASE";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Act {
     pub at: u64,
-    pub epoch: u32,
+    pub epoch: i64,
 }
 
 impl Act {

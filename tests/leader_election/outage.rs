@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
@@ -56,6 +57,7 @@ async fn carry(mut inward: TcpStream, server: String, mut dead: watch::Receiver<
 /// An elector of this process. It runs until it is dropped.
 struct InProcess {
     leadership: Leadership,
+    answers_again: Arc<AtomicBool>,
     _stop: StopSource,
 }
 
@@ -69,15 +71,19 @@ fn contend(config: Config, lease: &str, identity: &str) -> InProcess {
         timing: Timing::default(),
     };
     let (elector, leadership) = Elector::new(api, config, Metrics::new());
+    let answers_again = Arc::new(AtomicBool::new(false));
+    let told = answers_again.clone();
+    let elector = elector.telling(move || told.store(true, Ordering::SeqCst));
     let stop = StopSource::new();
     tokio::spawn(elector.run(stop.stop(), || ()));
     InProcess {
         leadership,
+        answers_again,
         _stop: stop,
     }
 }
 
-async fn led(contender: &InProcess) -> u32 {
+async fn led(contender: &InProcess) -> i64 {
     let mut leadership = contender.leadership.clone();
     timeout(PATIENCE, leadership.led())
         .await
@@ -129,7 +135,10 @@ async fn a_leader_cut_off_stops_at_its_deadline_and_another_follows_after_it() {
         cut.elapsed()
     );
 
+    assert!(!cut_off.answers_again.load(Ordering::SeqCst));
     wire.dead.send_replace(false);
+    let told = || cut_off.answers_again.load(Ordering::SeqCst).then_some(());
+    super::eventually("it to be told that there are answers again", told).await;
     assert_eq!(
         cut_off.leadership.confirm().await,
         None,
@@ -149,7 +158,7 @@ async fn a_leader_that_was_deposed_finds_out_when_it_asks() {
         "while nobody else is there"
     );
 
-    let taken = json!({ "spec": { "holderIdentity": "usurper", "leaseTransitions": epoch + 1 } });
+    let taken = json!({ "spec": { "holderIdentity": "usurper", "leaseTransitions": 1000 } });
     let leases = leases().await;
     leases
         .patch(&lease, &PatchParams::default(), &Patch::Merge(taken))

@@ -135,3 +135,24 @@ async fn a_deleted_lease_is_made_anew_under_a_higher_epoch() {
         "the standby waits until the old leader must have noticed"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_soon_a_deleted_lease_is_made_anew_no_epoch_comes_twice() {
+    let lease = lease_name("delete-and-start");
+    let mut before: Vec<Act> = Vec::new();
+    for _ in 0..3 {
+        let mut only = Contender::start(&lease, "only");
+        eventually("it to lead", || only.first()).await;
+        only.signal("KILL");
+        let _ = only.wait();
+        if !before.is_empty() {
+            assert_in_turn(&before, &only.acts());
+        }
+        before = only.acts();
+        let deleted = leases()
+            .await
+            .delete(&lease, &DeleteParams::default())
+            .await;
+        deleted.unwrap();
+    }
+}

@@ -286,7 +286,7 @@ fn refused_later(spec: &RolloutSpec, found: &mut Vec<Finding>) {
             "spec.template.metadata.labels do not meet it: the Deployment would be refused",
         ));
     }
-    if let Some(problem) = render::phase_problem(spec) {
+    if let Some(problem) = render::template_problem(spec) {
         let (field, message) = problem.split_once(' ').unwrap_or(("", &problem));
         found.push(Finding::error(field.trim_end_matches(':'), message));
     }

@@ -1,6 +1,6 @@
 //! Live reads, for what no cache holds.
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -20,12 +20,15 @@ use super::{
     facts,
     index::Index,
     ours, refusal,
-    stored::{self, Pods, StoredRevision, StoredRollout},
+    stored::{self, Pods},
 };
 use crate::{
-    api::{DatabaseSchema, Rollout, RolloutSpec, keys, name::is_object_name, text::bounded},
+    api::{DatabaseSchema, Rollout, keys, name::is_object_name, text::bounded},
     cluster::{Answer, Hold, Key, ReadError},
-    plan::facts::{ConfigRef, Question},
+    plan::{
+        facts::{ConfigRef, Question},
+        revision::Wanted,
+    },
 };
 
 /// Objects per page of a list.
@@ -49,6 +52,7 @@ pub async fn answer(
     let (namespace, name) = (key.namespace(), key.name());
     match question {
         Question::Rollout(name) => rollout(client, namespace, name).await,
+        Question::Template(name) => template(client, namespace, name).await,
         Question::Overlaps(spec) => {
             let overlaps = overlaps(client, index, namespace, name, spec).await;
             overlaps.map(Answer::Overlaps)
@@ -79,7 +83,7 @@ async fn overlaps(
     index: &Index,
     namespace: &str,
     rollout: &str,
-    spec: &RolloutSpec,
+    spec: &Wanted,
 ) -> Result<Vec<String>, ReadError> {
     let pods = Pods::of(rollout, spec);
     let overlaps = |d: Deployment| {
@@ -111,8 +115,17 @@ async fn rollout(client: &Client, namespace: &str, name: &str) -> Result<Answer,
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &of);
     let live = api.get_opt(name).await;
     let live = live.map_err(|error| unread(&format!("Rollout {name}"), &error))?;
-    let live = live.map(|object| StoredRollout::new(&object).facts(None).into());
+    let live = live.map(|object| stored::live(&object).into());
     Ok(Answer::Rollout(live))
+}
+
+async fn template(client: &Client, namespace: &str, name: &str) -> Result<Answer, ReadError> {
+    let api = Api::<ControllerRevision>::namespaced(client.clone(), namespace);
+    let live = api.get_opt(name).await;
+    let live = live.map_err(|error| unread(&format!("ControllerRevision {name}"), &error))?;
+    Ok(Answer::Template(
+        live.map(|r| Arc::new(stored::template(r))),
+    ))
 }
 
 /// The DatabaseSchema, and only then the Job that its record names: that is no older.
@@ -143,8 +156,7 @@ async fn hold(client: &Client, namespace: &str, name: &str) -> Result<Answer, Re
 async fn revisions(client: &Client, namespace: &str, rollout: &str) -> Result<Answer, ReadError> {
     let own = format!("{}={rollout}", keys::ROLLOUT);
     let api = Api::<ControllerRevision>::namespaced(client.clone(), namespace);
-    let read =
-        |r: ControllerRevision| ours::is_revision(&r).then(|| StoredRevision::new(&r).facts());
+    let read = |r: ControllerRevision| ours::is_revision(&r).then(|| stored::revision(&r));
     let revisions = list(&api, &own, "ControllerRevisions", read).await?;
     Ok(Answer::Revisions(revisions))
 }

@@ -6,12 +6,16 @@ use std::{
 };
 
 use super::{
-    stored::{StoredRevision, StoredRollout},
+    neighbours::Neighbours,
+    stored::Pods,
     table::{Entry, Place, Table},
 };
 use crate::{
     cluster::Key,
-    plan::facts::{ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, PodFacts},
+    plan::facts::{
+        ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, PodFacts, RevisionFacts,
+        RolloutFacts,
+    },
 };
 
 /// Is told the keys that a change concerns, each possibly many times. Must return at once.
@@ -20,12 +24,16 @@ pub type Notify = Box<dyn Fn(Key) + Send + Sync>;
 /// All kinds.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    rollouts: Table<StoredRollout>,
-    revisions: Table<StoredRevision>,
+    rollouts: Table<RolloutFacts>,
+    revisions: Table<RevisionFacts>,
     children: Table<ChildFacts>,
     pods: Table<PodFacts>,
     jobs: Table<JobFacts>,
     databases: Table<DatabaseFacts>,
+    /// Rollouts by their labels and selectors.
+    near: Neighbours,
+    /// Rollouts that Deployments say they belong to, and that are not there.
+    missing: BTreeSet<Place>,
 }
 
 /// The index over all kinds.
@@ -44,6 +52,9 @@ impl std::fmt::Debug for Index {
 pub(super) trait Kept: Sized + 'static {
     /// Its table.
     fn table(state: &mut State) -> &mut Table<Self>;
+
+    /// What else is kept of it, from `old` to `new`.
+    fn note(_state: &mut State, _place: &Place, _old: Option<&Self>, _new: Option<&Self>) {}
 
     /// The keys that a change from `old` to `new` concerns.
     fn concerned(
@@ -67,7 +78,7 @@ macro_rules! kept {
         }
     };
 }
-kept!(StoredRevision, revisions);
+kept!(RevisionFacts, revisions);
 kept!(ChildFacts, children);
 kept!(PodFacts, pods);
 kept!(JobFacts, jobs);
@@ -100,9 +111,21 @@ impl Kept for DatabaseFacts {
     }
 }
 
-impl Kept for StoredRollout {
+impl Kept for RolloutFacts {
     fn table(state: &mut State) -> &mut Table<Self> {
         &mut state.rollouts
+    }
+
+    fn note(state: &mut State, place: &Place, old: Option<&Self>, new: Option<&Self>) {
+        let (old, new) = (old.and_then(pods), new.and_then(pods));
+        if old != new {
+            if let Some(old) = old {
+                state.near.remove(place, &old);
+            }
+            if let Some(new) = new {
+                state.near.add(place, &new);
+            }
+        }
     }
 
     /// The Rollout; and, unless only its status or the like has changed, its database and the
@@ -118,7 +141,7 @@ impl Kept for StoredRollout {
             .flat_map(|e| e.keys.iter().cloned())
             .collect();
         if let (Some(old), Some(new)) = (old, new)
-            && !new.facts.concerns_others(&old.facts)
+            && !concerns_others(&old.facts, &new.facts)
         {
             keys.retain(|k| matches!(k, Key::Rollout { .. }));
             return keys;
@@ -133,30 +156,66 @@ impl Kept for StoredRollout {
     }
 }
 
+/// What a Rollout is compared with others by; nothing when its spec cannot be read.
+fn pods(rollout: &RolloutFacts) -> Option<Pods> {
+    let spec = rollout.spec.as_deref().ok()?;
+    Some(Pods::of(&rollout.base.name, spec))
+}
+
+fn database_of(rollout: &RolloutFacts) -> Option<&str> {
+    rollout.spec.as_deref().ok()?.database()
+}
+
+/// Whether other objects' passes may come out differently because of the difference between the
+/// two: a status is nobody else's business.
+fn concerns_others(old: &RolloutFacts, new: &RolloutFacts) -> bool {
+    database_of(new) != database_of(old)
+        || pods(new) != pods(old)
+        || new.base.uid != old.base.uid
+        || new.deleting != old.deleting
+}
+
 impl State {
     /// The other Rollouts of the namespace that select the same pods.
     fn neighbours<'s>(
         &'s self,
         namespace: &'s str,
         name: &'s str,
-        rollout: &'s StoredRollout,
-    ) -> impl Iterator<Item = (&'s str, &'s StoredRollout)> {
-        let others = self.rollouts.iter().filter(move |(place, other)| {
-            let both = other.pods.as_ref().zip(rollout.pods.as_ref());
-            place.namespace == namespace
-                && place.name != name
-                && both.is_some_and(|(theirs, ours)| theirs.overlap(ours))
-        });
-        others.map(|(place, other)| (place.name.as_str(), other))
+        rollout: &RolloutFacts,
+    ) -> impl Iterator<Item = (&'s str, &'s RolloutFacts)> + use<'s> {
+        let ours = pods(rollout);
+        let candidates = ours
+            .as_ref()
+            .map(|ours| self.near.candidates(namespace, ours));
+        let others = candidates.into_iter().flatten();
+        let others = others.filter(move |other| *other != name);
+        others.filter_map(move |other| {
+            let facts = self.rollouts.get(&place(namespace, other))?;
+            let both = pods(facts).zip(ours.as_ref());
+            both.is_some_and(|(theirs, ours)| theirs.overlap(ours))
+                .then_some((other.as_str(), facts))
+        })
     }
 
     /// Those of them that were there before: a newcomer must not stop what runs.
-    fn older_neighbours(&self, namespace: &str, name: &str, of: &StoredRollout) -> Vec<String> {
+    fn older_neighbours(&self, namespace: &str, name: &str, of: &RolloutFacts) -> Vec<String> {
+        let age = |rollout: &RolloutFacts| (rollout.created, rollout.base.name.clone());
         let near = self.neighbours(namespace, name, of);
-        let older = near.filter(|(_, other)| other.is_older(of));
-        let mut names: Vec<String> = older.map(|(name, _)| name.to_owned()).collect();
-        names.sort_unstable();
-        names
+        let older = near.filter(|(_, other)| age(other) < age(of));
+        older.map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Something of this key has come or gone: is its Rollout missing?
+    fn review(&mut self, key: &Key) {
+        let Key::Rollout { namespace, name } = key else {
+            return;
+        };
+        let place = place(namespace, name);
+        if self.children.has(key) && self.rollouts.get(&place).is_none() {
+            self.missing.insert(place);
+        } else {
+            self.missing.remove(&place);
+        }
     }
 }
 
@@ -170,37 +229,21 @@ impl Index {
         }
     }
 
-    /// What is held of a Rollout. What is the same in `known` is not parsed again.
+    /// What is held of a Rollout.
     #[must_use]
-    pub fn rollout(&self, namespace: &str, name: &str, known: Option<&Objects>) -> Option<Objects> {
+    pub fn rollout(&self, namespace: &str, name: &str) -> Option<Objects> {
         let state = self.read();
-        let place = place(namespace, name);
-        let stored = state.rollouts.get(&place)?;
+        let rollout = state.rollouts.get(&place(namespace, name))?.clone();
         let key = rollout_key(namespace, name);
-        let revisions = facts_of(&state.revisions, &key);
-        let database = stored.database.as_ref();
-        let database = database.and_then(|d| state.databases.get(&self::place(namespace, d)));
-        let database = database.cloned();
-        let neighbours = state.older_neighbours(namespace, name, stored);
-        let children = facts_of(&state.children, &key);
-        let pods = facts_of(&state.pods, &key);
-        let jobs = facts_of(&state.jobs, &key);
-        let stored = stored.clone();
-        // Parsing is done without the lock.
-        drop(state);
-        let parsed = |revision: &StoredRevision| {
-            let mut known = known.into_iter().flat_map(|known| &known.revisions);
-            let same = known.find(|known| revision.is(known)).cloned();
-            same.unwrap_or_else(|| revision.facts())
-        };
+        let database = database_of(&rollout).map(|database| place(namespace, database));
         Some(Objects {
-            rollout: stored.facts(known.map(|known| &known.rollout)),
-            revisions: revisions.iter().map(parsed).collect(),
-            children,
-            pods,
-            jobs,
-            database,
-            neighbours,
+            revisions: facts_of(&state.revisions, &key),
+            children: facts_of(&state.children, &key),
+            pods: facts_of(&state.pods, &key),
+            jobs: facts_of(&state.jobs, &key),
+            database: database.and_then(|place| state.databases.get(&place).cloned()),
+            neighbours: state.older_neighbours(namespace, name, &rollout),
+            rollout,
         })
     }
 
@@ -211,7 +254,7 @@ impl Index {
         let key = database_key(namespace, name);
         let rollouts = state.rollouts.of(&key);
         let rollouts: BTreeMap<_, _> = rollouts
-            .map(|(name, r)| (name.to_owned(), r.uid().to_owned()))
+            .map(|(name, r)| (name.to_owned(), r.base.uid.clone()))
             .collect();
         Some(DatabaseObjects {
             database: state.databases.get(&place(namespace, name))?.clone(),
@@ -225,14 +268,9 @@ impl Index {
     #[must_use]
     pub fn missing_rollouts(&self, namespace: &str) -> BTreeSet<String> {
         let state = self.read();
-        let keys = state.children.keys();
-        keys.filter_map(|key| match key {
-            Key::Rollout { namespace: n, name } if n == namespace => Some(name),
-            _ => None,
-        })
-        .filter(|name| state.rollouts.get(&place(namespace, name)).is_none())
-        .cloned()
-        .collect()
+        let missing = state.missing.iter();
+        let here = missing.filter(|place| place.namespace == namespace);
+        here.map(|place| place.name.clone()).collect()
     }
 
     /// Whether a Deployment of this namespace carries a Rollout's label and is not that Rollout's.
@@ -271,7 +309,7 @@ impl Index {
         match key {
             Key::Rollout { namespace, name } => {
                 let rollout = state.rollouts.get(&place(namespace, name))?;
-                Some(rollout.uid().to_owned())
+                Some(rollout.base.uid.clone())
             }
             Key::Database { namespace, name } => {
                 let database = state.databases.get(&place(namespace, name))?;
@@ -349,8 +387,15 @@ fn apply<F: Kept>(state: &mut State, place: Place, entry: Entry<F>) -> BTreeSet<
         return BTreeSet::new();
     }
     let old = F::table(state).remove(&place);
+    F::note(
+        state,
+        &place,
+        old.as_ref().map(|e| &e.facts),
+        Some(&entry.facts),
+    );
     let keys = F::concerned(state, old.as_ref(), Some(&entry));
     F::table(state).insert(place, entry);
+    keys.iter().for_each(|key| state.review(key));
     keys
 }
 
@@ -358,7 +403,10 @@ fn delete<F: Kept>(state: &mut State, place: &Place) -> BTreeSet<Key> {
     let Some(old) = F::table(state).remove(place) else {
         return BTreeSet::new();
     };
-    F::concerned(state, Some(&old), None)
+    F::note(state, place, Some(&old.facts), None);
+    let keys = F::concerned(state, Some(&old), None);
+    keys.iter().for_each(|key| state.review(key));
+    keys
 }
 
 /// The place of an object.

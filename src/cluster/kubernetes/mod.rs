@@ -7,6 +7,7 @@
 pub mod ask;
 pub mod facts;
 pub mod index;
+mod neighbours;
 pub mod ours;
 pub mod refusal;
 pub mod stored;
@@ -22,7 +23,6 @@ use serde_json::Value;
 
 use self::{
     index::Index,
-    stored::{StoredRevision, StoredRollout},
     write::{Answered, Prepared},
 };
 use super::{Answer, Cluster, Key, ReadError, WriteError, Written};
@@ -80,8 +80,8 @@ impl Kubernetes {
 }
 
 impl Cluster for Kubernetes {
-    fn rollout(&self, namespace: &str, name: &str, known: Option<&Objects>) -> Option<Objects> {
-        self.index.rollout(namespace, name, known)
+    fn rollout(&self, namespace: &str, name: &str) -> Option<Objects> {
+        self.index.rollout(namespace, name)
     }
 
     fn database(&self, namespace: &str, name: &str) -> Option<DatabaseObjects> {
@@ -109,11 +109,11 @@ impl Cluster for Kubernetes {
         match prepared.answered {
             Answered::Rollout => {
                 let rollout: DynamicObject = self.send(&object, prepared).await?;
-                Ok(Written::Rollout(StoredRollout::new(&rollout).facts(None)))
+                Ok(Written::Rollout(stored::rollout(&rollout)))
             }
             Answered::Object(Kind::Revision) => {
                 let revision = self.send(&object, prepared).await?;
-                Ok(Written::Revision(StoredRevision::new(&revision).facts()))
+                Ok(Written::Revision(stored::revision(&revision)))
             }
             Answered::Object(Kind::Deployment) => {
                 let child = self.send(&object, prepared).await?;

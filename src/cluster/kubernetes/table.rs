@@ -59,9 +59,9 @@ impl<F> Table<F> {
         self.strays.contains_key(namespace)
     }
 
-    /// All keys that objects belong to.
-    pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.members.keys()
+    /// Whether an object belongs to `key`.
+    pub fn has(&self, key: &Key) -> bool {
+        self.members.contains_key(key)
     }
 
     /// Objects that belong to `key`, by name.

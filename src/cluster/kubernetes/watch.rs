@@ -1,6 +1,6 @@
 //! The watches that fill the index.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, future::BoxFuture};
 use k8s_openapi::{
@@ -15,7 +15,7 @@ use kube::{
     Api, Client, Resource,
     api::{ApiResource, DynamicObject},
     core::ObjectMeta,
-    runtime::{WatchStreamExt as _, watcher},
+    runtime::watcher,
 };
 use serde::de::DeserializeOwned;
 use tokio::{sync::watch, task::JoinSet};
@@ -24,18 +24,22 @@ use tracing::{debug, info, warn};
 use super::{
     facts,
     index::{Index, Kept, database_key, place, rollout_key},
-    ours,
-    stored::{self, StoredRevision, StoredRollout},
+    ours, stored,
     table::{Entry, Place},
 };
 use crate::{
     api::{DatabaseSchema, Rollout, keys},
     cluster::Key,
-    plan::facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts},
+    plan::facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts},
 };
 
-/// Objects per page of a list: what is held at once while it is read.
+/// Objects per page of a list, where the API server cannot stream lists: what is held at once while
+/// it is read.
 const PAGE: u32 = 100;
+
+/// First and longest delay before a watch that broke is tried again. The longest is short: what
+/// happens meanwhile is not seen, and a handful of requests a second hurt nobody.
+const RETRIES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Watches every kind in these namespaces, or in all when there are none. Ends only with a panic
 /// of a watch, which it passes on.
@@ -44,6 +48,8 @@ pub struct Watches {
     client: Client,
     namespaces: Vec<String>,
     pending: watch::Sender<usize>,
+    contact: Contact,
+    blind: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Debug for Watches {
@@ -65,6 +71,18 @@ impl Synced {
     }
 }
 
+/// By which the watches are told that the API server answers again. Clones tell the same watches.
+#[derive(Clone, Debug)]
+pub struct Contact(watch::Sender<u64>);
+
+impl Contact {
+    /// It gave no answer for some time, and has just given one: no watch waits any longer, and one
+    /// that has not noticed anything hangs on a connection that is dead.
+    pub fn is_back(&self) {
+        self.0.send_modify(|times| *times += 1);
+    }
+}
+
 /// What an object is kept as; `None`: not at all.
 type Keep<K, F> = fn(&K) -> Option<Entry<F>>;
 
@@ -79,7 +97,23 @@ impl Watches {
             client,
             namespaces,
             pending,
+            contact: Contact(watch::Sender::new(0)),
+            blind: Arc::new(|| {}),
         }
+    }
+
+    /// `blind` is called whenever a watch cannot be had again: until then, and until the next call,
+    /// nothing was seen of what happened.
+    #[must_use]
+    pub fn telling(mut self, blind: impl Fn() + Send + Sync + 'static) -> Self {
+        self.blind = Arc::new(blind);
+        self
+    }
+
+    /// By which these watches are told that the API server answers again.
+    #[must_use]
+    pub fn contact(&self) -> Contact {
+        self.contact.clone()
     }
 
     /// Tells when the index is complete for the first time.
@@ -169,7 +203,7 @@ impl Watches {
         K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
         F: Kept + Send,
     {
-        let mut config = watcher::Config::default().page_size(PAGE);
+        let mut config = watcher::Config::default().streaming_lists();
         config.label_selector = label.map(str::to_owned);
         let feed = Feed {
             kind,
@@ -179,6 +213,8 @@ impl Watches {
             listed: Vec::new(),
             pending: Some(self.pending.clone()),
             broken: false,
+            contact: self.contact.0.subscribe(),
+            blind: self.blind.clone(),
         };
         feed.run(api, config)
     }
@@ -194,6 +230,8 @@ struct Feed<K, F> {
     listed: Vec<(Place, Entry<F>)>,
     pending: Option<watch::Sender<usize>>,
     broken: bool,
+    contact: watch::Receiver<u64>,
+    blind: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl<K, F> Feed<K, F>
@@ -201,12 +239,42 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     F: Kept + Send,
 {
-    async fn run(mut self, api: Api<K>, config: watcher::Config) {
-        let mut events = watcher(api, config).default_backoff().boxed();
-        while let Some(event) = events.next().await {
+    async fn run(mut self, api: Api<K>, mut config: watcher::Config) {
+        let mut failures: u32 = 0;
+        let mut events = watcher(api.clone(), config.clone()).boxed();
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = is_back(&mut self.contact) => {
+                    if !self.broken {
+                        events = watcher(api.clone(), config.clone()).boxed();
+                    }
+                    continue;
+                }
+            };
             match event {
-                Ok(event) => self.handle(event),
-                Err(error) => self.report(&error),
+                Some(Ok(event)) => {
+                    failures = 0;
+                    self.handle(event);
+                }
+                Some(Err(error)) if is_unknown(&config, &error) => {
+                    info!(kind = %self.kind, "the API server does not stream lists");
+                    config = config.page_size(PAGE);
+                    config.initial_list_strategy = watcher::InitialListStrategy::ListWatch;
+                    events = watcher(api.clone(), config.clone()).boxed();
+                }
+                Some(Err(error)) => {
+                    self.report(&error);
+                    let (first, longest) = RETRIES;
+                    let delay = first.saturating_mul(1 << failures.min(10)).min(longest);
+                    failures += 1;
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        () = is_back(&mut self.contact) => {}
+                    }
+                }
+                // A watcher has no end.
+                None => return,
             }
         }
     }
@@ -245,12 +313,41 @@ where
 
     /// An outage is one line, however often the watch is tried again.
     fn report(&mut self, error: &watcher::Error) {
+        if is_unanswered(error) {
+            (self.blind)();
+        }
         let (kind, namespace) = (&self.kind, &self.namespace);
         if std::mem::replace(&mut self.broken, true) {
             debug!(%kind, ?namespace, %error, "the watch is still broken");
         } else {
             warn!(%kind, ?namespace, %error, "the watch broke; it is tried again");
         }
+    }
+}
+
+/// Waits until the API server answers again after it did not.
+async fn is_back(contact: &mut watch::Receiver<u64>) {
+    if contact.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Whether the API server does not know how to stream a list.
+fn is_unknown(config: &watcher::Config, error: &watcher::Error) -> bool {
+    let streams = config.initial_list_strategy == watcher::InitialListStrategy::StreamingList;
+    streams
+        && matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status))
+            if matches!(status.code, 400 | 422))
+}
+
+/// Whether a watch could not be had because nobody answered, or not with more than that there was
+/// an error. One that was cut off and is had again at once has missed nothing.
+fn is_unanswered(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code >= 500,
+        watcher::Error::InitialListFailed(_) | watcher::Error::WatchStartFailed(_) => true,
+        _ => false,
     }
 }
 
@@ -274,12 +371,13 @@ fn of_rollout(metadata: &ObjectMeta) -> Vec<Key> {
     vec![rollout_key(namespace, &rollout)]
 }
 
-fn keep_rollout(object: &DynamicObject) -> Option<Entry<StoredRollout>> {
+fn keep_rollout(object: &DynamicObject) -> Option<Entry<RolloutFacts>> {
     let metadata = &object.metadata;
     let Place { namespace, name } = place_of(metadata);
-    let rollout = StoredRollout::new(object);
+    let rollout = stored::rollout(object);
     let mut keys = vec![rollout_key(&namespace, &name)];
-    let database = rollout.database.as_ref();
+    let spec = rollout.spec.as_deref().ok();
+    let database = spec.and_then(|spec| spec.database());
     keys.extend(database.map(|d| database_key(&namespace, d)));
     Some(entry(metadata, keys, rollout))
 }
@@ -297,10 +395,10 @@ fn keep_database(object: &DynamicObject) -> Option<Entry<DatabaseFacts>> {
     ))
 }
 
-fn keep_revision(object: &ControllerRevision) -> Option<Entry<StoredRevision>> {
+fn keep_revision(object: &ControllerRevision) -> Option<Entry<RevisionFacts>> {
     let metadata = &object.metadata;
     let keys = of_rollout(metadata);
-    ours::is_revision(object).then(|| entry(metadata, keys, StoredRevision::new(object)))
+    ours::is_revision(object).then(|| entry(metadata, keys, stored::revision(object)))
 }
 
 /// One that is not believed is kept as nobody's: it may select pods all the same.

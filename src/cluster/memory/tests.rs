@@ -81,6 +81,7 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
                 uid: "u".into(),
                 resource_version: "1".into(),
             },
+            created: Timestamp::UNIX_EPOCH,
             generation: 1,
             annotations: Arc::default(),
             deleting: false,

@@ -24,6 +24,7 @@ fn nothing_given_means_the_whole_cluster_and_an_election() {
     let settings = settings(&[]).unwrap();
     assert_eq!(settings.scope, Scope::Cluster);
     assert_eq!(settings.listen.port(), 8080);
+    assert_eq!(settings.probes_listen.port(), 8081);
     let election = settings.election.unwrap();
     assert_eq!(
         (election.name.as_str(), election.namespace),

@@ -96,7 +96,7 @@ impl World {
             let rate = 90 + world.draw(26);
             let offset = world.draw(100_000);
             world.contenders.push(Contender {
-                election: Election::new(format!("c{index}"), Timing::default(), 100),
+                election: Election::new(format!("c{index}"), Timing::default()),
                 life: 0,
                 rate,
                 offset,
@@ -224,6 +224,7 @@ impl World {
         let lease = LeaseFacts {
             holder,
             epoch,
+            made: 0,
             duration,
             renewed: Some(i64::try_from(now.as_micros()).unwrap()),
             resource_version: String::new(),
@@ -345,7 +346,7 @@ impl World {
         contender.kept.clear();
         contender.stored = None;
         contender.offset = 0;
-        contender.election = Election::new(format!("c{who}"), Timing::default(), 100);
+        contender.election = Election::new(format!("c{who}"), Timing::default());
         self.schedule(0, who, Event::Turn);
     }
 
@@ -421,7 +422,7 @@ fn the_world_does_reach_many_terms_and_faults() {
         .collect();
     let mut world = World::new(tape, 3);
     let mut led = BTreeSet::new();
-    for _ in 0..60 {
+    for _ in 0..200 {
         let lasting = 2_000 + world.draw(20_000);
         world.run_to(world.now + lasting);
         led.extend(world.leader());

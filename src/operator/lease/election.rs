@@ -3,7 +3,8 @@
 //! The rules are those of client-go's leader election, with two differences:
 //!
 //! * **Every** acquisition raises `leaseTransitions`, also one by the identity that held the Lease
-//!   before. The number is thereby an epoch: no two terms of leadership share one.
+//!   before. With the second in which the API server made the Lease it is an epoch: no two terms of
+//!   leadership share one (see [`LeaseFacts::rank`]).
 //! * A term ends one renew deadline after its last successful renewal was **sent**, not after its
 //!   answer came.
 //!
@@ -16,6 +17,10 @@
 //! `duration / renew_deadline`. No wall clock takes part.
 
 use std::time::Duration;
+
+/// For how long a Lease that was just made is left alone by everybody, its maker too: the second in
+/// which it was made is over then, by the clocks of all API servers.
+const SETTLES: Duration = Duration::from_secs(2);
 
 /// The times that govern an election. Build with [`Timing::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,8 +137,10 @@ impl Default for Timing {
 pub(crate) struct LeaseFacts {
     /// Who holds it; `None` when it was given back.
     pub holder: Option<String>,
-    /// `leaseTransitions`: the epoch of the term that holds or held it.
+    /// `leaseTransitions`: the number of the term that holds or held it.
     pub epoch: u32,
+    /// When the API server made it, in seconds since 1970.
+    pub made: i64,
     /// For how long the holder asks to be left alone.
     pub duration: Duration,
     /// `renewTime` in microseconds. Written by another host's clock, so it is only ever compared
@@ -146,6 +153,18 @@ pub(crate) struct LeaseFacts {
 }
 
 impl LeaseFacts {
+    /// The epoch of the term that holds or held it: higher than that of every term before it, also
+    /// of terms of Leases of this name that were deleted since.
+    ///
+    /// It is the time in microseconds at which the Lease was made, plus the number of its term.
+    /// That a later Lease is of a later second is what [`SETTLES`] is for: nobody leads by a Lease
+    /// before its second is over. That a Lease does not change hands a million times a second is
+    /// what servers are for.
+    pub(crate) fn rank(&self) -> i64 {
+        let term = i64::from(self.epoch);
+        self.made.saturating_mul(1_000_000).saturating_add(term)
+    }
+
     /// True when `other` shows no sign of life that this does not. Versions are left out: somebody
     /// who labels the Lease does not renew it.
     fn same_term_as(&self, other: &Self) -> bool {
@@ -187,7 +206,7 @@ pub(crate) enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Term {
     /// The epoch, raised at every acquisition.
-    pub epoch: u32,
+    pub epoch: i64,
     /// The end of the belief, on the monotonic clock that is passed to [`Election::step`].
     pub until: Duration,
 }
@@ -204,9 +223,9 @@ struct Seen {
 pub(crate) struct Election {
     identity: String,
     timing: Timing,
-    /// The epoch that a Lease made anew starts above.
-    origin: u32,
     seen: Option<Seen>,
+    /// The Lease that was seen last, and since when.
+    known: Option<(String, Duration)>,
     held: Option<Term>,
     /// When the last write of the running term was sent.
     renewed_at: Duration,
@@ -221,15 +240,13 @@ impl Election {
     /// A contender that has seen nothing yet.
     ///
     /// `identity` must be its own; two processes with one name take the lead from each other once
-    /// and then wait as strangers do. `origin` is the epoch that a Lease starts above when there is
-    /// none: it should rise from one making to the next, so that objects labelled under a Lease
-    /// that was since deleted do not outrank the new one (see [`origin_of`]).
-    pub(crate) fn new(identity: impl Into<String>, timing: Timing, origin: u32) -> Self {
+    /// and then wait as strangers do.
+    pub(crate) fn new(identity: impl Into<String>, timing: Timing) -> Self {
         Self {
             identity: identity.into(),
             timing,
-            origin,
             seen: None,
+            known: None,
             held: None,
             renewed_at: Duration::ZERO,
             attempted: None,
@@ -274,14 +291,18 @@ impl Election {
         let expires_in = self.observe(facts, now);
         let named = facts.holder.as_deref() == Some(self.identity.as_str());
         match self.held {
-            Some(term) if named && facts.epoch == term.epoch => {
-                return self.renew_or_wait(term, now);
+            Some(term) if named && facts.rank() == term.epoch => {
+                return self.renew_or_wait(facts.epoch, now);
             }
             _ => self.held = None,
         }
         // Our own earlier process, or our own write whose answer was lost or came too late.
         let ours = named && (first_sight || self.attempted == Some(facts.epoch));
         if ours || facts.holder.is_none() || expires_in.is_zero() {
+            let new = self.settles_in(facts, now);
+            if !new.is_zero() {
+                return Action::Wait(new);
+            }
             return match raised(facts.epoch) {
                 Some(epoch) => Action::Acquire { epoch },
                 None => Action::Wait(self.timing.duration),
@@ -295,9 +316,10 @@ impl Election {
     pub(crate) fn accepted(&mut self, stored: LeaseFacts, sent: Duration, now: Duration) {
         let mine = stored.holder.as_deref() == Some(self.identity.as_str());
         let until = sent.saturating_add(self.timing.renew_deadline);
-        if mine && !self.stopping {
+        self.know(&stored, now);
+        if mine && !self.stopping && self.settles_in(&stored, now).is_zero() {
             self.held = Some(Term {
-                epoch: stored.epoch,
+                epoch: stored.rank(),
                 until,
             });
             self.renewed_at = sent;
@@ -319,7 +341,7 @@ impl Election {
         let held = self.held.take();
         let named = |facts: &LeaseFacts| facts.holder.as_deref() == Some(self.identity.as_str());
         match (held, observed) {
-            (Some(term), Some(facts)) if named(facts) && facts.epoch == term.epoch => {
+            (Some(term), Some(facts)) if named(facts) && facts.rank() == term.epoch => {
                 Action::Release
             }
             _ => Action::Done,
@@ -333,23 +355,19 @@ impl Election {
     /// renewal fails; that short overlap is left to the epochs.
     fn without_lease(&mut self, now: Duration) -> Action {
         self.held = None;
-        let mut above = self.origin;
         if let Some(seen) = &self.seen {
-            above = above.max(seen.facts.epoch);
             let own = seen.facts.holder.as_deref() == Some(self.identity.as_str());
             let expires_in = remaining(seen, now);
             if !own && seen.facts.holder.is_some() && !expires_in.is_zero() {
                 return Action::Wait(expires_in.min(self.timing.standby_poll()));
             }
         }
-        match raised(above.max(self.attempted.unwrap_or(0))) {
-            Some(epoch) => Action::Create { epoch },
-            None => Action::Wait(self.timing.duration),
-        }
+        Action::Create { epoch: 1 }
     }
 
     /// Takes note of a sign of life; returns for how long the Lease must still be left alone.
     fn observe(&mut self, facts: &LeaseFacts, now: Duration) -> Duration {
+        self.know(facts, now);
         let at = match &self.seen {
             Some(seen) if seen.facts.same_term_as(facts) => seen.at,
             _ => now,
@@ -363,12 +381,29 @@ impl Election {
         expires_in
     }
 
-    fn renew_or_wait(&self, term: Term, now: Duration) -> Action {
+    /// Takes note of which Lease there is.
+    fn know(&mut self, facts: &LeaseFacts, now: Duration) {
+        if self.known.as_ref().is_none_or(|(uid, _)| *uid != facts.uid) {
+            self.known = Some((facts.uid.clone(), now));
+        }
+    }
+
+    /// For how long a Lease is left alone as it was just made. One that was led by before is not.
+    fn settles_in(&self, facts: &LeaseFacts, now: Duration) -> Duration {
+        let known = self.known.as_ref().filter(|(uid, _)| *uid == facts.uid);
+        let since = known.map_or(now, |(_, since)| *since);
+        match facts.epoch {
+            0 | 1 => since.saturating_add(SETTLES).saturating_sub(now),
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn renew_or_wait(&self, epoch: u32, now: Duration) -> Action {
         let due = self.renewed_at.saturating_add(self.timing.retry);
         if now < due && !self.hastened {
             Action::Wait(due - now)
         } else {
-            Action::Renew { epoch: term.epoch }
+            Action::Renew { epoch }
         }
     }
 }
@@ -384,14 +419,4 @@ fn remaining(seen: &Seen, now: Duration) -> Duration {
     seen.at
         .saturating_add(seen.facts.duration)
         .saturating_sub(now)
-}
-
-/// The epoch that a Lease made at this wall-clock time starts above: whole minutes since 1970.
-///
-/// A Lease that is made again after an uninstall then starts above the one before it, unless that
-/// one changed hands more than once a minute all its life. The field holds it for 4,000 years.
-pub(crate) fn origin_of(unix_seconds: i64) -> u32 {
-    u32::try_from(unix_seconds / 60)
-        .unwrap_or(0)
-        .min(i32::MAX as u32 / 2)
 }

@@ -42,7 +42,13 @@ pub(crate) fn facts(lease: &Lease, timing: &Timing) -> Result<LeaseFacts, Record
         .and_then(|seconds| u64::try_from(seconds).ok())
         .filter(|seconds| *seconds > 0)
         .map_or(timing.duration(), Duration::from_secs);
+    let made = lease
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .ok_or(RecordError::Incomplete("creationTimestamp"))?;
     Ok(LeaseFacts {
+        made: made.0.as_second(),
         holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
         epoch: u32::try_from(transitions).map_err(|_| RecordError::Transitions(transitions))?,
         duration,
@@ -106,7 +112,10 @@ mod tests {
 
     fn stored(spec: Value) -> Lease {
         serde_json::from_value(json!({
-            "metadata": { "name": "stepgate", "uid": "u1", "resourceVersion": "7" },
+            "metadata": {
+                "name": "stepgate", "uid": "u1", "resourceVersion": "7",
+                "creationTimestamp": "2026-11-20T09:00:00Z",
+            },
             "spec": spec,
         }))
         .unwrap()
@@ -119,6 +128,7 @@ mod tests {
         let read = facts(&stored(acquired("a", &timing, 8, wall)), &timing).unwrap();
         assert_eq!(read.holder.as_deref(), Some("a"));
         assert_eq!(read.epoch, 8);
+        assert_eq!(read.rank(), 1_795_165_200_000_008);
         assert_eq!(read.duration, Duration::from_secs(15));
         assert_eq!(read.renewed, Some(wall.as_microsecond()));
         assert_eq!(

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::Leadership;
 use super::election::{Action, Election, LeaseFacts, Term, Timing, TimingError};
-use super::{Leadership, origin_of};
 use crate::operator::metrics::Metrics;
 
 fn s(seconds: u64) -> Duration {
@@ -18,6 +18,7 @@ fn lease(holder: Option<&str>, epoch: u32, renewed: i64) -> LeaseFacts {
     LeaseFacts {
         holder: holder.map(str::to_owned),
         epoch,
+        made: 0,
         duration: s(15),
         renewed: Some(renewed),
         resource_version: format!("{epoch}.{renewed}"),
@@ -26,7 +27,7 @@ fn lease(holder: Option<&str>, epoch: u32, renewed: i64) -> LeaseFacts {
 }
 
 fn contender() -> Election {
-    Election::new("a", Timing::default(), 1000)
+    Election::new("a", Timing::default())
 }
 
 /// A contender that leads in `epoch` by a write that was sent and answered at `now`.
@@ -48,10 +49,39 @@ fn without_an_election_the_process_leads_and_shows_it() {
 }
 
 #[test]
-fn without_a_lease_one_is_made_above_the_origin() {
+fn nobody_leads_by_a_lease_before_the_second_in_which_it_was_made_is_over() {
     let mut election = contender();
-    assert_eq!(election.step(None, s(0)), Action::Create { epoch: 1001 });
+    assert_eq!(election.step(None, s(0)), Action::Create { epoch: 1 });
     assert_eq!(election.term(s(0)), None, "asking is not leading");
+    election.sending(1);
+    let made = LeaseFacts {
+        made: 7,
+        ..lease(Some("a"), 1, 1)
+    };
+    election.accepted(made.clone(), s(0), s(1));
+    assert_eq!(election.term(s(1)), None);
+    assert_eq!(election.step(Some(&made), s(2)), Action::Wait(s(1)));
+    let take = Action::Acquire { epoch: 2 };
+    assert_eq!(election.step(Some(&made), s(3)), take);
+    let taken = LeaseFacts {
+        made: 7,
+        ..lease(Some("a"), 2, 2)
+    };
+    election.accepted(taken, s(3), s(3));
+    let epoch = election.term(s(3)).map(|term| term.epoch);
+    assert_eq!(epoch, Some(7_000_002));
+
+    // Whoever finds it so waits as well: its maker's answer may have been lost.
+    let mut other = contender();
+    let found = lease(None, 1, 1);
+    assert_eq!(other.step(Some(&found), s(5)), Action::Wait(s(2)));
+    assert_eq!(other.step(Some(&found), s(7)), take);
+    // Another one of that name is new again.
+    let another = LeaseFacts {
+        uid: "v".into(),
+        ..lease(None, 1, 1)
+    };
+    assert_eq!(other.step(Some(&another), s(8)), Action::Wait(s(2)));
 }
 
 #[test]
@@ -168,12 +198,10 @@ fn a_leader_that_finds_another_holder_stops_at_once() {
 }
 
 #[test]
-fn a_leader_whose_lease_is_gone_stops_and_makes_a_higher_one() {
+fn a_leader_whose_lease_is_gone_stops_and_makes_another() {
     let mut election = leader(8, s(0));
-    assert_eq!(election.step(None, s(3)), Action::Create { epoch: 1001 });
+    assert_eq!(election.step(None, s(3)), Action::Create { epoch: 1 });
     assert_eq!(election.term(s(3)), None);
-    let mut old = leader(5000, s(0));
-    assert_eq!(old.step(None, s(3)), Action::Create { epoch: 5001 });
 }
 
 #[test]
@@ -181,7 +209,7 @@ fn a_lease_deleted_under_its_holder_is_not_made_anew_before_that_one_has_noticed
     let mut election = contender();
     election.step(Some(&lease(Some("b"), 7, 1)), s(0));
     assert_eq!(election.step(None, s(5)), Action::Wait(s(1)));
-    assert_eq!(election.step(None, s(15)), Action::Create { epoch: 1001 });
+    assert_eq!(election.step(None, s(15)), Action::Create { epoch: 1 });
 }
 
 #[test]
@@ -296,9 +324,19 @@ fn times_that_would_allow_two_leaders_are_refused() {
 }
 
 #[test]
-fn the_origin_rises_by_the_minute_and_fits_the_field() {
-    assert_eq!(origin_of(1_795_000_000), 29_916_666);
-    assert!(origin_of(1_795_000_060) > origin_of(1_795_000_000));
-    assert_eq!(origin_of(-5), 0);
-    assert!(i32::try_from(origin_of(i64::MAX)).is_ok());
+fn a_later_lease_outranks_an_earlier_one_however_often_that_changed_hands() {
+    let earlier = LeaseFacts {
+        made: 1_795_000_000,
+        ..lease(None, 900_000, 1)
+    };
+    let later = LeaseFacts {
+        made: 1_795_000_001,
+        ..lease(None, 1, 1)
+    };
+    assert!(later.rank() > earlier.rank());
+    let full = LeaseFacts {
+        made: i64::MAX,
+        ..lease(None, i32::MAX as u32, 1)
+    };
+    assert_eq!(full.rank(), i64::MAX);
 }

@@ -7,7 +7,6 @@ use crate::plan::{
     draft::Draft,
     facts::Question,
     reason::Reason,
-    render,
 };
 
 /// Seconds between two looks for what is missing: it is not watched.
@@ -33,12 +32,11 @@ pub(super) fn stays_possible(draft: &Draft<'_>) -> Result<(), Halt> {
         );
         return Err(Wait::stalled(Reason::UndoImpossible, words).into());
     };
-    let needed = render::config_refs(&revision.template);
-    if needed.is_empty() {
+    if revision.config.is_empty() {
         return Ok(());
     }
     let Some(missing) = &draft.seen.answers.missing_config else {
-        return Halt::ask(Question::Config(needed));
+        return Halt::ask(Question::Config(revision.config.to_vec()));
     };
     if missing.is_empty() {
         return Ok(());

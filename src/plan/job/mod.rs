@@ -152,8 +152,8 @@ fn running(draft: &Draft<'_>, job: &JobFacts, mut message: String) -> Run {
 
 /// Its Job is about to be made, unless the spec says by now how it must not be made.
 fn prepared(draft: &Draft<'_>, message: String) -> Run {
-    if let Some(problem) = render::phase_problem(draft.spec) {
-        return waiting(true, Reason::InvalidSpec, problem);
+    if let Some(problem) = draft.spec.problem() {
+        return waiting(true, Reason::InvalidSpec, problem.to_owned());
     }
     match draft.seen.objects.database.as_ref().filter(|d| d.deleting) {
         Some(database) => {

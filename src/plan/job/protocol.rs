@@ -19,6 +19,7 @@ use crate::{
         release::Release,
     },
     plan::{
+        decision::Halt,
         draft::Draft,
         facts::{DatabaseFacts, JobFacts},
         intent::{Kind, Write},
@@ -30,18 +31,28 @@ use crate::{
 const KEPT_PHASES: usize = 400;
 
 /// The next write of the protocol, if there is one to make now.
-pub(in crate::plan) fn drive(draft: &Draft<'_>, release: &Release, terms: &Terms) -> Option<Write> {
+///
+/// # Errors
+/// What must be known first.
+pub(in crate::plan) fn drive(
+    draft: &Draft<'_>,
+    release: &Release,
+    terms: &Terms,
+) -> Result<Option<Write>, Halt> {
     let schema = draft.spec.schema.as_ref();
-    let schema = schema.filter(|schema| schema.phase(terms.phase).is_some())?;
+    let schema = schema.filter(|schema| schema.phase(terms.phase).is_some());
+    let Some(schema) = schema else {
+        return Ok(None);
+    };
     let turn = Turn {
         release,
         job: release.job(terms.phase),
     };
     let Some(database) = &draft.seen.objects.database else {
-        return Some(Write::Create {
+        return Ok(Some(Write::Create {
             kind: Kind::Database,
             manifest: render::database(draft, &schema.database),
-        });
+        }));
     };
     let record = &database.record;
     let ours = (record.holder.as_ref()).is_some_and(|h| turn.is_of(draft, h));
@@ -49,20 +60,21 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, release: &Release, terms: &Terms
         .ended(draft, record)
         .is_some_and(|p| p.succeeded || (!ours && p.attempt >= turn.job.attempt));
     if database.deleting || over {
-        return None;
+        return Ok(None);
     }
-    let makes_a_job = render::phase_problem(draft.spec).is_none();
+    let makes_a_job = draft.spec.problem().is_none();
     let Some(holder) = &record.holder else {
-        return (makes_a_job && !turn.is_dirty(record)).then(|| take_hold(draft, database, &turn));
+        let free = makes_a_job && !turn.is_dirty(record);
+        return Ok(free.then(|| take_hold(draft, database, &turn)));
     };
     if rests_on_caches(draft, holder) {
-        return None;
+        return Ok(None);
     }
-    match job_of(draft, holder) {
+    Ok(match job_of(draft, holder) {
         Some(job) if ours => advance(draft, database, holder, job),
         None if ours && holder.job_uid.is_none() && makes_a_job => {
-            let manifest = render::job(draft, schema, holder, database)?;
-            Some(Write::Create {
+            let manifest = render::job(draft, draft.whole()?, holder, database);
+            manifest.map(|manifest| Write::Create {
                 kind: Kind::Job,
                 manifest,
             })
@@ -72,7 +84,7 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, release: &Release, terms: &Terms
             makes_a_job.then(|| take_hold(draft, database, &turn))
         }
         _ => None,
-    }
+    })
 }
 
 /// The writes by which a hold is let go whose Job was never released: nothing has happened, so

@@ -1,7 +1,6 @@
 //! Which attempt of an expand is which, when a release is tried again.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::json;
 
 use super::fixture::{self, World, second, stalled};
 use crate::{
@@ -57,7 +56,7 @@ fn the_record_of_the_database_knows_the_attempts_that_a_lost_status_forgot() {
 fn an_expand_that_has_succeeded_is_not_run_again_while_a_retry_waits() {
     let mut world = failed();
     let v2 = world.revision("v2");
-    world.template_of("v1")["spec"]["volumes"] = json!([{"configMap": {"name": "settings"}}]);
+    world.needs("v1", "settings");
     world.seen.answers.missing_config = Some(vec![ConfigRef {
         secret: false,
         name: "settings".into(),

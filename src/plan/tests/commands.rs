@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::fixture::{World, condition, reading};
 use crate::{
-    api::{RolloutSpec, RolloutStatus, SchemaSpec, status::Outcome},
+    api::{RolloutSpec, RolloutStatus, status::Outcome},
     evidence::Verdict,
     plan::reason::Reason,
 };
@@ -44,11 +44,8 @@ fn nobody_returns_below_the_undo_floor() {
     world.hold(1000);
     world.settle();
     let (v1, v2) = (world.revision("v1"), world.revision("v2"));
-    let schema = |version: i64| -> SchemaSpec {
-        serde_json::from_value(json!({"database": "db", "version": version})).unwrap()
-    };
     for revision in &mut world.seen.objects.revisions {
-        revision.schema = Some(schema(if revision.revision == v1 { 1 } else { 2 }).into());
+        revision.schema_version = Some(if revision.revision == v1 { 1 } else { 2 });
     }
     world.database_mut().undo_floor = Some(2);
     world.command("undo", &format!("{v2} r1"));

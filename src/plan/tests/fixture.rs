@@ -12,12 +12,12 @@ use crate::{
     plan::{
         self,
         facts::{
-            Answers, Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts, Objects,
-            Observed, PodFacts, Question, RevisionFacts, RolloutFacts,
+            Answers, Base, ChildFacts, ConfigRef, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts,
+            Objects, Observed, PodFacts, Question, RevisionFacts, RolloutFacts,
         },
         intent::{Kind, Plan, Write},
         measuring,
-        revision::{self, Wanted},
+        revision::{self, Wanted, Whole},
     },
 };
 
@@ -63,13 +63,14 @@ pub fn reading(name: &str, verdict: Verdict) -> Reading {
 pub struct World {
     pub seen: Observed,
     pub spec: Arc<Wanted>,
+    whole: Arc<Whole>,
     pub now: Timestamp,
     versions: u64,
 }
 
 impl World {
     pub fn new() -> Self {
-        let spec = Arc::new(Wanted::new(
+        let whole = Arc::new(Whole::new(
             serde_json::from_value(json!({
                 "replicas": 8,
                 "selector": {"matchLabels": {"app": "shop"}},
@@ -78,6 +79,7 @@ impl World {
             }))
             .unwrap(),
         ));
+        let spec = whole.wanted();
         let rollout = RolloutFacts {
             namespace: "ns".into(),
             base: Base {
@@ -85,6 +87,7 @@ impl World {
                 uid: "u-shop".into(),
                 resource_version: "1".into(),
             },
+            created: second(-1_000),
             generation: 1,
             annotations: Arc::default(),
             deleting: false,
@@ -102,6 +105,7 @@ impl World {
                 neighbours: Vec::new(),
             },
             answers: Answers {
+                whole: Some((1, Arc::clone(&whole))),
                 hold_live: Some("u-db".into()),
                 ..Answers::default()
             },
@@ -113,10 +117,12 @@ impl World {
             status_written: None,
             confirmed: true,
             epoch: 1,
+            outranks: 1,
         };
         Self {
             seen,
             spec,
+            whole,
             now: second(0),
             versions: 1,
         }
@@ -151,15 +157,18 @@ impl World {
     }
 
     pub fn edit_spec(&mut self, edit: impl FnOnce(&mut RolloutSpec)) {
-        self.change_spec(edit);
         self.seen.objects.rollout.generation += 1;
+        self.change_spec(edit);
     }
 
     fn change_spec(&mut self, change: impl FnOnce(&mut RolloutSpec)) {
-        let mut spec = (**self.spec).clone();
+        let mut spec = (**self.whole).clone();
         change(&mut spec);
-        self.spec = Arc::new(Wanted::new(spec));
-        self.seen.objects.rollout.spec = Ok(self.spec.clone());
+        self.whole = Arc::new(Whole::new(spec));
+        self.spec = self.whole.wanted();
+        let rollout = &mut self.seen.objects.rollout;
+        rollout.spec = Ok(self.spec.clone());
+        self.seen.answers.whole = Some((rollout.generation, Arc::clone(&self.whole)));
     }
 
     pub fn edit_steps(&mut self, edit: impl Fn(&mut Value)) {
@@ -361,7 +370,8 @@ impl World {
         Arc::make_mut(&mut database.record)
     }
 
-    pub fn template_of(&mut self, version: &str) -> &mut Value {
+    /// This revision's template names a ConfigMap.
+    pub fn needs(&mut self, version: &str, config: &str) {
         let name = self.revision(version);
         let facts = self
             .seen
@@ -370,7 +380,11 @@ impl World {
             .iter_mut()
             .find(|r| r.revision == name)
             .unwrap();
-        Arc::make_mut(&mut facts.template)
+        let config = ConfigRef {
+            secret: false,
+            name: config.into(),
+        };
+        facts.config = vec![config].into();
     }
 
     pub fn pod(&mut self, revision: &str) -> &mut PodFacts {
@@ -488,8 +502,9 @@ impl World {
                 number: 0,
                 outcome: None,
                 outcome_reason: String::new(),
-                template: Arc::new(manifest["data"]["template"].clone()),
-                schema: None,
+                config: crate::plan::render::config_refs(&manifest["data"]["template"]).into(),
+                probes: crate::plan::measuring::probes(&manifest["data"]["template"]).into(),
+                schema_version: None,
                 created: self.now,
                 owner_uid,
                 deleting: false,

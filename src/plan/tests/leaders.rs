@@ -22,9 +22,36 @@ fn a_new_leader_fences_a_rollout_in_motion_before_it_decides_anything() {
 fn whoever_reads_a_higher_epoch_stops() {
     let mut world = World::stable("v1").wants("v2").at_step(0);
     world.seen.epoch -= 1;
+    world.seen.outranks -= 1;
     world.edit_spec(|spec| spec.replicas = 20);
     assert_eq!(world.plan().writes, []);
     assert_eq!(world.plan().wake_at, None);
+    // Unless it was found out that the higher one is of nobody: then it is replaced.
+    world.seen.outranks += 1;
+    let writes = world.plan().writes;
+    let fences = |w: &Write| matches!(w, Write::Fence { epoch: 0, .. });
+    assert!(
+        !writes.is_empty() && writes.iter().all(fences),
+        "{writes:?}"
+    );
+}
+
+#[test]
+fn what_only_waits_costs_a_new_leader_nothing() {
+    let mut world = World::stable("v1").wants("v2").at_step(0);
+    world.edit_spec(|spec| spec.replicas = 0);
+    world.settle();
+    world.seen.epoch += 1;
+    world.seen.outranks += 1;
+    world.seen.confirmed = false;
+    let plan = world.plan();
+    assert_eq!((plan.writes, plan.questions), (vec![], vec![]));
+    // When there is something to do, it is fenced first.
+    world.edit_spec(|spec| spec.replicas = 8);
+    assert_eq!(world.plan().questions, [Question::Rollout("shop".into())]);
+    world.seen.confirmed = true;
+    let writes = world.plan().writes;
+    assert!(!writes.is_empty() && writes.iter().all(|w| matches!(w, Write::Fence { .. })));
 }
 
 /// A leader that has only its caches to go by may see the record of its predecessor's time.

@@ -299,7 +299,7 @@ fn a_missing_config_map_of_stable_stops_promotion_and_not_an_undo() {
         secret: false,
         name: "settings".into(),
     };
-    world.template_of("v1")["spec"]["volumes"] = json!([{"configMap": {"name": "settings"}}]);
+    world.needs("v1", "settings");
     world.hold(100);
     assert_eq!(
         world.plan().questions,

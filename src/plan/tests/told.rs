@@ -114,7 +114,7 @@ fn a_spec_that_cannot_be_read_is_said_once_with_the_time_when_that_began() {
 #[test]
 fn a_promotion_that_cannot_be_says_so_and_what_stops_it() {
     let mut world = World::stable("v1").wants("v2").at_step(0);
-    world.template_of("v1")["spec"]["volumes"] = json!([{"configMap": {"name": "settings"}}]);
+    world.needs("v1", "settings");
     world.seen.answers.missing_config = Some(vec![ConfigRef {
         secret: false,
         name: "settings".into(),

@@ -314,3 +314,27 @@ fn an_end_of_a_container_prolongs_the_deadline_of_a_step_only_once() {
     assert!(!paused(109));
     assert!(paused(110));
 }
+
+#[test]
+fn what_the_deployment_controller_has_not_looked_at_is_not_late() {
+    let mut world = on_its_way();
+    let v2 = world.revision("v2");
+    let sees = |world: &mut World, current: bool| {
+        let mut children = world.seen.objects.children.iter_mut();
+        children.find(|c| c.revision == v2).unwrap().current = current;
+    };
+    sees(&mut world, false);
+    world.now = later(world.now, 10_000);
+    let status = world.record();
+    let release = status.release.clone().unwrap();
+    assert!(release.undo().is_none(), "{release:?}");
+    assert_eq!(condition(&status, "Reconciling").reason, "NotObserved");
+    assert_eq!(release.unreached, Default::default(), "no time runs");
+    world.now = later(world.now, 10_000);
+    world.settle();
+    // It is back, and the step has all its time.
+    sees(&mut world, true);
+    let status = world.decide();
+    let since = status.release.unwrap().unreached.since.map(|t| t.0);
+    assert_eq!(since, Some(world.now));
+}

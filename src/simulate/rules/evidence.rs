@@ -147,6 +147,7 @@ pub(super) fn clock(world: &World, happened: &Happened) -> Result<(), String> {
         return Ok(());
     };
     only_watched_time(arrival, &rollout.status, after)?;
+    no_outage_is_delay(world, arrival, &rollout.status, after)?;
     let Some(spec) = arrival.spec_seen().filter(|s| s.analysis.is_some()) else {
         return Ok(());
     };
@@ -186,6 +187,31 @@ pub(super) fn clock(world: &World, happened: &Happened) -> Result<(), String> {
                 watched.as_secs()
             ));
         }
+    }
+    Ok(())
+}
+
+/// While the API server is away nobody sees or acts: the progress deadline begins anew after it.
+fn no_outage_is_delay(
+    world: &World,
+    arrival: &Arrival,
+    before: &RolloutStatus,
+    after: &RolloutStatus,
+) -> Result<(), String> {
+    let (Some(back), Some(spec)) = (world.ledger.back, arrival.spec_seen()) else {
+        return Ok(());
+    };
+    let undo = |status: &RolloutStatus| status.release.as_ref().and_then(|r| r.undo().cloned());
+    let late = |reason: &str| Reason::of(reason) == Some(Reason::ProgressDeadlineExceeded);
+    let (None, Some(_)) = (undo(before), undo(after).filter(|undo| late(&undo.reason))) else {
+        return Ok(());
+    };
+    let limit = spec.strategy.progress_deadline_seconds - waited(before);
+    let since = arrival.trust.began.duration_since(back).as_secs();
+    if (0..limit).contains(&since) {
+        return Err(format!(
+            "undone {since} s after the API server was back: the step had {limit} s"
+        ));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::simulate::{
     object::Watched,
     request::Fate,
     scenario::{Scenario, good, name, v2, wrong},
+    setting::Behaviour,
 };
 
 pub(super) fn lives() -> Vec<Scenario> {
@@ -61,6 +62,17 @@ pub(super) fn lives() -> Vec<Scenario> {
             .then(450, Action::Crash(0))
             .then(500, Action::Crash(0))
             .lasts(800),
+        // Its pods take their time, and for most of it nobody can see or act.
+        v2(
+            "api-server-away-while-pods-start",
+            Behaviour {
+                start_seconds: 400,
+                ..Behaviour::default()
+            },
+        )
+        .then(200, Action::Around(Circumstance::ApiServer { away: true }))
+        .then(800, Action::Around(Circumstance::ApiServer { away: false }))
+        .lasts(2600),
         good("status-lost-while-the-api-server-is-away")
             .then(450, Action::Around(Circumstance::ApiServer { away: true }))
             .then(451, Action::LoseStatus(name()))

@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -107,4 +108,118 @@ fn a_panic_elsewhere_does_not_end_the_index() {
     let (place, first) = entry("n", "a", "shop", "1");
     index.apply(place, first);
     assert_eq!(versions(&index, "n", "shop"), ["1"]);
+}
+
+fn rollout(name: &str, labels: &Value, status: &Value) -> RolloutFacts {
+    let object = json!({
+        "apiVersion": "stepgate.io/v1alpha1", "kind": "Rollout",
+        "metadata": {"namespace": "n", "name": name, "uid": name},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}},
+            "schema": {"database": "db"},
+        },
+        "status": status,
+    });
+    super::super::stored::rollout(&serde_json::from_value(object).unwrap())
+}
+
+fn is_there(index: &Index, version: &str, facts: RolloutFacts) {
+    let name = facts.base.name.clone();
+    let entry = Entry {
+        keys: vec![rollout_key("n", &name)],
+        version: version.into(),
+        facts,
+    };
+    index.apply(place("n", &name), entry);
+}
+
+#[test]
+fn a_status_of_ones_own_concerns_nobody_else() {
+    let of = |labels: Value, status: Value| rollout("shop", &labels, &status);
+    let old = of(json!({"app": "shop"}), Value::Null);
+    assert!(!concerns_others(
+        &old,
+        &of(json!({"app": "shop"}), json!({"replicas": 3}))
+    ));
+    let wider = of(json!({"app": "shop", "tier": "web"}), Value::Null);
+    assert!(concerns_others(&old, &wider));
+    let mut elsewhere = of(json!({"app": "shop"}), Value::Null);
+    elsewhere.spec = Err("not read".into());
+    assert!(concerns_others(&old, &elsewhere));
+}
+
+#[test]
+fn neighbours_are_told_when_one_comes_changes_and_goes() {
+    let (index, told) = index();
+    let near = |name: &str| index.rollout("n", name).unwrap().neighbours;
+    is_there(
+        &index,
+        "1",
+        rollout("a", &json!({"app": "x"}), &Value::Null),
+    );
+    is_there(
+        &index,
+        "2",
+        rollout("b", &json!({"app": "y"}), &Value::Null),
+    );
+    assert!(near("a").is_empty());
+    told();
+    is_there(
+        &index,
+        "3",
+        rollout("b", &json!({"app": "x"}), &Value::Null),
+    );
+    // The older one goes on: of two of the same second, by name.
+    assert!(near("a").is_empty());
+    assert_eq!(near("b"), ["a"]);
+    assert!(told().contains(&rollout_key("n", "a")));
+    is_there(
+        &index,
+        "4",
+        rollout("b", &json!({"app": "x"}), &json!({"replicas": 1})),
+    );
+    assert_eq!(told(), [rollout_key("n", "b")]);
+    index.delete::<RolloutFacts>(&place("n", "b"));
+    assert!(near("a").is_empty() && told().contains(&rollout_key("n", "a")));
+}
+
+#[test]
+fn a_rollout_is_missing_while_a_deployment_names_it_and_it_is_not_there() {
+    let (index, _) = index();
+    let child = ChildFacts {
+        base: rollout("x", &json!({}), &Value::Null).base,
+        revision: "r1".into(),
+        owner_uid: None,
+        epoch: None,
+        replicas: 0,
+        possible: (0, 0),
+        current: true,
+        status_replicas: 0,
+        available: 0,
+        edited: false,
+        problem: None,
+        deleting: false,
+    };
+    let entry = Entry {
+        keys: vec![rollout_key("n", "a")],
+        version: "1".into(),
+        facts: child,
+    };
+    index.apply(place("n", "a-r1"), entry);
+    assert_eq!(
+        index.missing_rollouts("n"),
+        BTreeSet::from(["a".to_owned()])
+    );
+    assert!(index.missing_rollouts("m").is_empty());
+    is_there(
+        &index,
+        "2",
+        rollout("a", &json!({"app": "x"}), &Value::Null),
+    );
+    assert!(index.missing_rollouts("n").is_empty());
+    index.delete::<RolloutFacts>(&place("n", "a"));
+    assert_eq!(index.missing_rollouts("n").len(), 1);
+    index.delete::<ChildFacts>(&place("n", "a-r1"));
+    assert!(index.missing_rollouts("n").is_empty());
 }

@@ -7,12 +7,16 @@ fn object(value: Value) -> DynamicObject {
     serde_json::from_value(value).unwrap()
 }
 
-fn rollout(spec: Value, status: Value) -> StoredRollout {
+fn stored(spec: Value, status: Value) -> DynamicObject {
     let metadata = json!({"namespace": "n", "name": "shop", "uid": "u", "generation": 3});
-    StoredRollout::new(&object(json!({
+    object(json!({
         "apiVersion": "stepgate.io/v1alpha1", "kind": "Rollout",
         "metadata": metadata, "spec": spec, "status": status,
-    })))
+    }))
+}
+
+fn rollout(spec: Value, status: Value) -> RolloutFacts {
+    super::rollout(&stored(spec, status))
 }
 
 fn spec() -> Value {
@@ -24,73 +28,61 @@ fn spec() -> Value {
 }
 
 #[test]
-fn a_rollout_is_the_same_after_it_was_kept_as_text() {
-    let stored = rollout(spec(), json!({"observedGeneration": -1}));
-    assert_eq!(stored.database.as_deref(), Some("db"));
-    let facts = stored.facts(None);
-    let read: RolloutSpec = serde_json::from_value(spec()).unwrap();
-    assert_eq!(facts.spec.as_deref().map(|spec| &**spec), Ok(&read));
+fn a_rollout_is_kept_without_its_pod_templates_and_is_the_same_revision() {
+    let mut asked = spec();
+    asked["schema"]["expand"] = json!({"template": {"spec": {"large": "x".repeat(1000)}}});
+    let object = stored(asked.clone(), json!({"observedGeneration": -1}));
+    let facts = super::rollout(&object);
+    let kept = facts.spec.expect("a spec");
+    let text = serde_json::to_string(&**kept).unwrap();
+    assert!(!text.contains("newer") && !text.contains("xxx"), "{text}");
+    assert_eq!(kept.database(), Some("db"));
+    assert_eq!(kept.labels()["app"], "shop");
     assert_eq!(facts.status.observed_generation, Some(-1));
     assert_eq!((facts.generation, facts.deleting), (3, false));
+    let whole = live(&object).whole.expect("a spec");
+    let read: RolloutSpec = serde_json::from_value(asked).unwrap();
+    assert_eq!(**whole, read);
+    assert_eq!(whole.revision(), kept.revision());
 }
 
 #[test]
-fn what_has_not_changed_is_not_parsed_again() {
-    let stored = rollout(spec(), json!({"observedGeneration": 1}));
-    let known = stored.facts(None);
-    let same = |one: &RolloutFacts, two: &RolloutFacts| match (&one.spec, &two.spec) {
-        (Ok(one), Ok(two)) => Arc::ptr_eq(one, two),
-        _ => false,
-    };
-    let again = stored.facts(Some(&known));
-    assert!(same(&again, &known) && Arc::ptr_eq(&again.status, &known.status));
-
-    let mut another = known.clone();
-    another.base.resource_version = "another".into();
-    let again = stored.facts(Some(&another));
-    assert!(same(&again, &known) && !Arc::ptr_eq(&again.status, &known.status));
-    another.generation += 1;
-    assert!(!same(&stored.facts(Some(&another)), &known));
-    another = known.clone();
-    another.base.uid = "another".into();
-    assert!(!same(&stored.facts(Some(&another)), &known));
+fn a_revision_is_kept_without_its_pod_template() {
+    let object: ControllerRevision = serde_json::from_value(json!({
+        "metadata": {"name": "shop-r1", "labels": {"stepgate.io/revision": "r1"}},
+        "revision": 4,
+        "data": {
+            "template": {"spec": {"volumes": [{"configMap": {"name": "settings"}}]}},
+            "schema": {"database": "db", "version": 7},
+        },
+    }))
+    .unwrap();
+    let facts = revision(&object);
+    assert_eq!((facts.number, facts.schema_version), (4, Some(7)));
+    assert_eq!(facts.config[0].name, "settings");
+    assert!(template(object)["spec"]["volumes"].is_array());
 }
 
 #[test]
 fn a_spec_that_cannot_be_read_names_its_field() {
     let mut wrong = spec();
     wrong["strategy"] = json!({"canary": {"steps": [{"name": "a", "replicas": {}}]}});
-    let facts = rollout(wrong, Value::Null).facts(None);
+    let facts = rollout(wrong, Value::Null);
     let error = facts.spec.unwrap_err();
     assert!(
         error.starts_with("strategy.canary.steps[0].replicas: "),
         "{error}"
     );
     assert!(!error.contains("line"), "{error}");
-    let error = rollout(Value::Null, Value::Null)
-        .facts(None)
-        .spec
-        .unwrap_err();
+    let error = rollout(Value::Null, Value::Null).spec.unwrap_err();
     assert!(error.contains("invalid type: null"), "{error}");
 }
 
 #[test]
 fn a_status_that_cannot_be_read_counts_as_lost() {
-    let facts = rollout(spec(), json!({"replicas": "many"})).facts(None);
+    let facts = rollout(spec(), json!({"replicas": "many"}));
     assert_eq!(*facts.status, RolloutStatus::default());
     assert!(facts.spec.is_ok());
-}
-
-#[test]
-fn a_status_of_ones_own_concerns_nobody_else() {
-    let old = rollout(spec(), Value::Null);
-    assert!(!rollout(spec(), json!({"replicas": 3})).concerns_others(&old));
-    let mut other = spec();
-    other["schema"] = json!({"database": "other"});
-    assert!(rollout(other, Value::Null).concerns_others(&old));
-    let mut wider = spec();
-    wider["template"]["metadata"]["labels"]["tier"] = json!("web");
-    assert!(rollout(wider, Value::Null).concerns_others(&old));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod idle;
 mod many;
 mod memory;
 mod page;
+mod restart;
 mod shop;
 mod size;
 mod start;
@@ -33,8 +34,8 @@ pub struct Arguments {
     /// Only these parts; the page is then not written.
     #[arg(long, env = "BENCH_ONLY", value_delimiter = ',', value_enum)]
     only: Vec<Part>,
-    /// Releases of each kind.
-    #[arg(long, env = "BENCH_RUNS", default_value_t = 5)]
+    /// Releases of each kind. Seven at least, where they are to be compared with others.
+    #[arg(long, env = "BENCH_RUNS", default_value_t = 7)]
     runs: u32,
     /// Seconds in which an idle operator's requests are counted.
     #[arg(long, env = "BENCH_IDLE_SECONDS", default_value_t = 300)]
@@ -45,6 +46,14 @@ pub struct Arguments {
     /// Rollouts with which the memory is measured the second time.
     #[arg(long, env = "BENCH_MANY", default_value_t = 1000)]
     many: usize,
+    /// Rollouts beside which the operator is started again, in rising numbers.
+    #[arg(
+        long,
+        env = "BENCH_RESTART",
+        value_delimiter = ',',
+        default_value = "1000,3000,10000"
+    )]
+    restart: Vec<usize>,
     /// Requests a second.
     #[arg(long, env = "BENCH_RATE", default_value_t = 300)]
     rate: u32,
@@ -77,6 +86,8 @@ pub enum Part {
     Answers,
     /// Memory with many Rollouts.
     Many,
+    /// A restart with very many Rollouts.
+    Restart,
     /// Size of the image and the binary.
     Size,
 }

@@ -28,16 +28,7 @@ pub async fn measure(testbed: &Testbed, count: usize) -> Result<Section> {
     let namespace = Namespace::create(testbed, NAMESPACE).await?;
     let mut audit = Audit::from_now()?;
     let began = Instant::now();
-    let api = namespace.api::<Rollout>();
-    let rollouts = (0..count).map(manifest).collect::<Result<Vec<_>>>()?;
-    let creations = futures::stream::iter(rollouts).map(|rollout| {
-        let api = api.clone();
-        async move { api.create(&PostParams::default(), &rollout).await }
-    });
-    let made = creations
-        .buffer_unordered(AT_ONCE)
-        .try_for_each(|_| async { Ok(()) });
-    made.await.map_err(Error::api("a Rollout"))?;
+    create(&namespace, 0..count).await?;
     let created = began.elapsed();
     eprintln!(
         "  {count} Rollouts created in {:.0} s",
@@ -97,6 +88,20 @@ pub async fn measure(testbed: &Testbed, count: usize) -> Result<Section> {
             ),
         ],
     })
+}
+
+/// Makes empty Rollouts with these numbers.
+pub async fn create(namespace: &Namespace, numbers: std::ops::Range<usize>) -> Result<()> {
+    let api = namespace.api::<Rollout>();
+    let rollouts = numbers.map(manifest).collect::<Result<Vec<_>>>()?;
+    let creations = futures::stream::iter(rollouts).map(|rollout| {
+        let api = api.clone();
+        async move { api.create(&PostParams::default(), &rollout).await }
+    });
+    let made = creations
+        .buffer_unordered(AT_ONCE)
+        .try_for_each(|_| async { Ok(()) });
+    made.await.map_err(Error::api("a Rollout"))
 }
 
 /// Ends the operator's pod, and waits for the next.

@@ -22,7 +22,8 @@ impl Memory {
         Self::of(pid(testbed).await?)
     }
 
-    fn of(pid: u32) -> Result<Self> {
+    /// Of a process.
+    pub fn of(pid: u32) -> Result<Self> {
         let path = format!("/proc/{pid}/status");
         let text = std::fs::read_to_string(&path);
         let text = text.map_err(|error| Error::refused(format!("{path}: {error}")))?;

@@ -16,7 +16,8 @@ use crate::there;
 
 /// Starts that are measured.
 const STARTS: usize = 15;
-const ADDRESS: &str = "127.0.0.1:18080";
+const METRICS: &str = "127.0.0.1:18080";
+const PROBES: &str = "127.0.0.1:18081";
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Starts the binary again and again, with the pod's out of the way.
@@ -59,28 +60,56 @@ async fn starts() -> Result<Vec<(f64, f64)>> {
     Ok(all)
 }
 
-/// Milliseconds to readiness, and to the lead.
-async fn one() -> Result<(f64, f64)> {
+/// A process of the operator beside the cluster, and when it was started.
+pub struct Started {
+    /// The process.
+    pub child: Child,
+    /// When.
+    pub began: Instant,
+}
+
+/// Starts the release binary.
+pub fn start() -> Result<Started> {
     let us = std::env::current_exe();
     let us = us.map_err(|error| Error::refused(format!("who am I? {error}")))?;
     let mut command = program::command(us.with_file_name("stepgate"));
     command
-        .args(["run", "--listen", ADDRESS, "--lease-namespace", OPERATOR])
+        .args(["run", "--listen", METRICS, "--probes-listen", PROBES])
+        .args(["--lease-namespace", OPERATOR])
         .args(["--log-level", "warn"])
         .stdout(Stdio::null())
         .stderr(Stdio::inherit());
     let began = Instant::now();
     let child = command.spawn();
-    let mut child = child.map_err(|error| Error::refused(format!("stepgate: {error}")))?;
+    let child = child.map_err(|error| Error::refused(format!("stepgate: {error}")))?;
+    Ok(Started { child, began })
+}
+
+/// Waits until the started process is ready.
+pub async fn is_ready() {
+    while ask(PROBES, "/readyz")
+        .await
+        .is_none_or(|(status, _)| status != 200)
+    {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// The metrics of the started process; `None` while it shows none.
+pub async fn metrics() -> Option<String> {
+    ask(METRICS, "/metrics").await.map(|(_, text)| text)
+}
+
+/// Milliseconds to readiness, and to the lead.
+async fn one() -> Result<(f64, f64)> {
+    let Started { mut child, began } = start()?;
     let ready = async {
-        while ask("/readyz").await.is_none_or(|(status, _)| status != 200) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        is_ready().await;
         began.elapsed()
     };
     let leading = async {
         let leads = |text: &str| text.lines().any(|line| line == "stepgate_leader 1");
-        while ask("/metrics").await.is_none_or(|(_, text)| !leads(&text)) {
+        while metrics().await.is_none_or(|text| !leads(&text)) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         began.elapsed()
@@ -97,8 +126,8 @@ async fn one() -> Result<(f64, f64)> {
 }
 
 /// Status and body; `None` while nobody listens.
-async fn ask(path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(ADDRESS).await.ok()?;
+async fn ask(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut text = String::new();
@@ -108,7 +137,8 @@ async fn ask(path: &str) -> Option<(u16, String)> {
     Some((status, body.to_owned()))
 }
 
-async fn stop(child: &mut Child) -> Result<()> {
+/// Ends the started process in order.
+pub async fn stop(child: &mut Child) -> Result<()> {
     let cannot = |why: String| Error::refused(format!("the started operator: {why}"));
     let id = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
     let id = id.ok_or_else(|| cannot("it has ended by itself".into()))?;

@@ -14,6 +14,11 @@ pub fn median(values: &[f64]) -> f64 {
     percentile(values, 50)
 }
 
+/// The smallest.
+pub fn min(values: &[f64]) -> f64 {
+    percentile(values, 0)
+}
+
 /// The largest.
 pub fn max(values: &[f64]) -> f64 {
     percentile(values, 100)
@@ -28,7 +33,7 @@ mod tests {
         let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
         assert_eq!(median(&values), 100.0);
         assert_eq!(percentile(&values, 99), 198.0);
-        assert_eq!(max(&values), 200.0);
+        assert_eq!((min(&values), max(&values)), (1.0, 200.0));
         assert_eq!(percentile(&[7.0], 99), 7.0);
         assert_eq!(median(&[]), 0.0);
     }

@@ -7,7 +7,9 @@ use testbed::{Namespace, Result, Testbed, diagnosis, install};
 
 use crate::figure::Section;
 use crate::shop::Shop;
-use crate::{Arguments, Part, answers, figure, harm, idle, many, page, size, start, writes};
+use crate::{
+    Arguments, Part, answers, figure, harm, idle, many, page, restart, size, start, writes,
+};
 
 const NAMESPACE: &str = "bench";
 
@@ -100,6 +102,10 @@ async fn run(
             Part::Answers,
             answers::measure(testbed, arguments.answers).await,
         );
+    }
+    if wants(Part::Restart) {
+        let restart = restart::measure(testbed, &arguments.restart).await;
+        measured.add(Part::Restart, restart);
     }
     if wants(Part::Size) {
         measured.add(Part::Size, size::measure().await);
