@@ -42,7 +42,7 @@ fn a_bad_release_ends_where_the_examples_checks_put_it() {
         let (status, document) = document(&example(name), &["--scenario", "all"]);
         assert_eq!(status, i32::from(!through.is_empty()), "{name}");
         assert_eq!(document["exitStatus"], status);
-        assert_eq!(runs(&document).len(), 12);
+        assert_eq!(runs(&document).len(), 13);
         for run in runs(&document) {
             let scenario = run["scenario"].as_str().unwrap();
             if let Some(why) = run["notPlayed"].as_str() {

@@ -123,7 +123,7 @@ async fn huge_answers_neither_fill_the_memory_nor_starve_the_others() {
             ..error_rate(&format!("errors-{n}"))
         });
         let mut m = measure(&format!("greedy{greedy}"), &["p"], checks.collect());
-        m.since = m.since - SignedDuration::from_secs(60);
+        m.since -= SignedDuration::from_secs(60);
         m.interval_seconds = 10;
         sampler.measure(m);
     }
