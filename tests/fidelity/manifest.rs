@@ -17,12 +17,14 @@ pub const NEVER_STARTS: &str = "app:never";
 /// All of them.
 pub const IMAGES: [&str; 4] = [GOOD, FAILS, HANGS, NEVER_STARTS];
 
+/// A ControllerRevision; only one called `shop-<revision>` is believed to be Rollout shop's.
 pub fn revision(name: &str, owner: Option<&Value>) -> Value {
+    let revision = name.strip_prefix("shop-").unwrap_or(name);
     json!({
         "apiVersion": "apps/v1", "kind": "ControllerRevision",
         "metadata": {
             "name": name,
-            "labels": {"stepgate.io/rollout": "shop", "stepgate.io/revision": name},
+            "labels": {"stepgate.io/rollout": "shop", "stepgate.io/revision": revision},
             "ownerReferences": owner.into_iter().collect::<Vec<_>>(),
         },
         "data": {"template": {"spec": {}}, "schema": null},

@@ -52,7 +52,7 @@ pub async fn are_live<S: Side>(play: &mut Play<S>) {
     play.read(&overlaps).await;
 
     play.read(&Question::Revisions).await;
-    for name in ["r1", "r2"] {
+    for name in ["shop-r1", "shop-r2"] {
         let manifest = manifest::revision(name, None);
         let create = Write::Create {
             kind: Kind::Revision,
