@@ -105,6 +105,7 @@ impl Holder {
             phase: self.phase,
             attempt: self.attempt,
             succeeded,
+            nothing_applied: false,
             job: self.job.clone(),
             ended: at,
             message,
@@ -129,6 +130,9 @@ pub struct PhaseRecord {
     pub attempt: i64,
     /// Whether it succeeded.
     pub succeeded: bool,
+    /// It failed before it had applied anything: every run of its command exited with 75.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nothing_applied: bool,
     /// Name of the Job.
     pub job: String,
     /// When it ended.

@@ -15,7 +15,7 @@ use super::{
     reason::Reason,
 };
 use crate::api::{
-    database::{Dirty, Holder},
+    database::{Dirty, Holder, PhaseRecord},
     keys,
 };
 
@@ -131,10 +131,17 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
         true => String::new(),
         false => end.message.clone(),
     };
-    protocol::keep_phase(&mut record, holder.ended(succeeded, Time(end.at), message));
+    protocol::keep_phase(
+        &mut record,
+        PhaseRecord {
+            nothing_applied: end.nothing_applied,
+            ..holder.ended(succeeded, Time(end.at), message)
+        },
+    );
     let terms = terms::of(holder.phase);
     // What this version does not know may have left anything behind.
-    if terms.is_none_or(|terms| terms.failure == Failure::Dirty) {
+    let touched = succeeded || !end.nothing_applied;
+    if touched && terms.is_none_or(|terms| terms.failure == Failure::Dirty) {
         record.dirty = (!succeeded).then(|| Dirty {
             rollout: holder.rollout.clone(),
             revision: holder.revision.clone(),

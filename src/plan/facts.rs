@@ -215,6 +215,8 @@ pub struct JobFacts {
     pub runs: bool,
     /// Pods that are not terminal yet.
     pub live_pods: i32,
+    /// Pods that failed; where the Job goes on all the same, it is tried again.
+    pub failed_pods: i32,
     /// How it ended.
     pub ended: Option<JobEnd>,
     /// Whether it is being deleted.
@@ -226,6 +228,9 @@ pub struct JobFacts {
 pub struct JobEnd {
     /// Whether it succeeded.
     pub succeeded: bool,
+    /// It failed, and every run of its command exited with the code that says so before it had
+    /// applied anything.
+    pub nothing_applied: bool,
     /// The Job controller's words.
     pub message: String,
     /// When.

@@ -369,7 +369,11 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
                 .event(terms.succeeded, message)
                 .made()
         }
-        Run::Failed { job, message } => {
+        Run::Failed {
+            job,
+            message,
+            nothing_applied,
+        } => {
             let Some(log) = &draft.seen.answers.job_log else {
                 return Halt::ask(Question::JobLog(job));
             };
@@ -377,10 +381,14 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             if !log.is_empty() {
                 words = format!("{words}; its log ends: {log}");
             }
-            words.push_str(
+            words.push_str(if nothing_applied {
+                ". Every run exited with 75: nothing was applied, and the database is clean. No pod \
+                 of the revision was started. Put right what the command waits for, then set the \
+                 annotation stepgate.io/retry"
+            } else {
                 ". No pod of the revision was started; the database needs a retry: put right what \
-                 failed, then set the annotation stepgate.io/retry",
-            );
+                 failed, then set the annotation stepgate.io/retry"
+            });
             let told = format!("revision {}: {words}", release.revision);
             fails(draft, release, terms.failed, &words)
                 .warning(terms.failed, told)

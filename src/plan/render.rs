@@ -134,11 +134,29 @@ pub(super) fn job(
         },
         "spec": {
             "suspend": true,
-            "backoffLimit": 0,
+            "backoffLimit": phase.retry_limit,
+            "podFailurePolicy": only_what_applied_nothing_is_tried_again(&template),
             "activeDeadlineSeconds": phase.deadline_seconds,
             "template": template,
         },
     }))
+}
+
+/// The exit code by which a command says that it has applied nothing (`EX_TEMPFAIL`).
+pub const NOTHING_APPLIED: i32 = 75;
+
+/// Every end of the command but [`NOTHING_APPLIED`] ends the Job: how far it came is unknown then.
+/// So it does when its node goes away. A pod whose command never ran may be made again.
+fn only_what_applied_nothing_is_tried_again(template: &Value) -> Value {
+    let command = template.pointer("/spec/containers/0/name");
+    let mut exits = json!({"operator": "NotIn", "values": [NOTHING_APPLIED]});
+    if let Some(name) = command {
+        exits["containerName"] = name.clone();
+    }
+    json!({"rules": [
+        {"action": "FailJob", "onExitCodes": exits},
+        {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]})
 }
 
 /// The revision's own pod, made to run one command to its end: nothing that serves, probes or
@@ -382,6 +400,22 @@ mod tests {
         let sidecars = pod["spec"]["initContainers"].as_array().unwrap();
         assert_eq!((sidecars.len(), &sidecars[0]["name"]), (1, &json!("proxy")));
         assert_eq!(pod["spec"]["serviceAccountName"], "shop");
+    }
+
+    #[test]
+    fn only_the_commands_own_word_is_tried_again() {
+        let template = json!({"spec": {"containers": [{"name": "shop"}, {"name": "other"}]}});
+        let policy = only_what_applied_nothing_is_tried_again(&template);
+        let exits = &policy["rules"][0]["onExitCodes"];
+        assert_eq!(exits["containerName"], "shop");
+        assert_eq!(
+            (&exits["operator"], &exits["values"]),
+            (&json!("NotIn"), &json!([75]))
+        );
+        assert_eq!(
+            policy["rules"][1]["onPodConditions"][0]["type"],
+            "DisruptionTarget"
+        );
     }
 
     #[test]

@@ -69,6 +69,7 @@ kinds! {
     Flapping: "pods of a release stop being ready again and again",
     NoImage: "a release's image cannot be pulled",
     MigrationFails: "a migration fails",
+    MigrationTooEarly: "a migration exits before it has applied anything",
     MigrationHangs: "a migration does not end",
     Released: "the spec asks for another revision in mid-rollout",
     Amended: "steps, bounds, checks or deadlines are edited in mid-rollout",
@@ -175,6 +176,7 @@ impl Coverage {
         match behaviour.migration(phase, attempt).end {
             MigrationEnd::Succeeds => {}
             MigrationEnd::Fails => self.count(Kind::MigrationFails),
+            MigrationEnd::NothingApplied => self.count(Kind::MigrationTooEarly),
             MigrationEnd::Hangs | MigrationEnd::NeverStarts => self.count(Kind::MigrationHangs),
         }
     }

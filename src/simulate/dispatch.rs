@@ -19,6 +19,7 @@ impl World {
             Event::Sync(_)
                 | Event::Kubelet { .. }
                 | Event::JobEnds { .. }
+                | Event::JobTries { .. }
                 | Event::JobPodGone { .. }
                 | Event::Deliver(..)
         );
@@ -34,12 +35,8 @@ impl World {
             Event::Sync(Sync::Endpoints(rollout)) => self.sync_endpoints(&rollout),
             Event::Sync(Sync::Scheduler) => self.sync_scheduler(),
             Event::Kubelet { pod, step, turn } => self.kubelet(&pod, step, turn),
-            Event::JobEnds {
-                job,
-                uid,
-                succeeded,
-                message,
-            } => self.job_ends(&job, &uid, succeeded, message),
+            Event::JobEnds { job, uid, end } => self.job_ends(&job, &uid, end),
+            Event::JobTries { job, uid } => self.job_tries(&job, &uid),
             Event::JobPodGone { job, uid } => self.job_pod_gone(&job, &uid),
             Event::Deliver(life, kind) => self.deliver(life, kind),
             Event::Arrive(ticket) => self.arrive(ticket),

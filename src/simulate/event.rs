@@ -9,6 +9,19 @@ use crate::{
     evidence::{Answer, Ask},
 };
 
+/// How a Job's pod has ended, or is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Well.
+    Succeeded,
+    /// With an error.
+    Failed,
+    /// With the exit code that says that nothing was applied.
+    NothingApplied,
+    /// By the Job's deadline.
+    Deadline,
+}
+
 /// One thing that happens at one moment.
 #[derive(Debug)]
 pub enum Event {
@@ -29,10 +42,15 @@ pub enum Event {
         job: Name,
         /// Its uid.
         uid: Name,
-        /// Whether it succeeded.
-        succeeded: bool,
-        /// The Job controller's words.
-        message: &'static str,
+        /// How.
+        end: End,
+    },
+    /// A Job's next pod is made, after a pause.
+    JobTries {
+        /// Name of the Job.
+        job: Name,
+        /// Its uid.
+        uid: Name,
     },
     /// The last pod of a Job that was cut off is gone.
     JobPodGone {

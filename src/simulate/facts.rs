@@ -116,6 +116,7 @@ pub fn job(o: &JobObject) -> JobFacts {
         started: o.started,
         runs: o.runs,
         live_pods: o.live_pods,
+        failed_pods: o.failed_pods,
         ended: o.ended.clone(),
         deleting: o.meta.deleting,
     }

@@ -1,9 +1,9 @@
-//! The Job controller, for Jobs of one pod that is not tried again.
+//! The Job controller, for Jobs of one pod that is tried again only after it has applied nothing.
 
 use jiff::SignedDuration;
 
 use super::{
-    event::Event,
+    event::{End, Event},
     object::{JobObject, Name},
     setting::{Health, MigrationEnd},
     world::World,
@@ -12,7 +12,20 @@ use crate::{api::PhaseKind, plan::facts::JobEnd};
 
 /// Seconds that a pod which is cut off may take to end.
 const CUT_OFF_SECONDS: i64 = 30;
-const DEADLINE_EXCEEDED: &str = "DeadlineExceeded: Job was active longer than specified deadline";
+/// Seconds before the second pod of a Job; each time after that twice as long.
+const BACKOFF_SECONDS: i64 = 10;
+
+/// The words of the Job controller, once this ends a Job.
+const fn words_of(end: End) -> &'static str {
+    match end {
+        End::Succeeded => "CompletionsReached: Reached expected number of succeeded pods",
+        End::Failed => {
+            "PodFailurePolicy: Container failed with an exit code that matches a FailJob rule"
+        }
+        End::NothingApplied => "BackoffLimitExceeded: Job has reached the specified backoff limit",
+        End::Deadline => "DeadlineExceeded: Job was active longer than specified deadline",
+    }
+}
 
 impl World {
     /// Starts a Job that is not suspended any more.
@@ -23,6 +36,15 @@ impl World {
         if job.suspended || job.ended.is_some() || !self.started_jobs.insert(job.meta.uid.clone()) {
             return;
         }
+        let job = JobObject {
+            started: Some(self.now),
+            ..(*job).clone()
+        };
+        self.run_a_pod(job);
+    }
+
+    /// The next pod of a Job runs, until its own end or the Job's deadline.
+    fn run_a_pod(&mut self, job: JobObject) {
         let attempt = self
             .job_starts
             .entry((job.image.clone(), job.phase))
@@ -33,40 +55,36 @@ impl World {
         let never = behaviour.health == Health::NoImage;
         let runs = !never && migration.end != MigrationEnd::NeverStarts;
         *attempt += 1;
-        let deadline = job.deadline.unwrap_or(i64::MAX);
-        let hangs = !runs || migration.end == MigrationEnd::Hangs || migration.seconds > deadline;
-        let (seconds, succeeded, message) = if hangs {
-            (deadline, false, DEADLINE_EXCEEDED)
-        } else if migration.end == MigrationEnd::Fails {
-            (
-                migration.seconds,
-                false,
-                "BackoffLimitExceeded: Job has reached the specified backoff limit",
-            )
-        } else {
-            (
-                migration.seconds,
-                true,
-                "CompletionsReached: Reached expected number of succeeded pods",
-            )
+        let left = self.seconds_left(&job);
+        let hangs = !runs || migration.end == MigrationEnd::Hangs || migration.seconds > left;
+        let (seconds, end) = match migration.end {
+            _ if hangs => (left, End::Deadline),
+            MigrationEnd::Fails => (migration.seconds, End::Failed),
+            MigrationEnd::NothingApplied => (migration.seconds, End::NothingApplied),
+            _ => (migration.seconds, End::Succeeded),
         };
-        if seconds < i64::MAX {
-            let event = Event::JobEnds {
-                job: job.meta.name.clone(),
-                uid: job.meta.uid.clone(),
-                succeeded,
-                message,
-            };
-            self.after(SignedDuration::from_secs(seconds), event);
-        }
+        self.job_event(&job, seconds, |job, uid| Event::JobEnds { job, uid, end });
         self.story
             .note(self.now, &job.rollout, format!("{} runs", job.meta.name));
         self.store(JobObject {
-            started: Some(self.now),
             runs,
             live_pods: 1,
-            ..(*job).clone()
+            ..job
         });
+    }
+
+    fn seconds_left(&self, job: &JobObject) -> i64 {
+        let ran = job
+            .started
+            .map_or(0, |at| self.now.duration_since(at).as_secs());
+        job.deadline.map_or(i64::MAX, |deadline| deadline - ran)
+    }
+
+    fn job_event(&mut self, job: &JobObject, seconds: i64, event: impl Fn(Name, Name) -> Event) {
+        if seconds < i64::MAX {
+            let event = event(job.meta.name.clone(), job.meta.uid.clone());
+            self.after(SignedDuration::from_secs(seconds), event);
+        }
     }
 
     /// How often a Job of this phase was started for an image.
@@ -77,31 +95,55 @@ impl World {
     }
 
     /// A Job's pod has run its time, or is cut off.
-    pub(super) fn job_ends(&mut self, name: &Name, uid: &Name, succeeded: bool, message: &str) {
-        if message != DEADLINE_EXCEEDED {
-            self.job_ended(name, uid, succeeded, message);
-            return;
-        }
+    pub(super) fn job_ends(&mut self, name: &Name, uid: &Name, end: End) {
         let Some(job) = self.running_job(name, uid) else {
             return;
         };
-        let event = Event::JobPodGone {
-            job: name.clone(),
-            uid: uid.clone(),
-        };
-        self.after(SignedDuration::from_secs(CUT_OFF_SECONDS), event);
-        self.store(JobObject { runs: false, ..job });
+        match end {
+            End::Deadline if job.live_pods > 0 => {
+                let gone = |job, uid| Event::JobPodGone { job, uid };
+                self.job_event(&job, CUT_OFF_SECONDS, gone);
+                self.store(JobObject { runs: false, ..job });
+            }
+            End::NothingApplied if i64::from(job.failed_pods) < job.backoff_limit => {
+                let pause = BACKOFF_SECONDS << job.failed_pods.min(5);
+                let left = self.seconds_left(&job);
+                if pause < left {
+                    self.job_event(&job, pause, |job, uid| Event::JobTries { job, uid });
+                } else {
+                    let end = End::Deadline;
+                    self.job_event(&job, left, |job, uid| Event::JobEnds { job, uid, end });
+                }
+                self.story
+                    .note(self.now, &job.rollout, format!("{name} exits with 75"));
+                self.store(JobObject {
+                    runs: false,
+                    live_pods: 0,
+                    failed_pods: job.failed_pods + 1,
+                    ..job
+                });
+            }
+            end => self.job_ended(name, uid, end),
+        }
+    }
+
+    /// The next pod of a Job whose last one has applied nothing.
+    pub(super) fn job_tries(&mut self, name: &Name, uid: &Name) {
+        if let Some(job) = self.running_job(name, uid).filter(|job| !job.suspended) {
+            self.run_a_pod(job);
+        }
     }
 
     /// A pod that was cut off has ended. Only now its Job is called failed.
     pub(super) fn job_pod_gone(&mut self, name: &Name, uid: &Name) {
-        self.job_ended(name, uid, false, DEADLINE_EXCEEDED);
+        self.job_ended(name, uid, End::Deadline);
     }
 
-    fn job_ended(&mut self, name: &Name, uid: &Name, succeeded: bool, message: &str) {
+    fn job_ended(&mut self, name: &Name, uid: &Name, end: End) {
         let Some(job) = self.running_job(name, uid) else {
             return;
         };
+        let succeeded = end == End::Succeeded;
         let words = if succeeded { "succeeded" } else { "failed" };
         self.story
             .note(self.now, &job.rollout, format!("{name} {words}"));
@@ -110,7 +152,8 @@ impl World {
             live_pods: 0,
             ended: Some(JobEnd {
                 succeeded,
-                message: message.into(),
+                nothing_applied: end == End::NothingApplied,
+                message: words_of(end).into(),
                 at: self.now,
             }),
             ..job

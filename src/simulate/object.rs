@@ -171,6 +171,10 @@ pub struct JobObject {
     pub runs: bool,
     /// Pods that are not terminal.
     pub live_pods: i32,
+    /// Pods that failed.
+    pub failed_pods: i32,
+    /// `spec.backoffLimit`: how many of them may.
+    pub backoff_limit: i64,
     /// How it ended.
     pub ended: Option<JobEnd>,
 }

@@ -271,6 +271,11 @@ fn behaviour(random: &mut Random) -> Behaviour {
         5 => unwell(Health::NeverReady),
         6 => unwell(Health::NoImage),
         7 => migrating(&[(15, MigrationEnd::Fails), (15, MigrationEnd::Succeeds)]),
+        8 if random.chance(50) => migrating(&[
+            (5, MigrationEnd::NothingApplied),
+            (5, MigrationEnd::NothingApplied),
+            (15, MigrationEnd::Succeeds),
+        ]),
         8 => migrating(&[(15, MigrationEnd::Hangs)]),
         _ => Behaviour::default(),
     };
@@ -329,6 +334,9 @@ fn vary(random: &mut Random, spec: &mut crate::api::RolloutSpec) {
             OnInconclusive::Proceed,
         ])
         .unwrap_or(&OnInconclusive::Pause);
+    if let Some(expand) = spec.schema.as_mut().and_then(|s| s.expand.as_mut()) {
+        expand.retry_limit = random.between(0, 2);
+    }
     for step in spec.strategy.steps_mut() {
         step.on_inconclusive = instead;
         step.hold_seconds = random.between(0, 90);

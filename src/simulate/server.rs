@@ -196,6 +196,8 @@ impl World {
             started: None,
             runs: false,
             live_pods: 0,
+            failed_pods: 0,
+            backoff_limit: manifest["spec"]["backoffLimit"].as_i64().unwrap_or(6),
             ended: None,
         };
         Ok(Written::Job(facts::job(&self.store(object))))

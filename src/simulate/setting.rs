@@ -76,6 +76,8 @@ pub enum MigrationEnd {
     Succeeds,
     /// With an error.
     Fails,
+    /// With the exit code that says that nothing was applied.
+    NothingApplied,
     /// Not, before its deadline.
     Hangs,
     /// Not either: its pod never runs.

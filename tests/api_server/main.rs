@@ -17,6 +17,7 @@ mod asking;
 mod attacks;
 mod blackout;
 mod counted;
+mod early;
 mod fixture;
 mod following;
 mod input;

@@ -1,6 +1,13 @@
 //! The chart's switches and its refusals.
 
 use serde_json::Value;
+use stepgate::{
+    operator::metrics::Metrics,
+    plan::{
+        intent::{RolloutState, Stands},
+        reason::Reason,
+    },
+};
 
 use super::rendered::{chart, read, try_chart, yaml};
 
@@ -156,9 +163,16 @@ fn alerts_name_metrics_that_exist() {
 
 fn alerts(named: bool) {
     let metrics = match named {
-        true => stepgate::operator::metrics::Metrics::naming_rollouts().render(),
-        false => stepgate::operator::metrics::Metrics::new().render(),
+        true => Metrics::naming_rollouts(),
+        false => Metrics::new(),
     };
+    // A family that has no series is not told.
+    let stands = Stands {
+        state: RolloutState::Stalled,
+        reason: Some(Reason::CheckFailed),
+    };
+    metrics.stands("shop", "web", Some(stands));
+    let metrics = metrics.render();
     let objects = chart(&[
         "metrics.prometheusRule.enabled=true",
         &format!("metrics.rolloutNames={named}"),

@@ -95,6 +95,7 @@ struct Attempt {
 enum AttemptEnd {
     Succeeds,
     Fails,
+    NothingApplied,
     Hangs,
     NeverStarts,
 }
@@ -292,6 +293,7 @@ impl Attempt {
             end: match self.end {
                 AttemptEnd::Succeeds => MigrationEnd::Succeeds,
                 AttemptEnd::Fails => MigrationEnd::Fails,
+                AttemptEnd::NothingApplied => MigrationEnd::NothingApplied,
                 AttemptEnd::Hangs => MigrationEnd::Hangs,
                 AttemptEnd::NeverStarts => MigrationEnd::NeverStarts,
             },

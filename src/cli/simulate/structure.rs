@@ -120,7 +120,12 @@ fn check_object(schema: &Value, map: &Map<String, Value>, path: &str, found: &mu
 }
 
 /// Fields of other tools, and what does the same here.
-const ELSEWHERE: [(&str, &str); 2] = [
+const ELSEWHERE: [(&str, &str); 3] = [
+    (
+        "backoffLimit",
+        "to run the command again, let it exit with 75 when it has applied nothing, and set \
+         retryLimit",
+    ),
     (
         "initialDelaySeconds",
         "to leave out the first seconds of each pod, set latency.warmUpSeconds",

@@ -167,6 +167,7 @@ pub fn job(object: &Job) -> JobFacts {
         started: status.and_then(|s| s.start_time.as_ref()).map(|t| t.0),
         runs: status.is_some_and(|s| count(s.ready) > 0),
         live_pods: status.map_or(0, |s| count(s.active) + count(s.terminating)),
+        failed_pods: status.map_or(0, |s| count(s.failed)),
         ended: job_end(object),
         deleting: metadata.deletion_timestamp.is_some(),
     }
@@ -184,8 +185,15 @@ fn job_end(object: &Job) -> Option<JobEnd> {
         .filter(|w| !w.is_empty())
         .collect();
     let at = end.last_transition_time.as_ref();
+    // Any other exit ends a Job that has this policy at once, for another reason.
+    let policy = object
+        .spec
+        .as_ref()
+        .and_then(|s| s.pod_failure_policy.as_ref());
+    let ran_out_of_tries = end.reason.as_deref() == Some("BackoffLimitExceeded");
     Some(JobEnd {
         succeeded: end.type_ == "Complete",
+        nothing_applied: ran_out_of_tries && policy.is_some(),
         message: bounded(&words.join(": ")),
         at: at.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
     })

@@ -49,6 +49,7 @@ fn job(version: u64, deleting: bool) -> JobFacts {
         started: None,
         runs: false,
         live_pods: 0,
+        failed_pods: 0,
         ended: None,
         deleting,
     }

@@ -30,7 +30,12 @@ pub(super) enum Run {
     /// What comes after it may begin.
     Succeeded,
     /// It failed; the Job of that name has the log.
-    Failed { job: String, message: String },
+    Failed {
+        job: String,
+        message: String,
+        /// Before it had applied anything.
+        nothing_applied: bool,
+    },
     /// Somebody or something else comes first.
     Waiting(Obstacle),
     /// That Job may have left the schema half-way: a person comes first.
@@ -73,6 +78,7 @@ pub(super) fn run(draft: &Draft<'_>, release: &Release, terms: &Terms) -> Run {
         return Run::Failed {
             job: phase.job.clone(),
             message: phase.message.clone(),
+            nothing_applied: phase.nothing_applied,
         };
     }
     match holder {
@@ -139,6 +145,14 @@ fn running(draft: &Draft<'_>, job: &JobFacts, mut message: String) -> Run {
             job.base.name
         );
         return waiting(false, Reason::JobSuspended, words);
+    }
+    if job.failed_pods > 0 {
+        message = format!(
+            "{message}; {} of its runs exited with {}, which says that nothing was applied: it is \
+             tried again",
+            job.failed_pods,
+            render::NOTHING_APPLIED
+        );
     }
     if let Some(database) = draft.seen.objects.database.as_ref().filter(|d| d.deleting) {
         message = format!(

@@ -10,6 +10,7 @@ use crate::{
 
 fn phase(rollout: &str, revision: &str, attempt: i64) -> PhaseRecord {
     PhaseRecord {
+        nothing_applied: false,
         rollout: rollout.into(),
         revision: revision.into(),
         version: None,

@@ -8,7 +8,7 @@ use super::fixture::second;
 use crate::{
     api::{
         DatabaseRecord, PhaseKind,
-        database::{Holder, PhaseRecord},
+        database::{Dirty, Holder, PhaseRecord},
         keys,
     },
     plan::{
@@ -34,7 +34,9 @@ fn job(n: i64) -> JobFacts {
         started: Some(second(n)),
         runs: false,
         live_pods: 0,
+        failed_pods: 0,
         ended: Some(JobEnd {
+            nothing_applied: false,
             succeeded: true,
             message: String::new(),
             at: second(n),
@@ -45,6 +47,7 @@ fn job(n: i64) -> JobFacts {
 
 fn phase(job: &JobFacts) -> PhaseRecord {
     PhaseRecord {
+        nothing_applied: false,
         rollout: "shop".into(),
         revision: "r1".into(),
         version: None,
@@ -153,6 +156,7 @@ fn the_end_that_is_recorded_is_that_of_the_job_that_holds() {
 fn a_phase_that_failed_is_told_and_leaves_the_database_dirty() {
     let mut failed = job(1);
     failed.ended = Some(JobEnd {
+        nothing_applied: false,
         succeeded: false,
         message: "BackoffLimitExceeded".into(),
         at: second(5),
@@ -166,6 +170,33 @@ fn a_phase_that_failed_is_told_and_leaves_the_database_dirty() {
     assert!(events[0].warning && events[0].message.contains("BackoffLimitExceeded"));
     world.jobs[0] = job(1);
     assert_eq!(database::plan(&world, &Shown::default(), 1).events, []);
+}
+
+#[test]
+fn a_phase_that_has_applied_nothing_leaves_the_database_as_it_was() {
+    for dirty_before in [false, true] {
+        let mut failed = job(1);
+        failed.ended = Some(JobEnd {
+            nothing_applied: true,
+            succeeded: false,
+            message: "BackoffLimitExceeded".into(),
+            at: second(5),
+        });
+        let mut record = held_by(&failed);
+        let dirty = Dirty {
+            rollout: "other".into(),
+            revision: "r0".into(),
+            phase: PhaseKind::Expand,
+            attempt: 1,
+            job: "other-r0-expand-1".into(),
+            since: Time(second(1)),
+        };
+        record.dirty = dirty_before.then_some(dirty);
+        let before = record.dirty.clone();
+        let record = recorded(&seen(vec![failed], record)).unwrap();
+        assert_eq!(record.dirty, before, "nobody else's is cleared either");
+        assert!(record.phases[0].nothing_applied && !record.phases[0].succeeded);
+    }
 }
 
 /// A Job may be called failed while its pod still ends (Kubernetes waits for that since 1.31, so the

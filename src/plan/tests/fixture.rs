@@ -406,6 +406,7 @@ impl World {
             .filter(|j| !j.suspended && j.ended.is_none())
         {
             job.ended = Some(JobEnd {
+                nothing_applied: false,
                 succeeded: true,
                 message: String::new(),
                 at,
@@ -536,6 +537,7 @@ impl World {
                 started: None,
                 runs: false,
                 live_pods: 0,
+                failed_pods: 0,
                 ended: None,
                 deleting: false,
             }),

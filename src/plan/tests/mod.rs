@@ -117,6 +117,7 @@ fn a_failed_expand_starts_no_pod_and_says_so() {
     let mut world = World::stable("v1").wants("v2").at_stage("expand");
     let revision = world.revision("v2");
     world.database_mut().phases.push(PhaseRecord {
+        nothing_applied: false,
         rollout: "shop".into(),
         revision,
         version: None,

@@ -151,6 +151,7 @@ fn an_expand_that_failed_says_how_its_log_ends() {
     }
     let at = world.now;
     world.seen.objects.jobs[0].ended = Some(JobEnd {
+        nothing_applied: false,
         succeeded: false,
         message: "BackoffLimitExceeded".into(),
         at,

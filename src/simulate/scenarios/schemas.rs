@@ -22,6 +22,21 @@ fn every_second(seconds: i64, mut spec: RolloutSpec) -> RolloutSpec {
     spec
 }
 
+/// Its expand is run so often again when it has applied nothing.
+fn tried_again(times: i64, mut spec: RolloutSpec) -> RolloutSpec {
+    let schema = spec.schema.as_mut();
+    if let Some(expand) = schema.and_then(|schema| schema.expand.as_mut()) {
+        expand.retry_limit = times;
+    }
+    spec
+}
+
+/// The database does not answer the first two runs of the expand.
+fn comes_late() -> Behaviour {
+    let early = (3, MigrationEnd::NothingApplied);
+    migrating(&[early, early, (20, MigrationEnd::Succeeds)])
+}
+
 pub(super) fn schemas() -> Vec<Scenario> {
     let fails = MigrationEnd::Fails;
     vec![
@@ -40,6 +55,15 @@ pub(super) fn schemas() -> Vec<Scenario> {
         v2("database-denied", Behaviour::default())
             .then(1, Action::Deny(Some(Kind::Database)))
             .then(SETTLED, Action::Deny(None))
+            .lasts(600),
+        Scenario::new("database-comes-late")
+            .image("v1", comes_late())
+            .then(1, apply(tried_again(3, shop("v1", 4, Some(1)))))
+            .lasts(500),
+        Scenario::new("database-does-not-come")
+            .image("v1", comes_late())
+            .then(1, apply(tried_again(1, shop("v1", 4, Some(1)))))
+            .then(200, command("retry"))
             .lasts(600),
         v2("migration-hangs", migrating(&[(0, MigrationEnd::Hangs)])).lasts(500),
         v2("migration-fails-then-fixed", migrating(&[(10, fails)]))

@@ -208,6 +208,29 @@ fn a_pod_that_fits_nowhere_says_so_in_the_schedulers_words() {
 }
 
 #[test]
+fn only_a_job_that_ran_out_of_tries_under_its_policy_has_applied_nothing() {
+    let ended = |reason: &str, policy: Value| {
+        let object = json!({
+            "metadata": {"name": "j"},
+            "spec": {"template": {}, "podFailurePolicy": policy},
+            "status": {"failed": 2, "conditions": [
+                {"type": "Failed", "status": "True", "reason": reason}]},
+        });
+        job(&read::<Job>(object))
+    };
+    let policy = json!({"rules": [{"action": "FailJob"}]});
+    let of = |reason, policy: &Value| ended(reason, policy.clone()).ended.unwrap().nothing_applied;
+    assert!(of("BackoffLimitExceeded", &policy));
+    assert!(!of("PodFailurePolicy", &policy));
+    assert!(!of("DeadlineExceeded", &policy));
+    assert!(
+        !of("BackoffLimitExceeded", &Value::Null),
+        "of a version without the policy"
+    );
+    assert_eq!(ended("BackoffLimitExceeded", policy).failed_pods, 2);
+}
+
+#[test]
 fn a_job_ends_with_its_last_condition_and_lives_with_its_pods() {
     let ended = |conditions: Value| {
         let object = json!({
