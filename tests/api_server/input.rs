@@ -95,3 +95,22 @@ async fn a_rollout_scales_like_a_deployment() {
     let rollout = home.rollouts().get("shop").await.expect("a Rollout");
     assert_eq!(rollout.data["spec"]["replicas"], 5);
 }
+
+/// An autoscaler may ask for one replica, or for none, whatever the strategy says.
+#[tokio::test]
+async fn no_rule_stands_in_the_way_of_scaling() {
+    let home = Home::new("one").await;
+    let mut rollout = minimal("shop");
+    rollout["spec"]["replicas"] = json!(4);
+    rollout["spec"]["strategy"] = json!({"maxSurge": 0, "maxUnavailable": 1});
+    home.create(&rollout).await.expect("a Rollout");
+    let params = PatchParams::default();
+    for replicas in [1, 0, 1] {
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        let scaled = home.rollouts().patch_scale("shop", &params, &patch).await;
+        let scale = scaled.expect("scaled");
+        // A zero is left out.
+        let asked = scale.spec.and_then(|s| s.replicas).unwrap_or_default();
+        assert_eq!(asked, replicas);
+    }
+}

@@ -338,3 +338,47 @@ fn what_the_deployment_controller_has_not_looked_at_is_not_late() {
     let since = status.release.unwrap().unreached.since.map(|t| t.0);
     assert_eq!(since, Some(world.now));
 }
+
+#[test]
+fn a_release_that_is_to_finish_ends_before_the_next_begins_unless_it_fails() {
+    use crate::api::strategy::OnNewRevision;
+    let in_motion = |how| {
+        let mut world = World::stable("v1").wants("v2").at_step(0);
+        world.edit_spec(|spec| spec.strategy.on_new_revision = how);
+        let mut world = world.wants("v3");
+        world.record();
+        world
+    };
+    let moving = |world: &World| {
+        let release = world.status().release.as_ref();
+        release.map(|r| (r.revision.clone(), r.undo().is_some()))
+    };
+    let replaced = in_motion(OnNewRevision::Replace);
+    let v2 = replaced.revision("v2");
+    assert_eq!(moving(&replaced), Some((v2.clone(), true)));
+    let mut finishing = in_motion(OnNewRevision::Finish);
+    assert_eq!(moving(&finishing), Some((v2.clone(), false)));
+    finishing.fails("p95");
+    finishing.step();
+    assert_eq!(moving(&finishing), Some((v2, true)), "it has failed");
+}
+
+#[test]
+fn a_single_replica_without_surge_is_scaled_and_its_release_says_what_it_needs() {
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+    let mut world = World::stable("v1");
+    world.edit_spec(|spec| {
+        spec.strategy.max_surge = IntOrString::Int(0);
+        spec.strategy.max_unavailable = IntOrString::Int(1);
+        spec.replicas = 1;
+    });
+    world.settle();
+    assert_eq!(condition(world.status(), "Ready").status, "True");
+    let mut world = world.wants("v2");
+    world.settle();
+    assert_eq!(stalled(world.status()), "SurgeNeeded");
+    assert!(world.status().release.is_none(), "nothing was moved");
+    world.edit_spec(|spec| spec.replicas = 2);
+    world.settle();
+    assert!(world.status().release.is_some());
+}
