@@ -34,6 +34,12 @@ pub struct SchemaSpec {
     #[schemars(length(min = 1, max = 63))]
     pub container: Option<String>,
 
+    /// Whether the end of a failed Job's log is repeated in the status and the Events of the
+    /// Rollout, which more people may read than logs. What looks like a credential is always left
+    /// out of it. Default: true.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub show_log: bool,
+
     /// Adds what the new revision needs, without breaking the old one. Runs before the first pod of
     /// the revision is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +110,18 @@ pub struct Phase {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0, max = 20))]
     pub retry_limit: i64,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_yes(b: &bool) -> bool {
+    *b
 }
 
 #[expect(

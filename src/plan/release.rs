@@ -374,13 +374,17 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             message,
             nothing_applied,
         } => {
-            let Some(log) = &draft.seen.answers.job_log else {
-                return Halt::ask(Question::JobLog(job));
+            let schema = draft.spec.schema.as_ref();
+            let log = match &draft.seen.answers.job_log {
+                _ if schema.is_some_and(|schema| !schema.show_log) => {
+                    let namespace = &draft.seen.objects.rollout.namespace;
+                    format!("; its log: kubectl logs -n {namespace} job/{job}")
+                }
+                None => return Halt::ask(Question::JobLog(job)),
+                Some(log) if log.is_empty() => String::new(),
+                Some(log) => format!("; its log ends: {log}"),
             };
-            let mut words = format!("{} failed: {message}", phase.word());
-            if !log.is_empty() {
-                words = format!("{words}; its log ends: {log}");
-            }
+            let mut words = format!("{} failed: {message}{log}", phase.word());
             words.push_str(if nothing_applied {
                 ". Every run exited with 75: nothing was applied, and the database is clean. No pod \
                  of the revision was started. Put right what the command waits for, then set the \

@@ -19,7 +19,9 @@ use serde::de::DeserializeOwned;
 use super::{
     facts,
     index::Index,
-    ours, refusal,
+    ours,
+    redact::redacted,
+    refusal,
     stored::{self, Pods},
 };
 use crate::{
@@ -271,7 +273,8 @@ async fn job_log(client: &Client, namespace: &str, job: &str) -> Result<String, 
     };
     let log = api.logs(&name, &params).await;
     let log = log.map_err(|e| refusal::words(&e))?;
-    Ok(bounded(end_of(&without_colours(&log))))
+    let log = redacted(&without_colours(&log));
+    Ok(bounded(end_of(&log)))
 }
 
 /// The container that ended badly, else the first.

@@ -9,6 +9,7 @@ pub mod facts;
 pub mod index;
 mod neighbours;
 pub mod ours;
+mod redact;
 pub mod refusal;
 pub mod stored;
 pub mod table;

@@ -143,12 +143,13 @@ fn an_undo_is_a_warning_where_something_has_failed() {
     assert_eq!(undone(&world), Some(false));
 }
 
-#[test]
-fn an_expand_that_failed_says_how_its_log_ends() {
+/// The expand of v2 has failed, and its end is on record.
+fn expand_failed(show_log: bool) -> World {
     let mut world = World::stable("v1").wants("v2").at_stage("expand");
     while !world.seen.objects.jobs.iter().any(|job| !job.suspended) {
         world.step();
     }
+    world.edit_spec(|spec| spec.schema.as_mut().unwrap().show_log = show_log);
     let at = world.now;
     world.seen.objects.jobs[0].ended = Some(JobEnd {
         nothing_applied: false,
@@ -157,6 +158,23 @@ fn an_expand_that_failed_says_how_its_log_ends() {
         at,
     });
     world.finish_database();
+    world
+}
+
+#[test]
+fn a_log_that_is_not_to_be_shown_is_neither_read_nor_repeated() {
+    let mut world = expand_failed(false);
+    assert_eq!(world.plan().questions, []);
+    world.settle();
+    let told = condition(world.status(), "Stalled").clone();
+    let job = &world.seen.objects.jobs[0].base.name;
+    let command = format!("kubectl logs -n ns job/{job}");
+    assert!(told.message.contains(&command), "{told:?}");
+}
+
+#[test]
+fn an_expand_that_failed_says_how_its_log_ends() {
+    let mut world = expand_failed(true);
     world.seen.answers.job_log = Some("relation does not exist".into());
     world.record();
     world.settle();
