@@ -190,6 +190,15 @@ impl World {
             return Some("is Ready with a spec that cannot be read".into());
         };
         let wanted = spec.revision();
+        if spec.replicas == 0 && rollout.status.release.is_some() {
+            // As asked; a release goes on when there is something to go on with.
+            let asked: i32 = self
+                .live
+                .children(&rollout.meta.name)
+                .map(|c| c.replicas)
+                .sum();
+            return (asked > 0).then(|| format!("is Ready at 0 with {asked} pods asked for"));
+        }
         if rollout.status.stable.as_ref().map(|s| s.revision.as_str()) != Some(wanted) {
             return Some("is Ready, but another revision is stable".into());
         }

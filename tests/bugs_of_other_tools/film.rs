@@ -94,6 +94,15 @@ impl Frame {
         own.map(|(_, pods)| pods.ready).sum()
     }
 
+    /// Pods that are asked for of `shop`, whatever their image.
+    pub fn asked(&self) -> i32 {
+        let own = self
+            .pods
+            .iter()
+            .filter(|((rollout, _), _)| rollout == "shop");
+        own.map(|(_, pods)| pods.asked).sum()
+    }
+
     /// No pod of the image is there or asked for.
     pub fn is_out(&self, image: &str) -> bool {
         let pods = self.pods(image);

@@ -172,5 +172,7 @@ async fn the_rights_that_come_with_the_chart_are_enough_for_the_lead() {
         Some(""),
         "it was given back"
     );
-    assert_eq!(spec.lease_transitions, i32::try_from(epoch).ok());
+    let created = lease.metadata.creation_timestamp.expect("a time").0;
+    let transitions = i64::from(spec.lease_transitions.expect("a count"));
+    assert_eq!(created.as_microsecond() + transitions, epoch);
 }

@@ -1,5 +1,7 @@
 //! People: what they have said is done as they said it, and once.
 
+use jiff::SignedDuration;
+
 use super::left::{Left, done};
 use crate::{
     api::OnNewRevision,
@@ -39,6 +41,9 @@ pub(super) fn told(world: &World, happened: &Happened) -> Result<(), String> {
     Ok(())
 }
 
+/// How old words on a status may be.
+const WORDS_EVERY: SignedDuration = SignedDuration::from_secs(60);
+
 /// *refused* – what the API server refuses is said, on the Rollout or in an Event.
 pub(super) fn refused(world: &World, happened: &Happened) -> Result<(), String> {
     let Happened::Refused { key, refused, told } = happened else {
@@ -57,6 +62,24 @@ pub(super) fn refused(world: &World, happened: &Happened) -> Result<(), String> 
         return Ok(());
     }
     let status = rollout.map(|rollout| &rollout.status);
+    // Mere words are put on record now and then.
+    let mut written = world.ledger.status_written.iter();
+    if written
+        .any(|((_, name), at)| **name == *key.name() && world.now.duration_since(*at) < WORDS_EVERY)
+    {
+        return Ok(());
+    }
+    let refusals = [
+        "DeploymentRefused",
+        "JobRefused",
+        "ScaleRefused",
+        "WriteRefused",
+    ];
+    let mut conditions = status.iter().flat_map(|s| &s.conditions);
+    if conditions.any(|c| refusals.contains(&c.reason.as_str())) {
+        // Of what it says, the last answer may have been none.
+        return Ok(());
+    }
     let conditions = status.iter().flat_map(|s| &s.conditions);
     let history = status.iter().flat_map(|s| &s.history);
     let said: Vec<&String> = conditions
