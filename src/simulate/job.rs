@@ -16,13 +16,15 @@ const CUT_OFF_SECONDS: i64 = 30;
 const BACKOFF_SECONDS: i64 = 10;
 
 /// The words of the Job controller, once this ends a Job.
-const fn words_of(end: End) -> &'static str {
+const fn words_of(end: End, has_policy: bool) -> &'static str {
     match end {
         End::Succeeded => "CompletionsReached: Reached expected number of succeeded pods",
-        End::Failed => {
+        End::Failed if has_policy => {
             "PodFailurePolicy: Container failed with an exit code that matches a FailJob rule"
         }
-        End::NothingApplied => "BackoffLimitExceeded: Job has reached the specified backoff limit",
+        End::Failed | End::NothingApplied => {
+            "BackoffLimitExceeded: Job has reached the specified backoff limit"
+        }
         End::Deadline => "DeadlineExceeded: Job was active longer than specified deadline",
     }
 }
@@ -152,8 +154,8 @@ impl World {
             live_pods: 0,
             ended: Some(JobEnd {
                 succeeded,
-                nothing_applied: end == End::NothingApplied,
-                message: words_of(end).into(),
+                nothing_applied: job.has_policy && end == End::NothingApplied,
+                message: words_of(end, job.has_policy).into(),
                 at: self.now,
             }),
             ..job

@@ -175,6 +175,8 @@ pub struct JobObject {
     pub failed_pods: i32,
     /// `spec.backoffLimit`: how many of them may.
     pub backoff_limit: i64,
+    /// It has a pod failure policy.
+    pub has_policy: bool,
     /// How it ended.
     pub ended: Option<JobEnd>,
 }

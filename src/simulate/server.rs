@@ -197,6 +197,7 @@ impl World {
             runs: false,
             live_pods: 0,
             failed_pods: 0,
+            has_policy: manifest["spec"]["podFailurePolicy"].is_object(),
             backoff_limit: manifest["spec"]["backoffLimit"].as_i64().unwrap_or(6),
             ended: None,
         };
