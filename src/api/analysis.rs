@@ -98,7 +98,7 @@ pub struct Latency {
     /// Seconds after a pod has become ready in which its requests are not counted here, for
     /// processes that answer their first requests slowly. Each pod has them for itself; checks of
     /// `errorRate` count from the first.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     #[schemars(range(min = 0, max = 3600))]
     pub warm_up_seconds: i64,
 }
@@ -111,14 +111,6 @@ pub enum OnFailure {
     Undo,
     /// Wait for a person.
     Pause,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
-const fn is_zero(value: &i64) -> bool {
-    *value == 0
 }
 
 fn default_source() -> String {

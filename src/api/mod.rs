@@ -25,3 +25,12 @@ pub use schema::{Phase, PhaseKind, SchemaSpec};
 pub use selector::Selector;
 pub use status::RolloutStatus;
 pub use strategy::{OnInconclusive, OnNewRevision, Step, Strategy};
+
+/// What is left out of a stored object because it is the default.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_zero(value: &i64) -> bool {
+    *value == 0
+}

@@ -107,7 +107,7 @@ pub struct Phase {
     /// growing pauses from ten seconds. A command must exit with 75 only when it has applied
     /// nothing, for example because the database does not answer yet; such an end never leaves the
     /// database dirty. Any other failure ends the phase at once. Default: 0.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::is_zero")]
     #[schemars(range(min = 0, max = 20))]
     pub retry_limit: i64,
 }
@@ -122,14 +122,6 @@ const fn yes() -> bool {
 )]
 const fn is_yes(b: &bool) -> bool {
     *b
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
-const fn is_zero(n: &i64) -> bool {
-    *n == 0
 }
 
 const fn default_deadline() -> i64 {
