@@ -7,6 +7,7 @@ use stepgate::{
     api::crd,
     cli::{
         convert::{self, ConvertArgs},
+        lint::{self, LintArgs},
         simulate::{self, arguments::SimulateArgs},
     },
     operator::{config::OperatorArgs, start, telemetry},
@@ -28,6 +29,11 @@ enum Command {
     Simulate(Box<SimulateArgs>),
     /// Writes a Rollout for each Deployment and each Rollout of Argo Rollouts.
     Convert(ConvertArgs),
+    /// Judges the SQL of schema phases by the phase that it runs in.
+    Lint(LintArgs),
+    /// Reads a request of `lint`, and answers it.
+    #[command(hide = true)]
+    LintChild,
     /// Writes the custom resource definitions as YAML files.
     Crds {
         /// The folder to write to.
@@ -41,6 +47,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run(&arguments),
         Command::Simulate(arguments) => return ExitCode::from(simulate::run(&arguments)),
         Command::Convert(arguments) => return ExitCode::from(convert::run(&arguments)),
+        Command::Lint(arguments) => return ExitCode::from(lint::run(&arguments)),
+        Command::LintChild => lint::serve().map_err(Into::into),
         Command::Crds { directory } => write_definitions(&directory),
     };
     match result {

@@ -1,4 +1,5 @@
 //! Commands for people, each in a folder of its own.
 
 pub mod convert;
+pub mod lint;
 pub mod simulate;

@@ -4,7 +4,7 @@ use std::{env, fs};
 
 use super::program::{root, stepgate};
 
-const PAGES: [&str; 2] = ["docs/convert.md", "docs/simulate.md"];
+const PAGES: [&str; 3] = ["docs/convert.md", "docs/lint.md", "docs/simulate.md"];
 const PROMPT: &str = "$ stepgate ";
 
 #[test]

@@ -1,5 +1,5 @@
-//! `stepgate simulate` and `stepgate convert`, as people run them: the real program over the examples, over manifests with
-//! mistakes, and as their documentation shows them.
+//! `stepgate simulate`, `stepgate convert` and `stepgate lint`, as people run them: the real program
+//! over the examples, over manifests with mistakes, and as their documentation shows them.
 
 #![allow(
     clippy::expect_used,
@@ -11,6 +11,7 @@
 
 mod converted;
 mod documented;
+mod linted;
 #[path = "../api_server/mistakes.rs"]
 mod mistakes;
 mod played;

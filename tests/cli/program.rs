@@ -30,7 +30,7 @@ pub fn simulate(manifest: &str, arguments: &[&str]) -> Ran {
     piped(&[&["simulate", "-f", "-"], arguments].concat(), manifest)
 }
 
-fn piped(arguments: &[&str], input: &str) -> Ran {
+pub fn piped(arguments: &[&str], input: &str) -> Ran {
     let mut child = command(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
