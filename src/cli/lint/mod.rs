@@ -32,7 +32,8 @@ const WRONG: u8 = 2;
 #[command(
     after_help = "Exit status:\n  0   clean, or only warnings\n  1   errors, or what cannot be \
                   judged and so needs somebody to read and approve it\n  2   the arguments or the \
-                  files are wrong, or there is no SQL in them\n\ndocs/lint.md explains it."
+                  files are wrong, or there is no SQL in them\n\ndocs/lint.md explains it; \
+                  docs/recipes shows the safe ways."
 )]
 pub struct LintArgs {
     /// A file: YAML with a Rollout and the ConfigMaps that it names, or SQL (*.sql). May be

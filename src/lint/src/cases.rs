@@ -458,6 +458,13 @@ fn not_null_is_safe_after_its_check() {
     let safe = "ALTER TABLE t VALIDATE CONSTRAINT c; ALTER TABLE t ALTER COLUMN a SET NOT NULL; \
                 ALTER TABLE t DROP CONSTRAINT c;";
     assert_eq!(found(safe, Phase::Contract), "");
+    let files = safe.split_inclusive(';').map(|text| Source {
+        name: "x.sql".to_owned(),
+        text: text.to_owned(),
+    });
+    let files: Vec<_> = files.collect();
+    assert_eq!(lint_files(&files, Phase::Contract), []);
+    assert_eq!(lint_files(&files[1..], Phase::Contract).len(), 1);
 }
 
 #[test]

@@ -66,7 +66,7 @@ const fn row(
     concerns: Concerns,
     message: &'static str,
     safe_way: &'static str,
-    _page: &'static str,
+    recipe: &'static str,
 ) -> Entry {
     Entry {
         rule,
@@ -74,7 +74,11 @@ const fn row(
         concerns,
         message,
         safe_way,
-        recipe: None,
+        recipe: if recipe.is_empty() {
+            None
+        } else {
+            Some(recipe)
+        },
     }
 }
 

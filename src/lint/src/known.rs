@@ -11,6 +11,8 @@ use crate::tree::{self, TableName};
 pub struct Known {
     tables: BTreeMap<TableName, usize>,
     columns: BTreeMap<(TableName, String), usize>,
+    /// Tables of which a constraint was validated.
+    validated: BTreeMap<TableName, usize>,
     statements: usize,
 }
 
@@ -32,6 +34,11 @@ impl Known {
                 }
                 SyntaxKind::ALTER_TABLE => {
                     let table = tree::targets(statement).into_iter().next();
+                    if let Some(table) = &table
+                        && tree::contains(statement, SyntaxKind::VALIDATE_CONSTRAINT)
+                    {
+                        self.validated.entry(table.clone()).or_insert(number);
+                    }
                     for added in tree::all(statement, SyntaxKind::ADD_COLUMN) {
                         let name = tree::child(&added, SyntaxKind::COLUMN_NAME);
                         let name = name.and_then(|name| tree::name(&name));
@@ -51,6 +58,12 @@ impl Known {
     /// Whether nobody but these files uses the table when this statement runs.
     pub fn is_new(&self, table: &TableName, statement: usize) -> bool {
         self.tables.get(table).is_some_and(|made| *made < statement)
+    }
+
+    /// Whether a constraint of it was validated before: then it is the one that SET NOT NULL needs.
+    pub fn is_validated(&self, table: &TableName, statement: usize) -> bool {
+        let made = self.validated.get(table);
+        made.is_some_and(|made| *made < statement)
     }
 
     /// The same of all tables that a statement changes.

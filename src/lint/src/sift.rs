@@ -80,6 +80,14 @@ fn one(
             raw = raw.saying("unless it is varchar so far, and not longer");
             raw.severity = Some(Severity::CannotJudge);
         }
+        // As squawk has it within a file.
+        "adding-not-nullable-field"
+            if tree::targets(statement)
+                .iter()
+                .all(|table| known.is_validated(table, number)) =>
+        {
+            return None;
+        }
         "renaming-table"
             if matches!(phase, Phase::Contract | Phase::Revert)
                 && own::name_is_taken_over(statement, statements) =>

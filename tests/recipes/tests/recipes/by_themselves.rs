@@ -1,0 +1,137 @@
+//! Each page: its files pass the lint of their phase, run in order, and can be taken back.
+
+use recipes::{
+    page::{PHASES, Page},
+    server::{Server, fill, run},
+};
+use stepgate_lint::{Finding, lint_files};
+use tokio_postgres::Client;
+
+#[test]
+fn every_file_passes_the_lint_of_its_phase() {
+    let pages = Page::all();
+    assert!(pages.len() >= 9, "{}", pages.len());
+    for page in pages {
+        assert_eq!(page.unknown(), Vec::<&str>::new(), "{}", page.name);
+        let mut seen = 0;
+        for (name, phase) in PHASES {
+            let files = page.files(name);
+            seen += files.len();
+            let found: Vec<Finding> = lint_files(&files, phase)
+                .into_iter()
+                .filter(Finding::blocks)
+                .collect();
+            assert!(found.is_empty(), "{} {name}: {found:#?}", page.name);
+            assert!(
+                files
+                    .iter()
+                    .all(|file| !file.text.contains("squawk-ignore"))
+            );
+        }
+        assert!(seen > 0, "{} has no file", page.name);
+    }
+}
+
+#[tokio::test]
+async fn every_page_runs_in_order() {
+    let server = Server::start().await;
+    let client = server.connect("phases").await;
+    for page in Page::all() {
+        begin(&client, &page).await;
+        phase(&client, &page, "expand").await;
+        serves(&client, &page, "v1").await;
+        serves(&client, &page, "v2").await;
+        phase(&client, &page, "backfill").await;
+        for proof in page.blocks("proof") {
+            assert_eq!(count(&client, proof).await, 0, "{}: {proof}", page.name);
+        }
+        for check in page.blocks("check") {
+            client.batch_execute(check).await.unwrap();
+        }
+        let last = if page.blocks("v3").is_empty() {
+            "v2"
+        } else {
+            "v3"
+        };
+        phase(&client, &page, "contract").await;
+        serves(&client, &page, last).await;
+    }
+}
+
+#[tokio::test]
+async fn every_revert_leaves_the_schema_as_it_was() {
+    let server = Server::start().await;
+    let client = server.connect("phases").await;
+    let mut taken_back = 0;
+    for page in Page::all() {
+        if page.files("revert").is_empty() {
+            continue;
+        }
+        taken_back += 1;
+        begin(&client, &page).await;
+        let before = schema(&client).await;
+        phase(&client, &page, "expand").await;
+        let expanded = schema(&client).await;
+        assert_ne!(before, expanded, "{}", page.name);
+        phase(&client, &page, "backfill").await;
+        phase(&client, &page, "revert").await;
+        assert_eq!(before, schema(&client).await, "{}", page.name);
+        serves(&client, &page, "v1").await;
+    }
+    assert!(taken_back >= 7, "{taken_back}");
+}
+
+async fn begin(client: &Client, page: &Page) {
+    let empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;";
+    client.batch_execute(empty).await.unwrap();
+    client.batch_execute(page.block("start")).await.unwrap();
+}
+
+async fn phase(client: &Client, page: &Page, name: &str) {
+    for file in page.files(name) {
+        if name == "backfill" {
+            fill(client, &file).await;
+        } else {
+            run(client, &file).await;
+        }
+    }
+}
+
+/// The statements of a release can be prepared, which is what a schema that lacks something
+/// refuses.
+async fn serves(client: &Client, page: &Page, release: &str) {
+    for statements in page.blocks(release) {
+        for statement in statements
+            .split(';')
+            .map(str::trim)
+            .filter(|one| !one.is_empty())
+        {
+            if let Err(error) = client.prepare(statement).await {
+                panic!("{} {release}: {statement}: {error:?}", page.name);
+            }
+        }
+    }
+}
+
+async fn count(client: &Client, query: &str) -> i64 {
+    client
+        .query_one(query.trim().trim_end_matches(';'), &[])
+        .await
+        .unwrap()
+        .get(0)
+}
+
+/// Columns, indexes, constraints, triggers and functions, as text.
+async fn schema(client: &Client) -> Vec<String> {
+    let query = "
+        SELECT format('column %s.%s %s %s %s', table_name, column_name, data_type, is_nullable, column_default)
+          FROM information_schema.columns WHERE table_schema = 'public'
+        UNION ALL SELECT 'index ' || indexdef FROM pg_indexes WHERE schemaname = 'public'
+        UNION ALL SELECT format('constraint %s %s', conrelid::regclass, pg_get_constraintdef(oid))
+          FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+        UNION ALL SELECT 'trigger ' || pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+        UNION ALL SELECT 'function ' || proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+        ORDER BY 1";
+    let rows = client.query(query, &[]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
