@@ -27,8 +27,9 @@ lint: ## Formatting, clippy, documentation.
 generate: ## Every generated file: definitions, the chart's copies, the install manifest.
 	@tests/generate
 
-golden: ## The stories, the examples in docs/simulate.md and the reasons in docs/rollout.md, written anew.
+golden: ## The stories, the examples, reasons and rules in docs, written anew.
 	UPDATE_GOLDEN=1 cargo test --quiet --test simulate --test cli
+	UPDATE_GOLDEN=1 cargo test --quiet --package stepgate-lint --lib catalogue
 	UPDATE_GOLDEN=1 cargo test --quiet --lib plan::reason
 
 story: ## One story, with every write of the operator (NAME=good).

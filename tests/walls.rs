@@ -164,6 +164,9 @@ fn the_judge_of_sql_has_nothing_but_its_text() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lint/src");
     let mut seen = 0;
     for file in files(&source) {
+        if file.ends_with("tests.rs") {
+            continue;
+        }
         seen += 1;
         for (line, path) in paths("lint.rs", &fs::read_to_string(&file).unwrap()) {
             let is_forbidden = ["fs", "process", "net", "env", "thread", "time", "os"]

@@ -7,6 +7,8 @@ use crate::{Phase, Severity};
 mod locks;
 mod old_code;
 mod others;
+#[cfg(test)]
+mod tests;
 
 /// A rule.
 #[derive(Clone, Copy, Debug)]
@@ -101,53 +103,4 @@ pub(crate) fn squawk_rules() -> Vec<Rule> {
     entries()
         .filter_map(|entry| Rule::try_from(entry.rule).ok())
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{collections::BTreeSet, path::Path};
-
-    use super::{Rule, entries, squawk_rules};
-
-    /// What Stepgate does differently, or what is a matter of taste.
-    const LEFT_OUT: [&str; 16] = [
-        "ban-add-column",
-        "ban-concurrent-index-creation-in-transaction",
-        "ban-uncommitted-transaction",
-        "prefer-bigint-over-smallint",
-        "prefer-identity",
-        "prefer-repack",
-        "prefer-robust-stmts",
-        "prefer-text-field",
-        "prefer-timestamp-tz",
-        "require-enum-value-ordering",
-        "require-lock-timeout",
-        "require-statement-timeout",
-        "require-table-schema",
-        "require-timeout-settings",
-        "transaction-nesting",
-        "unused-ignore",
-    ];
-
-    #[test]
-    fn every_rule_of_squawk_is_used_or_left_out_by_name() {
-        let all: BTreeSet<_> = enum_iterator::all::<Rule>()
-            .map(|r| r.to_string())
-            .collect();
-        let used: BTreeSet<_> = squawk_rules().iter().map(ToString::to_string).collect();
-        let left_out: BTreeSet<_> = LEFT_OUT.iter().map(ToString::to_string).collect();
-        assert_eq!(used.intersection(&left_out).count(), 0);
-        assert_eq!(used.union(&left_out).cloned().collect::<BTreeSet<_>>(), all);
-    }
-
-    #[test]
-    fn names_are_unique_and_pages_exist() {
-        let names: BTreeSet<_> = entries().map(|entry| entry.rule).collect();
-        assert_eq!(names.len(), entries().count());
-        let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/recipes");
-        for page in entries().filter_map(|entry| entry.recipe) {
-            let file = recipes.join(format!("{page}.md"));
-            assert!(file.exists(), "{}", file.display());
-        }
-    }
 }

@@ -27,6 +27,12 @@ pub mod wire;
 
 #[cfg(test)]
 mod cases;
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+mod properties;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
 use squawk_linter::{Linter, Rule};
@@ -163,7 +169,9 @@ fn lint_file(file: &Source, phase: Phase, known: &mut Known) -> Vec<Finding> {
     let scanned = text::scan(&file.text);
     let mut found = scanned.found;
     if scanned.can_be_parsed {
-        found.extend(judge(&scanned.clean, phase, known));
+        // The parser has been seen to panic on text that is no SQL.
+        let judged = catch_unwind(AssertUnwindSafe(|| judge(&scanned.clean, phase, known)));
+        found.extend(judged.unwrap_or_else(|_| vec![Raw::new("cannot-be-parsed", 0)]));
     }
     found.sort_by(|a, b| (a.at, &a.rule).cmp(&(b.at, &b.rule)));
     found.dedup_by(|a, b| a.at == b.at && a.rule == b.rule);

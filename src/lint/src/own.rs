@@ -99,6 +99,7 @@ fn one(statement: &SyntaxNode, found: &mut Vec<Raw>) {
         kind if is_unknown(kind) => tell("unknown-statement"),
         _ => {}
     }
+    lax(statement, found);
     let drops = statement.kind() == SyntaxKind::ALTER_TABLE
         || format!("{:?}", statement.kind()).starts_with("DROP_");
     if drops && tree::all(statement, SyntaxKind::CASCADE).any(|node| is_of_a_drop(&node)) {
@@ -125,6 +126,30 @@ fn one(statement: &SyntaxNode, found: &mut Vec<Raw>) {
     // A WITH clause may write as well.
     for inner in tree::all(statement, SyntaxKind::WITH_TABLE).flat_map(|with| with.children()) {
         found.extend(rows::look(&inner));
+    }
+}
+
+/// What the parser takes for SQL, and PostgreSQL does not.
+fn lax(statement: &SyntaxNode, found: &mut Vec<Raw>) {
+    let names_nothing = format!("{:?}", statement.kind()).starts_with("DROP_")
+        && statement.children().all(|child| {
+            matches!(
+                child.kind(),
+                SyntaxKind::IF_EXISTS | SyntaxKind::CASCADE | SyntaxKind::RESTRICT
+            )
+        });
+    if names_nothing {
+        let raw = Raw::new("syntax-error", tree::start(statement));
+        found.push(raw.saying("nothing is to be dropped"));
+    }
+    for expression in tree::all(statement, SyntaxKind::BIN_EXPR) {
+        let is = tree::has_token(&expression, SyntaxKind::IS_KW)
+            || tree::child(&expression, SyntaxKind::IS_NOT).is_some();
+        let last = expression.children().last();
+        if let Some(last) = last.filter(|last| is && last.kind() == SyntaxKind::PREFIX_EXPR) {
+            let raw = Raw::new("syntax-error", tree::start(&last));
+            found.push(raw.saying("IS has no such test"));
+        }
     }
 }
 

@@ -56,29 +56,60 @@ fn parts(expression: &SyntaxNode) -> Vec<SyntaxNode> {
 
 fn bound(part: &SyntaxNode) -> Bound {
     let is = |kind| tree::has_token(part, kind);
+    let sides: Vec<_> = part.children().collect();
     match part.kind() {
         SyntaxKind::BIN_EXPR if is(SyntaxKind::IN_KW) || is(SyntaxKind::EQ) => {
-            if tree::contains(part, SyntaxKind::LIMIT_CLAUSE)
-                || tree::contains(part, SyntaxKind::FETCH_CLAUSE)
-            {
+            let (Some(left), Some(right)) = (sides.first(), sides.last()) else {
+                return Bound::None;
+            };
+            // A comparison with one row of a query says nothing about how many are equal to it.
+            let is_of_many = is(SyntaxKind::IN_KW)
+                || tree::words(right).any(|word| word.kind() == SyntaxKind::ANY_KW);
+            if is_constant(left) {
+                Bound::None
+            } else if is_of_many && is_limited(right) {
                 Bound::Limit
-            } else if part
-                .children()
-                .last()
-                .is_some_and(|value| is_constant(&value))
-            {
+            } else if is_constant(right) {
                 Bound::Value
             } else {
                 Bound::None
             }
         }
         SyntaxKind::BETWEEN_EXPR
-            if !is(SyntaxKind::NOT_KW) && part.children().skip(1).all(|end| is_constant(&end)) =>
+            if !is(SyntaxKind::NOT_KW)
+                && sides.first().is_some_and(|side| !is_constant(side))
+                && sides.iter().skip(1).all(is_constant) =>
         {
             Bound::Value
         }
         _ => Bound::None,
     }
+}
+
+/// The most rows of a batch: what is locked for about half a second at worst.
+const BATCH: u64 = 10_000;
+
+/// Whether the outermost query below a node ends after so many rows.
+fn is_limited(node: &SyntaxNode) -> bool {
+    let query = node.descendants().find(|inner| {
+        matches!(
+            inner.kind(),
+            SyntaxKind::SELECT | SyntaxKind::COMPOUND_SELECT
+        )
+    });
+    query.is_some_and(|query| {
+        query
+            .children()
+            .filter(|tail| {
+                matches!(
+                    tail.kind(),
+                    SyntaxKind::LIMIT_CLAUSE | SyntaxKind::FETCH_CLAUSE
+                )
+            })
+            .filter_map(|tail| tree::child(&tail, SyntaxKind::LITERAL))
+            .filter_map(|literal| literal.text().to_string().trim().parse::<u64>().ok())
+            .any(|most| most <= BATCH)
+    })
 }
 
 /// Whether a value stands there: a literal, a list of them, a cast of one.
@@ -97,9 +128,7 @@ fn copied(statement: &SyntaxNode, at: usize) -> Option<Raw> {
     }
     let reads = tree::contains(statement, SyntaxKind::RELATION_FROM_ITEM)
         || tree::contains(statement, SyntaxKind::TABLE);
-    let is_limited = tree::contains(statement, SyntaxKind::LIMIT_CLAUSE)
-        || tree::contains(statement, SyntaxKind::FETCH_CLAUSE);
-    if !reads || is_limited {
+    if !reads || is_limited(statement) {
         return None;
     }
     let condition = tree::all(statement, SyntaxKind::WHERE_CLAUSE).next();

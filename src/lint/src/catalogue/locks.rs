@@ -39,7 +39,7 @@ pub(super) const ROWS: [Entry; 30] = [
         "constraint-missing-not-valid",
         b"EEE",
         TablesInUse,
-        "writes to the table wait while all its rows are checked",
+        "requests for the table wait while all its rows are checked",
         "ADD CONSTRAINT … NOT VALID in one file, VALIDATE CONSTRAINT in the next",
         "not-null",
     ),

@@ -5,4 +5,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, missing_docs)]
 
 mod by_themselves;
+#[path = "../../../../src/lint/src/corpus.rs"]
+mod corpus;
+mod syntax;
 mod under_traffic;
