@@ -19,6 +19,8 @@ const MEGABYTES: u64 = 64;
 const SECONDS: u64 = 10;
 /// The signal of a process that has used that up.
 const SIGXCPU: i32 = 24;
+/// That of one whose stack ended where nobody says so.
+const SIGSEGV: i32 = 11;
 
 /// Has the files of a phase linted in processes of their own.
 ///
@@ -54,20 +56,23 @@ fn how_it_ended(output: &Output) -> Option<String> {
         return None;
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Some(if said.contains("overflowed its stack") {
-        "the parser's stack is exhausted".to_owned()
-    } else if said.contains("memory allocation of") {
-        format!("it takes more than {MEGABYTES} MB of memory")
-    } else {
-        match output.status.signal() {
-            Some(SIGXCPU) => format!("it takes more than {SECONDS} seconds"),
-            Some(signal) => format!("the parser was ended by signal {signal}"),
-            None => {
-                let first = said.lines().find(|line| !line.trim().is_empty());
-                format!("the parser failed: {}", first.unwrap_or("it said nothing"))
+    let signal = output.status.signal();
+    Some(
+        if said.contains("overflowed its stack") || signal == Some(SIGSEGV) {
+            "the parser's stack is exhausted".to_owned()
+        } else if said.contains("memory allocation of") {
+            format!("it takes more than {MEGABYTES} MB of memory")
+        } else {
+            match signal {
+                Some(SIGXCPU) => format!("it takes more than {SECONDS} seconds"),
+                Some(signal) => format!("the parser was ended by signal {signal}"),
+                None => {
+                    let first = said.lines().find(|line| !line.trim().is_empty());
+                    format!("the parser failed: {}", first.unwrap_or("it said nothing"))
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 /// What the process does: takes its limits, and answers on its standard output.

@@ -36,14 +36,30 @@ pub(super) fn human(linted: &[Linted], ink: Ink) -> String {
     };
     let of =
         |severity| move |finding: &Finding| !finding.suppressed && finding.severity == severity;
-    let _ = writeln!(
-        text,
-        "{} errors, {} not judged (somebody has to approve them), {} warnings, {} suppressed",
-        count(&of(Severity::Error)),
-        count(&of(Severity::CannotJudge)),
-        count(&of(Severity::Warning)),
-        count(&|finding| finding.suppressed),
-    );
+    let counts = [
+        (count(&of(Severity::Error)), "error", "errors"),
+        (
+            count(&of(Severity::CannotJudge)),
+            "to be approved",
+            "to be approved",
+        ),
+        (count(&of(Severity::Warning)), "warning", "warnings"),
+        (
+            count(&|finding| finding.suppressed),
+            "suppressed",
+            "suppressed",
+        ),
+    ];
+    let told: Vec<_> = counts
+        .into_iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }))
+        .collect();
+    let told = match told.as_slice() {
+        [] => "nothing found".to_owned(),
+        told => told.join(", "),
+    };
+    let _ = writeln!(text, "{told}");
     text
 }
 
