@@ -24,7 +24,7 @@ pub use rollout::{Rollout, RolloutSpec};
 pub use schema::{Phase, PhaseKind, SchemaSpec};
 pub use selector::Selector;
 pub use status::RolloutStatus;
-pub use strategy::{OnInconclusive, OnNewRevision, Step, Strategy};
+pub use strategy::{OnInconclusive, OnNewRevision, Rolling, Step, Strategy, StrategyType};
 
 /// What is left out of a stored object because it is the default.
 #[expect(

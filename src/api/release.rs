@@ -88,6 +88,10 @@ pub struct StepStatus {
     /// more of them is progress.
     #[serde(default)]
     pub available: i32,
+    /// In a rolling release: the size of a batch, as it was written when the step began. When that
+    /// is edited, the release goes on from the pods that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
 }
 
 /// A Job of a release.

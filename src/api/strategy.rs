@@ -1,4 +1,4 @@
-//! `spec.strategy`: the steps a release takes, and the bounds it keeps on the way.
+//! `spec.strategy`: the way a release takes, and the bounds it keeps on it.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::KubeSchema;
@@ -7,10 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use super::name::DNS_LABEL;
 
-/// How a new revision replaces the stable one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// How a new revision replaces the stable one. Only the member of `type` may be given; one that is
+/// left out has its documented values, and none is written into the object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.canary) || !has(self.type) || self.type == 'Canary'")
+        .message("strategy.canary is read with type: Canary alone: write strategy.type: Canary, or remove strategy.canary"),
+    validation = Rule::new("!has(self.rolling) || (has(self.type) && self.type == 'Rolling')")
+        .message("strategy.rolling is read with type: Rolling alone: write strategy.type: Rolling, or remove strategy.rolling"),
+)]
 pub struct Strategy {
+    /// The way of a release. Left out: `Canary`.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<StrategyType>,
+
     /// Maximum number of pods above `spec.replicas` during a release: a number, or a percentage
     /// rounded up.
     #[serde(default = "quarter")]
@@ -39,9 +50,24 @@ pub struct Strategy {
     #[serde(default)]
     pub on_new_revision: OnNewRevision,
 
-    /// The steps of a canary release. Default: one pod for 300 s, 25% for 600 s, 100% for 900 s.
+    /// The steps of a canary release. Left out: one pod for 300 s, 25% for 600 s, 100% for 900 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
+
+    /// The batches of a rolling release. Left out: 25% at a time, each held for 30 s, the last one
+    /// for 300 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolling: Option<Rolling>,
+}
+
+/// The ways of a release.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StrategyType {
+    /// Step by step, from few pods to all, as `canary` says.
+    #[default]
+    Canary,
+    /// Batch by batch until all pods are new, as `rolling` says.
+    Rolling,
 }
 
 /// What a newer revision does to a release whose pods run. While `spec.paused` is true, it does
@@ -120,6 +146,34 @@ pub struct Step {
     pub on_inconclusive: OnInconclusive,
 }
 
+/// The batches of a rolling release. Each is a step of its own, called `batch-1`, `batch-2`, … and
+/// `last`: it is reached, held and checked like any other, and undone from wherever it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rolling {
+    /// Pods that are replaced at a time: a number (at least 1), or a percentage of `spec.replicas`
+    /// rounded up. There are at most 100 batches. How many of its pods start or go at once is
+    /// bounded by `maxSurge` and `maxUnavailable`, as always.
+    #[schemars(schema_with = "super::crd::step_replicas")]
+    pub batch: IntOrString,
+
+    /// Seconds for which a batch must be complete before the next one begins.
+    #[schemars(range(min = 0, max = 2592000))]
+    pub hold_seconds: i64,
+
+    /// Seconds for which the last batch is held, with all pods new, before the revision is stable.
+    #[schemars(range(min = 0, max = 2592000))]
+    pub bake_seconds: i64,
+
+    /// Seconds after its hold within which every check must have a verdict at a batch, and no
+    /// container of the revision may have ended recently.
+    #[schemars(range(min = 1, max = 2592000))]
+    pub deadline_seconds: i64,
+
+    /// What happens at that deadline if a check is still inconclusive.
+    pub on_inconclusive: OnInconclusive,
+}
+
 /// What happens if a step's checks have no verdict in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnInconclusive {
@@ -179,10 +233,58 @@ impl Default for Canary {
     }
 }
 
+impl Default for Rolling {
+    fn default() -> Self {
+        Self {
+            batch: quarter(),
+            hold_seconds: 30,
+            bake_seconds: 300,
+            deadline_seconds: default_step_deadline(),
+            on_inconclusive: OnInconclusive::default(),
+        }
+    }
+}
+
 impl Strategy {
-    /// The steps of its canary, written out, to be changed.
+    /// The way of a release.
+    #[must_use]
+    pub fn way(&self) -> StrategyType {
+        self.kind.unwrap_or_default()
+    }
+
+    /// The member of its type is given.
+    #[must_use]
+    pub(crate) fn is_written_out(&self) -> bool {
+        match self.way() {
+            StrategyType::Canary => self.canary.is_some(),
+            StrategyType::Rolling => self.rolling.is_some(),
+        }
+    }
+
+    /// The steps of its canary, written out, to be changed: it is one from here on.
     pub(crate) fn steps_mut(&mut self) -> &mut Vec<Step> {
+        if self.way() != StrategyType::Canary {
+            (self.kind, self.rolling) = (None, None);
+        }
         &mut self.canary.get_or_insert_default().steps
+    }
+
+    /// The batches of its rolling release, written out, to be changed: it is one from here on.
+    pub(crate) fn rolling_mut(&mut self) -> &mut Rolling {
+        (self.kind, self.canary) = (Some(StrategyType::Rolling), None);
+        self.rolling.get_or_insert_default()
+    }
+
+    /// A release is over as soon as all of it runs.
+    pub(crate) fn without_bake(&mut self) {
+        match self.way() {
+            StrategyType::Canary => {
+                if let Some(last) = self.steps_mut().last_mut() {
+                    last.hold_seconds = 0;
+                }
+            }
+            StrategyType::Rolling => self.rolling_mut().bake_seconds = 0,
+        }
     }
 }
 
@@ -194,7 +296,9 @@ impl Default for Strategy {
             progress_deadline_seconds: default_progress_deadline(),
             rollback_window: RollbackWindow::default(),
             on_new_revision: OnNewRevision::default(),
+            kind: None,
             canary: None,
+            rolling: None,
         }
     }
 }

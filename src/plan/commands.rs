@@ -363,8 +363,7 @@ fn promote(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     if draft.spec.replicas == 0 {
         return Err("spec.replicas is 0: no pod of the revision has run".into());
     }
-    let index = draft.course.position(step);
-    let Some(target) = index.and_then(|index| draft.course.targets.get(index)) else {
+    let Some(target) = draft.course.find(present) else {
         return Err("the spec no longer has that step".into());
     };
     let decision = stepping::promote(draft, release, present, target)?;

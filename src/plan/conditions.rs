@@ -136,11 +136,14 @@ fn figure(value: f64) -> String {
 }
 
 fn summary(draft: &Draft<'_>, standing: &Standing) -> Summary {
-    let steps = draft.course.targets.len();
     let step = match draft.status.release.as_ref().map(|r| &r.stage) {
         None if standing.kind == StandingKind::Ready => String::new(),
         None => standing.reason.clone(),
-        Some(Stage::Step(at)) => format!("{} {}/{steps}", at.step.name, at.step.index + 1),
+        Some(Stage::Step(at)) => {
+            let batch = draft.course.batch.as_ref().map(|_| "batch");
+            let name = batch.unwrap_or(&at.step.name);
+            format!("{name} {}", draft.course.number(&at.step))
+        }
         Some(stage) => stage.word().to_owned(),
     };
     let share = draft

@@ -153,8 +153,7 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
         }
         Stage::Step(at) => {
             let step = &at.step;
-            let steps = draft.course.targets.len();
-            let place = format!("step {} ({}/{steps})", step.name, step.index + 1);
+            let place = format!("step {} ({})", step.name, draft.course.number(step));
             let until = draft.course.near(step).and_then(|target| {
                 let since = step.held.since.as_ref()?.0;
                 Some(later(since, target.hold_seconds - step.held.seconds))

@@ -42,6 +42,7 @@ fn enter(draft: &Draft<'_>, release: &Release, index: usize) -> Decision {
             reached: None,
             held: Stopwatch::default(),
             available: child.map_or(0, |c| c.available),
+            batch: draft.course.batch.clone(),
         },
         paused: None,
     });
@@ -132,15 +133,27 @@ fn watched(draft: &Draft<'_>, release: &Release, wait: Wait) -> Decided {
     }
 }
 
-/// The steps were edited in mid-release: the step of the same name is where it stands; if there
-/// is none, the release begins again at the first.
+/// The steps were edited in mid-release: the step of the same name is where it stands, a batch of
+/// another size goes on from the pods that the revision has; if there is neither, the release
+/// begins again at the first.
 fn reposition(draft: &Draft<'_>, release: &Release, step: &StepStatus) -> Decided {
-    let Some(index) = draft.course.position(&step.name) else {
+    let child = draft.seen.objects.child(&release.revision);
+    let pods = child.map_or(0, |child| child.replicas);
+    let Some(index) = draft.course.resume(step, pods) else {
         return begin(draft, release)?.made();
     };
+    if draft.course.batch.is_some() {
+        let mut decision = enter(draft, release, index);
+        let entered = decision.status.release.as_mut().map(|r| &mut r.stage);
+        if let (Some(Stage::Step(at)), Some(why)) = (entered, release.paused()) {
+            at.paused = Some(why.clone());
+        }
+        return decision.made();
+    }
     let mut release = release.clone();
     if let Some(step) = release.step_mut() {
         step.index = i32::try_from(index).unwrap_or(i32::MAX);
+        step.batch = None;
     }
     draft.goes(release).made()
 }
@@ -385,8 +398,7 @@ fn lacks_stable_only(draft: &Draft<'_>, release: &Release) -> Option<String> {
 }
 
 fn is_last(draft: &Draft<'_>, step: &StepStatus) -> bool {
-    let next = usize::try_from(step.index).unwrap_or_default() + 1;
-    next >= draft.course.targets.len()
+    draft.course.after(step).is_none()
 }
 
 /// Leaves a step that a person promotes.
@@ -414,8 +426,7 @@ fn leave(draft: &Draft<'_>, passage: &Passage<'_>, summary: &str) -> Decision {
         "" => String::new(),
         summary => format!(": {summary}"),
     };
-    if !passage.last {
-        let index = usize::try_from(passage.step.index).unwrap_or_default() + 1;
+    if let Some(index) = draft.course.after(passage.step) {
         let name = &passage.target.name;
         let message = format!("revision {revision} passed step {name}{tail}");
         return enter(draft, release, index).event(Reason::StepPassed, message);

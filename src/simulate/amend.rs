@@ -3,13 +3,15 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::random::Random;
-use crate::api::{Analysis, Check, OnInconclusive, RolloutSpec, Step};
+use crate::api::{Analysis, Check, OnInconclusive, Rolling, RolloutSpec, Step};
 
 /// What a person changes beside the pods themselves.
 #[derive(Clone, Debug)]
 pub enum Amendment {
     /// `spec.strategy.canary.steps`.
     Steps(Vec<Step>),
+    /// `spec.strategy.rolling`.
+    Rolling(Rolling),
     /// `spec.strategy.maxSurge` and `spec.strategy.maxUnavailable`.
     Bounds {
         /// Pods more than `spec.replicas`.
@@ -25,7 +27,21 @@ pub enum Amendment {
     Window(i64),
 }
 
+const INSTEAD: [OnInconclusive; 3] = [
+    OnInconclusive::Pause,
+    OnInconclusive::Undo,
+    OnInconclusive::Proceed,
+];
+
 impl Amendment {
+    /// A rolling release in mid-flight: other batches, or (seldom) steps instead.
+    pub fn of_batches(random: &mut Random) -> Self {
+        if random.chance(20) {
+            return Self::Steps(steps(random));
+        }
+        Self::Rolling(batches(random))
+    }
+
     /// One of them; the checks are those of this spec, or some of them, changed.
     pub fn any(random: &mut Random, spec: &RolloutSpec) -> Self {
         match random.below(8) {
@@ -49,6 +65,7 @@ impl Amendment {
     pub fn apply(self, spec: &mut RolloutSpec) {
         match self {
             Self::Steps(steps) => *spec.strategy.steps_mut() = steps,
+            Self::Rolling(rolling) => *spec.strategy.rolling_mut() = rolling,
             Self::Bounds { surge, unavailable } => {
                 spec.strategy.max_surge = surge;
                 spec.strategy.max_unavailable = unavailable;
@@ -68,6 +85,12 @@ impl Amendment {
                 let steps = steps.map(|s| format!("{} {}", s.name, text(&s.replicas)));
                 format!("steps {}", steps.collect::<Vec<_>>().join(", "))
             }
+            Self::Rolling(rolling) => format!(
+                "batches of {}, held for {} s, the last for {} s",
+                text(&rolling.batch),
+                rolling.hold_seconds,
+                rolling.bake_seconds
+            ),
             Self::Bounds { surge, unavailable } => {
                 let (surge, unavailable) = (text(surge), text(unavailable));
                 format!("maxSurge {surge}, maxUnavailable {unavailable}")
@@ -110,6 +133,23 @@ pub fn share(random: &mut Random) -> IntOrString {
     }
 }
 
+/// Batches of any size and time.
+pub fn batches(random: &mut Random) -> Rolling {
+    let sizes = ["20%", "25%", "34%", "50%", "100%"];
+    let share = random.one_of(&sizes).copied().unwrap_or("25%");
+    let count = i32::try_from(random.between(2, 4)).unwrap_or(2);
+    Rolling {
+        batch: match random.chance(40) {
+            true => IntOrString::Int(count),
+            false => IntOrString::String(share.into()),
+        },
+        hold_seconds: random.between(0, 40),
+        bake_seconds: random.between(0, 90),
+        deadline_seconds: random.between(60, 300),
+        on_inconclusive: *random.one_of(&INSTEAD).unwrap_or(&OnInconclusive::Pause),
+    }
+}
+
 /// Steps that rise: some of those that a release may be in, at other sizes, and some that it
 /// never heard of.
 fn steps(random: &mut Random) -> Vec<Step> {
@@ -122,11 +162,6 @@ fn steps(random: &mut Random) -> Vec<Step> {
         ("most", percent(80)),
     ];
     let last = if random.chance(80) { "full" } else { "all" };
-    let instead = [
-        OnInconclusive::Pause,
-        OnInconclusive::Undo,
-        OnInconclusive::Proceed,
-    ];
     let mut kept: Vec<_> = sizes.into_iter().filter(|_| random.chance(50)).collect();
     kept.push((last, percent(100)));
     let step = |(name, replicas): (&str, IntOrString)| Step {
@@ -134,7 +169,7 @@ fn steps(random: &mut Random) -> Vec<Step> {
         replicas,
         hold_seconds: random.between(0, 90),
         deadline_seconds: random.between(60, 300),
-        on_inconclusive: *random.one_of(&instead).unwrap_or(&OnInconclusive::Pause),
+        on_inconclusive: *random.one_of(&INSTEAD).unwrap_or(&OnInconclusive::Pause),
     };
     kept.into_iter().map(step).collect()
 }

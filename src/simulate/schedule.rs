@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::{
     action::{Action, Autoscaler, GitOps},
-    amend::{Amendment, share},
+    amend::{Amendment, batches, share},
     driver::Simulation,
     liveness::NoEnd,
     object::Watched,
@@ -40,6 +40,8 @@ const DELETIONS: u64 = 0xd31e_7e09_0000_0000;
 const FLAPS: u64 = 0x71b2_0c44_0000_0000;
 /// Sets apart whether a release ends before the next begins.
 const ORDER: u64 = 0x19d4_66e2_0000_0000;
+/// Sets apart by which way releases go.
+const WAYS: u64 = 0x4d0b_92e5_0000_0000;
 /// Sets the churn of nodes apart.
 const CHURN: u64 = 0x3c19_a07d_0000_0000;
 
@@ -73,9 +75,14 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         world.faults.until = DAWN + SignedDuration::from_secs(BUSY);
     }
     let order = order(&mut Random::new(seed ^ ORDER));
+    let mut ways = Random::new(seed ^ WAYS);
+    let rolling = ways.chance(25).then(|| batches(&mut ways));
     for (second, mut action) in script(&mut random, processes) {
         if let Action::Apply { spec, .. } = &mut action {
             spec.strategy.on_new_revision = order;
+            if let Some(rolling) = &rolling {
+                *spec.strategy.rolling_mut() = rolling.clone();
+            }
         }
         simulation.plan(second, action);
     }
@@ -84,6 +91,9 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         simulation.plan(second, action);
     }
     for (second, action) in amendments(&mut Random::new(seed ^ AMENDMENTS)) {
+        simulation.plan(second, action);
+    }
+    for (second, action) in rolling.map_or_else(Vec::new, |_| other_batches(&mut ways)) {
         simulation.plan(second, action);
     }
     for (second, action) in deletions(&mut Random::new(seed ^ DELETIONS)) {
@@ -188,6 +198,20 @@ fn amendments(random: &mut Random) -> Vec<(i64, Action)> {
         script.push((random.between(30, BUSY - 100), amend));
     }
     script
+}
+
+/// The batches of a rolling release are edited on its way, or (mostly) not.
+fn other_batches(random: &mut Random) -> Vec<(i64, Action)> {
+    if !random.chance(30) {
+        return Vec::new();
+    }
+    let amend = |random: &mut Random| Action::Amend {
+        rollout: "shop".into(),
+        amendment: Amendment::of_batches(random),
+    };
+    (0..random.between(1, 3))
+        .map(|_| (random.between(30, BUSY - 100), amend(random)))
+        .collect()
 }
 
 /// Somebody deletes the DatabaseSchema once or twice, or (mostly) never.

@@ -77,6 +77,30 @@ pub fn mistakes() -> Vec<Mistake> {
             "spec.selector must name a label that its pods have",
         ),
         mistake(
+            "the steps of another strategy",
+            strategy,
+            json!({"type": "Rolling", "canary": {"steps": [step("full", json!("100%"))]}}),
+            "strategy.canary is read with type: Canary alone: write strategy.type: Canary",
+        ),
+        mistake(
+            "batches of another strategy",
+            strategy,
+            json!({"type": "Canary", "rolling": {"batch": "25%"}}),
+            "strategy.rolling is read with type: Rolling alone: write strategy.type: Rolling",
+        ),
+        mistake(
+            "batches without their type",
+            strategy,
+            json!({"rolling": {"batch": 2}}),
+            "strategy.rolling is read with type: Rolling alone: write strategy.type: Rolling",
+        ),
+        mistake(
+            "a batch of nothing",
+            strategy,
+            json!({"type": "Rolling", "rolling": {"batch": "0%"}}),
+            percentage,
+        ),
+        mistake(
             "percentages out of order",
             strategy,
             steps(&[json!("50%"), json!("25%"), json!("100%")]),

@@ -315,13 +315,18 @@ fn size(args: &SimulateArgs, documents: &Documents, on: &mut Manifest) -> Vec<Fi
 fn about(on: &Manifest) -> String {
     let number = |count: usize, word: &str| match count {
         1 => format!("1 {word}"),
+        count if word.ends_with("ch") => format!("{count} {word}es"),
         count => format!("{count} {word}s"),
     };
+    let course = course(&on.spec);
     let pods = usize::try_from(on.spec.replicas).unwrap_or_default();
     format!(
         "{}, {}, {}; its revision is {}",
         number(pods, "pod"),
-        number(course(&on.spec).targets.len(), "step"),
+        match course.batch {
+            Some(_) => number(course.way().count(), "batch"),
+            None => number(course.targets.len(), "step"),
+        },
         number(scenario::checks(&on.spec).count(), "check"),
         on.revision
     )

@@ -148,9 +148,7 @@ fn bring_up(
     spec.analysis = None;
     spec.paused = false;
     // A first deployment takes the last step alone.
-    if let Some(last) = spec.strategy.steps_mut().last_mut() {
-        last.hold_seconds = 0;
-    }
+    spec.strategy.without_bake();
     let patience = longest(&spec);
     apply(simulation, on, spec);
     let begun = simulation.world().now;
@@ -313,15 +311,11 @@ pub fn expected_seconds(spec: &RolloutSpec, assumed: &Assumed) -> i64 {
     let surge = (course.bounds.ceiling - spec.replicas).max(1);
     let mut batches = 0;
     let mut pods = 0;
-    for target in &course.targets {
+    for target in course.way() {
         batches += i64::from(((target.canary - pods).max(0) + surge - 1) / surge);
         pods = target.canary;
     }
-    let holds: i64 = course
-        .targets
-        .iter()
-        .map(|target| target.hold_seconds)
-        .sum();
+    let holds: i64 = course.way().map(|target| target.hold_seconds).sum();
     let expand = spec.schema.as_ref().is_some_and(|s| s.expand.is_some());
     holds + batches * startup + i64::from(expand) * assumed.migration_seconds
 }

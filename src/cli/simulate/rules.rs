@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 24] = [
+const RULES: [(&str, Rule); 26] = [
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -40,6 +40,14 @@ const RULES: [(&str, Rule); 24] = [
     (
         "has(self.version) || !(has(self.backfill) || has(self.contract))",
         |me| has(me, "version") || !(has(me, "backfill") || has(me, "contract")),
+    ),
+    (
+        "!has(self.canary) || !has(self.type) || self.type == 'Canary'",
+        |me| !has(me, "canary") || !has(me, "type") || me["type"] == "Canary",
+    ),
+    (
+        "!has(self.rolling) || (has(self.type) && self.type == 'Rolling')",
+        |me| !has(me, "rolling") || me["type"] == "Rolling",
     ),
     ("has(self.command) != has(self.template)", |me| {
         has(me, "command") != has(me, "template")

@@ -9,8 +9,10 @@ use crate::{
 };
 
 pub(super) const STRATEGY: Strategic = Strategic {
+    field: "spec.strategy.canary.steps",
     targets,
     bounds: replicas::bounds,
+    batch: |_| None,
 };
 
 fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
@@ -38,6 +40,7 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
                 Active::Both
             },
             weight: None,
+            held_by: "holdSeconds",
             hold_seconds: step.hold_seconds,
             deadline_seconds: step.deadline_seconds,
             on_inconclusive: step.on_inconclusive,

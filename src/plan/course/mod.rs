@@ -1,12 +1,13 @@
 //! Courses: what a strategy is to everybody else.
 //!
 //! Whoever steps, scales, tells, checks rules or explains a release reads its [`Course`] and never
-//! the strategy. A strategy is one file here and one arm in [`course`].
+//! the strategy. A strategy is one file here and one arm in `strategic`.
 
 mod canary;
+mod rolling;
 
 use crate::{
-    api::{OnInconclusive, RolloutSpec, Strategy, release::StepStatus},
+    api::{OnInconclusive, RolloutSpec, Strategy, StrategyType, release::StepStatus},
     plan::replicas::Bounds,
 };
 
@@ -17,6 +18,11 @@ pub struct Course {
     pub targets: Vec<Target>,
     /// How far the sum of pods may lie from `spec.replicas`.
     pub bounds: Bounds,
+    /// Where the strategy stands in the spec, for messages.
+    pub field: &'static str,
+    /// The size by which its states are counted, as it is written, where they are batches. Such a
+    /// release stands at a number, not at a name.
+    pub batch: Option<String>,
 }
 
 /// A state to be reached, held and passed.
@@ -35,6 +41,8 @@ pub struct Target {
     /// Percent of the requests that go to the new revision, where a traffic router is told; else
     /// they follow the pods.
     pub weight: Option<i32>,
+    /// The field of the spec that says how long it is held.
+    pub held_by: &'static str,
     /// Seconds it is held, all of it available, before its gates may open.
     pub hold_seconds: i64,
     /// Seconds after the hold within which its gates must have opened.
@@ -54,27 +62,38 @@ pub enum Active {
     Canary,
 }
 
+/// Name of the last batch.
+const LAST_BATCH: &str = "last";
+
 /// Seconds for which a first deployment is held that nothing measures.
 const UNMEASURED_HOLD: i64 = 30;
 
 /// What a strategy says, for so many pods.
 struct Strategic {
+    field: &'static str,
     targets: fn(&Strategy, i32) -> Vec<Target>,
     bounds: fn(&Strategy, i32) -> Bounds,
+    batch: fn(&Strategy) -> Option<String>,
 }
 
 /// The strategy of a spec: a new one is an arm here.
-const fn strategic(_: &Strategy) -> Strategic {
-    canary::STRATEGY
+fn strategic(strategy: &Strategy) -> Strategic {
+    match strategy.way() {
+        StrategyType::Canary => canary::STRATEGY,
+        StrategyType::Rolling => rolling::STRATEGY,
+    }
 }
 
 /// The course of a release of this spec.
 #[must_use]
 pub fn course(spec: &RolloutSpec) -> Course {
     let (strategy, total) = (&spec.strategy, spec.replicas);
+    let strategic = strategic(strategy);
     Course {
-        targets: (strategic(strategy).targets)(strategy, total),
+        targets: (strategic.targets)(strategy, total),
         bounds: bounds(spec),
+        field: strategic.field,
+        batch: (strategic.batch)(strategy),
     }
 }
 
@@ -85,7 +104,7 @@ pub fn course(spec: &RolloutSpec) -> Course {
 pub(crate) fn of_release(spec: &RolloutSpec, first: bool) -> Course {
     let mut course = course(spec);
     let checks = spec.analysis.as_ref().is_some_and(|a| !a.checks.is_empty());
-    if first && !checks && spec.strategy.canary.is_none() {
+    if first && !checks && !spec.strategy.is_written_out() {
         for target in &mut course.targets {
             target.hold_seconds = target.hold_seconds.min(UNMEASURED_HOLD);
         }
@@ -108,6 +127,12 @@ impl Target {
 }
 
 impl Course {
+    /// The number of a step among all, for people.
+    #[must_use]
+    pub fn number(&self, step: &StepStatus) -> String {
+        format!("{}/{}", self.index(step) + 1, self.targets.len())
+    }
+
     /// A state that has more pods than the bounds permit: that of a single replica beside its canary,
     /// without surge.
     #[must_use]
@@ -120,31 +145,98 @@ impl Course {
     /// nothing to be compared with or to return to.
     #[must_use]
     pub fn entry(&self, first: bool) -> usize {
-        if first {
-            self.targets.len().saturating_sub(1)
-        } else {
-            0
+        if first { self.last() } else { self.furthest(0) }
+    }
+
+    /// Index of the state that comes after that of a step; nothing after the last. A batch that
+    /// brings no further pod is passed over: of few pods several may be the same.
+    #[must_use]
+    pub fn after(&self, step: &StepStatus) -> Option<usize> {
+        let index = self.index(step);
+        let next = (index < self.last()).then_some(index + 1)?;
+        if self.batch.is_none() {
+            return Some(next);
         }
+        let here = self.targets.get(index)?.canary;
+        let later = self.targets.iter().skip(next);
+        let same = later.take_while(|target| target.canary == here).count();
+        Some(self.furthest((next + same).min(self.last())))
+    }
+
+    /// The states that a release enters, in order.
+    pub fn way(&self) -> impl Iterator<Item = &Target> {
+        let states = self.targets.iter().enumerate();
+        let entered = states.filter(|(index, _)| self.furthest(*index) == *index);
+        entered.map(|(_, target)| target)
     }
 
     /// The state in which a step stands, unless the spec has moved it.
     #[must_use]
     pub fn at(&self, step: &StepStatus) -> Option<&Target> {
+        if step.batch != self.batch {
+            return None;
+        }
+        if self.batch.is_some() {
+            return self.near(step);
+        }
         let index = usize::try_from(step.index).ok()?;
         let target = self.targets.get(index)?;
         (target.name == step.name).then_some(target)
     }
 
+    /// The same, or the one of its name, wherever that stands by now.
+    #[must_use]
+    pub fn find(&self, step: &StepStatus) -> Option<&Target> {
+        let named = self.position(&step.name).filter(|_| self.batch.is_none());
+        self.at(step).or_else(|| self.targets.get(named?))
+    }
+
+    /// Index of the state in which a step goes on that the spec has moved: that of its name; a
+    /// batch goes on from the pods that the revision has. Nothing where it begins again.
+    #[must_use]
+    pub fn resume(&self, step: &StepStatus, pods: i32) -> Option<usize> {
+        if self.batch.is_none() {
+            return self.position(&step.name);
+        }
+        let enough = |target: &Target| target.canary >= pods;
+        let index = self.targets.iter().position(enough);
+        Some(index.unwrap_or(self.last()))
+    }
+
     /// The state at this index, whatever it is called by now; the last one beyond it.
     #[must_use]
     pub fn near(&self, step: &StepStatus) -> Option<&Target> {
-        let index = usize::try_from(step.index).unwrap_or_default();
-        self.targets.get(index).or(self.targets.last())
+        self.targets.get(self.index(step))
     }
 
     /// Index of the state of this name.
     #[must_use]
     pub fn position(&self, name: &str) -> Option<usize> {
         self.targets.iter().position(|target| target.name == name)
+    }
+
+    fn index(&self, step: &StepStatus) -> usize {
+        // However many batches there are by now, what was whole stays whole.
+        if self.batch.is_some() && step.name == LAST_BATCH {
+            return self.last();
+        }
+        let index = usize::try_from(step.index).unwrap_or_default();
+        index.min(self.last())
+    }
+
+    fn last(&self) -> usize {
+        self.targets.len().saturating_sub(1)
+    }
+
+    /// The last of the batches from this one on that have as many pods.
+    fn furthest(&self, index: usize) -> usize {
+        let Some(here) = self.targets.get(index).filter(|_| self.batch.is_some()) else {
+            return index;
+        };
+        let later = self.targets.iter().skip(index + 1);
+        index
+            + later
+                .take_while(|target| target.canary == here.canary)
+                .count()
     }
 }

@@ -31,12 +31,21 @@ pub(super) struct Left<'a> {
 
 /// Whether a record leaves a step for a later one of these, or for good. A step of the same name
 /// stands elsewhere once others are edited in before it; one that was taken out is left for the
-/// first.
-fn forward(release: &Release, status: &StepStatus, after: &RolloutStatus, course: &Course) -> bool {
+/// first. Batches of another size are counted anew from the pods that the revision was seen with.
+fn forward(
+    release: &Release,
+    status: &StepStatus,
+    after: &RolloutStatus,
+    course: &Course,
+    pods: i32,
+) -> bool {
     let at = |name: &str| course.position(name);
     match &after.release {
         Some(next) if next.revision == release.revision => {
             let next = next.step().and_then(|next| at(&next.name));
+            if course.batch.is_some() && course.batch != status.batch {
+                return next > course.resume(status, pods);
+            }
             let from = match at(&status.name) {
                 // A first deployment takes no steps: it is at the last, whatever that is called.
                 None if release.first => return false,
@@ -88,14 +97,17 @@ impl Left<'_> {
         let status = release.step()?;
         let spec = arrival.spec_seen()?;
         let course = of_release(spec, release.first);
-        if !forward(release, status, after, &course) {
+        let seen = arrival.seen.as_ref().map(|seen| seen.children.values());
+        let mut children = seen.into_iter().flatten();
+        let child = children.find(|c| *c.revision == *release.revision && !c.meta.deleting);
+        let pods = child.map_or(0, |child| child.replicas);
+        if !forward(release, status, after, &course, pods) {
             return None;
         }
         if remembered(world, rollout, after) {
             return None;
         }
-        let mut targets = course.targets.into_iter();
-        let Some(target) = targets.find(|t| t.name == status.name) else {
+        let Some(target) = course.find(status).cloned() else {
             return Some(Err(status.name.clone()));
         };
         Some(Ok(Left {

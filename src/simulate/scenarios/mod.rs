@@ -8,14 +8,16 @@ mod metrics;
 mod releases;
 mod schemas;
 mod sizes;
+mod ways;
 
 use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 8] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 9] {
     [
         ("releases", releases::releases()),
+        ("ways", ways::ways()),
         ("schemas", schemas::schemas()),
         ("commands", commands::commands()),
         ("edits", edits::edits()),

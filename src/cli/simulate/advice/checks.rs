@@ -45,10 +45,10 @@ pub(super) fn measured(spec: &RolloutSpec, found: &mut Vec<Finding>) {
             "no check of latency: a revision that is slow goes out; add one if that would hurt",
         ));
     }
-    let targets = course(spec).targets;
-    if targets.iter().all(Target::is_blind) {
+    let course = course(spec);
+    if course.targets.iter().all(Target::is_blind) {
         found.push(Finding::warning(
-            "spec.strategy.canary.steps",
+            course.field,
             "onInconclusive: Proceed at every step: while Prometheus is down every release goes \
              out unseen; take Pause or Undo for the first",
         ));
@@ -197,7 +197,13 @@ pub(super) fn traffic(spec: &RolloutSpec, assumed: &Assumed, found: &mut Vec<Fin
         return;
     };
     let wanted = checks(spec).max_by_key(|check| check.min_requests);
-    for target in &course(spec).targets {
+    let course = course(spec);
+    let mut targets: Vec<_> = course.way().collect();
+    if course.batch.is_some() && targets.len() > 2 {
+        // Of batches the first says what there is to say of those before the last.
+        targets.drain(1..targets.len() - 1);
+    }
+    for target in targets {
         polls(analysis, target, found);
         warm_up(spec, target, found);
         let rate = assumed.requests_per_second * traffic::share(target);
@@ -223,7 +229,7 @@ fn polls(analysis: &Analysis, step: &Target, found: &mut Vec<Finding>) {
     }
     if step.hold_seconds < every {
         found.push(Finding::note(
-            format!("{field}.holdSeconds"),
+            format!("{field}.{}", step.held_by),
             format!(
                 "step {name}: there is a poll only every {every} s, so it is held for longer than \
                  its {} s; raise it above the interval",
@@ -264,7 +270,10 @@ fn enough(check: &Check, step: &Target, rate: f64, found: &mut Vec<Finding>) {
         let after = duration(whole_seconds(needs));
         found.push(Finding::note(
             field,
-            format!("{told} after {after}: it is held for longer than holdSeconds"),
+            format!(
+                "{told} after {after}: it is held for longer than {}",
+                step.held_by
+            ),
         ));
     }
 }

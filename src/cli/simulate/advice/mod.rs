@@ -51,7 +51,8 @@ pub(in crate::cli) fn advice(
 }
 
 fn steps(spec: &RolloutSpec, found: &mut Vec<Finding>) {
-    let targets = course(spec).targets;
+    let course = course(spec);
+    let targets: Vec<_> = course.way().collect();
     for pair in targets.windows(2) {
         if let [before, here] = pair
             && before.canary == here.canary
@@ -75,7 +76,7 @@ fn steps(spec: &RolloutSpec, found: &mut Vec<Finding>) {
         );
         found.push(Finding::warning(first.field.clone(), message));
     }
-    if spec.replicas == 1 {
+    if spec.replicas == 1 && targets.first().is_some_and(|first| first.stable > 0) {
         found.push(Finding::note(
             "spec.replicas",
             "of one pod the canary is the second: half of the requests reach it at the first \
@@ -85,7 +86,7 @@ fn steps(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     let last = targets.last().filter(|last| last.hold_seconds == 0);
     if let Some(last) = last.filter(|_| spec.analysis.is_some()) {
         found.push(Finding::warning(
-            format!("{}.holdSeconds", last.field),
+            format!("{}.{}", last.field, last.held_by),
             "the new revision is stable as soon as it runs whole, and what shows only under full \
              load is not undone any more; hold the last step for some minutes",
         ));
@@ -131,7 +132,7 @@ fn time(spec: &RolloutSpec, assumed: &Assumed, found: &mut Vec<Finding>) {
     let seconds = expected_seconds(spec, assumed);
     if seconds > USUAL_TIMEOUT {
         found.push(Finding::note(
-            "spec.strategy.canary.steps",
+            course(spec).field,
             format!(
                 "a good release takes about {}: helm --wait and Flux give up after {}; set their \
                  timeout above it, or do not wait there",
