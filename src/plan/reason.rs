@@ -185,7 +185,7 @@ reasons! {
         "delete that Deployment; or create this Rollout anew with a selector of its own";
     SurgeNeeded: Stalled,
         "there is one replica, and `maxSurge: 0` leaves no room for a canary beside it; nothing is moved",
-        "set `strategy.maxSurge` to 1, scale to 2 or more, or leave only the step of 100%";
+        "set `strategy.maxSurge` to 1, scale to 2 or more, or set `strategy.type: Rolling`, by which the old pod goes first";
     ChildEdited: Stalled,
         "somebody changed the template of a Deployment, so what runs there is not the revision; it gets no more pods",
         "change the Rollout instead. For this revision: `undo`, delete the Deployment once it has no pods, then `retry`";

@@ -114,7 +114,8 @@ pub(super) fn lacks_surge(draft: &Draft<'_>) -> Option<Wait> {
     let target = draft.course.beyond_its_bounds()?;
     let words = format!(
         "step {} needs {} pods, and strategy.maxSurge permits {}: a single replica gets its canary \
-         by surge. Set maxSurge to 1, scale to 2 or more, or leave only the step of 100%",
+         by surge. Set maxSurge to 1, scale to 2 or more, or set strategy.type: Rolling, by which \
+         the old pod goes first",
         target.name,
         target.canary + target.stable,
         draft.bounds().ceiling

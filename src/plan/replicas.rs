@@ -21,6 +21,12 @@ impl Bounds {
         ((self.ceiling - self.floor + 7) / 8).max(1)
     }
 
+    /// All that serves may go before anything new is there: no pod is added, and none need be left.
+    #[must_use]
+    pub fn may_serve_nobody(self, total: i32) -> bool {
+        total > 0 && self.floor == 0 && self.ceiling <= total
+    }
+
     /// Of so many of `total` pods, those that may be missing: their share of what may be
     /// unavailable, rounded down.
     #[must_use]
@@ -112,6 +118,14 @@ mod tests {
                 ceiling: 4
             },
             "both 0: surge 1"
+        );
+        assert!(!bounds(&strategy, 1).may_serve_nobody(1));
+        strategy.max_unavailable = IntOrString::Int(1);
+        assert!(bounds(&strategy, 1).may_serve_nobody(1));
+        assert!(!bounds(&strategy, 2).may_serve_nobody(2));
+        assert!(
+            !bounds(&strategy, 0).may_serve_nobody(0),
+            "nobody is to be served"
         );
     }
 }

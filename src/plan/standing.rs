@@ -106,7 +106,7 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
         let message = format!("revision {stable} is stable, and scaled to 0 as asked");
         return say(StandingKind::Ready, Reason::ScaledToZero.word(), message);
     }
-    let floor = draft.bounds().floor;
+    let floor = draft.bounds().floor.max(1);
     if mover::assured(&draft.seen.objects.children) < floor {
         let words = draft
             .why_not_available(stable)
@@ -140,7 +140,11 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
                 let words = format!("back to {stable} from {revision}: {}", room.message);
                 return (Reason::WaitingForRoom, words);
             }
-            let words = format!("back to {stable} from {revision}: {}", undo.message);
+            let unserved = unserved(draft, stable);
+            let words = format!(
+                "back to {stable} from {revision}{unserved}: {}",
+                undo.message
+            );
             (Reason::Undoing, words)
         }
         Stage::Preflight => {
@@ -199,8 +203,20 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
                 );
                 return (Reason::GoingSlowly, words);
             }
-            let words = format!("{place} is to be reached by {until:.0}{words}");
+            let unserved = unserved(draft, revision);
+            let words = format!("{place} is to be reached by {until:.0}{unserved}{words}");
             (Reason::Stepping, words)
         }
     }
+}
+
+/// What is to be said of users while old pods go before new ones come, none of them left.
+fn unserved(draft: &Draft<'_>, comes: &str) -> String {
+    if !draft.bounds().may_serve_nobody(draft.spec.replicas) || draft.stable().is_none() {
+        return String::new();
+    }
+    format!(
+        "; strategy.maxSurge is 0, so the old pods go first, and users are unserved until a pod of \
+         {comes} is ready"
+    )
 }

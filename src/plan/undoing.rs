@@ -89,7 +89,8 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, undo: &Undo) -> Decid
 /// any by a write that was never answered.
 fn is_whole(draft: &Draft<'_>) -> bool {
     let total = draft.spec.replicas;
-    let floor = draft.bounds().floor;
+    // Where nobody need be served on the way, somebody is at its end.
+    let floor = draft.bounds().floor.max(total.min(1));
     let objects = &draft.seen.objects;
     let Some(stable) = draft.stable() else {
         return true;

@@ -14,6 +14,9 @@ use super::{
 /// The longest wait between two starts of a container that keeps exiting.
 const LONGEST_BACKOFF: i64 = 300;
 
+/// Seconds between two attempts to attach a disk.
+const ATTACHES_EVERY: i64 = 2;
+
 /// Seconds that a pod is given to end, if it needs no more.
 const GRACE: i64 = 30;
 
@@ -98,6 +101,15 @@ impl World {
     fn start(&mut self, pod: PodObject) {
         let name = pod.meta.name.clone();
         let behaviour = self.setting.behaviour(&self.image(&name));
+        if self.setting.disk_of_one_node && self.is_attached_elsewhere(&pod) {
+            let again = SignedDuration::from_secs(ATTACHES_EVERY);
+            self.plan_step(&name, Step::Start, again);
+            let waiting = Some(("ContainerCreating".into(), String::new()));
+            if pod.waiting != waiting {
+                self.store(PodObject { waiting, ..pod });
+            }
+            return;
+        }
         if behaviour.health == Health::NoImage {
             let waiting = ("ImagePullBackOff", "Back-off pulling image: not found");
             self.store(PodObject {
@@ -122,6 +134,18 @@ impl World {
             waiting: None,
             ..pod
         });
+    }
+
+    /// A pod of another revision has the disk still.
+    fn is_attached_elsewhere(&self, pod: &PodObject) -> bool {
+        let mut pods = self.live.pods.values();
+        pods.any(|other| {
+            let placed = self
+                .containers
+                .get(&other.meta.name)
+                .is_some_and(|c| c.placed);
+            placed && other.rollout == pod.rollout && other.revision != pod.revision
+        })
     }
 
     /// Its probe fails, and its container runs on.

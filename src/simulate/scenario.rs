@@ -71,6 +71,13 @@ impl Scenario {
         self
     }
 
+    /// Its pods have a disk that one node at a time can have.
+    #[must_use]
+    pub const fn with_a_disk_of_one_node(mut self) -> Self {
+        self.setting.disk_of_one_node = true;
+        self
+    }
+
     /// Pods of an image behave so.
     #[must_use]
     pub fn image(mut self, image: &str, behaviour: Behaviour) -> Self {

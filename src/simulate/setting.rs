@@ -172,6 +172,9 @@ pub struct Setting {
     pub capacity: usize,
     /// Pods the quota permits.
     pub quota: usize,
+    /// The pods have a disk that one node at a time can have, and the node of the next revision is
+    /// another: its pods start when those of every other revision are gone.
+    pub disk_of_one_node: bool,
     /// Requests per second, over all ready pods of a Rollout.
     pub requests_per_second: f64,
     /// Seconds between two scrapes.
@@ -187,6 +190,7 @@ impl Default for Setting {
             timing: Timing::default(),
             capacity: usize::MAX,
             quota: usize::MAX,
+            disk_of_one_node: false,
             requests_per_second: 200.0,
             scrape_seconds: 5,
             restart_seconds: 3,

@@ -4,10 +4,12 @@ use serde_json::Value;
 
 use super::program::{document, file, simulate, stepgate};
 
-const EXAMPLES: [&str; 5] = [
+const EXAMPLES: [&str; 7] = [
     "autoscaled",
     "minimal",
+    "one-disk",
     "opentelemetry",
+    "rolling",
     "schema",
     "single-replica",
 ];
@@ -30,10 +32,12 @@ fn run<'a>(document: &'a Value, scenario: &str) -> &'a Value {
 #[test]
 fn a_bad_release_ends_where_the_examples_checks_put_it() {
     // What is not listed ends as it should.
-    let through: [(&str, &[&str]); 5] = [
+    let through: [(&str, &[&str]); 7] = [
         ("autoscaled", &["slow"]),
         ("minimal", &["errors", "slow"]),
+        ("one-disk", &["slow"]),
         ("opentelemetry", &[]),
+        ("rolling", &[]),
         ("schema", &[]),
         ("single-replica", &["errors", "slow"]),
     ];

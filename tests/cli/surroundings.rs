@@ -96,7 +96,7 @@ fn a_disk_of_one_node_is_warned_of() {
     };
     let warning =
         "warning: spec.template.spec.volumes[0]: PersistentVolumeClaim data is for one node";
-    for (replicas, way_out) in [(1, "keep a Deployment"), (3, "strategy.maxSurge: 0")] {
+    for (replicas, way_out) in [(1, "users are unserved"), (3, "strategy.type: Rolling")] {
         let ran = together(&[
             rollout(Some(replicas), volumes.clone()),
             claim("ReadWriteOnce"),
@@ -109,4 +109,39 @@ fn a_disk_of_one_node_is_warned_of() {
     }
     let ran = together(&[rollout(Some(3), volumes), claim("ReadWriteMany")]);
     assert!(!ran.told.contains("volumes[0]"), "{}", ran.told);
+}
+
+/// One pod, one disk: beside each other the new one never starts; in turn both work.
+#[test]
+fn of_one_pod_with_a_disk_the_old_one_goes_first_where_that_is_written() {
+    let pod = json!({
+        "containers": [{"name": "wiki", "image": "registry.example/wiki:5.0.2"}],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+    });
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"]},
+    });
+    let with = |strategy: Value| {
+        let mut wiki = rollout(Some(1), pod.clone());
+        wiki["spec"]["strategy"] = strategy;
+        together(&[wiki, claim.clone()])
+    };
+    let beside = with(json!({"type": "Rolling"}));
+    assert!(
+        beside
+            .told
+            .contains("Not as it should be: new was taken back")
+            && beside.told.contains("ContainerCreating"),
+        "{}",
+        beside.told
+    );
+    let in_turn = with(json!({"type": "Rolling", "maxSurge": 0, "maxUnavailable": 1}));
+    assert!(
+        in_turn.told.contains("As it should be: new is stable")
+            && in_turn.told.contains("note: spec.strategy.maxUnavailable")
+            && in_turn.told.contains("found no pod that served them"),
+        "{}",
+        in_turn.told
+    );
 }

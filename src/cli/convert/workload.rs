@@ -156,12 +156,19 @@ fn size(
 fn strategy(source: &mut Source, measured: bool) -> Map<String, Value> {
     let mut strategy = Map::new();
     let kind = source.take("strategy.type");
-    if kind.is_some_and(|kind| kind == "Recreate") {
+    let recreated = kind.is_some_and(|kind| kind == "Recreate");
+    if recreated {
         source.warn(
             "strategy.type",
-            "Recreate is not taken over: old and new pods run side by side during a release. If \
-             they must not, keep the Deployment",
+            "Recreate became Rolling with maxSurge: 0 and maxUnavailable: 1: each old pod goes \
+             before its new one comes. Of more than one replica, old and new pods still run side \
+             by side; if they must not, keep the Deployment",
         );
+        strategy.extend([
+            ("type".into(), json!("Rolling")),
+            ("maxSurge".into(), json!(0)),
+            ("maxUnavailable".into(), json!(1)),
+        ]);
     }
     for name in ["maxSurge", "maxUnavailable"] {
         let places = ["strategy", "strategy.rollingUpdate", "strategy.canary"];
@@ -186,6 +193,9 @@ fn strategy(source: &mut Source, measured: bool) -> Map<String, Value> {
     let window = window.or_else(|| source.take("strategy.rollbackWindow"));
     if let Some(window) = window {
         strategy.insert("rollbackWindow".into(), window);
+    }
+    if recreated {
+        return strategy;
     }
     if let Some(steps) = steps::steps(source, measured) {
         strategy.insert("canary".into(), json!({"steps": steps}));

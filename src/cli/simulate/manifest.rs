@@ -68,6 +68,9 @@ pub struct Manifest {
     pub names_replicas: bool,
     /// The revision that it asks for.
     pub revision: String,
+    /// It is a single pod with a disk that one node at a time can have: its next pod is played on
+    /// another node, as it may be.
+    pub disk_of_one_node: bool,
 }
 
 impl Documents {
@@ -270,6 +273,7 @@ pub fn check(document: &Value) -> Result<Manifest, Vec<Finding>> {
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     Ok(Manifest {
+        disk_of_one_node: false,
         name: name.to_owned(),
         revision: revision::wanted(&spec),
         spec,

@@ -123,6 +123,8 @@ impl Telling {
             }
             Ok(mut on) => {
                 let mut findings = size(args, documents, &mut on);
+                let disk = advice::has_disk_of_one_node(&on.spec, documents);
+                on.disk_of_one_node = disk && on.spec.replicas == 1;
                 findings.extend(advice::advice(&on, documents, &assumed));
                 let _ = writeln!(self.text, "{heading}: {}", about(&on));
                 let warned = findings.iter().any(|f| f.level == Level::Warning);

@@ -82,6 +82,7 @@ pub fn play(
         ]
         .into(),
         requests_per_second: scenario.requests_per_second,
+        disk_of_one_node: on.disk_of_one_node,
         ..Setting::default()
     };
     let mut simulation = Simulation::new(setting, assumed.seed, 1);

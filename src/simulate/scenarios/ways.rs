@@ -68,11 +68,17 @@ pub(super) fn ways() -> Vec<Scenario> {
             .then(SETTLED, release("v2", None))
             .lasts(600),
         Scenario::new("rolling-one-replica-old-first")
+            .with_a_disk_of_one_node()
             .then(1, apply(old_first(rolling(shop("v1", 1, None)))))
             .then(SETTLED, release("v2", None)),
         Scenario::new("rolling-one-replica-old-first-never-ready")
             .image("v2", unwell(Health::NeverReady))
+            .with_a_disk_of_one_node()
             .then(1, apply(old_first(rolling(shop("v1", 1, None)))))
+            .then(SETTLED, release("v2", None)),
+        Scenario::new("rolling-one-replica-by-surge-with-a-disk")
+            .with_a_disk_of_one_node()
+            .then(1, apply(rolling(shop("v1", 1, None))))
             .then(SETTLED, release("v2", None)),
         good("rolling-paused-and-promoted")
             .then(170, pause(true))

@@ -3,6 +3,8 @@
 mod checks;
 mod pods;
 
+pub(in crate::cli) use pods::has_disk_of_one_node;
+
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{
@@ -43,7 +45,7 @@ pub(in crate::cli) fn advice(
     checks::latency_limits(spec, &mut found);
     checks::traffic(spec, assumed, &mut found);
     steps(spec, &mut found);
-    bounds(spec, &mut found);
+    bounds(spec, documents, assumed, &mut found);
     schema(spec, &mut found);
     time(spec, assumed, &mut found);
     found.sort_by_key(|finding| finding.level);
@@ -93,9 +95,10 @@ fn steps(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     }
 }
 
-fn bounds(spec: &RolloutSpec, found: &mut Vec<Finding>) {
+fn bounds(spec: &RolloutSpec, documents: &Documents, assumed: &Assumed, found: &mut Vec<Finding>) {
     let strategy = &spec.strategy;
-    let Bounds { floor, ceiling } = course::bounds(spec);
+    let bounds = course::bounds(spec);
+    let Bounds { floor, ceiling } = bounds;
     let is_zero = |value: &IntOrString| {
         matches!(value, IntOrString::Int(0)) || matches!(value, IntOrString::String(s) if s == "0%")
     };
@@ -107,7 +110,21 @@ fn bounds(spec: &RolloutSpec, found: &mut Vec<Finding>) {
         );
         found.push(Finding::note("spec.strategy.maxSurge", message));
     }
-    if floor == 0 && spec.replicas > 0 {
+    let startup = assumed.pull_seconds + assumed.startup_seconds;
+    if bounds.may_serve_nobody(spec.replicas) {
+        let message = format!(
+            "the old pods go before the new ones come (maxSurge is 0): in each release, and in each \
+             undo, users are unserved until a pod is ready, {startup} s and what the old one needs \
+             to end"
+        );
+        let meant = pods::has_disk_of_one_node(spec, documents) && spec.replicas == 1;
+        found.push(if meant {
+            Finding::note("spec.strategy.maxUnavailable", message)
+        } else {
+            let message = format!("{message}; where that need not be, set maxSurge to 1");
+            Finding::warning("spec.strategy.maxUnavailable", message)
+        });
+    } else if floor == 0 && spec.replicas > 0 {
         found.push(Finding::warning(
             "spec.strategy.maxUnavailable",
             "every pod may be taken away at once: users would be served by nobody; lower it",

@@ -134,17 +134,16 @@ fn anti_affine(spec: &RolloutSpec) -> Option<String> {
     Some(format!("spec.template.spec.{at}[{index}]"))
 }
 
-/// Disks that one node at a time can have.
-pub(super) fn disks(spec: &RolloutSpec, documents: &Documents, found: &mut Vec<Finding>) {
-    if course::bounds(spec).ceiling <= spec.replicas {
-        return;
-    }
+/// Claims of the pods, each with its field, and what is known of whether several nodes can have it
+/// at a time.
+fn claims<'a>(
+    spec: &'a RolloutSpec,
+    documents: &'a Documents,
+) -> impl Iterator<Item = (String, &'a str, Option<bool>)> {
     let volumes = spec.template.pointer("/spec/volumes");
     let volumes = volumes.and_then(Value::as_array).into_iter().flatten();
-    for (index, volume) in volumes.enumerate() {
-        let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() else {
-            continue;
-        };
+    volumes.enumerate().filter_map(|(index, volume)| {
+        let claim = volume["persistentVolumeClaim"]["claimName"].as_str()?;
         let known = documents
             .all()
             .find(|d| d["kind"] == "PersistentVolumeClaim" && d["metadata"]["name"] == claim);
@@ -152,18 +151,34 @@ pub(super) fn disks(spec: &RolloutSpec, documents: &Documents, found: &mut Vec<F
         let shared = ["ReadWriteMany", "ReadOnlyMany"];
         let is_shared = |modes: &Vec<Value>| modes.iter().any(|m| shared.iter().any(|s| m == s));
         let field = format!("spec.template.spec.volumes[{index}]");
-        match modes {
-            Some(modes) if is_shared(modes) => {}
-            Some(_) => {
-                let otherwise = if spec.replicas == 1 {
-                    "keep a Deployment with the strategy Recreate"
-                } else {
-                    "let old pods go first with strategy.maxSurge: 0 and maxUnavailable: 1"
+        Some((field, claim, modes.map(is_shared)))
+    })
+}
+
+/// Its pods have a disk that one node at a time can have.
+pub(in crate::cli) fn has_disk_of_one_node(spec: &RolloutSpec, documents: &Documents) -> bool {
+    claims(spec, documents).any(|(_, _, shared)| shared == Some(false))
+}
+
+/// Disks that one node at a time can have.
+pub(super) fn disks(spec: &RolloutSpec, documents: &Documents, found: &mut Vec<Finding>) {
+    let first = "strategy.type: Rolling, strategy.maxSurge: 0 and strategy.maxUnavailable: 1";
+    if course::bounds(spec).ceiling <= spec.replicas {
+        return;
+    }
+    for (field, claim, shared) in claims(spec, documents) {
+        match shared {
+            Some(true) => {}
+            Some(false) => {
+                let meanwhile = match spec.replicas {
+                    1 => " (users are unserved until the new pod is ready)",
+                    _ => "",
                 };
                 let message = format!(
                     "PersistentVolumeClaim {claim} is for one node (or pod) at a time, and old and \
                      new pods run side by side: a new pod on another node never starts, and the \
-                     release is undone. Use accessMode ReadWriteMany, or {otherwise}"
+                     release is undone. Use accessMode ReadWriteMany, or let old pods go first with \
+                     {first}{meanwhile}"
                 );
                 found.push(Finding::warning(field, message));
             }
@@ -171,7 +186,8 @@ pub(super) fn disks(spec: &RolloutSpec, documents: &Documents, found: &mut Vec<F
                 field,
                 format!(
                     "old and new pods share PersistentVolumeClaim {claim}: if its accessMode is \
-                     ReadWriteOnce, a new pod on another node never starts"
+                     ReadWriteOnce, a new pod on another node never starts; then let old pods go \
+                     first with {first}"
                 ),
             )),
         }
