@@ -15,6 +15,10 @@ pub const REVISION: &str = "stepgate.io/revision";
 pub(crate) const DATABASE: &str = "stepgate.io/database";
 /// Label on a phase's Job and its pods: `expand`, `backfill` or `contract`.
 pub const PHASE: &str = "stepgate.io/phase";
+/// Label on the Job of a step's test and its pods: the test's name.
+pub(crate) const TEST: &str = "stepgate.io/test";
+/// Label on the Job of a step's test: the step.
+pub(crate) const STEP: &str = "stepgate.io/step";
 /// Label on Deployments and suspended Jobs: the leadership epoch that may write them.
 pub(crate) const EPOCH: &str = "stepgate.io/epoch";
 

@@ -15,6 +15,7 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod strategy;
+pub mod test;
 pub(crate) mod text;
 
 pub use analysis::{Analysis, Check, ErrorRate, Latency, OnFailure};
@@ -25,6 +26,7 @@ pub use schema::{Phase, PhaseKind, SchemaSpec};
 pub use selector::Selector;
 pub use status::RolloutStatus;
 pub use strategy::{OnInconclusive, OnNewRevision, Rolling, Step, Strategy, StrategyType};
+pub use test::StepTest;
 
 /// What is left out of a stored object because it is the default.
 #[expect(

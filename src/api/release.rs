@@ -34,6 +34,8 @@ pub struct Release {
     pub unreached: Stopwatch,
     /// When pods of the revision stopped being ready, though their containers ran on.
     pub lost: Vec<Lost>,
+    /// Tests of its steps that were begun.
+    pub tests: Vec<TestStatus>,
 }
 
 /// A pod of the revision stopped being ready, though its containers ran on.
@@ -109,6 +111,39 @@ pub struct JobStatus {
     /// The failed Job whose result a person accepted with a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_dirty: Option<String>,
+}
+
+/// A test of a step that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TestStatus {
+    /// The step.
+    pub step: String,
+    /// The test.
+    pub name: String,
+    /// Which run of it this is; only a `resume` after a failure raises it.
+    pub attempt: i64,
+    /// Its Job.
+    pub job: String,
+    /// The Job's uid: only the Job on record is let run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_uid: Option<String>,
+    /// When it was begun.
+    pub since: Time,
+    /// How it ended; absent while it has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<TestResult>,
+}
+
+/// How a test ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TestResult {
+    /// Its command succeeded.
+    Passed,
+    /// Its command failed, or did not end in time, or its Job was deleted.
+    Failed,
+    /// A person promoted the step without it.
+    Skipped,
 }
 
 /// A reason and its words.
@@ -265,6 +300,10 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     lost_readiness: Vec<Lost>,
+    /// Tests of its steps that were begun, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    tests: Vec<TestStatus>,
 }
 
 /// Where a release stands.
@@ -295,6 +334,7 @@ impl From<Release> for Stored {
             measured_since: release.measured_since,
             unreached: release.unreached,
             lost_readiness: release.lost,
+            tests: release.tests,
         };
         match release.stage {
             Stage::Preflight => {}
@@ -345,6 +385,7 @@ impl From<Stored> for Release {
             measured_since: stored.measured_since,
             unreached: stored.unreached,
             lost: stored.lost_readiness,
+            tests: stored.tests,
         }
     }
 }

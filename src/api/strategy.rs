@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::name::DNS_LABEL;
+use super::{StepTest, name::DNS_LABEL};
 
 /// How a new revision replaces the stable one. Only the member of `type` may be given; one that is
 /// left out has its documented values, and none is written into the object.
@@ -115,7 +115,7 @@ pub struct Canary {
 }
 
 /// A target state: how many pods run the new revision, and how long that is held.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// Name of the step, shown in status and used in commands.
@@ -144,34 +144,52 @@ pub struct Step {
     /// What happens at that deadline if a check is still inconclusive.
     #[serde(default)]
     pub on_inconclusive: OnInconclusive,
+
+    /// Tests that must succeed, one after the other, before the hold begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub tests: Vec<StepTest>,
 }
 
 /// The batches of a rolling release. Each is a step of its own, called `batch-1`, `batch-2`, … and
 /// `last`: it is reached, held and checked like any other, and undone from wherever it stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Rolling {
     /// Pods that are replaced at a time: a number (at least 1), or a percentage of `spec.replicas`
     /// rounded up. There are at most 100 batches. How many of its pods start or go at once is
     /// bounded by `maxSurge` and `maxUnavailable`, as always.
+    #[serde(default = "quarter")]
     #[schemars(schema_with = "super::crd::step_replicas")]
     pub batch: IntOrString,
 
     /// Seconds for which a batch must be complete before the next one begins.
+    #[serde(default = "default_batch_hold")]
     #[schemars(range(min = 0, max = 2592000))]
     pub hold_seconds: i64,
 
     /// Seconds for which the last batch is held, with all pods new, before the revision is stable.
+    #[serde(default = "default_bake")]
     #[schemars(range(min = 0, max = 2592000))]
     pub bake_seconds: i64,
 
     /// Seconds after its hold within which every check must have a verdict at a batch, and no
     /// container of the revision may have ended recently.
+    #[serde(default = "default_step_deadline")]
     #[schemars(range(min = 1, max = 2592000))]
     pub deadline_seconds: i64,
 
     /// What happens at that deadline if a check is still inconclusive.
+    #[serde(default)]
     pub on_inconclusive: OnInconclusive,
+
+    /// Tests that must succeed, one after the other, when the first batch is complete, before its
+    /// hold begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub tests: Vec<StepTest>,
 }
 
 /// What happens if a step's checks have no verdict in time.
@@ -202,6 +220,14 @@ const fn default_step_deadline() -> i64 {
     3600
 }
 
+const fn default_batch_hold() -> i64 {
+    30
+}
+
+const fn default_bake() -> i64 {
+    300
+}
+
 fn default_steps() -> Vec<Step> {
     let step = |name: &str, replicas: IntOrString, hold_seconds| Step {
         name: name.into(),
@@ -209,6 +235,7 @@ fn default_steps() -> Vec<Step> {
         hold_seconds,
         deadline_seconds: default_step_deadline(),
         on_inconclusive: OnInconclusive::default(),
+        tests: Vec::new(),
     };
     vec![
         step("canary", IntOrString::Int(1), 300),
@@ -237,15 +264,26 @@ impl Default for Rolling {
     fn default() -> Self {
         Self {
             batch: quarter(),
-            hold_seconds: 30,
-            bake_seconds: 300,
+            hold_seconds: default_batch_hold(),
+            bake_seconds: default_bake(),
             deadline_seconds: default_step_deadline(),
             on_inconclusive: OnInconclusive::default(),
+            tests: Vec::new(),
         }
     }
 }
 
 impl Strategy {
+    /// All tests of its steps.
+    pub(crate) fn tests_mut(&mut self) -> impl Iterator<Item = &mut StepTest> {
+        let steps = self.canary.iter_mut().flat_map(|canary| &mut canary.steps);
+        let batches = self
+            .rolling
+            .iter_mut()
+            .flat_map(|rolling| &mut rolling.tests);
+        steps.flat_map(|step| &mut step.tests).chain(batches)
+    }
+
     /// The way of a release.
     #[must_use]
     pub fn way(&self) -> StrategyType {

@@ -220,6 +220,11 @@ impl Memory {
         }
     }
 
+    /// Takes a Job as the API server has it.
+    pub(super) fn know_job(&mut self, facts: JobFacts, now: Timestamp) {
+        know(&mut self.jobs, facts, now);
+    }
+
     /// Takes a ControllerRevision from a live list.
     pub(super) fn know_revision(&mut self, facts: RevisionFacts, now: Timestamp) {
         know(&mut self.revisions, facts, now);

@@ -93,6 +93,8 @@ pub enum Answer {
     Config(Vec<crate::plan::facts::ConfigRef>),
     /// The end of a log.
     JobLog(String),
+    /// A Job; `None` when there is none of its name.
+    Job(Option<Box<JobFacts>>),
     /// Why a Job's pod does not run; empty when nobody has said.
     JobPod(String),
 }

@@ -399,6 +399,14 @@ fn take(
             memory.know_hold(*hold, now);
         }
         Answer::Config(missing) => answers.missing_config = Some(missing),
+        Answer::Job(job) => {
+            if let Question::Job(name) = question {
+                answers.job_live = Some(name.clone());
+            }
+            if let Some(job) = job.filter(|job| job.rollout == rollout.base.name) {
+                memory.know_job(*job, now);
+            }
+        }
         Answer::JobLog(text) => answers.job_log = Some(text),
         Answer::JobPod(words) => answers.job_pod = Some(words),
     }
@@ -409,6 +417,7 @@ fn take(
         Question::Revisions => answers.revisions_live,
         Question::Hold(_) => answers.hold_live.is_some(),
         Question::Config(_) => answers.missing_config.is_some(),
+        Question::Job(_) => answers.job_live.is_some(),
         Question::JobLog(_) => answers.job_log.is_some(),
         Question::JobPod(_) => answers.job_pod.is_some(),
     });

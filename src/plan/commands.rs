@@ -11,7 +11,7 @@ use super::{
     draft::Draft,
     facts::Question,
     gate::checks,
-    job::{self, Run},
+    job::{self, Run, step_test},
     reason::Reason,
     release::{self, former_stables, swap_stable},
     stepping, undoing,
@@ -234,10 +234,13 @@ fn resume(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
         && let Stage::Step(at) = &mut release.stage
         && at.paused.take().is_some()
     {
-        // What paused it has been looked at: the hold and its deadline begin anew.
+        // What paused it has been looked at: the hold and its deadline begin anew, and a test that
+        // failed runs again.
         resumed = true;
         at.step.reached = None;
         at.step.held = Stopwatch::default();
+        let step = at.step.clone();
+        release.tests = step_test::again(draft, release, &step);
         release.unreached = Stopwatch {
             seconds: 0,
             since: Some(Time(draft.now)),

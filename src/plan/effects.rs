@@ -10,7 +10,7 @@ use super::{
     exits::{self, STEADY_SECONDS},
     facts::{ChildFacts, Question, Refused, RevisionFacts},
     intent::{Kind, Write},
-    job::{self, protocol},
+    job::{self, protocol, step_test},
     mover::{self, Direction},
     reason::Reason,
     release::TRIES_AGAIN_AFTER,
@@ -36,6 +36,13 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
     }
     if draft.writes.is_empty() {
         let unread = unread.or_else(|| drive_its_job(draft).err());
+        let unread = unread.or_else(|| match step_test::drive(draft) {
+            Ok(write) => {
+                draft.writes.extend(write);
+                None
+            }
+            Err(halt) => Some(halt),
+        });
         if !refused(draft, &Refused::Scale) {
             scale(draft);
         }
@@ -44,6 +51,8 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
         }
         if records {
             draft.writes.extend(protocol::let_go_of_abandoned(draft));
+            let go = step_test::go(draft);
+            draft.writes.extend(go);
         }
         if records && draft.writes.is_empty() && draft.status.release.is_none() {
             forget_old_revisions(draft)?;
@@ -388,6 +397,7 @@ pub(super) fn fences(draft: &Draft<'_>) -> Vec<Write> {
             base: child.base.clone(),
             epoch: draft.seen.epoch,
         })
+        .chain(step_test::fences(draft))
         .collect()
 }
 

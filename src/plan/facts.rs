@@ -194,7 +194,7 @@ pub struct PodFacts {
     pub ends_by: Option<Timestamp>,
 }
 
-/// A Job of one schema phase.
+/// A Job of one schema phase, or of a test of a step.
 #[derive(Clone, Debug)]
 pub struct JobFacts {
     /// Name, uid, and the version this is a copy of.
@@ -203,7 +203,9 @@ pub struct JobFacts {
     pub rollout: String,
     /// The revision it was made for.
     pub revision: String,
-    /// The DatabaseSchema it says it belongs to.
+    /// It runs a test of a step.
+    pub test: bool,
+    /// The DatabaseSchema, or of a test the Rollout, that it says it belongs to.
     pub owner_uid: Option<String>,
     /// The epoch that may write it.
     pub epoch: Option<i64>,
@@ -269,6 +271,8 @@ pub enum Question {
     Hold(String),
     /// Which of these ConfigMaps and Secrets do not exist.
     Config(Vec<ConfigRef>),
+    /// The Job of this name: replaces the cached one.
+    Job(String),
     /// The end of the log of this Job's pods, for a message.
     JobLog(String),
     /// Why the pod of this Job does not run, for a message.
@@ -288,6 +292,7 @@ impl fmt::Display for Question {
                 let names: Vec<String> = refs.iter().map(ToString::to_string).collect();
                 f.write_str(&names.join(", "))
             }
+            Self::Job(job) => write!(f, "Job {job}"),
             Self::JobLog(job) => write!(f, "the log of Job {job}"),
             Self::JobPod(job) => write!(f, "the pod of Job {job}"),
         }
@@ -326,6 +331,8 @@ pub struct Answers {
     pub hold_live: Option<String>,
     /// Missing ConfigMaps and Secrets. Those the operator may not read are not listed.
     pub missing_config: Option<Vec<ConfigRef>>,
+    /// The Job of this name was read live in this pass.
+    pub job_live: Option<String>,
     /// The end of a Job's log.
     pub job_log: Option<String>,
     /// Why a Job's pod does not run, in the words of whoever knows; empty when nobody does.

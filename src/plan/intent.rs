@@ -178,6 +178,8 @@ pub struct Event {
 pub enum UndoCause {
     /// A check failed.
     Check,
+    /// A test of a step failed.
+    Test,
     /// Its containers crash again and again.
     Crash,
     /// Pods stopped being ready again and again.
@@ -202,6 +204,7 @@ impl UndoCause {
     pub const fn of(reason: Reason) -> Self {
         match reason {
             Reason::CheckFailed => Self::Check,
+            Reason::TestFailed => Self::Test,
             Reason::CrashLooping => Self::Crash,
             Reason::ReadinessLost => Self::Readiness,
             Reason::ProgressDeadlineExceeded => Self::Deadline,
@@ -214,8 +217,9 @@ impl UndoCause {
     }
 
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Check,
+        Self::Test,
         Self::Crash,
         Self::Readiness,
         Self::Deadline,

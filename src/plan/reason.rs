@@ -104,6 +104,9 @@ reasons! {
     Holding: Reconciling,
         "the step's target is reached and being held",
         "";
+    Testing: Reconciling,
+        "the step's target is reached, and its tests run; the hold begins when they have succeeded",
+        "";
     CheckUnreadable: Reconciling,
         "the step's target is reached and being held, but a check cannot be read as it is written, or has counted only what may be probes; also as an Event",
         "edit the field that the message names; nothing is released anew by that";
@@ -144,6 +147,9 @@ reasons! {
     CheckFailed: Stalled,
         "a check failed",
         "the release was undone and stable serves: release another revision, or `retry`. If the message says that the release waits for a person, nothing was undone: a failed check stays failed for the revision, so `promote` or `undo`; `resume` helps once the limit has been changed";
+    TestFailed: Stalled,
+        "a test of a step failed",
+        "as for `CheckFailed`; where the release waits for a person, `resume` runs the test again";
     CrashLooping: Stalled,
         "containers of the revision keep exiting",
         "as for `CheckFailed`";
@@ -251,6 +257,9 @@ reasons! {
         "";
     ExpandSucceeded: Event,
         "the expand of a release succeeded",
+        "";
+    TestPassed: Event,
+        "a test of a step succeeded",
         "";
     StepPassed: Event,
         "a step was passed",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
@@ -159,6 +160,7 @@ pub(super) fn start(draft: &Draft<'_>, attempt: i64, accepted_dirty: Option<Stri
         measured_since: None,
         unreached: Stopwatch::default(),
         lost: Vec::new(),
+        tests: Vec::new(),
     };
     if accepted_dirty.is_some() {
         for terms in job::terms::before_the_pods(draft.spec) {
@@ -262,6 +264,7 @@ pub(super) fn swap_stable(
             since: Some(now),
         },
         lost: Vec::new(),
+        tests: Vec::new(),
     };
     let mut decision = draft.goes(release);
     decision.stable(to);
@@ -400,7 +403,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
                 .made()
         }
         Run::Waiting(obstacle) => {
-            let (words, look) = why_its_pod_waits(draft)?;
+            let (words, look) = why_its_pod_waits(draft, job::waits_for_its_pod(draft))?;
             let way = if words.is_empty() {
                 ""
             } else {
@@ -427,7 +430,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
         }
         Run::Unread => Ok(None),
         Run::Runs(message) => {
-            let (words, look) = why_its_pod_waits(draft)?;
+            let (words, look) = why_its_pod_waits(draft, job::waits_for_its_pod(draft))?;
             let wait = Wait::held(Reason::Expanding, format!("{message}{words}"));
             Err(wait.and(look).into())
         }
@@ -435,8 +438,11 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
 }
 
 /// What is to be said of a Job's pod that does not run: nothing, mostly; and when to look again.
-fn why_its_pod_waits(draft: &Draft<'_>) -> Result<(String, Wait), Halt> {
-    let Some((job, since)) = job::waits_for_its_pod(draft) else {
+pub(super) fn why_its_pod_waits(
+    draft: &Draft<'_>,
+    waits: Option<(String, Timestamp)>,
+) -> Result<(String, Wait), Halt> {
+    let Some((job, since)) = waits else {
         return Ok((String::new(), Wait::default()));
     };
     let look = |seconds| Wait::until(draft.in_seconds(seconds));

@@ -5,14 +5,19 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{
+    course::course,
     draft::Draft,
     facts::{Base, ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
     intent::Kind,
-    job::terms,
+    job::{step_test, terms},
     revision::child_name,
 };
 use crate::api::{
-    PhaseKind, RolloutSpec, SchemaSpec, database::Holder, keys, selector::template_labels,
+    PhaseKind, RolloutSpec, StepTest,
+    database::Holder,
+    keys,
+    release::{Release, TestStatus},
+    selector::template_labels,
 };
 
 /// The ControllerRevision that remembers what a revision is.
@@ -107,7 +112,7 @@ pub(super) fn job(
     let phase = schema.phase(holder.phase)?;
     let mut template = match &phase.template {
         Some(template) => template.clone(),
-        None => command_template(whole, schema, &phase.command)?,
+        None => command_template(&whole.template, schema.container.as_deref(), &phase.command)?,
     };
     entry(&mut template, "spec")["restartPolicy"] = json!("Never");
     let labels = json!({keys::DATABASE: database.base.name, keys::PHASE: holder.phase.word()});
@@ -142,6 +147,55 @@ pub(super) fn job(
     }))
 }
 
+/// The Job of a step's test, suspended, from its pod template. Owned by the Rollout.
+pub(super) fn test_job(
+    rollout: &RolloutFacts,
+    release: &Release,
+    record: &TestStatus,
+    test: &StepTest,
+    mut template: Value,
+    epoch: i64,
+) -> Value {
+    let spec = entry(&mut template, "spec");
+    spec["restartPolicy"] = json!("Never");
+    let environment = [
+        ("STEPGATE_ROLLOUT", &rollout.base.name),
+        ("STEPGATE_REVISION", &release.revision),
+        ("STEPGATE_STEP", &record.step),
+    ];
+    let containers = spec.get_mut("containers").and_then(Value::as_array_mut);
+    for container in containers.into_iter().flatten() {
+        let given = container["env"].as_array().cloned().unwrap_or_default();
+        let named = |one: &Value| environment.iter().any(|(name, _)| one["name"] == *name);
+        let mut all: Vec<Value> = given.into_iter().filter(|one| !named(one)).collect();
+        all.extend(environment.map(|(name, value)| json!({"name": name, "value": value})));
+        container["env"] = json!(all);
+    }
+    label_pods(&mut template, &json!({keys::TEST: record.name}));
+    json!({
+        "apiVersion": Kind::Job.api_version(),
+        "kind": Kind::Job.name(),
+        "metadata": {
+            "name": record.job,
+            "namespace": rollout.namespace,
+            "labels": {
+                keys::TEST: record.name,
+                keys::STEP: record.step,
+                keys::ROLLOUT: rollout.base.name,
+                keys::REVISION: release.revision,
+                keys::EPOCH: epoch.to_string(),
+            },
+            "ownerReferences": [owned_by_rollout(rollout)],
+        },
+        "spec": {
+            "suspend": true,
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": test.deadline_seconds,
+            "template": template,
+        },
+    })
+}
+
 /// The exit code by which a command says that it has applied nothing (`EX_TEMPFAIL`).
 pub const NOTHING_APPLIED: i32 = 75;
 
@@ -161,10 +215,14 @@ fn only_what_applied_nothing_is_tried_again(template: &Value) -> Value {
 
 /// The revision's own pod, made to run one command to its end: nothing that serves, probes or
 /// hooks, and no label by which it could become an endpoint. Native sidecars stay.
-fn command_template(spec: &RolloutSpec, schema: &SchemaSpec, command: &[String]) -> Option<Value> {
-    let mut pod = spec.template.get("spec")?.clone();
+pub(super) fn command_template(
+    template: &Value,
+    container: Option<&str>,
+    command: &[String],
+) -> Option<Value> {
+    let mut pod = template.get("spec")?.clone();
     let containers = pod.get("containers")?.as_array()?;
-    let mut container = match &schema.container {
+    let mut container = match container {
         Some(name) => containers.iter().find(|c| c["name"] == json!(name))?,
         None => containers.first()?,
     }
@@ -185,7 +243,7 @@ fn command_template(spec: &RolloutSpec, schema: &SchemaSpec, command: &[String])
     if let Some(init) = pod.get_mut("initContainers").and_then(Value::as_array_mut) {
         init.retain(|c| c["restartPolicy"] == json!("Always"));
     }
-    let annotations = spec.template.pointer("/metadata/annotations").cloned();
+    let annotations = template.pointer("/metadata/annotations").cloned();
     Some(json!({"metadata": {"annotations": annotations.unwrap_or(json!({}))}, "spec": pod}))
 }
 
@@ -213,7 +271,16 @@ pub fn template_problem(spec: &RolloutSpec) -> Option<String> {
         let template = schema?.phase(kind)?.template.as_ref()?;
         Some((format!("spec.schema.{}.template", kind.word()), template))
     });
-    let mut templates = std::iter::once(("spec.template".to_owned(), &spec.template)).chain(phases);
+    let targets = course(spec).targets;
+    let tests = targets.iter().flat_map(|target| {
+        let tests = target.tests.iter().enumerate();
+        tests.filter_map(|(index, test)| {
+            let field = format!("{}.tests[{index}].template", target.field);
+            Some((field, test.template.as_ref()?))
+        })
+    });
+    let own = std::iter::once(("spec.template".to_owned(), &spec.template));
+    let mut templates = own.chain(phases).chain(tests);
     let too_large = templates.find_map(|(field, template)| {
         let bytes = bytes_of(template);
         (bytes > TEMPLATE_BYTES).then(|| {
@@ -223,7 +290,9 @@ pub fn template_problem(spec: &RolloutSpec) -> Option<String> {
             )
         })
     });
-    too_large.or_else(|| phase_problem(spec))
+    too_large
+        .or_else(|| phase_problem(spec))
+        .or_else(|| step_test::problem(spec))
 }
 
 /// Bytes of a value as JSON, without writing it anywhere.
@@ -257,13 +326,7 @@ fn phase_problem(spec: &RolloutSpec) -> Option<String> {
             kind.word()
         ));
     }
-    let containers = spec
-        .template
-        .pointer("/spec/containers")
-        .and_then(Value::as_array);
-    if let Some(name) = &schema.container
-        && !containers.is_some_and(|all| all.iter().any(|c| c["name"] == json!(name)))
-    {
+    if let Some(name) = has_no_container(spec, schema.container.as_deref()) {
         return Some(format!(
             "spec.schema.container: the template has no container {name:?}: name one of its \
              containers"
@@ -272,14 +335,26 @@ fn phase_problem(spec: &RolloutSpec) -> Option<String> {
     asked.into_iter().find_map(|(kind, phase)| {
         let field = kind.word();
         let template = phase.template.as_ref()?;
-        let labels = template_labels(template);
-        (!labels.is_empty() && spec.selector.selects(&labels)).then(|| {
+        becomes_an_endpoint(spec, template).then(|| {
             format!(
                 "spec.schema.{field}.template.metadata.labels match spec.selector: the Job's pods \
                  would get the traffic of users; give them other labels"
             )
         })
     })
+}
+
+/// The name of a container that the pod template does not have.
+pub(super) fn has_no_container<'a>(spec: &RolloutSpec, name: Option<&'a str>) -> Option<&'a str> {
+    let containers = spec.template.pointer("/spec/containers");
+    let mut containers = containers.and_then(Value::as_array).into_iter().flatten();
+    name.filter(|name| !containers.any(|c| c["name"] == json!(name)))
+}
+
+/// Pods of another template would get the traffic of users.
+pub(super) fn becomes_an_endpoint(spec: &RolloutSpec, template: &Value) -> bool {
+    let labels = template_labels(template);
+    !labels.is_empty() && spec.selector.selects(&labels)
 }
 
 /// ConfigMaps and Secrets that a pod template cannot start without.
@@ -383,7 +458,7 @@ mod tests {
     fn a_phase_runs_in_the_revisions_own_pod_and_serves_nobody() {
         let spec = shop();
         let command = ["shop".to_owned(), "migrate".to_owned()];
-        let pod = command_template(&spec, spec.schema.as_ref().unwrap(), &command).unwrap();
+        let pod = command_template(&spec.template, Some("shop"), &command).unwrap();
         assert!(
             pod.pointer("/metadata/labels").is_none(),
             "no label: never an endpoint"

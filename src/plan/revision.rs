@@ -73,6 +73,9 @@ impl Wanted {
         let probes = probes(&spec.template);
         let problem = render::template_problem(&spec);
         spec.template = Value::Null;
+        for test in spec.strategy.tests_mut() {
+            test.template = test.template.take().map(|_| Value::Null);
+        }
         if let Some(schema) = &mut spec.schema {
             let phases = PhaseKind::ALL.into_iter();
             for kind in phases {

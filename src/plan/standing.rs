@@ -6,6 +6,7 @@ use super::{
     draft::{Draft, later},
     facts::ChildFacts,
     gate::checks,
+    job::step_test,
     mover,
     reason::Reason,
     waiting,
@@ -181,6 +182,11 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
             }
             if let Some(room) = waiting::for_room(draft, revision) {
                 return (Reason::WaitingForRoom, format!("{place}: {}", room.message));
+            }
+            let reached = release.unreached.since.is_none();
+            let tests = draft.course.at(step).filter(|_| reached);
+            if let Some(tests) = tests.and_then(|at| step_test::words(release, step, at)) {
+                return (Reason::Testing, format!("{place}: {tests}"));
             }
             let words = waiting::why(draft, revision);
             let words = words.map(|w| format!(": {w}")).unwrap_or_default();

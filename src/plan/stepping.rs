@@ -8,14 +8,16 @@ use super::{
     decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, seconds_between, whole_second},
     exits,
+    facts::{Question, Refused},
     gate::{self, Passage, Verdict, checks},
+    job::step_test::{self, Ended, Next},
     mover,
     reason::Reason,
     release, undoing, waiting,
 };
 use crate::api::{
     OnFailure,
-    release::{AtStep, Release, Stage, StepStatus, Why},
+    release::{AtStep, Release, Stage, StepStatus, TestResult, Why},
     status::{Outcome, Stopwatch},
 };
 
@@ -81,6 +83,9 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
     if let Some((on_failure, why)) = checks::failing(draft, release) {
         return refuse(draft, release, on_failure, &why);
     }
+    if let Some(ended) = step_test::ended(draft, release, &at.step, target)? {
+        return test_ended(draft, release, &at.step, &ended);
+    }
     if at.paused.is_some() {
         return Ok(None);
     }
@@ -96,11 +101,19 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         return watched(draft, release, wait);
     }
     let reached = is_reached(draft, release);
-    if let Some(changed) = keep_time(draft, release, reached) {
+    let next = reached.then(|| step_test::next(draft, release, &at.step, target));
+    let run = match &next {
+        None => Run::Lost,
+        Some(Next::Nothing) => Run::Held,
+        Some(_) => Run::Tested,
+    };
+    if let Some(changed) = keep_time(draft, release, run) {
         return changed.made();
     }
-    if !reached {
-        return wait_for_target(draft, release, target);
+    match next {
+        None => return wait_for_target(draft, release, target),
+        Some(Next::Nothing) => {}
+        Some(next) => return test(draft, release, &at.step, target, next),
     }
     let passage = Passage {
         release,
@@ -127,7 +140,7 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
 /// Stopwatches go on while something holds the release. Their change is put on record with the
 /// reason.
 fn watched(draft: &Draft<'_>, release: &Release, wait: Wait) -> Decided {
-    match keep_time(draft, release, false) {
+    match keep_time(draft, release, Run::Lost) {
         Some(changed) => changed.waiting(wait).made(),
         None => Err(wait.into()),
     }
@@ -272,43 +285,148 @@ pub(super) fn note_progress(draft: &mut Draft<'_>) {
     }
 }
 
+/// What a target's time counts as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Run {
+    /// It is not reached: the progress deadline runs.
+    Lost,
+    /// It is reached, and tested: nothing runs.
+    Tested,
+    /// It is reached: the hold runs.
+    Held,
+}
+
 /// Starts and stops the stopwatches, if that is to be put on record.
-fn keep_time(draft: &Draft<'_>, release: &Release, reached: bool) -> Option<Decision> {
+fn keep_time(draft: &Draft<'_>, release: &Release, run: Run) -> Option<Decision> {
     let (now, trusted) = (draft.now, draft.seen.trusted_since);
     let limit = draft.spec.strategy.progress_deadline_seconds;
     let mut release = release.clone();
     let mut unreached = std::mem::take(&mut release.unreached);
     let revision = release.revision.clone();
     let step = release.step_mut()?;
-    let changed = if reached {
-        let began = step.held.start(now);
-        // Time that nobody watched is nobody's delay.
-        let stopped = unreached.stop(now, trusted);
-        if step.reached.is_none() {
-            // The last batch is up, and with it the wait for it over.
-            step.reached = Some(Time(whole_second(now)));
-            unreached.seconds = 0;
+    let changed = match run {
+        Run::Held => {
+            let began = step.held.start(now);
+            // Time that nobody watched is nobody's delay.
+            let stopped = unreached.stop(now, trusted);
+            if step.reached.is_none() {
+                // The last batch is up, and with it the wait for it over.
+                step.reached = Some(Time(whole_second(now)));
+                unreached.seconds = 0;
+            }
+            began || stopped
         }
-        began || stopped
-    } else {
-        let run = step.held.since.as_ref();
-        if run.is_some_and(|since| seconds_between(since.0.max(trusted), now) >= limit) {
-            // It was whole for long: what is lost now is another matter.
-            unreached.seconds = 0;
+        Run::Tested => {
+            let held = step.held.stop(now, Timestamp::MIN);
+            let stopped = unreached.stop(now, trusted);
+            held || stopped
         }
-        let lost = step.held.stop(now, Timestamp::MIN);
-        let turned = waiting::watch(draft, &mut unreached, &revision);
-        lost || turned
+        Run::Lost => {
+            let held = step.held.since.as_ref();
+            if held.is_some_and(|since| seconds_between(since.0.max(trusted), now) >= limit) {
+                // It was whole for long: what is lost now is another matter.
+                unreached.seconds = 0;
+            }
+            let lost = step.held.stop(now, Timestamp::MIN);
+            let turned = waiting::watch(draft, &mut unreached, &revision);
+            lost || turned
+        }
     };
-    let words = match (reached, unreached.since.is_some(), &step.reached) {
-        (true, ..) => "target reached, it is held",
-        (false, true, Some(_)) => "target lost",
-        (false, true, None) => "it goes on",
-        (false, false, _) => "the progress deadline stands still",
+    let words = match (run, unreached.since.is_some(), &step.reached) {
+        (Run::Held, ..) => "target reached, it is held",
+        (Run::Tested, ..) => "target reached, it is tested",
+        (Run::Lost, true, Some(_)) => "target lost",
+        (Run::Lost, true, None) => "it goes on",
+        (Run::Lost, false, _) => "the progress deadline stands still",
     };
     let note = format!("step {}: {words}", step.name);
     release.unreached = unreached;
     changed.then(|| draft.goes(release).note(note))
+}
+
+/// The target is reached, and its tests come before the hold.
+fn test(
+    draft: &Draft<'_>,
+    release: &Release,
+    step: &StepStatus,
+    target: &Target,
+    next: Next,
+) -> Decided {
+    let place = format!("step {} ({})", step.name, draft.course.number(step));
+    let record = match next {
+        Next::Record(tests, note) => {
+            let release = Release {
+                tests,
+                ..release.clone()
+            };
+            return draft.goes(release).note(note).made();
+        }
+        Next::Runs(record) => record,
+        Next::Nothing | Next::Failed => return Ok(None),
+    };
+    let (name, job) = (&record.name, &record.job);
+    let mut refusals = draft.seen.refusals.iter();
+    if let Some(refusal) = refusals.find(|r| r.what == Refused::Job(job.clone())) {
+        let words = format!(
+            "{place}: the Job of test {name} was refused: {}. Correct it in the spec, or promote \
+             the step without it",
+            refusal.message
+        );
+        let wait = Wait::at(Reason::JobRefused, words, !refusal.transient);
+        return Err(wait
+            .wake(draft.in_seconds(release::TRIES_AGAIN_AFTER))
+            .into());
+    }
+    if let Some(problem) = draft.spec.problem().filter(|_| record.job_uid.is_none()) {
+        return Err(Wait::stalled(Reason::InvalidSpec, problem).into());
+    }
+    let waits = step_test::waits_for_its_pod(draft, &record);
+    let (words, look) = release::why_its_pod_waits(draft, waits)?;
+    let told = step_test::words(release, step, target).unwrap_or_default();
+    let words = format!("{place}: {told}{words}");
+    Err(Wait::held(Reason::Testing, words).and(look).into())
+}
+
+/// A test has succeeded, or it fails the revision.
+fn test_ended(
+    draft: &Draft<'_>,
+    release: &Release,
+    step: &StepStatus,
+    ended: &Ended<'_>,
+) -> Decided {
+    let test = ended.test;
+    let result = match ended.passed {
+        true => TestResult::Passed,
+        false => TestResult::Failed,
+    };
+    let known = Release {
+        tests: step_test::with_result(release, step, result),
+        ..release.clone()
+    };
+    let (revision, name) = (&release.revision, &test.name);
+    if ended.passed {
+        let words = format!(
+            "revision {revision} passed test {name} of step {}",
+            step.name
+        );
+        return draft.goes(known).event(Reason::TestPassed, words).made();
+    }
+    let log = match &draft.seen.answers.job_log {
+        _ if ended.gone => String::new(),
+        None => return Halt::ask(Question::JobLog(ended.job.clone())),
+        Some(log) if log.is_empty() => String::new(),
+        Some(log) => format!("; its log ends: {log}"),
+    };
+    let words = format!(
+        "test {name} of step {} failed: {}{log}",
+        step.name, ended.message
+    );
+    let why = Why::new(Reason::TestFailed, words);
+    match refuse(draft, &known, test.on_failure, &why)? {
+        // It waits for a person already, and has one reason more.
+        None => draft.goes(known).note(why.message).made(),
+        decision => Ok(decision),
+    }
 }
 
 /// The target is not reached: until when may that be?
@@ -420,7 +538,11 @@ pub(super) fn promote(
 
 /// Leaves a step whose gates are open.
 fn leave(draft: &Draft<'_>, passage: &Passage<'_>, summary: &str) -> Decision {
-    let release = passage.release;
+    let release = &Release {
+        // What has not ended is cut off: a person goes on without it.
+        tests: step_test::with_result(passage.release, passage.step, TestResult::Skipped),
+        ..passage.release.clone()
+    };
     let revision = &release.revision;
     let tail = match summary {
         "" => String::new(),

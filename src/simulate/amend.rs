@@ -147,6 +147,7 @@ pub fn batches(random: &mut Random) -> Rolling {
         bake_seconds: random.between(0, 90),
         deadline_seconds: random.between(60, 300),
         on_inconclusive: *random.one_of(&INSTEAD).unwrap_or(&OnInconclusive::Pause),
+        tests: Vec::new(),
     }
 }
 
@@ -170,6 +171,7 @@ fn steps(random: &mut Random) -> Vec<Step> {
         hold_seconds: random.between(0, 90),
         deadline_seconds: random.between(60, 300),
         on_inconclusive: *random.one_of(&INSTEAD).unwrap_or(&OnInconclusive::Pause),
+        tests: Vec::new(),
     };
     kept.into_iter().map(step).collect()
 }

@@ -98,7 +98,9 @@ fn concerned(caches: &Objects, object: &Object, gone: bool, keys: &mut BTreeSet<
         Object::Pod(o) => drop(keys.insert(rollout_key(&o.rollout))),
         Object::Job(o) => {
             keys.insert(rollout_key(&o.rollout));
-            keys.insert(database_key(&o.database));
+            if o.test.is_none() {
+                keys.insert(database_key(&o.database));
+            }
         }
         Object::Database(o) => {
             keys.insert(database_key(&o.meta.name));

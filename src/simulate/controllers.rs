@@ -152,6 +152,7 @@ impl World {
         for object in gone {
             if let Object::Job(job) = &object
                 && job.may_run()
+                && job.test.is_none()
             {
                 self.happened.push(Happened::JobCut(job.meta.name.clone()));
             }

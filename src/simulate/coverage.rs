@@ -71,6 +71,8 @@ kinds! {
     MigrationFails: "a migration fails",
     MigrationTooEarly: "a migration exits before it has applied anything",
     MigrationHangs: "a migration does not end",
+    TestFails: "a test of a step fails",
+    TestHangs: "a test of a step does not end",
     Released: "the spec asks for another revision in mid-rollout",
     Amended: "steps, bounds, checks or deadlines are edited in mid-rollout",
     Scaled: "the Rollout is scaled in mid-rollout",
@@ -178,6 +180,15 @@ impl Coverage {
             MigrationEnd::Fails => self.count(Kind::MigrationFails),
             MigrationEnd::NothingApplied => self.count(Kind::MigrationTooEarly),
             MigrationEnd::Hangs | MigrationEnd::NeverStarts => self.count(Kind::MigrationHangs),
+        }
+    }
+
+    /// A test of a step begins that will end so.
+    pub(super) fn tests(&mut self, end: MigrationEnd) {
+        match end {
+            MigrationEnd::Succeeds => {}
+            MigrationEnd::Fails | MigrationEnd::NothingApplied => self.count(Kind::TestFails),
+            MigrationEnd::Hangs | MigrationEnd::NeverStarts => self.count(Kind::TestHangs),
         }
     }
 

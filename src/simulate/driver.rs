@@ -292,6 +292,10 @@ impl World {
                 let missing = wanted.iter().filter(|c| !self.configs.contains(c));
                 Answer::Config(missing.cloned().collect())
             }
+            Question::Job(name) => {
+                let job = self.live.jobs.get(name.as_str());
+                Answer::Job(job.map(|job| facts::job(job).into()))
+            }
             Question::JobPod(_) => Answer::JobPod("ErrImagePull: image not found".into()),
             Question::JobLog(name) => Answer::JobLog(format!("the last line of {name}")),
         })

@@ -110,6 +110,7 @@ pub fn job(o: &JobObject) -> JobFacts {
         base: o.meta.base(),
         rollout: o.rollout.to_string(),
         revision: o.revision.to_string(),
+        test: o.test.is_some(),
         owner_uid: o.meta.owner.as_ref().map(ToString::to_string),
         epoch: o.epoch,
         suspended: o.suspended,

@@ -47,13 +47,19 @@ impl World {
 
     /// The next pod of a Job runs, until its own end or the Job's deadline.
     fn run_a_pod(&mut self, job: JobObject) {
+        let behaviour = self.setting.behaviour(&job.image);
         let attempt = self
             .job_starts
             .entry((job.image.clone(), job.phase))
             .or_default();
-        let behaviour = self.setting.behaviour(&job.image);
-        let migration = behaviour.migration(job.phase, *attempt);
-        self.coverage.migrates(&behaviour, job.phase, *attempt);
+        let migration = match job.phase {
+            Some(phase) => behaviour.migration(phase, *attempt),
+            None => behaviour.test(*attempt),
+        };
+        match job.phase {
+            Some(phase) => self.coverage.migrates(&behaviour, phase, *attempt),
+            None => self.coverage.tests(migration.end),
+        }
         let never = behaviour.health == Health::NoImage;
         let runs = !never && migration.end != MigrationEnd::NeverStarts;
         *attempt += 1;
@@ -92,7 +98,7 @@ impl World {
     /// How often a Job of this phase was started for an image.
     #[must_use]
     pub fn runs(&self, image: &str, phase: PhaseKind) -> usize {
-        let key = (Name::from(image), phase);
+        let key = (Name::from(image), Some(phase));
         self.job_starts.get(&key).copied().unwrap_or(0)
     }
 

@@ -149,7 +149,9 @@ pub struct Ledger {
     /// What every Rollout's pods were last held to.
     pub held_to: BTreeMap<Name, HeldTo>,
     /// Jobs that were released: each may be there once.
-    pub released: BTreeMap<(Name, Name, Name, PhaseKind, i64), Name>,
+    pub released: BTreeMap<(Name, Name, Name, Option<PhaseKind>, i64), Name>,
+    /// Jobs of tests that were released, by name: the uid of each.
+    pub tested: BTreeMap<Name, Name>,
     /// Expands that were on record as succeeded: database, Rollout, revision.
     pub expanded: BTreeSet<(String, String, String)>,
     /// Revisions that failed and were not taken back.

@@ -144,7 +144,7 @@ pub struct PodObject {
     pub ends_by: Option<Timestamp>,
 }
 
-/// A Job of a schema phase.
+/// A Job of a schema phase, or of a test of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobObject {
     /// Name, uid, versions.
@@ -153,10 +153,12 @@ pub struct JobObject {
     pub rollout: Name,
     /// Label: the revision it was made for.
     pub revision: Name,
-    /// Label: the database.
+    /// Label: the database; empty for a test.
     pub database: Name,
-    /// Label: which phase.
-    pub phase: PhaseKind,
+    /// Label: which phase; nothing for a test.
+    pub phase: Option<PhaseKind>,
+    /// Label: which test; nothing for a phase.
+    pub test: Option<Name>,
     /// Label: the epoch that may write it.
     pub epoch: Option<i64>,
     /// Image of the first container: names the behaviour of the migration.

@@ -13,11 +13,12 @@ use super::{
     scenario::{
         apply_to, command, migrating, pause, release, scale, shop, slow, unwell, workload, wrong,
     },
-    setting::{Behaviour, DAWN, Delay, Health, MigrationEnd, Setting, Timing},
+    scenarios::test,
+    setting::{Behaviour, DAWN, Delay, Health, Migration, MigrationEnd, Setting, Timing},
     story::Detail,
 };
 use crate::{
-    api::OnNewRevision,
+    api::{OnFailure, OnNewRevision, RolloutSpec, StrategyType},
     plan::{facts::ConfigRef, intent::Kind},
 };
 
@@ -60,6 +61,12 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     let setting = setting(&mut random);
     let mut setting = setting;
     flap(&mut Random::new(seed ^ FLAPS), &mut setting);
+    let mut ways = Random::new(seed ^ WAYS);
+    let rolling = ways.chance(25).then(|| batches(&mut ways));
+    let tests = ways.chance(25);
+    if tests {
+        test_ends(&mut ways, &mut setting);
+    }
     let processes = if random.chance(40) { 2 } else { 1 };
     let simulation = Simulation::new(setting, random.fork_seed(), processes);
     {
@@ -75,13 +82,14 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         world.faults.until = DAWN + SignedDuration::from_secs(BUSY);
     }
     let order = order(&mut Random::new(seed ^ ORDER));
-    let mut ways = Random::new(seed ^ WAYS);
-    let rolling = ways.chance(25).then(|| batches(&mut ways));
     for (second, mut action) in script(&mut random, processes) {
         if let Action::Apply { spec, .. } = &mut action {
             spec.strategy.on_new_revision = order;
             if let Some(rolling) = &rolling {
                 *spec.strategy.rolling_mut() = rolling.clone();
+            }
+            if tests {
+                test_steps(&mut ways, spec);
             }
         }
         simulation.plan(second, action);
@@ -198,6 +206,47 @@ fn amendments(random: &mut Random) -> Vec<(i64, Action)> {
         script.push((random.between(30, BUSY - 100), amend));
     }
     script
+}
+
+/// How the tests of each image go.
+fn test_ends(random: &mut Random, setting: &mut Setting) {
+    use MigrationEnd::{Fails, Hangs, NeverStarts, Succeeds};
+    let ends = [
+        Succeeds,
+        Succeeds,
+        Succeeds,
+        Succeeds,
+        Fails,
+        Hangs,
+        NeverStarts,
+    ];
+    for behaviour in setting.behaviours.values_mut() {
+        let drawn = (0..random.between(1, 4)).map(|_| Migration {
+            seconds: random.between(1, 50),
+            end: *random.one_of(&ends).unwrap_or(&Succeeds),
+        });
+        behaviour.tests = drawn.collect();
+    }
+}
+
+/// Tests at some steps.
+fn test_steps(random: &mut Random, spec: &mut RolloutSpec) {
+    let on_failure = match random.chance(70) {
+        true => OnFailure::Undo,
+        false => OnFailure::Pause,
+    };
+    let mut some = || {
+        let all = ["smoke", "contract"].map(|name| test(name, on_failure));
+        all.into_iter().filter(|_| random.chance(50)).collect()
+    };
+    match spec.strategy.way() {
+        StrategyType::Rolling => spec.strategy.rolling_mut().tests = some(),
+        StrategyType::Canary => {
+            for step in spec.strategy.steps_mut() {
+                step.tests = some();
+            }
+        }
+    }
 }
 
 /// The batches of a rolling release are edited on its way, or (mostly) not.

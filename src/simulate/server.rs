@@ -178,17 +178,20 @@ impl World {
     fn create_job(&mut self, write: &Write, manifest: &Value) -> Answer {
         let name = text(&manifest["metadata"]["name"]);
         self.is_free(write, Watched::Jobs, name)?;
-        let phase = label(manifest, keys::PHASE);
-        let phase = PhaseKind::ALL
-            .into_iter()
-            .find(|p| p.word() == &*phase)
-            .ok_or_else(|| refused(write, "the Job has no label that names its phase"))?;
+        let (phase, test) = (label(manifest, keys::PHASE), label(manifest, keys::TEST));
+        let phase = PhaseKind::ALL.into_iter().find(|p| p.word() == &*phase);
+        let test = Some(test).filter(|test| !test.is_empty());
+        if phase.is_some() == test.is_some() {
+            let words = "the Job has no label that names its phase or test";
+            return Err(refused(write, words));
+        }
         let object = JobObject {
             meta: self.meta(name, owner(manifest)),
             rollout: label(manifest, keys::ROLLOUT),
             revision: label(manifest, keys::REVISION),
             database: label(manifest, keys::DATABASE),
             phase,
+            test,
             epoch: epoch(manifest),
             image: image(&manifest["spec"]["template"]),
             deadline: manifest["spec"]["activeDeadlineSeconds"].as_i64(),

@@ -35,6 +35,9 @@ pub struct Behaviour {
     pub counts_probes: Option<i64>,
     /// How each attempt of a phase goes; the last goes for all further ones. Default: 20 s, well.
     pub migrations: BTreeMap<PhaseKind, Vec<Migration>>,
+    /// How the tests of its steps go, in the order in which they are run; the last goes for all
+    /// further ones. Default: 10 s, well.
+    pub tests: Vec<Migration>,
 }
 
 /// Whether a container comes up and stays up.
@@ -96,11 +99,23 @@ impl Default for Behaviour {
             cold: None,
             counts_probes: None,
             migrations: BTreeMap::new(),
+            tests: Vec::new(),
         }
     }
 }
 
 impl Behaviour {
+    /// How the test that is run as the given one (from 0) goes.
+    #[must_use]
+    pub fn test(&self, run: usize) -> Migration {
+        let usual = Migration {
+            seconds: 10,
+            end: MigrationEnd::Succeeds,
+        };
+        let known = self.tests.get(run).or_else(|| self.tests.last());
+        known.copied().unwrap_or(usual)
+    }
+
     /// How the given attempt (from 0) of a phase goes.
     #[must_use]
     pub fn migration(&self, phase: PhaseKind, attempt: usize) -> Migration {

@@ -69,7 +69,7 @@ pub struct World {
     pub(super) requests: BTreeMap<u64, Request>,
     pub(super) replica_sets: BTreeMap<Name, ReplicaSet>,
     pub(super) containers: BTreeMap<Name, Container>,
-    pub(super) job_starts: BTreeMap<(Name, crate::api::PhaseKind), usize>,
+    pub(super) job_starts: BTreeMap<(Name, Option<crate::api::PhaseKind>), usize>,
     pub(super) started_jobs: BTreeSet<Name>,
     pub(super) turns: Vec<Turn>,
     /// What waits for the API server to be back.

@@ -37,6 +37,11 @@ fn steps(replicas: &[Value]) -> Value {
     json!({"canary": {"steps": steps}})
 }
 
+fn tested(tests: Value) -> Value {
+    let step = json!({"name": "full", "replicas": "100%", "tests": tests});
+    json!({"canary": {"steps": [step]}})
+}
+
 fn checks(check: Value) -> Value {
     json!({"checks": [check]})
 }
@@ -99,6 +104,48 @@ pub fn mistakes() -> Vec<Mistake> {
             strategy,
             json!({"type": "Rolling", "rolling": {"batch": "0%"}}),
             percentage,
+        ),
+        mistake(
+            "a test that runs nothing",
+            strategy,
+            tested(json!([{"name": "smoke"}])),
+            "give a test either a command",
+        ),
+        mistake(
+            "a test that runs two things",
+            strategy,
+            tested(json!([{"name": "smoke", "command": ["t"], "template": {"spec": {}}}])),
+            "give a test either a command",
+        ),
+        mistake(
+            "two tests of one name",
+            strategy,
+            tested(json!([{"name": "a", "command": ["t"]}, {"name": "a", "command": ["u"]}])),
+            "Duplicate value",
+        ),
+        mistake(
+            "five tests at a step",
+            strategy,
+            tested(
+                (0..5)
+                    .map(|n| json!({"name": format!("t{n}"), "command": ["t"]}))
+                    .collect(),
+            ),
+            "must have at most 4 items",
+        ),
+        mistake(
+            "a test that may not run",
+            strategy,
+            tested(json!([{"name": "a", "command": ["t"], "deadlineSeconds": 0}])),
+            "should be greater than or equal to 1",
+        ),
+        mistake(
+            "five tests of a rolling release",
+            strategy,
+            json!({"type": "Rolling", "rolling": {"tests": (0..5)
+                .map(|n| json!({"name": format!("t{n}"), "command": ["t"]}))
+                .collect::<Value>()}}),
+            "must have at most 4 items",
         ),
         mistake(
             "percentages out of order",

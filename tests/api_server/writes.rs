@@ -159,6 +159,7 @@ fn release() -> Release {
         measured_since: None,
         unreached: Stopwatch::default(),
         lost: Vec::new(),
+        tests: Vec::new(),
     }
 }
 

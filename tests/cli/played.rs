@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::program::{document, file, simulate, stepgate};
 
-const EXAMPLES: [&str; 7] = [
+const EXAMPLES: [&str; 8] = [
     "autoscaled",
     "minimal",
     "one-disk",
@@ -12,6 +12,7 @@ const EXAMPLES: [&str; 7] = [
     "rolling",
     "schema",
     "single-replica",
+    "tested",
 ];
 
 fn example(name: &str) -> String {
@@ -32,7 +33,7 @@ fn run<'a>(document: &'a Value, scenario: &str) -> &'a Value {
 #[test]
 fn a_bad_release_ends_where_the_examples_checks_put_it() {
     // What is not listed ends as it should.
-    let through: [(&str, &[&str]); 7] = [
+    let through: [(&str, &[&str]); 8] = [
         ("autoscaled", &["slow"]),
         ("minimal", &["errors", "slow"]),
         ("one-disk", &["slow"]),
@@ -40,13 +41,14 @@ fn a_bad_release_ends_where_the_examples_checks_put_it() {
         ("rolling", &[]),
         ("schema", &[]),
         ("single-replica", &["errors", "slow"]),
+        ("tested", &[]),
     ];
     assert_eq!(through.map(|(name, _)| name), EXAMPLES);
     for (name, through) in through {
         let (status, document) = document(&example(name), &["--scenario", "all"]);
         assert_eq!(status, i32::from(!through.is_empty()), "{name}");
         assert_eq!(document["exitStatus"], status);
-        assert_eq!(runs(&document).len(), 13);
+        assert_eq!(runs(&document).len(), 14);
         for run in runs(&document) {
             let scenario = run["scenario"].as_str().unwrap();
             if let Some(why) = run["notPlayed"].as_str() {

@@ -68,6 +68,8 @@ struct Pods {
     counts_probes_every_seconds: Option<i64>,
     /// How each attempt of `schema.expand` goes; the last goes for all further ones.
     expand: Vec<Attempt>,
+    /// How the tests of its steps go, one after the other; the last goes for all further ones.
+    tests: Vec<Attempt>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -282,6 +284,7 @@ impl Pods {
             cold,
             counts_probes: self.counts_probes_every_seconds,
             migrations,
+            tests: self.tests.iter().map(Attempt::migration).collect(),
         })
     }
 }

@@ -107,8 +107,11 @@ pub struct Scenario {
     pub requests_per_second: f64,
 }
 
+/// Seconds that a test of a step takes before it fails.
+const TEST_SECONDS: i64 = 10;
+
 /// The scenarios that are built in, with a line about each.
-pub const BUILT_IN: [(&str, &str); 13] = [
+pub const BUILT_IN: [(&str, &str); 14] = [
     ("good", "the new revision is as good as the old one"),
     ("errors", "it answers some requests with an error"),
     ("slow", "it answers slowly"),
@@ -121,6 +124,7 @@ pub const BUILT_IN: [(&str, &str); 13] = [
     ("no-image", "its image cannot be pulled"),
     ("migration-fails", "its schema.expand fails"),
     ("migration-hangs", "its schema.expand does not end"),
+    ("test-fails", "the first test of its steps fails"),
     (
         "prometheus-down",
         "it is good, but Prometheus does not answer",
@@ -199,6 +203,20 @@ fn fill(play: &mut Scenario, on: &Manifest, assumed: &Assumed) -> Result<(), Str
             };
             play.new.migrations = migration(assumed.migration_seconds, end);
             play.expected = vec![End::Blocked];
+        }
+        "test-fails" => {
+            let targets = course(spec).targets;
+            let mut tests = targets.iter().flat_map(|target| &target.tests);
+            let Some(first) = tests.next() else {
+                return Err("the manifest has no test of a step".into());
+            };
+            play.new.tests = vec![Migration {
+                seconds: TEST_SECONDS,
+                end: MigrationEnd::Fails,
+            }];
+            if first.on_failure == OnFailure::Pause {
+                play.expected = vec![End::Paused];
+            }
         }
         "prometheus-down" | "no-metrics" => {
             if spec.analysis.is_none() {

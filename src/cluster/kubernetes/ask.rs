@@ -62,6 +62,15 @@ pub async fn answer(
         Question::Revisions => revisions(client, namespace, name).await,
         Question::Hold(database) => hold(client, namespace, database).await,
         Question::Config(refs) => missing(client, namespace, refs).await.map(Answer::Config),
+        Question::Job(name) => {
+            if !is_object_name(name) {
+                return Ok(Answer::Job(None));
+            }
+            let job = Api::<Job>::namespaced(client.clone(), namespace);
+            let job = job.get_opt(name).await;
+            let job = job.map_err(|error| unread(&question.to_string(), &error))?;
+            Ok(Answer::Job(job.map(|job| facts::job(&job).into())))
+        }
         Question::JobLog(job) => {
             let log = in_time(job_log(client, namespace, job)).await;
             // A log only adds to a message: nothing may fail because there is none.

@@ -161,6 +161,7 @@ pub fn job(object: &Job) -> JobFacts {
         base: base(metadata),
         rollout: label(metadata, keys::ROLLOUT),
         revision: label(metadata, keys::REVISION),
+        test: !label(metadata, keys::TEST).is_empty(),
         owner_uid: owner(metadata),
         epoch: epoch(metadata),
         suspended: object.spec.as_ref().and_then(|s| s.suspend) == Some(true),

@@ -149,7 +149,7 @@ impl Watches {
             Box::pin(self.typed(&namespace, of_rollouts, keep_revision)),
             Box::pin(self.typed(&namespace, of_rollouts, keep_child)),
             Box::pin(self.typed(&namespace, of_rollouts, keep_pod)),
-            Box::pin(self.typed(&namespace, Some(keys::DATABASE), keep_job)),
+            Box::pin(self.typed(&namespace, of_rollouts, keep_job)),
         ]
     }
 
@@ -421,6 +421,9 @@ fn keep_job(object: &Job) -> Option<Entry<JobFacts>> {
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     let database = facts::label(metadata, keys::DATABASE);
     let mut keys = of_rollout(metadata);
-    keys.push(database_key(namespace, &database));
+    // That of a test belongs to no database.
+    if !database.is_empty() {
+        keys.push(database_key(namespace, &database));
+    }
     Some(entry(metadata, keys, facts::job(object)))
 }

@@ -43,6 +43,7 @@ fn job(version: u64, deleting: bool) -> JobFacts {
         },
         rollout: "shop".into(),
         revision: "a".into(),
+        test: false,
         owner_uid: None,
         epoch: None,
         suspended: true,

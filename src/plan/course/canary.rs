@@ -44,6 +44,7 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
             hold_seconds: step.hold_seconds,
             deadline_seconds: step.deadline_seconds,
             on_inconclusive: step.on_inconclusive,
+            tests: step.tests.clone(),
         });
     }
     targets

@@ -7,7 +7,7 @@ mod canary;
 mod rolling;
 
 use crate::{
-    api::{OnInconclusive, RolloutSpec, Strategy, StrategyType, release::StepStatus},
+    api::{OnInconclusive, RolloutSpec, StepTest, Strategy, StrategyType, release::StepStatus},
     plan::replicas::Bounds,
 };
 
@@ -49,6 +49,8 @@ pub struct Target {
     pub deadline_seconds: i64,
     /// What is done at that deadline.
     pub on_inconclusive: OnInconclusive,
+    /// What must succeed once it is reached, before its hold begins.
+    pub tests: Vec<StepTest>,
 }
 
 /// Whom users reach in a state.

@@ -71,8 +71,13 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
         },
         deadline_seconds: rolling.deadline_seconds,
         on_inconclusive: rolling.on_inconclusive,
+        tests: match sizes.first() == Some(&canary) {
+            true => rolling.tests.clone(),
+            false => Vec::new(),
+        },
     };
-    sizes.into_iter().enumerate().map(target).collect()
+    let numbered = sizes.iter().copied().enumerate();
+    numbered.map(target).collect()
 }
 
 /// Pods of the new revision after each batch.

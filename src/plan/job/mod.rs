@@ -1,9 +1,11 @@
 //! Jobs of a release: where they stand.
 //!
 //! What runs when, and what a failure means, is a row of [`terms`]; the writes are those of the
-//! [`protocol`]; what people read of it is [`told`].
+//! [`protocol`]; what people read of it is [`told`]. Those that hold no database are tests of a step
+//! (`step_test`).
 
 pub mod protocol;
+pub(super) mod step_test;
 pub mod terms;
 pub mod told;
 

@@ -28,6 +28,7 @@ fn job(n: i64) -> JobFacts {
         },
         rollout: "shop".into(),
         revision: "r1".into(),
+        test: false,
         owner_uid: Some("u-db".into()),
         epoch: Some(1),
         suspended: false,

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{DatabaseRecord, RolloutSpec, RolloutStatus, status::Outcome},
+    api::{DatabaseRecord, RolloutSpec, RolloutStatus, keys, status::Outcome},
     evidence::{Reading, Readings, Reason, Unit, Verdict},
     plan::{
         self,
@@ -531,6 +531,7 @@ impl World {
                 base,
                 rollout: "shop".into(),
                 revision,
+                test: manifest["metadata"]["labels"][keys::TEST].is_string(),
                 owner_uid,
                 epoch: Some(1),
                 suspended: true,

@@ -11,6 +11,7 @@ mod people;
 mod replicas;
 mod schema;
 mod steady;
+mod tests;
 mod undo;
 mod writes;
 
@@ -37,6 +38,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("schema-first", schema::schema_first),
     ("once", schema::once),
     ("contract-last", schema::contract_last),
+    ("once", tests::once),
+    ("tested", tests::tested),
     ("evidence", evidence::evidence),
     ("clock", evidence::clock),
     ("no-retry", writes::no_retry),
@@ -88,7 +91,10 @@ impl World {
             (Write::ReleaseJob { .. }, _, Some(Object::Job(job))) => {
                 let epoch = self.ledger.epochs.entry(job.rollout.clone()).or_default();
                 *epoch = (*epoch).max(arrival.epoch);
-                schema::enter(self, job);
+                match job.test {
+                    Some(_) => tests::enter(self, job),
+                    None => schema::enter(self, job),
+                }
             }
             (Write::RecordDatabase { base, record, .. }, ..) => {
                 schema::succeeded(&mut self.ledger, &base.name, record);

@@ -69,7 +69,7 @@ pub(super) fn once(world: &World, happened: &Happened) -> Result<(), String> {
             _,
             Some(Object::Job(job)),
         ) if !job.suspended => Err(format!("{} is made running", job.meta.name)),
-        (Write::ReleaseJob { .. }, _, Some(Object::Job(job))) => {
+        (Write::ReleaseJob { .. }, _, Some(Object::Job(job))) if job.test.is_none() => {
             released(world, job, arrival.on_record.holder.as_ref())
         }
         (
@@ -78,7 +78,7 @@ pub(super) fn once(world: &World, happened: &Happened) -> Result<(), String> {
             },
             Some(Object::Job(job)),
             _,
-        ) => deleted(world, job),
+        ) if job.test.is_none() => deleted(world, job),
         (Write::RecordDatabase { record, .. }, Some(Object::Database(before)), _) => {
             let_go(world, before, record)
         }
@@ -188,7 +188,7 @@ type Identity = (
     crate::simulate::object::Name,
     crate::simulate::object::Name,
     crate::simulate::object::Name,
-    PhaseKind,
+    Option<PhaseKind>,
     i64,
 );
 
@@ -230,7 +230,7 @@ pub(super) fn contract_last(world: &World, happened: &Happened) -> Result<(), St
     };
     match (&*arrival.write, &arrival.before, &arrival.after) {
         (Write::ReleaseJob { .. }, _, Some(Object::Job(job)))
-            if job.phase == PhaseKind::Contract =>
+            if job.phase == Some(PhaseKind::Contract) =>
         {
             contract_released(world, job)
         }

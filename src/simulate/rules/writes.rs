@@ -44,7 +44,7 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
             },
             None,
             Some(Object::Job(job)),
-        ) => {
+        ) if job.test.is_none() => {
             let database = world.live.databases.get(&job.database);
             let holder = database.and_then(|d| d.record.holder.as_ref());
             let held = [holder, arrival.on_record.holder.as_ref()];

@@ -10,6 +10,8 @@ mod schemas;
 mod sizes;
 mod ways;
 
+pub(super) use ways::test;
+
 use super::scenario::Scenario;
 
 /// All of them, each theme with its name.

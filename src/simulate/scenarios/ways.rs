@@ -1,9 +1,9 @@
-//! Other ways than the canary: batch by batch.
+//! Batch by batch, and tests of steps.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::{
-    api::{Rolling, RolloutSpec},
+    api::{OnFailure, Rolling, RolloutSpec, StepTest},
     simulate::{
         action::Action,
         amend::Amendment,
@@ -11,7 +11,7 @@ use crate::{
             SETTLED, Scenario, apply, command, name, pause, release, scale, shop, slow, unwell,
             wrong,
         },
-        setting::{Behaviour, Health},
+        setting::{Behaviour, Health, Migration, MigrationEnd},
     },
 };
 
@@ -27,6 +27,12 @@ pub(crate) fn batches() -> Rolling {
 
 fn rolling(mut spec: RolloutSpec) -> RolloutSpec {
     *spec.strategy.rolling_mut() = batches();
+    spec
+}
+
+fn rolling_tested(spec: RolloutSpec) -> RolloutSpec {
+    let mut spec = rolling(spec);
+    spec.strategy.rolling_mut().tests = vec![test("smoke", OnFailure::Undo)];
     spec
 }
 
@@ -56,9 +62,77 @@ fn batch_of(batch: IntOrString) -> Action {
     }
 }
 
+/// Two tests at the first step, one at the second.
+fn tested(mut spec: RolloutSpec, on_failure: OnFailure) -> RolloutSpec {
+    let steps = spec.strategy.steps_mut();
+    steps[0].tests = vec![test("smoke", on_failure), test("contract", on_failure)];
+    steps[1].tests = vec![test("smoke", on_failure)];
+    spec
+}
+
+/// A test as people write it.
+pub(crate) fn test(name: &str, on_failure: OnFailure) -> StepTest {
+    StepTest {
+        name: name.into(),
+        command: vec!["shop".into(), name.into()],
+        container: None,
+        template: None,
+        deadline_seconds: 60,
+        on_failure,
+    }
+}
+
+/// `v2`, whose tests go so, one after the other.
+fn v2_tested(name: &'static str, on_failure: OnFailure, ends: &[MigrationEnd]) -> Scenario {
+    let test = |end: &MigrationEnd| Migration {
+        seconds: 10,
+        end: *end,
+    };
+    let behaviour = Behaviour {
+        tests: ends.iter().map(test).collect(),
+        ..Behaviour::default()
+    };
+    Scenario::new(name)
+        .image("v2", behaviour)
+        .then(1, apply(tested(shop("v1", 4, None), on_failure)))
+        .then(SETTLED, release("v2", None))
+        .lasts(600)
+}
+
 pub(super) fn ways() -> Vec<Scenario> {
+    use MigrationEnd::{Fails, Hangs, NeverStarts, Succeeds};
+    let (undo, pause_it) = (OnFailure::Undo, OnFailure::Pause);
     vec![
+        v2_tested("tests-pass", undo, &[Succeeds]),
+        v2_tested("a-test-fails", undo, &[Succeeds, Fails]),
+        v2_tested("a-test-hangs", undo, &[Hangs]),
+        v2_tested("a-test-never-starts", undo, &[NeverStarts]),
+        v2_tested("a-test-pauses-and-is-resumed", pause_it, &[Fails, Succeeds])
+            .then(220, command("resume")),
+        v2_tested(
+            "a-test-pauses-and-is-promoted",
+            pause_it,
+            &[Succeeds, Fails],
+        )
+        .then(220, command("promote")),
+        v2_tested("a-running-test-is-promoted-past", undo, &[Hangs]).then(140, command("promote")),
+        v2_tested("undone-while-a-test-runs", undo, &[Hangs]).then(140, command("undo")),
+        v2_tested("third-revision-while-a-test-runs", undo, &[Hangs])
+            .image("v3", Behaviour::default())
+            .then(140, release("v3", None)),
+        v2_tested("the-job-of-a-test-is-deleted", undo, &[Hangs])
+            .then(140, Action::DeleteJobs(name())),
+        v2_tested("pods-are-lost-while-a-test-runs", undo, &[Succeeds]).then(
+            132,
+            Action::LosePods {
+                rollout: name(),
+                count: 5,
+            },
+        ),
         good("rolling"),
+        Scenario::new("rolling-tested")
+            .then(1, apply(rolling_tested(shop("v1", 8, None))))
+            .then(SETTLED, release("v2", None)),
         v2("rolling-errors", wrong(5.0)),
         v2("rolling-errors-at-the-last-batch", wrong(0.8)),
         v2("rolling-slow", slow(600.0)),

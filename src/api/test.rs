@@ -1,0 +1,56 @@
+//! `tests` of a step: commands that must succeed before its hold begins.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{OnFailure, name::DNS_LABEL};
+
+/// A command that runs to completion in a Job of its own, once, when the step's target is reached
+/// and before its hold begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.command) != has(self.template)")
+        .message("give a test either a command (run with the revision's own image) or a template (a pod template of its own), not both and not none")
+)]
+pub struct StepTest {
+    /// Name of the test, unique in its step.
+    #[schemars(
+        length(min = 1, max = 40),
+        regex(pattern = DNS_LABEL)
+    )]
+    pub name: String,
+
+    /// Command and arguments. They run in the revision's own pod spec, without probes, ports,
+    /// lifecycle and labels. `STEPGATE_ROLLOUT`, `STEPGATE_REVISION` and `STEPGATE_STEP` are in the
+    /// environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 64), inner(length(max = 4096)))]
+    pub command: Vec<String>,
+
+    /// Container of the pod template whose image and environment are used for a `command`. Left
+    /// out: the first container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub container: Option<String>,
+
+    /// A separate pod template. Its labels must not match the Rollout's selector. The environment
+    /// of its containers has what that of a command has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::crd::pod_template")]
+    pub template: Option<Value>,
+
+    /// Maximum number of seconds that the test may run; after that it has failed.
+    #[serde(default = "default_deadline")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub deadline_seconds: i64,
+
+    /// What happens when the test fails.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+const fn default_deadline() -> i64 {
+    300
+}
