@@ -18,19 +18,22 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use stepgate::{
     cluster::{
-        Key,
+        Answer, Cluster as _, Key,
         kubernetes::{
             index::{Index, database_key, rollout_key},
             watch::Watches,
         },
     },
-    plan::facts::Objects,
+    plan::{
+        facts::{Objects, Question},
+        intent::{Kind, Write},
+    },
 };
 use tokio::task::JoinHandle;
 
 use super::{
     fixture::{Home, Relaxed, eventually, minimal},
-    writes::{database_manifest, deployment_manifest, job_manifest, revision_manifest},
+    writes::{adapter, database_manifest, deployment_manifest, job_manifest, revision_manifest},
 };
 
 /// An index that follows one namespace, or all, and the keys it told.
@@ -191,6 +194,64 @@ async fn everything_of_a_rollout_is_found_and_lost_again() {
             .then_some(())
     })
     .await;
+}
+
+/// The Job of a test of a step belongs to no database.
+#[tokio::test]
+async fn the_job_of_a_test_is_found_read_let_run_and_lost_again() {
+    let home = Home::new("test-job").await;
+    let namespace = home.namespace.clone();
+    let followed = Followed::new(&home, vec![namespace.clone()]).await;
+    home.create(&minimal("shop")).await.expect("a Rollout");
+    let mut manifest = job_manifest("shop-r1-tabcde-1");
+    manifest["metadata"]["labels"] = json!({
+        "stepgate.io/rollout": "shop", "stepgate.io/revision": "r1",
+        "stepgate.io/test": "smoke", "stepgate.io/step": "canary", "stepgate.io/epoch": "3",
+    });
+    make::<Job>(&home, manifest).await;
+    let seen = followed
+        .until(&home, "its Job", |c| c.jobs.len() == 1)
+        .await;
+    let job = &seen.jobs[0];
+    assert!(job.test && job.suspended && job.epoch == Some(3), "{job:?}");
+    let told = followed.take_told();
+    let databases = told
+        .iter()
+        .filter(|key| matches!(key, Key::Database { .. }));
+    assert_eq!(databases.count(), 0, "{told:?}");
+
+    let adapter = adapter(&home);
+    let read = async |name: &str| {
+        let question = Question::Job(name.into());
+        match adapter
+            .ask(&rollout_key(&namespace, "shop"), &question)
+            .await
+        {
+            Ok(Answer::Job(job)) => job,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(read("none").await.map(|job| job.base), None);
+    let live = read("shop-r1-tabcde-1").await.expect("the Job");
+    let base = live.base.clone();
+    let released = adapter.write(&namespace, &Write::ReleaseJob { base }).await;
+    assert!(released.is_ok(), "{released:?}");
+    let late = Write::Delete {
+        kind: Kind::Job,
+        base: live.base.clone(),
+    };
+    let late = adapter.write(&namespace, &late).await;
+    assert!(late.is_err(), "it rests on an old version: {late:?}");
+    eventually("its Job to go", async || {
+        let base = read("shop-r1-tabcde-1").await?.base;
+        let kind = Kind::Job;
+        let gone = adapter
+            .write(&namespace, &Write::Delete { kind, base })
+            .await;
+        gone.is_ok().then_some(())
+    })
+    .await;
+    followed.until(&home, "no Job", |c| c.jobs.is_empty()).await;
 }
 
 #[tokio::test]

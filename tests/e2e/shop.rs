@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use load::{Record, Summary};
-use serde_json::json;
+use serde_json::{Value, json};
 use stepgate::api::status::Outcome;
 use testbed::traffic::Traffic;
 use testbed::view::State;
@@ -18,6 +18,11 @@ const RATE: u32 = 100;
 /// Applies a release of the shop, for a small machine that does much else: four pods, a limit of
 /// one second, and a slow release that is slower still.
 async fn apply(ns: &Namespace, release: &str) -> Result<i64> {
+    apply_so(ns, release, |_| {}).await
+}
+
+/// The same, changed so.
+async fn apply_so(ns: &Namespace, release: &str, change: impl Fn(&mut Value)) -> Result<i64> {
     let folder = format!("tests/programs/shop/manifests/releases/{release}");
     let text = ns.testbed().run_kubectl(&["kustomize", &folder]).await?;
     let mut rollout = install::documents(&text)?.remove(0);
@@ -29,6 +34,7 @@ async fn apply(ns: &Namespace, release: &str) -> Result<i64> {
     if release == "slow" {
         fault["value"] = json!("slow=1300");
     }
+    change(spec);
     let applied = ns.put(&rollout).await?;
     Ok(applied.metadata.generation.unwrap_or_default())
 }
@@ -50,8 +56,13 @@ async fn end(ns: &Namespace, generation: i64) -> Result<(String, Outcome, String
 
 /// v1 is out, and clients are served.
 async fn open(ns: &Namespace) -> Result<(Traffic, String)> {
+    open_so(ns, |_| {}).await
+}
+
+/// The same, changed so.
+async fn open_so(ns: &Namespace, change: impl Fn(&mut Value)) -> Result<(Traffic, String)> {
     ns.add_database_and_service().await?;
-    let generation = apply(ns, "v1").await?;
+    let generation = apply_so(ns, "v1", change).await?;
     ns.until("pods in the Service", PATIENCE, |state| {
         State::serves(state).then_some(())
     })
@@ -148,6 +159,107 @@ async fn the_operator_is_killed_at_a_step_and_goes_on_there() {
             assert_eq!(release.started, started, "it began anew");
             assert!(release.step().is_some_and(|s| s.index >= 1), "it went back");
         }
+        let all = sum(&traffic.stop().await?, SystemTime::UNIX_EPOCH);
+        assert_eq!(all.failed, 0, "{:?}", all.statuses);
+        Ok(())
+    })
+    .await;
+}
+
+/// Batch by batch, a quarter of the four pods at a time.
+fn rolling(spec: &mut Value) {
+    spec["strategy"] = json!({
+        "type": "Rolling",
+        "progressDeadlineSeconds": 30,
+        "rolling": {"batch": "25%", "holdSeconds": 5, "bakeSeconds": 10},
+    });
+}
+
+/// The steps that a release of this revision was at, in order.
+fn steps_of(state: &State, revision: &str) -> Vec<String> {
+    let mut steps: Vec<String> = Vec::new();
+    for (_, rollout) in &state.versions {
+        let release = rollout.status.as_ref().and_then(|s| s.release.as_ref());
+        let release = release.filter(|release| release.revision == revision);
+        let step = release.and_then(|release| Some(release.step()?.name.clone()));
+        if let Some(step) = step.filter(|step| steps.last() != Some(step)) {
+            steps.push(step);
+        }
+    }
+    steps
+}
+
+#[tokio::test]
+async fn a_rolling_release_goes_out_batch_by_batch_and_a_bad_one_comes_back() {
+    play("rolling", async |ns| {
+        let (mut traffic, _) = open_so(ns, rolling).await?;
+        let generation = apply_so(ns, "v2", rolling).await?;
+        let (good, outcome, words) = end(ns, generation).await?;
+        assert_eq!(outcome, Outcome::Stable, "{words}");
+        let steps = steps_of(&ns.view.now(), &good);
+        assert_eq!(steps, ["batch-1", "batch-2", "batch-3", "last"]);
+        let all = sum(traffic.records()?, SystemTime::UNIX_EPOCH);
+        assert_eq!(all.failed, 0, "{:?}", all.statuses);
+        let generation = apply_so(ns, "errors", rolling).await?;
+        let (bad, outcome, words) = end(ns, generation).await?;
+        assert_eq!(outcome, Outcome::Failed, "{words}");
+        assert!(words.contains("check error-rate"), "{words}");
+        let state = ns.view.now();
+        let stable = state.status(SHOP).stable.map(|s| s.revision);
+        assert_eq!(stable, Some(good));
+        assert!(!steps_of(&state, &bad).contains(&"last".to_owned()));
+        Ok(())
+    })
+    .await;
+}
+
+/// The first step has a test that runs so.
+fn tested(command: &'static str) -> impl Fn(&mut Value) {
+    move |spec| {
+        let test = json!({"name": "smoke", "command": ["shop", command], "deadlineSeconds": 60});
+        spec["strategy"]["canary"]["steps"][0]["tests"] = json!([test]);
+    }
+}
+
+#[tokio::test]
+async fn a_test_comes_before_the_hold_and_its_failure_undoes() {
+    play("tested", async |ns| {
+        let (traffic, stable) = open_so(ns, tested("--help")).await?;
+        let generation = apply_so(ns, "v2", tested("no-such-command")).await?;
+        let (bad, outcome, words) = end(ns, generation).await?;
+        assert_eq!(outcome, Outcome::Failed, "{words}");
+        // With the end of its log.
+        assert!(
+            words.starts_with("test smoke of step canary failed"),
+            "{words}"
+        );
+        assert!(words.contains("no-such-command"), "{words}");
+        let state = ns.view.now();
+        assert_eq!(state.status(SHOP).stable.map(|s| s.revision), Some(stable));
+        assert_eq!(steps_of(&state, &bad), ["canary"]);
+        let held = |rollout: &stepgate::api::Rollout| {
+            let release = rollout.status.as_ref()?.release.as_ref()?;
+            let step = release.step().filter(|_| release.revision == bad)?;
+            step.held.since.clone()
+        };
+        let mut versions = state.versions.iter();
+        assert!(
+            !versions.any(|(_, rollout)| held(rollout).is_some()),
+            "it was held"
+        );
+        let selector = ["get", "jobs", "-l", "stepgate.io/test", "-o", "name"];
+        let jobs = ns.kubectl(&selector).await?;
+        assert_eq!(jobs.trim(), "", "the undo deletes its Job");
+
+        let generation = apply_so(ns, "v2", |spec| {
+            tested("--help")(spec);
+            spec["template"]["metadata"]["annotations"]["again"] = json!("1");
+        })
+        .await?;
+        let (_, outcome, words) = end(ns, generation).await?;
+        assert_eq!(outcome, Outcome::Stable, "{words}");
+        let jobs = ns.kubectl(&selector).await?;
+        assert_eq!(jobs.lines().count(), 1, "one Job for one test: {jobs}");
         let all = sum(&traffic.stop().await?, SystemTime::UNIX_EPOCH);
         assert_eq!(all.failed, 0, "{:?}", all.statuses);
         Ok(())
