@@ -19,16 +19,20 @@ pub const PHASE: &str = "stepgate.io/phase";
 pub(crate) const TEST: &str = "stepgate.io/test";
 /// Label on the Job of a step's test: the step.
 pub(crate) const STEP: &str = "stepgate.io/step";
-/// Label on Deployments and suspended Jobs: the leadership epoch that may write them.
+/// Label on Deployments, Services and suspended Jobs: the leadership epoch that may write them.
 pub(crate) const EPOCH: &str = "stepgate.io/epoch";
 
-/// Annotation on a Deployment: the resourceVersion at which an unanswered scaling was settled.
+/// Annotation on a Deployment, label on a Service: the resourceVersion at which an unanswered write
+/// was settled.
 pub(crate) const SETTLED: &str = "stepgate.io/settled";
 
 /// Annotation on a ControllerRevision: how the revision ended (`Stable`, `Failed`, `Withdrawn`).
 pub(crate) const OUTCOME: &str = "stepgate.io/outcome";
 /// Annotation on a ControllerRevision: why it ended so, for people.
 pub(crate) const OUTCOME_REASON: &str = "stepgate.io/outcome-reason";
+
+/// Annotation on somebody else's Service: `true` where no user reaches pods through it.
+pub(crate) const NOT_FOR_USERS: &str = "stepgate.io/not-for-users";
 
 /// Finalizer on a DatabaseSchema while a phase holds it.
 pub const HELD: &str = "stepgate.io/held";

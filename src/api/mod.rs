@@ -17,6 +17,7 @@ pub mod status;
 pub mod strategy;
 pub mod test;
 pub(crate) mod text;
+pub mod traffic;
 
 pub use analysis::{Analysis, Check, ErrorRate, Latency, OnFailure};
 pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};
@@ -25,8 +26,11 @@ pub use rollout::{Rollout, RolloutSpec};
 pub use schema::{Phase, PhaseKind, SchemaSpec};
 pub use selector::Selector;
 pub use status::RolloutStatus;
-pub use strategy::{OnInconclusive, OnNewRevision, Rolling, Step, Strategy, StrategyType};
+pub use strategy::{
+    BlueGreen, OnInconclusive, OnNewRevision, Promotion, Rolling, Step, Strategy, StrategyType,
+};
 pub use test::StepTest;
+pub use traffic::Traffic;
 
 /// What is left out of a stored object because it is the default.
 #[expect(

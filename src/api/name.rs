@@ -3,6 +3,9 @@
 /// A DNS label (RFC 1123) as a pattern: namespaces, and what is to be as plain as they are.
 pub(crate) const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
+/// A DNS label that begins with a letter (RFC 1035), as the name of a Service must.
+pub(crate) const SERVICE_NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
+
 /// The letters that a DNS label may have.
 pub(crate) const DNS_LABEL_LENGTH: usize = 63;
 

@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Analysis, RolloutStatus, SchemaSpec, Selector, Strategy};
+use super::{Analysis, RolloutStatus, SchemaSpec, Selector, Strategy, Traffic};
 
 /// A workload that is released in steps: schema first, then code, with automatic rollback.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -43,6 +43,8 @@ use super::{Analysis, RolloutStatus, SchemaSpec, Selector, Strategy};
 #[x_kube(
     validation = Rule::new("self.selector == oldSelf.selector")
         .message("spec.selector cannot be changed: running pods would be lost from sight; create a Rollout of another name instead"),
+    validation = Rule::new("has(self.traffic) == (has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen')")
+        .message("spec.traffic and strategy.type: BlueGreen go together: write both, or neither"),
     validation = Rule::new("!has(self.selector.matchLabels) || (has(self.template.metadata) && has(self.template.metadata.labels) && self.selector.matchLabels.all(k, k in self.template.metadata.labels && self.template.metadata.labels[k] == self.selector.matchLabels[k]))")
         .message("spec.template.metadata.labels must carry every label of spec.selector.matchLabels with the same value: add them to the template"),
 )]
@@ -66,6 +68,10 @@ pub struct RolloutSpec {
     /// How a new revision replaces the stable one.
     #[serde(default)]
     pub strategy: Strategy,
+
+    /// The Services through which users reach one revision at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
 
     /// What is measured during a release.
     #[serde(default, skip_serializing_if = "Option::is_none")]

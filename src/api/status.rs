@@ -1,6 +1,6 @@
 //! `Rollout.status`: the authority for where a rollout stands, and what people read.
 
-use super::release::Release;
+use super::{release::Release, traffic::TrafficStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,13 +20,14 @@ pub struct RolloutStatus {
     #[schemars(length(max = 16), schema_with = "super::crd::conditions")]
     pub conditions: Vec<Condition>,
 
-    /// The label selector as a string; autoscalers read it.
+    /// The label selector of the pods that users reach, as a string; autoscalers read it. With
+    /// `type: BlueGreen` that is one revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
 
-    /// Number of pods of all revisions.
+    /// Number of pods that `selector` selects.
     pub replicas: i32,
-    /// Number of available pods of all revisions.
+    /// Number of available pods that `selector` selects.
     pub available_replicas: i32,
 
     /// The last revision that passed its bake at 100%. It serves users during the next release.
@@ -39,6 +40,10 @@ pub struct RolloutStatus {
     /// The release in progress, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
+
+    /// What the Services of `spec.traffic` select.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficStatus>,
 
     /// Result of the last poll of each check, as of the last change of a verdict.
     #[serde(skip_serializing_if = "Vec::is_empty")]

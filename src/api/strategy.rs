@@ -16,6 +16,8 @@ use super::{StepTest, name::DNS_LABEL};
         .message("strategy.canary is read with type: Canary alone: write strategy.type: Canary, or remove strategy.canary"),
     validation = Rule::new("!has(self.rolling) || (has(self.type) && self.type == 'Rolling')")
         .message("strategy.rolling is read with type: Rolling alone: write strategy.type: Rolling, or remove strategy.rolling"),
+    validation = Rule::new("!has(self.blueGreen) || (has(self.type) && self.type == 'BlueGreen')")
+        .message("strategy.blueGreen is read with type: BlueGreen alone: write strategy.type: BlueGreen, or remove strategy.blueGreen"),
 )]
 pub struct Strategy {
     /// The way of a release. Left out: `Canary`.
@@ -58,6 +60,11 @@ pub struct Strategy {
     /// for 300 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolling: Option<Rolling>,
+
+    /// The sets of a blue-green release. Left out: a preview of one pod, a switch by a person, and an
+    /// old set that stays for 600 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blue_green: Option<BlueGreen>,
 }
 
 /// The ways of a release.
@@ -68,6 +75,9 @@ pub enum StrategyType {
     Canary,
     /// Batch by batch until all pods are new, as `rolling` says.
     Rolling,
+    /// Two whole sets: users are switched from one to the other at once, as `blueGreen` says. It
+    /// needs `spec.traffic`, and room for twice the pods.
+    BlueGreen,
 }
 
 /// What a newer revision does to a release whose pods run. While `spec.paused` is true, it does
@@ -192,6 +202,37 @@ pub struct Rolling {
     pub tests: Vec<StepTest>,
 }
 
+/// Two whole sets of pods, of which users reach one. The steps are `preview` (few pods, which
+/// `canaryService` alone selects), `switch` (all of them), and `live` (`stableService` selects them,
+/// and the old set stays). `maxSurge` is not used: there are twice the pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BlueGreen {
+    /// Pods of the new revision before it is grown to full size. They take work from queues and open
+    /// connections as all pods do.
+    #[schemars(range(min = 1, max = 100000))]
+    pub preview_replicas: i32,
+
+    /// Whether users are switched as soon as the new set is whole and no check fails, or when a
+    /// person says `promote <revision>/switch`.
+    pub promotion: Promotion,
+
+    /// Seconds for which the old set stays after the switch, at full size. Checks go on, and a
+    /// return within them is one write. Then the revision is stable.
+    #[schemars(range(min = 0, max = 2592000))]
+    pub scale_down_delay_seconds: i64,
+}
+
+/// Who says that a step is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Promotion {
+    /// A person, by the `promote` command.
+    #[default]
+    Manual,
+    /// Nobody: it is left as soon as nothing stands against it.
+    Automatic,
+}
+
 /// What happens if a step's checks have no verdict in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnInconclusive {
@@ -273,6 +314,16 @@ impl Default for Rolling {
     }
 }
 
+impl Default for BlueGreen {
+    fn default() -> Self {
+        Self {
+            preview_replicas: 1,
+            promotion: Promotion::default(),
+            scale_down_delay_seconds: 600,
+        }
+    }
+}
+
 impl Strategy {
     /// All tests of its steps.
     pub(crate) fn tests_mut(&mut self) -> impl Iterator<Item = &mut StepTest> {
@@ -296,21 +347,30 @@ impl Strategy {
         match self.way() {
             StrategyType::Canary => self.canary.is_some(),
             StrategyType::Rolling => self.rolling.is_some(),
+            StrategyType::BlueGreen => self.blue_green.is_some(),
         }
     }
 
     /// The steps of its canary, written out, to be changed: it is one from here on.
     pub(crate) fn steps_mut(&mut self) -> &mut Vec<Step> {
         if self.way() != StrategyType::Canary {
-            (self.kind, self.rolling) = (None, None);
+            (self.kind, self.rolling, self.blue_green) = (None, None, None);
         }
         &mut self.canary.get_or_insert_default().steps
     }
 
     /// The batches of its rolling release, written out, to be changed: it is one from here on.
     pub(crate) fn rolling_mut(&mut self) -> &mut Rolling {
-        (self.kind, self.canary) = (Some(StrategyType::Rolling), None);
+        self.kind = Some(StrategyType::Rolling);
+        (self.canary, self.blue_green) = (None, None);
         self.rolling.get_or_insert_default()
+    }
+
+    /// Its blue-green release, written out, to be changed: it is one from here on.
+    pub(crate) fn blue_green_mut(&mut self) -> &mut BlueGreen {
+        self.kind = Some(StrategyType::BlueGreen);
+        (self.canary, self.rolling) = (None, None);
+        self.blue_green.get_or_insert_default()
     }
 
     /// A release is over as soon as all of it runs.
@@ -322,6 +382,7 @@ impl Strategy {
                 }
             }
             StrategyType::Rolling => self.rolling_mut().bake_seconds = 0,
+            StrategyType::BlueGreen => self.blue_green_mut().scale_down_delay_seconds = 0,
         }
     }
 }
@@ -337,6 +398,7 @@ impl Default for Strategy {
             kind: None,
             canary: None,
             rolling: None,
+            blue_green: None,
         }
     }
 }

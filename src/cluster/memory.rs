@@ -8,7 +8,7 @@ use super::{Hold, Written};
 use crate::plan::{
     facts::{
         Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, RevisionFacts,
-        RolloutFacts,
+        RolloutFacts, ServiceFacts, Services,
     },
     intent::Write,
 };
@@ -23,10 +23,13 @@ pub struct Memory {
     children: Own<ChildFacts>,
     jobs: Own<JobFacts>,
     database: Own<DatabaseFacts>,
+    services: Own<ServiceFacts>,
     /// Uids of what was deleted and the caches still show.
     gone: BTreeSet<String>,
     /// Scales that were never answered, by uid of the Deployment.
     unanswered: BTreeMap<String, Unanswered>,
+    /// The version of each Service, by uid, on which a write rested that was never answered.
+    unsettled: BTreeMap<String, String>,
     /// How often in a row a name was taken by something that the caches do not show.
     taken: BTreeMap<String, u32>,
     /// Live reads in a row that got no answer.
@@ -101,11 +104,14 @@ impl Memory {
         let jobs = hide(&self.gone, &mut cached.jobs);
         let children = hide(&self.gone, &mut cached.children);
         let database = cached.database.take_if(|d| self.gone.contains(&d.base.uid));
+        let services = hide(&self.gone, &mut cached.services.all);
         let hidden = revisions.into_iter().chain(jobs).chain(children);
+        let hidden = hidden.chain(services);
         self.gone = hidden.chain(database.map(|d| d.base.uid)).collect();
         lay(&mut self.revisions, &mut cached.revisions, now);
         lay(&mut self.children, &mut cached.children, now);
         lay(&mut self.jobs, &mut cached.jobs, now);
+        self.overlay_services(&mut cached.services, now);
         let spec = cached.rollout.spec.as_deref().ok();
         cached.database = spec
             .and_then(|spec| spec.database())
@@ -119,6 +125,22 @@ impl Memory {
                 Some(_) => {
                     self.unanswered.remove(&child.base.uid);
                 }
+                None => {}
+            }
+        }
+    }
+
+    /// The same of its Services, where the caches hold any.
+    fn overlay_services(&mut self, cached: &mut Services, now: Timestamp) {
+        if cached.unread.is_some() {
+            return;
+        }
+        lay(&mut self.services, &mut cached.all, now);
+        for service in &mut cached.all {
+            let base = &service.base;
+            match self.unsettled.get(&base.uid) {
+                Some(open) if !is_newer(&base.resource_version, open) => service.uncertain = true,
+                Some(_) => drop(self.unsettled.remove(&base.uid)),
                 None => {}
             }
         }
@@ -162,6 +184,7 @@ impl Memory {
         }
         if let Some(base) = write.base() {
             self.unanswered.remove(&base.uid);
+            self.unsettled.remove(&base.uid);
         }
         if let Write::Create { .. } = write {
             self.taken.remove(write.name());
@@ -171,6 +194,7 @@ impl Memory {
             Written::Revision(facts) => keep(&mut self.revisions, write, now, facts),
             Written::Child(facts) => keep(&mut self.children, write, now, facts),
             Written::Job(facts) => keep(&mut self.jobs, write, now, facts),
+            Written::Service(facts) => keep(&mut self.services, write, now, facts),
             // With its last finalizer it is gone.
             Written::Database(facts) if facts.deleting && facts.finalizers.is_empty() => {
                 self.forget(&facts.base.uid);
@@ -237,12 +261,17 @@ impl Memory {
         }
         let (revisions, children) = (of(&self.revisions), of(&self.children));
         let (jobs, databases) = (of(&self.jobs), of(&self.database));
-        let answered = revisions.chain(children).chain(jobs).chain(databases).min();
+        let answered = revisions.chain(children).chain(jobs).chain(databases);
+        let answered = answered.chain(of(&self.services)).min();
         answered.map(|at| at.saturating_add(CAUGHT_UP).unwrap_or(Timestamp::MAX))
     }
 
     /// The write may or may not have happened.
     pub(super) fn doubt(&mut self, write: &Write) {
+        if let Write::Select { base, .. } = write {
+            let version = base.resource_version.clone();
+            self.unsettled.insert(base.uid.clone(), version);
+        }
         if let Write::Scale { base, from, to } = write {
             let mut open = Unanswered {
                 resource_version: base.resource_version.clone(),
@@ -274,6 +303,7 @@ impl Memory {
             review(&mut self.children, &base.uid, now);
             review(&mut self.jobs, &base.uid, now);
             review(&mut self.database, &base.uid, now);
+            review(&mut self.services, &base.uid, now);
         }
     }
 
@@ -283,6 +313,7 @@ impl Memory {
         self.children.remove(uid);
         self.jobs.remove(uid);
         self.database.remove(uid);
+        self.services.remove(uid);
     }
 
     /// The name of a new object is taken. Says whether that is for good: not a cache that lags,
@@ -313,7 +344,13 @@ macro_rules! fact {
         })*
     };
 }
-fact!(RevisionFacts, ChildFacts, JobFacts, DatabaseFacts);
+fact!(
+    RevisionFacts,
+    ChildFacts,
+    JobFacts,
+    DatabaseFacts,
+    ServiceFacts
+);
 
 /// Takes away what was deleted, until the caches know it or say that it is on its way. Returns the
 /// uids of what they still do not know.

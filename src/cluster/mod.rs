@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::plan::{
     facts::{
         ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, Question, RevisionFacts,
-        RolloutFacts,
+        RolloutFacts, ServiceFacts,
     },
     intent::Write,
     revision::Whole,
@@ -112,6 +112,8 @@ pub enum Written {
     Job(JobFacts),
     /// A DatabaseSchema.
     Database(DatabaseFacts),
+    /// A Service.
+    Service(ServiceFacts),
     /// Deleted.
     Gone,
 }

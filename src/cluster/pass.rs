@@ -310,7 +310,8 @@ fn observe<C: Cluster>(
     refusals: &[Refusal],
 ) -> Option<Observed> {
     let mut objects = cluster.rollout(key.namespace(), key.name())?;
-    memory.overlay(&mut objects, (around.now)());
+    let looked = (around.now)();
+    memory.overlay(&mut objects, looked);
     let confirmed = memory.confirmed(&objects.rollout.base.uid);
     let readings = in_motion(&objects.rollout).and_then(|revision| (around.readings)(&revision));
     let source = objects
@@ -327,6 +328,7 @@ fn observe<C: Cluster>(
         unread: None,
         source_problem,
         readings,
+        looked,
         trusted_since: around.trusted_since,
         status_written: memory.status_written,
         confirmed,
@@ -517,6 +519,19 @@ fn what(write: &Write) -> Option<Refused> {
             kind: Kind::Deployment,
             ..
         } => Refused::Scale,
+        Write::Select { .. }
+        | Write::Create {
+            kind: Kind::Service,
+            ..
+        }
+        | Write::Fence {
+            kind: Kind::Service,
+            ..
+        }
+        | Write::Delete {
+            kind: Kind::Service,
+            ..
+        } => Refused::Service(write.name().to_owned()),
         Write::ReleaseJob { base }
         | Write::Fence {
             kind: Kind::Job,

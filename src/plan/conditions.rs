@@ -5,17 +5,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::{
     draft::{Draft, later},
-    facts::RolloutFacts,
+    facts::{ChildFacts, RolloutFacts},
     gate::checks,
     intent::{Event, Plan, RolloutState, Stands, Write},
     job::told,
-    mover,
     reason::Reason,
+    services,
     standing::{Standing, StandingKind, late_at, standing},
 };
 use crate::{
     api::{
-        RolloutStatus,
+        RolloutStatus, keys,
         release::{Release, Stage},
         status::{CheckStatus, RevisionStatus, Summary},
     },
@@ -79,10 +79,17 @@ fn tell_unreadable(draft: &mut Draft<'_>, standing: &Standing) {
 
 fn counts(draft: &mut Draft<'_>) {
     let objects = &draft.seen.objects;
+    let active = services::active(draft);
+    let serves = |c: &&ChildFacts| active.as_ref().is_none_or(|active| c.revision == *active);
     let living = || objects.children.iter().filter(|c| !c.deleting);
-    draft.status.replicas = living().map(|c| c.status_replicas).sum();
-    draft.status.available_replicas = living().map(|c| c.available).sum();
-    draft.status.selector = Some(draft.spec.selector.to_string());
+    draft.status.replicas = living().filter(serves).map(|c| c.status_replicas).sum();
+    draft.status.available_replicas = living().filter(serves).map(|c| c.available).sum();
+    // An autoscaler must not take the pods that wait for those that serve.
+    let selector = draft.spec.selector.to_string();
+    draft.status.selector = Some(match &active {
+        Some(active) => format!("{selector},{}={active}", keys::REVISION),
+        None => selector,
+    });
     let schema_version = |revision: &str| objects.revision(revision).and_then(|r| r.schema_version);
     let of = |revision: &str| {
         let child = objects.child(revision);
@@ -207,7 +214,7 @@ fn set_conditions(draft: &mut Draft<'_>, standing: &Standing) {
     );
 
     let floor = draft.bounds().floor;
-    let serving = mover::assured(&draft.seen.objects.children);
+    let serving = services::assured(draft);
     let asked = draft.spec.replicas;
     let available = serving >= floor && (serving > 0 || asked == 0);
     let (word, text) = match available {
@@ -327,10 +334,12 @@ pub(super) fn stands(status: &RolloutStatus) -> Option<Stands> {
             false => (RolloutState::Stalled, stalled),
         }
     } else if let Some(reconciling) = holds("Reconciling") {
-        match reconciling.reason == Reason::Paused.word() {
-            true => (RolloutState::Paused, reconciling),
-            false => (RolloutState::Reconciling, reconciling),
-        }
+        let state = match Reason::of(&reconciling.reason) {
+            Some(Reason::Paused) => RolloutState::Paused,
+            Some(Reason::WaitingForPromotion) => RolloutState::WaitsForPerson,
+            _ => RolloutState::Reconciling,
+        };
+        (state, reconciling)
     } else {
         (RolloutState::Ready, holds("Ready")?)
     };

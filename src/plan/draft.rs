@@ -254,6 +254,14 @@ impl<'a> Draft<'a> {
         });
     }
 
+    /// Something that is no warning.
+    pub fn inform(&mut self, reason: Reason, message: String) {
+        self.tell(reason, message);
+        if let Some(event) = self.events.last_mut() {
+            event.warning = false;
+        }
+    }
+
     /// Wants a new object, and says why.
     pub fn create(&mut self, kind: Kind, manifest: Value, note: String) {
         self.notes.push(note);

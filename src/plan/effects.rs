@@ -14,7 +14,7 @@ use super::{
     mover::{self, Direction},
     reason::Reason,
     release::TRIES_AGAIN_AFTER,
-    render,
+    render, services,
     stepping::SLOW_SECONDS,
 };
 use crate::api::{release::Stage, status::Outcome};
@@ -30,6 +30,8 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
         adopt(draft);
     }
     let unread = make_children(draft).err();
+    // Users are led away from a revision that hurts before anything else is written for that.
+    services::carry_out(draft);
     // The pods of a revision that hurts go first: no record may hold that up.
     if records && !undoing {
         mark(draft);
@@ -97,6 +99,7 @@ pub(super) fn say_refused(draft: &mut Draft<'_>) {
         Refused::Deployment => (Reason::DeploymentRefused, "a Deployment"),
         Refused::Job(_) => (Reason::JobRefused, "a Job"),
         Refused::Scale => (Reason::ScaleRefused, "to scale a Deployment"),
+        Refused::Service(_) => (Reason::ServiceRefused, "a write of a Service"),
         Refused::Other => (Reason::WriteRefused, "a write"),
     };
     let message = format!("the API server refuses {what}: {}", refusal.message);
@@ -174,6 +177,18 @@ pub(super) fn adopt(draft: &mut Draft<'_>) {
                 owner,
             });
         }
+    }
+    let services = draft.seen.objects.services.all.iter();
+    let own = services.filter(|s| s.rollout.as_deref() == Some(draft.name()) && !s.deleting);
+    let lost = own.filter(|s| s.owner_uid.as_ref() != Some(&rollout.base.uid));
+    let lost: Vec<_> = lost.map(|s| s.base.clone()).collect();
+    for base in lost {
+        let owner = serde_json::json!([render::owned_by_rollout(rollout)]);
+        draft.writes.push(Write::Adopt {
+            kind: Kind::Service,
+            base,
+            owner,
+        });
     }
 }
 
@@ -290,6 +305,10 @@ fn scale(draft: &mut Draft<'_>) {
         return;
     }
     hold_back(draft, &mut targets);
+    if let Err(fences) = services::hold_back(draft, &mut targets) {
+        draft.writes.extend(fences);
+        return;
+    }
     let direction = if draft.is_undoing() {
         Direction::Back
     } else {
@@ -398,6 +417,7 @@ pub(super) fn fences(draft: &Draft<'_>) -> Vec<Write> {
             epoch: draft.seen.epoch,
         })
         .chain(step_test::fences(draft))
+        .chain(services::fences(draft))
         .collect()
 }
 

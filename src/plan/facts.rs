@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::revision::{Wanted, Whole};
 use crate::{
-    api::{DatabaseRecord, RolloutStatus, status::Outcome},
+    api::{DatabaseRecord, RolloutStatus, keys, status::Outcome},
     evidence::Readings,
 };
 
@@ -32,6 +32,27 @@ pub struct Objects {
     pub database: Option<DatabaseFacts>,
     /// Names of the older Rollouts of the namespace whose selector overlaps.
     pub neighbours: Vec<String>,
+    /// Services of the namespace that concern it.
+    pub services: Services,
+}
+
+/// Services of the namespace that concern a Rollout: those that carry its label and, where it asks
+/// for `spec.traffic`, all others.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Services {
+    /// The Services, in the order of their names.
+    pub all: Vec<ServiceFacts>,
+    /// Why they are not known, if they are not: they have not been listed yet, or may not be.
+    pub unread: Option<Unread>,
+}
+
+/// Why Services are not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// They are being listed.
+    NotYet,
+    /// The API server does not let them be listed, in its words.
+    Refused(String),
 }
 
 /// A DatabaseSchema and everything that belongs to it, as the caches hold it.
@@ -60,6 +81,8 @@ pub struct Observed {
     pub source_problem: Option<String>,
     /// What the sampler last read of the canary.
     pub readings: Option<Readings>,
+    /// When this was looked at. A pass has one time, but its writes take some.
+    pub looked: Timestamp,
     /// From when on the clock is trusted: start of the process, of the leadership, or the last
     /// jump of the clock.
     pub trusted_since: Timestamp,
@@ -253,6 +276,42 @@ pub struct DatabaseFacts {
     pub deleting: bool,
 }
 
+/// A Service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceFacts {
+    /// Name, uid, and the version this is a copy of.
+    pub base: Base,
+    /// The Rollout that it was made for, if Stepgate made it.
+    pub rollout: Option<String>,
+    /// The Rollout it says it belongs to.
+    pub owner_uid: Option<String>,
+    /// The epoch that may write it.
+    pub epoch: Option<i64>,
+    /// Which pods it selects.
+    pub selector: BTreeMap<String, String>,
+    /// How clients reach them.
+    pub reach: Reach,
+    /// What is copied of it: ports and session affinity.
+    pub ports: Arc<Value>,
+    /// Somebody says that no user reaches pods through it.
+    pub not_for_users: bool,
+    /// A write of this process is unanswered: it may select other pods by now.
+    pub uncertain: bool,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// How clients reach what a Service names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// By an address of its own.
+    Address,
+    /// By the addresses of the pods: `clusterIP: None`.
+    Headless,
+    /// By another name: `type: ExternalName`.
+    ExternalName,
+}
+
 /// Something the planner must know that no cache holds, or that a cache may be too old to tell. It
 /// is asked only when a decision needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -359,8 +418,25 @@ pub enum Refused {
     Scale,
     /// The Job of this name, or to release it.
     Job(String),
+    /// The Service of this name, or to change it.
+    Service(String),
     /// Anything else.
     Other,
+}
+
+impl ServiceFacts {
+    /// The revision whose pods it selects, if it selects those of one revision.
+    #[must_use]
+    pub fn revision(&self) -> Option<&str> {
+        self.selector.get(keys::REVISION).map(String::as_str)
+    }
+
+    /// Whether it selects pods with these labels.
+    #[must_use]
+    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        let mut wanted = self.selector.iter();
+        !self.selector.is_empty() && wanted.all(|(key, value)| labels.get(key) == Some(value))
+    }
 }
 
 impl JobFacts {
@@ -405,6 +481,12 @@ impl Objects {
         self.children
             .iter()
             .find(|c| c.revision == revision && !c.deleting)
+    }
+
+    /// The Service of this name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&ServiceFacts> {
+        self.services.all.iter().find(|s| s.base.name == name)
     }
 
     /// The ControllerRevision of this revision that is not being deleted.

@@ -76,7 +76,7 @@ pub enum Write {
         /// The whole status.
         status: Box<RolloutStatus>,
     },
-    /// A new object: a Deployment at 0 replicas, a Job suspended.
+    /// A new object: a Deployment at 0 replicas, a Job suspended, a Service.
     Create {
         /// What kind of object.
         kind: Kind,
@@ -138,6 +138,18 @@ pub enum Write {
         /// The Job as it was read.
         base: Base,
     },
+    /// Which pods a Service selects, and by which ports they are reached. Where nothing of that
+    /// changes, the write settles an unanswered one, as a scaling does.
+    Select {
+        /// The Service as it was read.
+        base: Base,
+        /// The revision whose pods it is to select.
+        revision: String,
+        /// Selector, ports and session affinity, as the API has them.
+        spec: Box<Value>,
+        /// It settles an unanswered one.
+        settles: bool,
+    },
     /// Deletes a child that is no longer needed.
     Delete {
         /// What kind of object.
@@ -158,6 +170,8 @@ pub enum Kind {
     Job,
     /// A DatabaseSchema.
     Database,
+    /// A Service.
+    Service,
 }
 
 /// An Event for people.
@@ -243,6 +257,7 @@ impl Write {
             | Self::Fence { base, .. }
             | Self::RecordDatabase { base, .. }
             | Self::ReleaseJob { base }
+            | Self::Select { base, .. }
             | Self::Delete { base, .. } => Some(base),
             Self::Create { .. } => None,
         }
@@ -257,6 +272,7 @@ impl Write {
             Self::Scale { .. } => Some(Kind::Deployment),
             Self::RecordDatabase { .. } => Some(Kind::Database),
             Self::ReleaseJob { .. } => Some(Kind::Job),
+            Self::Select { .. } => Some(Kind::Service),
             Self::Create { kind, .. }
             | Self::Adopt { kind, .. }
             | Self::Fence { kind, .. }
@@ -283,7 +299,13 @@ impl Write {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Revision, Self::Deployment, Self::Job, Self::Database];
+    pub const ALL: [Self; 5] = [
+        Self::Revision,
+        Self::Deployment,
+        Self::Job,
+        Self::Database,
+        Self::Service,
+    ];
 
     /// Its name in the API.
     #[must_use]
@@ -303,6 +325,7 @@ impl Kind {
             Self::Deployment => ("apps/v1", "Deployment"),
             Self::Job => ("batch/v1", "Job"),
             Self::Database => (keys::API_VERSION, "DatabaseSchema"),
+            Self::Service => ("v1", "Service"),
         }
     }
 }

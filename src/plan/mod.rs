@@ -13,6 +13,7 @@
 //! - `stepping`: reach a target, hold it, go on; `gate`: what must be open for that, in order;
 //!   [`exits`]: containers that end meanwhile; `waiting`: pods that are not there yet
 //! - `undoing`: back
+//! - [`services`]: which pods the Services of `spec.traffic` select
 //! - `effects`: what a recorded decision asks for, through the [`mover`]; [`traffic`]: who gets the
 //!   requests
 //! - `standing`, `conditions`: what people read; [`reason`]: by which words
@@ -36,6 +37,7 @@ mod release;
 pub mod render;
 pub mod replicas;
 pub mod revision;
+pub mod services;
 mod standing;
 mod stepping;
 pub mod traffic;
@@ -74,6 +76,12 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
             ..Plan::default()
         };
     }
+    if services::are_awaited(seen) {
+        return Plan {
+            notes: vec!["the Services of the namespace are being listed".to_owned()],
+            ..Plan::default()
+        };
+    }
     let mut draft = Draft::new(seen, wanted, now);
     match turn(&mut draft) {
         Ok(decision) => finish(draft, decision),
@@ -104,6 +112,7 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
         }
         return Ok(None);
     }
+    services::note(draft);
     stepping::note_progress(draft);
     exits::note_losses(draft);
     match release::decide(draft) {

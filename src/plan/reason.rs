@@ -131,6 +131,15 @@ reasons! {
     ScaledToZero: Ready,
         "`spec.replicas` is 0; a release goes on when it is raised",
         "";
+    Switching: Reconciling,
+        "a Service is on its way to the revision that it is to select",
+        "";
+    WaitingForPromotion: Reconciling,
+        "all is ready for the next step, and a person is to say so",
+        "`promote`, or `undo`";
+    ServiceRefused: Reconciling,
+        "the API server refuses a Service, or does not answer; it is tried again every ten seconds",
+        "as for `DeploymentRefused`";
     ReadFailed: Reconciling,
         "something that must be known cannot be read",
         "see the message; usual causes are a missing permission and an API server that does not answer";
@@ -189,6 +198,18 @@ reasons! {
     SelectorOverlap: Stalled,
         "a Deployment or an older Rollout selects the same pods",
         "delete that Deployment; or create this Rollout anew with a selector of its own";
+    ServicesForbidden: Stalled,
+        "`spec.traffic` needs the right to read and write Services, and the operator does not have it; everything else goes on as before",
+        "grant it: `rbac.services` of the chart, or the Role in `deploy/roles/services.yaml`";
+    PortsFromUnusable: Stalled,
+        "the Service that `spec.traffic.portsFrom` names does not exist, or cannot be copied: it is headless, an ExternalName, without selector or ports, or does not select the Rollout's pods",
+        "correct that Service, or name another one";
+    ServiceNotOurs: Stalled,
+        "a Service of the name that `spec.traffic` gives to one of Stepgate's is somebody else's; it is left as it is",
+        "delete it, or choose another name";
+    ServiceBypassesSwitch: Stalled,
+        "another Service of the namespace selects the pods of every revision, so its users would reach pods that are not to be reached yet",
+        "delete it, or let its users address `stableService`; if no user reaches pods through it, annotate it with `stepgate.io/not-for-users: \"true\"`";
     SurgeNeeded: Stalled,
         "there is one replica, and `maxSurge: 0` leaves no room for a canary beside it; nothing is moved",
         "set `strategy.maxSurge` to 1, scale to 2 or more, or set `strategy.type: Rolling`, by which the old pod goes first";
@@ -210,6 +231,9 @@ reasons! {
         "";
     Superseded: History,
         "the spec asked for another revision",
+        "";
+    TrafficChanged: History,
+        "`spec.traffic` was changed in mid-release",
         "";
     UndoneByPerson: History,
         "a person gave the `undo` command",
@@ -263,6 +287,9 @@ reasons! {
         "";
     StepPassed: Event,
         "a step was passed",
+        "";
+    TrafficSwitched: Event,
+        "the Service that users address selects another revision",
         "";
     RolloutPaused: Event,
         "Stepgate paused a release",

@@ -11,7 +11,7 @@ use super::{
     facts::{Question, Refused},
     job::{self, Run, terms::Terms},
     reason::Reason,
-    stepping, undoing,
+    services, stepping, undoing,
 };
 use crate::api::{
     OnNewRevision, PhaseKind,
@@ -32,6 +32,12 @@ pub(super) fn decide(draft: &Draft<'_>) -> Decided {
         return begin(draft);
     };
     match &release.stage {
+        Stage::Step(_) if services::were_changed(draft) && !release.first => {
+            let message = "spec.traffic was changed while its pods ran: back to stable through the \
+                           Services that they were reached by, then it begins again";
+            let reason = Reason::TrafficChanged.word();
+            undoing::begin(draft, release, Outcome::Withdrawn, reason, message).made()
+        }
         Stage::Undo(undo) => undoing::decide(draft, release, undo),
         _ if draft.wanted != release.revision && !stays(draft, release) => {
             move_away(draft, release).made()
@@ -62,6 +68,9 @@ fn begin(draft: &Draft<'_>) -> Decided {
             Some(reason) => Err(Wait::stalled(reason, message).into()),
             None => Ok(None),
         };
+    }
+    if services::are_left(draft) {
+        return Ok(None);
     }
     if let Some(by) = draft.paused_by() {
         let words = format!("revision {wanted} waits: paused by {by}; nothing has happened for it");
@@ -105,6 +114,7 @@ pub(super) fn is_possible(draft: &Draft<'_>) -> Result<(), Halt> {
     if let Some(wait) = lacks_surge(draft) {
         return Err(wait.into());
     }
+    services::are_possible(draft)?;
     is_alone(draft)
 }
 
@@ -307,7 +317,7 @@ fn preflight(draft: &Draft<'_>, release: &Release) -> Decided {
     let objects = &draft.seen.objects;
     let made =
         objects.revision(&release.revision).is_some() && objects.child(&release.revision).is_some();
-    if !made {
+    if !made || !services::exist(draft) {
         return Ok(None);
     }
     next_job(draft, release, None)?.made()

@@ -7,9 +7,8 @@ use super::{
     facts::ChildFacts,
     gate::checks,
     job::step_test,
-    mover,
     reason::Reason,
-    waiting,
+    services, waiting,
 };
 use crate::api::{
     release::{Release, Stage},
@@ -108,7 +107,7 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
         return say(StandingKind::Ready, Reason::ScaledToZero.word(), message);
     }
     let floor = draft.bounds().floor.max(1);
-    if mover::assured(&draft.seen.objects.children) < floor {
+    if services::assured(draft) < floor {
         let words = draft
             .why_not_available(stable)
             .map(|w| format!(": {w}"))
@@ -189,6 +188,11 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
                 return (Reason::Testing, format!("{place}: {tests}"));
             }
             let words = waiting::why(draft, revision);
+            if words.is_none()
+                && let Some(service) = services::on_the_way(draft)
+            {
+                return (Reason::Switching, format!("{place}: {service}"));
+            }
             let words = words.map(|w| format!(": {w}")).unwrap_or_default();
             let share = waiting::share(draft, revision);
             let since = release.unreached.since.as_ref().map_or(draft.now, |t| t.0);

@@ -13,7 +13,7 @@ use super::{
     job::step_test::{self, Ended, Next},
     mover,
     reason::Reason,
-    release, undoing, waiting,
+    release, services, undoing, waiting,
 };
 use crate::api::{
     OnFailure,
@@ -90,6 +90,11 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         return Ok(None);
     }
     if let Some(wait) = edited(draft, release) {
+        return watched(draft, release, wait);
+    }
+    let hidden = target.is_hidden();
+    let bypass = || services::bypass(draft).filter(|_| hidden);
+    if let Some(wait) = services::unread(draft).or_else(bypass) {
         return watched(draft, release, wait);
     }
     if draft.spec.replicas == 0 {
@@ -244,7 +249,10 @@ fn is_reached(draft: &Draft<'_>, release: &Release) -> bool {
         .iter()
         .filter(|c| !c.deleting && !targets.contains_key(&c.revision))
         .all(|c| c.replicas == 0);
-    whole && nothing_else && mover::assured(&objects.children) >= draft.bounds().floor
+    whole
+        && nothing_else
+        && services::are_in_place(draft)
+        && mover::assured(&objects.children) >= draft.bounds().floor
 }
 
 /// A batch has become available while the target is not reached: the wait for the target begins
@@ -483,7 +491,7 @@ fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Dec
         );
         return draft.goes(release).note(note).made();
     }
-    let words = waiting::why(draft, revision);
+    let words = waiting::why(draft, revision).or_else(|| services::on_the_way(draft));
     let words = words.map(|words| format!(": {words}")).unwrap_or_default();
     let share = waiting::share(draft, revision);
     let reached = release.step().and_then(|step| step.reached.as_ref());

@@ -7,7 +7,7 @@ use super::{
     draft::{Draft, seconds_between},
     mover,
     reason::Reason,
-    waiting,
+    services, waiting,
 };
 use crate::api::{
     release::{Release, Stage, Undo},
@@ -73,6 +73,14 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, undo: &Undo) -> Decid
         .elapsed(draft.now, draft.seen.trusted_since);
     if waited < limit {
         return Err(Wait::until(draft.in_seconds(limit - waited)).into());
+    }
+    if let Some(service) = services::on_the_way(draft) {
+        let message = format!(
+            "users have not been led back to stable {stable} within {limit} seconds: {service}. \
+             Revision {} keeps its pods; the undo goes on as soon as the Service can be changed",
+            release.revision
+        );
+        return Err(Wait::stalled(Reason::UndoBlocked, message).into());
     }
     let words = draft
         .why_not_available(stable)

@@ -210,6 +210,25 @@ pub enum Action {
     },
 }
 
+/// How somebody makes a Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// With an address, and one port.
+    Ordinary,
+    /// The same, with another port.
+    OtherPort,
+    /// The same, and it is said that no user reaches pods through it.
+    NotForUsers,
+    /// Without an address.
+    Headless,
+    /// Without a selector.
+    Selectorless,
+    /// Its selector is set by hand to that of all revisions.
+    Edited,
+    /// It is deleted.
+    Gone,
+}
+
 /// A command that a person gave.
 #[derive(Clone, Debug)]
 pub struct Command {
@@ -264,6 +283,13 @@ pub enum Circumstance {
     Deployment {
         /// Whether it exists.
         exists: bool,
+    },
+    /// A Service of this name is so from now on; it selects the pods of `shop`.
+    Service {
+        /// Its name.
+        name: &'static str,
+        /// How it is.
+        is: Given,
     },
     /// The API server takes no request.
     ApiServer {

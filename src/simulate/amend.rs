@@ -2,8 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::random::Random;
-use crate::api::{Analysis, Check, OnInconclusive, Rolling, RolloutSpec, Step};
+use super::{random::Random, scenarios::blue_green::traffic};
+use crate::api::{
+    Analysis, BlueGreen, Check, OnInconclusive, Promotion, Rolling, RolloutSpec, Step,
+};
 
 /// What a person changes beside the pods themselves.
 #[derive(Clone, Debug)]
@@ -12,6 +14,8 @@ pub enum Amendment {
     Steps(Vec<Step>),
     /// `spec.strategy.rolling`.
     Rolling(Rolling),
+    /// `spec.strategy.blueGreen`, with `spec.traffic`.
+    BlueGreen(BlueGreen),
     /// `spec.strategy.maxSurge` and `spec.strategy.maxUnavailable`.
     Bounds {
         /// Pods more than `spec.replicas`.
@@ -42,6 +46,15 @@ impl Amendment {
         Self::Rolling(batches(random))
     }
 
+    /// A blue-green release in mid-flight: other sets, or (seldom) steps or batches instead.
+    pub fn of_sets(random: &mut Random) -> Self {
+        match random.below(10) {
+            0 => Self::Steps(steps(random)),
+            1 => Self::Rolling(batches(random)),
+            _ => Self::BlueGreen(sets(random)),
+        }
+    }
+
     /// One of them; the checks are those of this spec, or some of them, changed.
     pub fn any(random: &mut Random, spec: &RolloutSpec) -> Self {
         match random.below(8) {
@@ -64,8 +77,18 @@ impl Amendment {
     /// Makes the change.
     pub fn apply(self, spec: &mut RolloutSpec) {
         match self {
-            Self::Steps(steps) => *spec.strategy.steps_mut() = steps,
-            Self::Rolling(rolling) => *spec.strategy.rolling_mut() = rolling,
+            Self::Steps(steps) => {
+                *spec.strategy.steps_mut() = steps;
+                spec.traffic = None;
+            }
+            Self::Rolling(rolling) => {
+                *spec.strategy.rolling_mut() = rolling;
+                spec.traffic = None;
+            }
+            Self::BlueGreen(blue_green) => {
+                *spec.strategy.blue_green_mut() = blue_green;
+                spec.traffic = Some(traffic());
+            }
             Self::Bounds { surge, unavailable } => {
                 spec.strategy.max_surge = surge;
                 spec.strategy.max_unavailable = unavailable;
@@ -90,6 +113,12 @@ impl Amendment {
                 text(&rolling.batch),
                 rolling.hold_seconds,
                 rolling.bake_seconds
+            ),
+            Self::BlueGreen(blue_green) => format!(
+                "a preview of {}, {:?} promotion, the old set stays for {} s",
+                blue_green.preview_replicas,
+                blue_green.promotion,
+                blue_green.scale_down_delay_seconds
             ),
             Self::Bounds { surge, unavailable } => {
                 let (surge, unavailable) = (text(surge), text(unavailable));
@@ -130,6 +159,18 @@ pub fn share(random: &mut Random) -> IntOrString {
         0 => IntOrString::Int(i32::try_from(random.below(3)).unwrap_or(0)),
         1 => IntOrString::String("50%".into()),
         _ => IntOrString::String("25%".into()),
+    }
+}
+
+/// Two sets: shown with any number of pods, switched by anybody, left after any time.
+pub fn sets(random: &mut Random) -> BlueGreen {
+    BlueGreen {
+        preview_replicas: i32::try_from(random.between(1, 5)).unwrap_or(1),
+        promotion: match random.chance(25) {
+            true => Promotion::Manual,
+            false => Promotion::Automatic,
+        },
+        scale_down_delay_seconds: random.between(0, 120),
     }
 }
 

@@ -96,6 +96,14 @@ fn concerned(caches: &Objects, object: &Object, gone: bool, keys: &mut BTreeSet<
         Object::Revision(o) => drop(keys.insert(rollout_key(&o.rollout))),
         Object::Deployment(o) => drop(keys.insert(rollout_key(&o.rollout))),
         Object::Pod(o) => drop(keys.insert(rollout_key(&o.rollout))),
+        Object::Service(o) => {
+            keys.extend(o.rollout.iter().map(|rollout| rollout_key(rollout)));
+            let asks = caches.rollouts.values().filter(|r| {
+                let spec = r.spec.as_deref().ok();
+                spec.is_some_and(|spec| spec.traffic.is_some())
+            });
+            keys.extend(asks.map(|r| rollout_key(&r.meta.name)));
+        }
         Object::Job(o) => {
             keys.insert(rollout_key(&o.rollout));
             if o.test.is_none() {

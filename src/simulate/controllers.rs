@@ -211,10 +211,12 @@ impl World {
         let deployments = live.deployments.values().cloned().map(Object::Deployment);
         let jobs = live.jobs.values().cloned().map(Object::Job);
         let pods = live.pods.values().cloned().map(Object::Pod);
+        let services = live.services.values().cloned().map(Object::Service);
         revisions
             .chain(deployments)
             .chain(jobs)
             .chain(pods)
+            .chain(services)
             .filter(|object| {
                 let owner = object.meta().owner.as_ref();
                 owner.is_some_and(|owner| is_so(owners.get(owner)))

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use super::{
     object::{
         DatabaseObject, DeploymentObject, JobObject, Objects, PodObject, RevisionObject,
-        RolloutObject,
+        RolloutObject, ServiceObject,
     },
     setting::NAMESPACE,
 };
 use crate::{
     cluster::Live,
     plan::{
-        facts::{self, ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts},
+        facts::{
+            self, ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts,
+            ServiceFacts, Services,
+        },
         measuring::probes,
         render,
     },
@@ -134,6 +137,37 @@ pub fn database(o: &DatabaseObject) -> DatabaseFacts {
     }
 }
 
+/// A Service.
+#[must_use]
+pub fn service(o: &ServiceObject) -> ServiceFacts {
+    ServiceFacts {
+        base: o.meta.base(),
+        rollout: o.rollout.as_ref().map(ToString::to_string),
+        owner_uid: o.meta.owner.as_ref().map(ToString::to_string),
+        epoch: o.epoch,
+        selector: o.selector.clone(),
+        reach: o.reach,
+        ports: Arc::clone(&o.ports),
+        not_for_users: o.not_for_users,
+        uncertain: false,
+        deleting: o.meta.deleting,
+    }
+}
+
+/// What a cache holds of the Services, for a Rollout that asks for some, or did.
+fn services(objects: &Objects, rollout: &RolloutObject) -> Services {
+    let spec = rollout.spec.as_deref().ok();
+    let asks = spec.is_some_and(|spec| spec.traffic.is_some());
+    let all = objects.services.values().map(|s| service(s));
+    Services {
+        all: match asks || rollout.status.traffic.is_some() {
+            true => all.collect(),
+            false => Vec::new(),
+        },
+        unread: None,
+    }
+}
+
 /// Everything a cache holds of one Rollout.
 #[must_use]
 pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
@@ -169,6 +203,7 @@ pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
             .and_then(|d| objects.databases.get(d))
             .map(|d| database(d)),
         neighbours: neighbours.map(|n| n.meta.name.to_string()).collect(),
+        services: services(objects, found),
     })
 }
 

@@ -7,7 +7,10 @@ use jiff::SignedDuration;
 use super::{
     action::Action,
     coverage::Kind,
-    object::{DatabaseObject, DeploymentObject, Name, Object, RevisionObject, RolloutObject},
+    object::{
+        DatabaseObject, DeploymentObject, Name, Object, RevisionObject, RolloutObject,
+        ServiceObject,
+    },
     people::unseen,
     world::World,
 };
@@ -220,6 +223,14 @@ impl World {
                 ..(**object).clone()
             };
             self.store(fresh);
+        }
+        for object in old.services.values() {
+            self.erase(&Object::Service(object.clone()));
+            let meta = self.meta(&object.meta.name, None);
+            self.store(ServiceObject {
+                meta,
+                ..(**object).clone()
+            });
         }
         for object in old.databases.values() {
             self.erase(&Object::Database(object.clone()));

@@ -223,7 +223,12 @@ impl World {
             };
             let ready = self.live.pods.values().filter(serving).count();
             let ready = i32::try_from(ready).unwrap_or(i32::MAX);
-            self.happened.push(Happened::PodTaken { rollout, ready });
+            let revision = pod.revision.clone();
+            self.happened.push(Happened::PodTaken {
+                rollout,
+                revision,
+                ready,
+            });
         }
     }
 
@@ -249,16 +254,64 @@ impl World {
     }
 
     pub(super) fn sync_endpoints(&mut self, rollout: &str) {
-        let ready: Vec<Name> = self
-            .live
-            .pods
-            .values()
-            .filter(|p| &*p.rollout == rollout && p.ready_since.is_some() && !p.meta.deleting)
-            .map(|p| p.meta.name.clone())
-            .collect();
+        let mut ready: Vec<Name> = self.ready_of(rollout, None);
+        let services: Vec<_> = self.live.services_of(rollout).cloned().collect();
+        for service in services {
+            let selected = self.ready_of(rollout, service.revision());
+            let name = &service.meta.name;
+            if let Some(revision) = service.revision().filter(|r| !self.leads_to(name, r)) {
+                self.happened.push(Happened::Led {
+                    rollout: rollout.into(),
+                    revision: revision.into(),
+                    service: name.clone(),
+                    before: self.endpoints_ready(name),
+                });
+            }
+            let endpoints = selected.iter().cloned().collect();
+            self.endpoints.insert(name.clone(), endpoints);
+            if self.users_address(rollout, &service.meta.name) {
+                ready = selected;
+            }
+        }
         let rate = self.setting.requests_per_second;
         self.traffic.spread(rollout, &ready, rate, self.now);
         self.tell_pods(rollout);
+    }
+
+    /// Pods of a Rollout that are ready, or those of one revision.
+    fn ready_of(&self, rollout: &str, revision: Option<&str>) -> Vec<Name> {
+        let pods = self.live.pods.values();
+        let ready = pods.filter(|p| {
+            &*p.rollout == rollout
+                && p.ready_since.is_some()
+                && !p.meta.deleting
+                && revision.is_none_or(|revision| &*p.revision == revision)
+        });
+        ready.map(|p| p.meta.name.clone()).collect()
+    }
+
+    /// Whether endpoints of a Service, as they are until they follow it, are pods of a revision.
+    pub(super) fn leads_to(&self, service: &str, revision: &str) -> bool {
+        let mut endpoints = self.endpoints.get(service).into_iter().flatten();
+        endpoints.any(|pod| {
+            let pod = self.live.pods.get(pod);
+            pod.is_some_and(|pod| &*pod.revision == revision)
+        })
+    }
+
+    /// Endpoints of a Service, as they are until they follow it, that are ready pods.
+    pub(super) fn endpoints_ready(&self, service: &str) -> usize {
+        let endpoints = self.endpoints.get(service).into_iter().flatten();
+        let pods = endpoints.filter_map(|pod| self.live.pods.get(pod));
+        let ready = pods.filter(|p| p.ready_since.is_some() && !p.meta.deleting);
+        ready.count()
+    }
+
+    /// Whether this is the Service that users of a Rollout address.
+    pub(super) fn users_address(&self, rollout: &str, service: &str) -> bool {
+        let spec = self.live.rollouts.get(rollout).map(|r| r.spec.as_ref());
+        let traffic = spec.and_then(|spec| spec.ok()?.traffic.as_ref());
+        traffic.is_some_and(|traffic| traffic.stable_service == service)
     }
 
     fn tell_pods(&mut self, rollout: &str) {

@@ -49,8 +49,21 @@ pub enum Happened {
     PodTaken {
         /// The Rollout.
         rollout: Name,
-        /// Pods of it that are still ready.
+        /// The revision.
+        revision: Name,
+        /// Pods of the Rollout that are still ready.
         ready: i32,
+    },
+    /// The endpoints of a Service of the operator's own follow it to another revision.
+    Led {
+        /// The Rollout.
+        rollout: Name,
+        /// The revision.
+        revision: Name,
+        /// The Service.
+        service: Name,
+        /// Endpoints that were ready before.
+        before: usize,
     },
 }
 
@@ -148,6 +161,8 @@ pub struct Ledger {
     pub all_harmed: bool,
     /// What every Rollout's pods were last held to.
     pub held_to: BTreeMap<Name, HeldTo>,
+    /// When each Service was last led away from a revision.
+    pub left: BTreeMap<(Name, Name), Timestamp>,
     /// Jobs that were released: each may be there once.
     pub released: BTreeMap<(Name, Name, Name, Option<PhaseKind>, i64), Name>,
     /// Jobs of tests that were released, by name: the uid of each.

@@ -8,8 +8,10 @@ use super::{
 use crate::plan;
 
 /// Reasons for which a Rollout may wait for somebody else, for ever.
-const WAITING: [&str; 6] = [
+const WAITING: [&str; 8] = [
     "Paused",
+    "WaitingForPromotion",
+    "ServiceRefused",
     "ScaledToZero",
     "WaitingForDatabase",
     "DeploymentRefused",

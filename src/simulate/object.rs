@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    api::{DatabaseRecord, PhaseKind, RolloutStatus, SchemaSpec, status::Outcome},
+    api::{DatabaseRecord, PhaseKind, RolloutStatus, SchemaSpec, keys, status::Outcome},
     plan::{
-        facts::{Base, JobEnd},
+        facts::{Base, JobEnd, Reach},
         revision::Whole,
     },
 };
@@ -202,6 +202,35 @@ pub struct DatabaseObject {
     pub finalizers: Vec<String>,
 }
 
+/// A Service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceObject {
+    /// Name, uid, versions.
+    pub meta: Meta,
+    /// The Rollout that it was made for, if the operator made it.
+    pub rollout: Option<Name>,
+    /// Label: the epoch that may write it.
+    pub epoch: Option<i64>,
+    /// Label: the version at which an unanswered write was settled.
+    pub settled: Option<String>,
+    /// Which pods it selects.
+    pub selector: BTreeMap<String, String>,
+    /// How clients reach them.
+    pub reach: Reach,
+    /// Its ports and session affinity.
+    pub ports: Arc<Value>,
+    /// Annotation: no user reaches pods through it.
+    pub not_for_users: bool,
+}
+
+impl ServiceObject {
+    /// The revision that it selects.
+    #[must_use]
+    pub fn revision(&self) -> Option<&str> {
+        self.selector.get(keys::REVISION).map(String::as_str)
+    }
+}
+
 /// Kinds of objects that are watched, each with a cache of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Watched {
@@ -217,17 +246,20 @@ pub enum Watched {
     Jobs,
     /// DatabaseSchemas.
     Databases,
+    /// Services.
+    Services,
 }
 
 impl Watched {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Rollouts,
         Self::Revisions,
         Self::Deployments,
         Self::Pods,
         Self::Jobs,
         Self::Databases,
+        Self::Services,
     ];
 }
 
@@ -246,6 +278,8 @@ pub enum Object {
     Job(Arc<JobObject>),
     /// A DatabaseSchema.
     Database(Arc<DatabaseObject>),
+    /// A Service.
+    Service(Arc<ServiceObject>),
 }
 
 impl Object {
@@ -259,6 +293,7 @@ impl Object {
             Self::Pod(_) => Watched::Pods,
             Self::Job(_) => Watched::Jobs,
             Self::Database(_) => Watched::Databases,
+            Self::Service(_) => Watched::Services,
         }
     }
 
@@ -272,6 +307,7 @@ impl Object {
             Self::Pod(o) => &o.meta,
             Self::Job(o) => &o.meta,
             Self::Database(o) => &o.meta,
+            Self::Service(o) => &o.meta,
         }
     }
 }
@@ -291,6 +327,8 @@ pub struct Objects {
     pub jobs: BTreeMap<Name, Arc<JobObject>>,
     /// DatabaseSchemas by name.
     pub databases: BTreeMap<Name, Arc<DatabaseObject>>,
+    /// Services by name.
+    pub services: BTreeMap<Name, Arc<ServiceObject>>,
 }
 
 impl Objects {
@@ -304,6 +342,7 @@ impl Objects {
             Object::Pod(o) => drop(self.pods.insert(name, o)),
             Object::Job(o) => drop(self.jobs.insert(name, o)),
             Object::Database(o) => drop(self.databases.insert(name, o)),
+            Object::Service(o) => drop(self.services.insert(name, o)),
         }
     }
 
@@ -316,6 +355,7 @@ impl Objects {
             Watched::Pods => drop(self.pods.remove(name)),
             Watched::Jobs => drop(self.jobs.remove(name)),
             Watched::Databases => drop(self.databases.remove(name)),
+            Watched::Services => drop(self.services.remove(name)),
         }
     }
 
@@ -328,6 +368,7 @@ impl Objects {
             Watched::Pods => self.pods.clone_from(&from.pods),
             Watched::Jobs => self.jobs.clone_from(&from.jobs),
             Watched::Databases => self.databases.clone_from(&from.databases),
+            Watched::Services => self.services.clone_from(&from.services),
         }
     }
 
@@ -337,6 +378,15 @@ impl Objects {
             .values()
             .map(AsRef::as_ref)
             .filter(move |d| &*d.rollout == rollout)
+    }
+
+    /// Services that were made for a Rollout.
+    pub fn services_of<'a>(
+        &'a self,
+        rollout: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<ServiceObject>> {
+        let services = self.services.values();
+        services.filter(move |s| s.rollout.as_deref() == Some(rollout))
     }
 
     /// Pods of a Deployment that are not going away.
@@ -384,6 +434,7 @@ stored!(DeploymentObject, Deployment, deployments);
 stored!(PodObject, Pod, pods);
 stored!(JobObject, Job, jobs);
 stored!(DatabaseObject, Database, databases);
+stored!(ServiceObject, Service, services);
 
 /// The ReplicaSet behind a Deployment: it learns of a new size, and reports, on its own time.
 #[derive(Clone, Debug, Default)]

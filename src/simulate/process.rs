@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     event::Life,
-    object::{DeploymentObject, Name, Object, Objects, RolloutObject, Watched},
+    object::{DeploymentObject, Name, Object, Objects, RolloutObject, ServiceObject, Watched},
     setting::NAMESPACE,
 };
 use crate::{
@@ -75,6 +75,8 @@ pub struct Seen {
     pub rollout: Arc<RolloutObject>,
     /// Its Deployments, each as fresh as the process knew it.
     pub children: BTreeMap<Name, Arc<DeploymentObject>>,
+    /// Its Services, likewise.
+    pub services: BTreeMap<Name, Arc<ServiceObject>>,
     /// The revisions of which it knew a ControllerRevision.
     pub revisions: BTreeSet<Name>,
     /// When containers of its pods last ended, with the pod's revision.
@@ -113,7 +115,9 @@ impl Process {
 
     /// The API server has answered a write or a read with the object as it is now.
     pub(super) fn learned(&mut self, object: Option<Object>) {
-        if let Some(object @ (Object::Deployment(_) | Object::Rollout(_))) = object {
+        if let Some(object @ (Object::Deployment(_) | Object::Rollout(_) | Object::Service(_))) =
+            object
+        {
             self.told.put(object);
         }
     }
@@ -149,9 +153,18 @@ impl Process {
         let pods = self.caches.pods.values();
         let pods = pods.filter(|p| &*p.rollout == name && !p.meta.deleting);
         let ends = pods.filter_map(|p| Some((p.revision.clone(), p.ended?)));
+        let services = self.caches.services_of(name).map(|cached| {
+            let told = self.told.services.get(&cached.meta.name);
+            let fresher = told.filter(|told| told.meta.is_newer(&cached.meta));
+            (
+                cached.meta.name.clone(),
+                Arc::clone(fresher.unwrap_or(cached)),
+            )
+        });
         let seen = Seen {
             rollout,
             children,
+            services: services.collect(),
             revisions,
             ends: ends.collect(),
         };

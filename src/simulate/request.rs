@@ -160,6 +160,15 @@ pub fn describe(write: &Write) -> String {
         Write::Fence { base, epoch, .. } => format!("fence {} epoch {epoch}", base.name),
         Write::RecordDatabase { base, .. } => format!("record of database {}", base.name),
         Write::ReleaseJob { base } => format!("release {}", base.name),
+        Write::Select {
+            base,
+            revision,
+            settles,
+            ..
+        } => match settles {
+            true => format!("settle {} at {revision}", base.name),
+            false => format!("select {} -> {revision}", base.name),
+        },
         Write::Delete { base, .. } => format!("delete {}", base.name),
     }
 }
@@ -170,5 +179,6 @@ const fn word(kind: intent::Kind) -> &'static str {
         intent::Kind::Deployment => "deployment",
         intent::Kind::Database => "database",
         intent::Kind::Job => "job",
+        intent::Kind::Service => "service",
     }
 }

@@ -3,8 +3,8 @@
 use jiff::SignedDuration;
 
 use super::{
-    action::{Action, Autoscaler, GitOps},
-    amend::{Amendment, batches, share},
+    action::{Action, Autoscaler, GitOps, Given},
+    amend::{Amendment, batches, sets, share},
     driver::Simulation,
     liveness::NoEnd,
     object::Watched,
@@ -13,6 +13,7 @@ use super::{
     scenario::{
         apply_to, command, migrating, pause, release, scale, shop, slow, unwell, workload, wrong,
     },
+    scenarios::blue_green::{service, traffic},
     scenarios::test,
     setting::{Behaviour, DAWN, Delay, Health, Migration, MigrationEnd, Setting, Timing},
     story::Detail,
@@ -43,6 +44,8 @@ const FLAPS: u64 = 0x71b2_0c44_0000_0000;
 const ORDER: u64 = 0x19d4_66e2_0000_0000;
 /// Sets apart by which way releases go.
 const WAYS: u64 = 0x4d0b_92e5_0000_0000;
+/// Sets blue-green releases and their Services apart.
+const SWITCHES: u64 = 0x6e3a_51b7_0000_0000;
 /// Sets the churn of nodes apart.
 const CHURN: u64 = 0x3c19_a07d_0000_0000;
 
@@ -82,11 +85,17 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         world.faults.until = DAWN + SignedDuration::from_secs(BUSY);
     }
     let order = order(&mut Random::new(seed ^ ORDER));
+    let mut switches = Random::new(seed ^ SWITCHES);
+    let blue_green = (rolling.is_none() && switches.chance(30)).then(|| sets(&mut switches));
     for (second, mut action) in script(&mut random, processes) {
-        if let Action::Apply { spec, .. } = &mut action {
+        if let Action::Apply { spec, rollout, .. } = &mut action {
             spec.strategy.on_new_revision = order;
             if let Some(rolling) = &rolling {
                 *spec.strategy.rolling_mut() = rolling.clone();
+            }
+            if let (Some(sets), "shop") = (&blue_green, &**rollout) {
+                *spec.strategy.blue_green_mut() = sets.clone();
+                spec.traffic = Some(traffic());
             }
             if tests {
                 test_steps(&mut ways, spec);
@@ -102,6 +111,10 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         simulation.plan(second, action);
     }
     for (second, action) in rolling.map_or_else(Vec::new, |_| other_batches(&mut ways)) {
+        simulation.plan(second, action);
+    }
+    for (second, action) in blue_green.map_or_else(Vec::new, |_| services(&mut switches, processes))
+    {
         simulation.plan(second, action);
     }
     for (second, action) in deletions(&mut Random::new(seed ^ DELETIONS)) {
@@ -135,6 +148,21 @@ fn heal(simulation: &Simulation) {
     world.act(Action::Quota(usize::MAX));
     world.act(Action::Deny(None));
     world.act(Action::Load(Setting::default().requests_per_second));
+    let has_traffic = world.live.rollouts.values().any(|rollout| {
+        let spec = rollout.spec.as_deref().ok();
+        spec.is_some_and(|spec| spec.traffic.is_some())
+    });
+    if has_traffic {
+        for (name, is) in [("shop", Given::Ordinary), ("legacy", Given::Gone)] {
+            world.act(service(name, is));
+        }
+        for name in ["shop-stable", "shop-canary"] {
+            let found = world.live.services.get(name);
+            if found.is_some_and(|s| s.rollout.is_none()) {
+                world.act(service(name, Given::Gone));
+            }
+        }
+    }
     let images = ["", "-v1", "-v2", "-v3", "-v4"];
     for name in images.map(|image| format!("shop-config{image}")) {
         world.act(Action::Config { name, exists: true });
@@ -241,12 +269,66 @@ fn test_steps(random: &mut Random, spec: &mut RolloutSpec) {
     };
     match spec.strategy.way() {
         StrategyType::Rolling => spec.strategy.rolling_mut().tests = some(),
+        StrategyType::BlueGreen => {}
         StrategyType::Canary => {
             for step in spec.strategy.steps_mut() {
                 step.tests = some();
             }
         }
     }
+}
+
+/// The Service that blue-green needs; and its sets are edited, or Services made, edited and deleted
+/// by others.
+fn services(random: &mut Random, processes: usize) -> Vec<(i64, Action)> {
+    let mut script = vec![(0, service("shop", Given::Ordinary))];
+    let others = [
+        ("shop", Given::OtherPort),
+        ("shop", Given::Gone),
+        ("shop", Given::Ordinary),
+        ("legacy", Given::Ordinary),
+        ("legacy", Given::Gone),
+        ("shop-stable", Given::Edited),
+        ("shop-canary", Given::Edited),
+        ("shop-stable", Given::Gone),
+        ("shop-canary", Given::Gone),
+    ];
+    let at = |random: &mut Random| random.between(2, BUSY - 100);
+    if random.chance(40) {
+        for _ in 0..random.between(1, 4) {
+            if let Some((name, is)) = random.one_of(&others).copied() {
+                script.push((at(random), service(name, is)));
+            }
+        }
+    }
+    if random.chance(30) {
+        for _ in 0..random.between(1, 3) {
+            let amend = Action::Amend {
+                rollout: "shop".into(),
+                amendment: Amendment::of_sets(random),
+            };
+            script.push((at(random), amend));
+        }
+    }
+    if random.chance(15) {
+        let process = random.below(u32::try_from(processes).unwrap_or(1)) as usize;
+        let seconds = random.between(1, 300);
+        let kind = Watched::Services;
+        let breaks = Action::BreakWatch {
+            process,
+            kind,
+            seconds,
+        };
+        script.push((at(random), breaks));
+    }
+    if random.chance(8) {
+        script.push((at(random), Action::Deny(Some(Kind::Service))));
+    }
+    // Whoever deals with a revision that waits for somebody.
+    for _ in 0..random.between(0, 4) {
+        script.push((at(random), command("promote")));
+    }
+    script
 }
 
 /// The batches of a rolling release are edited on its way, or (mostly) not.
@@ -467,7 +549,7 @@ fn action(random: &mut Random, processes: usize, database: Option<i64>) -> Actio
         },
         32 => Action::LoseStatus(rollout()),
         33 => match random.below(4) {
-            3 => Action::Deny(random.one_of(&Kind::ALL).copied()),
+            3 => Action::Deny(random.one_of(&Kind::ALL[..4]).copied()),
             0 => Action::Capacity(random.between(0, 8).unsigned_abs() as usize),
             1 => Action::Quota(random.between(0, 8).unsigned_abs() as usize),
             _ => Action::Restore,
@@ -486,7 +568,7 @@ fn action(random: &mut Random, processes: usize, database: Option<i64>) -> Actio
         35 => Action::Metrics(Outage::None),
         36 => Action::BreakWatch {
             process,
-            kind: *random.one_of(&Watched::ALL).unwrap_or(&Watched::Pods),
+            kind: *random.one_of(&Watched::ALL[..6]).unwrap_or(&Watched::Pods),
             seconds: random.between(1, 300),
         },
         37 => Action::Crash(process),

@@ -1,6 +1,6 @@
 //! The API server: what becomes of a write.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::{
     facts,
     object::{
         DatabaseObject, DeploymentObject, JobObject, Meta, Name, Object, RevisionObject,
-        RolloutObject, Stored, Watched,
+        RolloutObject, ServiceObject, Stored, Watched,
     },
     request::describe,
     world::World,
@@ -18,7 +18,7 @@ use crate::{
     api::{DatabaseRecord, PhaseKind, keys},
     cluster::{WriteError, Written},
     plan::{
-        facts::Base,
+        facts::{Base, Reach},
         intent::{Kind, Write},
     },
 };
@@ -43,6 +43,7 @@ impl World {
                 Kind::Deployment => self.create_deployment(write, manifest),
                 Kind::Database => self.create_database(write, manifest),
                 Kind::Job => self.create_job(write, manifest),
+                Kind::Service => self.create_service(write, manifest),
             },
             Write::MarkRevision {
                 base,
@@ -75,6 +76,28 @@ impl World {
                 let mut next: JobObject = self.read(write, base)?;
                 next.epoch = Some(*epoch);
                 Ok(Written::Job(facts::job(&self.store(next))))
+            }
+            Write::Fence {
+                kind: Kind::Service,
+                base,
+                epoch,
+            } => {
+                let mut next: ServiceObject = self.read(write, base)?;
+                next.epoch = Some(*epoch);
+                Ok(Written::Service(facts::service(&self.store(next))))
+            }
+            Write::Select {
+                base,
+                spec,
+                settles,
+                ..
+            } => {
+                let mut next: ServiceObject = self.read(write, base)?;
+                (next.selector, next.ports) = (selector(spec), ports(spec));
+                if *settles {
+                    next.settled = Some(base.resource_version.clone());
+                }
+                Ok(Written::Service(facts::service(&self.store(next))))
             }
             Write::Fence { base, epoch, .. } => {
                 let mut next: DeploymentObject = self.read(write, base)?;
@@ -207,6 +230,45 @@ impl World {
         Ok(Written::Job(facts::job(&self.store(object))))
     }
 
+    fn create_service(&mut self, write: &Write, manifest: &Value) -> Answer {
+        let name = text(&manifest["metadata"]["name"]);
+        self.is_free(write, Watched::Services, name)?;
+        let spec = &manifest["spec"];
+        let object = ServiceObject {
+            meta: self.meta(name, owner(manifest)),
+            rollout: Some(label(manifest, keys::ROLLOUT)),
+            epoch: epoch(manifest),
+            settled: None,
+            selector: selector(spec),
+            reach: Reach::Address,
+            ports: ports(spec),
+            not_for_users: false,
+        };
+        Ok(Written::Service(facts::service(&self.store(object))))
+    }
+
+    /// Somebody applies the manifest of a Service of his own.
+    pub fn give(&mut self, manifest: &Value) {
+        let spec = &manifest["spec"];
+        let reach = match (text(&spec["type"]), text(&spec["clusterIP"])) {
+            ("ExternalName", _) => Reach::ExternalName,
+            (_, "None") => Reach::Headless,
+            _ => Reach::Address,
+        };
+        let note = &manifest["metadata"]["annotations"][keys::NOT_FOR_USERS];
+        let object = ServiceObject {
+            meta: self.meta(text(&manifest["metadata"]["name"]), None),
+            rollout: None,
+            epoch: None,
+            settled: None,
+            selector: selector(spec),
+            reach,
+            ports: ports(spec),
+            not_for_users: text(note) == "true",
+        };
+        self.store(object);
+    }
+
     fn adopt(&mut self, write: &Write, kind: Kind, base: &Base, owner: &Value) -> Answer {
         let first = if owner.is_array() { &owner[0] } else { owner };
         let owner = Some(Name::from(text(&first["uid"])));
@@ -230,6 +292,11 @@ impl World {
                 let mut next: DatabaseObject = self.read(write, base)?;
                 next.meta.owner = owner;
                 Written::Database(facts::database(&self.store(next)))
+            }
+            Kind::Service => {
+                let mut next: ServiceObject = self.read(write, base)?;
+                next.meta.owner = owner;
+                Written::Service(facts::service(&self.store(next)))
             }
         })
     }
@@ -298,6 +365,7 @@ impl World {
             Some(Object::Deployment(o)) => drop(self.bump(&*o)),
             Some(Object::Job(o)) => drop(self.bump(&*o)),
             Some(Object::Database(o)) => drop(self.bump(&*o)),
+            Some(Object::Service(o)) => drop(self.bump(&*o)),
             Some(Object::Pod(_)) | None => {}
         }
     }
@@ -320,6 +388,7 @@ const fn watched(kind: Kind) -> Watched {
         Kind::Deployment => Watched::Deployments,
         Kind::Job => Watched::Jobs,
         Kind::Database => Watched::Databases,
+        Kind::Service => Watched::Services,
     }
 }
 
@@ -345,6 +414,23 @@ fn refused(write: &Write, message: &str) -> WriteError {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
+}
+
+/// Which pods a Service's spec selects.
+fn selector(spec: &Value) -> BTreeMap<String, String> {
+    let labels = spec["selector"].as_object().into_iter().flatten();
+    let labels = labels.map(|(key, value)| (key.clone(), text(value).to_owned()));
+    labels.collect()
+}
+
+/// Ports and session affinity of a Service's spec.
+fn ports(spec: &Value) -> Arc<Value> {
+    let mut ports = spec.clone();
+    if let Some(fields) = ports.as_object_mut() {
+        let copied = ["ports", "sessionAffinity", "sessionAffinityConfig"];
+        fields.retain(|field, _| copied.contains(&field.as_str()));
+    }
+    Arc::new(ports)
 }
 
 fn label(manifest: &Value, key: &str) -> Name {

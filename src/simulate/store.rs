@@ -49,6 +49,12 @@ impl World {
             Object::Deployment(deployment) => {
                 self.replica_sets.remove(&deployment.meta.uid);
             }
+            Object::Service(service) => {
+                self.endpoints.remove(&service.meta.name);
+                if let Some(rollout) = &service.rollout {
+                    self.sync(Sync::Endpoints(rollout.clone()));
+                }
+            }
             _ => {}
         }
     }
@@ -75,6 +81,11 @@ impl World {
             Object::Pod(pod) => {
                 self.sync(Sync::Replicas(pod.deployment.clone()));
                 self.sync(Sync::Endpoints(pod.rollout.clone()));
+            }
+            Object::Service(service) => {
+                if let Some(rollout) = &service.rollout {
+                    self.sync(Sync::Endpoints(rollout.clone()));
+                }
             }
             Object::Job(job) if !job.suspended && job.ended.is_none() => {
                 self.sync(Sync::Job(job.meta.name.clone()));

@@ -5,7 +5,15 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use super::{action::Circumstance, event::Event, world::World};
+use serde_json::json;
+
+use super::{
+    action::{Circumstance, Given},
+    event::Event,
+    object::{Object, ServiceObject},
+    world::World,
+};
+use crate::plan::facts::Reach;
 
 impl World {
     pub(super) fn around(&mut self, circumstance: Circumstance) {
@@ -24,6 +32,7 @@ impl World {
                 self.did("", "somebody deletes Deployment legacy");
                 self.foreign.remove("legacy");
             }
+            Circumstance::Service { name, is } => self.give_service(name, is),
             Circumstance::ApiServer { away } => {
                 let words = if away {
                     "the API server is away"
@@ -43,6 +52,52 @@ impl World {
                 self.faults.webhook_down = down;
             }
         }
+    }
+
+    /// Somebody makes, edits or deletes a Service, whosever it is.
+    fn give_service(&mut self, name: &'static str, is: Given) {
+        self.did("", &format!("somebody makes Service {name} {is:?}"));
+        let present = self.live.services.get(name).cloned();
+        if is == Given::Gone {
+            if let Some(present) = present {
+                self.erase(&Object::Service(present));
+            }
+            return;
+        }
+        let selector = match is {
+            Given::Selectorless => BTreeMap::new(),
+            _ => BTreeMap::from([("app".to_owned(), "shop".to_owned())]),
+        };
+        let port = if is == Given::OtherPort { 8080 } else { 80 };
+        let port = json!({"name": "http", "port": port, "protocol": "TCP", "targetPort": 8080});
+        let ports = json!({"ports": [port], "sessionAffinity": "None"});
+        let reach = match is {
+            Given::Headless => Reach::Headless,
+            _ => Reach::Address,
+        };
+        let service = match present {
+            Some(present) => ServiceObject {
+                selector,
+                ports: match is {
+                    Given::Edited => present.ports.clone(),
+                    _ => ports.into(),
+                },
+                reach,
+                not_for_users: is == Given::NotForUsers,
+                ..(*present).clone()
+            },
+            None => ServiceObject {
+                meta: self.meta(name, None),
+                rollout: None,
+                epoch: None,
+                settled: None,
+                selector,
+                reach,
+                ports: ports.into(),
+                not_for_users: is == Given::NotForUsers,
+            },
+        };
+        self.store(service);
     }
 
     /// Everybody comes back to it in his own time: watches within two seconds, controllers, which

@@ -66,6 +66,8 @@ pub struct World {
     /// What the autoscaler of a Rollout would have had lately.
     pub(super) advices: BTreeMap<Name, Vec<(Timestamp, i32)>>,
     pub(super) random: Random,
+    /// Where requests to each Service of the operator's go: it follows late.
+    pub(super) endpoints: BTreeMap<Name, BTreeSet<Name>>,
     pub(super) requests: BTreeMap<u64, Request>,
     pub(super) replica_sets: BTreeMap<Name, ReplicaSet>,
     pub(super) containers: BTreeMap<Name, Container>,
@@ -113,6 +115,7 @@ impl World {
             coverage: Coverage::default(),
             advices: BTreeMap::new(),
             random: Random::new(seed),
+            endpoints: BTreeMap::new(),
             requests: BTreeMap::new(),
             replica_sets: BTreeMap::new(),
             containers: BTreeMap::new(),
@@ -209,6 +212,7 @@ impl World {
             Watched::Pods => self.live.pods.get(name).cloned().map(Object::Pod),
             Watched::Jobs => self.live.jobs.get(name).cloned().map(Object::Job),
             Watched::Databases => self.live.databases.get(name).cloned().map(Object::Database),
+            Watched::Services => self.live.services.get(name).cloned().map(Object::Service),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
     batch::v1::Job,
-    core::v1::Pod,
+    core::v1::{Pod, Service},
 };
 use kube::{
     Api,
@@ -25,7 +25,7 @@ use stepgate::{
         },
     },
     plan::{
-        facts::{Objects, Question},
+        facts::{Objects, Question, Reach, Services},
         intent::{Kind, Write},
     },
 };
@@ -388,4 +388,58 @@ async fn a_malformed_rollout_is_told_apart_and_stops_nobody() {
     };
     let error = wrong.rollout.spec.expect_err("it cannot be read");
     assert!(error.starts_with("paused: invalid type"), "{error}");
+}
+
+#[tokio::test]
+async fn services_are_watched_where_a_rollout_asks_for_them_and_nowhere_else() {
+    let home = Home::new("services").await;
+    let followed = Followed::new(&home, Vec::new()).await;
+    let service = |name: &str, selector: &str| {
+        json!({
+            "metadata": {"name": name},
+            "spec": {"selector": {"app": selector}, "ports": [{"port": 80}]},
+        })
+    };
+    make::<Service>(&home, service("shop", "shop")).await;
+    home.create(&minimal("shop")).await.expect("created");
+    let quiet = followed.until(&home, "the Rollout", |_| true).await;
+    assert_eq!(quiet.services, Services::default(), "nobody asks for any");
+    let asks = json!({"spec": {
+        "strategy": {"type": "BlueGreen"},
+        "traffic": {
+            "portsFrom": {"name": "shop"},
+            "stableService": "shop-stable",
+            "canaryService": "shop-canary",
+        },
+    }});
+    let params = PatchParams::default();
+    home.rollouts()
+        .patch("shop", &params, &Patch::Merge(asks))
+        .await
+        .expect("patched");
+    let listed =
+        |objects: &Objects| objects.services.unread.is_none() && !objects.services.all.is_empty();
+    let seen = followed.until(&home, "its Services", listed).await;
+    let from = seen.service("shop").expect("the Service");
+    assert_eq!(
+        (from.reach, from.rollout.as_deref()),
+        (Reach::Address, None)
+    );
+    assert_eq!(from.ports["ports"][0]["port"], 80);
+    assert_eq!(from.ports["sessionAffinity"], "None");
+    followed.take_told();
+    make::<Service>(&home, service("legacy", "shop")).await;
+    let both = |objects: &Objects| objects.services.all.len() == 2;
+    followed.until(&home, "one that comes", both).await;
+    let told = followed.take_told();
+    assert!(
+        told.contains(&rollout_key(&home.namespace, "shop")),
+        "{told:?}"
+    );
+    let api = Api::<Service>::namespaced(home.client.clone(), &home.namespace);
+    api.delete("legacy", &DeleteParams::default())
+        .await
+        .expect("deleted");
+    let one = |objects: &Objects| objects.services.all.len() == 1;
+    followed.until(&home, "one that goes", one).await;
 }

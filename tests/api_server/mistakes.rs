@@ -29,6 +29,10 @@ fn step(name: &str, replicas: Value) -> Value {
     json!({"name": name, "replicas": replicas})
 }
 
+fn traffic(from: &str, stable: &str, canary: &str) -> Value {
+    json!({"portsFrom": {"name": from}, "stableService": stable, "canaryService": canary})
+}
+
 fn steps(replicas: &[Value]) -> Value {
     let named = replicas.iter().enumerate();
     let steps: Vec<Value> = named
@@ -98,6 +102,36 @@ pub fn mistakes() -> Vec<Mistake> {
             strategy,
             json!({"rolling": {"batch": 2}}),
             "strategy.rolling is read with type: Rolling alone: write strategy.type: Rolling",
+        ),
+        mistake(
+            "sets without their type",
+            strategy,
+            json!({"blueGreen": {"previewReplicas": 2}}),
+            "strategy.blueGreen is read with type: BlueGreen alone: write strategy.type: BlueGreen",
+        ),
+        mistake(
+            "two sets without Services",
+            strategy,
+            json!({"type": "BlueGreen"}),
+            "spec.traffic and strategy.type: BlueGreen go together: write both, or neither",
+        ),
+        mistake(
+            "Services without two sets",
+            "/spec/traffic",
+            traffic("shop", "shop-stable", "shop-canary"),
+            "spec.traffic and strategy.type: BlueGreen go together: write both, or neither",
+        ),
+        mistake(
+            "one Service for both",
+            "/spec/traffic",
+            traffic("shop", "shop-stable", "shop-stable"),
+            "must be two Services: give one of them another name",
+        ),
+        mistake(
+            "a Service that is to be read and written",
+            "/spec/traffic",
+            traffic("shop", "shop", "shop-canary"),
+            "traffic.portsFrom is only read: give stableService and canaryService names of their own",
         ),
         mistake(
             "a batch of nothing",

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod app;
+mod blue_green;
 mod bounds;
 mod commands;
 mod deletion;

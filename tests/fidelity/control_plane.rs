@@ -9,7 +9,7 @@ use futures::StreamExt;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
     batch::v1::Job,
-    core::v1::Pod,
+    core::v1::{Pod, Service},
 };
 use kube::{
     Api, Resource,
@@ -180,6 +180,7 @@ fn api(home: &Home, kind: Watched) -> Api<DynamicObject> {
         Watched::Pods => of::<Pod>(),
         Watched::Jobs => of::<Job>(),
         Watched::Databases => of::<DatabaseSchema>(),
+        Watched::Services => of::<Service>(),
     };
     Api::namespaced_with(home.client.clone(), &home.namespace, &resource)
 }
@@ -206,6 +207,7 @@ fn seen(kind: Watched, object: &DynamicObject) -> Seen {
             Watched::Pods => Facts::Pod(facts::pod(&typed(object))),
             Watched::Jobs => Facts::Job(facts::job(&typed(object))),
             Watched::Databases => Facts::Database(stored::database(object).expect("a record")),
+            Watched::Services => Facts::Service(facts::service(&typed(object))),
         },
     }
 }

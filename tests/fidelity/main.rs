@@ -71,6 +71,7 @@ scripts!(
     writes::a_deployment,
     writes::a_database,
     writes::a_job,
+    services::follow_what_is_written,
     pods::come_up_and_are_lowered,
     pods::that_are_not_ready_go_first,
     pods::that_were_ready_last_go_first,

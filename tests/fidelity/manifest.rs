@@ -86,6 +86,30 @@ pub fn database(name: &str) -> Value {
     })
 }
 
+/// A Service as the operator makes it, for a revision.
+pub fn service(name: &str, revision: &str, owner: Option<&Value>) -> Value {
+    let mut spec = selecting(revision, 80);
+    spec["type"] = json!("ClusterIP");
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": name,
+            "labels": {"stepgate.io/rollout": "shop", "stepgate.io/epoch": "3"},
+            "ownerReferences": owner.into_iter().collect::<Vec<_>>(),
+        },
+        "spec": spec,
+    })
+}
+
+/// What of a Service changes: which revision's pods it selects, and its port.
+pub fn selecting(revision: &str, port: u16) -> Value {
+    json!({
+        "selector": {"app": "shop", "stepgate.io/rollout": "shop", "stepgate.io/revision": revision},
+        "ports": [{"name": "http", "port": port, "protocol": "TCP", "targetPort": 8080}],
+        "sessionAffinity": "None",
+    })
+}
+
 /// An owner reference as the operator writes it.
 pub fn owned_by(kind: &str, base: &Base) -> Value {
     json!({

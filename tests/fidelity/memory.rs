@@ -122,7 +122,9 @@ impl Side for Memory {
         let jobs = live.jobs.values().cloned().map(Object::Job);
         let databases = live.databases.values().cloned().map(Object::Database);
         let all = rollouts.chain(revisions).chain(deployments).chain(pods);
-        all.chain(jobs).chain(databases).map(|o| seen(&o)).collect()
+        let services = live.services.values().cloned().map(Object::Service);
+        let all = all.chain(jobs).chain(databases).chain(services);
+        all.map(|o| seen(&o)).collect()
     }
 
     async fn heard(&mut self) -> Vec<Heard> {
@@ -152,6 +154,7 @@ fn seen(object: &Object) -> Seen {
         Object::Pod(o) => (Watched::Pods, Facts::Pod(facts::pod(o))),
         Object::Job(o) => (Watched::Jobs, Facts::Job(facts::job(o))),
         Object::Database(o) => (Watched::Databases, Facts::Database(facts::database(o))),
+        Object::Service(o) => (Watched::Services, Facts::Service(facts::service(o))),
     };
     let text = |name: Arc<str>| name.to_string();
     Seen {

@@ -6,6 +6,7 @@ use stepgate::{
     plan::{
         facts::{
             ChildFacts, DatabaseFacts, JobFacts, PodFacts, Question, RevisionFacts, RolloutFacts,
+            ServiceFacts,
         },
         intent::Write,
     },
@@ -21,6 +22,7 @@ pub enum Facts {
     Pod(PodFacts),
     Job(JobFacts),
     Database(DatabaseFacts),
+    Service(ServiceFacts),
 }
 
 /// One object as a client sees it.

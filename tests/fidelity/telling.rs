@@ -7,7 +7,10 @@ use stepgate::{
     api::RolloutStatus,
     cluster::{Answer, ReadError, WriteError, Written},
     plan::{
-        facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts},
+        facts::{
+            ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts,
+            ServiceFacts,
+        },
         intent::Write,
     },
     simulate::object::Watched,
@@ -131,7 +134,7 @@ impl Known {
     fn object(&self, seen: &Seen) -> String {
         let passive = matches!(
             seen.kind,
-            Watched::Rollouts | Watched::Revisions | Watched::Databases
+            Watched::Rollouts | Watched::Revisions | Watched::Databases | Watched::Services
         );
         let before = self.uids.get(&(seen.kind, seen.name.clone()));
         let news = match (before, self.versions.get(&seen.uid)) {
@@ -158,6 +161,7 @@ impl Known {
             Facts::Pod(facts) => vec![pod(facts)],
             Facts::Job(facts) => self.job(seen, facts),
             Facts::Database(facts) => database(seen, facts),
+            Facts::Service(facts) => service(facts),
         };
         if let Some(owner) = &seen.owner {
             let name = self.names.get(owner).map_or("somebody unknown", |n| n);
@@ -212,6 +216,7 @@ const fn word(kind: Watched) -> &'static str {
         Watched::Pods => "pod",
         Watched::Jobs => "Job",
         Watched::Databases => "DatabaseSchema",
+        Watched::Services => "Service",
     }
 }
 
@@ -257,6 +262,26 @@ fn revision(facts: &RevisionFacts) -> Vec<String> {
 fn database(seen: &Seen, facts: &DatabaseFacts) -> Vec<String> {
     let record = serde_json::to_string(&*facts.record).expect("JSON");
     vec![format!("generation {}", seen.generation), record]
+}
+
+fn service(facts: &ServiceFacts) -> Vec<String> {
+    let selector = facts
+        .selector
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
+    let mut words = vec![
+        format!("selects {}", selector.collect::<Vec<_>>().join(" ")),
+        format!("{:?}", facts.reach),
+        facts.ports.to_string(),
+    ];
+    words.extend(
+        facts
+            .rollout
+            .as_ref()
+            .map(|rollout| format!("made for {rollout}")),
+    );
+    words.extend(facts.epoch.map(|e| format!("epoch {e}")));
+    words
 }
 
 fn pod(facts: &PodFacts) -> String {
@@ -343,6 +368,7 @@ pub fn answer(write: &Write, answer: &Result<Written, WriteError>) -> String {
         Ok(Written::Job(o)) if o.suspended => (&o.base.resource_version, "suspended".into()),
         Ok(Written::Job(o)) => (&o.base.resource_version, String::new()),
         Ok(Written::Database(o)) => (&o.base.resource_version, String::new()),
+        Ok(Written::Service(o)) => (&o.base.resource_version, String::new()),
         Err(WriteError::Conflict { .. }) => return "conflict".into(),
         Err(WriteError::Exists { .. }) => return "exists already".into(),
         Err(WriteError::Refused { transient, .. }) => {

@@ -71,6 +71,8 @@ pub struct Manifest {
     /// It is a single pod with a disk that one node at a time can have: its next pod is played on
     /// another node, as it may be.
     pub disk_of_one_node: bool,
+    /// Services of the documents, where it asks for `spec.traffic`: that of `portsFrom` among them.
+    pub services: Vec<Value>,
 }
 
 impl Documents {
@@ -278,7 +280,36 @@ pub fn check(document: &Value) -> Result<Manifest, Vec<Finding>> {
         revision: revision::wanted(&spec),
         spec,
         names_replicas,
+        services: Vec::new(),
     })
+}
+
+/// The Services of the documents, for a Rollout that copies one; what of that is assumed is said.
+pub fn services<'a>(
+    spec: &RolloutSpec,
+    documents: impl Iterator<Item = &'a Value>,
+    found: &mut Vec<Finding>,
+) -> Vec<Value> {
+    let Some(traffic) = &spec.traffic else {
+        return Vec::new();
+    };
+    let of_services = documents.filter(|d| d["kind"] == "Service" && d["apiVersion"] == "v1");
+    let mut services: Vec<Value> = of_services.cloned().collect();
+    let from = traffic.ports_from.name.as_str();
+    if services.iter().all(|s| s["metadata"]["name"] != from) {
+        found.push(Finding::note(
+            "spec.traffic.portsFrom.name",
+            format!(
+                "Service {from} is not among the files: played as one that selects the Rollout's \
+                 pods, with port 80"
+            ),
+        ));
+        services.push(json!({
+            "metadata": {"name": from},
+            "spec": {"selector": template_labels(&spec.template), "ports": [{"port": 80}]},
+        }));
+    }
+    services
 }
 
 /// What the API server takes, and then refuses in a child, or the operator does.

@@ -31,7 +31,11 @@ use self::{
     report::{Document, Ink, RolloutReport, RunReport},
     scenario::{Assumed, BUILT_IN, Scenario},
 };
-use crate::{api::keys, plan::course::course, simulate::story::Detail};
+use crate::{
+    api::{Promotion, keys},
+    plan::course::{Target, course},
+    simulate::story::Detail,
+};
 
 /// Everything as it should be.
 const GOOD: u8 = 0;
@@ -125,6 +129,8 @@ impl Telling {
                 let mut findings = size(args, documents, &mut on);
                 let disk = advice::has_disk_of_one_node(&on.spec, documents);
                 on.disk_of_one_node = disk && on.spec.replicas == 1;
+                findings.extend(promoted(&mut on));
+                on.services = manifest::services(&on.spec, documents.all(), &mut findings);
                 findings.extend(advice::advice(&on, documents, &assumed));
                 let _ = writeln!(self.text, "{heading}: {}", about(&on));
                 let warned = findings.iter().any(|f| f.level == Level::Warning);
@@ -260,6 +266,22 @@ fn chosen(name: &str, on: &Manifest, assumed: &Assumed) -> Result<Scenario, Stri
     let known = known.join(", ");
     Err(format!(
         "--scenario {name}: no such file, and none of {known}, {ALL}"
+    ))
+}
+
+/// A person who is to say when is played as one who says so at once.
+fn promoted(on: &mut Manifest) -> Option<Finding> {
+    let course = course(&on.spec);
+    let manual = |target: &&Target| target.promotion == Promotion::Manual;
+    let step = course.targets.iter().find(manual)?.name.clone();
+    on.spec.strategy.blue_green_mut().promotion = Promotion::Automatic;
+    let message = format!(
+        "Manual: played as if a person said promote {}/{step} as soon as it is ready",
+        on.revision
+    );
+    Some(Finding::note(
+        format!("{}.promotion", course.field),
+        message,
     ))
 }
 

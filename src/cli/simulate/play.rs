@@ -90,6 +90,9 @@ pub fn play(
         let mut world = simulation.world();
         world.story.detail = detail;
         world.configs = render::config_refs(&on.spec.template).into_iter().collect();
+        for service in &on.services {
+            world.give(service);
+        }
     }
     let old = old(&on.spec);
     let watched = Watched::new(&on.name, &old, &new(&on.spec));

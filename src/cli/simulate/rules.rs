@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 26] = [
+const RULES: [(&str, Rule); 30] = [
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -48,6 +48,24 @@ const RULES: [(&str, Rule); 26] = [
     (
         "!has(self.rolling) || (has(self.type) && self.type == 'Rolling')",
         |me| !has(me, "rolling") || me["type"] == "Rolling",
+    ),
+    (
+        "!has(self.blueGreen) || (has(self.type) && self.type == 'BlueGreen')",
+        |me| !has(me, "blueGreen") || me["type"] == "BlueGreen",
+    ),
+    (
+        "has(self.traffic) == (has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen')",
+        |me| has(me, "traffic") == (me["strategy"]["type"] == "BlueGreen"),
+    ),
+    ("self.stableService != self.canaryService", |me| {
+        me["stableService"] != me["canaryService"]
+    }),
+    (
+        "self.portsFrom.name != self.stableService && self.portsFrom.name != self.canaryService",
+        |me| {
+            let from = &me["portsFrom"]["name"];
+            *from != me["stableService"] && *from != me["canaryService"]
+        },
     ),
     ("has(self.command) != has(self.template)", |me| {
         has(me, "command") != has(me, "template")

@@ -7,14 +7,17 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         batch::v1::Job,
-        core::v1::{ContainerStatus, Pod},
+        core::v1::{ContainerStatus, Pod, Service, ServicePort, ServiceSpec},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
+use serde_json::{Value, json};
+
+use super::ours;
 use crate::{
     api::{Selector, keys, text::bounded},
-    plan::facts::{Base, ChildFacts, JobEnd, JobFacts, PodFacts},
+    plan::facts::{Base, ChildFacts, JobEnd, JobFacts, PodFacts, Reach, ServiceFacts},
 };
 
 /// Set by the Deployment controller: the number of the newest ReplicaSet. A Deployment whose
@@ -198,6 +201,57 @@ fn job_end(object: &Job) -> Option<JobEnd> {
         message: bounded(&words.join(": ")),
         at: at.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
     })
+}
+
+/// A Service.
+#[must_use]
+pub fn service(object: &Service) -> ServiceFacts {
+    let metadata = &object.metadata;
+    let spec = object.spec.clone().unwrap_or_default();
+    let reach = if spec.type_.as_deref() == Some("ExternalName") {
+        Reach::ExternalName
+    } else if spec.cluster_ip.as_deref() == Some("None") {
+        Reach::Headless
+    } else {
+        Reach::Address
+    };
+    let ours = ours::is_service(object);
+    ServiceFacts {
+        base: base(metadata),
+        rollout: ours.then(|| label(metadata, keys::ROLLOUT)),
+        owner_uid: owner(metadata),
+        epoch: epoch(metadata),
+        reach,
+        ports: Arc::new(ports(&spec)),
+        selector: spec.selector.unwrap_or_default(),
+        not_for_users: annotation(metadata, keys::NOT_FOR_USERS) == Some("true"),
+        uncertain: false,
+        deleting: metadata.deletion_timestamp.is_some(),
+    }
+}
+
+/// What is copied of a Service: its ports, but for those of nodes, and its session affinity.
+fn ports(spec: &ServiceSpec) -> Value {
+    let ports: Vec<Value> = spec
+        .ports
+        .iter()
+        .flatten()
+        .map(|port| {
+            let port = ServicePort {
+                node_port: None,
+                ..port.clone()
+            };
+            serde_json::to_value(port).unwrap_or_default()
+        })
+        .collect();
+    let mut copied = json!({"ports": ports});
+    if let Some(affinity) = &spec.session_affinity {
+        copied["sessionAffinity"] = json!(affinity);
+    }
+    if let Some(config) = &spec.session_affinity_config {
+        copied["sessionAffinityConfig"] = json!(config);
+    }
+    copied
 }
 
 /// Labels of a Deployment's pods.

@@ -5,6 +5,8 @@ use std::{
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use tokio::sync::watch;
+
 use super::{
     neighbours::Neighbours,
     stored::Pods,
@@ -14,7 +16,7 @@ use crate::{
     cluster::Key,
     plan::facts::{
         ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, PodFacts, RevisionFacts,
-        RolloutFacts,
+        RolloutFacts, ServiceFacts, Services, Unread,
     },
 };
 
@@ -30,16 +32,34 @@ pub(super) struct State {
     pods: Table<PodFacts>,
     jobs: Table<JobFacts>,
     databases: Table<DatabaseFacts>,
+    services: Table<ServiceFacts>,
+    /// What is known of the Services of each namespace.
+    switched: BTreeMap<String, Switched>,
     /// Rollouts by their labels and selectors.
     near: Neighbours,
     /// Rollouts that Deployments say they belong to, and that are not there.
     missing: BTreeSet<Place>,
 }
 
+/// A namespace in which Rollouts ask for `spec.traffic`, or did.
+#[derive(Debug, Default)]
+struct Switched {
+    /// Those Rollouts.
+    rollouts: BTreeSet<String>,
+    /// Its Services.
+    services: BTreeSet<String>,
+    /// They have been listed.
+    listed: bool,
+    /// Why they may not be.
+    refused: Option<String>,
+}
+
 /// The index over all kinds.
 pub struct Index {
     state: RwLock<State>,
     notify: Notify,
+    /// Namespaces whose Services are to be watched.
+    switched: watch::Sender<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Index {
@@ -52,6 +72,9 @@ impl std::fmt::Debug for Index {
 pub(super) trait Kept: Sized + 'static {
     /// Its table.
     fn table(state: &mut State) -> &mut Table<Self>;
+
+    /// What else follows from a change of this kind.
+    fn follow(_index: &Index) {}
 
     /// What else is kept of it, from `old` to `new`.
     fn note(_state: &mut State, _place: &Place, _old: Option<&Self>, _new: Option<&Self>) {}
@@ -111,12 +134,61 @@ impl Kept for DatabaseFacts {
     }
 }
 
+impl Kept for ServiceFacts {
+    fn table(state: &mut State) -> &mut Table<Self> {
+        &mut state.services
+    }
+
+    fn note(state: &mut State, place: &Place, _: Option<&Self>, new: Option<&Self>) {
+        let switched = state.switched.entry(place.namespace.clone()).or_default();
+        match new {
+            Some(_) => switched.services.insert(place.name.clone()),
+            None => switched.services.remove(&place.name),
+        };
+    }
+
+    /// Every Rollout of the namespace that asks for Services, where what it may read of this one
+    /// has changed; and that which it was made for.
+    fn concerned(
+        state: &State,
+        old: Option<&Entry<Self>>,
+        new: Option<&Entry<Self>>,
+    ) -> BTreeSet<Key> {
+        let mut keys: BTreeSet<Key> = old
+            .into_iter()
+            .chain(new)
+            .flat_map(|e| e.keys.iter().cloned())
+            .collect();
+        for key in keys.clone() {
+            let Key::Rollout { namespace, name } = &key else {
+                continue;
+            };
+            if !name.is_empty() {
+                continue;
+            }
+            keys.remove(&key);
+            let switched = state.switched.get(namespace);
+            let rollouts = switched.into_iter().flat_map(|s| &s.rollouts);
+            keys.extend(rollouts.map(|name| rollout_key(namespace, name)));
+        }
+        keys
+    }
+}
+
 impl Kept for RolloutFacts {
     fn table(state: &mut State) -> &mut Table<Self> {
         &mut state.rollouts
     }
 
     fn note(state: &mut State, place: &Place, old: Option<&Self>, new: Option<&Self>) {
+        let asks = |rollout: Option<&Self>| rollout.is_some_and(asks_for_services);
+        if asks(old) != asks(new) {
+            let switched = state.switched.entry(place.namespace.clone()).or_default();
+            match asks(new) {
+                true => switched.rollouts.insert(place.name.clone()),
+                false => switched.rollouts.remove(&place.name),
+            };
+        }
         let (old, new) = (old.and_then(pods), new.and_then(pods));
         if old != new {
             if let Some(old) = old {
@@ -126,6 +198,10 @@ impl Kept for RolloutFacts {
                 state.near.add(place, &new);
             }
         }
+    }
+
+    fn follow(index: &Index) {
+        index.tell_switched();
     }
 
     /// The Rollout; and, unless only its status or the like has changed, its database and the
@@ -160,6 +236,12 @@ impl Kept for RolloutFacts {
 fn pods(rollout: &RolloutFacts) -> Option<Pods> {
     let spec = rollout.spec.as_deref().ok()?;
     Some(Pods::of(&rollout.base.name, spec))
+}
+
+/// Whether it has Services of its own, or had: as long as they are on record, they are looked at.
+fn asks_for_services(rollout: &RolloutFacts) -> bool {
+    let spec = rollout.spec.as_deref().ok();
+    spec.is_some_and(|spec| spec.traffic.is_some()) || rollout.status.traffic.is_some()
 }
 
 fn database_of(rollout: &RolloutFacts) -> Option<&str> {
@@ -205,6 +287,22 @@ impl State {
         older.map(|(name, _)| name.to_owned()).collect()
     }
 
+    /// The Services of the namespace, for a Rollout that asks for some.
+    fn services(&self, namespace: &str, rollout: &RolloutFacts) -> Services {
+        if !asks_for_services(rollout) {
+            return Services::default();
+        }
+        let known = self.switched.get(namespace);
+        let names = known.into_iter().flat_map(|s| &s.services);
+        let found = names.filter_map(|name| self.services.get(&place(namespace, name)).cloned());
+        let refused = known.and_then(|s| s.refused.clone()).map(Unread::Refused);
+        let listed = known.is_some_and(|s| s.listed);
+        Services {
+            all: found.collect(),
+            unread: refused.or((!listed).then_some(Unread::NotYet)),
+        }
+    }
+
     /// Something of this key has come or gone: is its Rollout missing?
     fn review(&mut self, key: &Key) {
         let Key::Rollout { namespace, name } = key else {
@@ -226,6 +324,7 @@ impl Index {
         Self {
             state: RwLock::default(),
             notify,
+            switched: watch::Sender::default(),
         }
     }
 
@@ -243,6 +342,7 @@ impl Index {
             jobs: facts_of(&state.jobs, &key),
             database: database.and_then(|place| state.databases.get(&place).cloned()),
             neighbours: state.older_neighbours(namespace, name, &rollout),
+            services: state.services(namespace, &rollout),
             rollout,
         })
     }
@@ -330,12 +430,52 @@ impl Index {
             .collect()
     }
 
+    /// Namespaces whose Services are to be watched, as they come. One that was asked for once stays.
+    pub(super) fn switched(&self) -> watch::Receiver<BTreeSet<String>> {
+        self.switched.subscribe()
+    }
+
+    /// The Services of a namespace may be listed, or may not, for this reason.
+    pub(super) fn services_are(&self, namespace: &str, listed: Result<(), String>) {
+        let keys: BTreeSet<Key> = {
+            let mut state = self.write();
+            let switched = state.switched.entry(namespace.to_owned()).or_default();
+            let refused = listed.err();
+            let news = refused != switched.refused || (refused.is_none() && !switched.listed);
+            switched.listed |= refused.is_none();
+            switched.refused = refused;
+            let rollouts = switched.rollouts.iter().filter(|_| news);
+            rollouts.map(|name| rollout_key(namespace, name)).collect()
+        };
+        self.tell(keys);
+    }
+
+    /// Whoever watches Services learns of namespaces in which a Rollout asks for some.
+    fn tell_switched(&self) {
+        let asked = {
+            let state = self.read();
+            let asked = state
+                .switched
+                .iter()
+                .filter(|(_, s)| !s.rollouts.is_empty());
+            asked
+                .map(|(namespace, _)| namespace.clone())
+                .collect::<BTreeSet<_>>()
+        };
+        self.switched.send_if_modified(|known| {
+            let before = known.len();
+            known.extend(asked);
+            known.len() != before
+        });
+    }
+
     /// An object was made or has changed.
     pub(super) fn apply<F: Kept>(&self, place: Place, entry: Entry<F>) {
         let keys = {
             let mut state = self.write();
             apply(&mut state, place, entry)
         };
+        F::follow(self);
         self.tell(keys);
     }
 
@@ -362,6 +502,7 @@ impl Index {
             }
             keys
         };
+        F::follow(self);
         self.tell(keys);
     }
 

@@ -124,6 +124,10 @@ impl Cluster for Kubernetes {
                 let job = self.send(&object, prepared).await?;
                 Ok(Written::Job(facts::job(&job)))
             }
+            Answered::Object(Kind::Service) => {
+                let service = self.send(&object, prepared).await?;
+                Ok(Written::Service(facts::service(&service)))
+            }
             Answered::Object(Kind::Database) => {
                 let database: DynamicObject = self.send(&object, prepared).await?;
                 let database = stored::database(&database);

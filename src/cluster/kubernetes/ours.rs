@@ -4,7 +4,7 @@
 use k8s_openapi::{
     api::{
         apps::v1::{ControllerRevision, Deployment},
-        core::v1::Pod,
+        core::v1::{Pod, Service},
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
@@ -47,17 +47,31 @@ pub fn is_pod(object: &Pod) -> bool {
         .is_some_and(|c| c.kind == "ReplicaSet" && c.api_version == "apps/v1" && c.name == set)
 }
 
+/// Whether Stepgate made this Service: the Rollout in its label controls it. Its name is the user's
+/// choice and proves nothing, so one that nobody controls is believed to be somebody else's, unless
+/// it carries the epoch that the operator gives to what it makes (a restored backup has no owner).
+#[must_use]
+pub fn is_service(object: &Service) -> bool {
+    let metadata = &object.metadata;
+    let rollout = label(metadata, keys::ROLLOUT);
+    match controller(metadata) {
+        Some(owner) => is_rollout(owner, &rollout),
+        None => !rollout.is_empty() && !label(metadata, keys::EPOCH).is_empty(),
+    }
+}
+
 /// Named as a child of the Rollout in its label, and controlled by a Rollout of that name or by
 /// nobody: its uid may be another (a restored backup), or the owner gone (an orphan).
 fn is_rollouts(metadata: &ObjectMeta) -> bool {
     let rollout = label(metadata, keys::ROLLOUT);
     metadata.name.as_deref() == Some(name_by_labels(metadata).as_str())
-        && controller(metadata).is_none_or(|c| {
-            let group = c.api_version.split_once('/').map(|(group, _)| group);
-            c.kind == Rollout::kind(&())
-                && group == Some(&*Rollout::group(&()))
-                && c.name == rollout
-        })
+        && controller(metadata).is_none_or(|c| is_rollout(c, &rollout))
+}
+
+/// Whether an owner is the Rollout of this name, whatever its uid.
+fn is_rollout(owner: &OwnerReference, name: &str) -> bool {
+    let group = owner.api_version.split_once('/').map(|(group, _)| group);
+    owner.kind == Rollout::kind(&()) && group == Some(&*Rollout::group(&())) && owner.name == name
 }
 
 fn name_by_labels(metadata: &ObjectMeta) -> String {

@@ -1,6 +1,6 @@
 //! The watches that fill the index.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, future::BoxFuture};
 use k8s_openapi::{
@@ -8,7 +8,7 @@ use k8s_openapi::{
     api::{
         apps::v1::{ControllerRevision, Deployment},
         batch::v1::Job,
-        core::v1::Pod,
+        core::v1::{Pod, Service},
     },
 };
 use kube::{
@@ -28,9 +28,11 @@ use super::{
     table::{Entry, Place},
 };
 use crate::{
-    api::{DatabaseSchema, Rollout, keys},
+    api::{DatabaseSchema, Rollout, keys, text::bounded},
     cluster::Key,
-    plan::facts::{ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts},
+    plan::facts::{
+        ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts, ServiceFacts,
+    },
 };
 
 /// Objects per page of a list, where the API server cannot stream lists: what is held at once while
@@ -40,6 +42,9 @@ const PAGE: u32 = 100;
 /// First and longest delay before a watch that broke is tried again. The longest is short: what
 /// happens meanwhile is not seen, and a handful of requests a second hurt nobody.
 const RETRIES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Delay before a watch is tried again that the API server refuses: nobody may ever grant the right.
+const REFUSED_RETRY: Duration = Duration::from_secs(15);
 
 /// Watches every kind in these namespaces, or in all when there are none. Ends only with a panic
 /// of a watch, which it passes on.
@@ -135,10 +140,32 @@ impl Watches {
             scopes.into_iter().flat_map(|s| self.within(s)).collect();
         self.pending.send_replace(watches.len());
         let mut tasks: JoinSet<()> = watches.into_iter().collect();
-        while let Some(ended) = tasks.join_next().await {
-            ended?;
+        let mut switched = self.index.switched();
+        let mut watched = BTreeSet::new();
+        loop {
+            for namespace in switched.borrow_and_update().difference(&watched.clone()) {
+                watched.insert(namespace.clone());
+                tasks.spawn(self.services(namespace));
+            }
+            tokio::select! {
+                ended = tasks.join_next() => match ended {
+                    Some(ended) => ended?,
+                    None => return Ok(()),
+                },
+                Ok(()) = switched.changed() => {}
+            }
         }
-        Ok(())
+    }
+
+    /// Services are watched where a Rollout asks for some, and nowhere else: that needs a right that
+    /// is not given everywhere. Nothing else waits until they are listed.
+    fn services(&self, namespace: &str) -> impl Future<Output = ()> + use<> {
+        let api = Api::namespaced(self.client.clone(), namespace);
+        let kind = Service::kind(&()).into_owned();
+        let mut feed = self.feed(kind, &Some(namespace.to_owned()), keep_service);
+        feed.pending = None;
+        feed.optional = true;
+        feed.run(api, watcher::Config::default().streaming_lists())
     }
 
     fn within(&self, namespace: Option<String>) -> Vec<BoxFuture<'static, ()>> {
@@ -205,18 +232,22 @@ impl Watches {
     {
         let mut config = watcher::Config::default().streaming_lists();
         config.label_selector = label.map(str::to_owned);
-        let feed = Feed {
+        self.feed(kind, namespace, keep).run(api, config)
+    }
+
+    fn feed<K, F>(&self, kind: String, namespace: &Option<String>, keep: Keep<K, F>) -> Feed<K, F> {
+        Feed {
             kind,
             namespace: namespace.clone(),
             index: self.index.clone(),
             keep,
             listed: Vec::new(),
             pending: Some(self.pending.clone()),
+            optional: false,
             broken: false,
             contact: self.contact.0.subscribe(),
             blind: self.blind.clone(),
-        };
-        feed.run(api, config)
+        }
     }
 }
 
@@ -229,6 +260,8 @@ struct Feed<K, F> {
     /// What a list has brought so far.
     listed: Vec<(Place, Entry<F>)>,
     pending: Option<watch::Sender<usize>>,
+    /// It needs a right that may not be given: what lacks it is told to those that ask for it.
+    optional: bool,
     broken: bool,
     contact: watch::Receiver<u64>,
     blind: Arc<dyn Fn() + Send + Sync>,
@@ -266,7 +299,15 @@ where
                 Some(Err(error)) => {
                     self.report(&error);
                     let (first, longest) = RETRIES;
-                    let delay = first.saturating_mul(1 << failures.min(10)).min(longest);
+                    let delay = match self.is_refused(&error) {
+                        true => {
+                            // Only a new list tells that the right is there: a watch that is had
+                            // again says nothing until something changes.
+                            events = watcher(api.clone(), config.clone()).boxed();
+                            REFUSED_RETRY
+                        }
+                        false => first.saturating_mul(1 << failures.min(10)).min(longest),
+                    };
                     failures += 1;
                     tokio::select! {
                         () = tokio::time::sleep(delay) => {}
@@ -294,6 +335,9 @@ where
             watcher::Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
                 self.index.replace(self.namespace.as_deref(), listed);
+                if let (true, Some(namespace)) = (self.optional, &self.namespace) {
+                    self.index.services_are(namespace, Ok(()));
+                }
                 if let Some(pending) = self.pending.take() {
                     pending.send_modify(|n| *n = n.saturating_sub(1));
                 }
@@ -308,6 +352,24 @@ where
             watcher::Event::Delete(object) => {
                 self.index.delete::<F>(&place_of(object.meta()));
             }
+        }
+    }
+
+    /// Whether the right to this watch is missing; then that is told.
+    fn is_refused(&self, error: &watcher::Error) -> bool {
+        let (true, Some(namespace)) = (self.optional, &self.namespace) else {
+            return false;
+        };
+        match error {
+            watcher::Error::InitialListFailed(kube::Error::Api(status))
+            | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+                if status.code == 403 =>
+            {
+                let words = bounded(&status.message);
+                self.index.services_are(namespace, Err(words));
+                true
+            }
+            _ => false,
         }
     }
 
@@ -426,4 +488,20 @@ fn keep_job(object: &Job) -> Option<Entry<JobFacts>> {
         keys.push(database_key(namespace, &database));
     }
     Some(entry(metadata, keys, facts::job(object)))
+}
+
+/// Whoever made it, every Rollout of the namespace that asks for Services looks at it. Which these
+/// are is known when it changes: a key without a name stands for them.
+fn keep_service(object: &Service) -> Option<Entry<ServiceFacts>> {
+    let metadata = &object.metadata;
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let service = facts::service(object);
+    let mut keys = vec![rollout_key(namespace, "")];
+    keys.extend(
+        service
+            .rollout
+            .iter()
+            .map(|name| rollout_key(namespace, name)),
+    );
+    Some(entry(metadata, keys, service))
 }

@@ -7,6 +7,7 @@ use hyper::{Method, Request, header::CONTENT_TYPE};
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
     batch::v1::Job,
+    core::v1::Service,
 };
 use kube::Resource;
 use serde_json::{Map, Value, json};
@@ -122,6 +123,31 @@ pub fn prepare(namespace: &str, write: &Write) -> Result<Prepared, hyper::http::
         Write::ReleaseJob { base } => {
             target.merge(Kind::Job, base, json!({"spec": {"suspend": false}}))
         }
+        Write::Select {
+            base,
+            spec,
+            settles,
+            ..
+        } => {
+            // What is replaced is replaced as a whole: a merge would keep what is left out.
+            let fields = [
+                "selector",
+                "ports",
+                "sessionAffinity",
+                "sessionAffinityConfig",
+            ];
+            let mut add: Vec<Value> = fields
+                .iter()
+                .map(|field| json!({"op": "add", "path": format!("/spec/{field}"), "value": spec[field]}))
+                .collect();
+            if *settles {
+                // As for a scaling that settles another. A label, because these are there already,
+                // and annotations of others are not to be replaced.
+                let path = format!("/metadata/labels/{}", keys::SETTLED.replace('/', "~1"));
+                add.push(json!({"op": "add", "path": path, "value": base.resource_version}));
+            }
+            target.json_patch(Kind::Service, base, Value::Array(add))
+        }
         Write::Delete { kind, base } => target.delete(*kind, base),
     }
 }
@@ -213,6 +239,7 @@ impl Target<'_> {
             Kind::Deployment => Deployment::url_path(&(), namespace),
             Kind::Job => Job::url_path(&(), namespace),
             Kind::Database => DatabaseSchema::url_path(&(), namespace),
+            Kind::Service => Service::url_path(&(), namespace),
         }
     }
 }
@@ -277,6 +304,7 @@ mod tests {
         is::<Deployment>(Kind::Deployment);
         is::<Job>(Kind::Job);
         is::<DatabaseSchema>(Kind::Database);
+        is::<Service>(Kind::Service);
         assert_eq!(keys::API_VERSION, Rollout::api_version(&()));
     }
 }

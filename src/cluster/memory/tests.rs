@@ -96,6 +96,7 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
         jobs,
         database: None,
         neighbours: Vec::new(),
+        services: Services::default(),
     }
 }
 

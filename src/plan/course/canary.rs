@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Active, Strategic, Target};
 use crate::{
-    api::{Step, Strategy, strategy::Canary},
+    api::{Promotion, Step, Strategy, strategy::Canary},
     plan::replicas::{self, Round, pods},
 };
 
@@ -40,6 +40,7 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
                 Active::Both
             },
             weight: None,
+            promotion: Promotion::Automatic,
             held_by: "holdSeconds",
             hold_seconds: step.hold_seconds,
             deadline_seconds: step.deadline_seconds,

@@ -3,11 +3,15 @@
 //! Whoever steps, scales, tells, checks rules or explains a release reads its [`Course`] and never
 //! the strategy. A strategy is one file here and one arm in `strategic`.
 
+mod blue_green;
 mod canary;
 mod rolling;
 
 use crate::{
-    api::{OnInconclusive, RolloutSpec, StepTest, Strategy, StrategyType, release::StepStatus},
+    api::{
+        OnInconclusive, Promotion, RolloutSpec, StepTest, Strategy, StrategyType,
+        release::StepStatus,
+    },
     plan::replicas::Bounds,
 };
 
@@ -41,6 +45,8 @@ pub struct Target {
     /// Percent of the requests that go to the new revision, where a traffic router is told; else
     /// they follow the pods.
     pub weight: Option<i32>,
+    /// Who says that it is left.
+    pub promotion: Promotion,
     /// The field of the spec that says how long it is held.
     pub held_by: &'static str,
     /// Seconds it is held, all of it available, before its gates may open.
@@ -83,6 +89,7 @@ fn strategic(strategy: &Strategy) -> Strategic {
     match strategy.way() {
         StrategyType::Canary => canary::STRATEGY,
         StrategyType::Rolling => rolling::STRATEGY,
+        StrategyType::BlueGreen => blue_green::STRATEGY,
     }
 }
 
@@ -121,6 +128,12 @@ pub fn bounds(spec: &RolloutSpec) -> Bounds {
 }
 
 impl Target {
+    /// No user reaches the new revision yet.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.active == Active::Stable
+    }
+
     /// It is passed without a verdict.
     #[must_use]
     pub fn is_blind(&self) -> bool {

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Active, LAST_BATCH, Strategic, Target};
 use crate::{
-    api::{Rolling, Strategy},
+    api::{Promotion, Rolling, Strategy},
     plan::replicas::{self, Round, pods},
 };
 
@@ -59,6 +59,7 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
             Active::Both
         },
         weight: None,
+        promotion: Promotion::Automatic,
         held_by: if index + 1 == last {
             "bakeSeconds"
         } else {

@@ -19,7 +19,10 @@ use crate::{
 
 /// All checks have passed since the hold began.
 pub(super) fn gate(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Gate, Halt> {
-    Ok(match passed(draft, passage.release, passage.step) {
+    // Requests of users are evidence of what users get; before the first of them a check can fail,
+    // and must be readable.
+    let hidden = passage.target.is_hidden();
+    Ok(match passed(draft, passage.release, passage.step, hidden) {
         Ok(said) => Gate::Open(said),
         Err(lack) => Gate::Missing(Missing {
             message: lack.message,
@@ -126,7 +129,12 @@ pub(in crate::plan) fn readings_of<'a>(
 ///
 /// # Errors
 /// What is missing. Silence is never a pass.
-fn passed(draft: &Draft<'_>, release: &Release, step: &StepStatus) -> Result<String, Lack> {
+fn passed(
+    draft: &Draft<'_>,
+    release: &Release,
+    step: &StepStatus,
+    hidden: bool,
+) -> Result<String, Lack> {
     let Some(analysis) = &draft.spec.analysis else {
         return Ok(String::new());
     };
@@ -139,6 +147,11 @@ fn passed(draft: &Draft<'_>, release: &Release, step: &StepStatus) -> Result<Str
     if readings.hold_since != step.reached.as_ref().map(|r| r.0) {
         return Err(Lack::new("the first poll of this hold is under way"));
     }
+    let asked = readings.polled_at.zip(step.reached.as_ref());
+    if hidden && asked.is_none_or(|(at, reached)| at < reached.0) {
+        // Silence tells nothing of what was before.
+        return Err(Lack::first_poll("the first poll of this hold is under way"));
+    }
     let mut words = Vec::new();
     for check in &analysis.checks {
         let Some(reading) = readings.readings.iter().find(|r| r.name == check.name) else {
@@ -149,7 +162,13 @@ fn passed(draft: &Draft<'_>, release: &Release, step: &StepStatus) -> Result<Str
         if reading.reason == evidence::Reason::NotYetPolled {
             return Err(Lack::first_poll(said));
         }
-        if reading.verdict != Verdict::Pass {
+        let unused = matches!(
+            reading.reason,
+            evidence::Reason::NoData
+                | evidence::Reason::TooFewRequests
+                | evidence::Reason::OnlyProbes
+        );
+        if reading.verdict != Verdict::Pass && !(hidden && unused) {
             return Err(Lack::new(said));
         }
         words.push(said);

@@ -7,6 +7,7 @@ pub(super) mod checks;
 mod configuration;
 mod hold;
 mod pause;
+mod promotion;
 mod steadiness;
 
 use jiff::Timestamp;
@@ -71,11 +72,12 @@ enum Binds {
 type Ask = fn(&Draft<'_>, &Passage<'_>) -> Result<Gate, Halt>;
 
 /// All gates, in order.
-const GATES: [(Ask, Binds); 5] = [
+const GATES: [(Ask, Binds); 6] = [
     (hold::gate, Binds::Evidence),
     (pause::gate, Binds::Evidence),
     (steadiness::gate, Binds::Evidence),
     (checks::gate, Binds::Evidence),
+    (promotion::gate, Binds::Evidence),
     (configuration::gate, Binds::Everybody),
 ];
 

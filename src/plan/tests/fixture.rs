@@ -13,7 +13,7 @@ use crate::{
         self,
         facts::{
             Answers, Base, ChildFacts, ConfigRef, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts,
-            Objects, Observed, PodFacts, Question, RevisionFacts, RolloutFacts,
+            Objects, Observed, PodFacts, Question, RevisionFacts, RolloutFacts, Services,
         },
         intent::{Kind, Plan, Write},
         measuring,
@@ -103,6 +103,7 @@ impl World {
                 jobs: Vec::new(),
                 database: None,
                 neighbours: Vec::new(),
+                services: Services::default(),
             },
             answers: Answers {
                 whole: Some((1, Arc::clone(&whole))),
@@ -113,6 +114,7 @@ impl World {
             unread: None,
             source_problem: None,
             readings: None,
+            looked: second(0),
             trusted_since: second(-1_000_000),
             status_written: None,
             confirmed: true,
@@ -482,7 +484,9 @@ impl World {
                 objects.revisions.retain(|r| r.base.uid != base.uid);
                 objects.children.retain(|c| c.base.uid != base.uid);
                 objects.jobs.retain(|j| j.base.uid != base.uid);
+                objects.services.all.retain(|s| s.base.uid != base.uid);
             }
+            Write::Select { base, spec, .. } => super::services::select(objects, &base, &spec),
             Write::Fence { .. } | Write::Adopt { .. } => {}
         }
     }
@@ -524,9 +528,8 @@ impl World {
                 problem: None,
                 deleting: false,
             }),
-            Kind::Database => {
-                self.database_mut();
-            }
+            Kind::Database => drop(self.database_mut()),
+            Kind::Service => super::services::create(objects, base, owner_uid, manifest),
             Kind::Job => objects.jobs.push(JobFacts {
                 base,
                 rollout: "shop".into(),

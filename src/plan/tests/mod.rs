@@ -11,6 +11,7 @@ mod history;
 mod leaders;
 mod lost;
 mod schema;
+mod services;
 mod step_tests;
 mod steps;
 mod told;

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::left::Left;
 use crate::{
-    api::{RolloutStatus, release::Release},
+    api::{Promotion, RolloutStatus, release::Release},
     plan::{course::course, reason::Reason},
     simulate::{
         ledger::{Arrival, Happened},
@@ -30,6 +30,9 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
         return Ok(());
     }
     let name = &left.status.name;
+    if left.target.promotion == Promotion::Manual && !left.release.first {
+        return Err(format!("step {name} is left, and nobody said so"));
+    }
     let Some(reached) = left.status.reached.as_ref().map(|r| r.0) else {
         return Err(format!("step {name} is left before it was reached"));
     };
@@ -68,6 +71,10 @@ pub(super) fn evidence(world: &World, happened: &Happened) -> Result<(), String>
     for check in &analysis.checks {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let least = check.min_requests as f64;
+        if total < least && left.target.is_hidden() {
+            // No user's request has reached it.
+            continue;
+        }
         if total < least && !world.ledger.clocks_jumped {
             return Err(format!(
                 "step {name} is left with {total:.0} requests, check {} asks for {least:.0}",

@@ -12,6 +12,7 @@ mod replicas;
 mod schema;
 mod steady;
 mod tests;
+mod traffic;
 mod undo;
 mod writes;
 
@@ -31,6 +32,9 @@ pub const RULES: &[(&str, Rule)] = &[
     ("served", replicas::served),
     ("ceiling", replicas::ceiling),
     ("settled", replicas::settled),
+    ("switch", traffic::switch),
+    ("traffic-first", traffic::traffic_first),
+    ("unserved", traffic::unserved),
     ("batches", replicas::batches),
     ("steady", steady::steady),
     ("waits", steady::waits),
@@ -87,6 +91,13 @@ impl World {
                 let epoch = self.ledger.epochs.entry(child.rollout.clone()).or_default();
                 *epoch = (*epoch).max(arrival.epoch);
                 replicas::enter(self, arrival, child);
+            }
+            (Write::Select { .. }, _, Some(Object::Service(service))) => {
+                if let Some(rollout) = service.rollout.clone() {
+                    let epoch = self.ledger.epochs.entry(rollout).or_default();
+                    *epoch = (*epoch).max(arrival.epoch);
+                }
+                traffic::enter(self, arrival);
             }
             (Write::ReleaseJob { .. }, _, Some(Object::Job(job))) => {
                 let epoch = self.ledger.epochs.entry(job.rollout.clone()).or_default();

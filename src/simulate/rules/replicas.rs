@@ -78,7 +78,7 @@ fn unseen_by_hand(size: &Size, seen: &DeploymentObject) -> bool {
 /// *floor*, by what users notice: while nothing else takes pods away, those that are ready never
 /// fall below the floor of the last lowering.
 pub(super) fn served(world: &World, happened: &Happened) -> Result<(), String> {
-    let Happened::PodTaken { rollout, ready } = happened else {
+    let Happened::PodTaken { rollout, ready, .. } = happened else {
         return Ok(());
     };
     if world.ledger.all_harmed || world.ledger.harmed.contains(rollout) {

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use crate::{
     api::{RolloutSpec, RolloutStatus, status::Outcome},
     plan::{
-        course::course,
+        course::{Active, course},
         intent::{Kind, Write},
     },
     simulate::{
@@ -58,6 +58,25 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
                 Err(format!(
                     "{} is made, but {} is not held for it",
                     job.meta.name, job.database
+                ))
+            }
+        }
+        (Write::Select { revision, .. }, None, Some(Object::Service(service))) => {
+            let Some(spec) = arrival.spec_seen() else {
+                return Ok(());
+            };
+            let Some(rollout) = &service.rollout else {
+                return Ok(());
+            };
+            let users = world.users_address(rollout, &service.meta.name);
+            let on_record = records(world, arrival, rollout)
+                .any(|status| may_be_reached(status, spec, revision, users));
+            if on_record {
+                Ok(())
+            } else {
+                let name = &service.meta.name;
+                Err(format!(
+                    "Service {name} goes to {revision}, which is not on record"
                 ))
             }
         }
@@ -117,6 +136,25 @@ fn records<'a>(
         arrival.seen.as_ref().map(|seen| &*seen.rollout.status),
     ];
     statuses.into_iter().flatten()
+}
+
+/// Whether by this status a revision may be reached: by users, or by testers.
+fn may_be_reached(status: &RolloutStatus, spec: &RolloutSpec, revision: &str, users: bool) -> bool {
+    let stable = status
+        .stable
+        .as_ref()
+        .is_some_and(|s| s.revision == revision);
+    let release = status.release.as_ref().filter(|r| r.revision == revision);
+    let Some(release) = release.filter(|_| !stable) else {
+        return stable;
+    };
+    // Where it is already it may stay until what it goes back to serves.
+    if release.first || release.undo().is_some() {
+        return true;
+    }
+    let course = course(spec);
+    let target = release.step().and_then(|step| course.near(step));
+    target.is_some_and(|target| !users || target.active == Active::Canary)
 }
 
 /// Whether a scaling rests on this status.
@@ -214,8 +252,12 @@ pub(super) fn hands_off(world: &World, happened: &Happened) -> Result<(), String
     let owner = match &arrival.after {
         Some(Object::Deployment(child)) => Some(&child.rollout),
         Some(Object::Revision(revision)) => Some(&revision.rollout),
+        Some(Object::Service(service)) => service.rollout.as_ref(),
         _ => None,
     };
+    if matches!(&arrival.before, Some(Object::Service(before)) if before.rollout.is_none()) {
+        return Err(format!("{} is somebody else's", describe(&arrival.write)));
+    }
     if owner.is_some_and(|owner| **owner != *arrival.key.name()) {
         return Err(format!("{} is not its own", describe(&arrival.write)));
     }
@@ -274,6 +316,10 @@ pub(super) fn fenced(world: &World, happened: &Happened) -> Result<(), String> {
     let rollout = match (&*arrival.write, &arrival.after) {
         (Write::Scale { .. }, Some(Object::Deployment(child))) => &child.rollout,
         (Write::ReleaseJob { .. }, Some(Object::Job(job))) => &job.rollout,
+        (Write::Select { .. }, Some(Object::Service(service))) => match &service.rollout {
+            Some(rollout) => rollout,
+            None => return Ok(()),
+        },
         _ => return Ok(()),
     };
     match world.ledger.epochs.get(rollout) {

@@ -1,5 +1,6 @@
 //! The scenarios whose stories are kept, by theme.
 
+pub(super) mod blue_green;
 mod commands;
 mod edits;
 mod hands;
@@ -16,10 +17,11 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 9] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 10] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
+        ("blue-green", blue_green::blue_green()),
         ("schemas", schemas::schemas()),
         ("commands", commands::commands()),
         ("edits", edits::edits()),

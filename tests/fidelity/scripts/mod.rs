@@ -4,6 +4,7 @@ pub mod jobs;
 pub mod owners;
 pub mod pods;
 pub mod reads;
+pub mod services;
 pub mod writes;
 
 use serde_json::{Value, json};

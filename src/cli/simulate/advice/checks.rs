@@ -203,6 +203,8 @@ pub(super) fn traffic(spec: &RolloutSpec, assumed: &Assumed, found: &mut Vec<Fin
         // Of batches the first says what there is to say of those before the last.
         targets.drain(1..targets.len() - 1);
     }
+    // Where no user reaches the new revision a lack of requests holds nothing up.
+    targets.retain(|target| !target.is_hidden());
     for target in targets {
         polls(analysis, target, found);
         warm_up(spec, target, found);

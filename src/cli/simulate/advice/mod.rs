@@ -58,6 +58,7 @@ fn steps(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     for pair in targets.windows(2) {
         if let [before, here] = pair
             && before.canary == here.canary
+            && before.active == here.active
             && spec.replicas > 1
         {
             let message = format!(
@@ -69,6 +70,7 @@ fn steps(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     }
     if let Some(first) = targets.first()
         && first.canary > 1
+        && !first.is_hidden()
         && first.canary * 2 >= spec.replicas
     {
         let message = format!(
@@ -78,7 +80,11 @@ fn steps(spec: &RolloutSpec, found: &mut Vec<Finding>) {
         );
         found.push(Finding::warning(first.field.clone(), message));
     }
-    if spec.replicas == 1 && targets.first().is_some_and(|first| first.stable > 0) {
+    if spec.replicas == 1
+        && targets
+            .first()
+            .is_some_and(|first| first.stable > 0 && !first.is_hidden())
+    {
         found.push(Finding::note(
             "spec.replicas",
             "of one pod the canary is the second: half of the requests reach it at the first \

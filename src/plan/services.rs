@@ -1,0 +1,573 @@
+//! The two Services of `spec.traffic`: what they select, and which pods may not go yet.
+//!
+//! Both always select pods that serve. That of users follows a decision on record, and a revision's
+//! pods go only after both Services have left it, and everybody has had time to hear of that.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+
+use super::{
+    course::Active,
+    decision::{Halt, Wait},
+    draft::{Draft, later, whole_second},
+    effects::refused,
+    facts::{Observed, Reach, Refused, ServiceFacts, Unread},
+    intent::{Kind, Write},
+    mover,
+    reason::Reason,
+    render,
+};
+use crate::api::{
+    keys,
+    release::Stage,
+    traffic::{ServiceStatus, TrafficStatus},
+};
+
+/// Seconds after a Service has left a revision before that revision's pods may go: endpoints and
+/// every node's kube-proxy follow within them.
+pub const SETTLES_WITHIN: i64 = 5;
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// That of users.
+    Stable,
+    /// That of the revision in motion.
+    Canary,
+}
+
+/// Why pods of a revision may not go.
+enum Held {
+    /// A Service selects them.
+    Selected,
+    /// Until then not everybody has heard that no Service does.
+    Until(Timestamp),
+    /// An earlier write to a Service may still arrive.
+    Open,
+}
+
+/// Names of the two Services. While pods of a release run, they are those that it began with.
+fn names(draft: &Draft<'_>) -> Option<[(Role, String); 2]> {
+    let roles = |[stable, canary]: [&str; 2]| {
+        Some([
+            (Role::Stable, stable.to_owned()),
+            (Role::Canary, canary.to_owned()),
+        ])
+    };
+    match &draft.status.traffic {
+        Some(known) if runs(draft) => {
+            roles([&known.stable_service.name, &known.canary_service.name])
+        }
+        _ => roles(draft.spec.traffic.as_ref()?.own()),
+    }
+}
+
+/// Pods of a release run, or are going.
+fn runs(draft: &Draft<'_>) -> bool {
+    let release = draft.status.release.as_ref();
+    release.is_some_and(|r| r.step().is_some() || r.undo().is_some())
+}
+
+/// A Service that Stepgate made for this Rollout.
+fn own<'d>(draft: &'d Draft<'_>, name: &str) -> Option<&'d ServiceFacts> {
+    let service = draft.seen.objects.service(name)?;
+    is_own(draft, service).then_some(service)
+}
+
+fn is_own(draft: &Draft<'_>, service: &ServiceFacts) -> bool {
+    service.rollout.as_deref() == Some(draft.name())
+}
+
+/// The Services have not been listed yet: nothing is decided, and nothing told, before they are.
+pub(super) fn are_awaited(seen: &Observed) -> bool {
+    seen.objects.services.unread == Some(Unread::NotYet)
+}
+
+/// Services that the spec no longer names are still there: they go before a release begins, so that
+/// it knows which are its own.
+pub(super) fn are_left(draft: &Draft<'_>) -> bool {
+    let Some(known) = &draft.status.traffic else {
+        return false;
+    };
+    let known = [&*known.stable_service.name, &*known.canary_service.name];
+    draft.spec.traffic.as_ref().map(|traffic| traffic.own()) != Some(known)
+}
+
+/// The Services that a release in motion uses are not those of the spec any more.
+pub(super) fn were_changed(draft: &Draft<'_>) -> bool {
+    runs(draft) && are_left(draft)
+}
+
+/// What stands against a release through the Services that the spec asks for.
+///
+/// # Errors
+/// What does.
+pub(super) fn are_possible(draft: &Draft<'_>) -> Result<(), Halt> {
+    let wait = problem(draft).or_else(|| bypass(draft));
+    wait.map_or(Ok(()), |wait| Err(wait.into()))
+}
+
+/// The same, where a release has its pods and no user reaches them yet.
+pub(super) fn bypass(draft: &Draft<'_>) -> Option<Wait> {
+    let spec = draft.spec.traffic.as_ref()?;
+    let mut labels = draft.spec.labels().clone();
+    labels.insert(keys::ROLLOUT.into(), draft.name().into());
+    let services = draft.seen.objects.services.all.iter();
+    let mut others = services.filter(|s| {
+        !s.deleting
+            && !is_own(draft, s)
+            && s.base.name != spec.ports_from.name
+            && !s.not_for_users
+            && s.reach != Reach::ExternalName
+    });
+    let other = others.find(|s| s.selects(&labels))?;
+    let name = &other.base.name;
+    let words = format!(
+        "Service {name} selects the pods of every revision, so its users would reach the preview: \
+         delete it, or let its users address {}. If no user reaches pods through it: \
+         kubectl annotate -n {} service {name} {}=true",
+        spec.stable_service,
+        draft.seen.objects.rollout.namespace,
+        keys::NOT_FOR_USERS,
+    );
+    Some(Wait::stalled(Reason::ServiceBypassesSwitch, words))
+}
+
+fn problem(draft: &Draft<'_>) -> Option<Wait> {
+    let spec = draft.spec.traffic.as_ref()?;
+    unread(draft).or_else(|| unusable(draft)).or_else(|| {
+        let foreign = spec.own().into_iter().find(|name| {
+            let found = draft.seen.objects.service(name);
+            found.is_some_and(|s| !is_own(draft, s))
+        })?;
+        let field = if foreign == spec.stable_service {
+            "stableService"
+        } else {
+            "canaryService"
+        };
+        let words = format!(
+            "Service {foreign} is not one that Stepgate made for this Rollout, and is left as \
+                 it is: delete it, or give spec.traffic.{field} another name"
+        );
+        Some(Wait::stalled(Reason::ServiceNotOurs, words))
+    })
+}
+
+/// Services cannot be seen.
+pub(super) fn unread(draft: &Draft<'_>) -> Option<Wait> {
+    let Some(Unread::Refused(words)) = &draft.seen.objects.services.unread else {
+        return None;
+    };
+    let namespace = &draft.seen.objects.rollout.namespace;
+    let words = format!(
+        "spec.traffic needs the right to read and write Services in namespace {namespace}: set the \
+         chart's rbac.services, or apply deploy/roles/services.yaml there ({words})"
+    );
+    Some(Wait::stalled(Reason::ServicesForbidden, words))
+}
+
+/// The Service whose ports are copied cannot be used.
+fn unusable(draft: &Draft<'_>) -> Option<Wait> {
+    let name = &draft.spec.traffic.as_ref()?.ports_from.name;
+    let found = draft.seen.objects.service(name).filter(|s| !s.deleting);
+    let why = match found {
+        None => "does not exist: create it with the ports and the selector of the workload",
+        Some(service) if service.reach == Reach::Headless => {
+            "is headless, so clients choose among pods themselves and no switch would reach them: \
+             name one that has a clusterIP"
+        }
+        Some(service) if service.reach == Reach::ExternalName => {
+            "is of type ExternalName and leads to no pods: name one that selects the Rollout's pods"
+        }
+        Some(service) if service.selector.is_empty() => {
+            "has no selector: name one that selects the Rollout's pods"
+        }
+        Some(service) if service.ports["ports"].as_array().is_none_or(Vec::is_empty) => {
+            "has no ports: give it those of the workload"
+        }
+        Some(service) if !service.selects(draft.spec.labels()) => {
+            "does not select the Rollout's pods: its selector must match \
+             spec.template.metadata.labels"
+        }
+        Some(_) => return None,
+    };
+    let words = format!("Service {name}, which spec.traffic.portsFrom names, {why}");
+    Some(Wait::stalled(Reason::PortsFromUnusable, words))
+}
+
+/// Both Services are there.
+pub(super) fn exist(draft: &Draft<'_>) -> bool {
+    let names = names(draft).into_iter().flatten();
+    names
+        .into_iter()
+        .all(|(_, name)| own(draft, &name).is_some())
+}
+
+/// Both Services select what the release asks for now.
+pub(super) fn are_in_place(draft: &Draft<'_>) -> bool {
+    let mut names = names(draft).into_iter().flatten();
+    names.all(|(role, name)| {
+        let service = own(draft, &name).filter(|s| !s.uncertain);
+        service.is_some_and(|s| s.revision() == aim(draft, role).as_deref())
+    })
+}
+
+/// What is said while all pods of a step are there, and a Service is on its way.
+pub(super) fn on_the_way(draft: &Draft<'_>) -> Option<String> {
+    let names = names(draft)?;
+    let mut late = names.into_iter().filter_map(|(role, name)| {
+        let aim = aim(draft, role)?;
+        let from = own(draft, &name).and_then(ServiceFacts::revision);
+        let pods = match role {
+            Role::Stable => draft.bounds().floor.max(1),
+            Role::Canary => 1,
+        };
+        (from != Some(&*aim)).then(|| {
+            let selects = from.map_or("none yet", |from| from);
+            format!(
+                "Service {name} selects revision {selects}, and goes to {aim} as soon as {pods} of \
+                 its pods serve"
+            )
+        })
+    });
+    late.next()
+}
+
+/// The revision that users reach, where a Service decides that.
+pub(super) fn active(draft: &Draft<'_>) -> Option<String> {
+    draft.spec.traffic.as_ref()?;
+    let [(_, name), _] = names(draft)?;
+    let selected = own(draft, &name).and_then(ServiceFacts::revision);
+    let unread = draft.seen.objects.services.unread.is_some();
+    let known = draft.status.traffic.as_ref().filter(|_| unread);
+    let selected = selected.or(known.map(|k| k.stable_service.revision.as_str()));
+    let release = || draft.status.release.as_ref().map(|r| r.revision.as_str());
+    selected
+        .or_else(|| draft.stable())
+        .or_else(release)
+        .map(str::to_owned)
+}
+
+/// Pods that users reach for sure, of all children or of those that a Service leads to.
+pub(super) fn assured(draft: &Draft<'_>) -> i32 {
+    match active(draft) {
+        Some(revision) => available(draft, &revision),
+        None => mover::assured(&draft.seen.objects.children),
+    }
+}
+
+/// Pods of a revision that are available and also asked for.
+fn available(draft: &Draft<'_>, revision: &str) -> i32 {
+    let child = draft.seen.objects.child(revision);
+    child.map_or(0, |c| c.available.min(c.possible.0))
+}
+
+/// The revision that a Service is to select as soon as that serves.
+fn aim(draft: &Draft<'_>, role: Role) -> Option<String> {
+    let release = draft.status.release.as_ref();
+    let (Some(stable), Some(release)) = (draft.stable(), release) else {
+        let revision = draft.stable().or(release.map(|r| r.revision.as_str()));
+        return revision.map(str::to_owned);
+    };
+    let Stage::Step(at) = &release.stage else {
+        return Some(stable.to_owned());
+    };
+    let reached = draft.course.near(&at.step).map(|target| target.active);
+    let canary = match role {
+        Role::Stable => reached == Some(Active::Canary),
+        Role::Canary => available(draft, &release.revision) > 0,
+    };
+    Some(if canary {
+        release.revision.clone()
+    } else {
+        stable.to_owned()
+    })
+}
+
+/// The revision that a Service is to select now, where it selects `from`: where it is to go, once
+/// that serves. That of users goes to no fewer pods than the floor, unless it leaves no more.
+fn goes(draft: &Draft<'_>, role: Role, from: Option<&str>) -> Option<String> {
+    let to = aim(draft, role)?;
+    let Some(from) = from.filter(|from| *from != to) else {
+        return Some(to);
+    };
+    let (there, here) = (available(draft, &to), available(draft, from));
+    let enough = match role {
+        Role::Stable => there >= draft.bounds().floor.max(1) || there >= here,
+        Role::Canary => there > 0 || here == 0,
+    };
+    Some(if enough { to } else { from.to_owned() })
+}
+
+/// Puts on record what the Services are seen to select. It forbids nothing but that pods go, so it
+/// is written beside whatever else is.
+pub(super) fn note(draft: &mut Draft<'_>) {
+    let Some([(_, stable), (_, canary)]) = names(draft) else {
+        let own = |s: &ServiceFacts| is_own(draft, s) && !s.deleting;
+        if !draft.seen.objects.services.all.iter().any(own) {
+            draft.status.traffic = None;
+        }
+        return;
+    };
+    let known = draft.status.traffic.clone();
+    let now = Time(whole_second(draft.now.max(draft.seen.looked)));
+    let seen = |name: &str, known: Option<&ServiceStatus>| {
+        let service = own(draft, name).filter(|s| !s.uncertain)?;
+        let revision = service.revision()?.to_owned();
+        let same = known.filter(|k| k.name == name && k.revision == revision);
+        Some(same.cloned().unwrap_or_else(|| ServiceStatus {
+            name: name.to_owned(),
+            revision,
+            since: now.clone(),
+        }))
+    };
+    let users = seen(&stable, known.as_ref().map(|k| &k.stable_service));
+    let testers = seen(&canary, known.as_ref().map(|k| &k.canary_service));
+    let (Some(stable_service), Some(canary_service)) = (users, testers) else {
+        return;
+    };
+    if let Some(before) = known.map(|k| k.stable_service)
+        && before.revision != stable_service.revision
+    {
+        let message = format!(
+            "Service {} selects revision {} from now on, and no longer {}",
+            stable_service.name, stable_service.revision, before.revision
+        );
+        draft.inform(Reason::TrafficSwitched, message);
+    }
+    draft.status.traffic = Some(TrafficStatus {
+        stable_service,
+        canary_service,
+    });
+}
+
+/// The next writes to Services.
+pub(super) fn carry_out(draft: &mut Draft<'_>) {
+    // Where it goes on all the same that is no matter for the whole Rollout.
+    if !runs(draft)
+        && let Some(wait) = problem(draft)
+    {
+        draft.wait_for(wait);
+    }
+    if draft.seen.objects.services.unread.is_some() {
+        return;
+    }
+    for (role, name) in names(draft).into_iter().flatten() {
+        if refused(draft, &Refused::Service(name.clone())) {
+            continue;
+        }
+        match draft.seen.objects.service(&name) {
+            None => make(draft, role, &name),
+            Some(service) if is_own(draft, service) && !service.deleting => {
+                let service = service.clone();
+                point(draft, role, &service);
+            }
+            Some(_) => {}
+        }
+    }
+    forget_others(draft);
+}
+
+/// Ports and affinity that are to be copied, if they can be.
+fn ports(draft: &Draft<'_>) -> Option<Arc<Value>> {
+    if unusable(draft).is_some() {
+        return None;
+    }
+    let from = &draft.spec.traffic.as_ref()?.ports_from.name;
+    Some(draft.seen.objects.service(from)?.ports.clone())
+}
+
+fn make(draft: &mut Draft<'_>, role: Role, name: &str) {
+    let from = draft.stable().map(str::to_owned);
+    let selected = goes(draft, role, from.as_deref()).zip(ports(draft));
+    let Some((revision, ports)) = selected else {
+        return;
+    };
+    let spec = spec_of(draft, &revision, &ports);
+    let service = manifest(draft, name, spec);
+    let note = format!("Service {name} is made, for revision {revision}");
+    draft.create(Kind::Service, service, note);
+}
+
+fn point(draft: &mut Draft<'_>, role: Role, service: &ServiceFacts) {
+    let Some(revision) = goes(draft, role, service.revision()) else {
+        return;
+    };
+    let ports = ports(draft).unwrap_or_else(|| service.ports.clone());
+    let pods = selector(draft, &revision);
+    if service.selector == pods && service.ports == ports && !service.uncertain {
+        return;
+    }
+    let name = &service.base.name;
+    draft.notes.push(if service.revision() == Some(&revision) {
+        format!("Service {name} selects revision {revision}: written anew")
+    } else {
+        format!("Service {name} goes to revision {revision}")
+    });
+    draft.writes.push(Write::Select {
+        base: service.base.clone(),
+        spec: Box::new(spec_of(draft, &revision, &ports)),
+        revision,
+        settles: service.uncertain,
+    });
+}
+
+/// Services that the spec no longer names go, once nothing is in motion.
+fn forget_others(draft: &mut Draft<'_>) {
+    if draft.status.release.is_some() || !draft.writes.is_empty() {
+        return;
+    }
+    let asked = draft.spec.traffic.as_ref().map(|traffic| traffic.own());
+    let services = draft.seen.objects.services.all.iter();
+    let left = services.filter(|s| {
+        let named = asked.is_some_and(|names| names.contains(&s.base.name.as_str()));
+        is_own(draft, s) && !s.deleting && !named
+    });
+    let refused = |name: &str| refused(draft, &Refused::Service(name.to_owned()));
+    let left: Vec<_> = left
+        .filter(|s| !refused(&s.base.name))
+        .map(|s| s.base.clone())
+        .collect();
+    for base in left {
+        let note = format!("Service {} is not asked for any more", base.name);
+        draft.notes.push(note);
+        draft.writes.push(Write::Delete {
+            kind: Kind::Service,
+            base,
+        });
+    }
+}
+
+/// Keeps pods that a Service may still lead to. `Err`: the Services must be fenced first.
+pub(super) fn hold_back(
+    draft: &mut Draft<'_>,
+    targets: &mut BTreeMap<String, i32>,
+) -> Result<(), Vec<Write>> {
+    let total = draft.spec.replicas;
+    let mut looks = None;
+    let children = draft.seen.objects.children.iter();
+    for child in children.filter(|c| !c.deleting) {
+        let asked = targets.get(&child.revision).copied().unwrap_or(0);
+        let keeps = child.replicas.min(total);
+        if keeps <= asked {
+            continue;
+        }
+        match held(draft, &child.revision, asked) {
+            None => continue,
+            Some(Held::Selected) => {}
+            Some(Held::Until(at)) => looks = Some(looks.map_or(at, |l: Timestamp| l.min(at))),
+            Some(Held::Open) => {
+                let fences = fences(draft);
+                if !fences.is_empty() {
+                    return Err(fences);
+                }
+            }
+        }
+        targets.insert(child.revision.clone(), keeps);
+    }
+    if let Some(at) = looks {
+        draft.wake(at);
+    }
+    Ok(())
+}
+
+/// Why pods of this revision may not go until so many are left, if a Service may lead to them. Where
+/// testers alone reach it, and go on to, one is enough.
+fn held(draft: &Draft<'_>, revision: &str, left: i32) -> Option<Held> {
+    let names = names(draft)?;
+    let known = draft.status.traffic.as_ref();
+    if draft.seen.objects.services.unread.is_some() {
+        // What is on record may be old news, but nobody else moves them.
+        let known = known?;
+        let both = [&known.stable_service, &known.canary_service];
+        return both
+            .iter()
+            .any(|s| s.revision == revision)
+            .then_some(Held::Selected);
+    }
+    let mut until: Option<Held> = None;
+    for (role, name) in names {
+        let Some(service) = own(draft, &name) else {
+            continue;
+        };
+        if service.revision() == Some(revision) {
+            let stays = aim(draft, role).as_deref() == Some(revision);
+            if role == Role::Canary && stays && left > 0 {
+                continue;
+            }
+            return Some(Held::Selected);
+        }
+        if service.uncertain || service.epoch != Some(draft.seen.epoch) {
+            return Some(Held::Open);
+        }
+        let entry = known.map(|k| match role {
+            Role::Stable => &k.stable_service,
+            Role::Canary => &k.canary_service,
+        });
+        let entry = entry.filter(|e| e.name == name && Some(&*e.revision) == service.revision());
+        let since = entry.map_or(draft.seen.looked, |e| {
+            e.since.0.max(draft.seen.trusted_since)
+        });
+        let settled = later(since, SETTLES_WITHIN);
+        if settled > draft.now {
+            until = Some(Held::Until(settled));
+        }
+    }
+    until
+}
+
+/// Both Services carry this leadership's epoch before what rests on them is written. What is still
+/// to be written for that.
+pub(super) fn fences(draft: &Draft<'_>) -> Vec<Write> {
+    let epoch = draft.seen.epoch;
+    let names = names(draft).into_iter().flatten();
+    let services = names.filter_map(|(_, name)| own(draft, &name));
+    services
+        .filter(|s| !s.deleting && s.epoch != Some(epoch))
+        .filter(|s| !refused(draft, &Refused::Service(s.base.name.clone())))
+        .map(|service| Write::Fence {
+            kind: Kind::Service,
+            base: service.base.clone(),
+            epoch,
+        })
+        .collect()
+}
+
+/// Which pods a Service of Stepgate's own selects: the Rollout's, of one revision.
+fn selector(draft: &Draft<'_>, revision: &str) -> BTreeMap<String, String> {
+    let mut selector = draft.spec.selector.match_labels.clone();
+    selector.insert(keys::ROLLOUT.into(), draft.name().into());
+    selector.insert(keys::REVISION.into(), revision.into());
+    selector
+}
+
+/// What such a Service has in its spec that may change: `ports` are those of another Service, with
+/// its session affinity.
+fn spec_of(draft: &Draft<'_>, revision: &str, ports: &Value) -> Value {
+    let mut spec = ports.clone();
+    spec["selector"] = json!(selector(draft, revision));
+    spec
+}
+
+/// A Service of Stepgate's own.
+fn manifest(draft: &Draft<'_>, name: &str, mut spec: Value) -> Value {
+    let rollout = &draft.seen.objects.rollout;
+    spec["type"] = json!("ClusterIP");
+    json!({
+        "apiVersion": Kind::Service.api_version(),
+        "kind": Kind::Service.name(),
+        "metadata": {
+            "name": name,
+            "namespace": rollout.namespace,
+            "labels": {
+                keys::ROLLOUT: rollout.base.name,
+                keys::EPOCH: draft.seen.epoch.to_string(),
+            },
+            "ownerReferences": [render::owned_by_rollout(rollout)],
+        },
+        "spec": spec,
+    })
+}

@@ -1,0 +1,159 @@
+//! Services: users are led to nobody but pods that serve, and away from pods before these go.
+
+use crate::{
+    plan::{course, intent::Write, services::SETTLES_WITHIN},
+    simulate::{
+        ledger::{Arrival, Happened},
+        object::{Object, ServiceObject},
+        setting::Health,
+        world::World,
+    },
+};
+
+/// An accepted write that leads a Service to another revision.
+fn moved(happened: &Happened) -> Option<(&Arrival, &ServiceObject, &ServiceObject)> {
+    let arrival = happened.accepted()?;
+    match (&*arrival.write, &arrival.before, &arrival.after) {
+        (Write::Select { .. }, Some(Object::Service(before)), Some(Object::Service(after)))
+            if before.revision() != after.revision() =>
+        {
+            Some((arrival, before, after))
+        }
+        _ => None,
+    }
+}
+
+/// *switch* – users are switched to no fewer pods than the floor, unless those that they leave are no
+/// more; and no Service is led to a revision without a pod that serves, away from one that has some.
+pub(super) fn switch(world: &World, happened: &Happened) -> Result<(), String> {
+    let Some((arrival, before, after)) = moved(happened) else {
+        return Ok(());
+    };
+    let (Some(seen), Some(spec)) = (&arrival.seen, arrival.spec_seen()) else {
+        return Ok(());
+    };
+    let serve = |service: &ServiceObject| -> i32 {
+        let children = seen.children.values().filter(|c| !c.meta.deleting);
+        let selected = children.filter(|c| Some(&*c.revision) == service.revision());
+        selected.map(|c| c.available.min(c.replicas)).sum()
+    };
+    let (here, there) = (serve(before), serve(after));
+    let name = &after.meta.name;
+    let rollout = after.rollout.as_deref().unwrap_or_default();
+    let floor = course::bounds(spec).floor;
+    if world.users_address(rollout, name) && there < floor.max(1) && there < here {
+        return Err(format!(
+            "Service {name} goes to a revision with {there} pods, away from one with {here}; the \
+             floor is {floor}"
+        ));
+    }
+    if there == 0 && here > 0 {
+        return Err(format!(
+            "Service {name} goes to a revision without a pod that serves"
+        ));
+    }
+    Ok(())
+}
+
+/// *traffic-first* – a Service leaves a revision, and everybody has had time to hear of it, before
+/// that revision's pods go.
+pub(super) fn traffic_first(world: &World, happened: &Happened) -> Result<(), String> {
+    let Some((arrival, before, after)) = happened.scaled() else {
+        return Ok(());
+    };
+    let Some(spec) = arrival.spec_seen().filter(|spec| spec.traffic.is_some()) else {
+        return Ok(());
+    };
+    if after.replicas >= before.replicas.min(spec.replicas) {
+        return Ok(());
+    }
+    let traffic = spec.traffic.as_ref().map(|traffic| traffic.own());
+    for service in world.live.services_of(&after.rollout) {
+        let name = &service.meta.name;
+        if traffic.is_some_and(|names| !names.contains(&&**name)) {
+            continue;
+        }
+        if service.revision() == Some(&*after.revision) {
+            if after.replicas > 0 && !world.users_address(&after.rollout, name) {
+                // Testers reach what is left.
+                continue;
+            }
+            return Err(format!(
+                "{} is scaled {} -> {} while Service {name} leads to it",
+                after.meta.name, before.replicas, after.replicas
+            ));
+        }
+        let left = (name.clone(), after.revision.clone());
+        let since = world.ledger.left.get(&left);
+        let since = since.map(|at| arrival.sent.duration_since(*at).as_secs());
+        // By the operator's clock, which keeps time in whole seconds.
+        if since.is_some_and(|s| s < SETTLES_WITHIN - 1) && !world.ledger.clocks_jumped {
+            return Err(format!(
+                "{} is scaled {} -> {} {} s after Service {name} has left it",
+                after.meta.name,
+                before.replicas,
+                after.replicas,
+                since.unwrap_or_default()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// *unserved* – no request goes where no pod is ready, as far as that is the operator's doing: not
+/// where a Service leads by now, and not where its endpoints still lead.
+pub(super) fn unserved(world: &World, happened: &Happened) -> Result<(), String> {
+    let (rollout, revision) = match happened {
+        Happened::PodTaken {
+            rollout, revision, ..
+        }
+        | Happened::Led {
+            rollout, revision, ..
+        } => (rollout, revision),
+        _ => return Ok(()),
+    };
+    let mut images = world.live.children(rollout);
+    let image = images.find(|c| c.revision == *revision).map(|c| &c.image);
+    let well = image.is_some_and(|i| world.setting.behaviour(i).health == Health::Good);
+    let asked = world.live.rollouts.get(rollout);
+    let asked = asked
+        .and_then(|r| r.spec.as_deref().ok())
+        .map(|s| s.replicas);
+    if !well || asked == Some(0) || world.ledger.all_harmed || world.ledger.harmed.contains(rollout)
+    {
+        return Ok(());
+    }
+    if let Happened::Led {
+        service, before, ..
+    } = happened
+    {
+        let now = world.endpoints_ready(service);
+        return if *before > 0 && now == 0 {
+            Err(format!("Service {service} leads to no pod that is ready"))
+        } else {
+            Ok(())
+        };
+    }
+    for service in world.live.services_of(rollout) {
+        let name = &service.meta.name;
+        if world.leads_to(name, revision) && world.endpoints_ready(name) == 0 {
+            return Err(format!(
+                "the last pod that is ready behind Service {name} is taken away"
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn enter(world: &mut World, arrival: &Arrival) {
+    let (Some(Object::Service(before)), Some(Object::Service(after))) =
+        (&arrival.before, &arrival.after)
+    else {
+        return;
+    };
+    let Some(revision) = before.revision().filter(|r| Some(*r) != after.revision()) else {
+        return;
+    };
+    let left = (after.meta.name.clone(), revision.into());
+    world.ledger.left.insert(left, world.now);
+}
