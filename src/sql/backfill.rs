@@ -198,8 +198,24 @@ struct Moved {
     rows_done: i64,
 }
 
-/// One batch and its checkpoint, in one transaction.
+/// One batch. Where others have rows of it locked, those are passed over.
 async fn one(runner: &mut Runner, batch: &Batch, visited: i64) -> Result<Moved, Failure> {
+    match change(runner, batch, visited, false).await {
+        Err(failure) if failure.reason == "LockTimeout" => {
+            runner.client()?.batch_execute("ROLLBACK").await?;
+            change(runner, batch, visited, true).await
+        }
+        result => result,
+    }
+}
+
+/// A batch and its checkpoint, in one transaction.
+async fn change(
+    runner: &mut Runner,
+    batch: &Batch,
+    visited: i64,
+    pass_over: bool,
+) -> Result<Moved, Failure> {
     let Some(state) = read(runner, batch).await? else {
         return Err(Failure::fatal(
             "LedgerDisagrees",
@@ -223,6 +239,16 @@ async fn one(runner: &mut Runner, batch: &Batch, visited: i64) -> Result<Moved, 
              SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
         )
         .await?;
+    let changes = if pass_over {
+        &walk.change_free
+    } else {
+        // What is changed already stays locked while it waits.
+        runner
+            .client()?
+            .batch_execute("SET LOCAL lock_timeout = 50")
+            .await?;
+        &walk.change
+    };
     let (from, skip) = (state.position, visited - 1);
     let row = runner
         .watched(async |client| match &from {
@@ -233,10 +259,10 @@ async fn one(runner: &mut Runner, batch: &Batch, visited: i64) -> Result<Moved, 
     let to: Option<Vec<String>> = row.map(|row| row.try_get(0)).transpose()?;
     let row = runner
         .watched(async |client| match (&from, &to) {
-            (None, None) => client.query_one(&walk.change[0][0], &[]).await,
-            (None, Some(to)) => client.query_one(&walk.change[0][1], &[to]).await,
-            (Some(from), None) => client.query_one(&walk.change[1][0], &[from]).await,
-            (Some(from), Some(to)) => client.query_one(&walk.change[1][1], &[from, to]).await,
+            (None, None) => client.query_one(&changes[0][0], &[]).await,
+            (None, Some(to)) => client.query_one(&changes[0][1], &[to]).await,
+            (Some(from), None) => client.query_one(&changes[1][0], &[from]).await,
+            (Some(from), Some(to)) => client.query_one(&changes[1][1], &[from, to]).await,
         })
         .await
         .map_err(|failure| failure.to(&format!("batches[{}]", batch.name)))?;

@@ -1,6 +1,6 @@
 //! What is left of a run: lines for people, and one bounded document for the operator.
 
-use std::{collections::BTreeMap, fs::OpenOptions, io::Write, path::Path};
+use std::{collections::BTreeMap, fs::OpenOptions, io::Write, path::Path, time::Duration};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -31,6 +31,8 @@ pub struct Report {
     pub applied: bool,
     /// How often what was tried again, by reason.
     again: BTreeMap<&'static str, u32>,
+    /// The time that this took, pauses included.
+    lost: Duration,
     steps: Vec<Step>,
     /// What was found empty, or filled.
     pub proofs: Vec<Value>,
@@ -57,12 +59,14 @@ impl Report {
             began: std::time::Instant::now(),
             applied: false,
             again: BTreeMap::new(),
+            lost: Duration::ZERO,
             steps: Vec::new(),
             proofs: Vec::new(),
         }
     }
 
-    pub fn again(&mut self, failure: &Failure) {
+    pub fn again(&mut self, failure: &Failure, lost: Duration) {
+        self.lost += lost;
         *self.again.entry(failure.reason).or_default() += 1;
     }
 
@@ -103,6 +107,7 @@ impl Report {
             "result": match self.exit(result) { 0 => "Done", 75 => "TryAgain", 64 => "BadInput", _ => "Failed" },
             "applied": self.applied,
             "milliseconds": u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "millisecondsTryingAgain": u64::try_from(self.lost.as_millis()).unwrap_or(u64::MAX),
             "triedAgain": self.again,
         });
         if let Err(failure) = result {

@@ -116,6 +116,7 @@ impl Runner {
     ) -> Result<T, Failure> {
         let mut backoff = Backoff::default();
         loop {
+            let began = Instant::now();
             let result = match self.open().await {
                 Ok(()) => step(self).await,
                 Err(failure) => Err(failure),
@@ -135,8 +136,8 @@ impl Runner {
             if failure.way != Way::Again {
                 return Err(failure);
             }
-            self.report.again(&failure);
             let pause = backoff.next_pause();
+            self.report.again(&failure, began.elapsed() + pause);
             let left = self.deadline.saturating_duration_since(Instant::now());
             if left <= pause {
                 return Err(exceeded(&self.order, Some(&failure)));
@@ -224,17 +225,28 @@ impl Guard<'_> {
     ) -> Result<T, Failure> {
         let mut work = pin!(work);
         let limit = Duration::from_secs(self.limits.blocked_seconds.into());
-        let period = (limit / 5).min(Duration::from_secs(1));
+        // Twice in a wait for a lock, so that it is seen who has it.
+        let period = (limit / 5).min(Duration::from_millis(
+            u64::from(self.limits.lock_timeout_ms) / 2 + 1,
+        ));
+        let period = period.min(Duration::from_secs(1));
         let mut tick = interval_at((Instant::now() + period).into(), period);
+        let mut holder = None;
         let why = loop {
             tokio::select! {
                 biased;
-                result = &mut work => return Ok(result?),
+                result = &mut work => return result.map_err(|error| {
+                    let mut failure = Failure::from(error);
+                    if let (Some(holder), "LockTimeout") = (&holder, failure.reason) {
+                        failure.message = format!("{}. The lock is held by {holder}", failure.message);
+                    }
+                    failure
+                }),
                 () = stopped(stop_signal) => break stop(),
                 () = sleep_until(self.deadline.into()) => break exceeded(self.order, None),
-                _ = tick.tick() => match timeout(ANSWER, self.watch.waiting(self.pid, limit)).await {
-                    Ok(Ok(0)) => {}
-                    Ok(Ok(sessions)) => break Failure::again(
+                _ = tick.tick() => match timeout(ANSWER, self.watch.look(self.pid, limit)).await {
+                    Ok(Ok((0, held))) => holder = held.or(holder),
+                    Ok(Ok((sessions, _))) => break Failure::again(
                         "OthersWaited",
                         format!(
                             "{sessions} other sessions waited for more than {} s for locks of this statement, \

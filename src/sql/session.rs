@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::{
     failure::{Failure, Way},
@@ -43,18 +43,24 @@ impl Session {
             // Its end is seen by whoever asks next.
             let _ = connection.await;
         });
+        // First of all, and in one message: behind a pooler nothing that takes two is sure.
+        let pid = own_process(&client).await?;
+        match named_process(&client).await {
+            Ok(process) if process == pid => {}
+            Ok(_) => return Err(pooler("the process that it names is not the server's")),
+            Err(error) => {
+                return Err(pooler(&format!(
+                    "the process that it names cannot be read: {error}"
+                )));
+            }
+        }
         let mut session = Self {
             client,
-            pid: 0,
+            pid,
             walk: None,
             script: None,
         };
         session.settle(order).await?;
-        let row = session
-            .client
-            .query_one("SELECT pg_catalog.pg_backend_pid()", &[])
-            .await?;
-        session.pid = row.try_get(0)?;
         Ok(session)
     }
 
@@ -145,7 +151,7 @@ pub async fn inspect(session: &Session) -> Result<(), Failure> {
         )
         .await?;
     let version: i32 = row.try_get(0)?;
-    if !(140_000..190_000).contains(&version) {
+    if !is_known(version) {
         return Err(Failure::fatal(
             "ServerVersion",
             format!(
@@ -167,13 +173,28 @@ pub async fn inspect(session: &Session) -> Result<(), Failure> {
             "transactions are read-only here (default_transaction_read_only): use another role or database",
         ));
     }
-    match named_process(&session.client).await {
-        Ok(process) if process == session.pid => Ok(()),
-        Ok(_) => Err(pooler("the process that it names is not the server's")),
-        Err(error) => Err(pooler(&format!(
-            "the process that it names cannot be read: {error}"
-        ))),
-    }
+    Ok(())
+}
+
+async fn own_process(client: &Client) -> Result<i32, Failure> {
+    let answer = client
+        .simple_query("SELECT pg_catalog.pg_backend_pid()")
+        .await?;
+    let pid = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+        _ => None,
+    });
+    pid.ok_or_else(|| {
+        Failure::fatal(
+            "ServerVersion",
+            "pg_backend_pid() gives no number: is this PostgreSQL?",
+        )
+    })
+}
+
+/// PostgreSQL 14 to 18.
+const fn is_known(version: i32) -> bool {
+    version >= 140_000 && version < 190_000
 }
 
 fn pooler(sign: &str) -> Failure {
@@ -185,4 +206,15 @@ fn pooler(sign: &str) -> Failure {
              Give PostgreSQL's own host and port in the URI"
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_nobody_tried_are_refused() {
+        let known = [130_023, 140_000, 150_018, 180_006, 190_000].map(is_known);
+        assert_eq!(known, [false, true, true, true, false]);
+    }
 }

@@ -87,6 +87,7 @@ fn split(text: &str) -> Result<Vec<Statement>, Objection> {
     let parsed = SourceFile::parse(text);
     let mut statements = Vec::new();
     let mut refused = None;
+    let (mut counted, mut number) = (0, 1);
     for stmt in parsed
         .tree()
         .stmts()
@@ -94,6 +95,8 @@ fn split(text: &str) -> Result<Vec<Statement>, Objection> {
     {
         let range = stmt.syntax().text_range();
         let at = usize::from(range.start());
+        number += line(text.get(counted..at).unwrap_or_default(), usize::MAX) - 1;
+        counted = at;
         match kind(&stmt, text) {
             Ok(kind) => statements.push(Statement {
                 text: text
@@ -101,7 +104,7 @@ fn split(text: &str) -> Result<Vec<Statement>, Objection> {
                     .unwrap_or_default()
                     .trim_end_matches(';')
                     .to_owned(),
-                line: line(text, at),
+                line: number,
                 kind,
                 owned: owned(&stmt),
             }),
@@ -120,11 +123,9 @@ fn split(text: &str) -> Result<Vec<Statement>, Objection> {
             error.range().start().into(),
             format!("syntax error: {}", error.message()),
         );
-        objection.statement = 1 + statements
-            .iter()
-            .filter(|statement| statement.line < line(text, objection.at))
-            .count()
-            .saturating_sub(1);
+        let line = line(text, objection.at);
+        let before = statements.iter().filter(|statement| statement.line < line);
+        objection.statement = 1 + before.count().saturating_sub(1);
         objection
     });
     if let Some(objection) = [refused, backslash, syntax]

@@ -8,8 +8,10 @@ use crate::{failure::Failure, online::quoted, order::Batch, split};
 pub struct Walk {
     /// `($1)`: position. Whether it is null decides between two forms.
     pub bound: [String; 2],
-    /// `($1)`: from, `($2)`: to; without a from, without a to.
+    /// With or without a from, with or without a to, in the order of the parameters.
     pub change: [[String; 2]; 2],
+    /// The same, and rows that others have locked are passed over: twice the work.
+    pub change_free: [[String; 2]; 2],
 }
 
 /// A table's name, as the catalog has it, quoted.
@@ -180,24 +182,32 @@ impl Walk {
                 "SELECT ARRAY[{texts}] FROM {table} {from} ORDER BY {columns} OFFSET {skip}::bigint LIMIT 1"
             )
         };
-        let change = |from: bool, to: bool| {
+        let range = |from: bool, to: bool| {
             let mut range = String::new();
-            let mut parameter = 1;
             if from {
-                range += &format!("{} > {} AND ", row(&columns), at(parameter));
-                parameter += 1;
+                range += &format!("{} > {} AND ", row(&columns), at(1));
             }
             if to {
-                range += &format!("{} <= {} AND ", row(&columns), at(parameter));
+                range += &format!("{} <= {} AND ", row(&columns), at(1 + usize::from(from)));
             }
-            // Not FOR UPDATE: a row that only a foreign key looks at is no obstacle.
+            range
+        };
+        let set = &batch.set;
+        let sum = "SELECT count(*), count(*) FILTER (WHERE still) FROM stepgate_done";
+        let still = format!("RETURNING (\n{condition}\n) IS TRUE AS still");
+        let change = |from, to| {
+            let range = range(from, to);
+            format!(
+                "WITH stepgate_done AS (UPDATE {table} SET {set}\nWHERE {range}(\n{condition}\n) {still}) {sum}"
+            )
+        };
+        // Not FOR UPDATE: a row that only a foreign key looks at is no obstacle.
+        let change_free = |from, to| {
+            let range = range(from, to);
             format!(
                 "WITH stepgate_rows AS MATERIALIZED (\
                    SELECT {named} FROM {table} WHERE {range}(\n{condition}\n) ORDER BY {columns} FOR NO KEY UPDATE SKIP LOCKED), \
-                 stepgate_done AS (\
-                   UPDATE {table} SET {}\nFROM stepgate_rows WHERE {join} RETURNING (\n{condition}\n) IS TRUE AS still) \
-                 SELECT count(*), count(*) FILTER (WHERE still) FROM stepgate_done",
-                batch.set
+                 stepgate_done AS (UPDATE {table} SET {set}\nFROM stepgate_rows WHERE {join} {still}) {sum}"
             )
         };
         Self {
@@ -205,6 +215,10 @@ impl Walk {
             change: [
                 [change(false, false), change(false, true)],
                 [change(true, false), change(true, true)],
+            ],
+            change_free: [
+                [change_free(false, false), change_free(false, true)],
+                [change_free(true, false), change_free(true, true)],
             ],
         }
     }

@@ -34,20 +34,25 @@ impl Watch {
     }
 
     /// How many sessions wait for longer than `limit` for locks that `pid` has, or stands before
-    /// them in the queue for.
-    pub async fn waiting(&self, pid: i32, limit: Duration) -> Result<i64, Failure> {
+    /// them in the queue for; and for whom it waits itself.
+    pub async fn look(&self, pid: i32, limit: Duration) -> Result<(i64, Option<String>), Failure> {
         let row = self
             .session
             .client
             .query_one(
-                "SELECT count(DISTINCT l.pid) FROM pg_catalog.pg_locks l \
-                 WHERE NOT l.granted AND l.locktype IN ('relation', 'transactionid', 'tuple') AND l.pid <> $1 \
-                   AND l.waitstart < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $2) \
-                   AND $1 = ANY (pg_catalog.pg_blocking_pids(l.pid))",
+                "SELECT (SELECT count(DISTINCT l.pid) FROM pg_catalog.pg_locks l \
+                   WHERE NOT l.granted AND l.locktype IN ('relation', 'transactionid', 'tuple') AND l.pid <> $1 \
+                     AND l.waitstart < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $2) \
+                     AND $1 = ANY (pg_catalog.pg_blocking_pids(l.pid))), \
+                 (SELECT pg_catalog.string_agg(pg_catalog.format('pid %s, `%s`, transaction of %s s', a.pid, \
+                     coalesce(a.application_name, '?'), \
+                     coalesce(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.xact_start)::int::text, '?')), '; ') \
+                   FROM (SELECT * FROM pg_catalog.pg_stat_activity WHERE pid = ANY (pg_catalog.pg_blocking_pids($1)) \
+                         ORDER BY xact_start LIMIT 3) a)",
                 &[&pid, &limit.as_secs_f64()],
             )
             .await?;
-        Ok(row.try_get(0)?)
+        Ok((row.try_get(0)?, row.try_get(1)?))
     }
 
     /// Cancels what `pid` does now. When it returns the signal is sent.

@@ -382,5 +382,7 @@ fn progress_is_told_on_a_port() {
         (&"names".into(), &20_000.into(), &1.into())
     );
     assert!(progress["rowsDone"].as_i64().unwrap() > 0, "{progress}");
+    let memory = run.memory();
+    assert!(memory < 30_000, "{memory} KiB");
     run.end().done();
 }

@@ -113,6 +113,16 @@ fn a_standby_is_refused() {
 }
 
 #[test]
+fn a_role_that_may_only_read_is_refused() {
+    let server = Server::start();
+    server
+        .at("shop")
+        .batch_execute("ALTER ROLE ddl SET default_transaction_read_only = on")
+        .unwrap();
+    preflight(&server).run().is(1, "ReadOnly");
+}
+
+#[test]
 fn a_pooler_is_refused_whatever_its_mode() {
     let server = Server::start();
     for mode in ["transaction", "session"] {

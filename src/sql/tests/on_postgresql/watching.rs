@@ -20,6 +20,8 @@ fn a_long_transaction_of_others_is_waited_for_in_short_waits() {
     let task = Task::expand(&server, "ALTER TABLE users ADD full_name text");
     let run = task.spawn();
     run.says("55P03");
+    run.says("The lock is held by pid");
+    run.says("`test`, transaction of");
     // While it is tried again and again, nobody waits for long.
     let mut other = server.app();
     let mut longest = Duration::ZERO;
@@ -33,6 +35,10 @@ fn a_long_transaction_of_others_is_waited_for_in_short_waits() {
     old.batch_execute("COMMIT").unwrap();
     let done = run.end().done();
     assert!(done.again("LockTimeout") >= 1, "{done:?}");
+    assert!(
+        done.report["millisecondsTryingAgain"].as_u64().unwrap() > 1000,
+        "{done:?}"
+    );
 }
 
 #[test]
