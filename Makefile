@@ -11,7 +11,7 @@ help: ## What can be made.
 demo: ## Good and bad releases on a real cluster (KEEP=1 keeps it; NAME=other is another one).
 	@tests/programs/demo/run $(if $(findstring command,$(origin NAME)),--name=$(NAME))
 
-image: ## The operator's image (IMAGE=your.registry/stepgate PUSH=1 PLATFORMS=linux/amd64,linux/arm64).
+image: ## An image: the operator's, or BIN=stepgate-sql (IMAGE=your.registry/stepgate PUSH=1 PLATFORMS=linux/amd64,linux/arm64).
 	@deploy/image/build
 
 test: ## Everything that CI asks for, with a verdict at the end.

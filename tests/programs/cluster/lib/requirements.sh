@@ -18,6 +18,7 @@ iptables iptables
 mount mount
 buildah buildah
 busybox busybox-static
+pgbouncer pgbouncer
 PROGRAMS
 }
 

@@ -1,0 +1,266 @@
+//! Files: one transaction with the ledger, or statement by statement; what has run does not run
+//! again.
+
+use crate::{
+    runner::Task,
+    server::{Server, wait_for},
+};
+
+#[test]
+fn a_file_runs_once_in_one_transaction_with_its_entry() {
+    let server = Server::start();
+    let task = Task::files(
+        &server,
+        "Expand",
+        &[
+            (
+                "a.sql",
+                "CREATE TABLE users (id bigint PRIMARY KEY);\r\nINSERT INTO users VALUES (1), (2);",
+            ),
+            (
+                "b.sql",
+                "\u{feff}ALTER TABLE users ADD full_name text;\nDO $$ BEGIN INSERT INTO users VALUES (3); END $$;",
+            ),
+        ],
+    );
+    let first = task.run().done();
+    assert_eq!(first.report["applied"], true);
+    assert!(first.log.contains("b.sql:2, statement 2"), "{}", first.log);
+    assert_eq!(server.number("SELECT count(*) FROM users"), 3);
+    assert_eq!(
+        server.texts("SELECT phase || ' ' || file || ' ' || done || '/' || statements FROM stepgate.files ORDER BY 1"),
+        ["expand a.sql 2/2", "expand b.sql 2/2"]
+    );
+    // Both files began in one transaction with their entry.
+    let again = task.run().done();
+    assert!(
+        again.log.contains("a.sql: was done before"),
+        "{}",
+        again.log
+    );
+    assert_eq!(server.number("SELECT count(*) FROM users"), 3);
+}
+
+#[test]
+fn an_error_leaves_nothing_and_says_where_without_data() {
+    let server = Server::start();
+    let task = Task::expand(
+        &server,
+        "CREATE TABLE t (id int PRIMARY KEY);\n\nINSERT INTO t VALUES (424242), (424242);\nCREATE TABLE u ();",
+    );
+    let failed = task.run().is(1, "StatementFailed");
+    assert_eq!(failed.report["sqlstate"], "23505");
+    assert_eq!(
+        (&failed.report["statement"], &failed.report["line"]),
+        (&2.into(), &3.into())
+    );
+    assert!(
+        failed.message().contains("t_pkey") && failed.message().contains("public.t"),
+        "{failed:?}"
+    );
+    assert!(!failed.log.contains("424242"), "{}", failed.log);
+    assert_eq!(failed.report["applied"], false);
+    assert_eq!(
+        server.number("SELECT count(*) FROM pg_class WHERE relname IN ('t', 'u')"),
+        0
+    );
+
+    let failed = Task::expand(&server, "SELECT 1;\nSELECT\n  'secret data'::int;")
+        .run()
+        .is(1, "StatementFailed");
+    assert_eq!(
+        (&failed.report["sqlstate"], &failed.report["line"]),
+        (&"22P02".into(), &3.into())
+    );
+    assert!(!failed.log.contains("secret data"), "{}", failed.log);
+    let failed = Task::expand(&server, "DO $$ BEGIN RAISE 'row 4711'; END $$")
+        .run()
+        .is(1, "StatementFailed");
+    assert_eq!(failed.report["sqlstate"], "P0001");
+    assert!(!failed.log.contains("4711"), "{}", failed.log);
+    // PostgreSQL points into the statement.
+    let failed = Task::expand(&server, "SELECT 1;\nSELECT 1,\n 2,\n nowhere;")
+        .run()
+        .is(1, "StatementFailed");
+    assert_eq!(
+        (&failed.report["statement"], &failed.report["line"]),
+        (&2.into(), &4.into())
+    );
+}
+
+#[test]
+fn statement_by_statement_goes_on_where_it_was() {
+    let server = Server::start();
+    server.sql("CREATE SCHEMA s; CREATE TABLE s.t (id int); INSERT INTO s.t VALUES (1)");
+    let text = "SET search_path = s;\n\
+                ALTER TABLE t ADD CONSTRAINT positive CHECK (id > 0) NOT VALID;\n\
+                INSERT INTO t VALUES (2);\n\
+                ALTER TABLE t VALIDATE CONSTRAINT positive;\n\
+                ALTER TABLE missing ADD a int;\n\
+                INSERT INTO t VALUES (3);";
+    let task = Task::expand(&server, text);
+    let failed = task.run().is(1, "StatementFailed");
+    assert_eq!(
+        (&failed.report["applied"], &failed.report["statement"]),
+        (&true.into(), &5.into())
+    );
+    assert_eq!(server.number("SELECT done::bigint FROM stepgate.files"), 4);
+    server.sql("CREATE TABLE s.missing ()");
+    let done = task.run().done();
+    // The setting holds for the rest, and nothing ran twice.
+    assert!(!done.log.contains("statement 3"), "{}", done.log);
+    assert_eq!(server.number("SELECT count(*) FROM s.t"), 3);
+    assert_eq!(
+        server.number(
+            "SELECT count(*) FROM pg_constraint WHERE conname = 'positive' AND convalidated"
+        ),
+        1
+    );
+}
+
+#[test]
+fn settings_of_a_file_do_not_reach_the_next() {
+    let server = Server::start();
+    Task::files(
+        &server,
+        "Expand",
+        &[
+            (
+                "a.sql",
+                "CREATE SCHEMA s; SET search_path = s; CREATE TABLE a ();",
+            ),
+            ("b.sql", "CREATE TABLE b ();"),
+        ],
+    )
+    .run()
+    .done();
+    assert_eq!(
+        server.texts("SELECT schemaname || '.' || tablename FROM pg_tables WHERE tablename IN ('a', 'b') ORDER BY 1"),
+        ["public.b", "s.a"]
+    );
+}
+
+#[test]
+fn another_text_is_refused_before_anything_and_after_it_ran() {
+    let server = Server::start();
+    let mut task = Task::expand(&server, "CREATE TABLE a ();");
+    let digest = task.order["files"][0]["sha256"].take();
+    task.order["files"][0]["sha256"] = "0".repeat(64).into();
+    let refused = task.run().is(64, "WrongHash");
+    assert_eq!(refused.report["applied"], false);
+    assert_eq!(
+        server.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'stepgate'"),
+        0
+    );
+    task.order["files"][0]["sha256"] = digest;
+    task.run().done();
+    let changed = Task::expand(&server, "CREATE TABLE b ();")
+        .run()
+        .is(1, "LedgerDisagrees");
+    assert!(changed.message().contains("version 7"), "{changed:?}");
+    // A higher version's file of that name is another one.
+    Task::expand(&server, "CREATE TABLE b ();")
+        .with("version", 8)
+        .run()
+        .done();
+}
+
+#[test]
+fn bad_input_is_named_and_nothing_is_touched() {
+    let server = Server::start();
+    for (text, reason, line) in [
+        ("SELECT 1;\nBEGIN;", "OwnTransaction", 2),
+        ("\\i x", "PsqlCommand", 1),
+        ("ALTER TABEL x", "SyntaxError", 1),
+    ] {
+        let refused = Task::expand(&server, text).run().is(64, reason);
+        assert_eq!(
+            (&refused.report["file"], &refused.report["line"]),
+            (&"expand.sql".into(), &line.into())
+        );
+    }
+    Task::expand(&server, "").run().is(64, "Empty");
+    let mut task = Task::expand(&server, "SELECT 1");
+    task.order["files"][0]["path"] = "/nowhere/expand.sql".into();
+    let refused = task.run().is(64, "FileMissing");
+    assert!(refused.message().contains("ConfigMap"), "{refused:?}");
+    let refused = Task::new(&server, "Expand")
+        .with("surprise", 1)
+        .run()
+        .is(64, "BadOrder");
+    assert!(refused.message().contains("surprise"), "{refused:?}");
+    Task::new(&server, "Expand").at("").run().is(64, "BadUri");
+    assert!(!server.log().contains("stepgate"), "nobody connected");
+}
+
+#[test]
+fn a_wrong_database_is_refused() {
+    let server = Server::start();
+    Task::expand(&server, "CREATE TABLE a ();").run().done();
+    let refused = Task::expand(&server, "CREATE TABLE b ();")
+        .with("database", "other-db")
+        .run()
+        .is(1, "WrongDatabase");
+    assert!(
+        refused.message().contains("shop/shop-db")
+            && refused.message().contains("UPDATE stepgate.owner"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        server.number("SELECT count(*) FROM pg_class WHERE relname = 'b'"),
+        0
+    );
+}
+
+#[test]
+fn two_runs_do_not_meet_and_the_second_says_who_is_there() {
+    let server = Server::start();
+    let task = Task::expand(&server, "CREATE TABLE a (); SELECT pg_sleep(3)");
+    let first = task.spawn();
+    wait_for("the first at work", || {
+        server.log().contains("pg_sleep").then_some(())
+    });
+    let refused = Task::expand(&server, "CREATE TABLE b ()")
+        .with("version", 8)
+        .with("deadlineSeconds", 1)
+        .run()
+        .is(75, "DeadlineExceeded");
+    assert!(
+        refused
+            .message()
+            .contains("stepgate expand shop/web web-5d8f"),
+        "{refused:?}"
+    );
+    // A backfill has a lock of its own.
+    Task::files(&server, "Backfill", &[("c.sql", "CREATE TABLE c ()")])
+        .run()
+        .done();
+    first.end().done();
+    let waited = Task::expand(&server, "CREATE TABLE b ()")
+        .with("version", 8)
+        .run()
+        .done();
+    assert_eq!(waited.again("LockHeld"), 0);
+}
+
+#[test]
+fn the_session_is_as_it_should_be() {
+    let server = Server::start();
+    Task::expand(
+        &server,
+        "CREATE TABLE seen AS SELECT name, setting FROM pg_settings WHERE name IN ('application_name', 'lock_timeout', \
+         'idle_in_transaction_session_timeout', 'client_connection_check_interval', 'row_security')",
+    )
+    .run()
+    .done();
+    assert_eq!(
+        server.texts("SELECT name || '=' || setting FROM seen ORDER BY 1"),
+        [
+            "application_name=stepgate expand shop/web web-5d8f",
+            "client_connection_check_interval=2000",
+            "idle_in_transaction_session_timeout=30000",
+            "lock_timeout=1000",
+            "row_security=off",
+        ]
+    );
+}
