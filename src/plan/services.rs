@@ -239,16 +239,30 @@ pub(super) fn on_the_way(draft: &Draft<'_>) -> Option<String> {
 /// The revision that users reach, where a Service decides that.
 pub(super) fn active(draft: &Draft<'_>) -> Option<String> {
     draft.spec.traffic.as_ref()?;
-    let [(_, name), _] = names(draft)?;
-    let selected = own(draft, &name).and_then(ServiceFacts::revision);
-    let unread = draft.seen.objects.services.unread.is_some();
-    let known = draft.status.traffic.as_ref().filter(|_| unread);
-    let selected = selected.or(known.map(|k| k.stable_service.revision.as_str()));
+    let [(role, name), _] = names(draft)?;
     let release = || draft.status.release.as_ref().map(|r| r.revision.as_str());
-    selected
-        .or_else(|| draft.stable())
+    led_to(draft, role, &name)
         .or_else(release)
         .map(str::to_owned)
+}
+
+/// What is on record of a Service.
+fn known<'d>(draft: &'d Draft<'_>, role: Role, name: &str) -> Option<&'d ServiceStatus> {
+    let known = draft.status.traffic.as_ref()?;
+    let known = match role {
+        Role::Stable => &known.stable_service,
+        Role::Canary => &known.canary_service,
+    };
+    (known.name == name).then_some(known)
+}
+
+/// The revision that a Service leads to. Where it does not say, because somebody has edited or
+/// deleted it, that is the one that it led to last, or else the stable one.
+fn led_to<'d>(draft: &'d Draft<'_>, role: Role, name: &str) -> Option<&'d str> {
+    own(draft, name)
+        .and_then(ServiceFacts::revision)
+        .or_else(|| known(draft, role, name).map(|k| k.revision.as_str()))
+        .or_else(|| draft.stable())
 }
 
 /// Pods that users reach for sure, of all children or of those that a Service leads to.
@@ -287,11 +301,11 @@ fn aim(draft: &Draft<'_>, role: Role) -> Option<String> {
     })
 }
 
-/// The revision that a Service is to select now, where it selects `from`: where it is to go, once
-/// that serves. That of users goes to no fewer pods than the floor, unless it leaves no more.
-fn goes(draft: &Draft<'_>, role: Role, from: Option<&str>) -> Option<String> {
+/// The revision that a Service is to select now: where it is to go, once that serves. That of users
+/// goes to no fewer pods than the floor, unless it leaves no more.
+fn goes(draft: &Draft<'_>, role: Role, name: &str) -> Option<String> {
     let to = aim(draft, role)?;
-    let Some(from) = from.filter(|from| *from != to) else {
+    let Some(from) = led_to(draft, role, name).filter(|from| *from != to) else {
         return Some(to);
     };
     let (there, here) = (available(draft, &to), available(draft, from));
@@ -381,8 +395,7 @@ fn ports(draft: &Draft<'_>) -> Option<Arc<Value>> {
 }
 
 fn make(draft: &mut Draft<'_>, role: Role, name: &str) {
-    let from = draft.stable().map(str::to_owned);
-    let selected = goes(draft, role, from.as_deref()).zip(ports(draft));
+    let selected = goes(draft, role, name).zip(ports(draft));
     let Some((revision, ports)) = selected else {
         return;
     };
@@ -393,7 +406,7 @@ fn make(draft: &mut Draft<'_>, role: Role, name: &str) {
 }
 
 fn point(draft: &mut Draft<'_>, role: Role, service: &ServiceFacts) {
-    let Some(revision) = goes(draft, role, service.revision()) else {
+    let Some(revision) = goes(draft, role, &service.base.name) else {
         return;
     };
     let ports = ports(draft).unwrap_or_else(|| service.ports.clone());
@@ -478,10 +491,9 @@ pub(super) fn hold_back(
 /// testers alone reach it, and go on to, one is enough.
 fn held(draft: &Draft<'_>, revision: &str, left: i32) -> Option<Held> {
     let names = names(draft)?;
-    let known = draft.status.traffic.as_ref();
     if draft.seen.objects.services.unread.is_some() {
         // What is on record may be old news, but nobody else moves them.
-        let known = known?;
+        let known = draft.status.traffic.as_ref()?;
         let both = [&known.stable_service, &known.canary_service];
         return both
             .iter()
@@ -490,24 +502,27 @@ fn held(draft: &Draft<'_>, revision: &str, left: i32) -> Option<Held> {
     }
     let mut until: Option<Held> = None;
     for (role, name) in names {
-        let Some(service) = own(draft, &name) else {
+        let service = own(draft, &name);
+        if service.is_none() && draft.seen.objects.service(&name).is_some() {
+            // Somebody else's.
             continue;
-        };
-        if service.revision() == Some(revision) {
+        }
+        if led_to(draft, role, &name) == Some(revision) {
             let stays = aim(draft, role).as_deref() == Some(revision);
             if role == Role::Canary && stays && left > 0 {
                 continue;
             }
             return Some(Held::Selected);
         }
+        // One that is missing is made where it led before.
+        let Some(service) = service else {
+            continue;
+        };
         if service.uncertain || service.epoch != Some(draft.seen.epoch) {
             return Some(Held::Open);
         }
-        let entry = known.map(|k| match role {
-            Role::Stable => &k.stable_service,
-            Role::Canary => &k.canary_service,
-        });
-        let entry = entry.filter(|e| e.name == name && Some(&*e.revision) == service.revision());
+        let entry = known(draft, role, &name);
+        let entry = entry.filter(|e| Some(&*e.revision) == service.revision());
         let since = entry.map_or(draft.seen.looked, |e| {
             e.since.0.max(draft.seen.trusted_since)
         });

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::fixture::{World, condition, second, stalled};
 use crate::{
-    api::{Promotion, status::Outcome},
+    api::{Promotion, RolloutSpec, keys, status::Outcome},
     plan::{
         draft::later,
         facts::{Base, Objects, Reach, Refusal, Refused, ServiceFacts, Unread},
@@ -73,17 +73,48 @@ fn foreign(name: &str) -> ServiceFacts {
 fn switched() -> World {
     let mut world = World::stable("v1");
     world.seen.objects.services.all.push(foreign("shop"));
-    world.edit_spec(|spec| {
-        let blue_green = spec.strategy.blue_green_mut();
-        blue_green.promotion = Promotion::Automatic;
-        spec.traffic = serde_json::from_value(json!({
-            "portsFrom": {"name": "shop"},
-            "stableService": "shop-stable",
-            "canaryService": "shop-canary",
-        }))
-        .unwrap();
-    });
+    world.edit_spec(lead_users);
     world.settle();
+    world
+}
+
+fn lead_users(spec: &mut RolloutSpec) {
+    spec.strategy.blue_green_mut().promotion = Promotion::Automatic;
+    spec.traffic = serde_json::from_value(json!({
+        "portsFrom": {"name": "shop"},
+        "stableService": "shop-stable",
+        "canaryService": "shop-canary",
+    }))
+    .unwrap();
+}
+
+fn remove(world: &mut World, service: &str) {
+    let services = &mut world.seen.objects.services.all;
+    services.retain(|s| s.base.name != service);
+}
+
+/// Somebody makes it select the pods of every revision.
+fn edit(world: &mut World, service: &str) {
+    let services = &mut world.seen.objects.services.all;
+    let service = services.iter_mut().find(|s| s.base.name == service);
+    service.unwrap().selector.remove(keys::REVISION).unwrap();
+}
+
+/// Nothing is stable: users reach `v1`, whose first release was withdrawn for `v2`, which has no pod
+/// yet.
+fn first_withdrawn() -> World {
+    let mut world = World::new().wants("v1");
+    world.seen.answers.overlaps = Some(Vec::new());
+    world.seen.answers.revisions_live = true;
+    world.edit_spec(|spec| spec.schema = None);
+    world.seen.objects.services.all.push(foreign("shop"));
+    world.edit_spec(lead_users);
+    world.settle();
+    assert_eq!(selects(&world, "shop-stable"), world.revision("v1"));
+    let mut world = world.wants("v2");
+    assert!(world.record().release.is_none(), "v1 is withdrawn");
+    let release = world.record().release.unwrap();
+    assert!(release.first && release.revision == world.revision("v2"));
     world
 }
 
@@ -410,4 +441,76 @@ fn services_that_are_not_asked_for_any_more_go() {
     assert_eq!(left, ["shop"]);
     assert_eq!(world.status().traffic, None);
     assert!(second(0) <= world.now);
+}
+
+#[test]
+fn a_service_that_somebody_edits_or_deletes_leads_where_it_led() {
+    type Change = fn(&mut World, &str);
+    let changes: [Change; 2] = [remove, edit];
+    for change in changes {
+        for name in ["shop-stable", "shop-canary"] {
+            let mut world = first_withdrawn();
+            change(&mut world, name);
+            while world
+                .seen
+                .objects
+                .service(name)
+                .and_then(ServiceFacts::revision)
+                .is_none()
+            {
+                assert_eq!(
+                    size(&world, "v2"),
+                    0,
+                    "pods come up before {name} leads anywhere"
+                );
+                world.step();
+            }
+            assert_eq!(selects(&world, name), world.revision("v1"));
+            assert_eq!(size(&world, "v1"), 8);
+            world.settle();
+            assert_eq!(selects(&world, name), world.revision("v2"));
+        }
+    }
+}
+
+#[test]
+fn pods_stay_while_the_services_that_led_to_them_are_missing() {
+    let mut world = first_withdrawn();
+    let refused = ["shop-stable", "shop-canary"].map(|name| {
+        remove(&mut world, name);
+        Refusal {
+            what: Refused::Service(name.into()),
+            message: "a policy denies it".into(),
+            transient: true,
+        }
+    });
+    world.seen.refusals = refused.into();
+    world.settle();
+    wait(&mut world, 600);
+    world.settle();
+    assert_eq!(size(&world, "v1"), 8);
+    world.seen.refusals = Vec::new().into();
+    world.settle();
+    wait(&mut world, SETTLES_WITHIN + 1);
+    world.settle();
+    assert_eq!(selects(&world, "shop-stable"), world.revision("v2"));
+    assert_eq!((size(&world, "v1"), size(&world, "v2")), (0, 8));
+}
+
+#[test]
+fn ports_follow_also_where_the_revision_that_is_led_to_is_not_on_record() {
+    let mut world = first_withdrawn();
+    let services = &mut world.seen.objects.services.all;
+    let from = services.iter_mut().find(|s| s.base.name == "shop").unwrap();
+    from.ports = ports(&json!({"ports": [{"port": 8080}], "sessionAffinity": "None"})).into();
+    let from = world.plan().writes.into_iter().find_map(|w| match w {
+        Write::Select {
+            base,
+            revision,
+            spec,
+            ..
+        } if base.name == "shop-stable" => Some((revision, spec["ports"][0]["port"].clone())),
+        _ => None,
+    });
+    assert_eq!(from, Some((world.revision("v1"), json!(8080))));
 }

@@ -1,6 +1,7 @@
 //! Services: users are led to nobody but pods that serve, and away from pods before these go.
 
 use crate::{
+    api::traffic::TrafficStatus,
     plan::{course, intent::Write, services::SETTLES_WITHIN},
     simulate::{
         ledger::{Arrival, Happened},
@@ -10,17 +11,31 @@ use crate::{
     },
 };
 
-/// An accepted write that leads a Service to another revision.
-fn moved(happened: &Happened) -> Option<(&Arrival, &ServiceObject, &ServiceObject)> {
+/// An accepted write that leads a Service to another revision, and the one that it leaves. A Service
+/// that somebody has edited or deleted led to the one on record.
+fn moved(happened: &Happened) -> Option<(&Arrival, &str, &ServiceObject)> {
     let arrival = happened.accepted()?;
-    match (&*arrival.write, &arrival.before, &arrival.after) {
-        (Write::Select { .. }, Some(Object::Service(before)), Some(Object::Service(after)))
-            if before.revision() != after.revision() =>
-        {
-            Some((arrival, before, after))
-        }
-        _ => None,
-    }
+    let Some(Object::Service(after)) = &arrival.after else {
+        return None;
+    };
+    let before = match (&*arrival.write, &arrival.before) {
+        (Write::Select { .. }, Some(Object::Service(before))) => before.revision(),
+        (Write::Create { .. }, None) => None,
+        _ => return None,
+    };
+    let known = || {
+        let traffic = arrival.seen.as_ref()?.rollout.status.traffic.as_ref()?;
+        led_to(traffic, &after.meta.name)
+    };
+    let before = before.or_else(known)?;
+    (Some(before) != after.revision()).then_some((arrival, before, after))
+}
+
+/// The revision that a Service leads to, by what is on record.
+pub(super) fn led_to<'a>(traffic: &'a TrafficStatus, service: &str) -> Option<&'a str> {
+    let known = [&traffic.stable_service, &traffic.canary_service];
+    let mut known = known.into_iter().filter(|k| k.name == service);
+    known.next().map(|k| k.revision.as_str())
 }
 
 /// *switch* – users are switched to no fewer pods than the floor, unless those that they leave are no
@@ -32,12 +47,12 @@ pub(super) fn switch(world: &World, happened: &Happened) -> Result<(), String> {
     let (Some(seen), Some(spec)) = (&arrival.seen, arrival.spec_seen()) else {
         return Ok(());
     };
-    let serve = |service: &ServiceObject| -> i32 {
+    let serve = |revision: Option<&str>| -> i32 {
         let children = seen.children.values().filter(|c| !c.meta.deleting);
-        let selected = children.filter(|c| Some(&*c.revision) == service.revision());
+        let selected = children.filter(|c| Some(&*c.revision) == revision);
         selected.map(|c| c.available.min(c.replicas)).sum()
     };
-    let (here, there) = (serve(before), serve(after));
+    let (here, there) = (serve(Some(before)), serve(after.revision()));
     let name = &after.meta.name;
     let rollout = after.rollout.as_deref().unwrap_or_default();
     let floor = course::bounds(spec).floor;

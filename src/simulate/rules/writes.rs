@@ -12,6 +12,7 @@ use crate::{
         ledger::{Arrival, Happened, Ledger},
         object::{DeploymentObject, Name, Object, RolloutObject},
         request::describe,
+        rules::traffic::led_to,
         world::World,
     },
 };
@@ -68,13 +69,23 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
             let Some(rollout) = &service.rollout else {
                 return Ok(());
             };
-            let users = world.users_address(rollout, &service.meta.name);
+            let name = &service.meta.name;
+            let users = world.users_address(rollout, name);
+            let before = match &arrival.before {
+                Some(Object::Service(before)) => before.revision(),
+                _ => None,
+            };
+            // What somebody else has edited goes back where it led.
+            let led = |status: &RolloutStatus| {
+                let traffic = status.traffic.as_ref();
+                before.is_none() && traffic.and_then(|t| led_to(t, name)) == Some(revision)
+            };
             let on_record = records(world, arrival, rollout)
-                .any(|status| may_be_reached(status, spec, revision, users));
-            if on_record {
+                .any(|status| led(status) || may_be_reached(status, spec, revision, users));
+            // To write again what it leads to rests on nothing new.
+            if on_record || before == Some(revision) {
                 Ok(())
             } else {
-                let name = &service.meta.name;
                 Err(format!(
                     "Service {name} goes to {revision}, which is not on record"
                 ))

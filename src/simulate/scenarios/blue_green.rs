@@ -7,10 +7,10 @@ use crate::{
         action::{Action, Circumstance, Given},
         object::Watched,
         scenario::{
-            SETTLED, Scenario, apply, command, name, pause, release, scale, shop, slow, unwell,
-            wrong,
+            SETTLED, Scenario, apply, command, migrating, name, pause, release, scale, shop, slow,
+            unwell, wrong,
         },
-        setting::{Behaviour, Health},
+        setting::{Behaviour, Health, MigrationEnd},
     },
 };
 
@@ -120,6 +120,17 @@ pub(super) fn blue_green() -> Vec<Scenario> {
             .then(240, service("shop-stable", Given::Edited))
             .then(250, service("shop-canary", Given::Gone))
             .then(400, service("shop", Given::OtherPort)),
+        world("blue-green-services-edited-and-deleted-in-a-first-release")
+            .image("v2", migrating(&[(10, MigrationEnd::Fails)]))
+            .then(1, apply(automatic(shop("v1", 4, Some(1)))))
+            .then(50, release("v2", Some(2)))
+            .then(100, service("shop-stable", Given::Gone))
+            .then(110, service("shop-canary", Given::Gone))
+            .then(120, service("shop-stable", Given::Edited))
+            .then(130, service("shop-canary", Given::Edited))
+            .then(140, service("shop", Given::OtherPort))
+            .then(200, release("v3", Some(1)))
+            .lasts(500),
         world("blue-green-of-a-canary-that-runs")
             .then(1, apply(shop("v1", 4, None)))
             .then(SETTLED, apply(automatic(shop("v1", 4, None))))
