@@ -12,7 +12,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::PhaseKind;
+use super::{
+    PhaseKind,
+    schema::{Approval, KeptBy},
+};
 
 /// The record of the schema phases of one database. Only the operator writes it.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +36,11 @@ use super::PhaseKind;
         json_path = ".record.holder.rollout"
     ),
     printcolumn(name = "Phase", type_ = "string", json_path = ".record.holder.phase"),
+    printcolumn(
+        name = "Backfill",
+        type_ = "string",
+        json_path = ".record.backfillHolder.job"
+    ),
     printcolumn(name = "Dirty", type_ = "string", json_path = ".record.dirty.job"),
     printcolumn(name = "Floor", type_ = "integer", json_path = ".record.undoFloor"),
     printcolumn(
@@ -56,6 +64,20 @@ pub struct DatabaseRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
 
+    /// The backfill that runs, beside whatever else does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfill_holder: Option<Holder>,
+
+    /// What became of each version that has a backfill or a contract. Kept for good.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub versions: Vec<VersionRecord>,
+
+    /// The last commands of people, and their results, the latest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub commands: Vec<super::status::CommandStatus>,
+
     /// Completed and failed phases, the latest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
@@ -68,6 +90,144 @@ pub struct DatabaseRecord {
     /// The highest contracted version. No return to a revision below it is possible.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo_floor: Option<i64>,
+}
+
+impl DatabaseRecord {
+    /// Whoever holds the database now: a phase, and a backfill beside it.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = &Holder> {
+        self.holder.iter().chain(&self.backfill_holder)
+    }
+
+    /// Who holds the place that a phase of this kind takes.
+    #[must_use]
+    pub(crate) const fn held_for(&self, phase: PhaseKind) -> Option<&Holder> {
+        match phase {
+            PhaseKind::Backfill => self.backfill_holder.as_ref(),
+            PhaseKind::Expand | PhaseKind::Contract => self.holder.as_ref(),
+        }
+    }
+
+    /// The same place, to be taken or let go.
+    pub(crate) const fn place_of(&mut self, phase: PhaseKind) -> &mut Option<Holder> {
+        match phase {
+            PhaseKind::Backfill => &mut self.backfill_holder,
+            PhaseKind::Expand | PhaseKind::Contract => &mut self.holder,
+        }
+    }
+
+    /// What is on record of a version.
+    #[must_use]
+    pub(crate) fn version(&self, version: i64) -> Option<&VersionRecord> {
+        self.versions.iter().find(|v| v.version == version)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn version_mut(&mut self, version: i64) -> Option<&mut VersionRecord> {
+        self.versions.iter_mut().find(|v| v.version == version)
+    }
+}
+
+/// What became of one schema version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionRecord {
+    /// The version.
+    pub version: i64,
+    /// The Rollout whose phases run for it: the first of which a revision became stable.
+    pub rollout: String,
+    /// The last revision of that Rollout and this version that became stable. Its pods are what
+    /// the phases run in.
+    pub revision: String,
+    /// Since when a revision of it is stable.
+    pub stable_since: Time,
+    /// The phases that are to run after the release.
+    pub asked: Vec<AskedPhase>,
+    /// The last backfill that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfilled: Option<Done>,
+    /// Since when nobody on the database is below the version; absent while somebody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone_since: Option<Time>,
+    /// The approval of the contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Approved>,
+    /// The contract, once it has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contracted: Option<Done>,
+    /// A person has said that what is open of it is not to run any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dropped: bool,
+}
+
+impl VersionRecord {
+    /// What is asked of this phase, if it is asked for.
+    #[must_use]
+    pub(crate) fn asks(&self, phase: PhaseKind) -> Option<&AskedPhase> {
+        self.asked.iter().find(|asked| asked.phase == phase)
+    }
+
+    /// A backfill is asked for, and none has succeeded.
+    #[must_use]
+    pub(crate) fn lacks_backfill(&self) -> bool {
+        !self.dropped && self.asks(PhaseKind::Backfill).is_some() && self.backfilled.is_none()
+    }
+
+    /// The contract is asked for, and has not succeeded.
+    #[must_use]
+    pub(crate) fn lacks_contract(&self) -> bool {
+        !self.dropped && self.asks(PhaseKind::Contract).is_some() && self.contracted.is_none()
+    }
+
+    /// Something is still to run for it.
+    #[must_use]
+    pub(crate) fn is_open(&self) -> bool {
+        self.lacks_backfill() || self.lacks_contract()
+    }
+}
+
+/// A phase that is to run for a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AskedPhase {
+    /// Which.
+    pub phase: PhaseKind,
+    /// Digest of what runs: the image as it is written and the command, or the template.
+    pub digest: String,
+    /// Of a backfill: what keeps the data filled in.
+    #[serde(default)]
+    pub kept_by: KeptBy,
+    /// Of a contract: seconds to wait after nothing below the version is left.
+    #[serde(default)]
+    pub after_seconds: i64,
+    /// Of a contract: whether a person must approve it.
+    #[serde(default)]
+    pub approval: Approval,
+}
+
+/// A phase of a version that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Done {
+    /// Its attempt.
+    pub attempt: i64,
+    /// Name of the Job.
+    pub job: String,
+    /// When it took the database.
+    pub began: Time,
+    /// When it ended.
+    pub ended: Time,
+}
+
+/// Who approved what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Approved {
+    /// Digest of what was approved.
+    pub digest: String,
+    /// Who did, as the annotation says; proven only where the shipped policy is installed.
+    pub user: String,
+    /// When it was put on record.
+    pub at: Time,
 }
 
 /// The holder of a database.
@@ -92,6 +252,9 @@ pub struct Holder {
     pub job_uid: Option<String>,
     /// When the hold was taken.
     pub since: Time,
+    /// Of a contract: the undo floor before it, to which it goes back if the Job never runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor_before: Option<i64>,
 }
 
 impl Holder {

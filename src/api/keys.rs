@@ -22,6 +22,15 @@ pub(crate) const STEP: &str = "stepgate.io/step";
 /// Label on Deployments, Services and suspended Jobs: the leadership epoch that may write them.
 pub(crate) const EPOCH: &str = "stepgate.io/epoch";
 
+/// Label on a workload of somebody else, and on its pods: the database that it uses.
+pub(crate) const USES_DATABASE: &str = "stepgate.io/uses-database";
+/// Annotation beside that label: the schema version that it needs.
+pub(crate) const SCHEMA_VERSION: &str = "stepgate.io/schema-version";
+/// Annotation on a DatabaseSchema: `<version>/<phase>/<digest> <id> <user>` approves a phase.
+pub(crate) const APPROVE: &str = "stepgate.io/approve";
+/// Annotation on a DatabaseSchema: `<version> <id>`: what is open of that version is not to run.
+pub(crate) const DROP: &str = "stepgate.io/drop";
+
 /// Annotation on a Deployment, label on a Service: the resourceVersion at which an unanswered write
 /// was settled.
 pub(crate) const SETTLED: &str = "stepgate.io/settled";

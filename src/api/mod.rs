@@ -23,7 +23,7 @@ pub use analysis::{Analysis, Check, ErrorRate, Latency, OnFailure};
 pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};
 pub use metric::{BuiltIn, Convention, Matcher, TimeUnit};
 pub use rollout::{Rollout, RolloutSpec};
-pub use schema::{Phase, PhaseKind, SchemaSpec};
+pub use schema::{Approval, Phase, PhaseKind, SchemaSpec};
 pub use selector::Selector;
 pub use status::RolloutStatus;
 pub use strategy::{

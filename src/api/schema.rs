@@ -45,32 +45,42 @@ pub struct SchemaSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expand: Option<Phase>,
 
-    /// Fills in what `expand` added. Runs after the release.
+    /// Fills in what `expand` added. Runs once per version, after a revision of it has become
+    /// stable; and once more when no pod below the version is left, unless a trigger keeps it. No
+    /// pod of a higher version starts before it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backfill: Option<Phase>,
+    pub backfill: Option<Backfill>,
 
-    /// Removes what no running revision needs. Runs last, when its gate is open.
+    /// Removes what nobody needs any more. Runs once per version, when its gate is open: no pod, no
+    /// release and no way back of any Rollout on the database is below the version, the backfill
+    /// has ended, `afterSeconds` have passed, and it is approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contract: Option<Phase>,
+    pub contract: Option<Contract>,
 }
 
 impl SchemaSpec {
     /// What the spec asks this phase to run, if it asks for it.
     #[must_use]
-    pub const fn phase(&self, kind: PhaseKind) -> Option<&Phase> {
+    pub fn phase(&self, kind: PhaseKind) -> Option<&Phase> {
         match kind {
             PhaseKind::Expand => self.expand.as_ref(),
-            PhaseKind::Backfill => self.backfill.as_ref(),
-            PhaseKind::Contract => self.contract.as_ref(),
+            PhaseKind::Backfill => self.backfill.as_ref().map(|backfill| &backfill.run),
+            PhaseKind::Contract => self.contract.as_ref().map(|contract| &contract.run),
         }
     }
 
     /// The pod template of its own that this phase has, if it has one.
-    pub(crate) const fn template_mut(&mut self, kind: PhaseKind) -> Option<&mut Value> {
+    pub(crate) fn template_mut(&mut self, kind: PhaseKind) -> Option<&mut Value> {
         let phase = match kind {
-            PhaseKind::Expand => &mut self.expand,
-            PhaseKind::Backfill => &mut self.backfill,
-            PhaseKind::Contract => &mut self.contract,
+            PhaseKind::Expand => self.expand.as_mut(),
+            PhaseKind::Backfill => match &mut self.backfill {
+                Some(backfill) => Some(&mut backfill.run),
+                None => None,
+            },
+            PhaseKind::Contract => match &mut self.contract {
+                Some(contract) => Some(&mut contract.run),
+                None => None,
+            },
         };
         match phase {
             Some(phase) => phase.template.as_mut(),
@@ -110,6 +120,75 @@ pub struct Phase {
     #[serde(default, skip_serializing_if = "super::is_zero")]
     #[schemars(range(min = 0, max = 20))]
     pub retry_limit: i64,
+}
+
+/// The backfill of a version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Backfill {
+    /// What runs.
+    #[serde(flatten)]
+    pub run: Phase,
+
+    /// What keeps the data filled in while code below the version still writes. `Code`: only the
+    /// new code does, so the backfill runs once more when no pod below the version is left.
+    /// `Trigger`: a trigger of the expand does, and once is enough.
+    #[serde(default, skip_serializing_if = "KeptBy::is_code")]
+    pub kept_by: KeptBy,
+}
+
+/// What keeps data filled in while old code writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KeptBy {
+    /// The code of the version, and nothing else.
+    #[default]
+    Code,
+    /// A trigger in the database, whoever writes.
+    Trigger,
+}
+
+impl KeptBy {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde calls it with a reference"
+    )]
+    const fn is_code(&self) -> bool {
+        matches!(self, Self::Code)
+    }
+}
+
+/// The contract of a version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Contract {
+    /// What runs.
+    #[serde(flatten)]
+    pub run: Phase,
+
+    /// Seconds that must pass after nothing below the version is left, in which an undo within
+    /// the version is still all that may be needed. Default: 86400, a day.
+    #[serde(default = "a_day")]
+    #[schemars(range(min = 0, max = 31536000))]
+    pub after_seconds: i64,
+
+    /// Whether a person must approve it. `Manual`, the default: workloads in other namespaces are
+    /// not seen, so somebody must know of them.
+    #[serde(default)]
+    pub approval: Approval,
+}
+
+/// Whether a person must approve a phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Approval {
+    /// Somebody annotates the DatabaseSchema with `stepgate.io/approve`.
+    #[default]
+    Manual,
+    /// Nobody needs to.
+    Automatic,
+}
+
+const fn a_day() -> i64 {
+    86400
 }
 
 const fn yes() -> bool {

@@ -53,6 +53,12 @@ pub struct RolloutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaStatus>,
 
+    /// The Jobs that run after the release of a schema version, as far as people said something of
+    /// them, by version.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub version_jobs: Vec<VersionJobs>,
+
     /// Past releases, the latest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Ended>,
@@ -176,6 +182,17 @@ pub struct SchemaStatus {
     /// A message; after a failure it has the end of the Job's log.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+}
+
+/// The Jobs that run after the release of a schema version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionJobs {
+    /// The version.
+    pub version: i64,
+    /// Those of which more is to be said than that they are at their first attempt.
+    #[schemars(length(max = 16))]
+    pub jobs: Vec<super::release::JobStatus>,
 }
 
 /// A command and its result.

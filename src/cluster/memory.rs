@@ -239,7 +239,7 @@ impl Memory {
         if let Some(facts) = hold.database {
             know(&mut self.database, facts, now);
         }
-        if let Some(facts) = hold.job {
+        for facts in hold.jobs {
             know(&mut self.jobs, facts, now);
         }
     }

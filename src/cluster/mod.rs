@@ -9,14 +9,13 @@ pub mod pass;
 
 use std::future::Future;
 
-use serde_json::Value;
 use std::sync::Arc;
 use thiserror::Error;
 
 use crate::plan::{
     facts::{
-        ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, Question, RevisionFacts,
-        RolloutFacts, ServiceFacts,
+        ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, Question, Remembered,
+        RevisionFacts, RolloutFacts, ServiceFacts, UserFacts,
     },
     intent::Write,
     revision::Whole,
@@ -57,14 +56,14 @@ impl Key {
     }
 }
 
-/// A database and the Job of the name on its record, as they are. Whether that is the Job of the
-/// hold is the planner's to say.
+/// A database and the Jobs of the names on its record, as they are. Whether those are the Jobs of
+/// the holds is the planner's to say.
 #[derive(Clone, Debug)]
 pub struct Hold {
     /// The DatabaseSchema; `None` when there is none.
     pub database: Option<DatabaseFacts>,
-    /// The Job, read after it; `None` when there is none.
-    pub job: Option<JobFacts>,
+    /// The Jobs of its holders that are there, read after it.
+    pub jobs: Vec<JobFacts>,
 }
 
 /// A Rollout as it is.
@@ -81,8 +80,10 @@ pub struct Live {
 pub enum Answer {
     /// The Rollout; `None` when there is none.
     Rollout(Option<Box<Live>>),
-    /// The pod template; `None` when the ControllerRevision is gone.
-    Template(Option<Arc<Value>>),
+    /// What it remembers; `None` when the ControllerRevision is gone.
+    Template(Option<Arc<Remembered>>),
+    /// What uses a database.
+    Users(Vec<UserFacts>),
     /// Overlapping Deployments.
     Overlaps(Vec<String>),
     /// The live list.

@@ -130,6 +130,20 @@ async fn rollout<C: Cluster>(
             Write::RecordDatabase { base, .. } => Some(base.uid.clone()),
             _ => None,
         });
+        // Whoever records a floor later than a Deployment is made finds it: so what was read
+        // before that says nothing of it.
+        let makes = |w: &Write| {
+            matches!(
+                w,
+                Write::Create {
+                    kind: Kind::Deployment,
+                    ..
+                }
+            )
+        };
+        if plan.writes.iter().any(makes) {
+            answers.hold_live = None;
+        }
         match act(cluster, key, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => {
                 ran.error = unread.map(Stopped::from).or(unwritten.map(Stopped::from));
@@ -213,7 +227,7 @@ async fn database<C: Cluster>(
         if !memory.overlay_of_database(&mut seen, (around.now)()) {
             return come_again(ran, memory);
         }
-        let plan = database::plan(&seen, &shown, around.epoch);
+        let plan = database::plan(&seen, &shown, (around.now)(), around.epoch);
         if !plan.questions.is_empty() {
             let now = (around.now)();
             match confirm(cluster, key, &seen, &plan, &mut shown, memory, now).await {
@@ -250,7 +264,9 @@ async fn confirm<C: Cluster>(
             (Answer::Rollout(Some(live)), _) if names(&live.facts, &known.base.name) => {
                 return Ok(false);
             }
-            (Answer::Rollout(_), Question::Rollout(name)) => shown.gone = Some(name.clone()),
+            (Answer::Rollout(_), Question::Rollout(name)) => {
+                shown.gone.insert(name.clone());
+            }
             (Answer::Hold(hold), _) => {
                 let live = hold
                     .database
@@ -260,8 +276,8 @@ async fn confirm<C: Cluster>(
                     memory.forget(&known.base.uid);
                     return Ok(false);
                 };
-                let holder = live.record.holder.clone();
-                shown.hold = holder.map(|holder| (live.base.uid.clone(), holder));
+                let holders = live.record.holders().cloned().collect();
+                shown.hold = Some((live.base.uid.clone(), holders));
                 memory.know_hold(*hold, now);
             }
             (answer, _) => debug_assert!(false, "nobody has asked for {answer:?}"),
@@ -390,16 +406,11 @@ fn take(
                 return Err(deleted(format!("DatabaseSchema {}", known.base.name)));
             }
             answers.hold_live = uid;
-            // The Job of another Rollout is not remembered here.
-            let holder = hold
-                .database
-                .as_ref()
-                .and_then(|d| d.record.holder.as_ref());
-            if holder.is_some_and(|holder| holder.rollout != rollout.base.name) {
-                hold.job = None;
-            }
+            // The Jobs of other Rollouts are not remembered here.
+            hold.jobs.retain(|job| job.rollout == rollout.base.name);
             memory.know_hold(*hold, now);
         }
+        Answer::Users(users) => answers.users = Some(users.into()),
         Answer::Config(missing) => answers.missing_config = Some(missing),
         Answer::Job(job) => {
             if let Question::Job(name) = question {
@@ -418,6 +429,7 @@ fn take(
         Question::Overlaps(_) => answers.overlaps.is_some(),
         Question::Revisions => answers.revisions_live,
         Question::Hold(_) => answers.hold_live.is_some(),
+        Question::Users(_) => answers.users.is_some(),
         Question::Config(_) => answers.missing_config.is_some(),
         Question::Job(_) => answers.job_live.is_some(),
         Question::JobLog(_) => answers.job_log.is_some(),

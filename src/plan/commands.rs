@@ -11,7 +11,8 @@ use super::{
     draft::Draft,
     facts::Question,
     gate::checks,
-    job::{self, Run, step_test},
+    job::{self, Run, Turn, step_test},
+    life,
     reason::Reason,
     release::{self, former_stables, swap_stable},
     stepping, undoing,
@@ -202,11 +203,7 @@ fn undo(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let Some(former) = former_stables(draft).into_iter().next() else {
         return Err("there is no former stable revision to return to".into());
     };
-    let version = draft.seen.objects.revision(&former);
-    let version = version.and_then(|r| r.schema_version);
-    if let Some(words) = release::below_floor(draft, &former, version) {
-        return Err(words.into());
-    }
+    release::below_floor_live(draft, &former)?;
     let decision = swap_stable(draft, &former, Outcome::Failed, reason, message)
         .ok_or("there is no stable revision to return from")?
         .warning(Reason::UndoStarted, format!("revision {stable}: {message}"))
@@ -282,19 +279,22 @@ fn still_fails(draft: &Draft<'_>) -> Option<String> {
 fn retry(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let wanted = draft.wanted;
     bound_to(target, wanted)?;
+    let after_release = |why: Ignored| match life::retry(draft)? {
+        Some(decision) => done(decision, "what comes after the release may run again"),
+        None => Err(why),
+    };
     if let Some(release) = &draft.status.release {
-        return accept_half_way(draft, release);
+        return accept_half_way(draft, release).or_else(after_release);
     }
     if draft.outcome(wanted) != Some(Outcome::Failed) {
-        return Err("the revision has not failed".into());
+        return after_release("the revision has not failed".into());
     }
     release::is_possible(draft)?;
     let mut history = draft.status.history.iter();
     let last = history
         .find(|e| e.revision == wanted)
         .map_or(1, |e| e.attempt);
-    let kinds = job::terms::TERMS.iter();
-    let ran = kinds
+    let ran = job::terms::before_the_pods(draft.spec)
         .map(|terms| job::attempts(draft, wanted, terms.phase))
         .max();
     let attempt = last.max(ran.unwrap_or(0)) + 1;
@@ -316,10 +316,8 @@ fn accept_half_way(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignor
     let Stage::Job(phase) = release.stage else {
         return Err("nothing waits for a retry".into());
     };
-    let Some(terms) = job::terms::of(phase) else {
-        return Err("nothing waits for a retry".into());
-    };
-    let half_way = match job::run(draft, release, terms) {
+    let turn = Turn::of_release(release, phase);
+    let half_way = match job::run(draft, &turn) {
         Run::HalfWay { job, .. } => job,
         Run::Unread => {
             let name = job::to_be_read(draft);
@@ -329,7 +327,7 @@ fn accept_half_way(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignor
         _ => return Err("nothing waits for a retry".into()),
     };
     let mut release = release.clone();
-    let vanished = job::vanished_hold(draft, &release, terms);
+    let vanished = job::vanished_hold(draft, &turn);
     let again = vanished.filter(|holder| holder.revision == release.revision);
     let job = release.job_mut(phase);
     if job.told_dirty.as_ref() != Some(&half_way) {

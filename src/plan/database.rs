@@ -1,8 +1,11 @@
 //! A DatabaseSchema in its own right: the end of a Job is recorded and the hold let go, whatever
 //! became of the Rollout that took it.
 
-use std::cmp::Reverse;
+mod people;
 
+use std::{cmp::Reverse, collections::BTreeSet};
+
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
@@ -10,12 +13,13 @@ use super::{
     intent::{Event, Kind, Plan, Write},
     job::{
         self, protocol,
-        terms::{self, Failure},
+        terms::{self, Failure, Runs},
     },
     reason::Reason,
 };
 use crate::api::{
-    database::{Dirty, Holder, PhaseRecord},
+    DatabaseRecord, PhaseKind,
+    database::{Dirty, Done, Holder, PhaseRecord},
     keys,
 };
 
@@ -25,20 +29,29 @@ const KEPT_JOBS: usize = 10;
 /// What live reads of this pass have shown.
 #[derive(Clone, Debug, Default)]
 pub struct Shown {
-    /// The Rollout of this name is no more, or names another database.
-    pub gone: Option<String>,
-    /// The DatabaseSchema of this uid had this holder, and the Job of it was read then.
-    pub hold: Option<(String, Holder)>,
+    /// The Rollouts of these names are no more, or name another database.
+    pub gone: BTreeSet<String>,
+    /// The DatabaseSchema of this uid had these holders, and their Jobs were read then.
+    pub hold: Option<(String, Vec<Holder>)>,
 }
 
 /// What is to be done for one database now.
 #[must_use]
-pub fn plan(seen: &DatabaseObjects, shown: &Shown, epoch: i64) -> Plan {
+pub fn plan(seen: &DatabaseObjects, shown: &Shown, now: Timestamp, epoch: i64) -> Plan {
     let mut plan = Plan::default();
-    match &seen.database.record.holder {
-        Some(holder) => held(&mut plan, seen, holder, shown, epoch),
-        None if seen.database.deleting => held_by_nobody(&mut plan, seen),
-        None => tidy(&mut plan, seen),
+    let record = &seen.database.record;
+    for holder in record.holders() {
+        held(&mut plan, seen, holder, shown, epoch);
+        if !plan.questions.is_empty() || !plan.writes.is_empty() {
+            return plan;
+        }
+    }
+    if record.holders().next().is_none() && seen.database.deleting {
+        held_by_nobody(&mut plan, seen);
+    } else if let Some(said) = people::take(seen, now) {
+        plan = said;
+    } else if record.holders().next().is_none() {
+        tidy(&mut plan, seen);
     }
     plan
 }
@@ -66,25 +79,27 @@ fn held(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, shown: &Shown,
     // one that is gone nobody could ever say how it ended.
     let vanished = deleting && holder.job_uid.is_some() && job.is_none();
     let write = if vanished {
-        Some(without_holder(seen))
+        Some(without_holder(seen, holder.phase))
     } else {
         protocol::let_go(&seen.database, holder, job, epoch)
     };
     let Some(write) = write else { return };
     // The Rollout, or the Job, may be newer than its cache.
-    if !deleting && shown.gone.as_ref() != Some(&holder.rollout) {
+    if !deleting && !shown.gone.contains(&holder.rollout) {
         let rollout = Question::Rollout(holder.rollout.clone());
         plan.questions.push(rollout);
     }
-    let hold = (seen.database.base.uid.clone(), holder.clone());
-    if shown.hold.as_ref() != Some(&hold) {
+    let known = |(uid, holders): &(String, Vec<Holder>)| {
+        *uid == seen.database.base.uid && holders.contains(holder)
+    };
+    if !shown.hold.as_ref().is_some_and(known) {
         let hold = Question::Hold(seen.database.base.name.clone());
         plan.questions.push(hold);
     }
     if !plan.questions.is_empty() {
         return;
     }
-    if lets_go(&write) {
+    if lets_go(&write, holder.phase) {
         let job = &holder.job;
         let why = if vanished {
             format!("the DatabaseSchema is being deleted, and its Job {job} is gone")
@@ -101,8 +116,8 @@ fn held(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, shown: &Shown,
     plan.writes.push(write);
 }
 
-fn lets_go(write: &Write) -> bool {
-    matches!(write, Write::RecordDatabase { record, .. } if record.holder.is_none())
+fn lets_go(write: &Write, phase: PhaseKind) -> bool {
+    matches!(write, Write::RecordDatabase { record, .. } if record.held_for(phase).is_none())
 }
 
 /// A person has taken the holder off the record, as is said where its Job is unknown, and not the
@@ -113,20 +128,22 @@ fn held_by_nobody(plan: &mut Plan, seen: &DatabaseObjects) {
     if marked && !seen.jobs.iter().any(JobFacts::may_run) {
         let words = "the DatabaseSchema is being deleted, and nobody holds it: its finalizer goes";
         plan.notes.push(words.to_owned());
-        plan.writes.push(without_holder(seen));
+        let record = (*seen.database.record).clone();
+        plan.writes
+            .push(protocol::record_write(&seen.database, record));
     }
 }
 
-fn without_holder(seen: &DatabaseObjects) -> Write {
+fn without_holder(seen: &DatabaseObjects, phase: PhaseKind) -> Write {
     let mut record = (*seen.database.record).clone();
-    record.holder = None;
+    *record.place_of(phase) = None;
     protocol::record_write(&seen.database, record)
 }
 
 fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &JobEnd) {
     let succeeded = end.succeeded;
     let mut record = (*seen.database.record).clone();
-    record.holder = None;
+    *record.place_of(holder.phase) = None;
     let message = match succeeded {
         true => String::new(),
         false => end.message.clone(),
@@ -151,6 +168,9 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
             since: Time(end.at),
         });
     }
+    if succeeded {
+        of_its_version(&mut record, holder, end);
+    }
     let phase = holder.phase.word();
     plan.notes.push(format!(
         "{phase} of {} revision {} attempt {} {}",
@@ -159,6 +179,18 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
         holder.attempt,
         if succeeded { "succeeded" } else { "failed" }
     ));
+    if let Some(terms) = terms.filter(|t| succeeded && t.runs == Runs::AfterRelease) {
+        plan.events.push(Event {
+            reason: terms.succeeded,
+            message: format!(
+                "{phase} of version {} succeeded in Job {}",
+                holder.version.unwrap_or_default(),
+                holder.job
+            ),
+            warning: false,
+            undo: None,
+        });
+    }
     if !succeeded {
         plan.events.push(Event {
             reason: Reason::PhaseFailed,
@@ -172,6 +204,25 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
     }
     plan.writes
         .push(protocol::record_write(&seen.database, record));
+}
+
+/// What succeeded for a version is kept for good.
+fn of_its_version(record: &mut DatabaseRecord, holder: &Holder, end: &JobEnd) {
+    let version = holder.version.and_then(|v| record.version_mut(v));
+    let Some(version) = version.filter(|v| v.rollout == holder.rollout) else {
+        return;
+    };
+    let done = Some(Done {
+        attempt: holder.attempt,
+        job: holder.job.clone(),
+        began: holder.since.clone(),
+        ended: Time(end.at),
+    });
+    match holder.phase {
+        PhaseKind::Expand => {}
+        PhaseKind::Backfill => version.backfilled = done,
+        PhaseKind::Contract => version.contracted = done,
+    }
 }
 
 /// Old finished Jobs go; the record keeps how they ended.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     course::{self, Course},
     decision::{Decision, Halt, Wait},
-    facts::{Observed, Question, Refused, RevisionFacts},
+    facts::{Observed, Question, Refused, Remembered, RevisionFacts},
     intent::{Event, Kind, Write},
     reason::Reason,
     replicas::Bounds,
@@ -158,8 +158,16 @@ impl<'a> Draft<'a> {
         if let Some(whole) = asked.filter(|whole| whole.revision() == revision.revision) {
             return Ok(&whole.template);
         }
-        match &answers.template {
-            Some((name, template)) if *name == revision.base.name => Ok(template),
+        self.remembered(revision).map(|kept| &kept.template)
+    }
+
+    /// What the ControllerRevision of a revision remembers of it.
+    ///
+    /// # Errors
+    /// When it must be read first.
+    pub fn remembered(&self, revision: &RevisionFacts) -> Result<&'a Remembered, Halt> {
+        match &self.seen.answers.template {
+            Some((name, kept)) if *name == revision.base.name => Ok(kept),
             _ => Halt::ask(Question::Template(revision.base.name.clone())),
         }
     }

@@ -10,10 +10,11 @@ use super::{
     exits::{self, STEADY_SECONDS},
     facts::{ChildFacts, Question, Refused, RevisionFacts},
     intent::{Kind, Write},
-    job::{self, protocol, step_test},
+    job::{self, Turn, protocol, step_test},
+    life,
     mover::{self, Direction},
     reason::Reason,
-    release::TRIES_AGAIN_AFTER,
+    release::{self, TRIES_AGAIN_AFTER},
     render, services,
     stepping::SLOW_SECONDS,
 };
@@ -45,8 +46,12 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
             }
             Err(halt) => Some(halt),
         });
-        if !refused(draft, &Refused::Scale) {
-            scale(draft);
+        let unread = match refused(draft, &Refused::Scale) {
+            true => unread,
+            false => unread.or(scale(draft).err()),
+        };
+        if records {
+            delete_below_floor(draft);
         }
         if records && undoing {
             mark(draft);
@@ -56,6 +61,10 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
             let go = step_test::go(draft);
             draft.writes.extend(go);
         }
+        let unread = match records && draft.writes.is_empty() {
+            true => unread.or_else(|| life::carry_out(draft).err()),
+            false => unread,
+        };
         if records && draft.writes.is_empty() && draft.status.release.is_none() {
             forget_old_revisions(draft)?;
         }
@@ -79,11 +88,10 @@ fn drive_its_job(draft: &mut Draft<'_>) -> Result<(), Halt> {
     let Stage::Job(phase) = release.stage else {
         return Ok(());
     };
-    let job = Refused::Job(job::name(draft, release, phase));
-    let refused = refused(draft, &job) || refused(draft, &Refused::Other);
-    let terms = job::terms::of(phase).filter(|_| !refused);
-    if let Some(terms) = terms {
-        let write = protocol::drive(draft, release, terms)?;
+    let turn = Turn::of_release(release, phase);
+    let job = Refused::Job(turn.name(draft));
+    if !refused(draft, &job) && !refused(draft, &Refused::Other) {
+        let write = protocol::drive(draft, &turn)?;
         draft.writes.extend(write);
     }
     Ok(())
@@ -296,18 +304,21 @@ fn is_news(revision: &RevisionFacts, outcome: Outcome) -> bool {
 }
 
 /// Replicas towards the targets, through the mover.
-fn scale(draft: &mut Draft<'_>) {
+///
+/// # Errors
+/// What must be known first.
+fn scale(draft: &mut Draft<'_>) -> Result<(), Halt> {
     let mut targets = draft.targets();
     let made = |(revision, target): (&String, &i32)| {
         *target == 0 || draft.seen.objects.child(revision).is_some()
     };
     if targets.is_empty() || !targets.iter().all(made) {
-        return;
+        return Ok(());
     }
     hold_back(draft, &mut targets);
     if let Err(fences) = services::hold_back(draft, &mut targets) {
         draft.writes.extend(fences);
-        return;
+        return Ok(());
     }
     let direction = if draft.is_undoing() {
         Direction::Back
@@ -323,12 +334,32 @@ fn scale(draft: &mut Draft<'_>) {
         if slow_in > 0 && !towards(1).is_empty() {
             draft.wake(draft.in_seconds(slow_in));
         }
-        return;
+        return Ok(());
     }
     let fences = fences(draft);
     if !fences.is_empty() {
         draft.writes.extend(fences);
-        return;
+        return Ok(());
+    }
+    let raised = |step: &&mover::Move| step.from == 0 && step.to > 0;
+    for step in moves.iter().filter(raised) {
+        let mut children = children.iter();
+        let child = children.find(|c| c.base.uid == step.uid);
+        let Some(child) = child else { continue };
+        match release::below_floor_live(draft, &child.revision) {
+            Err(Halt::Wait(wait)) => {
+                draft.wait_for(wait);
+                return Ok(());
+            }
+            free => free?,
+        }
+        if let Some(write) = life::voided_by(draft, &child.revision) {
+            draft
+                .notes
+                .push(format!("{} may write below a version", child.base.name));
+            draft.writes.push(write);
+            return Ok(());
+        }
     }
     for step in moves {
         if let Some(child) = draft
@@ -345,6 +376,35 @@ fn scale(draft: &mut Draft<'_>) {
                 to: step.to,
             });
         }
+    }
+    Ok(())
+}
+
+/// Deployments without pods that are below the undo floor go: a write to them that is late finds
+/// nothing any more.
+fn delete_below_floor(draft: &mut Draft<'_>) {
+    let objects = &draft.seen.objects;
+    let floor = objects.database.as_ref().and_then(|d| d.record.undo_floor);
+    let Some(floor) = floor else { return };
+    let in_motion = draft.status.release.as_ref().map(|r| r.revision.as_str());
+    let needed = [draft.stable(), in_motion];
+    let below = objects.children.iter().filter(|child| {
+        let revision = objects.revision(&child.revision);
+        let version = revision.and_then(|r| r.schema_version);
+        !child.deleting
+            && is_empty(child)
+            && version.is_some_and(|version| version < floor)
+            && !needed.contains(&Some(child.revision.as_str()))
+    });
+    let going: Vec<_> = below.map(|child| child.base.clone()).collect();
+    for base in going {
+        draft
+            .notes
+            .push(format!("{} is below the undo floor", base.name));
+        draft.writes.push(Write::Delete {
+            kind: Kind::Deployment,
+            base,
+        });
     }
 }
 
@@ -430,7 +490,7 @@ fn forget_old_revisions(draft: &mut Draft<'_>) -> Result<(), Halt> {
         .revisions
         .iter()
         .filter(|r| !r.deleting && r.revision != draft.wanted)
-        .filter(|r| draft.stable() != Some(&r.revision))
+        .filter(|r| draft.stable() != Some(&r.revision) && !life::needs(draft, &r.revision))
         .filter(|r| draft.seen.objects.child(&r.revision).is_none_or(is_empty))
         .collect();
     old.sort_by_key(|r| Reverse((r.number, r.created, r.base.name.clone())));

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::revision::{Wanted, Whole};
 use crate::{
-    api::{DatabaseRecord, RolloutStatus, keys, status::Outcome},
+    api::{DatabaseRecord, RolloutStatus, SchemaSpec, database::AskedPhase, keys, status::Outcome},
     evidence::Readings,
 };
 
@@ -32,6 +32,8 @@ pub struct Objects {
     pub database: Option<DatabaseFacts>,
     /// Names of the older Rollouts of the namespace whose selector overlaps.
     pub neighbours: Vec<String>,
+    /// The other Rollouts on the database, while a version of this one waits for them.
+    pub sharers: Vec<SharerFacts>,
     /// Services of the namespace that concern it.
     pub services: Services,
 }
@@ -149,6 +151,8 @@ pub struct RevisionFacts {
     pub probes: Arc<[i64]>,
     /// The schema version that it needs.
     pub schema_version: Option<i64>,
+    /// The phases that were to run after its release when it was made.
+    pub asked: Arc<[AskedPhase]>,
     /// When it was made.
     pub created: Timestamp,
     /// The Rollout it says it belongs to.
@@ -267,6 +271,8 @@ pub struct JobEnd {
 pub struct DatabaseFacts {
     /// Name, uid, and the version this is a copy of.
     pub base: Base,
+    /// Its annotations of Stepgate.
+    pub annotations: Arc<BTreeMap<String, String>>,
     /// What ran, and who holds it.
     pub record: Arc<DatabaseRecord>,
     /// `metadata.finalizers`: [`keys::HELD`](crate::api::keys::HELD) while it has a holder, and
@@ -318,16 +324,18 @@ pub enum Reach {
 pub enum Question {
     /// The Rollout of this name, with its pod templates: replaces the cached one.
     Rollout(String),
-    /// The pod template that the ControllerRevision of this name remembers.
+    /// What the ControllerRevision of this name remembers.
     Template(String),
     /// Names of the Deployments of the namespace that are not the Rollout's own and whose selector
     /// overlaps that of this spec.
     Overlaps(Arc<Wanted>),
     /// A live list of the Rollout's ControllerRevisions: replaces the cached one.
     Revisions,
-    /// The DatabaseSchema of this name, and then the Job of its holder: they replace the cached
+    /// The DatabaseSchema of this name, and then the Jobs of its holders: they replace the cached
     /// ones.
     Hold(String),
+    /// Everything of the namespace that uses the database of this name.
+    Users(String),
     /// Which of these ConfigMaps and Secrets do not exist.
     Config(Vec<ConfigRef>),
     /// The Job of this name: replaces the cached one.
@@ -347,6 +355,7 @@ impl fmt::Display for Question {
             Self::Overlaps(_) => f.write_str("Deployments"),
             Self::Revisions => f.write_str("ControllerRevisions"),
             Self::Hold(name) => write!(f, "DatabaseSchema {name} and its Job"),
+            Self::Users(name) => write!(f, "the users of database {name}"),
             Self::Config(refs) => {
                 let names: Vec<String> = refs.iter().map(ToString::to_string).collect();
                 f.write_str(&names.join(", "))
@@ -379,8 +388,10 @@ impl fmt::Display for ConfigRef {
 pub struct Answers {
     /// What the Rollout asks for in this generation, with the pod templates.
     pub whole: Option<(i64, Arc<Whole>)>,
-    /// A ControllerRevision's name, and the pod template that it remembers.
-    pub template: Option<(String, Arc<Value>)>,
+    /// A ControllerRevision's name, and what it remembers.
+    pub template: Option<(String, Arc<Remembered>)>,
+    /// What uses the database.
+    pub users: Option<Arc<[UserFacts]>>,
     /// Names of overlapping Deployments.
     pub overlaps: Option<Vec<String>>,
     /// The ControllerRevisions were read live in this pass.
@@ -396,6 +407,41 @@ pub struct Answers {
     pub job_log: Option<String>,
     /// Why a Job's pod does not run, in the words of whoever knows; empty when nobody does.
     pub job_pod: Option<String>,
+}
+
+/// What a ControllerRevision remembers of its revision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remembered {
+    /// The pod template.
+    pub template: Value,
+    /// What it asked of the database.
+    pub schema: Option<SchemaSpec>,
+}
+
+/// Something of the namespace that uses a database, read live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserFacts {
+    /// Kind and name, and what of it.
+    pub what: String,
+    /// The lowest schema version that it may need; `None` when nobody says.
+    pub version: Option<i64>,
+    /// Whether it runs or may run; otherwise it is a Deployment at 0, about to be deleted.
+    pub serves: bool,
+}
+
+/// Another Rollout on the same database, as the caches hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharerFacts {
+    /// Its name.
+    pub rollout: String,
+    /// The schema version that it asks for: nothing where its spec cannot be read.
+    pub wanted: Option<Option<i64>>,
+    /// The schema versions between which a release, an undo or a return of it is in motion; empty
+    /// while none is.
+    pub moves: Vec<Option<i64>>,
+    /// Revisions of it, each with the schema version that it needs, that have pods or are to have
+    /// some.
+    pub running: BTreeMap<String, Option<i64>>,
 }
 
 /// A write that the API server refused for good.
@@ -471,6 +517,43 @@ impl PodFacts {
                 words => format!("{reason}: {words}"),
             });
         self.unschedulable.clone().or(waiting)
+    }
+}
+
+impl SharerFacts {
+    /// What another Rollout's passes need to know of this one.
+    #[must_use]
+    pub fn of<'a>(
+        rollout: &RolloutFacts,
+        revisions: impl Iterator<Item = &'a RevisionFacts>,
+        children: impl Iterator<Item = &'a ChildFacts>,
+        pods: impl Iterator<Item = &'a PodFacts>,
+    ) -> Self {
+        let spec = rollout.spec.as_deref();
+        let versions: BTreeMap<&str, Option<i64>> = revisions
+            .map(|r| (r.revision.as_str(), r.schema_version))
+            .collect();
+        let with_pods = children
+            .filter(|c| c.replicas > 0 || c.status_replicas > 0)
+            .map(|c| c.revision.as_str())
+            .chain(pods.map(|p| p.revision.as_str()));
+        let status = &rollout.status;
+        let needs = |revision: &str| versions.get(revision).copied().flatten();
+        let release = status.release.iter();
+        let moves = release
+            .flat_map(|release| {
+                let stable = status.stable.as_ref().map(|s| needs(&s.revision));
+                stable.into_iter().chain([needs(&release.revision)])
+            })
+            .collect();
+        Self {
+            rollout: rollout.base.name.clone(),
+            wanted: spec.ok().map(|spec| spec.schema_version()),
+            moves,
+            running: with_pods
+                .map(|revision| (revision.to_owned(), needs(revision)))
+                .collect(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 //! - [`job`]: the terms of each kind of Job, and the protocol of all; [`database`]: their end
 //! - `stepping`: reach a target, hold it, go on; `gate`: what must be open for that, in order;
 //!   [`exits`]: containers that end meanwhile; `waiting`: pods that are not there yet
+//! - `life`: what runs for a schema version after the release: backfill, contract, and its gate
 //! - `undoing`: back
 //! - [`services`]: which pods the Services of `spec.traffic` select
 //! - `effects`: what a recorded decision asks for, through the [`mover`]; [`traffic`]: who gets the
@@ -30,6 +31,7 @@ pub mod facts;
 mod gate;
 pub mod intent;
 pub mod job;
+mod life;
 pub mod measuring;
 pub mod mover;
 pub mod reason;

@@ -86,6 +86,9 @@ reasons! {
     WaitingForDatabase: Reconciling,
         "a phase of another Rollout runs on the same database",
         "wait, or look at the Job that the message names";
+    WaitingForBackfill: Reconciling,
+        "the backfill of a lower schema version has not ended; no pod of the revision starts before it. On `Stalled` once it has failed",
+        "wait; where it failed, put right what did, then `retry`";
     DatabaseTerminating: Reconciling,
         "somebody is deleting the DatabaseSchema",
         "if it stays, see its `metadata.finalizers`";
@@ -222,6 +225,9 @@ reasons! {
     BelowUndoFloor: Stalled,
         "a contract removed something that the revision needs from the schema",
         "release a newer revision";
+    VersionClaimed: Stalled,
+        "another Rollout runs the backfill and contract of this schema version, and they are not the same",
+        "leave `schema.backfill` and `schema.contract` out of one of the two, or raise `schema.version`";
     InvalidSpec: Stalled,
         "the spec cannot be used",
         "correct the field that the message names";
@@ -281,6 +287,12 @@ reasons! {
         "";
     ExpandSucceeded: Event,
         "the expand of a release succeeded",
+        "";
+    BackfillSucceeded: Event,
+        "on a DatabaseSchema: the backfill of a version succeeded",
+        "";
+    ContractSucceeded: Event,
+        "on a DatabaseSchema: the contract of a version succeeded; no revision below it can run any more",
         "";
     TestPassed: Event,
         "a test of a step succeeded",

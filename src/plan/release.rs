@@ -9,7 +9,8 @@ use super::{
     decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, seconds_between},
     facts::{Question, Refused},
-    job::{self, Run, terms::Terms},
+    job::{self, Run, Turn, terms::Terms},
+    life,
     reason::Reason,
     services, stepping, undoing,
 };
@@ -96,6 +97,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
         return Halt::ask(Question::Revisions);
     }
     if former {
+        below_floor_live(draft, wanted)?;
         return return_to_former_stable(draft, wanted).map(Ok).transpose();
     }
     start(draft, 1, None).made()
@@ -107,6 +109,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
 /// What does, or what must be known first.
 pub(super) fn is_possible(draft: &Draft<'_>) -> Result<(), Halt> {
     is_above_floor(draft)?;
+    life::is_unclaimed(draft)?;
     let problem = draft.spec.problem().map(str::to_owned);
     if let Some(problem) = problem.or_else(|| draft.seen.source_problem.clone()) {
         return Err(Wait::stalled(Reason::InvalidSpec, problem).into());
@@ -147,14 +150,45 @@ pub(super) fn below_floor(
     revision: &str,
     version: Option<i64>,
 ) -> Option<String> {
-    let version = version?;
     let floor = draft.seen.objects.database.as_ref()?.record.undo_floor?;
-    (version < floor).then(|| {
-        format!(
-            "revision {revision} needs schema version {version}, but what it needs was removed by \
-             the contract of version {floor}: release a revision of version {floor} or above"
-        )
-    })
+    match version {
+        Some(version) => (version < floor).then(|| {
+            format!(
+                "revision {revision} needs schema version {version}, but what it needs was removed \
+                 by the contract of version {floor}: release a revision of version {floor} or above"
+            )
+        }),
+        None => draft.spec.database().map(|_| {
+            format!(
+                "revision {revision} gives no schema.version, and may need what the contract of \
+                 version {floor} has removed: give it the version that it needs"
+            )
+        }),
+    }
+}
+
+/// The same of a former stable, by the floor as it is on record now: a cache that lags may not show
+/// yet what a contract is about to remove.
+///
+/// # Errors
+/// That it can no longer run, or what must be read first.
+pub(super) fn below_floor_live(draft: &Draft<'_>, revision: &str) -> Result<(), Halt> {
+    let Some(database) = &draft.seen.objects.database else {
+        return Ok(());
+    };
+    let known = draft.seen.objects.revision(revision);
+    let version = known.and_then(|r| r.schema_version);
+    let record = &database.record;
+    if record.versions.is_empty() && record.undo_floor.is_none() {
+        return Ok(());
+    }
+    if draft.seen.answers.hold_live.as_ref() != Some(&database.base.uid) {
+        return Halt::ask(Question::Hold(database.base.name.clone()));
+    }
+    match below_floor(draft, revision, version) {
+        Some(words) => Err(Wait::stalled(Reason::BelowUndoFloor, words).into()),
+        None => Ok(()),
+    }
 }
 
 /// Starts the release of the wanted revision.
@@ -331,6 +365,7 @@ fn next_job(draft: &Draft<'_>, release: &Release, done: Option<&Terms>) -> Resul
         None => all.next(),
     };
     let Some(next) = next else {
+        life::lets_pods_start(draft)?;
         return stepping::begin(draft, release);
     };
     let note = format!(
@@ -354,7 +389,8 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
     let Some(terms) = job::terms::of(phase) else {
         return next_job(draft, release, None)?.made();
     };
-    let name = job::name(draft, release, phase);
+    let turn = Turn::of_release(release, phase);
+    let name = turn.name(draft);
     let mut refusals = draft.seen.refusals.iter();
     if let Some(refusal) = refusals.find(|r| r.what == Refused::Job(name.clone())) {
         let word = phase.word();
@@ -371,7 +407,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             .warning(Reason::JobRefused, words)
             .made();
     }
-    match job::run(draft, release, terms) {
+    match job::run(draft, &turn) {
         Run::NotAsked => next_job(draft, release, Some(terms))?.made(),
         Run::Succeeded => {
             let took = seconds_between(release.started.0, draft.now);

@@ -9,11 +9,11 @@ use super::{
     draft::Draft,
     facts::{Base, ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
     intent::Kind,
-    job::{step_test, terms},
+    job::step_test,
     revision::child_name,
 };
 use crate::api::{
-    PhaseKind, RolloutSpec, StepTest,
+    PhaseKind, RolloutSpec, SchemaSpec, StepTest,
     database::Holder,
     keys,
     release::{Release, TestStatus},
@@ -104,15 +104,15 @@ pub(super) fn job_name(rollout: &str, revision: &str, phase: PhaseKind, attempt:
 /// longer has that phase or its container: a person must say what is to run.
 pub(super) fn job(
     draft: &Draft<'_>,
-    whole: &RolloutSpec,
+    of_the_pods: &Value,
+    schema: &SchemaSpec,
     holder: &Holder,
     database: &DatabaseFacts,
 ) -> Option<Value> {
-    let schema = whole.schema.as_ref()?;
     let phase = schema.phase(holder.phase)?;
     let mut template = match &phase.template {
         Some(template) => template.clone(),
-        None => command_template(&whole.template, schema.container.as_deref(), &phase.command)?,
+        None => command_template(of_the_pods, schema.container.as_deref(), &phase.command)?,
     };
     entry(&mut template, "spec")["restartPolicy"] = json!("Never");
     let labels = json!({keys::DATABASE: database.base.name, keys::PHASE: holder.phase.word()});
@@ -319,13 +319,6 @@ fn phase_problem(spec: &RolloutSpec) -> Option<String> {
     let asked = PhaseKind::ALL
         .into_iter()
         .filter_map(|kind| Some((kind, schema.phase(kind)?)));
-    if let Some((kind, _)) = asked.clone().find(|(kind, _)| terms::of(*kind).is_none()) {
-        return Some(format!(
-            "spec.schema.{}: this version does not run it: leave it out, and run it yourself after \
-             the release",
-            kind.word()
-        ));
-    }
     if let Some(name) = has_no_container(spec, schema.container.as_deref()) {
         return Some(format!(
             "spec.schema.container: the template has no container {name:?}: name one of its \

@@ -7,7 +7,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{measuring::probes, render};
-use crate::api::{PhaseKind, RolloutSpec, selector::template_labels};
+use crate::api::{
+    Approval, Phase, PhaseKind, RolloutSpec, SchemaSpec, database::AskedPhase, schema::KeptBy,
+    selector::template_labels,
+};
 
 /// Letters of a revision's name: no vowels, so that no words come about, and nothing that reads
 /// like something else.
@@ -62,6 +65,7 @@ pub struct Wanted {
     labels: BTreeMap<String, String>,
     probes: Vec<i64>,
     problem: Option<String>,
+    asked: Vec<AskedPhase>,
 }
 
 impl Wanted {
@@ -72,6 +76,7 @@ impl Wanted {
         let labels = template_labels(&spec.template);
         let probes = probes(&spec.template);
         let problem = render::template_problem(&spec);
+        let asked = asked(&spec.template, spec.schema.as_ref());
         spec.template = Value::Null;
         for test in spec.strategy.tests_mut() {
             test.template = test.template.take().map(|_| Value::Null);
@@ -90,6 +95,7 @@ impl Wanted {
             labels,
             probes,
             problem,
+            asked,
         }
     }
 
@@ -109,6 +115,12 @@ impl Wanted {
     #[must_use]
     pub fn probes(&self) -> &[i64] {
         &self.probes
+    }
+
+    /// The phases that are to run after the release.
+    #[must_use]
+    pub fn asked(&self) -> &[AskedPhase] {
+        &self.asked
     }
 
     /// What in the pod templates stands against a release, for people.
@@ -172,6 +184,55 @@ impl PartialEq for Whole {
 #[must_use]
 pub fn wanted(spec: &RolloutSpec) -> String {
     hash(&spec.template, spec.schema_version())
+}
+
+/// The phases that a schema asks for after the release, with the digests of what they run.
+#[must_use]
+pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
+    let Some(schema) = schema else {
+        return Vec::new();
+    };
+    let backfill = schema.backfill.as_ref().map(|backfill| AskedPhase {
+        phase: PhaseKind::Backfill,
+        digest: digest(template, schema, &backfill.run),
+        kept_by: backfill.kept_by,
+        after_seconds: 0,
+        approval: Approval::Automatic,
+    });
+    let contract = schema.contract.as_ref().map(|contract| AskedPhase {
+        phase: PhaseKind::Contract,
+        digest: digest(template, schema, &contract.run),
+        kept_by: KeptBy::default(),
+        after_seconds: contract.after_seconds,
+        approval: contract.approval,
+    });
+    backfill.into_iter().chain(contract).collect()
+}
+
+/// The digest of what a phase runs: its image as it is written and its command, or its template.
+/// The first 12 hexadecimal digits of a SHA-256. An approval is of exactly this.
+fn digest(template: &Value, schema: &SchemaSpec, phase: &Phase) -> String {
+    let runs = match &phase.template {
+        Some(template) => template.clone(),
+        None => {
+            let containers = template.pointer("/spec/containers");
+            let mut containers = containers.and_then(Value::as_array).into_iter().flatten();
+            let container = match &schema.container {
+                Some(name) => containers.find(|c| c["name"] == *name.as_str()),
+                None => containers.next(),
+            };
+            let image = container.map_or(&Value::Null, |container| &container["image"]);
+            serde_json::json!({"image": image, "command": phase.command})
+        }
+    };
+    let mut bytes = Vec::with_capacity(1024);
+    canonical(&runs, &mut bytes);
+    let digest = Sha256::digest(&bytes);
+    digest
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Name of a revision's Deployment and ControllerRevision.

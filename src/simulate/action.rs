@@ -61,6 +61,15 @@ pub enum Action {
         /// `promote`, `undo`, `retry`, `pause` or `resume`.
         verb: &'static str,
     },
+    /// Approves the contract that waits on a database: what would run now, or another digest.
+    Approve {
+        /// The DatabaseSchema.
+        database: Name,
+        /// Whether it is what would run.
+        right: bool,
+    },
+    /// Gives up what is open of the lowest version of a database.
+    Drop(Name),
     /// Deletes the Rollout.
     Delete(Name),
     /// Deletes the Rollout in the foreground: it stays, marked, until its children are gone.
@@ -295,6 +304,12 @@ pub enum Circumstance {
     ApiServer {
         /// Whether it is away.
         away: bool,
+    },
+    /// A CronJob of somebody else, `nightly`, uses the database of `shop`.
+    Consumer {
+        /// The schema version that its annotation gives: nothing where it has none. `None`: it is
+        /// deleted.
+        version: Option<Option<i64>>,
     },
     /// A webhook that judges Deployments.
     Webhook {

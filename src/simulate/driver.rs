@@ -28,7 +28,7 @@ use crate::{
     },
     evidence,
     plan::{
-        facts::{DatabaseObjects, Objects, Question},
+        facts::{DatabaseObjects, Objects, Question, Remembered},
         intent::Write,
     },
 };
@@ -266,7 +266,13 @@ impl World {
             }
             Question::Template(name) => {
                 let live = self.live.revisions.get(name.as_str());
-                Answer::Template(live.map(|revision| Arc::clone(&revision.template)))
+                Answer::Template(live.map(|revision| {
+                    let kept = Remembered {
+                        template: (*revision.template).clone(),
+                        schema: revision.schema.as_deref().cloned(),
+                    };
+                    Arc::new(kept)
+                }))
             }
             Question::Overlaps(spec) => {
                 let selected = |labels| spec.selector.selects(labels);
@@ -280,14 +286,15 @@ impl World {
             }
             Question::Hold(name) => {
                 let database = self.live.databases.get(name.as_str());
-                let holder = database.and_then(|d| d.record.holder.as_ref());
-                let job = holder.and_then(|h| self.live.jobs.get(h.job.as_str()));
+                let holders = database.into_iter().flat_map(|d| d.record.holders());
+                let jobs = holders.filter_map(|h| self.live.jobs.get(h.job.as_str()));
                 let hold = Hold {
                     database: database.map(|database| facts::database(database)),
-                    job: job.map(|job| facts::job(job)),
+                    jobs: jobs.map(|job| facts::job(job)).collect(),
                 };
                 Answer::Hold(hold.into())
             }
+            Question::Users(name) => Answer::Users(self.users(name)),
             Question::Config(wanted) => {
                 let missing = wanted.iter().filter(|c| !self.configs.contains(c));
                 Answer::Config(missing.cloned().collect())

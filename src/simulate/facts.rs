@@ -15,7 +15,7 @@ use crate::{
     plan::{
         facts::{
             self, ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts,
-            ServiceFacts, Services,
+            ServiceFacts, Services, SharerFacts,
         },
         measuring::probes,
         render,
@@ -62,6 +62,7 @@ pub fn revision(o: &RevisionObject) -> RevisionFacts {
         config: render::config_refs(&o.template).into(),
         probes: probes(&o.template).into(),
         schema_version: o.schema.as_ref().and_then(|schema| schema.version),
+        asked: Arc::clone(&o.asked),
         created: o.meta.created,
         owner_uid: o.meta.owner.as_ref().map(ToString::to_string),
         deleting: o.meta.deleting,
@@ -131,6 +132,7 @@ pub fn job(o: &JobObject) -> JobFacts {
 pub fn database(o: &DatabaseObject) -> DatabaseFacts {
     DatabaseFacts {
         base: o.meta.base(),
+        annotations: Arc::clone(&o.annotations),
         record: Arc::clone(&o.record),
         finalizers: o.finalizers.clone(),
         deleting: o.meta.deleting,
@@ -203,8 +205,35 @@ pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
             .and_then(|d| objects.databases.get(d))
             .map(|d| database(d)),
         neighbours: neighbours.map(|n| n.meta.name.to_string()).collect(),
+        sharers: database_name.map_or_else(Vec::new, |d| sharers(objects, name, d)),
         services: services(objects, found),
     })
+}
+
+/// The other Rollouts on a database, where a version of this one may wait for them.
+fn sharers(objects: &Objects, name: &str, database: &str) -> Vec<SharerFacts> {
+    let record = objects.databases.get(database).map(|d| &d.record);
+    let mut versions = record.into_iter().flat_map(|r| &r.versions);
+    if !versions.any(|v| v.is_open()) {
+        return Vec::new();
+    }
+    let others = objects.rollouts.values().filter(|other| {
+        let spec = other.spec.as_ref().ok();
+        &*other.meta.name != name && spec.and_then(|s| s.database()) == Some(database)
+    });
+    others.map(|other| sharer(objects, other)).collect()
+}
+
+/// A Rollout, as others on its database see it.
+#[must_use]
+pub fn sharer(objects: &Objects, of: &RolloutObject) -> SharerFacts {
+    let name = &of.meta.name;
+    let revisions = objects.revisions.values().filter(|r| r.rollout == *name);
+    let revisions: Vec<_> = revisions.map(|r| revision(r)).collect();
+    let children: Vec<_> = objects.children(name).map(child).collect();
+    let pods = objects.pods.values().filter(|p| p.rollout == *name);
+    let pods: Vec<_> = pods.map(|p| pod(p)).collect();
+    SharerFacts::of(&rollout(of), revisions.iter(), children.iter(), pods.iter())
 }
 
 /// Everything a cache holds of one DatabaseSchema.

@@ -169,6 +169,8 @@ pub struct Ledger {
     pub tested: BTreeMap<Name, Name>,
     /// Expands that were on record as succeeded: database, Rollout, revision.
     pub expanded: BTreeSet<(String, String, String)>,
+    /// When pods below a version were last seen on its database, while something of it is open.
+    pub last_below: BTreeMap<(Name, i64), Timestamp>,
     /// Revisions that failed and were not taken back.
     pub failed: BTreeSet<(Name, String)>,
     /// Commands that were carried out, by Rollout and id.

@@ -8,12 +8,14 @@ use super::{
 use crate::plan;
 
 /// Reasons for which a Rollout may wait for somebody else, for ever.
-const WAITING: [&str; 8] = [
+const WAITING: [&str; 9] = [
     "Paused",
     "WaitingForPromotion",
     "ServiceRefused",
     "ScaledToZero",
     "WaitingForDatabase",
+    // Of another Rollout; a person may have to look there.
+    "WaitingForBackfill",
     "DeploymentRefused",
     "JobRefused",
     "Degraded",

@@ -56,6 +56,7 @@ mod store;
 pub mod story;
 pub mod surroundings;
 pub mod traffic;
+pub mod versions;
 mod wire;
 pub mod world;
 

@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    api::{DatabaseRecord, PhaseKind, RolloutStatus, SchemaSpec, keys, status::Outcome},
+    api::{
+        DatabaseRecord, PhaseKind, RolloutStatus, SchemaSpec, database::AskedPhase, keys,
+        status::Outcome,
+    },
     plan::{
         facts::{Base, JobEnd, Reach},
         revision::Whole,
@@ -84,6 +87,8 @@ pub struct RevisionObject {
     pub reason: String,
     /// The pod template.
     pub template: Arc<Value>,
+    /// The phases that it asks for after its release.
+    pub asked: Arc<[AskedPhase]>,
     /// The schema block.
     pub schema: Option<Arc<SchemaSpec>>,
 }
@@ -196,6 +201,8 @@ impl JobObject {
 pub struct DatabaseObject {
     /// Name, uid, versions.
     pub meta: Meta,
+    /// Its annotations.
+    pub annotations: Arc<BTreeMap<String, String>>,
     /// What ran, and who holds it.
     pub record: Arc<DatabaseRecord>,
     /// What keeps it while it is being deleted.

@@ -7,12 +7,12 @@ use serde_json::Value;
 use super::{
     action::{Action, Command},
     event::Sync,
-    object::{DeploymentObject, Meta, Name, Object, RolloutObject},
+    object::{DatabaseObject, DeploymentObject, Meta, Name, Object, RolloutObject},
     world::World,
 };
 use crate::{
-    api::{RolloutSpec, RolloutStatus, keys},
-    plan::revision::Whole,
+    api::{PhaseKind, RolloutSpec, RolloutStatus, keys},
+    plan::{facts::UserFacts, revision::Whole},
 };
 
 impl World {
@@ -51,6 +51,8 @@ impl World {
                 self.edit(&rollout, |spec| spec.paused = paused);
             }
             Action::Command { rollout, verb } => self.command(&rollout, verb),
+            Action::Approve { database, right } => self.approve(&database, right),
+            Action::Drop(database) => self.drop_version(&database),
             Action::Delete(rollout) => {
                 let found = self.live.rollouts.get(&rollout).cloned();
                 let words = match &found {
@@ -268,6 +270,111 @@ impl World {
             annotations: Arc::new(annotations),
             ..(*found).clone()
         });
+    }
+}
+
+impl World {
+    /// A person approves the lowest contract that is open.
+    fn approve(&mut self, database: &Name, right: bool) {
+        let Some(found) = self.live.databases.get(database).cloned() else {
+            return;
+        };
+        let mut open: Vec<_> = found.record.versions.iter().collect();
+        open.retain(|version| version.lacks_contract());
+        let Some(version) = open.into_iter().min_by_key(|version| version.version) else {
+            return;
+        };
+        let digest = match version.asks(PhaseKind::Contract) {
+            Some(asked) if right => asked.digest.clone(),
+            _ => "000000000000".to_owned(),
+        };
+        let target = format!("{}/contract/{digest}", version.version);
+        self.annotate(&found, keys::APPROVE, "approve", &target, " dba");
+    }
+
+    /// A person gives up what is open of the lowest version.
+    fn drop_version(&mut self, database: &Name) {
+        let Some(found) = self.live.databases.get(database).cloned() else {
+            return;
+        };
+        let open = found.record.versions.iter().filter(|v| v.is_open());
+        let Some(version) = open.map(|version| version.version).min() else {
+            return;
+        };
+        self.annotate(&found, keys::DROP, "drop", &version.to_string(), "");
+    }
+
+    fn annotate(
+        &mut self,
+        database: &DatabaseObject,
+        key: &str,
+        verb: &'static str,
+        target: &str,
+        who: &str,
+    ) {
+        let id = format!("request-{}", self.commands.len() + 1);
+        self.did("", &format!("a person says {verb} {target}"));
+        self.commands.push(Command {
+            rollout: database.meta.name.clone(),
+            verb,
+            id: id.clone(),
+            revision: target.to_owned(),
+            step: None,
+            at: self.now,
+        });
+        let mut annotations = (*database.annotations).clone();
+        annotations.insert(key.to_owned(), format!("{target} {id}{who}"));
+        self.store(DatabaseObject {
+            annotations: Arc::new(annotations),
+            ..database.clone()
+        });
+    }
+
+    /// Everything that uses a database, as it is.
+    pub(super) fn users(&self, database: &str) -> Vec<UserFacts> {
+        let user = |what: String, version: Option<i64>, serves: bool| UserFacts {
+            what,
+            version,
+            serves,
+        };
+        let mut users = Vec::new();
+        for rollout in self.live.rollouts.values() {
+            let name = &rollout.meta.name;
+            let spec = rollout.spec.as_deref();
+            if spec.is_ok_and(|spec| spec.database() != Some(database)) {
+                continue;
+            }
+            let needs = |revision: &str| {
+                let mut known = self.live.revisions.values();
+                let known = known.find(|r| r.rollout == *name && *r.revision == *revision);
+                known.and_then(|r| r.schema.as_ref()?.version)
+            };
+            let status = &rollout.status;
+            let mut versions = vec![spec.ok().and_then(|spec| spec.schema_version())];
+            if let Some(release) = &status.release {
+                let stable = status.stable.as_ref().map(|s| &s.revision);
+                versions.extend(
+                    stable
+                        .into_iter()
+                        .chain([&release.revision])
+                        .map(|r| needs(r)),
+                );
+            }
+            let lowest = versions.into_iter().min().flatten();
+            users.push(user(format!("Rollout {name}"), lowest, true));
+            for child in self.live.children(name) {
+                let what = format!("Deployment {}", child.meta.name);
+                users.push(user(what, needs(&child.revision), child.replicas > 0));
+            }
+            for pod in self.live.pods.values().filter(|p| p.rollout == *name) {
+                let what = format!("Pod {}", pod.meta.name);
+                users.push(user(what, needs(&pod.revision), true));
+            }
+        }
+        if let Some(version) = self.consumer {
+            users.push(user("CronJob nightly".to_owned(), version, true));
+        }
+        users
     }
 }
 

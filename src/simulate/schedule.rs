@@ -17,6 +17,7 @@ use super::{
     scenarios::test,
     setting::{Behaviour, DAWN, Delay, Health, Migration, MigrationEnd, Setting, Timing},
     story::Detail,
+    versions::Versions,
 };
 use crate::{
     api::{OnFailure, OnNewRevision, RolloutSpec, StrategyType},
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// Seconds in which things happen.
-const BUSY: i64 = 1_500;
+pub(super) const BUSY: i64 = 1_500;
 /// Seconds after which every Rollout must be at its end: the longest chain of deadlines of the
 /// Rollouts made here and edited on their way, twice.
 const QUIET: i64 = 6_300;
@@ -64,6 +65,8 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     let setting = setting(&mut random);
     let mut setting = setting;
     flap(&mut Random::new(seed ^ FLAPS), &mut setting);
+    let mut versions = Versions::of(seed);
+    versions.behave(&mut setting);
     let mut ways = Random::new(seed ^ WAYS);
     let rolling = ways.chance(25).then(|| batches(&mut ways));
     let tests = ways.chance(25);
@@ -90,6 +93,7 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     for (second, mut action) in script(&mut random, processes) {
         if let Action::Apply { spec, rollout, .. } = &mut action {
             spec.strategy.on_new_revision = order;
+            versions.ask(spec);
             if let Some(rolling) = &rolling {
                 *spec.strategy.rolling_mut() = rolling.clone();
             }
@@ -118,6 +122,9 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         simulation.plan(second, action);
     }
     for (second, action) in deletions(&mut Random::new(seed ^ DELETIONS)) {
+        simulation.plan(second, action);
+    }
+    for (second, action) in versions.script() {
         simulation.plan(second, action);
     }
     for (second, action) in churn(&mut Random::new(seed ^ CHURN)) {

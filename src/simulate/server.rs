@@ -15,11 +15,12 @@ use super::{
     world::World,
 };
 use crate::{
-    api::{DatabaseRecord, PhaseKind, keys},
+    api::{DatabaseRecord, PhaseKind, SchemaSpec, keys},
     cluster::{WriteError, Written},
     plan::{
         facts::{Base, Reach},
         intent::{Kind, Write},
+        revision::asked,
     },
 };
 
@@ -144,7 +145,7 @@ impl World {
         self.is_free(write, Watched::Revisions, name)?;
         let data = &manifest["data"];
         let schema = data.get("schema").filter(|s| !s.is_null()).cloned();
-        let schema = schema.map(|s| read_value(write, s)).transpose()?;
+        let schema: Option<SchemaSpec> = schema.map(|s| read_value(write, s)).transpose()?;
         let object = RevisionObject {
             meta: self.meta(name, owner(manifest)),
             rollout: label(manifest, keys::ROLLOUT),
@@ -153,6 +154,7 @@ impl World {
             outcome: None,
             reason: String::new(),
             template: Arc::new(data["template"].clone()),
+            asked: asked(&data["template"], schema.as_ref()).into(),
             schema: schema.map(Arc::new),
         };
         Ok(Written::Revision(facts::revision(&self.store(object))))
@@ -192,6 +194,7 @@ impl World {
         let record: Option<DatabaseRecord> = record.map(|r| read_value(write, r)).transpose()?;
         let object = DatabaseObject {
             meta: self.meta(name, None),
+            annotations: Arc::default(),
             record: Arc::new(record.unwrap_or_default()),
             finalizers: Vec::new(),
         };

@@ -14,9 +14,9 @@ use super::{
     setting::DAWN,
 };
 use crate::{
-    api::RolloutStatus,
+    api::{RolloutStatus, database::VersionRecord, status::SchemaStatus},
     cluster::{Key, WriteError, Written, pass::Ran},
-    plan::{facts::RolloutFacts, intent::Write},
+    plan::{facts::RolloutFacts, intent::Write, job::terms},
 };
 
 /// The story of a world.
@@ -221,6 +221,20 @@ impl Story {
         if self.detail == Detail::Nothing {
             return;
         }
+        let after_release = |s: &&SchemaStatus| terms::is_after_release(s.phase);
+        let schema = rollout.status.schema.as_ref().filter(after_release);
+        if let Some(schema) = schema.filter(|_| before.schema != rollout.status.schema) {
+            let words = format!(
+                "{} {}{}",
+                schema.phase.word(),
+                schema.state,
+                match schema.message.as_str() {
+                    "" => String::new(),
+                    message => format!(": {message}"),
+                }
+            );
+            self.note(at, &rollout.base.name, words);
+        }
         let Some(now) = said(&rollout.status) else {
             return;
         };
@@ -298,10 +312,20 @@ impl Story {
         }
         for database in live.databases.values() {
             let record = &database.record;
-            let holder = record.holder.as_ref().map_or("nobody", |h| &h.job);
+            let holders: Vec<_> = record.holders().map(|h| h.job.as_str()).collect();
+            let holder = match holders.as_slice() {
+                [] => "nobody".to_owned(),
+                some => some.join(" and "),
+            };
             let dirty = record.dirty.as_ref().map_or("clean", |d| &d.job);
             let name = &database.meta.name;
             let _ = writeln!(text, "  end  {name}: held by {holder}, {dirty}");
+            for version in &record.versions {
+                let _ = writeln!(text, "  end  {name}: {}", stands(version));
+            }
+            if let Some(floor) = record.undo_floor {
+                let _ = writeln!(text, "  end  {name}: undo floor {floor}");
+            }
         }
         self.with_known_names(&text)
     }
@@ -327,4 +351,14 @@ fn said(status: &RolloutStatus) -> Option<&Condition> {
             let mut all = status.conditions.iter();
             all.find(|c| c.type_ == kind && c.status == "True")
         })
+}
+
+/// What became of a version, in a line.
+fn stands(version: &VersionRecord) -> String {
+    let mut words = vec![format!("version {}", version.version)];
+    words.extend(version.backfilled.as_ref().map(|_| "filled in".to_owned()));
+    words.extend(version.contracted.as_ref().map(|_| "contracted".to_owned()));
+    words.extend(version.dropped.then(|| "dropped".to_owned()));
+    words.extend(version.is_open().then(|| "open".to_owned()));
+    words.join(", ")
 }

@@ -32,6 +32,17 @@ impl World {
                 self.did("", "somebody deletes Deployment legacy");
                 self.foreign.remove("legacy");
             }
+            Circumstance::Consumer { version } => {
+                let words = match version {
+                    Some(Some(version)) => {
+                        format!("CronJob nightly is at schema version {version}")
+                    }
+                    Some(None) => "CronJob nightly gives no schema version".to_owned(),
+                    None => "CronJob nightly is deleted".to_owned(),
+                };
+                self.did("", &words);
+                self.consumer = version;
+            }
             Circumstance::Service { name, is } => self.give_service(name, is),
             Circumstance::ApiServer { away } => {
                 let words = if away {

@@ -13,7 +13,7 @@ use super::{
     world::World,
 };
 use crate::{
-    api::keys,
+    api::{PhaseKind, keys},
     cluster::{Key, WriteError, Written},
     plan::intent::{Kind, Write},
 };
@@ -24,23 +24,26 @@ const CLIENT_TIMEOUT: SignedDuration = SignedDuration::from_secs(10);
 impl World {
     fn on_record(&self, key: &Key, write: &Write) -> OnRecord {
         let rollout = self.live.rollouts.get(key.name());
-        let database = match write {
+        let held = match write {
             Write::Create {
                 kind: Kind::Job,
                 manifest,
             } => {
-                let name = &manifest["metadata"]["labels"][keys::DATABASE];
-                self.live.databases.get(name.as_str().unwrap_or_default())
+                let labels = &manifest["metadata"]["labels"];
+                let name = labels[keys::DATABASE].as_str().unwrap_or_default();
+                let word = labels[keys::PHASE].as_str();
+                let phase = PhaseKind::ALL.into_iter().find(|p| Some(p.word()) == word);
+                self.live.databases.get(name).zip(phase)
             }
             Write::ReleaseJob { base } => {
                 let job = self.live.jobs.get(base.name.as_str());
-                job.and_then(|job| self.live.databases.get(&job.database))
+                job.and_then(|job| Some((self.live.databases.get(&job.database)?, job.phase?)))
             }
             _ => None,
         };
         OnRecord {
             status: rollout.map(|r| Arc::clone(&r.status)),
-            holder: database.and_then(|d| d.record.holder.clone()),
+            holder: held.and_then(|(d, phase)| d.record.held_for(phase).cloned()),
         }
     }
 

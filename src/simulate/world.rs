@@ -39,6 +39,8 @@ pub struct World {
     pub configs: BTreeSet<ConfigRef>,
     /// Deployments of others, with the labels of their pods.
     pub foreign: BTreeMap<String, BTreeMap<String, String>>,
+    /// The schema version that a CronJob of somebody else says it needs, if there is one.
+    pub consumer: Option<Option<i64>>,
     /// What Git says of a Rollout that an agent keeps.
     pub git: BTreeMap<Name, RolloutSpec>,
     /// Commands that people gave.
@@ -101,6 +103,7 @@ impl World {
             outage: Outage::default(),
             configs: BTreeSet::new(),
             foreign: BTreeMap::new(),
+            consumer: None,
             git: BTreeMap::new(),
             commands: Vec::new(),
             story: Story::default(),

@@ -197,7 +197,7 @@ async fn revisions_are_listed_live_page_by_page() {
     let Ok(Answer::Template(Some(template))) = answer else {
         panic!("{answer:?}");
     };
-    assert_eq!(template["spec"]["newer"], json!([1, null]), "raw");
+    assert_eq!(template.template["spec"]["newer"], json!([1, null]), "raw");
     let gone = Question::Template("gone".into());
     let answer = adapter(&home).ask(&shop(&home), &gone).await;
     assert!(matches!(answer, Ok(Answer::Template(None))), "{answer:?}");

@@ -25,4 +25,5 @@ mod mistakes;
 mod outage;
 mod process;
 mod telling;
+mod users;
 mod writes;

@@ -265,7 +265,7 @@ async fn remembered(adapter: &Kubernetes, home: &Home) -> Value {
     };
     let question = Question::Template("shop-r1".into());
     match adapter.ask(&key, &question).await {
-        Ok(Answer::Template(Some(template))) => (*template).clone(),
+        Ok(Answer::Template(Some(kept))) => kept.template.clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -397,6 +397,7 @@ async fn a_database_record_is_replaced_whole() {
     assert_eq!(*made.record, DatabaseRecord::default());
     let held = DatabaseRecord {
         holder: Some(Holder {
+            floor_before: None,
             rollout: "shop".into(),
             revision: "r1".into(),
             version: Some(7),

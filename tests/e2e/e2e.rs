@@ -18,3 +18,4 @@ mod refusals;
 mod scale;
 mod shop;
 mod undo;
+mod versions;

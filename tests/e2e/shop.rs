@@ -11,7 +11,7 @@ use testbed::{Namespace, Result, install, kill, reach};
 
 use crate::play::{PATIENCE, condition, play};
 
-const SHOP: &str = "shop";
+pub const SHOP: &str = "shop";
 /// Requests a second: enough for a verdict, little enough for several at a time.
 const RATE: u32 = 100;
 
@@ -22,7 +22,7 @@ async fn apply(ns: &Namespace, release: &str) -> Result<i64> {
 }
 
 /// The same, changed so.
-async fn apply_so(ns: &Namespace, release: &str, change: impl Fn(&mut Value)) -> Result<i64> {
+pub async fn apply_so(ns: &Namespace, release: &str, change: impl Fn(&mut Value)) -> Result<i64> {
     let folder = format!("tests/programs/shop/manifests/releases/{release}");
     let text = ns.testbed().run_kubectl(&["kustomize", &folder]).await?;
     let mut rollout = install::documents(&text)?.remove(0);
@@ -40,7 +40,7 @@ async fn apply_so(ns: &Namespace, release: &str, change: impl Fn(&mut Value)) ->
 }
 
 /// How the release of this generation ended, and its revision.
-async fn end(ns: &Namespace, generation: i64) -> Result<(String, Outcome, String)> {
+pub async fn end(ns: &Namespace, generation: i64) -> Result<(String, Outcome, String)> {
     ns.until("the end of the release", PATIENCE, |state| {
         let status = state.status(SHOP);
         let reconciling = condition(&status, "Reconciling")?;
@@ -55,7 +55,7 @@ async fn end(ns: &Namespace, generation: i64) -> Result<(String, Outcome, String
 }
 
 /// v1 is out, and clients are served.
-async fn open(ns: &Namespace) -> Result<(Traffic, String)> {
+pub async fn open(ns: &Namespace) -> Result<(Traffic, String)> {
     open_so(ns, |_| {}).await
 }
 

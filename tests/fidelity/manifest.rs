@@ -122,6 +122,7 @@ pub fn owned_by(kind: &str, base: &Base) -> Value {
 pub fn holder(job: &str) -> Holder {
     let since = jiff::Timestamp::constant(1_800_000_000, 0);
     Holder {
+        floor_before: None,
         rollout: "shop".into(),
         revision: "r1".into(),
         version: Some(7),

@@ -328,7 +328,7 @@ pub fn found(answer: &Result<Answer, ReadError>) -> String {
             None => "not there".into(),
             Some(database) => {
                 let record = serde_json::to_string(&*database.record).expect("JSON");
-                let job = hold.job.as_ref().map_or("no Job", |_| "its Job");
+                let job = hold.jobs.first().map_or("no Job", |_| "its Job");
                 format!("{record}, {job}")
             }
         },

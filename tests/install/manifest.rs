@@ -248,3 +248,65 @@ fn commands_need_a_right_of_their_own() {
         "taking one away"
     );
 }
+
+#[test]
+fn an_approval_needs_a_right_and_the_name_of_who_gives_it() {
+    definitions();
+    apply();
+    let namespace = Namespace::new("approvals");
+    let ns = namespace.0.as_str();
+    let database = "apiVersion: stepgate.io/v1alpha1\nkind: DatabaseSchema\nmetadata: {name: db}\n\
+                    record: {}\n";
+    let file = std::env::temp_dir().join(format!("{ns}.yaml"));
+    std::fs::write(&file, database).expect("a file");
+    kubectl(&["-n", ns, "apply", "-f", file.to_str().expect("a path")]);
+    std::fs::remove_file(&file).expect("a file");
+    let bound = ["-n", ns, "create", "rolebinding"];
+    for (name, role) in [("dba", "admin"), ("writer", "writer")] {
+        if role == "writer" {
+            let verbs = "--verb=get,patch";
+            let resource = "--resource=databaseschemas.stepgate.io";
+            kubectl(&["-n", ns, "create", "role", role, verbs, resource]);
+        }
+        let account = format!("{ns}:{name}");
+        let role = match role {
+            "admin" => "--clusterrole=admin".to_owned(),
+            role => format!("--role={role}"),
+        };
+        let words = [name, &role, "--serviceaccount", &account];
+        kubectl(&[&bound[..], &words].concat());
+    }
+    let approve = |account: &str, value: &str| {
+        let (user, words) = (
+            format!("--as=system:serviceaccount:{ns}:{account}"),
+            format!("stepgate.io/approve={value}"),
+        );
+        let annotate = ["-n", ns, "annotate", "--overwrite", "databaseschema", "db"];
+        let said = super::output("kubectl", &[&annotate[..], &[&words, &user]].concat());
+        match said.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&said.stderr).into_owned()),
+        }
+    };
+    let own = |account: &str| format!("7/contract/abc 1 system:serviceaccount:{ns}:{account}");
+    eventually("the roles to be aggregated", || {
+        may(
+            &format!("{ns}:dba"),
+            ns,
+            "approve",
+            "databaseschemas.stepgate.io",
+        )
+    });
+    eventually("the policy to count", || {
+        approve("dba", "7/contract/abc 1 bob").is_err()
+    });
+    let error = approve("dba", "7/contract/abc 1 bob").unwrap_err();
+    assert!(
+        error.contains("carries the name of who gives it"),
+        "{error}"
+    );
+    assert!(approve("dba", "7/contract/abc").is_err(), "no name at all");
+    let error = approve("writer", &own("writer")).unwrap_err();
+    assert!(error.contains("not allowed to approve here"), "{error}");
+    assert_eq!(approve("dba", &own("dba")), Ok(()));
+}

@@ -26,6 +26,13 @@ to see whether one exists) and writes nothing that it has not made, but for the 
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
+# Who else uses a database, before something is removed from it.
+- apiGroups: [apps]
+  resources: [statefulsets, daemonsets]
+  verbs: [list]
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [list]
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]

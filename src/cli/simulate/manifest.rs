@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{super::convert::hints, finding::Finding, pod, structure};
 use crate::{
-    api::{RolloutSpec, crd, keys, selector::template_labels},
+    api::{PhaseKind, RolloutSpec, crd, keys, selector::template_labels},
     plan::{render, revision},
 };
 
@@ -326,13 +326,10 @@ fn refused_later(spec: &RolloutSpec, found: &mut Vec<Finding>) {
         found.push(Finding::error(field.trim_end_matches(':'), message));
     }
     let Some(schema) = &spec.schema else { return };
-    for (phase, given) in [
-        ("expand", &schema.expand),
-        ("backfill", &schema.backfill),
-        ("contract", &schema.contract),
-    ] {
-        if let Some(template) = given.as_ref().and_then(|phase| phase.template.as_ref()) {
-            pod::check_job(template, &format!("spec.schema.{phase}.template"), found);
+    for kind in PhaseKind::ALL {
+        if let Some(template) = schema.phase(kind).and_then(|phase| phase.template.as_ref()) {
+            let field = format!("spec.schema.{}.template", kind.word());
+            pod::check_job(template, &field, found);
         }
     }
 }

@@ -23,6 +23,7 @@ use super::{
     redact::redacted,
     refusal,
     stored::{self, Pods},
+    users,
 };
 use crate::{
     api::{DatabaseSchema, Rollout, keys, name::is_object_name, text::bounded},
@@ -61,6 +62,10 @@ pub async fn answer(
         }
         Question::Revisions => revisions(client, namespace, name).await,
         Question::Hold(database) => hold(client, namespace, database).await,
+        Question::Users(database) => {
+            let users = users::of(client, namespace, database).await;
+            users.map(Answer::Users)
+        }
         Question::Config(refs) => missing(client, namespace, refs).await.map(Answer::Config),
         Question::Job(name) => {
             if !is_object_name(name) {
@@ -135,11 +140,11 @@ async fn template(client: &Client, namespace: &str, name: &str) -> Result<Answer
     let live = api.get_opt(name).await;
     let live = live.map_err(|error| unread(&format!("ControllerRevision {name}"), &error))?;
     Ok(Answer::Template(
-        live.map(|r| Arc::new(stored::template(r))),
+        live.map(|r| Arc::new(stored::remembered(r))),
     ))
 }
 
-/// The DatabaseSchema, and only then the Job that its record names: that is no older.
+/// The DatabaseSchema, and only then the Jobs that its record names: they are no older.
 async fn hold(client: &Client, namespace: &str, name: &str) -> Result<Answer, ReadError> {
     let of = ApiResource::erase::<DatabaseSchema>(&());
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &of);
@@ -148,20 +153,16 @@ async fn hold(client: &Client, namespace: &str, name: &str) -> Result<Answer, Re
     let live = live.map_err(|error| unread(&what, &error))?;
     let database = live.as_ref().map(stored::database).transpose();
     let database = database.map_err(|message| ReadError { what, message })?;
-    let holder = database.as_ref().and_then(|d| d.record.holder.clone());
+    let api = Api::<Job>::namespaced(client.clone(), namespace);
+    let mut jobs = Vec::new();
+    let holders = database.iter().flat_map(|d| d.record.holders());
     // What is on record may have been written by hand.
-    let Some(holder) = holder.filter(|holder| is_object_name(&holder.job)) else {
-        let hold = Hold {
-            database,
-            job: None,
-        };
-        return Ok(Answer::Hold(hold.into()));
-    };
-    let job = Api::<Job>::namespaced(client.clone(), namespace);
-    let job = job.get_opt(&holder.job).await;
-    let job = job.map_err(|error| unread(&format!("Job {}", holder.job), &error))?;
-    let job = job.map(|job| facts::job(&job));
-    Ok(Answer::Hold(Hold { database, job }.into()))
+    for holder in holders.filter(|holder| is_object_name(&holder.job)) {
+        let job = api.get_opt(&holder.job).await;
+        let job = job.map_err(|error| unread(&format!("Job {}", holder.job), &error))?;
+        jobs.extend(job.map(|job| facts::job(&job)));
+    }
+    Ok(Answer::Hold(Hold { database, jobs }.into()))
 }
 
 async fn revisions(client: &Client, namespace: &str, rollout: &str) -> Result<Answer, ReadError> {
@@ -173,7 +174,7 @@ async fn revisions(client: &Client, namespace: &str, rollout: &str) -> Result<An
 }
 
 /// A list, page by page, of what `pick` makes of its objects.
-async fn list<K, T>(
+pub(super) async fn list<K, T>(
     api: &Api<K>,
     labels: &str,
     what: &str,
@@ -318,7 +319,7 @@ fn end_of(log: &str) -> &str {
     }
 }
 
-fn unread(what: &str, error: &kube::Error) -> ReadError {
+pub(super) fn unread(what: &str, error: &kube::Error) -> ReadError {
     ReadError {
         what: what.to_owned(),
         message: refusal::words(error),

@@ -13,6 +13,7 @@ mod redact;
 pub mod refusal;
 pub mod stored;
 pub mod table;
+mod users;
 pub mod watch;
 pub mod write;
 

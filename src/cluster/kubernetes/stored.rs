@@ -12,14 +12,15 @@ use tracing::{error, warn};
 use super::facts;
 use crate::{
     api::{
-        DatabaseRecord, RolloutSpec, RolloutStatus, Selector, keys, status::Outcome, text::bounded,
+        DatabaseRecord, RolloutSpec, RolloutStatus, SchemaSpec, Selector, keys, status::Outcome,
+        text::bounded,
     },
     cluster::Live,
     plan::{
-        facts::{DatabaseFacts, RevisionFacts, RolloutFacts},
+        facts::{DatabaseFacts, Remembered, RevisionFacts, RolloutFacts},
         measuring::probes,
         render,
-        revision::{Wanted, Whole},
+        revision::{Wanted, Whole, asked},
     },
 };
 
@@ -130,19 +131,28 @@ pub fn revision(object: &ControllerRevision) -> RevisionFacts {
         config: render::config_refs(&data["template"]).into(),
         probes: probes(&data["template"]).into(),
         schema_version: data["schema"]["version"].as_i64(),
+        asked: asked(
+            &data["template"],
+            SchemaSpec::deserialize(&data["schema"]).ok().as_ref(),
+        )
+        .into(),
         created: facts::created(metadata),
         owner_uid: facts::owner(metadata),
         deleting: metadata.deletion_timestamp.is_some(),
     }
 }
 
-/// The pod template that a ControllerRevision remembers.
+/// What a ControllerRevision remembers.
 #[must_use]
-pub fn template(object: ControllerRevision) -> Value {
+pub fn remembered(object: ControllerRevision) -> Remembered {
     let data = object.data.map_or(Value::Null, |data| data.0);
-    match data {
-        Value::Object(mut data) => data.remove("template").unwrap_or_default(),
-        _ => Value::Null,
+    let (template, schema) = match data {
+        Value::Object(mut data) => (data.remove("template"), data.remove("schema")),
+        _ => (None, None),
+    };
+    Remembered {
+        template: template.unwrap_or_default(),
+        schema: schema.and_then(|schema| SchemaSpec::deserialize(schema).ok()),
     }
 }
 
@@ -157,6 +167,7 @@ pub fn database(object: &DynamicObject) -> Result<DatabaseFacts, String> {
     let record = read::<Option<DatabaseRecord>>(record)?;
     Ok(DatabaseFacts {
         base: facts::base(metadata),
+        annotations: facts::commands(metadata),
         record: Arc::new(record.unwrap_or_default()),
         finalizers: metadata.finalizers.clone().unwrap_or_default(),
         deleting: metadata.deletion_timestamp.is_some(),

@@ -58,6 +58,7 @@ fn job(version: u64, deleting: bool) -> JobFacts {
 
 fn database(name: &str, version: u64) -> DatabaseFacts {
     DatabaseFacts {
+        annotations: std::sync::Arc::default(),
         finalizers: Vec::new(),
         base: Base {
             name: name.into(),
@@ -76,6 +77,7 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
         "schema": {"database": "db"},
     });
     Objects {
+        sharers: Vec::new(),
         rollout: RolloutFacts {
             namespace: "ns".into(),
             base: Base {
@@ -278,7 +280,7 @@ fn what_is_read_live_need_not_be_cached_yet() {
     memory.learn(&create, answer, Timestamp::UNIX_EPOCH);
     let live = Hold {
         database: Some(database("db", 7)),
-        job: Some(job(6, false)),
+        jobs: vec![job(6, false)],
     };
     memory.know_hold(live, Timestamp::UNIX_EPOCH);
     for _ in 0..2 {

@@ -11,9 +11,8 @@ pub mod told;
 
 use jiff::Timestamp;
 
-use self::terms::Terms;
 use super::{
-    decision::Obstacle,
+    decision::{Halt, Obstacle},
     draft::Draft,
     facts::{DatabaseFacts, JobFacts},
     reason::Reason,
@@ -21,7 +20,7 @@ use super::{
 };
 use crate::api::{
     DatabaseRecord, PhaseKind, SchemaSpec,
-    database::{Dirty, Holder, PhaseRecord},
+    database::{Dirty, Holder, PhaseRecord, VersionRecord},
     release::{JobStatus, Release, Stage},
 };
 
@@ -52,28 +51,21 @@ pub(super) enum Run {
     Runs(String),
 }
 
-/// Where this Job of `release` stands, from the DatabaseSchema and the Jobs.
-pub(super) fn run(draft: &Draft<'_>, release: &Release, terms: &Terms) -> Run {
-    let phase = terms.phase;
-    let word = phase.word();
-    let schema = draft.spec.schema.as_ref();
-    let Some(schema) = schema.filter(|schema| schema.phase(phase).is_some()) else {
+/// Where a Job stands, from the DatabaseSchema and the Jobs.
+pub(super) fn run(draft: &Draft<'_>, turn: &Turn<'_>) -> Run {
+    let word = turn.phase().word();
+    let Some(name) = turn.asked(draft) else {
         return Run::NotAsked;
     };
-    let turn = Turn {
-        release,
-        job: release.job(phase),
-    };
-    let name = &schema.database;
     let Some(database) = &draft.seen.objects.database else {
-        return prepared(draft, format!("{word} of {name} is being prepared"));
+        return prepared(draft, turn, format!("{word} of {name} is being prepared"));
     };
     let record = &database.record;
     let ended = turn.ended(draft, record);
     if ended.is_some_and(|p| p.succeeded) {
         return Run::Succeeded;
     }
-    let holder = record.holder.as_ref();
+    let holder = record.held_for(turn.phase());
     // What runs now has not said its last word, whatever an earlier attempt said.
     let ours = holder.is_some_and(|h| turn.is_of(draft, h));
     if let Some(phase) = ended.filter(|p| !ours && p.attempt >= turn.job.attempt) {
@@ -87,16 +79,24 @@ pub(super) fn run(draft: &Draft<'_>, release: &Release, terms: &Terms) -> Run {
         Some(holder) if rests_on_caches(draft, holder) => Run::Unread,
         Some(holder) if has_vanished(draft, holder) => {
             if turn.may_take_over(draft, holder) {
-                prepared(draft, format!("{word} of {name} is about to start anew"))
+                prepared(
+                    draft,
+                    turn,
+                    format!("{word} of {name} is about to start anew"),
+                )
             } else {
-                half_way(&holder.job, Reason::JobVanished, vanished(holder, release))
+                half_way(
+                    &holder.job,
+                    Reason::JobVanished,
+                    vanished(holder, turn.to_retry(draft)),
+                )
             }
         }
         Some(holder) if ours => {
             let message = format!("{word} of {name} runs in Job {}", holder.job);
             match job_of(draft, holder) {
                 Some(job) if job.has_begun() => running(draft, job, message),
-                Some(_) | None => prepared(draft, message),
+                Some(_) | None => prepared(draft, turn, message),
             }
         }
         Some(holder) => waiting(
@@ -104,19 +104,23 @@ pub(super) fn run(draft: &Draft<'_>, release: &Release, terms: &Terms) -> Run {
             Reason::WaitingForDatabase,
             format!(
                 "{name} is held by the {} of Rollout {} until its Job {} has ended; if there is no \
-                 such Job any more, check the database and remove record.holder of \
+                 such Job any more, check the database and remove record.{} of \
                  DatabaseSchema {name}",
                 holder.phase.word(),
                 holder.rollout,
-                holder.job
+                holder.job,
+                match holder.phase {
+                    PhaseKind::Backfill => "backfillHolder",
+                    PhaseKind::Expand | PhaseKind::Contract => "holder",
+                }
             ),
         ),
         None => match &record.dirty {
-            Some(dirty) if turn.job.accepted_dirty.as_ref() != Some(&dirty.job) => {
-                let words = dirty_words(schema, dirty, release);
+            Some(dirty) if turn.minds(dirty) => {
+                let words = dirty_words(name, dirty, turn.to_retry(draft));
                 half_way(&dirty.job, Reason::DatabaseDirty, words)
             }
-            _ => prepared(draft, format!("{word} of {name} is about to start")),
+            _ => prepared(draft, turn, format!("{word} of {name} is about to start")),
         },
     }
 }
@@ -124,18 +128,13 @@ pub(super) fn run(draft: &Draft<'_>, release: &Release, terms: &Terms) -> Run {
 /// The Job of this Rollout that holds the database and whose pod does not run though it was let
 /// run, and since when. It may be an earlier release's.
 pub(super) fn waits_for_its_pod(draft: &Draft<'_>) -> Option<(String, Timestamp)> {
-    let holder = draft
-        .seen
-        .objects
-        .database
-        .as_ref()?
-        .record
-        .holder
-        .as_ref()?;
-    let own = holder.rollout == draft.name();
-    let job = job_of(draft, holder).filter(|_| own)?;
-    let waits = !job.suspended && !job.runs && job.ended.is_none();
-    waits.then_some((job.base.name.clone(), job.started?))
+    let record = &draft.seen.objects.database.as_ref()?.record;
+    record.holders().find_map(|holder| {
+        let own = holder.rollout == draft.name();
+        let job = job_of(draft, holder).filter(|_| own)?;
+        let waits = !job.suspended && !job.runs && job.ended.is_none();
+        waits.then_some((job.base.name.clone(), job.started?))
+    })
 }
 
 /// Its Job runs, unless somebody keeps it from that.
@@ -167,8 +166,8 @@ fn running(draft: &Draft<'_>, job: &JobFacts, mut message: String) -> Run {
 }
 
 /// Its Job is about to be made, unless the spec says by now how it must not be made.
-fn prepared(draft: &Draft<'_>, message: String) -> Run {
-    if let Some(problem) = draft.spec.problem() {
+fn prepared(draft: &Draft<'_>, turn: &Turn<'_>, message: String) -> Run {
+    if let Some(problem) = draft.spec.problem().filter(|_| turn.is_of_the_spec(draft)) {
         return waiting(true, Reason::InvalidSpec, problem.to_owned());
     }
     match draft.seen.objects.database.as_ref().filter(|d| d.deleting) {
@@ -201,51 +200,182 @@ fn half_way(job: &str, reason: Reason, message: String) -> Run {
     }
 }
 
-fn vanished(holder: &Holder, release: &Release) -> String {
+fn vanished(holder: &Holder, revision: &str) -> String {
     format!(
         "Job {} is gone before its end was seen, so nobody knows how far it came: check the \
-         database, then retry with the annotation stepgate.io/retry: \"{} <id>\"",
-        holder.job, release.revision
+         database, then retry with the annotation stepgate.io/retry: \"{revision} <id>\"",
+        holder.job
     )
 }
 
-fn dirty_words(schema: &SchemaSpec, dirty: &Dirty, release: &Release) -> String {
+fn dirty_words(database: &str, dirty: &Dirty, revision: &str) -> String {
     format!(
-        "the {} of Rollout {} failed on {} (Job {}) and may have left it half-way: check it, then \
-         let this release go on with the annotation stepgate.io/retry: \"{} <id>\"",
+        "the {} of Rollout {} failed on {database} (Job {}) and may have left it half-way: check \
+         it, then let this release go on with the annotation stepgate.io/retry: \"{revision} <id>\"",
         dirty.phase.word(),
         dirty.rollout,
-        schema.database,
         dirty.job,
-        release.revision
     )
 }
 
-/// A Job of a release, at its attempt.
-struct Turn<'a> {
-    release: &'a Release,
+/// A Job at its attempt, and what it is for.
+pub(super) struct Turn<'a> {
+    of: Of<'a>,
     job: JobStatus,
+    /// A success of an earlier attempt is not enough.
+    least: i64,
 }
 
-impl Turn<'_> {
+/// What a Job is for.
+enum Of<'a> {
+    /// A release, once per revision.
+    Release(&'a Release),
+    /// A schema version, once for all its revisions.
+    Version(&'a VersionRecord),
+}
+
+impl<'a> Turn<'a> {
+    /// This Job of a release.
+    pub fn of_release(release: &'a Release, phase: PhaseKind) -> Self {
+        Self {
+            of: Of::Release(release),
+            job: release.job(phase),
+            least: 0,
+        }
+    }
+
+    /// This Job of a version, from the attempt `least` on.
+    pub fn of_version(
+        draft: &Draft<'_>,
+        version: &'a VersionRecord,
+        phase: PhaseKind,
+        least: i64,
+    ) -> Self {
+        let mut said = draft.status.version_jobs.iter();
+        let said = said.find(|jobs| jobs.version == version.version);
+        let known = said.and_then(|said| said.jobs.iter().find(|job| job.phase == phase));
+        let mut job = known.cloned().unwrap_or(JobStatus {
+            phase,
+            attempt: 1,
+            told_dirty: None,
+            accepted_dirty: None,
+        });
+        job.attempt = job.attempt.max(least);
+        Self {
+            of: Of::Version(version),
+            job,
+            least,
+        }
+    }
+
+    /// Which phase it runs.
+    pub const fn phase(&self) -> PhaseKind {
+        self.job.phase
+    }
+
+    /// Its state, as far as people said something of it.
+    pub const fn job(&self) -> &JobStatus {
+        &self.job
+    }
+
+    /// Its Job's name at its present attempt.
+    pub fn name(&self, draft: &Draft<'_>) -> String {
+        render::job_name(
+            draft.name(),
+            self.revision(),
+            self.job.phase,
+            self.job.attempt,
+        )
+    }
+
+    fn revision(&self) -> &'a str {
+        match self.of {
+            Of::Release(release) => &release.revision,
+            Of::Version(version) => &version.revision,
+        }
+    }
+
+    fn version(&self, draft: &Draft<'_>) -> Option<i64> {
+        match self.of {
+            Of::Release(_) => draft.spec.schema_version(),
+            Of::Version(version) => Some(version.version),
+        }
+    }
+
+    /// The database, where it is asked for.
+    fn asked<'d>(&self, draft: &'d Draft<'_>) -> Option<&'d str> {
+        let schema = draft.spec.schema.as_ref()?;
+        let asked = match self.of {
+            Of::Release(_) => schema.phase(self.job.phase).is_some(),
+            Of::Version(version) => version.asks(self.job.phase).is_some(),
+        };
+        asked.then_some(schema.database.as_str())
+    }
+
+    /// What it runs is what the spec says now.
+    fn is_of_the_spec(&self, draft: &Draft<'_>) -> bool {
+        match self.of {
+            Of::Release(_) => true,
+            Of::Version(version) => {
+                draft.wanted == version.revision
+                    && draft.spec.schema_version() == Some(version.version)
+            }
+        }
+    }
+
+    /// What its Job is rendered from: the spec, or what a revision that the spec has left
+    /// remembers.
+    ///
+    /// # Errors
+    /// What must be read first.
+    fn source<'d>(
+        &self,
+        draft: &Draft<'d>,
+    ) -> Result<Option<(&'d serde_json::Value, &'d SchemaSpec)>, Halt> {
+        if self.is_of_the_spec(draft) {
+            let whole = draft.whole()?;
+            return Ok(whole
+                .schema
+                .as_ref()
+                .map(|schema| (&whole.template, schema)));
+        }
+        let Some(revision) = draft.seen.objects.revision(self.revision()) else {
+            return Ok(None);
+        };
+        let kept = draft.remembered(revision)?;
+        Ok(kept.schema.as_ref().map(|schema| (&kept.template, schema)))
+    }
+
+    /// The revision that a retry of it is bound to.
+    fn to_retry<'d>(&self, draft: &'d Draft<'_>) -> &'d str {
+        draft.wanted
+    }
+
     /// Its end on record: its success, else its last failure. A success counts for good, whatever
     /// the attempt.
     fn ended<'r>(&self, draft: &Draft<'_>, record: &'r DatabaseRecord) -> Option<&'r PhaseRecord> {
         let ours = || {
             record.phases.iter().rev().filter(|p| {
-                p.rollout == draft.name()
-                    && p.revision == self.release.revision
-                    && p.phase == self.job.phase
+                let of = match self.of {
+                    Of::Release(release) => p.revision == release.revision,
+                    Of::Version(version) => p.version == Some(version.version),
+                };
+                of && p.rollout == draft.name() && p.phase == self.job.phase
             })
         };
-        ours().find(|p| p.succeeded).or_else(|| ours().next())
+        let mut enough = ours().filter(|p| p.attempt >= self.least);
+        enough
+            .find(|p| p.succeeded)
+            .or_else(|| ours().find(|p| !p.succeeded))
     }
 
     /// Whether the hold is this Job's, of whatever attempt.
     fn is_of(&self, draft: &Draft<'_>, holder: &Holder) -> bool {
-        holder.rollout == draft.name()
-            && holder.revision == self.release.revision
-            && holder.phase == self.job.phase
+        let of = match self.of {
+            Of::Release(release) => holder.revision == release.revision,
+            Of::Version(version) => holder.version == Some(version.version),
+        };
+        of && holder.rollout == draft.name() && holder.phase == self.job.phase
     }
 
     /// Whether a person has said that a vanished Job's hold may be taken over.
@@ -254,10 +384,16 @@ impl Turn<'_> {
             || (self.is_of(draft, holder) && holder.attempt < self.job.attempt)
     }
 
-    /// Whether a phase left the schema half-way and nobody has accepted that for this release.
+    /// Whether what a phase left half-way keeps it from running: nobody has accepted that for it.
+    /// A backfill writes rows, and runs beside whatever the schema waits for.
+    fn minds(&self, dirty: &Dirty) -> bool {
+        self.job.phase != PhaseKind::Backfill
+            && self.job.accepted_dirty.as_ref() != Some(&dirty.job)
+    }
+
+    /// Whether a phase left the schema half-way and nobody has accepted that for this Job.
     fn is_dirty(&self, record: &DatabaseRecord) -> bool {
-        let dirty = record.dirty.as_ref();
-        dirty.is_some_and(|d| self.job.accepted_dirty.as_ref() != Some(&d.job))
+        record.dirty.as_ref().is_some_and(|dirty| self.minds(dirty))
     }
 }
 
@@ -293,15 +429,19 @@ fn rests_on_caches(draft: &Draft<'_>, holder: &Holder) -> bool {
         && read.is_none_or(|uid| database.is_none_or(|d| d.base.uid != *uid))
 }
 
-/// The DatabaseSchema that is to be read live before the expand, or a hold that is not needed any
-/// more, can go on.
+/// The DatabaseSchema that is to be read live before a Job, or a hold that is not needed any more,
+/// can go on.
 pub(super) fn to_be_read(draft: &Draft<'_>) -> Option<String> {
     let database = draft.seen.objects.database.as_ref()?;
-    let holder = database.record.holder.as_ref()?;
     let waits = |release: &Release| matches!(release.stage, Stage::Job(_));
+    let waited_for = draft.status.release.as_ref().is_some_and(waits);
     // What has vanished stays where it is; without a release that waits for it nobody misses it.
-    let matters = holder.job_uid.is_none() || draft.status.release.as_ref().is_some_and(waits);
-    (matters && rests_on_caches(draft, holder)).then(|| database.base.name.clone())
+    let mut holders = database.record.holders();
+    let unread = holders.any(|holder| {
+        (holder.job_uid.is_none() || waited_for || terms::is_after_release(holder.phase))
+            && rests_on_caches(draft, holder)
+    });
+    unread.then(|| database.base.name.clone())
 }
 
 /// Whether a Job of this Rollout that holds the database is gone before its end was seen. Jobs of
@@ -311,15 +451,9 @@ fn has_vanished(draft: &Draft<'_>, holder: &Holder) -> bool {
 }
 
 /// The hold that waits for a person because its Job is gone before its end was seen.
-pub(super) fn vanished_hold<'s>(
-    draft: &Draft<'s>,
-    release: &Release,
-    terms: &Terms,
-) -> Option<&'s Holder> {
+pub(super) fn vanished_hold<'s>(draft: &Draft<'s>, turn: &Turn<'_>) -> Option<&'s Holder> {
     let database = draft.seen.objects.database.as_ref()?;
-    let holder = database.record.holder.as_ref()?;
-    let job = release.job(terms.phase);
-    let turn = Turn { release, job };
+    let holder = database.record.held_for(turn.phase())?;
     (has_vanished(draft, holder) && !turn.may_take_over(draft, holder)).then_some(holder)
 }
 
@@ -335,8 +469,20 @@ pub(super) fn attempts(draft: &Draft<'_>, revision: &str, phase: PhaseKind) -> i
         .unwrap_or(0)
 }
 
-/// Name of the Job of a release at its present attempt.
-pub(super) fn name(draft: &Draft<'_>, release: &Release, phase: PhaseKind) -> String {
-    let attempt = release.job(phase).attempt;
-    render::job_name(draft.name(), &release.revision, phase, attempt)
+/// The same for a version, whichever of its revisions it ran for.
+pub(super) fn attempts_of_version(
+    draft: &Draft<'_>,
+    version: &VersionRecord,
+    phase: PhaseKind,
+) -> i64 {
+    let database = draft.seen.objects.database.as_ref();
+    let phases = database.map(|d| d.record.phases.as_slice());
+    let phases = phases.unwrap_or_default().iter();
+    let of = |p: &&PhaseRecord| p.version == Some(version.version) && p.phase == phase;
+    phases.filter(of).map(|p| p.attempt).max().unwrap_or(1)
+}
+
+/// Whether the Job of a hold may have begun.
+pub(super) fn has_begun(draft: &Draft<'_>, holder: &Holder) -> bool {
+    job_of(draft, holder).is_some_and(JobFacts::has_begun)
 }

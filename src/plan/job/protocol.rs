@@ -9,11 +9,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     Turn, has_vanished, job_of, rests_on_caches,
-    terms::{self, Terms},
+    terms::{self, Runs},
 };
 use crate::{
     api::{
-        DatabaseRecord,
+        DatabaseRecord, PhaseKind,
         database::{Holder, PhaseRecord},
         keys,
         release::Release,
@@ -34,38 +34,29 @@ const KEPT_PHASES: usize = 400;
 ///
 /// # Errors
 /// What must be known first.
-pub(in crate::plan) fn drive(
-    draft: &Draft<'_>,
-    release: &Release,
-    terms: &Terms,
-) -> Result<Option<Write>, Halt> {
-    let schema = draft.spec.schema.as_ref();
-    let schema = schema.filter(|schema| schema.phase(terms.phase).is_some());
-    let Some(schema) = schema else {
+pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Option<Write>, Halt> {
+    let Some(name) = turn.asked(draft) else {
         return Ok(None);
-    };
-    let turn = Turn {
-        release,
-        job: release.job(terms.phase),
     };
     let Some(database) = &draft.seen.objects.database else {
         return Ok(Some(Write::Create {
             kind: Kind::Database,
-            manifest: render::database(draft, &schema.database),
+            manifest: render::database(draft, name),
         }));
     };
     let record = &database.record;
-    let ours = (record.holder.as_ref()).is_some_and(|h| turn.is_of(draft, h));
+    let holder = record.held_for(turn.phase());
+    let ours = holder.is_some_and(|h| turn.is_of(draft, h));
     let over = turn
         .ended(draft, record)
         .is_some_and(|p| p.succeeded || (!ours && p.attempt >= turn.job.attempt));
     if database.deleting || over {
         return Ok(None);
     }
-    let makes_a_job = draft.spec.problem().is_none();
-    let Some(holder) = &record.holder else {
+    let makes_a_job = draft.spec.problem().is_none() || !turn.is_of_the_spec(draft);
+    let Some(holder) = holder else {
         let free = makes_a_job && !turn.is_dirty(record);
-        return Ok(free.then(|| take_hold(draft, database, &turn)));
+        return Ok(free.then(|| take_hold(draft, database, turn)));
     };
     if rests_on_caches(draft, holder) {
         return Ok(None);
@@ -73,7 +64,10 @@ pub(in crate::plan) fn drive(
     Ok(match job_of(draft, holder) {
         Some(job) if ours => advance(draft, database, holder, job),
         None if ours && holder.job_uid.is_none() && makes_a_job => {
-            let manifest = render::job(draft, draft.whole()?, holder, database);
+            let manifest = match turn.source(draft)? {
+                Some((template, schema)) => render::job(draft, template, schema, holder, database),
+                None => None,
+            };
             manifest.map(|manifest| Write::Create {
                 kind: Kind::Job,
                 manifest,
@@ -81,7 +75,7 @@ pub(in crate::plan) fn drive(
         }
         // It vanished, and a person has said to run it again.
         None if has_vanished(draft, holder) && turn.may_take_over(draft, holder) => {
-            makes_a_job.then(|| take_hold(draft, database, &turn))
+            makes_a_job.then(|| take_hold(draft, database, turn))
         }
         _ => None,
     })
@@ -120,28 +114,47 @@ pub(in crate::plan) fn let_go(
             });
         }
         (None, None) => {
-            record.holder = None;
+            *record.place_of(holder.phase) = None;
+            if holder.phase == PhaseKind::Contract {
+                // Nothing was removed.
+                record.undo_floor = holder.floor_before;
+            }
             return Some(record_write(database, record));
         }
     };
-    record.holder = Some(Holder {
+    *record.place_of(holder.phase) = Some(Holder {
         job_uid,
         ..holder.clone()
     });
     Some(record_write(database, record))
 }
 
-/// The next write that lets go a hold of this Rollout that no release of it needs any more.
+/// The next write that lets go a hold of this Rollout that no release of it needs any more. What
+/// runs for a version is not a release's.
 pub(in crate::plan) fn let_go_of_abandoned(draft: &Draft<'_>) -> Option<Write> {
     let database = draft.seen.objects.database.as_ref()?;
-    let holder = database.record.holder.as_ref()?;
-    let needed = |release: &Release| {
-        let job = release.job(holder.phase);
-        release.is_before_its_pods() && Turn { release, job }.is_of(draft, holder)
-    };
-    let foreign = holder.rollout != draft.name() || terms::of(holder.phase).is_none();
-    let needed = draft.status.release.as_ref().is_some_and(needed);
-    if foreign || needed || rests_on_caches(draft, holder) {
+    database.record.holders().find_map(|holder| {
+        let needed = |release: &Release| {
+            release.is_before_its_pods()
+                && Turn::of_release(release, holder.phase).is_of(draft, holder)
+        };
+        let terms = terms::of(holder.phase);
+        let of_release = terms.is_some_and(|terms| terms.runs == Runs::BeforePods);
+        let needed = draft.status.release.as_ref().is_some_and(needed);
+        if holder.rollout != draft.name() || !of_release || needed {
+            return None;
+        }
+        let_go_of(draft, database, holder)
+    })
+}
+
+/// The next write that lets go this hold of this Rollout, where its Job was never released.
+pub(in crate::plan) fn let_go_of(
+    draft: &Draft<'_>,
+    database: &DatabaseFacts,
+    holder: &Holder,
+) -> Option<Write> {
+    if rests_on_caches(draft, holder) {
         return None;
     }
     let_go(database, holder, job_of(draft, holder), draft.seen.epoch)
@@ -158,7 +171,7 @@ pub(in crate::plan) fn keep_phase(record: &mut DatabaseRecord, phase: PhaseRecor
 pub(in crate::plan) fn record_write(database: &DatabaseFacts, record: DatabaseRecord) -> Write {
     let mut finalizers = database.finalizers.clone();
     finalizers.retain(|finalizer| finalizer != keys::HELD);
-    if record.holder.is_some() {
+    if record.holders().next().is_some() {
         finalizers.push(keys::HELD.to_owned());
     }
     Write::RecordDatabase {
@@ -171,22 +184,31 @@ pub(in crate::plan) fn record_write(database: &DatabaseFacts, record: DatabaseRe
 /// Takes the database, also from a Job that is gone and of which a person has said so. Its attempt
 /// stays on record, or it would be made a second time.
 fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, turn: &Turn<'_>) -> Write {
-    let (release, phase, attempt) = (turn.release, turn.job.phase, turn.job.attempt);
+    let (phase, attempt) = (turn.job.phase, turn.job.attempt);
+    let version = turn.version(draft);
     let mut record = (*database.record).clone();
-    if let Some(gone) = record.holder.take() {
+    let gone = record.place_of(phase).take();
+    let mut floor_before = record.undo_floor;
+    if let Some(gone) = gone {
+        floor_before = gone.floor_before;
         let message = "its Job was gone before its end was seen, and a retry went on without it";
         let ended = gone.ended(false, Time(draft.now), message.into());
         keep_phase(&mut record, ended);
     }
-    record.holder = Some(Holder {
+    if phase == PhaseKind::Contract {
+        // Before its Job runs: whoever begins something below it from now on is refused.
+        record.undo_floor = record.undo_floor.max(version);
+    }
+    *record.place_of(phase) = Some(Holder {
         rollout: draft.name().to_owned(),
-        revision: release.revision.clone(),
-        version: draft.spec.schema_version(),
+        revision: turn.revision().to_owned(),
+        version,
         phase,
         attempt,
-        job: render::job_name(draft.name(), &release.revision, phase, attempt),
+        job: turn.name(draft),
         job_uid: None,
         since: Time(draft.now),
+        floor_before: floor_before.filter(|_| phase == PhaseKind::Contract),
     });
     record_write(database, record)
 }
@@ -203,7 +225,7 @@ fn advance(
     }
     if holder.job_uid.is_none() {
         let mut record = (*database.record).clone();
-        record.holder = Some(Holder {
+        *record.place_of(holder.phase) = Some(Holder {
             job_uid: Some(job.base.uid.clone()),
             ..holder.clone()
         });

@@ -26,6 +26,8 @@ pub struct Terms {
 pub enum Runs {
     /// Before the first pod of the revision, once per revision, while it holds the database.
     BeforePods,
+    /// After a revision of a version has become stable, once per version.
+    AfterRelease,
 }
 
 /// What a Job that fails leaves behind.
@@ -33,16 +35,40 @@ pub enum Runs {
 pub enum Failure {
     /// A database that may be inconsistent: whatever runs next there needs a person.
     Dirty,
+    /// Rows that are filled in or not: it is run again from where it is.
+    Unfinished,
 }
 
 /// All kinds that this version runs, in the order in which they run.
-pub const TERMS: [Terms; 1] = [Terms {
-    phase: PhaseKind::Expand,
-    runs: Runs::BeforePods,
-    failure: Failure::Dirty,
-    succeeded: Reason::ExpandSucceeded,
-    failed: Reason::ExpandFailed,
-}];
+pub const TERMS: [Terms; 3] = [
+    Terms {
+        phase: PhaseKind::Expand,
+        runs: Runs::BeforePods,
+        failure: Failure::Dirty,
+        succeeded: Reason::ExpandSucceeded,
+        failed: Reason::ExpandFailed,
+    },
+    Terms {
+        phase: PhaseKind::Backfill,
+        runs: Runs::AfterRelease,
+        failure: Failure::Unfinished,
+        succeeded: Reason::BackfillSucceeded,
+        failed: Reason::PhaseFailed,
+    },
+    Terms {
+        phase: PhaseKind::Contract,
+        runs: Runs::AfterRelease,
+        failure: Failure::Dirty,
+        succeeded: Reason::ContractSucceeded,
+        failed: Reason::PhaseFailed,
+    },
+];
+
+/// Whether a kind runs apart from the release, after it.
+#[must_use]
+pub fn is_after_release(phase: PhaseKind) -> bool {
+    of(phase).is_some_and(|terms| terms.runs == Runs::AfterRelease)
+}
 
 /// The terms of a kind; nothing where this version does not run it.
 #[must_use]

@@ -1,15 +1,26 @@
 //! What people read of the Jobs of a release.
 
-use super::terms;
+use super::{Run, terms};
 use crate::{
-    api::{PhaseKind, release::Stage, status::SchemaStatus},
-    plan::{draft::Draft, reason::Reason},
+    api::{
+        PhaseKind,
+        database::VersionRecord,
+        release::{Release, Stage},
+        status::SchemaStatus,
+    },
+    plan::{draft::Draft, life, reason::Reason},
 };
 
 /// What people read of the schema: of the Job that is under way, else of the last one that the
 /// release runs before its pods.
 pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
     let schema = draft.spec.schema.as_ref()?;
+    let of_a_job = |r: &Release| matches!(r.stage, Stage::Job(_) | Stage::Preflight);
+    if !draft.status.release.as_ref().is_some_and(of_a_job)
+        && let Some(status) = of_versions(draft, &schema.database)
+    {
+        return Some(status);
+    }
     let last = terms::before_the_pods(draft.spec).last()?;
     let release = draft.status.release.as_ref();
     let phase = match release.map(|r| &r.stage) {
@@ -68,5 +79,77 @@ pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
         (None, None) => Reason::Waiting,
     };
     state.word().clone_into(&mut status.state);
+    Some(status)
+}
+
+/// What people read of the phases after the release: of what comes next, else of what was last.
+fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
+    let status = |version: &VersionRecord, phase: PhaseKind| SchemaStatus {
+        database: database.to_owned(),
+        version: Some(version.version),
+        phase,
+        revision: version.revision.clone(),
+        attempt: 1,
+        state: Reason::Waiting.word().to_owned(),
+        job: None,
+        message: String::new(),
+    };
+    let Some(duty) = life::duty(draft) else {
+        let record = &draft.seen.objects.database.as_ref()?.record;
+        let version = record.version(draft.spec.schema_version()?)?;
+        let own = version.rollout == draft.name() && !version.dropped;
+        let done = [
+            (PhaseKind::Contract, &version.contracted),
+            (PhaseKind::Backfill, &version.backfilled),
+        ];
+        let mut done = done.into_iter().filter(|_| own);
+        let (phase, done) = done.find_map(|(phase, done)| Some((phase, done.as_ref()?)))?;
+        return Some(SchemaStatus {
+            attempt: done.attempt,
+            state: Reason::Succeeded.word().to_owned(),
+            job: Some(done.job.clone()),
+            ..status(version, phase)
+        });
+    };
+    let turn = duty.turn(draft);
+    let mut status = status(duty.version, duty.phase);
+    status.attempt = turn.job().attempt;
+    let (state, job, message) = match super::run(draft, &turn) {
+        Run::Failed { job, message, .. } => {
+            let words = format!(
+                "{message}; see kubectl logs -n {} job/{job}, put right what failed, then retry \
+                 with the annotation stepgate.io/retry: \"{} <id>\"",
+                draft.seen.objects.rollout.namespace, draft.wanted
+            );
+            (Reason::Failed, Some(job), words)
+        }
+        Run::HalfWay {
+            job,
+            reason,
+            message,
+        } => (reason, Some(job), message),
+        Run::Waiting(obstacle) => (obstacle.reason, None, obstacle.message),
+        // What was said stays until it is known better.
+        Run::Unread => return draft.status.schema.clone(),
+        Run::NotAsked | Run::Succeeded => (Reason::Waiting, None, String::new()),
+        Run::Runs(message) => {
+            let record = &draft.seen.objects.database.as_ref()?.record;
+            let holder = record.held_for(duty.phase);
+            match holder.filter(|holder| super::has_begun(draft, holder)) {
+                Some(holder) => (Reason::Running, Some(holder.job.clone()), message),
+                None => {
+                    let missing = life::waits_for(draft, &duty);
+                    let words = match missing.as_slice() {
+                        [] => format!("{} of {database} is about to start", duty.phase.word()),
+                        missing => format!("waits for: {}", missing.join("; ")),
+                    };
+                    (Reason::Waiting, None, words)
+                }
+            }
+        }
+    };
+    state.word().clone_into(&mut status.state);
+    status.job = job;
+    status.message = message;
     Some(status)
 }

@@ -64,6 +64,7 @@ fn phase(job: &JobFacts) -> PhaseRecord {
 fn seen(jobs: Vec<JobFacts>, record: DatabaseRecord) -> DatabaseObjects {
     DatabaseObjects {
         database: DatabaseFacts {
+            annotations: Arc::default(),
             base: Base {
                 name: "db".into(),
                 uid: "u-db".into(),
@@ -81,6 +82,7 @@ fn seen(jobs: Vec<JobFacts>, record: DatabaseRecord) -> DatabaseObjects {
 fn held_by(job: &JobFacts) -> DatabaseRecord {
     DatabaseRecord {
         holder: Some(Holder {
+            floor_before: None,
             rollout: "shop".into(),
             revision: "r1".into(),
             version: None,
@@ -95,7 +97,7 @@ fn held_by(job: &JobFacts) -> DatabaseRecord {
 }
 
 fn deleted(seen: &DatabaseObjects) -> Vec<String> {
-    let writes = database::plan(seen, &Shown::default(), 1).writes;
+    let writes = database::plan(seen, &Shown::default(), second(0), 1).writes;
     let name = |write: Write| match write {
         Write::Delete { base, .. } => base.name,
         other => panic!("{other:?}"),
@@ -104,7 +106,7 @@ fn deleted(seen: &DatabaseObjects) -> Vec<String> {
 }
 
 fn recorded(seen: &DatabaseObjects) -> Option<DatabaseRecord> {
-    let write = database::plan(seen, &Shown::default(), 1)
+    let write = database::plan(seen, &Shown::default(), second(0), 1)
         .writes
         .into_iter()
         .next()?;
@@ -166,11 +168,14 @@ fn a_phase_that_failed_is_told_and_leaves_the_database_dirty() {
     let record = recorded(&world).unwrap();
     assert_eq!(record.phases[0].message, "BackoffLimitExceeded");
     assert_eq!(record.dirty.unwrap().job, failed.base.name);
-    let events = database::plan(&world, &Shown::default(), 1).events;
+    let events = database::plan(&world, &Shown::default(), second(0), 1).events;
     assert_eq!(events.len(), 1);
     assert!(events[0].warning && events[0].message.contains("BackoffLimitExceeded"));
     world.jobs[0] = job(1);
-    assert_eq!(database::plan(&world, &Shown::default(), 1).events, []);
+    assert_eq!(
+        database::plan(&world, &Shown::default(), second(0), 1).events,
+        []
+    );
 }
 
 #[test]

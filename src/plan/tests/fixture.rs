@@ -96,6 +96,7 @@ impl World {
         };
         let seen = Observed {
             objects: Objects {
+                sharers: Vec::new(),
                 rollout,
                 revisions: Vec::new(),
                 children: Vec::new(),
@@ -360,6 +361,7 @@ impl World {
             .objects
             .database
             .get_or_insert_with(|| DatabaseFacts {
+                annotations: Arc::default(),
                 base: Base {
                     name: "db".into(),
                     uid: "u-db".into(),
@@ -428,15 +430,16 @@ impl World {
             return;
         };
         let shown = plan::database::Shown {
-            hold: (self.seen.answers.hold_live.clone()).zip(database.record.holder.clone()),
-            gone: None,
+            hold: (self.seen.answers.hold_live.clone())
+                .map(|uid| (uid, database.record.holders().cloned().collect())),
+            gone: std::collections::BTreeSet::new(),
         };
         let seen = DatabaseObjects {
             database,
             jobs: self.seen.objects.jobs.clone(),
             rollouts: BTreeMap::from([("shop".into(), "u-shop".into())]),
         };
-        for write in plan::database::plan(&seen, &shown, self.seen.epoch).writes {
+        for write in plan::database::plan(&seen, &shown, self.now, self.seen.epoch).writes {
             self.apply(write);
         }
     }
@@ -510,6 +513,7 @@ impl World {
                 config: crate::plan::render::config_refs(&manifest["data"]["template"]).into(),
                 probes: crate::plan::measuring::probes(&manifest["data"]["template"]).into(),
                 schema_version: None,
+                asked: Vec::new().into(),
                 created: self.now,
                 owner_uid,
                 deleting: false,

@@ -16,6 +16,7 @@ mod step_tests;
 mod steps;
 mod told;
 mod undo;
+mod versions;
 mod waiting;
 mod waits;
 

@@ -363,7 +363,7 @@ fn a_hold_is_let_go_only_once_its_rollout_is_known_to_be_gone() {
         jobs: Vec::new(),
         rollouts: BTreeMap::new(),
     };
-    let plan = database::plan(&seen, &Shown::default(), world.seen.epoch);
+    let plan = database::plan(&seen, &Shown::default(), world.now, world.seen.epoch);
     let asked = [
         Question::Rollout("shop".into()),
         Question::Hold("db".into()),
@@ -372,13 +372,13 @@ fn a_hold_is_let_go_only_once_its_rollout_is_known_to_be_gone() {
     assert!(plan.writes.is_empty(), "{:?}", plan.writes);
 
     let mut shown = Shown {
-        gone: Some("shop".into()),
+        gone: ["shop".to_owned()].into(),
         hold: None,
     };
-    let plan = database::plan(&seen, &shown, world.seen.epoch);
+    let plan = database::plan(&seen, &shown, world.now, world.seen.epoch);
     assert_eq!(plan.questions, asked[1..]);
-    shown.hold = Some(("u-db".into(), holder(&world).expect("a holder")));
-    let plan = database::plan(&seen, &shown, world.seen.epoch);
+    shown.hold = Some(("u-db".into(), holder(&world).into_iter().collect()));
+    let plan = database::plan(&seen, &shown, world.now, world.seen.epoch);
     assert_eq!(plan.questions, []);
     let [
         Write::RecordDatabase {

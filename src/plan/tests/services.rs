@@ -489,7 +489,7 @@ fn pods_stay_while_the_services_that_led_to_them_are_missing() {
     wait(&mut world, 600);
     world.settle();
     assert_eq!(size(&world, "v1"), 8);
-    world.seen.refusals = Vec::new().into();
+    world.seen.refusals = Vec::new();
     world.settle();
     wait(&mut world, SETTLES_WITHIN + 1);
     world.settle();

@@ -42,6 +42,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("schema-first", schema::schema_first),
     ("once", schema::once),
     ("contract-last", schema::contract_last),
+    ("backfill-first", schema::backfill_first),
     ("once", tests::once),
     ("tested", tests::tested),
     ("evidence", evidence::evidence),
@@ -73,6 +74,9 @@ impl World {
     /// The first rule that is broken.
     pub fn judge(&mut self) -> Result<(), Broken> {
         let happened = std::mem::take(&mut self.happened);
+        if !happened.is_empty() {
+            schema::note_below(self);
+        }
         for one in &happened {
             for (rule, holds) in RULES {
                 holds(self, one).map_err(|message| Broken { rule, message })?;

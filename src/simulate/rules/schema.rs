@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    api::{DatabaseRecord, PhaseKind, database::Holder},
+    api::{
+        Approval, DatabaseRecord, PhaseKind,
+        database::{Holder, VersionRecord},
+        release::Release,
+        schema::KeptBy,
+    },
     plan::intent::{Kind, Write},
     simulate::{
         ledger::{Happened, Ledger},
@@ -87,24 +92,23 @@ pub(super) fn once(world: &World, happened: &Happened) -> Result<(), String> {
 }
 
 fn let_go(world: &World, before: &DatabaseObject, after: &DatabaseRecord) -> Result<(), String> {
-    let Some(holder) = &before.record.holder else {
-        return Ok(());
-    };
-    if after.holder.as_ref().is_some_and(|h| h.job == holder.job) {
-        return Ok(());
+    for holder in before.record.holders() {
+        if after.holders().any(|h| h.job == holder.job) {
+            continue;
+        }
+        let job = world.live.jobs.get(holder.job.as_str());
+        let own = |job: &&Arc<JobObject>| match &holder.job_uid {
+            Some(uid) => *job.meta.uid == **uid,
+            None => job.meta.owner.as_ref() == Some(&before.meta.uid),
+        };
+        if let Some(job) = job.filter(own).filter(|job| job.may_run()) {
+            return Err(format!(
+                "{} is let go while {} runs",
+                job.database, job.meta.name
+            ));
+        }
     }
-    let job = world.live.jobs.get(holder.job.as_str());
-    let own = |job: &&Arc<JobObject>| match &holder.job_uid {
-        Some(uid) => *job.meta.uid == **uid,
-        None => job.meta.owner.as_ref() == Some(&before.meta.uid),
-    };
-    match job.filter(own).filter(|job| job.may_run()) {
-        Some(job) => Err(format!(
-            "{} is let go while {} runs",
-            job.database, job.meta.name
-        )),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn record_of<'w>(world: &'w World, job: &JobObject) -> Option<&'w DatabaseRecord> {
@@ -115,7 +119,7 @@ fn record_of<'w>(world: &'w World, job: &JobObject) -> Option<&'w DatabaseRecord
 /// uid by the time a late release arrives, and follows the Job to its end all the same.
 fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(), String> {
     let name = &job.meta.name;
-    let holder = record_of(world, job).and_then(|r| r.holder.as_ref());
+    let holder = record_of(world, job).and_then(|r| r.held_for(job.phase?));
     let Some(holder) = holder else {
         return Err(format!(
             "{name} is released, but nobody holds {}",
@@ -139,7 +143,8 @@ fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(),
             holder.attempt
         ));
     }
-    if let Some(dirty) = record_of(world, job).and_then(|r| r.dirty.as_ref()) {
+    let dirty = record_of(world, job).and_then(|r| r.dirty.as_ref());
+    if let Some(dirty) = dirty.filter(|_| job.phase != Some(PhaseKind::Backfill)) {
         let since = dirty.since.0;
         let mut commands = world.commands.iter();
         if !commands.any(|c| c.verb == "retry" && c.rollout == job.rollout && c.at >= since) {
@@ -150,7 +155,14 @@ fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(),
         }
     }
     let running = world.live.jobs.values().find(|other| {
-        other.database == job.database && other.meta.uid != job.meta.uid && other.may_run()
+        // A backfill runs beside an expand, and beside nothing else.
+        let both = [other.phase, job.phase];
+        let beside =
+            both.contains(&Some(PhaseKind::Backfill)) && both.contains(&Some(PhaseKind::Expand));
+        other.database == job.database
+            && other.meta.uid != job.meta.uid
+            && other.may_run()
+            && !beside
     });
     if let Some(other) = running {
         return Err(format!(
@@ -162,7 +174,21 @@ fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(),
     let retries = retries
         .filter(|c| c.verb == "retry" && c.rollout == job.rollout)
         .count();
-    let allowed = i64::try_from(retries).unwrap_or(i64::MAX).saturating_add(1);
+    // A backfill is repeated once nobody is left below its version.
+    let proofs = record_of(world, job).map_or(0, |record| {
+        let done = record.phases.iter().filter(|p| {
+            p.phase == PhaseKind::Backfill && p.version == holder.version && p.succeeded
+        });
+        done.count()
+    });
+    let proofs = if job.phase == Some(PhaseKind::Backfill) {
+        proofs
+    } else {
+        0
+    };
+    let allowed = i64::try_from(retries + proofs)
+        .unwrap_or(i64::MAX)
+        .saturating_add(1);
     if holder.attempt > allowed {
         return Err(format!(
             "{name} is attempt {}, but retry was said {retries} times",
@@ -203,7 +229,7 @@ fn identity(job: &JobObject, attempt: i64) -> Identity {
 }
 
 pub(super) fn enter(world: &mut World, job: &JobObject) {
-    let holder = record_of(world, job).and_then(|r| r.holder.as_ref());
+    let holder = record_of(world, job).and_then(|r| r.held_for(job.phase?));
     if let Some(attempt) = holder.map(|h| h.attempt) {
         let ledger: &mut Ledger = &mut world.ledger;
         ledger
@@ -262,19 +288,123 @@ fn contract_released(world: &World, job: &JobObject) -> Result<(), String> {
         return Err(format!("{name} is released without a record"));
     };
     let version = record.holder.as_ref().and_then(|h| h.version);
-    if record.undo_floor < version {
+    let Some(version) = version else {
+        return Err(format!("{name} is released for no version"));
+    };
+    if record.undo_floor < Some(version) {
         return Err(format!(
             "{name} is released before the undo floor is on record"
         ));
     }
     let below = world.live.pods.values().find(|pod| {
         version_of(world, &pod.rollout, &pod.revision)
-            .is_some_and(|(database, of)| *database == *job.database && Some(of) < version)
+            .is_some_and(|(database, of)| *database == *job.database && of < version)
     });
-    match below {
-        Some(pod) => Err(format!(
+    if let Some(pod) = below {
+        return Err(format!(
             "{name} is released while {} still runs",
             pod.meta.name
+        ));
+    }
+    if world
+        .consumer
+        .is_some_and(|needs| needs.is_none_or(|needs| needs < version))
+    {
+        return Err(format!(
+            "{name} is released while CronJob nightly may need it"
+        ));
+    }
+    let Some(known) = record.version(version) else {
+        return Err(format!(
+            "{name} is released for a version that is not on record"
+        ));
+    };
+    if let Some(asked) = known.asks(PhaseKind::Contract)
+        && asked.approval == Approval::Manual
+    {
+        let target = format!("{version}/contract/{}", asked.digest);
+        let mut said = world.commands.iter();
+        if !said.any(|c| c.verb == "approve" && c.revision == target) {
+            return Err(format!("{name} is released, and nobody approved {target}"));
+        }
+    }
+    proven(world, job, known)
+}
+
+/// What a backfill filled in was looked at after the last pod below its version was gone.
+fn proven(world: &World, job: &JobObject, version: &VersionRecord) -> Result<(), String> {
+    let Some(asked) = version.asks(PhaseKind::Backfill) else {
+        return Ok(());
+    };
+    let name = &job.meta.name;
+    let Some(done) = &version.backfilled else {
+        return Err(format!(
+            "{name} is released before the backfill of its version"
+        ));
+    };
+    let key = (job.database.clone(), version.version);
+    let last = world.ledger.last_below.get(&key);
+    match last {
+        // By the clock of whoever wrote it.
+        Some(_) if world.ledger.clocks_jumped => Ok(()),
+        Some(at) if asked.kept_by == KeptBy::Code && done.began.0 < *at => Err(format!(
+            "{name} is released, and pods below its version ran at {at:.0}, after the backfill \
+             began"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Remembers when pods below a version last ran on its database.
+pub(super) fn note_below(world: &mut World) {
+    let open = world.live.databases.values().flat_map(|d| {
+        let versions = d.record.versions.iter().filter(|v| v.is_open());
+        versions.map(|v| (d.meta.name.clone(), v.version))
+    });
+    let open: Vec<_> = open.collect();
+    for (database, version) in open {
+        let below = world.live.pods.values().any(|pod| {
+            version_of(world, &pod.rollout, &pod.revision)
+                .is_some_and(|(of, needs)| *of == *database && needs < version)
+        });
+        if below {
+            world
+                .ledger
+                .last_below
+                .insert((database, version), world.now);
+        }
+    }
+}
+
+/// *backfill-first* – no revision gets its first pod while a lower version of its own Rollout,
+/// which became stable, lacks its backfill.
+pub(super) fn backfill_first(world: &World, happened: &Happened) -> Result<(), String> {
+    let Some((arrival, before, after)) = happened.recorded() else {
+        return Ok(());
+    };
+    let enters = |release: Option<&Release>| release.is_some_and(|r| r.step().is_some());
+    if enters(before.status.release.as_ref()) || !enters(after.release.as_ref()) {
+        return Ok(());
+    }
+    let Some(release) = &after.release else {
+        return Ok(());
+    };
+    let name = &before.meta.name;
+    let Some((database, version)) = version_of(world, name, &release.revision) else {
+        return Ok(());
+    };
+    let record = world.live.databases.get(database.as_str());
+    let mut versions = record.into_iter().flat_map(|d| &d.record.versions);
+    let open = versions.find(|v| {
+        v.rollout == **name
+            && v.version < version
+            && v.lacks_backfill()
+            && v.stable_since.0 < arrival.sent
+    });
+    match open {
+        Some(open) => Err(format!(
+            "pods of version {version} are to start, and version {} lacks its backfill",
+            open.version
         )),
         None => Ok(()),
     }

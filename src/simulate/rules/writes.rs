@@ -47,7 +47,7 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
             Some(Object::Job(job)),
         ) if job.test.is_none() => {
             let database = world.live.databases.get(&job.database);
-            let holder = database.and_then(|d| d.record.holder.as_ref());
+            let holder = database.and_then(|d| d.record.held_for(job.phase?));
             let held = [holder, arrival.on_record.holder.as_ref()];
             if held
                 .into_iter()

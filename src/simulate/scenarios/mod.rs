@@ -9,6 +9,7 @@ mod metrics;
 mod releases;
 mod schemas;
 mod sizes;
+mod versions;
 mod ways;
 
 pub(super) use ways::test;
@@ -17,12 +18,13 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 10] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 11] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
         ("blue-green", blue_green::blue_green()),
         ("schemas", schemas::schemas()),
+        ("versions", versions::versions()),
         ("commands", commands::commands()),
         ("edits", edits::edits()),
         ("sizes", sizes::sizes()),

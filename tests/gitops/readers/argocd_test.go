@@ -128,6 +128,8 @@ func expectedHealth(one *Kept) (health, words string) {
 			return "Progressing", record["holder"].(map[string]any)["job"].(string)
 		case record["dirty"] != nil:
 			return "Degraded", record["dirty"].(map[string]any)["job"].(string)
+		case record["backfillHolder"] != nil:
+			return "Progressing", record["backfillHolder"].(map[string]any)["job"].(string)
 		}
 		return "Healthy", ""
 	}
@@ -141,7 +143,7 @@ func expectedHealth(one *Kept) (health, words string) {
 		return "Healthy", message
 	}
 	_, reason, message := one.condition("Reconciling")
-	if reason == "Paused" {
+	if reason == "Paused" || reason == "WaitingForPromotion" {
 		return "Suspended", message
 	}
 	return "Progressing", message
@@ -188,7 +190,10 @@ func pointless(one *Kept, command string) bool {
 	stage, _, _ := unstructured.NestedString(one.Object, "status", "release", "stage")
 	since, _, _ := unstructured.NestedString(one.Object, "status", "pausedSince")
 	paused, _, _ := unstructured.NestedBool(one.Object, "spec", "paused")
-	return command == "pause" && (stage == "Undo" || since != "" || paused)
+	is, reason, _ := one.condition("Stalled")
+	// Nothing of such a revision would be held: it cannot begin.
+	barred := is == "True" && reason == "BelowUndoFloor" && stage == ""
+	return command == "pause" && (stage == "Undo" || since != "" || paused || barred)
 }
 
 func check(t *testing.T, one *Kept, name, script string, answer Answer, known bool) {

@@ -16,7 +16,7 @@ use super::{
     scenario::Assumed,
 };
 use crate::{
-    api::RolloutSpec,
+    api::{Approval, RolloutSpec},
     plan::{
         course::{self, course},
         replicas::Bounds,
@@ -149,6 +149,27 @@ fn schema(spec: &RolloutSpec, found: &mut Vec<Finding>) {
              each schema change a number",
         ));
     }
+    let Some(contract) = spec.schema.as_ref().and_then(|s| s.contract.as_ref()) else {
+        return;
+    };
+    let after = duration(contract.after_seconds);
+    found.push(match contract.approval {
+        Approval::Manual => Finding::note(
+            "spec.schema.contract.approval",
+            format!(
+                "after the release the contract waits until nothing below its version is left, for \
+                 {after} more, and for an approval: status.schema.message has the command"
+            ),
+        ),
+        Approval::Automatic => Finding::warning(
+            "spec.schema.contract.approval",
+            format!(
+                "the contract removes what older code needs {after} after the last of that is gone \
+                 in this namespace; what uses the database from elsewhere is not seen. Leave it \
+                 Manual unless nothing does"
+            ),
+        ),
+    });
 }
 
 fn time(spec: &RolloutSpec, assumed: &Assumed, found: &mut Vec<Finding>) {

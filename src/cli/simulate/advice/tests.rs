@@ -243,6 +243,19 @@ fn each_trap_is_named_with_its_field() {
             Note,
             "spec.schema.version".into(),
         ),
+        (
+            "/spec/schema".into(),
+            json!({"database": "db", "version": 2, "contract": {"command": ["a"]}}),
+            Note,
+            "spec.schema.contract.approval".into(),
+        ),
+        (
+            "/spec/schema".into(),
+            json!({"database": "db", "version": 2,
+                   "contract": {"command": ["a"], "approval": "Automatic"}}),
+            Warning,
+            "spec.schema.contract.approval".into(),
+        ),
     ];
     let mut wrong = Vec::new();
     for (at, value, level, field) in cases {

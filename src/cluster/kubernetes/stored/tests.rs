@@ -60,7 +60,7 @@ fn a_revision_is_kept_without_its_pod_template() {
     let facts = revision(&object);
     assert_eq!((facts.number, facts.schema_version), (4, Some(7)));
     assert_eq!(facts.config[0].name, "settings");
-    assert!(template(object)["spec"]["volumes"].is_array());
+    assert!(remembered(object).template["spec"]["volumes"].is_array());
 }
 
 #[test]

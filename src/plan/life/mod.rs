@@ -1,0 +1,519 @@
+//! What runs for a schema version after the release: the backfill, and the contract behind its
+//! gate. The Rollout of which a revision became stable first runs them, whatever it asks for later.
+//!
+//! All of it is on record in the DatabaseSchema, and each step there is a compare-and-swap.
+
+mod gate;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{
+    decision::{Decision, Halt, Wait},
+    draft::Draft,
+    facts::{DatabaseFacts, Refused},
+    intent::{Kind, Write},
+    job::{self, Run, Turn, protocol},
+    reason::Reason,
+    render,
+};
+use crate::api::{
+    DatabaseRecord, PhaseKind,
+    database::{AskedPhase, Holder, VersionRecord},
+    schema::KeptBy,
+    status::VersionJobs,
+};
+
+/// Seconds between two looks at what sends no news: other Rollouts on the database.
+const LOOKS_EVERY: i64 = 30;
+
+/// The phase of a version that comes next, from this attempt on.
+pub(super) struct Duty<'s> {
+    pub version: &'s VersionRecord,
+    pub phase: PhaseKind,
+    least: i64,
+}
+
+impl<'s> Duty<'s> {
+    /// What is still to run for this version.
+    fn of(version: &'s VersionRecord) -> Option<Self> {
+        let least = version
+            .backfilled
+            .as_ref()
+            .map_or(1, |done| done.attempt + 1);
+        let backfill = Self {
+            version,
+            phase: PhaseKind::Backfill,
+            least,
+        };
+        if version.lacks_backfill() || is_outdated(version) {
+            return Some(backfill);
+        }
+        version.lacks_contract().then_some(Self {
+            version,
+            phase: PhaseKind::Contract,
+            least: 1,
+        })
+    }
+
+    /// Its Job.
+    pub fn turn(&self, draft: &Draft<'_>) -> Turn<'s> {
+        Turn::of_version(draft, self.version, self.phase, self.least)
+    }
+}
+
+/// Somebody below the version may have written after its backfill, so that it proves nothing; and
+/// what it filled in is about to be relied on.
+fn is_outdated(version: &VersionRecord) -> bool {
+    let kept = version.asks(PhaseKind::Backfill).map(|asked| asked.kept_by);
+    version.lacks_contract()
+        && kept == Some(KeptBy::Code)
+        && (version
+            .alone_since
+            .as_ref()
+            .zip(version.backfilled.as_ref()))
+        .is_some_and(|(alone, done)| done.began.0 < alone.0)
+}
+
+/// The versions whose phases this Rollout is to run, the lowest first.
+fn own<'s>(draft: &Draft<'s>) -> Vec<&'s VersionRecord> {
+    let database = draft.seen.objects.database.as_ref();
+    let versions = database.into_iter().flat_map(|d| &d.record.versions);
+    let mut own: Vec<_> = versions
+        .filter(|v| v.rollout == draft.name() && v.is_open())
+        .collect();
+    own.sort_by_key(|v| v.version);
+    own
+}
+
+/// What comes next of each of them.
+fn own_duties<'s>(draft: &Draft<'s>) -> impl Iterator<Item = Duty<'s>> + use<'s> {
+    own(draft).into_iter().filter_map(Duty::of)
+}
+
+/// What comes next of all that this Rollout is to run: first what waits for a person.
+pub(super) fn duty<'s>(draft: &Draft<'s>) -> Option<Duty<'s>> {
+    let duties = || own_duties(draft);
+    let waits = |duty: &Duty<'_>| {
+        let run = job::run(draft, &duty.turn(draft));
+        matches!(run, Run::Failed { .. } | Run::HalfWay { .. })
+    };
+    duties().find(waits).or_else(|| duties().next())
+}
+
+/// What a duty waits for, for people; nothing where its Job runs or is about to.
+pub(super) fn waits_for(draft: &Draft<'_>, duty: &Duty<'_>) -> Vec<String> {
+    match duty.phase {
+        PhaseKind::Contract => gate::missing(draft, duty.version),
+        PhaseKind::Expand | PhaseKind::Backfill => Vec::new(),
+    }
+}
+
+/// The next write for the versions of this Rollout.
+///
+/// # Errors
+/// What must be known first.
+pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
+    if let Some(write) = registration(draft) {
+        let words = "what stable's schema version asks for after the release is put on record";
+        draft.notes.push(words.to_owned());
+        draft.writes.push(write);
+        return Ok(());
+    }
+    let Some(database) = draft.seen.objects.database.as_ref() else {
+        return Ok(());
+    };
+    if database.deleting {
+        return Ok(());
+    }
+    if let Some(write) = let_go_of_dropped(draft, database) {
+        draft.writes.push(write);
+        return Ok(());
+    }
+    for version in own(draft) {
+        draft.wake(draft.in_seconds(LOOKS_EVERY));
+        if let Some(write) = next(draft, database, version)? {
+            draft.writes.push(write);
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The phases that stable asks for are put on record, so that they run whatever comes later. While
+/// the spec asks for stable it may change them.
+fn registration(draft: &Draft<'_>) -> Option<Write> {
+    let stable = draft.stable()?;
+    let schema = draft.spec.schema.as_ref()?;
+    let present = draft.wanted == stable;
+    let (version, asked): (_, &[AskedPhase]) = if present {
+        (draft.spec.schema_version()?, draft.spec.asked())
+    } else {
+        let revision = draft.seen.objects.revision(stable)?;
+        (revision.schema_version?, &revision.asked)
+    };
+    let Some(database) = &draft.seen.objects.database else {
+        return (!asked.is_empty()).then(|| Write::Create {
+            kind: Kind::Database,
+            manifest: render::database(draft, &schema.database),
+        });
+    };
+    let known = database.record.version(version);
+    let fresh = VersionRecord {
+        version,
+        rollout: draft.name().to_owned(),
+        revision: stable.to_owned(),
+        stable_since: Time(draft.now),
+        asked: asked.to_vec(),
+        backfilled: None,
+        alone_since: None,
+        approved: None,
+        contracted: None,
+        dropped: false,
+    };
+    let new = match known {
+        None if asked.is_empty() => return None,
+        None => fresh,
+        Some(known) => {
+            let runs = database.record.holders().any(|h| is_for(h, known));
+            let same = known.revision == stable && known.asked == asked;
+            if known.rollout != draft.name() || !present || same || runs {
+                return None;
+            }
+            VersionRecord {
+                revision: fresh.revision,
+                asked: fresh.asked,
+                ..known.clone()
+            }
+        }
+    };
+    Some(recorded(database, |record| {
+        record.versions.retain(|v| v.version != version);
+        record.versions.push(new);
+    }))
+}
+
+fn recorded(database: &DatabaseFacts, change: impl FnOnce(&mut DatabaseRecord)) -> Write {
+    let mut record = (*database.record).clone();
+    change(&mut record);
+    protocol::record_write(database, record)
+}
+
+/// Whether a hold is for a phase of this version that comes after its release.
+fn is_for(holder: &Holder, version: &VersionRecord) -> bool {
+    holder.version == Some(version.version)
+        && holder.rollout == version.rollout
+        && job::terms::is_after_release(holder.phase)
+}
+
+/// A hold whose version was dropped before its Job ran.
+fn let_go_of_dropped(draft: &Draft<'_>, database: &DatabaseFacts) -> Option<Write> {
+    let own = |h: &&Holder| {
+        let version = h.version.and_then(|v| database.record.version(v));
+        h.rollout == draft.name()
+            && job::terms::is_after_release(h.phase)
+            && version.is_none_or(|v| v.dropped)
+    };
+    let holder = database.record.holders().find(own)?;
+    protocol::let_go_of(draft, database, holder)
+}
+
+/// The next write for one version.
+fn next(
+    draft: &mut Draft<'_>,
+    database: &DatabaseFacts,
+    version: &VersionRecord,
+) -> Result<Option<Write>, Halt> {
+    let holder = database.record.held_for(PhaseKind::Contract);
+    let contracting = holder.filter(|h| h.phase == PhaseKind::Contract && is_for(h, version));
+    if contracting.is_some_and(|holder| job::has_begun(draft, holder)) {
+        return Ok(None);
+    }
+    let below = !gate::below(draft, version.version).is_empty();
+    if below && version.alone_since.is_some() {
+        let number = version.version;
+        draft
+            .notes
+            .push(format!("somebody is below version {number} again"));
+        return Ok(Some(alone(database, version, None)));
+    }
+    if let Some(holder) = contracting {
+        return match &version.alone_since {
+            // Somebody is below it after all: nothing has run, so the floor goes back.
+            None => {
+                let words = "the contract has not run, and lets the database go";
+                draft.notes.push(words.to_owned());
+                Ok(protocol::let_go_of(draft, database, holder))
+            }
+            Some(_) => contract(draft, database, version),
+        };
+    }
+    let Some(duty) = Duty::of(version) else {
+        return Ok(None);
+    };
+    let runs = database.record.held_for(duty.phase).is_some();
+    if !below && !runs && version.lacks_contract() && version.alone_since.is_none() {
+        if is_alone(draft, version)? {
+            // First, so that the backfill that runs next need not be repeated.
+            let number = version.version;
+            let words = format!("nobody is below version {number} any more");
+            draft.notes.push(words);
+            return Ok(Some(alone(database, version, Some(Time(draft.now)))));
+        }
+        if duty.phase == PhaseKind::Contract {
+            return Ok(None);
+        }
+    }
+    if duty.phase == PhaseKind::Backfill {
+        // Beside an expand it may run, and not beside what removes something.
+        let removes = holder.is_some_and(|h| h.phase == PhaseKind::Contract);
+        return if removes {
+            Ok(None)
+        } else {
+            drive(draft, &duty)
+        };
+    }
+    if below {
+        return Ok(None);
+    }
+    if let Some(at) = gate::opens_at(version).filter(|at| *at > draft.now) {
+        draft.wake(at);
+    }
+    if !gate::missing(draft, version).is_empty() {
+        return Ok(None);
+    }
+    let write = drive(draft, &duty)?;
+    if write.is_some() {
+        let number = version.version;
+        draft.notes.push(format!(
+            "the gate is open: from here on {number} is the undo floor"
+        ));
+    }
+    Ok(write)
+}
+
+/// The write that comes before the first pod of a revision, where it takes back that nobody is below
+/// a version: whatever was proven of it is so no longer, however soon the pods are gone again.
+pub(super) fn voided_by(draft: &Draft<'_>, revision: &str) -> Option<Write> {
+    let database = draft.seen.objects.database.as_ref()?;
+    let known = draft.seen.objects.revision(revision);
+    let needs = known.and_then(|r| r.schema_version);
+    let voids = |v: &VersionRecord| {
+        v.alone_since.is_some() && v.is_open() && needs.is_none_or(|needs| needs < v.version)
+    };
+    database.record.versions.iter().any(voids).then(|| {
+        recorded(database, |record| {
+            for version in record.versions.iter_mut().filter(|v| voids(v)) {
+                version.alone_since = None;
+            }
+        })
+    })
+}
+
+/// Whether nobody who runs is below a version, by what is read live.
+fn is_alone(draft: &Draft<'_>, version: &VersionRecord) -> Result<bool, Halt> {
+    let below = gate::users_below(draft, version.version)?;
+    Ok(!below.iter().any(|user| user.serves))
+}
+
+/// Puts on record since when nobody is below the version.
+fn alone(database: &DatabaseFacts, version: &VersionRecord, since: Option<Time>) -> Write {
+    recorded(database, |record| {
+        if let Some(version) = record.version_mut(version.version) {
+            version.alone_since = since;
+        }
+    })
+}
+
+fn drive(draft: &Draft<'_>, duty: &Duty<'_>) -> Result<Option<Write>, Halt> {
+    let turn = duty.turn(draft);
+    let job = Refused::Job(turn.name(draft));
+    if super::effects::refused(draft, &job) {
+        return Ok(None);
+    }
+    protocol::drive(draft, &turn)
+}
+
+/// The next write of a contract that holds the database, with the floor on record: its Job is let
+/// run once nobody is left who could need what it removes, by what is read live.
+fn contract(
+    draft: &Draft<'_>,
+    database: &DatabaseFacts,
+    version: &VersionRecord,
+) -> Result<Option<Write>, Halt> {
+    let duty = Duty {
+        version,
+        phase: PhaseKind::Contract,
+        least: 1,
+    };
+    let write = drive(draft, &duty)?;
+    if !matches!(write, Some(Write::ReleaseJob { .. })) {
+        return Ok(write);
+    }
+    let users = gate::users_below(draft, version.version)?;
+    if users.iter().any(|user| user.serves) {
+        return Ok(Some(alone(database, version, None)));
+    }
+    // What is left are Deployments at 0; their Rollouts delete them.
+    Ok(write.filter(|_| users.is_empty()))
+}
+
+/// No other Rollout runs the phases of this version, or it runs the same.
+///
+/// # Errors
+/// Who does.
+pub(super) fn is_unclaimed(draft: &Draft<'_>) -> Result<(), Halt> {
+    let Some(number) = draft.spec.schema_version() else {
+        return Ok(());
+    };
+    let asked = draft.spec.asked();
+    let database = draft.seen.objects.database.as_ref();
+    let claimed = database
+        .and_then(|d| d.record.version(number))
+        .filter(|v| v.rollout != draft.name() && v.asked != asked && !asked.is_empty());
+    let Some(claimed) = claimed else {
+        return Ok(());
+    };
+    let words = format!(
+        "the backfill and contract of schema version {number} are Rollout {}'s, and run something \
+         else: leave schema.backfill and schema.contract out here, or give this change a version of \
+         its own",
+        claimed.rollout
+    );
+    Err(Wait::stalled(Reason::VersionClaimed, words).into())
+}
+
+/// Pods of this revision may start: the backfill of every lower version has ended.
+///
+/// # Errors
+/// Which has not.
+pub(super) fn lets_pods_start(draft: &Draft<'_>) -> Result<(), Halt> {
+    let Some(wanted) = draft.spec.schema_version() else {
+        return Ok(());
+    };
+    if registration(draft).is_some() {
+        let words = "what stable's schema version still needs is being put on record";
+        return Err(Wait::held(Reason::WaitingForBackfill, words).into());
+    }
+    let Some(database) = &draft.seen.objects.database else {
+        return Ok(());
+    };
+    let mut versions = database.record.versions.iter();
+    let Some(open) = versions.find(|v| v.version < wanted && v.lacks_backfill()) else {
+        return Ok(());
+    };
+    let number = open.version;
+    let words = format!(
+        "the backfill of schema version {number} (Rollout {}) has not ended: no pod of version \
+         {wanted} starts before it",
+        open.rollout
+    );
+    let name = &database.base.name;
+    let give_up = format!(
+        "give it up with kubectl annotate -n {} databaseschema {name} --overwrite \
+         stepgate.io/drop=\"{number} <id>\"",
+        draft.seen.objects.rollout.namespace
+    );
+    let others = &draft.seen.objects.sharers;
+    let own = open.rollout == draft.name();
+    if !own && !others.iter().any(|s| s.rollout == open.rollout) {
+        let words =
+            format!("{words}. That Rollout is gone: run the backfill yourself, then {give_up}");
+        return Err(Wait::stalled(Reason::WaitingForBackfill, words).into());
+    }
+    let mut duties = own_duties(draft);
+    let run = duties
+        .find(|duty| duty.version.version == number)
+        .map(|duty| job::run(draft, &duty.turn(draft)));
+    if let Some(Run::HalfWay {
+        reason, message, ..
+    }) = run
+    {
+        return Err(Wait::stalled(reason, format!("{words}: {message}; or {give_up}")).into());
+    }
+    if let Some(job) = failed_backfill(&database.record, number) {
+        let revision = if own { draft.wanted } else { "<revision>" };
+        let words = format!(
+            "{words}. It failed in Job {job}: put right what did, then set the annotation \
+             stepgate.io/retry: \"{revision} <id>\" on Rollout {}; or {give_up}",
+            open.rollout
+        );
+        return Err(Wait::stalled(Reason::WaitingForBackfill, words).into());
+    }
+    Err(Wait::held(Reason::WaitingForBackfill, words).into())
+}
+
+/// The Job in which the backfill of a version failed, where nothing has come after that.
+fn failed_backfill(record: &DatabaseRecord, version: i64) -> Option<&str> {
+    let runs = |h: &Holder| h.version == Some(version);
+    if record.backfill_holder.as_ref().is_some_and(runs) {
+        return None;
+    }
+    let mut latest_first = record.phases.iter().rev();
+    let last =
+        latest_first.find(|p| p.version == Some(version) && p.phase == PhaseKind::Backfill)?;
+    (!last.succeeded).then_some(last.job.as_str())
+}
+
+/// A retry of what runs after the release: it has failed, or waits for a person.
+///
+/// # Errors
+/// What must be known first.
+pub(super) fn retry(draft: &Draft<'_>) -> Result<Option<Decision>, Halt> {
+    let Some(duty) = duty(draft) else {
+        return Ok(None);
+    };
+    let turn = duty.turn(draft);
+    let mut job = turn.job().clone();
+    let database = draft.seen.objects.database.as_ref();
+    match job::run(draft, &turn) {
+        Run::Failed { job: failed, .. } => {
+            job.attempt = job::attempts_of_version(draft, duty.version, duty.phase) + 1;
+            let dirty = database.and_then(|d| d.record.dirty.as_ref());
+            // With its failure was told what it has left.
+            if dirty.is_some_and(|dirty| dirty.job == failed) {
+                job.accepted_dirty = Some(failed);
+            }
+        }
+        Run::HalfWay { job: left, .. } => {
+            let status = draft.status.schema.as_ref();
+            let told = status.is_some_and(|s| s.job.as_ref() == Some(&left));
+            // On a release that waits for it.
+            let mut conditions = draft.status.conditions.iter();
+            let stalled = conditions.any(|c| c.status == "True" && c.message.contains(&left));
+            if !told && !stalled {
+                return Ok(None);
+            }
+            match job::vanished_hold(draft, &turn) {
+                Some(holder) => job.attempt = job.attempt.max(holder.attempt) + 1,
+                None => job.accepted_dirty = Some(left),
+            }
+        }
+        Run::Unread => {
+            let name = database.map(|d| d.base.name.clone()).unwrap_or_default();
+            return Halt::ask(super::facts::Question::Hold(name));
+        }
+        _ => return Ok(None),
+    }
+    let mut decision = draft.decision();
+    let number = duty.version.version;
+    let open = own(draft);
+    let said = &mut decision.status.version_jobs;
+    said.retain(|said| open.iter().any(|v| v.version == said.version));
+    let of = |said: &VersionJobs| said.version == number;
+    let index = said.iter().position(of).unwrap_or_else(|| {
+        said.push(VersionJobs {
+            version: number,
+            jobs: Vec::new(),
+        });
+        said.len() - 1
+    });
+    let jobs = &mut said[index].jobs;
+    jobs.retain(|known| known.phase != duty.phase);
+    jobs.push(job);
+    Ok(Some(decision))
+}
+
+/// The revision that is kept because what runs for a version runs in its pods.
+pub(super) fn needs(draft: &Draft<'_>, revision: &str) -> bool {
+    own(draft).iter().any(|v| v.revision == revision)
+}

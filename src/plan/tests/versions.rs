@@ -1,0 +1,197 @@
+//! What runs after the release of a schema version.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+
+use super::fixture::{World, second};
+use crate::{
+    api::{
+        PhaseKind,
+        database::{Approved, Done, VersionRecord},
+    },
+    plan::{
+        facts::{Question, SharerFacts, UserFacts},
+        intent::Write,
+    },
+};
+
+/// A revision of version 2 is stable, and asks for a backfill and a contract.
+fn world() -> World {
+    let mut world = World::new();
+    world.seen.answers.overlaps = Some(Vec::new());
+    world.seen.answers.revisions_live = true;
+    world.edit_spec(|spec| {
+        spec.schema = serde_json::from_value(json!({
+            "database": "db",
+            "version": 2,
+            "expand": {"command": ["x"]},
+            "backfill": {"command": ["fill"]},
+            "contract": {"command": ["drop"], "afterSeconds": 10, "approval": "Manual"},
+        }))
+        .expect("a schema");
+    });
+    for _ in 0..4 {
+        world.settle();
+        world.hold(1000);
+    }
+    for revision in &mut world.seen.objects.revisions {
+        revision.schema_version = Some(2);
+    }
+    world
+}
+
+fn recorded(world: &World) -> Option<VersionRecord> {
+    world
+        .plan()
+        .writes
+        .into_iter()
+        .find_map(|write| match write {
+            Write::RecordDatabase { record, .. } => record.version(2).cloned(),
+            _ => None,
+        })
+}
+
+fn done() -> Option<Done> {
+    Some(Done {
+        attempt: 1,
+        job: "shop-b-backfill-1".into(),
+        began: Time(second(0)),
+        ended: Time(second(1)),
+    })
+}
+
+/// Version 2 is released; its backfill ended after the last pod below it.
+fn filled() -> World {
+    let mut world = world();
+    let database = world.seen.objects.database.as_ref();
+    let version = database.and_then(|d| d.record.version(2).cloned());
+    let mut version = version.expect("the version on record");
+    version.backfilled = done();
+    version.alone_since = Some(Time(second(0)));
+    let record = world.database_mut();
+    record.backfill_holder = None;
+    record.versions = vec![version];
+    world
+}
+
+#[test]
+fn a_digest_is_of_the_image_and_the_command_and_of_nothing_else() {
+    let of = |edit: fn(&mut crate::api::RolloutSpec)| {
+        let mut world = world();
+        world.edit_spec(edit);
+        world.spec.asked().to_vec()
+    };
+    let plain = of(|_| ());
+    assert_eq!(plain.len(), 2);
+    assert_eq!(plain[0].digest.len(), 12);
+    assert_ne!(plain[0].digest, plain[1].digest);
+    let deadline = of(|spec| {
+        let contract = spec.schema.as_mut().and_then(|s| s.contract.as_mut());
+        contract.expect("a contract").run.deadline_seconds = 5;
+    });
+    assert_eq!(plain[1].digest, deadline[1].digest);
+    let other = of(|spec| {
+        let contract = spec.schema.as_mut().and_then(|s| s.contract.as_mut());
+        contract.expect("a contract").run.command = vec!["rm".into()];
+    });
+    assert_eq!(plain[0].digest, other[0].digest);
+    assert_ne!(plain[1].digest, other[1].digest);
+}
+
+#[test]
+fn nobody_reads_live_while_the_caches_know_who_is_below() {
+    let mut world = filled();
+    world.seen.objects.sharers = vec![SharerFacts {
+        rollout: "worker".into(),
+        wanted: Some(Some(1)),
+        moves: Vec::new(),
+        running: [("w1".to_owned(), Some(1))].into(),
+    }];
+    let version = world.database_mut().version_mut(2).expect("the version");
+    version.alone_since = None;
+    assert_eq!(world.plan().questions, []);
+    world.seen.objects.sharers.clear();
+    assert_eq!(world.plan().questions, [Question::Users("db".into())]);
+}
+
+#[test]
+fn whoever_is_below_again_voids_the_proof() {
+    let mut world = filled();
+    world.seen.objects.sharers = vec![SharerFacts {
+        rollout: "worker".into(),
+        wanted: Some(None),
+        moves: Vec::new(),
+        running: [].into(),
+    }];
+    let version = recorded(&world).expect("a record");
+    assert_eq!(version.alone_since, None);
+}
+
+#[test]
+fn the_floor_is_on_record_with_the_hold_of_the_contract() {
+    let mut world = filled();
+    world.now = second(60);
+    assert!(recorded(&world).is_none(), "nobody has approved it");
+    let version = world.database_mut().version_mut(2).expect("the version");
+    let digest = version
+        .asks(PhaseKind::Contract)
+        .expect("it")
+        .digest
+        .clone();
+    let approved = |digest: &str| {
+        Some(Approved {
+            digest: digest.into(),
+            user: "dba".into(),
+            at: Time(second(2)),
+        })
+    };
+    version.approved = approved("something-else");
+    assert!(recorded(&world).is_none(), "something else was approved");
+    let version = world.database_mut().version_mut(2).expect("the version");
+    version.approved = approved(&digest);
+    world.now = second(9);
+    assert!(recorded(&world).is_none(), "its time is not over");
+    world.now = second(60);
+    let writes = world.plan().writes;
+    let Some(Write::RecordDatabase { record, .. }) = writes.first() else {
+        panic!("{writes:?}");
+    };
+    assert_eq!(record.undo_floor, Some(2));
+    let holder = record.holder.as_ref().expect("a holder");
+    assert_eq!(holder.phase, PhaseKind::Contract);
+    assert_eq!(holder.job_uid, None, "and nothing runs yet");
+}
+
+#[test]
+fn a_contract_whose_gate_closes_before_it_runs_gives_the_floor_back() {
+    let mut world = filled();
+    world.now = second(60);
+    let version = world.database_mut().version_mut(2).expect("the version");
+    let digest = version
+        .asks(PhaseKind::Contract)
+        .expect("it")
+        .digest
+        .clone();
+    version.approved = Some(Approved {
+        digest,
+        user: "dba".into(),
+        at: Time(second(2)),
+    });
+    world.step();
+    assert_eq!(world.database_mut().undo_floor, Some(2));
+    world.seen.answers.users = Some(
+        [UserFacts {
+            what: "CronJob nightly".into(),
+            version: None,
+            serves: true,
+        }]
+        .into(),
+    );
+    for _ in 0..20 {
+        world.step();
+    }
+    let record = world.database_mut();
+    assert_eq!(record.holder, None);
+    assert_eq!(record.undo_floor, None);
+    assert_eq!(record.version(2).expect("it").alone_since, None);
+}

@@ -1,0 +1,151 @@
+//! A schema version after its release: backfill, gate, contract.
+
+use serde_json::json;
+
+use crate::{
+    api::{PhaseKind, RolloutSpec},
+    simulate::{
+        action::{Action, Circumstance},
+        scenario::{
+            SETTLED, Scenario, apply, apply_to, command, name, release, shop, workload, wrong,
+        },
+        setting::{Behaviour, Migration, MigrationEnd},
+    },
+};
+
+/// A release of four pods, from its start to its end, takes so many seconds at most.
+const RELEASED: i64 = SETTLED + 330;
+
+/// With a backfill, and a contract a minute after nobody is below it.
+pub(super) fn with_contract(mut spec: RolloutSpec, approval: &str) -> RolloutSpec {
+    let phases = json!({
+        "backfill": {"command": ["shop", "migrate", "backfill"], "deadlineSeconds": 300},
+        "contract": {
+            "command": ["shop", "migrate", "contract"],
+            "deadlineSeconds": 120,
+            "afterSeconds": 60,
+            "approval": approval,
+        },
+    });
+    if let Some(schema) = &mut spec.schema {
+        schema.backfill = serde_json::from_value(phases["backfill"].clone()).ok();
+        schema.contract = serde_json::from_value(phases["contract"].clone()).ok();
+    }
+    spec
+}
+
+/// `v1` runs, and version 2 is released with `v2`.
+fn version_2(name: &'static str, approval: &str) -> Scenario {
+    let v2 = with_contract(shop("v2", 4, Some(2)), approval);
+    Scenario::new(name)
+        .then(1, apply(shop("v1", 4, Some(1))))
+        .then(SETTLED, apply(v2))
+}
+
+fn approve() -> Action {
+    Action::Approve {
+        database: "shop-db".into(),
+        right: true,
+    }
+}
+
+/// The attempts of this phase go so.
+fn phase(kind: PhaseKind, attempts: &[(i64, MigrationEnd)]) -> Behaviour {
+    let attempts = attempts.iter().map(|(seconds, end)| Migration {
+        seconds: *seconds,
+        end: *end,
+    });
+    Behaviour {
+        migrations: [(kind, attempts.collect())].into(),
+        ..Behaviour::default()
+    }
+}
+
+const fn consumer(version: Option<Option<i64>>) -> Action {
+    Action::Around(Circumstance::Consumer { version })
+}
+
+pub(super) fn versions() -> Vec<Scenario> {
+    let (fails, succeeds) = (MigrationEnd::Fails, MigrationEnd::Succeeds);
+    let worker = |image: &str, version| apply_to("worker", workload("worker", image, 2, version));
+    vec![
+        version_2("backfill-then-contract", "Automatic").lasts(800),
+        version_2("contract-waits-for-its-approval", "Manual")
+            .then(RELEASED + 200, approve())
+            .lasts(900),
+        version_2("another-digest-is-approved", "Manual")
+            .then(
+                RELEASED + 100,
+                Action::Approve {
+                    database: "shop-db".into(),
+                    right: false,
+                },
+            )
+            .lasts(800),
+        version_2("backfill-fails", "Automatic")
+            .image(
+                "v2",
+                phase(PhaseKind::Backfill, &[(20, fails), (20, succeeds)]),
+            )
+            .then(RELEASED + 100, command("retry"))
+            .lasts(1000),
+        version_2("contract-fails", "Automatic")
+            .image(
+                "v2",
+                phase(PhaseKind::Contract, &[(20, fails), (20, succeeds)]),
+            )
+            .then(RELEASED + 300, command("retry"))
+            .lasts(1000),
+        version_2("a-higher-version-waits-for-the-backfill", "Automatic")
+            .image("v2", phase(PhaseKind::Backfill, &[(200, succeeds)]))
+            .then(
+                RELEASED + 20,
+                apply(with_contract(shop("v3", 4, Some(3)), "Automatic")),
+            )
+            .lasts(1500),
+        version_2("a-hotfix-beside-the-backfill", "Automatic")
+            .image("v2", phase(PhaseKind::Backfill, &[(200, succeeds)]))
+            .then(RELEASED + 20, release("v4", Some(2)))
+            .lasts(1500),
+        version_2("undone-after-the-backfill", "Manual")
+            .then(RELEASED + 60, command("undo"))
+            .then(RELEASED + 200, approve())
+            .then(RELEASED + 300, command("retry"))
+            .lasts(1700),
+        version_2("another-rollout-lags", "Automatic")
+            .then(2, worker("w1", Some(1)))
+            .then(RELEASED + 300, worker("w2", Some(2)))
+            .lasts(1500),
+        version_2("a-cron-job-lags", "Automatic")
+            .then(2, consumer(Some(Some(1))))
+            .then(RELEASED + 200, consumer(Some(None)))
+            .then(RELEASED + 400, consumer(Some(Some(2))))
+            .lasts(1200),
+        version_2("given-up", "Manual")
+            .then(RELEASED + 100, Action::Drop("shop-db".into()))
+            .lasts(700),
+        version_2("back-below-the-floor", "Automatic")
+            .then(RELEASED + 400, release("v1", Some(1)))
+            .lasts(1100),
+        version_2("undo-below-the-floor", "Automatic")
+            .then(RELEASED + 400, command("undo"))
+            .lasts(1100),
+        version_2("a-bad-release-of-a-version", "Automatic")
+            .image("v2", wrong(30.0))
+            .lasts(700),
+        version_2("its-rollout-is-deleted", "Automatic")
+            .image("v2", phase(PhaseKind::Backfill, &[(200, succeeds)]))
+            .then(RELEASED + 20, Action::Delete(name()))
+            .lasts(900),
+        version_2("claimed-by-another", "Automatic")
+            .then(2, worker("w1", Some(1)))
+            .then(
+                RELEASED,
+                apply_to(
+                    "worker",
+                    with_contract(workload("worker", "w2", 2, Some(2)), "Automatic"),
+                ),
+            )
+            .lasts(900),
+    ]
+}
