@@ -46,8 +46,8 @@ pub struct SchemaSpec {
     pub expand: Option<Phase>,
 
     /// Fills in what `expand` added. Runs once per version, after a revision of it has become
-    /// stable; and once more when no pod below the version is left, unless a trigger keeps it. No
-    /// pod of a higher version starts before it has ended.
+    /// stable; and before a contract once more when no pod below the version is left, unless a
+    /// trigger keeps it. No pod of a higher version starts before it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Backfill>,
 

@@ -149,7 +149,11 @@ async fn rollout<C: Cluster>(
                 ran.error = unread.map(Stopped::from).or(unwritten.map(Stopped::from));
                 return come_again(ran, memory);
             }
-            Ok(()) => answers.hold_live = recorded.or(answers.hold_live),
+            Ok(()) => {
+                answers.hold_live = recorded.or(answers.hold_live);
+                // Whoever comes after a write is not among them.
+                answers.users = None;
+            }
             Err((
                 _,
                 WriteError::Refused {

@@ -203,7 +203,7 @@ fn undo(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let Some(former) = former_stables(draft).into_iter().next() else {
         return Err("there is no former stable revision to return to".into());
     };
-    release::below_floor_live(draft, &former)?;
+    release::may_return(draft, &former)?;
     let decision = swap_stable(draft, &former, Outcome::Failed, reason, message)
         .ok_or("there is no stable revision to return from")?
         .warning(Reason::UndoStarted, format!("revision {stable}: {message}"))

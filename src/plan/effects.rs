@@ -390,10 +390,10 @@ fn delete_below_floor(draft: &mut Draft<'_>) {
     let needed = [draft.stable(), in_motion];
     let below = objects.children.iter().filter(|child| {
         let revision = objects.revision(&child.revision);
-        let version = revision.and_then(|r| r.schema_version);
+        let below = |r: &RevisionFacts| r.schema_version.is_none_or(|version| version < floor);
         !child.deleting
             && is_empty(child)
-            && version.is_some_and(|version| version < floor)
+            && revision.is_some_and(below)
             && !needed.contains(&Some(child.revision.as_str()))
     });
     let going: Vec<_> = below.map(|child| child.base.clone()).collect();

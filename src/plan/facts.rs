@@ -151,6 +151,8 @@ pub struct RevisionFacts {
     pub probes: Arc<[i64]>,
     /// The schema version that it needs.
     pub schema_version: Option<i64>,
+    /// The database that it uses.
+    pub database: Option<String>,
     /// The phases that were to run after its release when it was made.
     pub asked: Arc<[AskedPhase]>,
     /// When it was made.
@@ -275,7 +277,7 @@ pub struct DatabaseFacts {
     pub annotations: Arc<BTreeMap<String, String>>,
     /// What ran, and who holds it.
     pub record: Arc<DatabaseRecord>,
-    /// `metadata.finalizers`: [`keys::HELD`](crate::api::keys::HELD) while it has a holder, and
+    /// `metadata.finalizers`: [`keys::HELD`] while it has a holder, and
     /// those of others.
     pub finalizers: Vec<String>,
     /// Whether it is being deleted.
@@ -439,8 +441,8 @@ pub struct SharerFacts {
     /// The schema versions between which a release, an undo or a return of it is in motion; empty
     /// while none is.
     pub moves: Vec<Option<i64>>,
-    /// Revisions of it, each with the schema version that it needs, that have pods or are to have
-    /// some.
+    /// Revisions of it, each with the schema version that it needs, that have pods, are to have
+    /// some, or are stable.
     pub running: BTreeMap<String, Option<i64>>,
 }
 
@@ -533,10 +535,13 @@ impl SharerFacts {
         let versions: BTreeMap<&str, Option<i64>> = revisions
             .map(|r| (r.revision.as_str(), r.schema_version))
             .collect();
-        let with_pods = children
+        let stable = rollout.status.stable.as_ref().map(|s| s.revision.as_str());
+        let serving = children
             .filter(|c| c.replicas > 0 || c.status_replicas > 0)
             .map(|c| c.revision.as_str())
-            .chain(pods.map(|p| p.revision.as_str()));
+            .chain(pods.map(|p| p.revision.as_str()))
+            // It is what runs as soon as replicas are asked for.
+            .chain(stable);
         let status = &rollout.status;
         let needs = |revision: &str| versions.get(revision).copied().flatten();
         let release = status.release.iter();
@@ -550,7 +555,7 @@ impl SharerFacts {
             rollout: rollout.base.name.clone(),
             wanted: spec.ok().map(|spec| spec.schema_version()),
             moves,
-            running: with_pods
+            running: serving
                 .map(|revision| (revision.to_owned(), needs(revision)))
                 .collect(),
         }

@@ -97,7 +97,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
         return Halt::ask(Question::Revisions);
     }
     if former {
-        below_floor_live(draft, wanted)?;
+        may_return(draft, wanted)?;
         return return_to_former_stable(draft, wanted).map(Ok).transpose();
     }
     start(draft, 1, None).made()
@@ -167,6 +167,23 @@ pub(super) fn below_floor(
     }
 }
 
+/// A former stable may run again.
+///
+/// # Errors
+/// Why it may not, or what must be read first.
+pub(super) fn may_return(draft: &Draft<'_>, revision: &str) -> Result<(), Halt> {
+    let known = draft.seen.objects.revision(revision);
+    let used = known.and_then(|r| r.database.as_deref().filter(|_| r.schema_version.is_some()));
+    if let Some(used) = used.filter(|used| Some(*used) != draft.spec.database()) {
+        let words = format!(
+            "revision {revision} uses database {used}, which spec.schema.database does not name any \
+             more: whether what it needs is still there is not known. Name that database to return"
+        );
+        return Err(Wait::stalled(Reason::BelowUndoFloor, words).into());
+    }
+    below_floor_live(draft, revision)
+}
+
 /// The same of a former stable, by the floor as it is on record now: a cache that lags may not show
 /// yet what a contract is about to remove.
 ///
@@ -178,6 +195,11 @@ pub(super) fn below_floor_live(draft: &Draft<'_>, revision: &str) -> Result<(), 
     };
     let known = draft.seen.objects.revision(revision);
     let version = known.and_then(|r| r.schema_version);
+    // Another database has another floor.
+    let used = known.and_then(|r| r.database.as_deref());
+    if used.is_some_and(|used| Some(used) != draft.spec.database()) {
+        return Ok(());
+    }
     let record = &database.record;
     if record.versions.is_empty() && record.undo_floor.is_none() {
         return Ok(());

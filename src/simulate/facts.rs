@@ -62,6 +62,7 @@ pub fn revision(o: &RevisionObject) -> RevisionFacts {
         config: render::config_refs(&o.template).into(),
         probes: probes(&o.template).into(),
         schema_version: o.schema.as_ref().and_then(|schema| schema.version),
+        database: o.schema.as_ref().map(|schema| schema.database.clone()),
         asked: Arc::clone(&o.asked),
         created: o.meta.created,
         owner_uid: o.meta.owner.as_ref().map(ToString::to_string),

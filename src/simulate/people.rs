@@ -351,15 +351,9 @@ impl World {
             };
             let status = &rollout.status;
             let mut versions = vec![spec.ok().and_then(|spec| spec.schema_version())];
-            if let Some(release) = &status.release {
-                let stable = status.stable.as_ref().map(|s| &s.revision);
-                versions.extend(
-                    stable
-                        .into_iter()
-                        .chain([&release.revision])
-                        .map(|r| needs(r)),
-                );
-            }
+            let stable = status.stable.as_ref().map(|s| &s.revision);
+            let release = status.release.as_ref().map(|r| &r.revision);
+            versions.extend(stable.into_iter().chain(release).map(|r| needs(r)));
             let lowest = versions.into_iter().min().flatten();
             users.push(user(format!("Rollout {name}"), lowest, true));
             for child in self.live.children(name) {

@@ -67,9 +67,10 @@ fn chart_and_base_guard_commands_alike() {
         "ValidatingAdmissionPolicy",
         "ValidatingAdmissionPolicyBinding",
     ] {
-        let name = "stepgate-commands";
-        let spec = |objects: &Objects| objects.named(kind, name)["spec"].clone();
-        assert_eq!(spec(&chart), spec(&base), "{kind}");
+        for name in ["stepgate-commands", "stepgate-approvals"] {
+            let spec = |objects: &Objects| objects.named(kind, name)["spec"].clone();
+            assert_eq!(spec(&chart), spec(&base), "{kind} {name}");
+        }
     }
 }
 
@@ -94,7 +95,8 @@ fn chart_and_base_keep_rollouts_out_of_the_operators_namespace() {
         assert_eq!(&labels[name], value, "{name}");
     }
     let off = super::rendered::chart(&["ownNamespace.refuseRollouts=false"]);
-    assert_eq!(off.of_kind("ValidatingAdmissionPolicy").count(), 1);
+    let mut left = off.of_kind("ValidatingAdmissionPolicy");
+    assert!(left.all(|policy| policy["metadata"]["name"] != name));
 }
 
 #[test]

@@ -131,6 +131,7 @@ pub fn revision(object: &ControllerRevision) -> RevisionFacts {
         config: render::config_refs(&data["template"]).into(),
         probes: probes(&data["template"]).into(),
         schema_version: data["schema"]["version"].as_i64(),
+        database: data["schema"]["database"].as_str().map(str::to_owned),
         asked: asked(
             &data["template"],
             SchemaSpec::deserialize(&data["schema"]).ok().as_ref(),

@@ -46,31 +46,45 @@ pub async fn of(
         database,
     };
     consumers
-        .add::<Deployment>(&mut users, |d| {
-            let (spec, status) = (d.spec.as_ref(), d.status.as_ref());
-            let wanted = spec.and_then(|s| s.replicas).unwrap_or(1);
-            status.and_then(|s| s.observed_generation) >= d.metadata.generation
-                && status.and_then(|s| s.updated_replicas).unwrap_or(0) >= wanted
-        })
+        .add::<Deployment>(
+            &mut users,
+            |d| {
+                let (spec, status) = (d.spec.as_ref(), d.status.as_ref());
+                let wanted = spec.and_then(|s| s.replicas).unwrap_or(1);
+                status.and_then(|s| s.observed_generation) >= d.metadata.generation
+                    && status.and_then(|s| s.updated_replicas).unwrap_or(0) >= wanted
+            },
+            |_| false,
+        )
         .await?;
     consumers
-        .add::<StatefulSet>(&mut users, |s| {
-            let (spec, status) = (s.spec.as_ref(), s.status.as_ref());
-            let wanted = spec.and_then(|s| s.replicas).unwrap_or(1);
-            status.and_then(|s| s.observed_generation) >= s.metadata.generation
-                && status.and_then(|s| s.updated_replicas).unwrap_or(0) >= wanted
-        })
+        .add::<StatefulSet>(
+            &mut users,
+            |s| {
+                let (spec, status) = (s.spec.as_ref(), s.status.as_ref());
+                let wanted = spec.and_then(|s| s.replicas).unwrap_or(1);
+                status.and_then(|s| s.observed_generation) >= s.metadata.generation
+                    && status.and_then(|s| s.updated_replicas).unwrap_or(0) >= wanted
+            },
+            |_| false,
+        )
         .await?;
     consumers
-        .add::<DaemonSet>(&mut users, |d| {
-            d.status.as_ref().is_some_and(|s| {
-                s.observed_generation >= d.metadata.generation
-                    && s.updated_number_scheduled.unwrap_or(0) >= s.desired_number_scheduled
-            })
-        })
+        .add::<DaemonSet>(
+            &mut users,
+            |d| {
+                d.status.as_ref().is_some_and(|s| {
+                    s.observed_generation >= d.metadata.generation
+                        && s.updated_number_scheduled.unwrap_or(0) >= s.desired_number_scheduled
+                })
+            },
+            |_| false,
+        )
         .await?;
-    consumers.add::<CronJob>(&mut users, |_| true).await?;
-    consumers.add::<Pod>(&mut users, |_| true).await?;
+    consumers
+        .add::<CronJob>(&mut users, |_| true, |_| false)
+        .await?;
+    consumers.add::<Pod>(&mut users, |_| true, is_over).await?;
     Ok(users)
 }
 
@@ -92,6 +106,7 @@ impl Consumers<'_> {
         &self,
         users: &mut Vec<UserFacts>,
         is_rolled_out: impl Fn(&K) -> bool,
+        is_over: impl Fn(&K) -> bool,
     ) -> Result<(), ReadError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -117,6 +132,7 @@ impl Consumers<'_> {
             return Ok(());
         }
         let found = list(&api, &labels, &format!("{kind}s"), |object: K| {
+            (!is_over(&object)).then_some(())?;
             let metadata = object.meta();
             let name = metadata.name.as_deref().unwrap_or_default();
             let version = declared(metadata);
@@ -244,15 +260,14 @@ fn asked_by(
             serves: true,
         };
     };
+    let status = &rollout.status;
+    let stable = status.stable.as_ref().map(|s| &s.revision);
+    let release = status.release.as_ref().map(|r| &r.revision);
     let mut versions = vec![spec.schema_version()];
-    if let Some(release) = &rollout.status.release {
-        let stable = rollout.status.stable.as_ref().map(|s| &s.revision);
-        let in_motion = stable.into_iter().chain([&release.revision]);
-        versions.extend(in_motion.map(|revision| {
-            let key = (name.clone(), revision.clone());
-            known.get(&key).and_then(|(_, version)| *version)
-        }));
-    }
+    versions.extend(stable.into_iter().chain(release).map(|revision| {
+        let key = (name.clone(), revision.clone());
+        known.get(&key).and_then(|(_, version)| *version)
+    }));
     UserFacts {
         what: format!("Rollout {name}"),
         // Nothing is lower than what nobody knows.

@@ -16,11 +16,11 @@ use super::{
     draft::Draft,
     facts::{DatabaseFacts, JobFacts},
     reason::Reason,
-    render,
+    render, revision,
 };
 use crate::api::{
     DatabaseRecord, PhaseKind, SchemaSpec,
-    database::{Dirty, Holder, PhaseRecord, VersionRecord},
+    database::{AskedPhase, Dirty, Holder, PhaseRecord, VersionRecord},
     release::{JobStatus, Release, Stage},
 };
 
@@ -346,6 +346,19 @@ impl<'a> Turn<'a> {
         Ok(kept.schema.as_ref().map(|schema| (&kept.template, schema)))
     }
 
+    /// Whether this is what was asked for, and approved if it had to be.
+    fn is_asked(&self, template: &serde_json::Value, schema: &SchemaSpec) -> bool {
+        let Of::Version(version) = self.of else {
+            return true;
+        };
+        let digest = |all: &[AskedPhase]| {
+            let mut all = all.iter();
+            all.find(|asked| asked.phase == self.job.phase)
+                .map(|asked| asked.digest.clone())
+        };
+        digest(&revision::asked(template, Some(schema))) == digest(&version.asked)
+    }
+
     /// The revision that a retry of it is bound to.
     fn to_retry<'d>(&self, draft: &'d Draft<'_>) -> &'d str {
         draft.wanted
@@ -480,6 +493,11 @@ pub(super) fn attempts_of_version(
     let phases = phases.unwrap_or_default().iter();
     let of = |p: &&PhaseRecord| p.version == Some(version.version) && p.phase == phase;
     phases.filter(of).map(|p| p.attempt).max().unwrap_or(1)
+}
+
+/// Whether the Job of a hold was let run and is gone, as is known from a live read.
+pub(super) fn is_gone(draft: &Draft<'_>, holder: &Holder) -> bool {
+    has_vanished(draft, holder) && !rests_on_caches(draft, holder)
 }
 
 /// Whether the Job of a hold may have begun.

@@ -65,7 +65,11 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Optio
         Some(job) if ours => advance(draft, database, holder, job),
         None if ours && holder.job_uid.is_none() && makes_a_job => {
             let manifest = match turn.source(draft)? {
-                Some((template, schema)) => render::job(draft, template, schema, holder, database),
+                Some((template, schema)) if turn.is_asked(template, schema) => {
+                    render::job(draft, template, schema, holder, database)
+                }
+                // It was changed after the database was taken for it: nothing has run.
+                Some(_) => return Ok(let_go(database, holder, None, draft.seen.epoch)),
                 None => None,
             };
             manifest.map(|manifest| Write::Create {
@@ -188,9 +192,9 @@ fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, turn: &Turn<'_>) -> Wr
     let version = turn.version(draft);
     let mut record = (*database.record).clone();
     let gone = record.place_of(phase).take();
-    let mut floor_before = record.undo_floor;
+    // Also where a contract is run again: the Job that is gone may have removed something.
+    let floor_before = record.undo_floor;
     if let Some(gone) = gone {
-        floor_before = gone.floor_before;
         let message = "its Job was gone before its end was seen, and a retry went on without it";
         let ended = gone.ended(false, Time(draft.now), message.into());
         keep_phase(&mut record, ended);

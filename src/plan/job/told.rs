@@ -6,7 +6,7 @@ use crate::{
         PhaseKind,
         database::VersionRecord,
         release::{Release, Stage},
-        status::SchemaStatus,
+        status::{Outcome, SchemaStatus},
     },
     plan::{draft::Draft, life, reason::Reason},
 };
@@ -116,10 +116,20 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
     status.attempt = turn.job().attempt;
     let (state, job, message) = match super::run(draft, &turn) {
         Run::Failed { job, message, .. } => {
+            let back = match draft.stable() {
+                Some(stable) if draft.outcome(draft.wanted) == Some(Outcome::Failed) => {
+                    format!("set the spec back to revision {stable}, ")
+                }
+                _ => String::new(),
+            };
+            let revision = match back.as_str() {
+                "" => draft.wanted,
+                _ => draft.stable().unwrap_or_default(),
+            };
             let words = format!(
-                "{message}; see kubectl logs -n {} job/{job}, put right what failed, then retry \
-                 with the annotation stepgate.io/retry: \"{} <id>\"",
-                draft.seen.objects.rollout.namespace, draft.wanted
+                "{message}; see kubectl logs -n {} job/{job}, put right what failed, {back}then \
+                 retry with the annotation stepgate.io/retry: \"{revision} <id>\"",
+                draft.seen.objects.rollout.namespace
             );
             (Reason::Failed, Some(job), words)
         }

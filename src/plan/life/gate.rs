@@ -63,7 +63,7 @@ fn below_of(sharer: &SharerFacts, version: i64) -> Vec<String> {
     words.extend(
         lower
             .filter(|(_, needs)| needs.is_none_or(|needs| needs < version))
-            .map(|(revision, _)| format!("revision {revision} of Rollout {name} has pods")),
+            .map(|(revision, _)| format!("revision {revision} of Rollout {name} serves")),
     );
     words
 }
@@ -135,6 +135,17 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String>
     if let Some(dirty) = dirty.filter(|d| d.phase != PhaseKind::Contract) {
         missing.push(format!("Job {} left the database half-way", dirty.job));
     }
+    let held = record.held_for(PhaseKind::Contract);
+    if held.is_some_and(|h| h.phase == PhaseKind::Contract && h.version == Some(number)) {
+        let users = draft
+            .seen
+            .answers
+            .users
+            .iter()
+            .flat_map(|users| users.iter());
+        let empty = users.filter(|u| !u.serves && u.version.is_none_or(|of| of < number));
+        missing.extend(empty.map(|u| format!("{} is to be deleted", u.what)));
+    }
     let foreign = record.holders().filter(|h| {
         h.version != Some(number)
             || terms::of(h.phase).is_none_or(|t| t.phase != PhaseKind::Contract)
@@ -153,7 +164,20 @@ fn approval(draft: &Draft<'_>, version: &VersionRecord, database: &str) -> Optio
     let overtaken = later.any(|p| {
         p.phase == PhaseKind::Expand && p.succeeded && p.version.is_some_and(|v| v > number)
     });
-    let given = version.approved.as_ref();
+    // What was given before that was given without knowing of it too.
+    let later_end = |at: Timestamp| {
+        let mut later = record.phases.iter();
+        later.any(|p| {
+            p.phase == PhaseKind::Expand
+                && p.succeeded
+                && p.version.is_some_and(|v| v > number)
+                && p.ended.0 > at
+        })
+    };
+    let given = version
+        .approved
+        .as_ref()
+        .filter(|given| !later_end(given.at.0));
     if (asked.approval == Approval::Automatic && !overtaken)
         || given.is_some_and(|given| given.digest == asked.digest)
     {

@@ -149,7 +149,8 @@ fn registration(draft: &Draft<'_>) -> Option<Write> {
         (draft.spec.schema_version()?, draft.spec.asked())
     } else {
         let revision = draft.seen.objects.revision(stable)?;
-        (revision.schema_version?, &revision.asked)
+        let here = revision.database.as_ref() == Some(&schema.database);
+        (revision.schema_version.filter(|_| here)?, &revision.asked)
     };
     let Some(database) = &draft.seen.objects.database else {
         return (!asked.is_empty()).then(|| Write::Create {
@@ -176,12 +177,21 @@ fn registration(draft: &Draft<'_>) -> Option<Write> {
         Some(known) => {
             let runs = database.record.holders().any(|h| is_for(h, known));
             let same = known.revision == stable && known.asked == asked;
-            if known.rollout != draft.name() || !present || same || runs {
+            // Once the spec has left it, what its ControllerRevision remembers is what runs.
+            let left = !present && known.revision == stable;
+            if known.rollout != draft.name() || !(present || left) || same || runs {
                 return None;
             }
+            let digest = |asked: &[AskedPhase]| {
+                let mut asked = asked.iter();
+                let contract = asked.find(|a| a.phase == PhaseKind::Contract);
+                contract.map(|contract| contract.digest.clone())
+            };
+            let approves = digest(&known.asked) == digest(&fresh.asked);
             VersionRecord {
                 revision: fresh.revision,
                 asked: fresh.asked,
+                approved: known.approved.clone().filter(|_| approves),
                 ..known.clone()
             }
         }
@@ -237,20 +247,23 @@ fn next(
         return Ok(Some(alone(database, version, None)));
     }
     if let Some(holder) = contracting {
-        return match &version.alone_since {
-            // Somebody is below it after all: nothing has run, so the floor goes back.
-            None => {
-                let words = "the contract has not run, and lets the database go";
-                draft.notes.push(words.to_owned());
-                Ok(protocol::let_go_of(draft, database, holder))
-            }
-            Some(_) => contract(draft, database, version),
-        };
+        if version.alone_since.is_some() {
+            return contract(draft, database, version);
+        }
+        // Somebody is below it after all: where nothing has run, the floor goes back.
+        if let Some(write) = protocol::let_go_of(draft, database, holder) {
+            let words = "the contract has not run, and lets the database go";
+            draft.notes.push(words.to_owned());
+            return Ok(Some(write));
+        }
+        if !job::is_gone(draft, holder) {
+            return Ok(None);
+        }
     }
     let Some(duty) = Duty::of(version) else {
         return Ok(None);
     };
-    let runs = database.record.held_for(duty.phase).is_some();
+    let runs = contracting.is_none() && database.record.held_for(duty.phase).is_some();
     if !below && !runs && version.lacks_contract() && version.alone_since.is_none() {
         if is_alone(draft, version)? {
             // First, so that the backfill that runs next need not be repeated.
@@ -297,6 +310,10 @@ pub(super) fn voided_by(draft: &Draft<'_>, revision: &str) -> Option<Write> {
     let database = draft.seen.objects.database.as_ref()?;
     let known = draft.seen.objects.revision(revision);
     let needs = known.and_then(|r| r.schema_version);
+    let used = known.and_then(|r| r.database.as_deref());
+    if used.is_some_and(|used| Some(used) != draft.spec.database()) {
+        return None;
+    }
     let voids = |v: &VersionRecord| {
         v.alone_since.is_some() && v.is_open() && needs.is_none_or(|needs| needs < v.version)
     };
@@ -422,13 +439,13 @@ pub(super) fn lets_pods_start(draft: &Draft<'_>) -> Result<(), Halt> {
     }
     let mut duties = own_duties(draft);
     let run = duties
-        .find(|duty| duty.version.version == number)
+        .find(|duty| own && duty.version.version == number)
         .map(|duty| job::run(draft, &duty.turn(draft)));
     if let Some(Run::HalfWay {
         reason, message, ..
     }) = run
     {
-        return Err(Wait::stalled(reason, format!("{words}: {message}; or {give_up}")).into());
+        return Err(Wait::stalled(reason, format!("{words}: {message}")).into());
     }
     if let Some(job) = failed_backfill(&database.record, number) {
         let revision = if own { draft.wanted } else { "<revision>" };
@@ -483,7 +500,8 @@ pub(super) fn retry(draft: &Draft<'_>) -> Result<Option<Decision>, Halt> {
             if !told && !stalled {
                 return Ok(None);
             }
-            match job::vanished_hold(draft, &turn) {
+            let own = |h: &&Holder| is_for(h, duty.version) && h.phase == duty.phase;
+            match job::vanished_hold(draft, &turn).filter(own) {
                 Some(holder) => job.attempt = job.attempt.max(holder.attempt) + 1,
                 None => job.accepted_dirty = Some(left),
             }

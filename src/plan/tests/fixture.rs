@@ -513,6 +513,9 @@ impl World {
                 config: crate::plan::render::config_refs(&manifest["data"]["template"]).into(),
                 probes: crate::plan::measuring::probes(&manifest["data"]["template"]).into(),
                 schema_version: None,
+                database: manifest["data"]["schema"]["database"]
+                    .as_str()
+                    .map(str::to_owned),
                 asked: Vec::new().into(),
                 created: self.now,
                 owner_uid,

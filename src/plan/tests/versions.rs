@@ -195,3 +195,64 @@ fn a_contract_whose_gate_closes_before_it_runs_gives_the_floor_back() {
     assert_eq!(record.undo_floor, None);
     assert_eq!(record.version(2).expect("it").alone_since, None);
 }
+
+#[test]
+fn what_is_changed_after_its_approval_does_not_run() {
+    let mut world = filled();
+    world.now = second(60);
+    let version = world.database_mut().version_mut(2).expect("the version");
+    let digest = version
+        .asks(PhaseKind::Contract)
+        .expect("it")
+        .digest
+        .clone();
+    version.approved = Some(Approved {
+        digest: digest.clone(),
+        user: "dba".into(),
+        at: Time(second(2)),
+    });
+    world.step();
+    assert!(world.database_mut().holder.is_some(), "it is taken");
+    world.edit_spec(|spec| {
+        let contract = spec.schema.as_mut().and_then(|s| s.contract.as_mut());
+        contract.expect("a contract").run.command = vec!["drop".into(), "more".into()];
+    });
+    for _ in 0..10 {
+        for write in world.plan().writes {
+            let job = super::fixture::makes_a_job(&write);
+            assert!(!job, "nobody approved that");
+            world.apply(write);
+        }
+    }
+    let record = world.database_mut();
+    assert_eq!((&record.holder, record.undo_floor), (&None, None));
+    let version = record.version(2).expect("the version");
+    assert_eq!(version.approved, None, "what changes voids it");
+    let now = &version.asks(PhaseKind::Contract).expect("it").digest;
+    assert_ne!(*now, digest);
+}
+
+#[test]
+fn an_approval_that_did_not_know_of_a_later_expand_does_not_count() {
+    let mut world = filled();
+    world.now = second(60);
+    let record = world.database_mut();
+    let mut later = record.phases[0].clone();
+    (later.version, later.ended) = (Some(3), Time(second(30)));
+    record.phases.push(later);
+    let version = record.version_mut(2).expect("the version");
+    let digest = version
+        .asks(PhaseKind::Contract)
+        .expect("it")
+        .digest
+        .clone();
+    version.approved = Some(Approved {
+        digest,
+        user: "dba".into(),
+        at: Time(second(20)),
+    });
+    assert!(recorded(&world).is_none());
+    let version = world.database_mut().version_mut(2).expect("the version");
+    version.approved.as_mut().expect("it").at = Time(second(40));
+    assert!(recorded(&world).is_some());
+}

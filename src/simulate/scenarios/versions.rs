@@ -34,6 +34,18 @@ pub(super) fn with_contract(mut spec: RolloutSpec, approval: &str) -> RolloutSpe
     spec
 }
 
+/// With a contract as soon as nobody is below it, and nothing to fill in.
+fn at_once(spec: RolloutSpec) -> RolloutSpec {
+    let mut spec = with_contract(spec, "Automatic");
+    if let Some(schema) = &mut spec.schema {
+        schema.backfill = None;
+        if let Some(contract) = &mut schema.contract {
+            contract.after_seconds = 0;
+        }
+    }
+    spec
+}
+
 /// `v1` runs, and version 2 is released with `v2`.
 fn version_2(name: &'static str, approval: &str) -> Scenario {
     let v2 = with_contract(shop("v2", 4, Some(2)), approval);
@@ -70,6 +82,10 @@ pub(super) fn versions() -> Vec<Scenario> {
     let worker = |image: &str, version| apply_to("worker", workload("worker", image, 2, version));
     vec![
         version_2("backfill-then-contract", "Automatic").lasts(800),
+        Scenario::new("contract-at-once-without-a-backfill")
+            .then(1, apply(shop("v1", 4, Some(1))))
+            .then(SETTLED, apply(at_once(shop("v2", 4, Some(2)))))
+            .lasts(500),
         version_2("contract-waits-for-its-approval", "Manual")
             .then(RELEASED + 200, approve())
             .lasts(900),
