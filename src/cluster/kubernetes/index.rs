@@ -1,5 +1,7 @@
 //! What the caches hold: compact facts of our own objects, and which keys a change concerns.
 
+mod sharers;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -16,7 +18,7 @@ use crate::{
     cluster::Key,
     plan::facts::{
         ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, PodFacts, RevisionFacts,
-        RolloutFacts, ServiceFacts, Services, SharerFacts, Unread,
+        RolloutFacts, ServiceFacts, Services, Unread,
     },
 };
 
@@ -285,28 +287,6 @@ impl State {
         let near = self.neighbours(namespace, name, of);
         let older = near.filter(|(_, other)| age(other) < age(of));
         older.map(|(name, _)| name.to_owned()).collect()
-    }
-
-    /// The other Rollouts on the database of this one, where a version of it may wait for them.
-    fn sharers(&self, namespace: &str, name: &str, of: &RolloutFacts) -> Vec<SharerFacts> {
-        let database = database_of(of).and_then(|d| self.databases.get(&place(namespace, d)));
-        let mut versions = database.into_iter().flat_map(|d| &d.record.versions);
-        let Some(database) = database.filter(|_| versions.any(|v| v.is_open())) else {
-            return Vec::new();
-        };
-        let key = database_key(namespace, &database.base.name);
-        let others = self.rollouts.of(&key).filter(|(other, _)| *other != name);
-        others
-            .map(|(other, facts)| {
-                let key = rollout_key(namespace, other);
-                SharerFacts::of(
-                    facts,
-                    self.revisions.of(&key).map(|(_, r)| r),
-                    self.children.of(&key).map(|(_, c)| c),
-                    self.pods.of(&key).map(|(_, p)| p),
-                )
-            })
-            .collect()
     }
 
     /// The Services of the namespace, for a Rollout that asks for some.

@@ -402,13 +402,8 @@ impl World {
 
     fn finish_jobs(&mut self) {
         let at = self.now;
-        for job in self
-            .seen
-            .objects
-            .jobs
-            .iter_mut()
-            .filter(|j| !j.suspended && j.ended.is_none())
-        {
+        let jobs = self.seen.objects.jobs.iter_mut();
+        for job in jobs.filter(|j| !j.suspended && j.ended.is_none()) {
             job.ended = Some(JobEnd {
                 nothing_applied: false,
                 succeeded: true,

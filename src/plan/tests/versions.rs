@@ -74,6 +74,19 @@ fn filled() -> World {
     world
 }
 
+/// A person approves the contract as it is, so many seconds after the first; its digest.
+fn approve(world: &mut World, at: i64) -> String {
+    let version = world.database_mut().version_mut(2).expect("the version");
+    let asked = version.asks(PhaseKind::Contract).expect("a contract");
+    let digest = asked.digest.clone();
+    version.approved = Some(Approved {
+        digest: digest.clone(),
+        user: "dba".into(),
+        at: Time(second(at)),
+    });
+    digest
+}
+
 #[test]
 fn a_digest_is_of_the_image_and_the_command_and_of_nothing_else() {
     let of = |edit: fn(&mut crate::api::RolloutSpec)| {
@@ -166,17 +179,7 @@ fn the_floor_is_on_record_with_the_hold_of_the_contract() {
 fn a_contract_whose_gate_closes_before_it_runs_gives_the_floor_back() {
     let mut world = filled();
     world.now = second(60);
-    let version = world.database_mut().version_mut(2).expect("the version");
-    let digest = version
-        .asks(PhaseKind::Contract)
-        .expect("it")
-        .digest
-        .clone();
-    version.approved = Some(Approved {
-        digest,
-        user: "dba".into(),
-        at: Time(second(2)),
-    });
+    approve(&mut world, 2);
     world.step();
     assert_eq!(world.database_mut().undo_floor, Some(2));
     world.seen.answers.users = Some(
@@ -200,17 +203,7 @@ fn a_contract_whose_gate_closes_before_it_runs_gives_the_floor_back() {
 fn what_is_changed_after_its_approval_does_not_run() {
     let mut world = filled();
     world.now = second(60);
-    let version = world.database_mut().version_mut(2).expect("the version");
-    let digest = version
-        .asks(PhaseKind::Contract)
-        .expect("it")
-        .digest
-        .clone();
-    version.approved = Some(Approved {
-        digest: digest.clone(),
-        user: "dba".into(),
-        at: Time(second(2)),
-    });
+    let digest = approve(&mut world, 2);
     world.step();
     assert!(world.database_mut().holder.is_some(), "it is taken");
     world.edit_spec(|spec| {
@@ -240,19 +233,8 @@ fn an_approval_that_did_not_know_of_a_later_expand_does_not_count() {
     let mut later = record.phases[0].clone();
     (later.version, later.ended) = (Some(3), Time(second(30)));
     record.phases.push(later);
-    let version = record.version_mut(2).expect("the version");
-    let digest = version
-        .asks(PhaseKind::Contract)
-        .expect("it")
-        .digest
-        .clone();
-    version.approved = Some(Approved {
-        digest,
-        user: "dba".into(),
-        at: Time(second(20)),
-    });
+    approve(&mut world, 20);
     assert!(recorded(&world).is_none());
-    let version = world.database_mut().version_mut(2).expect("the version");
-    version.approved.as_mut().expect("it").at = Time(second(40));
+    approve(&mut world, 40);
     assert!(recorded(&world).is_some());
 }
