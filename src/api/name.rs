@@ -6,6 +6,10 @@ pub(crate) const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// A DNS label that begins with a letter (RFC 1035), as the name of a Service must.
 pub(crate) const SERVICE_NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
 
+/// A DNS subdomain (RFC 1123) as a pattern: what most objects may be called.
+pub(crate) const OBJECT_NAME: &str =
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
 /// The letters that a DNS label may have.
 pub(crate) const DNS_LABEL_LENGTH: usize = 63;
 

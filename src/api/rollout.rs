@@ -43,8 +43,14 @@ use super::{Analysis, RolloutStatus, SchemaSpec, Selector, Strategy, Traffic};
 #[x_kube(
     validation = Rule::new("self.selector == oldSelf.selector")
         .message("spec.selector cannot be changed: running pods would be lost from sight; create a Rollout of another name instead"),
-    validation = Rule::new("has(self.traffic) == (has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen')")
-        .message("spec.traffic and strategy.type: BlueGreen go together: write both, or neither"),
+    validation = Rule::new("has(self.traffic) || !(has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen')")
+        .message("strategy.type: BlueGreen needs spec.traffic: name the Service whose ports are copied, and the two that Stepgate makes"),
+    validation = Rule::new("!has(self.traffic) || (has(self.traffic.routes) && size(self.traffic.routes) > 0) == (has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))")
+        .message("spec.traffic.routes and steps with a weight go together: write both, or neither"),
+    validation = Rule::new("has(self.traffic) || !(has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))")
+        .message("steps with a weight need spec.traffic with its routes, which are told the weight: add it, or give the steps replicas alone"),
+    validation = Rule::new("!has(self.traffic) || (has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen') || (has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))")
+        .message("spec.traffic is for strategy.type: BlueGreen, and for steps with a weight: write one of them, or remove spec.traffic"),
     validation = Rule::new("!has(self.selector.matchLabels) || (has(self.template.metadata) && has(self.template.metadata.labels) && self.selector.matchLabels.all(k, k in self.template.metadata.labels && self.template.metadata.labels[k] == self.selector.matchLabels[k]))")
         .message("spec.template.metadata.labels must carry every label of spec.selector.matchLabels with the same value: add them to the template"),
 )]
@@ -69,7 +75,8 @@ pub struct RolloutSpec {
     #[serde(default)]
     pub strategy: Strategy,
 
-    /// The Services through which users reach one revision at a time.
+    /// The Services through which users reach one revision alone, and the routes that weigh the
+    /// requests between them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
 

@@ -112,13 +112,19 @@ pub struct Canary {
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(
         merge_strategy = ListMerge::Map(vec!["name".into()]),
-        validation = Rule::new("self[size(self) - 1].replicas == '100%'")
+        validation = Rule::new("has(self[size(self) - 1].replicas) ? self[size(self) - 1].replicas == '100%' : has(self[size(self) - 1].weight)")
             .message("the last step must have replicas: \"100%\": add one, so that the release ends whole"),
+        validation = Rule::new("self.all(s, has(s.weight)) || self.all(s, has(s.replicas) && !has(s.weight))")
+            .message("each step needs replicas, or a weight; once one step has a weight, give every step its own"),
+        validation = Rule::new("!has(self[size(self) - 1].weight) || self[size(self) - 1].weight == 100")
+            .message("the last step must have weight: 100: add one, so that the release ends with all requests on the new revision"),
+        validation = Rule::new("self.filter(s, has(s.weight)).map(s, s.weight).isSorted()")
+            .message("weights must rise: order the steps from the smallest weight to the largest"),
         // The API server reckons with strings of any length here, so no rule may turn them into
         // numbers: "5%" and "25%" are ordered by length, then as text.
-        validation = Rule::new("self.filter(s, type(s.replicas) == string).map(s, size(s.replicas)).isSorted() && [2, 3].all(l, self.filter(s, type(s.replicas) == string && size(s.replicas) == l).map(s, s.replicas).isSorted())")
+        validation = Rule::new("self.filter(s, has(s.replicas) && type(s.replicas) == string).map(s, size(s.replicas)).isSorted() && [2, 3].all(l, self.filter(s, has(s.replicas) && type(s.replicas) == string && size(s.replicas) == l).map(s, s.replicas).isSorted())")
             .message("steps must rise: order the percentages from small to large"),
-        validation = Rule::new("self.filter(s, type(s.replicas) == int).map(s, int(s.replicas)).isSorted()")
+        validation = Rule::new("self.filter(s, has(s.replicas) && type(s.replicas) == int).map(s, int(s.replicas)).isSorted()")
             .message("steps must rise: order the pod counts from small to large"),
     )]
     pub steps: Vec<Step>,
@@ -136,9 +142,23 @@ pub struct Step {
     pub name: String,
 
     /// Pods of the new revision: a number (at least 1), or a percentage of `spec.replicas` rounded
-    /// up. Below 100%, at least one pod of each revision runs.
+    /// up. Below 100%, at least one pod of each revision runs. Left out beside a weight: as many
+    /// percent as the weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::crd::step_replicas")]
-    pub replicas: IntOrString,
+    pub replicas: Option<IntOrString>,
+
+    /// Percent of the requests that go to the new revision, through the routes of `spec.traffic`.
+    /// They get there once its pods of this step are ready. Until the release ends, the stable
+    /// revision keeps all its pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub weight: Option<i32>,
+
+    /// Whether the step is passed as soon as nothing stands against it, or when a person says
+    /// `promote <revision>/<step>`.
+    #[serde(default = "automatic")]
+    pub promotion: Promotion,
 
     /// Seconds for which the target must be reached before the step can be passed.
     #[serde(default)]
@@ -269,10 +289,16 @@ const fn default_bake() -> i64 {
     300
 }
 
+const fn automatic() -> Promotion {
+    Promotion::Automatic
+}
+
 fn default_steps() -> Vec<Step> {
     let step = |name: &str, replicas: IntOrString, hold_seconds| Step {
         name: name.into(),
-        replicas,
+        replicas: Some(replicas),
+        weight: None,
+        promotion: automatic(),
         hold_seconds,
         deadline_seconds: default_step_deadline(),
         on_inconclusive: OnInconclusive::default(),
@@ -321,6 +347,14 @@ impl Default for BlueGreen {
             promotion: Promotion::default(),
             scale_down_delay_seconds: 600,
         }
+    }
+}
+
+impl Canary {
+    /// Its steps say how many of the requests the new revision gets.
+    #[must_use]
+    pub(crate) fn is_weighted(&self) -> bool {
+        self.steps.iter().any(|step| step.weight.is_some())
     }
 }
 

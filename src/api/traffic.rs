@@ -1,10 +1,11 @@
 //! `spec.traffic`: the Services by which users and testers reach one revision alone.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::name::SERVICE_NAME;
+use super::name::{OBJECT_NAME, SERVICE_NAME};
 
 /// The Services through which users reach one revision at a time. Stepgate makes and owns
 /// `stableService` and `canaryService`; their ports and session affinity are those of `portsFrom`.
@@ -30,6 +31,47 @@ pub struct Traffic {
     /// the stable revision while there is none.
     #[schemars(length(min = 1, max = 63), regex(pattern = SERVICE_NAME))]
     pub canary_service: String,
+
+    /// Routes of the namespace whose rules name both Services. During a release whose steps have a
+    /// weight, Stepgate changes the weights of these two and nothing else; at rest they are 100 and
+    /// 0, as they stand in Git.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into(), "name".into()]))]
+    pub routes: Vec<RouteRef>,
+}
+
+/// A route, and those of its rules that are weighed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteRef {
+    /// What kind of route: `HTTPRoute` and `GRPCRoute` of the Gateway API
+    /// (`gateway.networking.k8s.io/v1`), or `VirtualService` of Istio (`networking.istio.io/v1`).
+    pub kind: RouteKind,
+
+    /// Name of the route, in the Rollout's namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
+    pub name: String,
+
+    /// Names of the rules that are weighed. Left out: every rule that names both Services.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    pub rules: Vec<String>,
+}
+
+/// Kinds of routes.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum RouteKind {
+    /// HTTP, by the Gateway API.
+    #[serde(rename = "HTTPRoute")]
+    Http,
+    /// gRPC, by the Gateway API.
+    #[serde(rename = "GRPCRoute")]
+    Grpc,
+    /// Istio's.
+    VirtualService,
 }
 
 /// A Service of the namespace whose ports and session affinity are copied.
@@ -52,7 +94,7 @@ pub struct ServiceStatus {
     pub revision: String,
     /// Since when, as far as the operator has seen it. Pods of another revision go only some seconds
     /// later.
-    pub since: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
+    pub since: Time,
 }
 
 /// What the two Services select.
@@ -63,6 +105,32 @@ pub struct TrafficStatus {
     pub stable_service: ServiceStatus,
     /// The Service of the revision that is being released.
     pub canary_service: ServiceStatus,
+    /// What the routes were told last, until they have been at rest for a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<WeightStatus>,
+}
+
+/// What routes are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WeightStatus {
+    /// The routes.
+    pub routes: Vec<RouteRef>,
+    /// Percent of the requests that they are to send to `canaryService`.
+    pub canary: i32,
+    /// Since when that is asked of them; since they were last changed by somebody else.
+    pub since: Time,
+    /// Since when all of them have it, and those whose kind reports so have accepted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Time>,
+    /// How often somebody else has changed it since.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resets: i32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 impl Traffic {

@@ -19,6 +19,7 @@ use crate::plan::{
     },
     intent::Write,
     revision::Whole,
+    routes::RouteFacts,
 };
 
 /// What is reconciled.
@@ -90,6 +91,8 @@ pub enum Answer {
     Revisions(Vec<RevisionFacts>),
     /// A database, and who holds it.
     Hold(Box<Hold>),
+    /// What routes do with the requests, in the order in which they were asked for.
+    Routes(Vec<RouteFacts>),
     /// Missing ones.
     Config(Vec<crate::plan::facts::ConfigRef>),
     /// The end of a log.
@@ -115,6 +118,8 @@ pub enum Written {
     Database(DatabaseFacts),
     /// A Service.
     Service(ServiceFacts),
+    /// Something that is read live and not remembered.
+    Unkept,
     /// Deleted.
     Gone,
 }

@@ -144,6 +144,7 @@ async fn rollout<C: Cluster>(
         if plan.writes.iter().any(makes) {
             answers.hold_live = None;
         }
+        let weighs = plan.writes.iter().any(|w| matches!(w, Write::Weigh { .. }));
         match act(cluster, key, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => {
                 ran.error = unread.map(Stopped::from).or(unwritten.map(Stopped::from));
@@ -151,6 +152,9 @@ async fn rollout<C: Cluster>(
             }
             Ok(()) => {
                 answers.hold_live = recorded.or(answers.hold_live);
+                if weighs {
+                    answers.routes = None;
+                }
                 // Whoever comes after a write is not among them.
                 answers.users = None;
             }
@@ -415,6 +419,7 @@ fn take(
             memory.know_hold(*hold, now);
         }
         Answer::Users(users) => answers.users = Some(users.into()),
+        Answer::Routes(routes) => answers.routes = Some(routes.into()),
         Answer::Config(missing) => answers.missing_config = Some(missing),
         Answer::Job(job) => {
             if let Question::Job(name) = question {
@@ -435,6 +440,7 @@ fn take(
         Question::Hold(_) => answers.hold_live.is_some(),
         Question::Users(_) => answers.users.is_some(),
         Question::Config(_) => answers.missing_config.is_some(),
+        Question::Routes(_) => answers.routes.is_some(),
         Question::Job(_) => answers.job_live.is_some(),
         Question::JobLog(_) => answers.job_log.is_some(),
         Question::JobPod(_) => answers.job_pod.is_some(),
@@ -548,6 +554,7 @@ fn what(write: &Write) -> Option<Refused> {
             kind: Kind::Service,
             ..
         } => Refused::Service(write.name().to_owned()),
+        Write::Weigh { base, .. } => Refused::Route(base.name.clone()),
         Write::ReleaseJob { base }
         | Write::Fence {
             kind: Kind::Job,

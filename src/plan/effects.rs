@@ -15,7 +15,7 @@ use super::{
     mover::{self, Direction},
     reason::Reason,
     release::{self, TRIES_AGAIN_AFTER},
-    render, services,
+    render, routes, services,
     stepping::SLOW_SECONDS,
 };
 use crate::api::{release::Stage, status::Outcome};
@@ -33,6 +33,8 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
     let unread = make_children(draft).err();
     // Users are led away from a revision that hurts before anything else is written for that.
     services::carry_out(draft);
+    routes::carry_out(draft);
+    routes::say_unrestored(draft);
     // The pods of a revision that hurts go first: no record may hold that up.
     if records && !undoing {
         mark(draft);
@@ -68,6 +70,7 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
         if records && draft.writes.is_empty() && draft.status.release.is_none() {
             forget_old_revisions(draft)?;
         }
+        let unread = unread.or_else(|| routes::are_to_be_looked_at(draft).err());
         // Last, so that no read that fails holds up what does not rest on it.
         if let Some(unread) = unread.filter(|_| draft.writes.is_empty()) {
             return Err(unread);
@@ -108,6 +111,7 @@ pub(super) fn say_refused(draft: &mut Draft<'_>) {
         Refused::Job(_) => (Reason::JobRefused, "a Job"),
         Refused::Scale => (Reason::ScaleRefused, "to scale a Deployment"),
         Refused::Service(_) => (Reason::ServiceRefused, "a write of a Service"),
+        Refused::Route(_) => (Reason::RouteRefused, "to change the weights of a route"),
         Refused::Other => (Reason::WriteRefused, "a write"),
     };
     let message = format!("the API server refuses {what}: {}", refusal.message);

@@ -3,12 +3,18 @@
 //! Small copies of what the cluster said, without client types, so that a decision can be
 //! replayed from a value.
 
+mod sharers;
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::revision::{Wanted, Whole};
+pub use self::sharers::SharerFacts;
+use super::{
+    revision::{Wanted, Whole},
+    routes::{RouteFacts, RoutesAsked},
+};
 use crate::{
     api::{DatabaseRecord, RolloutStatus, SchemaSpec, database::AskedPhase, keys, status::Outcome},
     evidence::Readings,
@@ -340,6 +346,8 @@ pub enum Question {
     Users(String),
     /// Which of these ConfigMaps and Secrets do not exist.
     Config(Vec<ConfigRef>),
+    /// These routes, and what they do with the requests.
+    Routes(Arc<RoutesAsked>),
     /// The Job of this name: replaces the cached one.
     Job(String),
     /// The end of the log of this Job's pods, for a message.
@@ -360,6 +368,10 @@ impl fmt::Display for Question {
             Self::Users(name) => write!(f, "the users of database {name}"),
             Self::Config(refs) => {
                 let names: Vec<String> = refs.iter().map(ToString::to_string).collect();
+                f.write_str(&names.join(", "))
+            }
+            Self::Routes(asked) => {
+                let names: Vec<String> = asked.routes.iter().map(ToString::to_string).collect();
                 f.write_str(&names.join(", "))
             }
             Self::Job(job) => write!(f, "Job {job}"),
@@ -394,6 +406,8 @@ pub struct Answers {
     pub template: Option<(String, Arc<Remembered>)>,
     /// What uses the database.
     pub users: Option<Arc<[UserFacts]>>,
+    /// What the routes do with the requests, in the order in which they were asked for.
+    pub routes: Option<Arc<[RouteFacts]>>,
     /// Names of overlapping Deployments.
     pub overlaps: Option<Vec<String>>,
     /// The ControllerRevisions were read live in this pass.
@@ -431,21 +445,6 @@ pub struct UserFacts {
     pub serves: bool,
 }
 
-/// Another Rollout on the same database, as the caches hold it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SharerFacts {
-    /// Its name.
-    pub rollout: String,
-    /// The schema version that it asks for: nothing where its spec cannot be read.
-    pub wanted: Option<Option<i64>>,
-    /// The schema versions between which a release, an undo or a return of it is in motion; empty
-    /// while none is.
-    pub moves: Vec<Option<i64>>,
-    /// Revisions of it, each with the schema version that it needs, that have pods, are to have
-    /// some, or are stable.
-    pub running: BTreeMap<String, Option<i64>>,
-}
-
 /// A write that the API server refused for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -468,6 +467,8 @@ pub enum Refused {
     Job(String),
     /// The Service of this name, or to change it.
     Service(String),
+    /// To change the route of this name.
+    Route(String),
     /// Anything else.
     Other,
 }
@@ -519,46 +520,6 @@ impl PodFacts {
                 words => format!("{reason}: {words}"),
             });
         self.unschedulable.clone().or(waiting)
-    }
-}
-
-impl SharerFacts {
-    /// What another Rollout's passes need to know of this one.
-    #[must_use]
-    pub fn of<'a>(
-        rollout: &RolloutFacts,
-        revisions: impl Iterator<Item = &'a RevisionFacts>,
-        children: impl Iterator<Item = &'a ChildFacts>,
-        pods: impl Iterator<Item = &'a PodFacts>,
-    ) -> Self {
-        let spec = rollout.spec.as_deref();
-        let versions: BTreeMap<&str, Option<i64>> = revisions
-            .map(|r| (r.revision.as_str(), r.schema_version))
-            .collect();
-        let stable = rollout.status.stable.as_ref().map(|s| s.revision.as_str());
-        let serving = children
-            .filter(|c| c.replicas > 0 || c.status_replicas > 0)
-            .map(|c| c.revision.as_str())
-            .chain(pods.map(|p| p.revision.as_str()))
-            // It is what runs as soon as replicas are asked for.
-            .chain(stable);
-        let status = &rollout.status;
-        let needs = |revision: &str| versions.get(revision).copied().flatten();
-        let release = status.release.iter();
-        let moves = release
-            .flat_map(|release| {
-                let stable = status.stable.as_ref().map(|s| needs(&s.revision));
-                stable.into_iter().chain([needs(&release.revision)])
-            })
-            .collect();
-        Self {
-            rollout: rollout.base.name.clone(),
-            wanted: spec.ok().map(|spec| spec.schema_version()),
-            moves,
-            running: serving
-                .map(|revision| (revision.to_owned(), needs(revision)))
-                .collect(),
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     reason::Reason,
 };
 use crate::{
-    api::{DatabaseRecord, RolloutStatus, keys, status::Outcome},
+    api::{DatabaseRecord, RolloutStatus, keys, status::Outcome, traffic::RouteKind},
     evidence::Measure,
 };
 
@@ -150,6 +150,17 @@ pub enum Write {
         /// It settles an unanswered one.
         settles: bool,
     },
+    /// The weights of the two Services in a route.
+    Weigh {
+        /// What kind of route.
+        kind: Kind,
+        /// The route as it was read.
+        base: Base,
+        /// Each weight, by the JSON pointer at which it stands.
+        weights: Vec<(String, i32)>,
+        /// Percent of the requests that the Service of the new revision gets.
+        canary: i32,
+    },
     /// Deletes a child that is no longer needed.
     Delete {
         /// What kind of object.
@@ -172,6 +183,12 @@ pub enum Kind {
     Database,
     /// A Service.
     Service,
+    /// An HTTPRoute, somebody else's.
+    HttpRoute,
+    /// A GRPCRoute, somebody else's.
+    GrpcRoute,
+    /// A VirtualService, somebody else's.
+    VirtualService,
 }
 
 /// An Event for people.
@@ -258,6 +275,7 @@ impl Write {
             | Self::RecordDatabase { base, .. }
             | Self::ReleaseJob { base }
             | Self::Select { base, .. }
+            | Self::Weigh { base, .. }
             | Self::Delete { base, .. } => Some(base),
             Self::Create { .. } => None,
         }
@@ -276,6 +294,7 @@ impl Write {
             Self::Create { kind, .. }
             | Self::Adopt { kind, .. }
             | Self::Fence { kind, .. }
+            | Self::Weigh { kind, .. }
             | Self::Delete { kind, .. } => Some(*kind),
         }
     }
@@ -297,14 +316,27 @@ impl Write {
     }
 }
 
+impl From<RouteKind> for Kind {
+    fn from(route: RouteKind) -> Self {
+        match route {
+            RouteKind::Http => Self::HttpRoute,
+            RouteKind::Grpc => Self::GrpcRoute,
+            RouteKind::VirtualService => Self::VirtualService,
+        }
+    }
+}
+
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::Revision,
         Self::Deployment,
         Self::Job,
         Self::Database,
         Self::Service,
+        Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::VirtualService,
     ];
 
     /// Its name in the API.
@@ -326,6 +358,9 @@ impl Kind {
             Self::Job => ("batch/v1", "Job"),
             Self::Database => (keys::API_VERSION, "DatabaseSchema"),
             Self::Service => ("v1", "Service"),
+            Self::HttpRoute => ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+            Self::GrpcRoute => ("gateway.networking.k8s.io/v1", "GRPCRoute"),
+            Self::VirtualService => ("networking.istio.io/v1", "VirtualService"),
         }
     }
 }

@@ -14,7 +14,8 @@
 //!   [`exits`]: containers that end meanwhile; `waiting`: pods that are not there yet
 //! - `life`: what runs for a schema version after the release: backfill, contract, and its gate
 //! - `undoing`: back
-//! - [`services`]: which pods the Services of `spec.traffic` select
+//! - [`services`]: which pods the Services of `spec.traffic` select; [`routes`]: how the requests
+//!   are shared between them
 //! - `effects`: what a recorded decision asks for, through the [`mover`]; [`traffic`]: who gets the
 //!   requests
 //! - `standing`, `conditions`: what people read; [`reason`]: by which words
@@ -39,6 +40,7 @@ mod release;
 pub mod render;
 pub mod replicas;
 pub mod revision;
+pub mod routes;
 pub mod services;
 mod standing;
 mod stepping;
@@ -115,6 +117,7 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
         return Ok(None);
     }
     services::note(draft);
+    routes::note(draft);
     stepping::note_progress(draft);
     exits::note_losses(draft);
     match release::decide(draft) {

@@ -137,12 +137,18 @@ reasons! {
     Switching: Reconciling,
         "a Service is on its way to the revision that it is to select",
         "";
+    Weighing: Reconciling,
+        "all pods of the step are there, and the routes are about to send the requests that it asks for",
+        "";
     WaitingForPromotion: Reconciling,
         "all is ready for the next step, and a person is to say so",
         "`promote`, or `undo`";
     ServiceRefused: Reconciling,
         "the API server refuses a Service, or does not answer; it is tried again every ten seconds",
         "as for `DeploymentRefused`";
+    RouteRefused: Reconciling,
+        "the API server refuses the weights of a route, or does not answer; it is tried again every ten seconds, and an undo does not wait for it",
+        "give the operator the right to patch the route (`rbac.routes`), or correct what the message names";
     ReadFailed: Reconciling,
         "something that must be known cannot be read",
         "see the message; usual causes are a missing permission and an API server that does not answer";
@@ -210,6 +216,18 @@ reasons! {
     ServiceNotOurs: Stalled,
         "a Service of the name that `spec.traffic` gives to one of Stepgate's is somebody else's; it is left as it is",
         "delete it, or choose another name";
+    RoutesForbidden: Stalled,
+        "`spec.traffic.routes` needs the right to read and patch a route, and the operator does not have it",
+        "grant it: `rbac.routes` of the chart, or the Role in `deploy/roles/routes.yaml`";
+    RouteUnusable: Stalled,
+        "a route that `spec.traffic.routes` names does not exist, is of a kind that the cluster does not know, does not name the two Services as it should, or is not at 100 and 0 while nothing is released",
+        "correct the route as the message says";
+    RouteNotAccepted: Stalled,
+        "the controllers of a route have not reported its new weights for a minute; pods and users stay as they are, and it goes on as soon as they do",
+        "look at the route's `status.parents`, and whether the gateway's controller runs; `undo` goes back without it";
+    RouteContested: Stalled,
+        "somebody else changes the weights of a route again and again; they are left as they are for five minutes",
+        "let your GitOps tool ignore these weights (`docs/traffic.md`); the step then goes on by itself";
     ServiceBypassesSwitch: Stalled,
         "another Service of the namespace selects the pods of every revision, so its users would reach pods that are not to be reached yet",
         "delete it, or let its users address `stableService`; if no user reaches pods through it, annotate it with `stepgate.io/not-for-users: \"true\"`";
@@ -299,6 +317,9 @@ reasons! {
         "";
     StepPassed: Event,
         "a step was passed",
+        "";
+    TrafficWeighted: Event,
+        "the routes send another share of the requests to the new revision",
         "";
     TrafficSwitched: Event,
         "the Service that users address selects another revision",

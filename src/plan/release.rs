@@ -12,7 +12,7 @@ use super::{
     job::{self, Run, Turn, terms::Terms},
     life,
     reason::Reason,
-    services, stepping, undoing,
+    routes, services, stepping, undoing,
 };
 use crate::api::{
     OnNewRevision, PhaseKind,
@@ -70,7 +70,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
             None => Ok(None),
         };
     }
-    if services::are_left(draft) {
+    if services::are_left(draft) || routes::were_changed(draft) {
         return Ok(None);
     }
     if let Some(by) = draft.paused_by() {
@@ -118,6 +118,7 @@ pub(super) fn is_possible(draft: &Draft<'_>) -> Result<(), Halt> {
         return Err(wait.into());
     }
     services::are_possible(draft)?;
+    routes::are_possible(draft)?;
     is_alone(draft)
 }
 

@@ -3,14 +3,17 @@
 //! Both always select pods that serve. That of users follows a decision on record, and a revision's
 //! pods go only after both Services have left it, and everybody has had time to hear of that.
 
+mod manifest;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use self::manifest::{manifest, selector, spec_of};
 use super::{
-    course::Active,
+    course::{Active, Target},
     decision::{Halt, Wait},
     draft::{Draft, later, whole_second},
     effects::refused,
@@ -18,7 +21,7 @@ use super::{
     intent::{Kind, Write},
     mover,
     reason::Reason,
-    render,
+    routes,
 };
 use crate::api::{
     keys,
@@ -98,7 +101,7 @@ pub(super) fn are_left(draft: &Draft<'_>) -> bool {
 
 /// The Services that a release in motion uses are not those of the spec any more.
 pub(super) fn were_changed(draft: &Draft<'_>) -> bool {
-    runs(draft) && are_left(draft)
+    runs(draft) && (are_left(draft) || routes::were_changed(draft))
 }
 
 /// What stands against a release through the Services that the spec asks for.
@@ -113,6 +116,9 @@ pub(super) fn are_possible(draft: &Draft<'_>) -> Result<(), Halt> {
 /// The same, where a release has its pods and no user reaches them yet.
 pub(super) fn bypass(draft: &Draft<'_>) -> Option<Wait> {
     let spec = draft.spec.traffic.as_ref()?;
+    if !draft.course.targets.iter().any(Target::is_hidden) {
+        return None;
+    }
     let mut labels = draft.spec.labels().clone();
     labels.insert(keys::ROLLOUT.into(), draft.name().into());
     let services = draft.seen.objects.services.all.iter();
@@ -236,9 +242,19 @@ pub(super) fn on_the_way(draft: &Draft<'_>) -> Option<String> {
     late.next()
 }
 
-/// The revision that users reach, where a Service decides that.
+/// The Service of users selects this revision.
+pub(super) fn leads_users_to(draft: &Draft<'_>, revision: &str) -> bool {
+    let stable = names(draft).map(|[(_, stable), _]| stable);
+    let service = stable.and_then(|name| own(draft, &name));
+    service.is_some_and(|s| !s.uncertain && s.revision() == Some(revision))
+}
+
+/// The revision that all users reach, where a Service decides that.
 pub(super) fn active(draft: &Draft<'_>) -> Option<String> {
     draft.spec.traffic.as_ref()?;
+    if routes::share_users(draft) {
+        return None;
+    }
     let [(role, name), _] = names(draft)?;
     let release = || draft.status.release.as_ref().map(|r| r.revision.as_str());
     led_to(draft, role, &name)
@@ -311,7 +327,9 @@ fn goes(draft: &Draft<'_>, role: Role, name: &str) -> Option<String> {
     let (there, here) = (available(draft, &to), available(draft, from));
     let enough = match role {
         Role::Stable => there >= draft.bounds().floor.max(1) || there >= here,
-        Role::Canary => there > 0 || here == 0,
+        Role::Canary => {
+            (there > 0 || here == 0) && (Some(&*to) == draft.stable() || routes::admit(draft))
+        }
     };
     Some(if enough { to } else { from.to_owned() })
 }
@@ -352,9 +370,11 @@ pub(super) fn note(draft: &mut Draft<'_>) {
         );
         draft.inform(Reason::TrafficSwitched, message);
     }
+    let weight = draft.status.traffic.take().and_then(|known| known.weight);
     draft.status.traffic = Some(TrafficStatus {
         stable_service,
         canary_service,
+        weight,
     });
 }
 
@@ -430,7 +450,7 @@ fn point(draft: &mut Draft<'_>, role: Role, service: &ServiceFacts) {
 
 /// Services that the spec no longer names go, once nothing is in motion.
 fn forget_others(draft: &mut Draft<'_>) {
-    if draft.status.release.is_some() || !draft.writes.is_empty() {
+    if draft.status.release.is_some() || !draft.writes.is_empty() || routes::are_told(draft) {
         return;
     }
     let asked = draft.spec.traffic.as_ref().map(|traffic| traffic.own());
@@ -549,40 +569,4 @@ pub(super) fn fences(draft: &Draft<'_>) -> Vec<Write> {
             epoch,
         })
         .collect()
-}
-
-/// Which pods a Service of Stepgate's own selects: the Rollout's, of one revision.
-fn selector(draft: &Draft<'_>, revision: &str) -> BTreeMap<String, String> {
-    let mut selector = draft.spec.selector.match_labels.clone();
-    selector.insert(keys::ROLLOUT.into(), draft.name().into());
-    selector.insert(keys::REVISION.into(), revision.into());
-    selector
-}
-
-/// What such a Service has in its spec that may change: `ports` are those of another Service, with
-/// its session affinity.
-fn spec_of(draft: &Draft<'_>, revision: &str, ports: &Value) -> Value {
-    let mut spec = ports.clone();
-    spec["selector"] = json!(selector(draft, revision));
-    spec
-}
-
-/// A Service of Stepgate's own.
-fn manifest(draft: &Draft<'_>, name: &str, mut spec: Value) -> Value {
-    let rollout = &draft.seen.objects.rollout;
-    spec["type"] = json!("ClusterIP");
-    json!({
-        "apiVersion": Kind::Service.api_version(),
-        "kind": Kind::Service.name(),
-        "metadata": {
-            "name": name,
-            "namespace": rollout.namespace,
-            "labels": {
-                keys::ROLLOUT: rollout.base.name,
-                keys::EPOCH: draft.seen.epoch.to_string(),
-            },
-            "ownerReferences": [render::owned_by_rollout(rollout)],
-        },
-        "spec": spec,
-    })
 }

@@ -13,7 +13,7 @@ use super::{
     job::step_test::{self, Ended, Next},
     mover,
     reason::Reason,
-    release, services, undoing, waiting,
+    release, routes, services, undoing, waiting,
 };
 use crate::api::{
     OnFailure,
@@ -105,7 +105,15 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
     {
         return watched(draft, release, wait);
     }
-    let reached = is_reached(draft, release);
+    routes::are_to_be_looked_at(draft)?;
+    let there = are_there(draft, release);
+    if there && let Some(wait) = routes::on_the_way(draft) {
+        return match keep_time(draft, release, Run::Weighed) {
+            Some(changed) => changed.waiting(wait).made(),
+            None => Err(wait.into()),
+        };
+    }
+    let reached = there && services::are_in_place(draft) && routes::are_in_place(draft);
     let next = reached.then(|| step_test::next(draft, release, &at.step, target));
     let run = match &next {
         None => Run::Lost,
@@ -233,7 +241,7 @@ fn pause(draft: &Draft<'_>, release: &Release, why: Why) -> Decision {
 
 /// All of the target runs, the canary's part is available (but for few pods that merely start), and
 /// enough serve in all.
-fn is_reached(draft: &Draft<'_>, release: &Release) -> bool {
+fn are_there(draft: &Draft<'_>, release: &Release) -> bool {
     let targets = draft.targets();
     let objects = &draft.seen.objects;
     let whole = targets.iter().all(|(revision, target)| {
@@ -249,10 +257,7 @@ fn is_reached(draft: &Draft<'_>, release: &Release) -> bool {
         .iter()
         .filter(|c| !c.deleting && !targets.contains_key(&c.revision))
         .all(|c| c.replicas == 0);
-    whole
-        && nothing_else
-        && services::are_in_place(draft)
-        && mover::assured(&objects.children) >= draft.bounds().floor
+    whole && nothing_else && mover::assured(&objects.children) >= draft.bounds().floor
 }
 
 /// A batch has become available while the target is not reached: the wait for the target begins
@@ -298,6 +303,8 @@ pub(super) fn note_progress(draft: &mut Draft<'_>) {
 enum Run {
     /// It is not reached: the progress deadline runs.
     Lost,
+    /// Its pods are there, and its routes follow: nothing runs.
+    Weighed,
     /// It is reached, and tested: nothing runs.
     Tested,
     /// It is reached: the hold runs.
@@ -324,7 +331,7 @@ fn keep_time(draft: &Draft<'_>, release: &Release, run: Run) -> Option<Decision>
             }
             began || stopped
         }
-        Run::Tested => {
+        Run::Tested | Run::Weighed => {
             let held = step.held.stop(now, Timestamp::MIN);
             let stopped = unreached.stop(now, trusted);
             held || stopped
@@ -342,6 +349,7 @@ fn keep_time(draft: &Draft<'_>, release: &Release, run: Run) -> Option<Decision>
     };
     let words = match (run, unreached.since.is_some(), &step.reached) {
         (Run::Held, ..) => "target reached, it is held",
+        (Run::Weighed, ..) => "its pods are there, its routes follow",
         (Run::Tested, ..) => "target reached, it is tested",
         (Run::Lost, true, Some(_)) => "target lost",
         (Run::Lost, true, None) => "it goes on",

@@ -6,6 +6,7 @@ use super::{
     amend::Amendment,
     object::{Name, Watched},
     prometheus::Outage,
+    routes::Routed,
     setting::Behaviour,
 };
 use crate::{api::RolloutSpec, plan::intent::Kind};
@@ -299,6 +300,18 @@ pub enum Circumstance {
         name: &'static str,
         /// How it is.
         is: Given,
+    },
+    /// A route of this name is so from now on.
+    Route {
+        /// Its name.
+        name: &'static str,
+        /// How it is.
+        is: Routed,
+    },
+    /// The gateway's controller.
+    Gateway {
+        /// Whether it is down.
+        away: bool,
     },
     /// The API server takes no request.
     ApiServer {

@@ -105,7 +105,13 @@ impl Amendment {
         match self {
             Self::Steps(steps) => {
                 let steps = steps.iter();
-                let steps = steps.map(|s| format!("{} {}", s.name, text(&s.replicas)));
+                let steps = steps.map(|s| {
+                    format!(
+                        "{} {}",
+                        s.name,
+                        s.replicas.as_ref().map_or_else(String::new, text)
+                    )
+                });
                 format!("steps {}", steps.collect::<Vec<_>>().join(", "))
             }
             Self::Rolling(rolling) => format!(
@@ -208,7 +214,9 @@ fn steps(random: &mut Random) -> Vec<Step> {
     kept.push((last, percent(100)));
     let step = |(name, replicas): (&str, IntOrString)| Step {
         name: name.into(),
-        replicas,
+        replicas: Some(replicas),
+        weight: None,
+        promotion: Promotion::Automatic,
         hold_seconds: random.between(0, 90),
         deadline_seconds: random.between(60, 300),
         on_inconclusive: *random.one_of(&INSTEAD).unwrap_or(&OnInconclusive::Pause),
@@ -254,7 +262,7 @@ mod tests {
             amendment.apply(&mut after);
             assert_eq!(hash(&after), hash(&before));
             let last = after.strategy.steps_mut().last().expect("a last step");
-            assert_eq!(text(&last.replicas), "100%");
+            assert_eq!(last.replicas.as_ref().map(text).as_deref(), Some("100%"));
             after != before
         });
         assert!(changed.count() > 180);

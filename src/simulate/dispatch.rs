@@ -46,6 +46,7 @@ impl World {
             Event::Answered(life, answered) => self.polled(life, &answered.0, answered.1),
             Event::Boot(process) => self.boot(process),
             Event::Deposed(life) => self.deposed(life),
+            Event::Gateway { route, data } => self.gateway_follows(&route, data),
             Event::Act(action) => self.act(*action),
         }
     }

@@ -75,6 +75,13 @@ pub enum Event {
     Boot(usize),
     /// A deposed leader notices.
     Deposed(Life),
+    /// A gateway follows a route, or its controller reports it.
+    Gateway {
+        /// The route.
+        route: Name,
+        /// Requests follow it; otherwise it is reported.
+        data: bool,
+    },
     /// A person, an agent or fate acts.
     Act(Box<Action>),
 }

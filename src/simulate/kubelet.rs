@@ -255,6 +255,7 @@ impl World {
 
     pub(super) fn sync_endpoints(&mut self, rollout: &str) {
         let mut ready: Vec<Name> = self.ready_of(rollout, None);
+        let mut weighed: Vec<Name> = Vec::new();
         let services: Vec<_> = self.live.services_of(rollout).cloned().collect();
         for service in services {
             let selected = self.ready_of(rollout, service.revision());
@@ -269,12 +270,16 @@ impl World {
             }
             let endpoints = selected.iter().cloned().collect();
             self.endpoints.insert(name.clone(), endpoints);
-            if self.users_address(rollout, &service.meta.name) {
-                ready = selected;
+            match self.users_address(rollout, &service.meta.name) {
+                true => ready = selected,
+                false => weighed = selected,
             }
         }
         let rate = self.setting.requests_per_second;
-        self.traffic.spread(rollout, &ready, rate, self.now);
+        let share = self.routed(rollout).map_or(0, |route| route.share);
+        let canary = rate * f64::from(share) / 100.0;
+        let streams = [(&*ready, rate - canary), (&*weighed, canary)];
+        self.traffic.spread(rollout, &streams, self.now);
         self.tell_pods(rollout);
     }
 

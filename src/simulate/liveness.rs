@@ -216,6 +216,9 @@ impl World {
             // Pods come and go by themselves: a moment ago it may have been true.
             return None;
         }
+        if let Some(left) = self.unrested(&rollout.meta.name) {
+            return Some(left);
+        }
         let floor = plan::course::bounds(spec).floor;
         let ready = i32::try_from(ready.count()).unwrap_or(i32::MAX);
         (ready < floor).then(|| format!("is Ready with {ready} pods, the floor is {floor}"))

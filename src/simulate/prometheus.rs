@@ -185,7 +185,7 @@ mod tests {
         let mut traffic = Traffic::default();
         let pod: Name = "shop-r1-a".into();
         traffic.started(&pod, &"shop".into(), &"r1".into(), behaviour, second(0));
-        traffic.spread("shop", &[pod], 20.0, second(0));
+        traffic.spread("shop", &[(&[pod], 20.0)], second(0));
         let mut board = Board::default();
         let measure = Measure {
             namespace: "default".into(),

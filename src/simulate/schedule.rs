@@ -6,15 +6,20 @@ use super::{
     action::{Action, Autoscaler, GitOps, Given},
     amend::{Amendment, batches, sets, share},
     driver::Simulation,
+    leading::{routes, services},
     liveness::NoEnd,
     object::Watched,
     prometheus::Outage,
     random::Random,
+    routes::Routed,
     scenario::{
         apply_to, command, migrating, pause, release, scale, shop, slow, unwell, workload, wrong,
     },
-    scenarios::blue_green::{service, traffic},
-    scenarios::test,
+    scenarios::{
+        blue_green::{service, traffic},
+        test,
+        weights::{gateway, route, weighted},
+    },
     setting::{Behaviour, DAWN, Delay, Health, Migration, MigrationEnd, Setting, Timing},
     story::Detail,
     versions::Versions,
@@ -47,6 +52,8 @@ const ORDER: u64 = 0x19d4_66e2_0000_0000;
 const WAYS: u64 = 0x4d0b_92e5_0000_0000;
 /// Sets blue-green releases and their Services apart.
 const SWITCHES: u64 = 0x6e3a_51b7_0000_0000;
+/// Sets releases by weight and their routes apart.
+const WEIGHTS: u64 = 0x29d6_b40f_0000_0000;
 /// Sets the churn of nodes apart.
 const CHURN: u64 = 0x3c19_a07d_0000_0000;
 
@@ -90,6 +97,8 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     let order = order(&mut Random::new(seed ^ ORDER));
     let mut switches = Random::new(seed ^ SWITCHES);
     let blue_green = (rolling.is_none() && switches.chance(30)).then(|| sets(&mut switches));
+    let mut weights = Random::new(seed ^ WEIGHTS);
+    let by_weight = rolling.is_none() && blue_green.is_none() && weights.chance(40);
     for (second, mut action) in script(&mut random, processes) {
         if let Action::Apply { spec, rollout, .. } = &mut action {
             spec.strategy.on_new_revision = order;
@@ -100,6 +109,9 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
             if let (Some(sets), "shop") = (&blue_green, &**rollout) {
                 *spec.strategy.blue_green_mut() = sets.clone();
                 spec.traffic = Some(traffic());
+            }
+            if by_weight && &**rollout == "shop" {
+                **spec = weighted((**spec).clone());
             }
             if tests {
                 test_steps(&mut ways, spec);
@@ -120,6 +132,11 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     for (second, action) in blue_green.map_or_else(Vec::new, |_| services(&mut switches, processes))
     {
         simulation.plan(second, action);
+    }
+    if by_weight {
+        for (second, action) in routes(&mut weights) {
+            simulation.plan(second, action);
+        }
     }
     for (second, action) in deletions(&mut Random::new(seed ^ DELETIONS)) {
         simulation.plan(second, action);
@@ -159,6 +176,10 @@ fn heal(simulation: &Simulation) {
         let spec = rollout.spec.as_deref().ok();
         spec.is_some_and(|spec| spec.traffic.is_some())
     });
+    world.act(gateway(false));
+    if world.routes.get("shop").is_none_or(|route| route.by_hand) {
+        world.act(route("shop", Routed::AtRest));
+    }
     if has_traffic {
         for (name, is) in [("shop", Given::Ordinary), ("legacy", Given::Gone)] {
             world.act(service(name, is));
@@ -283,59 +304,6 @@ fn test_steps(random: &mut Random, spec: &mut RolloutSpec) {
             }
         }
     }
-}
-
-/// The Service that blue-green needs; and its sets are edited, or Services made, edited and deleted
-/// by others.
-fn services(random: &mut Random, processes: usize) -> Vec<(i64, Action)> {
-    let mut script = vec![(0, service("shop", Given::Ordinary))];
-    let others = [
-        ("shop", Given::OtherPort),
-        ("shop", Given::Gone),
-        ("shop", Given::Ordinary),
-        ("legacy", Given::Ordinary),
-        ("legacy", Given::Gone),
-        ("shop-stable", Given::Edited),
-        ("shop-canary", Given::Edited),
-        ("shop-stable", Given::Gone),
-        ("shop-canary", Given::Gone),
-    ];
-    let at = |random: &mut Random| random.between(2, BUSY - 100);
-    if random.chance(40) {
-        for _ in 0..random.between(1, 4) {
-            if let Some((name, is)) = random.one_of(&others).copied() {
-                script.push((at(random), service(name, is)));
-            }
-        }
-    }
-    if random.chance(30) {
-        for _ in 0..random.between(1, 3) {
-            let amend = Action::Amend {
-                rollout: "shop".into(),
-                amendment: Amendment::of_sets(random),
-            };
-            script.push((at(random), amend));
-        }
-    }
-    if random.chance(15) {
-        let process = random.below(u32::try_from(processes).unwrap_or(1)) as usize;
-        let seconds = random.between(1, 300);
-        let kind = Watched::Services;
-        let breaks = Action::BreakWatch {
-            process,
-            kind,
-            seconds,
-        };
-        script.push((at(random), breaks));
-    }
-    if random.chance(8) {
-        script.push((at(random), Action::Deny(Some(Kind::Service))));
-    }
-    // Whoever deals with a revision that waits for somebody.
-    for _ in 0..random.between(0, 4) {
-        script.push((at(random), command("promote")));
-    }
-    script
 }
 
 /// The batches of a rolling release are edited on its way, or (mostly) not.

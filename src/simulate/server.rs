@@ -45,6 +45,9 @@ impl World {
                 Kind::Database => self.create_database(write, manifest),
                 Kind::Job => self.create_job(write, manifest),
                 Kind::Service => self.create_service(write, manifest),
+                Kind::HttpRoute | Kind::GrpcRoute | Kind::VirtualService => {
+                    Err(refused(write, "routes are others'"))
+                }
             },
             Write::MarkRevision {
                 base,
@@ -116,6 +119,7 @@ impl World {
                 next.suspended = false;
                 Ok(Written::Job(facts::job(&self.store(next))))
             }
+            Write::Weigh { base, weights, .. } => self.weigh(write, base, weights),
             Write::Delete { kind, base } => self.delete(write, *kind, base),
         }
     }
@@ -301,13 +305,15 @@ impl World {
                 next.meta.owner = owner;
                 Written::Service(facts::service(&self.store(next)))
             }
+            Kind::HttpRoute | Kind::GrpcRoute | Kind::VirtualService => {
+                return Err(refused(write, "routes are others'"));
+            }
         })
     }
 
     fn delete(&mut self, write: &Write, kind: Kind, base: &Base) -> Answer {
-        let kind = watched(kind);
-        let found = self
-            .find(kind, &base.name)
+        let found = watched(kind)
+            .and_then(|kind| self.find(kind, &base.name))
             .filter(|object| is_base(object.meta(), base))
             .ok_or_else(|| WriteError::Conflict {
                 object: describe(write),
@@ -376,7 +382,7 @@ impl World {
     /// The object that a write is about, as it is now.
     #[must_use]
     pub fn target(&self, write: &Write) -> Option<Object> {
-        let kind = write.kind().map_or(Watched::Rollouts, watched);
+        let kind = write.kind().map_or(Some(Watched::Rollouts), watched)?;
         self.find(kind, write.name())
     }
 }
@@ -385,14 +391,16 @@ fn is_base(meta: &Meta, base: &Base) -> bool {
     *meta.uid == *base.uid && meta.version.to_string() == base.resource_version
 }
 
-const fn watched(kind: Kind) -> Watched {
-    match kind {
+/// Nothing of what is read live and kept nowhere.
+const fn watched(kind: Kind) -> Option<Watched> {
+    Some(match kind {
         Kind::Revision => Watched::Revisions,
         Kind::Deployment => Watched::Deployments,
         Kind::Job => Watched::Jobs,
         Kind::Database => Watched::Databases,
         Kind::Service => Watched::Services,
-    }
+        Kind::HttpRoute | Kind::GrpcRoute | Kind::VirtualService => return None,
+    })
 }
 
 fn over_the_wire<T: Serialize + DeserializeOwned>(

@@ -44,6 +44,8 @@ impl World {
                 self.consumer = version;
             }
             Circumstance::Service { name, is } => self.give_service(name, is),
+            Circumstance::Route { name, is } => self.give_route(name, is),
+            Circumstance::Gateway { away } => self.gateway(away),
             Circumstance::ApiServer { away } => {
                 let words = if away {
                     "the API server is away"

@@ -129,13 +129,17 @@ impl Traffic {
         }
     }
 
-    /// A Rollout's stream is spread over these pods from now on.
-    pub fn spread(&mut self, rollout: &str, ready: &[Name], per_second: f64, now: Timestamp) {
-        #[expect(clippy::cast_precision_loss, reason = "there are few pods")]
-        let share = per_second / ready.len().max(1) as f64;
+    /// A Rollout's streams, each of so many requests per second, are spread over these pods from now
+    /// on.
+    pub fn spread(&mut self, rollout: &str, streams: &[(&[Name], f64)], now: Timestamp) {
+        let of = |name: &Name, (ready, per_second): &(&[Name], f64)| {
+            #[expect(clippy::cast_precision_loss, reason = "there are few pods")]
+            let share = per_second / ready.len().max(1) as f64;
+            if ready.contains(name) { share } else { 0.0 }
+        };
         for (name, served) in &mut self.pods {
             if &*served.rollout == rollout && served.is_up(now) {
-                let rate = if ready.contains(name) { share } else { 0.0 };
+                let rate = streams.iter().map(|stream| of(name, stream)).sum();
                 served.turn(rate, now);
             }
         }
@@ -285,19 +289,19 @@ mod tests {
     fn the_stream_is_spread_over_ready_pods_and_a_restart_counts_from_zero() {
         let mut traffic = Traffic::default();
         let a = start(&mut traffic, "a", 0);
-        traffic.spread("shop", std::slice::from_ref(&a), 100.0, second(0));
+        traffic.spread("shop", &[(std::slice::from_ref(&a), 100.0)], second(0));
         let b = start(&mut traffic, "b", 10);
         assert_eq!(
             counts(&traffic, 10),
             [("a".into(), 1000.0), ("b".into(), 0.0)]
         );
-        traffic.spread("shop", &[a.clone(), b.clone()], 100.0, second(10));
+        traffic.spread("shop", &[(&[a.clone(), b.clone()], 100.0)], second(10));
         assert_eq!(
             counts(&traffic, 20),
             [("a".into(), 1500.0), ("b".into(), 500.0)]
         );
         traffic.stopped(&a, second(20));
-        traffic.spread("shop", &[b], 100.0, second(20));
+        traffic.spread("shop", &[(&[b], 100.0)], second(20));
         assert_eq!(counts(&traffic, 30), [("b".into(), 1500.0)]);
         start(&mut traffic, "a", 30);
         assert_eq!(counts(&traffic, 31)[0], ("a".into(), 0.0));
@@ -315,7 +319,7 @@ mod tests {
             let behaviour = Behaviour::default();
             traffic.started(name, &"shop".into(), &"r1".into(), &behaviour, second(0));
         }
-        traffic.spread("shop", &names, 1000.0, second(0));
+        traffic.spread("shop", &[(&names, 1000.0)], second(0));
         let errors = |at: i64| {
             traffic
                 .at("", second(at))
@@ -340,7 +344,7 @@ mod tests {
         };
         traffic.started(&pod, &"shop".into(), &"r1".into(), &behaviour, second(0));
         traffic.ready(&pod, second(10));
-        traffic.spread("shop", &[pod], 100.0, second(10));
+        traffic.spread("shop", &[(&[pod], 100.0)], second(10));
         let count = |at: i64| traffic.at("", second(at)).next().unwrap().1;
         let slow = |at: i64| count(at).total - count(at).within(80.0);
         assert!(slow(70) > 5_000.0, "{}", slow(70));
@@ -355,7 +359,7 @@ mod tests {
     fn durations_have_the_percentile_asked_for() {
         let mut traffic = Traffic::default();
         let a = start(&mut traffic, "a", 0);
-        traffic.spread("shop", &[a], 1000.0, second(0));
+        traffic.spread("shop", &[(&[a], 1000.0)], second(0));
         let (_, count) = traffic.at("", second(100)).next().unwrap();
         assert!((count.within(80.0) / count.total - 0.95).abs() < 1e-4);
         assert!((count.within(f64::INFINITY) - count.total).abs() < 1e-9);

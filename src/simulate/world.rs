@@ -14,6 +14,7 @@ use super::{
     prometheus::Outage,
     random::Random,
     request::{Faults, Request},
+    routes::RouteObject,
     setting::{DAWN, Delay, Setting},
     story::Story,
     traffic::Traffic,
@@ -70,6 +71,10 @@ pub struct World {
     pub(super) random: Random,
     /// Where requests to each Service of the operator's go: it follows late.
     pub(super) endpoints: BTreeMap<Name, BTreeSet<Name>>,
+    /// Routes by name.
+    pub(super) routes: BTreeMap<String, RouteObject>,
+    /// The gateway's controller is down.
+    pub(super) gateway_away: bool,
     pub(super) requests: BTreeMap<u64, Request>,
     pub(super) replica_sets: BTreeMap<Name, ReplicaSet>,
     pub(super) containers: BTreeMap<Name, Container>,
@@ -119,6 +124,8 @@ impl World {
             advices: BTreeMap::new(),
             random: Random::new(seed),
             endpoints: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            gateway_away: false,
             requests: BTreeMap::new(),
             replica_sets: BTreeMap::new(),
             containers: BTreeMap::new(),

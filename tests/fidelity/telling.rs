@@ -351,7 +351,7 @@ pub fn found(answer: &Result<Answer, ReadError>) -> String {
 /// The answer to a write.
 pub fn answer(write: &Write, answer: &Result<Written, WriteError>) -> String {
     let (version, more) = match answer {
-        Ok(Written::Gone) => return "accepted".into(),
+        Ok(Written::Gone | Written::Unkept) => return "accepted".into(),
         Ok(Written::Rollout(o)) => (
             &o.base.resource_version,
             format!("generation {}", o.generation),

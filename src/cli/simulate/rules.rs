@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 30] = [
+const RULES: [(&str, Rule); 36] = [
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -54,8 +54,23 @@ const RULES: [(&str, Rule); 30] = [
         |me| !has(me, "blueGreen") || me["type"] == "BlueGreen",
     ),
     (
-        "has(self.traffic) == (has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen')",
-        |me| has(me, "traffic") == (me["strategy"]["type"] == "BlueGreen"),
+        "has(self.traffic) || !(has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen')",
+        |me| has(me, "traffic") || !is_blue_green(me),
+    ),
+    (
+        "!has(self.traffic) || (has(self.traffic.routes) && size(self.traffic.routes) > 0) == (has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))",
+        |me| {
+            let routes = list(&me["traffic"]["routes"]);
+            !has(me, "traffic") || !routes.is_empty() == is_weighted(me)
+        },
+    ),
+    (
+        "has(self.traffic) || !(has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))",
+        |me| has(me, "traffic") || !is_weighted(me),
+    ),
+    (
+        "!has(self.traffic) || (has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen') || (has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))",
+        |me| !has(me, "traffic") || is_blue_green(me) || is_weighted(me),
     ),
     ("self.stableService != self.canaryService", |me| {
         me["stableService"] != me["canaryService"]
@@ -70,13 +85,42 @@ const RULES: [(&str, Rule); 30] = [
     ("has(self.command) != has(self.template)", |me| {
         has(me, "command") != has(me, "template")
     }),
-    ("self[size(self) - 1].replicas == '100%'", |me| {
-        list(me)
-            .last()
-            .is_some_and(|step| step["replicas"] == "100%")
-    }),
     (
-        "self.filter(s, type(s.replicas) == string).map(s, size(s.replicas)).isSorted() && [2, 3].all(l, self.filter(s, type(s.replicas) == string && size(s.replicas) == l).map(s, s.replicas).isSorted())",
+        "has(self[size(self) - 1].replicas) ? self[size(self) - 1].replicas == '100%' : has(self[size(self) - 1].weight)",
+        |me| {
+            list(me)
+                .last()
+                .is_some_and(|step| match has(step, "replicas") {
+                    true => step["replicas"] == "100%",
+                    false => has(step, "weight"),
+                })
+        },
+    ),
+    (
+        "self.all(s, has(s.weight)) || self.all(s, has(s.replicas) && !has(s.weight))",
+        |me| {
+            let steps = list(me);
+            let plain = |step: &Value| has(step, "replicas") && !has(step, "weight");
+            steps.iter().all(|step| has(step, "weight")) || steps.iter().all(plain)
+        },
+    ),
+    (
+        "!has(self[size(self) - 1].weight) || self[size(self) - 1].weight == 100",
+        |me| {
+            list(me)
+                .last()
+                .is_some_and(|step| !has(step, "weight") || step["weight"] == 100)
+        },
+    ),
+    (
+        "self.filter(s, has(s.weight)).map(s, s.weight).isSorted()",
+        |me| {
+            let weights = list(me).iter().filter_map(|step| step["weight"].as_i64());
+            weights.is_sorted()
+        },
+    ),
+    (
+        "self.filter(s, has(s.replicas) && type(s.replicas) == string).map(s, size(s.replicas)).isSorted() && [2, 3].all(l, self.filter(s, has(s.replicas) && type(s.replicas) == string && size(s.replicas) == l).map(s, s.replicas).isSorted())",
         |me| {
             let shares = list(me).iter().filter_map(|step| step["replicas"].as_str());
             // The longer one is the larger one, as long as none begins with a zero.
@@ -84,7 +128,7 @@ const RULES: [(&str, Rule); 30] = [
         },
     ),
     (
-        "self.filter(s, type(s.replicas) == int).map(s, int(s.replicas)).isSorted()",
+        "self.filter(s, has(s.replicas) && type(s.replicas) == int).map(s, int(s.replicas)).isSorted()",
         |me| {
             let counts = list(me).iter().filter_map(|step| step["replicas"].as_i64());
             counts.is_sorted()
@@ -176,6 +220,15 @@ fn is_pattern(value: &Value) -> bool {
 
 fn has(value: &Value, field: &str) -> bool {
     value.get(field).is_some()
+}
+
+fn is_blue_green(spec: &Value) -> bool {
+    spec["strategy"]["type"] == "BlueGreen"
+}
+
+fn is_weighted(spec: &Value) -> bool {
+    let steps = list(&spec["strategy"]["canary"]["steps"]);
+    steps.iter().any(|step| has(step, "weight"))
 }
 
 fn text(value: &Value) -> &str {

@@ -21,7 +21,7 @@ use super::{
     index::Index,
     ours,
     redact::redacted,
-    refusal,
+    refusal, routes,
     stored::{self, Pods},
     users,
 };
@@ -65,6 +65,10 @@ pub async fn answer(
         Question::Users(database) => {
             let users = users::of(client, namespace, database).await;
             users.map(Answer::Users)
+        }
+        Question::Routes(asked) => {
+            let routes = routes::read(client, namespace, asked).await;
+            routes.map(Answer::Routes)
         }
         Question::Config(refs) => missing(client, namespace, refs).await.map(Answer::Config),
         Question::Job(name) => {

@@ -11,6 +11,7 @@ mod neighbours;
 pub mod ours;
 mod redact;
 pub mod refusal;
+mod routes;
 pub mod stored;
 pub mod table;
 mod users;
@@ -135,6 +136,10 @@ impl Cluster for Kubernetes {
                 database
                     .map(Written::Database)
                     .map_err(|message| WriteError::Unanswered { object, message })
+            }
+            Answered::Object(Kind::HttpRoute | Kind::GrpcRoute | Kind::VirtualService) => {
+                let _: Value = self.send(&object, prepared).await?;
+                Ok(Written::Unkept)
             }
             Answered::Nothing => {
                 let _: Value = self.send(&object, prepared).await?;

@@ -9,9 +9,10 @@ use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::Service,
 };
-use kube::Resource;
+use kube::{Resource, api::DynamicObject};
 use serde_json::{Map, Value, json};
 
+use super::routes::resource;
 use crate::{
     api::{DatabaseSchema, Rollout, keys},
     plan::{
@@ -148,6 +149,18 @@ pub fn prepare(namespace: &str, write: &Write) -> Result<Prepared, hyper::http::
             }
             target.json_patch(Kind::Service, base, Value::Array(add))
         }
+        Write::Weigh {
+            kind,
+            base,
+            weights,
+            ..
+        } => {
+            // A weight that is left out in the route is added.
+            let add = weights
+                .iter()
+                .map(|(pointer, weight)| json!({"op": "add", "path": pointer, "value": weight}));
+            target.json_patch(*kind, base, add.collect())
+        }
         Write::Delete { kind, base } => target.delete(*kind, base),
     }
 }
@@ -240,6 +253,9 @@ impl Target<'_> {
             Kind::Job => Job::url_path(&(), namespace),
             Kind::Database => DatabaseSchema::url_path(&(), namespace),
             Kind::Service => Service::url_path(&(), namespace),
+            Kind::HttpRoute | Kind::GrpcRoute | Kind::VirtualService => {
+                DynamicObject::url_path(&resource(kind), namespace)
+            }
         }
     }
 }

@@ -4,14 +4,14 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Active, Strategic, Target};
 use crate::{
-    api::{Promotion, Step, Strategy, strategy::Canary},
-    plan::replicas::{self, Round, pods},
+    api::{Step, Strategy, strategy::Canary},
+    plan::replicas::{self, Bounds, Round, pods},
 };
 
 pub(super) const STRATEGY: Strategic = Strategic {
     field: "spec.strategy.canary.steps",
     targets,
-    bounds: replicas::bounds,
+    bounds,
     batch: |_| None,
 };
 
@@ -26,9 +26,14 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
     };
     let mut before = Split::default();
     let mut targets = Vec::with_capacity(steps.len());
+    let weighted = strategy.canary.as_ref().is_some_and(Canary::is_weighted);
     for (index, step) in steps.iter().enumerate() {
-        let split = split(step, before, total);
+        let mut split = split(step, before, total);
         before = split;
+        if weighted {
+            // It stays whole, so that whoever goes back finds everybody.
+            split.stable = total.max(0);
+        }
         targets.push(Target {
             name: step.name.clone(),
             field: format!("spec.strategy.canary.steps[{index}]"),
@@ -39,8 +44,8 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
             } else {
                 Active::Both
             },
-            weight: None,
-            promotion: Promotion::Automatic,
+            weight: step.weight,
+            promotion: step.promotion,
             held_by: "holdSeconds",
             hold_seconds: step.hold_seconds,
             deadline_seconds: step.deadline_seconds,
@@ -72,7 +77,7 @@ fn split(step: &Step, before: Split, total: i32) -> Split {
             full,
         };
     }
-    let share = pods(&step.replicas, total, Round::Up);
+    let share = pods(&replicas(step), total, Round::Up);
     let canary = share.max(1).max(before.canary).min((total - 1).max(1));
     Split {
         stable: (total - canary).max(1),
@@ -83,7 +88,33 @@ fn split(step: &Step, before: Split, total: i32) -> Split {
 
 /// Whether a step gives the whole workload to the canary.
 fn is_full(step: &Step) -> bool {
-    matches!(&step.replicas, IntOrString::String(s) if s == "100%")
+    match step.weight {
+        Some(weight) => weight >= 100,
+        None => matches!(&step.replicas, Some(IntOrString::String(s)) if s == "100%"),
+    }
+}
+
+/// Pods of a step, as they are written, or as its weight needs them.
+fn replicas(step: &Step) -> IntOrString {
+    let weight = step.weight.unwrap_or(100);
+    let needed = || IntOrString::String(format!("{weight}%"));
+    step.replicas.clone().unwrap_or_else(needed)
+}
+
+/// Stable stays whole beside a canary that shares users by weight.
+fn bounds(strategy: &Strategy, total: i32) -> Bounds {
+    let plain = replicas::bounds(strategy, total);
+    let beside = strategy
+        .canary
+        .as_ref()
+        .filter(|canary| canary.is_weighted());
+    Bounds {
+        ceiling: match beside {
+            Some(_) => plain.ceiling.max(total.saturating_mul(2)),
+            None => plain.ceiling,
+        },
+        ..plain
+    }
 }
 
 #[cfg(test)]
@@ -97,9 +128,11 @@ mod tests {
     fn splits(shares: &[&str], total: i32) -> Vec<(i32, i32)> {
         let template = Canary::default().steps.remove(0);
         let step = |share: &&str| Step {
-            replicas: share
-                .parse()
-                .map_or_else(|_| IntOrString::String((*share).into()), IntOrString::Int),
+            replicas: Some(
+                share
+                    .parse()
+                    .map_or_else(|_| IntOrString::String((*share).into()), IntOrString::Int),
+            ),
             ..template.clone()
         };
         let canary = Canary {

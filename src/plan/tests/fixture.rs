@@ -471,8 +471,8 @@ impl World {
                 record, finalizers, ..
             } => {
                 *self.database_mut() = *record;
-                let database = self.seen.objects.database.as_mut();
-                database.expect("a database").finalizers = finalizers;
+                let database = &mut self.seen.objects.database;
+                database.as_mut().unwrap().finalizers = finalizers;
             }
             Write::ReleaseJob { base } => {
                 let mut jobs = objects.jobs.iter_mut();
@@ -485,7 +485,7 @@ impl World {
                 objects.services.all.retain(|s| s.base.uid != base.uid);
             }
             Write::Select { base, spec, .. } => super::services::select(objects, &base, &spec),
-            Write::Fence { .. } | Write::Adopt { .. } => {}
+            Write::Fence { .. } | Write::Adopt { .. } | Write::Weigh { .. } => {}
         }
     }
 
@@ -532,6 +532,7 @@ impl World {
             }),
             Kind::Database => drop(self.database_mut()),
             Kind::Service => super::services::create(objects, base, owner_uid, manifest),
+            Kind::HttpRoute | Kind::GrpcRoute | Kind::VirtualService => {}
             Kind::Job => objects.jobs.push(JobFacts {
                 base,
                 rollout: "shop".into(),

@@ -35,6 +35,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("switch", traffic::switch),
     ("traffic-first", traffic::traffic_first),
     ("unserved", traffic::unserved),
+    ("weight", traffic::weight),
     ("batches", replicas::batches),
     ("steady", steady::steady),
     ("waits", steady::waits),

@@ -1,7 +1,8 @@
 //! Services: users are led to nobody but pods that serve, and away from pods before these go.
 
+use super::writes::records;
 use crate::{
-    api::traffic::TrafficStatus,
+    api::{RolloutStatus, traffic::TrafficStatus},
     plan::{course, intent::Write, services::SETTLES_WITHIN},
     simulate::{
         ledger::{Arrival, Happened},
@@ -154,6 +155,55 @@ pub(super) fn unserved(world: &World, happened: &Happened) -> Result<(), String>
         if world.leads_to(name, revision) && world.endpoints_ready(name) == 0 {
             return Err(format!(
                 "the last pod that is ready behind Service {name} is taken away"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// *weight* – no more of the requests go to a revision than the step on record asks for: no weight
+/// is written that is higher, or that is not on record, and no revision comes behind one.
+pub(super) fn weight(world: &World, happened: &Happened) -> Result<(), String> {
+    let Some(arrival) = happened.accepted() else {
+        return Ok(());
+    };
+    let rollout = arrival.key.name();
+    let Some(spec) = arrival.spec_seen() else {
+        return Ok(());
+    };
+    let most = |status: &RolloutStatus| {
+        let step = status.release.as_ref().and_then(|r| r.step())?;
+        course::course(spec).near(step)?.weight
+    };
+    let statuses = || records(world, arrival, rollout);
+    if let Write::Weigh { canary, .. } = &*arrival.write {
+        let told = |status: &RolloutStatus| {
+            let told = status.traffic.as_ref().and_then(|t| t.weight.as_ref());
+            told.is_some_and(|told| told.canary == *canary)
+        };
+        if !statuses().any(told) {
+            return Err(format!("a route is told {canary}%, which is not on record"));
+        }
+        if *canary > 0 && !statuses().filter_map(most).any(|most| *canary <= most) {
+            return Err(format!(
+                "a route is told {canary}%, which is more than a step asks for"
+            ));
+        }
+    }
+    // What somebody else writes into the route between the look and the write is not to be seen.
+    let route = world.routed(rollout).filter(|route| !route.by_hand);
+    if let (Some(route), Some((_, _, after))) = (route, moved(happened))
+        && !world.users_address(rollout, &after.meta.name)
+    {
+        let leads = |status: &RolloutStatus| {
+            let release = status.release.as_ref();
+            release.is_some_and(|r| Some(&*r.revision) == after.revision() && !r.first)
+        };
+        let mut all = statuses().filter(|status| leads(status)).filter_map(most);
+        if statuses().all(leads) && !all.any(|most| route.share <= most) {
+            return Err(format!(
+                "Service {} goes to a revision, and with it {}% of the requests",
+                after.meta.name, route.share
             ));
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     },
     simulate::{
         ledger::{Arrival, Happened, Ledger},
-        object::{DeploymentObject, Name, Object, RolloutObject},
+        object::{DeploymentObject, Object, RolloutObject},
         request::describe,
         rules::traffic::led_to,
         world::World,
@@ -132,10 +132,10 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
 /// What a sender may have known to be on record: what is, what was when he sent, what he saw, and
 /// what was when it was lost, or its Rollout deleted. A process that has recorded it knows it until
 /// its caches say that it is gone.
-fn records<'a>(
+pub(super) fn records<'a>(
     world: &'a World,
     arrival: &'a Arrival,
-    rollout: &Name,
+    rollout: &str,
 ) -> impl Iterator<Item = &'a RolloutStatus> {
     let live = world.live.rollouts.get(rollout);
     let lost = world.ledger.lost.get(rollout);

@@ -22,6 +22,7 @@ pub(crate) fn traffic() -> Traffic {
         },
         stable_service: "shop-stable".into(),
         canary_service: "shop-canary".into(),
+        routes: Vec::new(),
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn edits() -> Vec<Scenario> {
                 steps(|steps| {
                     let quarter = Step {
                         name: "quarter".into(),
-                        replicas: IntOrString::String("25%".into()),
+                        replicas: Some(IntOrString::String("25%".into())),
                         ..steps[1].clone()
                     };
                     steps.insert(1, quarter);

@@ -11,6 +11,7 @@ mod schemas;
 mod sizes;
 mod versions;
 mod ways;
+pub(super) mod weights;
 
 pub(super) use ways::test;
 
@@ -18,11 +19,12 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 11] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 12] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
         ("blue-green", blue_green::blue_green()),
+        ("weights", weights::weights()),
         ("schemas", schemas::schemas()),
         ("versions", versions::versions()),
         ("commands", commands::commands()),

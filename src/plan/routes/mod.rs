@@ -1,0 +1,433 @@
+//! The routes of `spec.traffic`: how many of the requests the new revision gets.
+//!
+//! No weight can hurt anybody, whoever wrote it: both Services always lead to pods that serve. So a
+//! route is told late and asked seldom, and neither a pod nor an undo ever waits for one: the
+//! Services lead users back. Routes are read live, and only while a release makes use of them.
+
+pub mod facts;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use self::facts::{Found, Unusable};
+pub use self::facts::{RouteFacts, RoutesAsked};
+use super::{
+    course::{Active, Target},
+    decision::{Halt, Wait},
+    draft::{Draft, later, whole_second},
+    effects::refused,
+    facts::{Question, Refused},
+    intent::Write,
+    reason::Reason,
+    services, waiting,
+};
+use crate::api::{
+    release::Release,
+    traffic::{RouteKind, RouteRef, WeightStatus},
+};
+
+/// Seconds after its controllers have taken a weight until requests follow it.
+pub const SETTLES_WITHIN: i64 = 2;
+
+/// The same of a kind of route that reports nothing: after it was written.
+pub const UNREPORTED_WITHIN: i64 = 5;
+
+/// Seconds after which it is said that a route does not follow.
+const PATIENCE: i64 = 60;
+
+/// Seconds between two looks at routes that are on their way, and at those that have a weight.
+const LOOKS_EVERY: (i64, i64) = (1, 10);
+
+/// Seconds for which routes must be at rest until they are forgotten: a write that nobody has
+/// answered has arrived by then, or never will.
+const RESTS_FOR: i64 = 60;
+
+/// After so many changes by somebody else a weight is not written again, for a while.
+const RESETS: i32 = 3;
+
+/// Seconds after which it is tried again.
+const TRIES_AGAIN_AFTER: i64 = 300;
+
+/// What the routes were told last.
+fn told<'d>(draft: &'d Draft<'_>) -> Option<&'d WeightStatus> {
+    draft.status.traffic.as_ref()?.weight.as_ref()
+}
+
+/// The state in which a release stands that shares users by weight.
+fn weighed<'d>(draft: &'d Draft<'_>) -> Option<(&'d Release, &'d Target, i32)> {
+    let release = draft.status.release.as_ref().filter(|r| !r.first)?;
+    let target = draft.course.near(release.step()?)?;
+    Some((release, target, target.weight?))
+}
+
+/// Both revisions serve users, by weight.
+pub(super) fn share_users(draft: &Draft<'_>) -> bool {
+    weighed(draft).is_some_and(|(_, target, _)| target.active == Active::Both)
+}
+
+/// The routes that the spec names are not those that were told something.
+pub(super) fn were_changed(draft: &Draft<'_>) -> bool {
+    let asked = draft.spec.traffic.as_ref().map(|t| &t.routes);
+    told(draft).is_some_and(|told| asked != Some(&told.routes))
+}
+
+/// Routes are not known to be at rest.
+pub(super) fn are_told(draft: &Draft<'_>) -> bool {
+    told(draft).is_some()
+}
+
+/// What is to be read.
+fn question(draft: &Draft<'_>) -> Option<Question> {
+    let spec = draft.spec.traffic.as_ref();
+    let routes = match told(draft) {
+        Some(told) => &told.routes,
+        None => &spec?.routes,
+    };
+    let [stable, canary] = match (&draft.status.traffic, spec) {
+        (Some(known), _) => [&known.stable_service.name, &known.canary_service.name],
+        (None, Some(spec)) => [&spec.stable_service, &spec.canary_service],
+        (None, None) => return None,
+    };
+    let asked = RoutesAsked {
+        routes: routes.clone(),
+        stable: stable.clone(),
+        canary: canary.clone(),
+    };
+    (!routes.is_empty()).then(|| Question::Routes(asked.into()))
+}
+
+fn read<'d>(draft: &'d Draft<'_>) -> Option<&'d [RouteFacts]> {
+    draft.seen.answers.routes.as_deref()
+}
+
+/// # Errors
+/// The routes must be read first.
+pub(super) fn are_known(draft: &Draft<'_>) -> Result<(), Halt> {
+    match question(draft).filter(|_| read(draft).is_none()) {
+        Some(question) => Halt::ask(question),
+        None => Ok(()),
+    }
+}
+
+/// What stands against a release that shares users by weight.
+///
+/// # Errors
+/// What does, or what must be read first.
+pub(super) fn are_possible(draft: &Draft<'_>) -> Result<(), Halt> {
+    let weighted = draft.course.targets.iter().any(|t| t.weight.is_some());
+    if !weighted || draft.stable().is_none() {
+        return Ok(());
+    }
+    are_known(draft)?;
+    if let Some(wait) = problem(draft).or_else(|| unrested(draft)) {
+        return Err(wait.wake(draft.in_seconds(LOOKS_EVERY.1)).into());
+    }
+    Ok(())
+}
+
+/// A route that Stepgate has not told anything, and that is not at rest.
+fn unrested(draft: &Draft<'_>) -> Option<Wait> {
+    if told(draft).is_some() {
+        return None;
+    }
+    let [stable, canary] = draft.spec.traffic.as_ref()?.own();
+    read(draft)?.iter().find_map(|route| {
+        let found = route.found.as_ref().ok()?;
+        let rests = |rule: &&facts::Pair| rule.stable.value == 100 && rule.canary.value == 0;
+        let rule = found.rules.iter().find(|rule| !rests(rule))?;
+        let words = format!(
+            "{}: {} has weight {} for Service {stable} and {} for {canary}. While nothing is \
+             released they must be 100 and 0: write that where the route is kept, in Git",
+            route.asked, rule.rule, rule.stable.value, rule.canary.value
+        );
+        Some(Wait::stalled(Reason::RouteUnusable, words))
+    })
+}
+
+/// A route that cannot be told anything.
+fn problem(draft: &Draft<'_>) -> Option<Wait> {
+    let namespace = &draft.seen.objects.rollout.namespace;
+    read(draft)?.iter().find_map(|route| {
+        let name = &route.asked;
+        let (reason, words) = match route.found.as_ref().err()? {
+            Unusable::Missing => (
+                Reason::RouteUnusable,
+                format!(
+                    "{name}, which spec.traffic.routes names, does not exist in namespace \
+                     {namespace}: create it there"
+                ),
+            ),
+            Unusable::UnknownKind => (
+                Reason::RouteUnusable,
+                format!(
+                    "{name}, which spec.traffic.routes names, is of a kind that this cluster does \
+                     not know: install {}",
+                    match route.asked.kind {
+                        RouteKind::Http | RouteKind::Grpc => "the Gateway API and a gateway for it",
+                        RouteKind::VirtualService => "Istio",
+                    }
+                ),
+            ),
+            Unusable::Forbidden(words) => (
+                Reason::RoutesForbidden,
+                format!(
+                    "spec.traffic.routes needs the right to read and patch {name} in namespace \
+                     {namespace}: set the chart's rbac.routes, or apply deploy/roles/routes.yaml \
+                     there ({words})"
+                ),
+            ),
+            Unusable::Unfit(words) => (Reason::RouteUnusable, format!("{name}: {words}")),
+        };
+        Some(Wait::stalled(reason, words))
+    })
+}
+
+/// Percent of the requests that the routes are to send to the Service of the new revision; nothing
+/// where they are left as they are.
+fn wanted(draft: &Draft<'_>) -> Option<i32> {
+    let told = told(draft).map(|told| told.canary);
+    let Some((release, target, weight)) = weighed(draft) else {
+        return told.map(|_| 0);
+    };
+    if target.active == Active::Canary {
+        // The Service of users leads there by then, and both do: any weight comes to the same.
+        let led = services::leads_users_to(draft, &release.revision);
+        return told.map(|told| if led { 0 } else { told });
+    }
+    // More requests come when there are pods for them.
+    let child = draft.seen.objects.child(&release.revision);
+    let ready = child.is_some_and(|c| c.available >= target.canary)
+        || waiting::is_made_up(draft, release, target.canary);
+    if weight > told.unwrap_or(0) && !ready {
+        return told;
+    }
+    Some(weight)
+}
+
+/// Puts on record what the routes are to do, and since when they are seen to do it. It forbids
+/// nothing, so it is written beside whatever else is.
+pub(super) fn note(draft: &mut Draft<'_>) {
+    if draft.status.traffic.is_none() {
+        return;
+    }
+    let Some(wanted) = wanted(draft) else {
+        return;
+    };
+    let now = Time(whole_second(draft.now.max(draft.seen.looked)));
+    let known = told(draft);
+    let same = known.filter(|told| told.canary == wanted);
+    let routes = || draft.spec.traffic.as_ref().map(|t| t.routes.clone());
+    let mut next = match same {
+        Some(told) => told.clone(),
+        None => WeightStatus {
+            routes: known
+                .map(|told| told.routes.clone())
+                .or_else(routes)
+                .unwrap_or_default(),
+            canary: wanted,
+            since: now.clone(),
+            accepted: None,
+            resets: 0,
+        },
+    };
+    if let Some(read) = read(draft) {
+        let found: Vec<&Found> = read.iter().filter_map(|r| r.found.as_ref().ok()).collect();
+        let shown = found.iter().all(|f| shows(f, wanted));
+        if next.accepted.is_some() && !shown {
+            next.resets += 1;
+            next.since = now.clone();
+            next.accepted = None;
+        } else if next.accepted.is_none() && shown && found.iter().all(|f| f.accepted) {
+            next.accepted = Some(now.clone());
+        }
+    }
+    let news = next.accepted.is_some() && same.is_none_or(|told| told.accepted.is_none());
+    let release = draft.status.release.as_ref();
+    if let Some(release) = release.filter(|_| news && wanted > 0) {
+        let words = format!(
+            "{wanted}% of the requests go to revision {}, through {}",
+            release.revision,
+            names(&next.routes)
+        );
+        draft.inform(Reason::TrafficWeighted, words);
+    }
+    let rested = next
+        .accepted
+        .as_ref()
+        .is_some_and(|at| later(at.0, RESTS_FOR) <= draft.now);
+    let forgotten = rested && draft.status.release.is_none() && read(draft).is_some();
+    let looks = match (&next.accepted, wanted, draft.status.release.is_some()) {
+        (None, ..) => draft.in_seconds(LOOKS_EVERY.0),
+        (Some(at), 0, false) => later(at.0, RESTS_FOR).max(draft.in_seconds(LOOKS_EVERY.0)),
+        (Some(at), ..) if later(at.0, settle(&next)) > draft.now => later(at.0, settle(&next)),
+        _ => draft.in_seconds(LOOKS_EVERY.1),
+    };
+    if !forgotten {
+        draft.wake(looks);
+    }
+    if let Some(traffic) = &mut draft.status.traffic {
+        traffic.weight = (!forgotten).then_some(next);
+    }
+}
+
+/// A route that sends so many percent of the requests to the Service of the new revision.
+fn shows(found: &Found, canary: i32) -> bool {
+    let mut rules = found.rules.iter();
+    rules.all(|rule| rule.canary.value == canary && rule.stable.value == 100 - canary)
+}
+
+/// Seconds after which requests follow it.
+fn settle(told: &WeightStatus) -> i64 {
+    let mut routes = told.routes.iter();
+    match routes.any(|route| route.kind == RouteKind::VirtualService) {
+        true => UNREPORTED_WITHIN,
+        false => SETTLES_WITHIN,
+    }
+}
+
+fn is_contested(draft: &Draft<'_>, told: &WeightStatus) -> bool {
+    told.resets >= RESETS && later(told.since.0, TRIES_AGAIN_AFTER) > draft.now
+}
+
+fn names(routes: &[RouteRef]) -> String {
+    let names: Vec<String> = routes.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// Requests are shared as the step asks for, as far as that is the routes' to do.
+pub(super) fn are_in_place(draft: &Draft<'_>) -> bool {
+    let Some((_, target, weight)) = weighed(draft) else {
+        return true;
+    };
+    if target.active == Active::Canary {
+        return true;
+    }
+    told(draft).is_some_and(|told| {
+        let accepted = told.accepted.as_ref().map(|at| later(at.0, settle(told)));
+        told.canary == weight && accepted.is_some_and(|at| at <= draft.now)
+    })
+}
+
+/// The Service that routes lead to by weight may select the pods of the new revision: no more of
+/// the requests come with that than its step asks for.
+pub(super) fn admit(draft: &Draft<'_>) -> bool {
+    let Some((_, _, weight)) = weighed(draft) else {
+        return true;
+    };
+    let Some(routes) = read(draft) else {
+        return false;
+    };
+    routes.iter().all(|route| match &route.found {
+        Ok(found) => found.accepted && found.rules.iter().all(|rule| rule.share() <= weight),
+        Err(Unusable::Missing | Unusable::UnknownKind) => true,
+        Err(_) => false,
+    })
+}
+
+/// Why a step is not reached whose pods are all there, if the routes are why.
+pub(super) fn on_the_way(draft: &Draft<'_>) -> Option<Wait> {
+    let (release, target, weight) = weighed(draft)?;
+    if let Some(wait) = problem(draft) {
+        return Some(wait.wake(draft.in_seconds(LOOKS_EVERY.1)));
+    }
+    if target.active == Active::Canary {
+        return None;
+    }
+    let told = told(draft)?;
+    if are_in_place(draft) {
+        return None;
+    }
+    let place = format!("step {}", target.name);
+    if is_contested(draft, told) {
+        let again = later(told.since.0, TRIES_AGAIN_AFTER);
+        let words = format!(
+            "{place}: somebody has changed the weights of {} {} times, the last time at {:.0}. They \
+             are left as they are, and users are safe with any. Let your GitOps tool ignore the \
+             weights (docs/traffic.md); they are written again at {again:.0}",
+            names(&told.routes),
+            told.resets,
+            told.since.0
+        );
+        return Some(Wait::stalled(Reason::RouteContested, words).wake(again));
+    }
+    let words = format!(
+        "{place}: {weight}% of the requests are to go to revision {}, through {}: {}",
+        release.revision,
+        names(&told.routes),
+        match told.accepted {
+            Some(_) => "they follow within seconds",
+            None => "the controllers of the route have not reported the weight yet",
+        }
+    );
+    let looks = draft.in_seconds(LOOKS_EVERY.0);
+    let late = told.accepted.is_none() && later(told.since.0, PATIENCE) <= draft.now;
+    Some(match late {
+        false => Wait::held(Reason::Weighing, words).wake(looks),
+        true => {
+            let words = format!(
+                "{words}, since {:.0}. Look at its status.parents, and whether the gateway's \
+                 controller runs",
+                told.since.0
+            );
+            Wait::stalled(Reason::RouteNotAccepted, words).wake(looks)
+        }
+    })
+}
+
+/// The next writes to routes. What is told is on record before.
+pub(super) fn carry_out(draft: &mut Draft<'_>) {
+    let recorded = draft.seen.objects.rollout.status.traffic.as_ref();
+    let recorded = recorded.and_then(|traffic| traffic.weight.as_ref());
+    let Some(told) = told(draft).filter(|told| recorded.map(|r| r.canary) == Some(told.canary))
+    else {
+        return;
+    };
+    if is_contested(draft, told) {
+        return;
+    }
+    let canary = told.canary;
+    let mut writes = Vec::new();
+    for route in read(draft).unwrap_or_default() {
+        let Ok(found) = &route.found else {
+            continue;
+        };
+        if shows(found, canary) || refused(draft, &Refused::Route(route.asked.name.clone())) {
+            continue;
+        }
+        let weights = found.rules.iter().flat_map(|rule| {
+            [(&rule.stable, 100 - canary), (&rule.canary, canary)]
+                .map(|(weight, value)| (weight.pointer.clone(), value))
+        });
+        writes.push((
+            format!("{} sends {canary}% to the canary's Service", route.asked),
+            Write::Weigh {
+                kind: route.asked.kind.into(),
+                base: found.base.clone(),
+                weights: weights.collect(),
+                canary,
+            },
+        ));
+    }
+    for (note, write) in writes {
+        draft.notes.push(note);
+        draft.writes.push(write);
+    }
+}
+
+/// What is said at rest of routes that cannot be brought there.
+pub(super) fn say_unrestored(draft: &mut Draft<'_>) {
+    if draft.status.release.is_none()
+        && told(draft).is_some()
+        && let Some(wait) = problem(draft)
+    {
+        draft.wait_for(wait);
+    }
+}
+
+/// # Errors
+/// The routes must be read, and nothing else is to be done before.
+pub(super) fn are_to_be_looked_at(draft: &Draft<'_>) -> Result<(), Halt> {
+    if told(draft).is_none() && weighed(draft).is_none() {
+        return Ok(());
+    }
+    are_known(draft)
+}

@@ -1,0 +1,239 @@
+//! Routes of others, and the gateway that follows them late.
+
+use jiff::SignedDuration;
+
+use super::{
+    event::{Event, Sync},
+    object::Name,
+    setting::Delay,
+    story::Detail,
+    world::World,
+};
+use crate::{
+    cluster::{WriteError, Written},
+    plan::{
+        facts::Base,
+        intent::Write,
+        routes::{
+            RouteFacts, RoutesAsked,
+            facts::{Found, Pair, Unusable, Weight},
+        },
+    },
+};
+
+/// Until the controllers of a route have reported it, and until requests follow it: one may come
+/// before the other.
+const REPORTS: Delay = Delay {
+    low: 10,
+    high: 1_500,
+};
+const FOLLOWS: Delay = REPORTS;
+
+/// A route with one rule, which names both Services of a Rollout.
+#[derive(Clone, Debug)]
+pub struct RouteObject {
+    uid: String,
+    version: u64,
+    generation: i64,
+    observed: i64,
+    /// Percent for the Service of users, and for that of the canary.
+    pub weights: (i32, i32),
+    /// Percent of the requests that go to the latter.
+    pub share: i32,
+    /// Somebody else wrote it last.
+    pub by_hand: bool,
+}
+
+/// How somebody makes a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routed {
+    /// As Git has it: at 100 and 0.
+    AtRest,
+    /// So many percent for the canary's Service.
+    At(i32),
+    /// It is deleted.
+    Gone,
+}
+
+const STABLE: &str = "/stable";
+const CANARY: &str = "/canary";
+
+impl World {
+    /// Somebody makes, edits or deletes a route.
+    pub(super) fn give_route(&mut self, name: &'static str, is: Routed) {
+        let words = match is {
+            Routed::AtRest => format!("Git's HTTPRoute {name} is applied: weights 100 and 0"),
+            Routed::At(canary) => {
+                format!(
+                    "somebody sets HTTPRoute {name} to {} and {canary}",
+                    100 - canary
+                )
+            }
+            Routed::Gone => format!("somebody deletes HTTPRoute {name}"),
+        };
+        self.did("", &words);
+        let canary = match is {
+            Routed::AtRest => 0,
+            Routed::At(canary) => canary,
+            Routed::Gone => {
+                self.routes.remove(name);
+                return;
+            }
+        };
+        self.version += 1;
+        let version = self.version;
+        let made = || RouteObject {
+            uid: format!("route-{version}"),
+            version,
+            generation: 0,
+            observed: 0,
+            weights: (100, 0),
+            share: 0,
+            by_hand: true,
+        };
+        let route = self.routes.entry(name.to_owned()).or_insert_with(made);
+        let weights = (100 - canary, canary);
+        // What changes nothing is no write.
+        if route.generation > 0 && route.weights == weights {
+            return;
+        }
+        route.weights = weights;
+        route.by_hand = true;
+        self.route_changed(name);
+    }
+
+    fn route_changed(&mut self, name: &str) {
+        self.version += 1;
+        let version = self.version;
+        if let Some(route) = self.routes.get_mut(name) {
+            route.version = version;
+            route.generation += 1;
+        }
+        let (reports, follows) = (self.draw(REPORTS), self.draw(FOLLOWS));
+        for (delay, data) in [(reports, false), (follows, true)] {
+            let event = Event::Gateway {
+                route: name.into(),
+                data,
+            };
+            self.after(delay, event);
+        }
+    }
+
+    /// The gateway's controller stops, or is back and looks at everything.
+    pub(super) fn gateway(&mut self, away: bool) {
+        let words = match away {
+            true => "the gateway's controller is down",
+            false => "the gateway's controller is up",
+        };
+        self.struck("", words);
+        self.gateway_away = away;
+        if !away {
+            let names: Vec<String> = self.routes.keys().cloned().collect();
+            for name in names {
+                for data in [true, false] {
+                    let delay = SignedDuration::from_millis(500);
+                    let route = name.as_str().into();
+                    self.after(delay, Event::Gateway { route, data });
+                }
+            }
+        }
+    }
+
+    /// The gateway follows a route, or its controller reports it.
+    pub(super) fn gateway_follows(&mut self, name: &Name, data: bool) {
+        if self.gateway_away {
+            return;
+        }
+        let Some(route) = self.routes.get_mut(&**name) else {
+            return;
+        };
+        if !data {
+            route.observed = route.generation;
+            return;
+        }
+        route.share = route.weights.1;
+        let rollouts: Vec<Name> = self.live.rollouts.keys().cloned().collect();
+        for rollout in rollouts {
+            if self.routed(&rollout).is_some() {
+                self.sync(Sync::Endpoints(rollout));
+            }
+        }
+    }
+
+    /// The route by which users reach a Rollout.
+    pub(super) fn routed(&self, rollout: &str) -> Option<&RouteObject> {
+        let spec = self.live.rollouts.get(rollout)?.spec.as_ref().ok()?;
+        let route = spec.traffic.as_ref()?.routes.first()?;
+        self.routes.get(&route.name)
+    }
+
+    /// What a live read of routes finds.
+    pub(super) fn read_routes(&self, asked: &RoutesAsked) -> Vec<RouteFacts> {
+        let weight = |pointer: &str, value| Weight {
+            pointer: pointer.into(),
+            value,
+        };
+        let read = |name: &String| {
+            let route = self.routes.get(name).ok_or(Unusable::Missing)?;
+            Ok(Found {
+                base: Base {
+                    name: name.clone(),
+                    uid: route.uid.clone(),
+                    resource_version: route.version.to_string(),
+                },
+                rules: vec![Pair {
+                    rule: "rule web".into(),
+                    stable: weight(STABLE, route.weights.0),
+                    canary: weight(CANARY, route.weights.1),
+                }],
+                accepted: route.observed == route.generation,
+            })
+        };
+        let routes = asked.routes.iter();
+        routes
+            .map(|asked| RouteFacts {
+                asked: asked.clone(),
+                found: read(&asked.name),
+            })
+            .collect()
+    }
+
+    /// Handles a write of weights.
+    pub(super) fn weigh(
+        &mut self,
+        write: &Write,
+        base: &Base,
+        weights: &[(String, i32)],
+    ) -> Result<Written, WriteError> {
+        let conflict = || WriteError::Conflict {
+            object: write.object(),
+        };
+        let route = self.routes.get_mut(&base.name).ok_or_else(conflict)?;
+        if route.uid != base.uid || route.version.to_string() != base.resource_version {
+            return Err(conflict());
+        }
+        let said = |pointer: &str, before| {
+            let mut all = weights.iter();
+            all.find(|(at, _)| at == pointer)
+                .map_or(before, |(_, value)| *value)
+        };
+        route.weights = (said(STABLE, route.weights.0), said(CANARY, route.weights.1));
+        route.by_hand = false;
+        let words = format!(
+            "HTTPRoute {} is at {} and {}",
+            base.name, route.weights.0, route.weights.1
+        );
+        self.route_changed(&base.name);
+        if self.story.detail == Detail::Writes {
+            self.struck("", &words);
+        }
+        Ok(Written::Unkept)
+    }
+
+    /// A route that is not at rest, though nothing is in motion and nobody else has touched it.
+    pub(super) fn unrested(&self, rollout: &str) -> Option<String> {
+        let route = self.routed(rollout)?;
+        let left = !route.by_hand && route.weights != (100, 0);
+        left.then(|| format!("has left its route at {:?}", route.weights))
+    }
+}
