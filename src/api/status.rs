@@ -216,7 +216,7 @@ pub struct Summary {
     /// e.g. `canary 1/3`, `expand`, `undo`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub step: String,
-    /// Share of pods that run the canary, e.g. `2/8`.
+    /// Share of pods that run the canary, e.g. `2/8`; with the weight of its requests, e.g. `2/8 25%`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub share: String,
     /// e.g. `error-rate Pass 0.1%`.

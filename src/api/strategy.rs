@@ -407,6 +407,16 @@ impl Strategy {
         self.blue_green.get_or_insert_default()
     }
 
+    /// Nobody is asked before a step is passed.
+    pub(crate) fn promote_itself(&mut self) {
+        if self.way() == StrategyType::BlueGreen {
+            self.blue_green_mut().promotion = Promotion::Automatic;
+        }
+        for step in self.canary.iter_mut().flat_map(|canary| &mut canary.steps) {
+            step.promotion = Promotion::Automatic;
+        }
+    }
+
     /// A release is over as soon as all of it runs.
     pub(crate) fn without_bake(&mut self) {
         match self.way() {

@@ -10,7 +10,7 @@ use super::{
     intent::{Event, Plan, RolloutState, Stands, Write},
     job::told,
     reason::Reason,
-    services,
+    routes, services,
     standing::{Standing, StandingKind, late_at, standing},
 };
 use crate::{
@@ -157,7 +157,11 @@ fn summary(draft: &Draft<'_>, standing: &Standing) -> Summary {
         .status
         .canary
         .as_ref()
-        .map(|canary| format!("{}/{}", canary.available, draft.spec.replicas))
+        .map(|canary| {
+            let weight = routes::weight(draft).map(|weight| format!(" {weight}%"));
+            let weight = weight.unwrap_or_default();
+            format!("{}/{}{weight}", canary.available, draft.spec.replicas)
+        })
         .unwrap_or_default();
     let checks: Vec<_> = draft
         .status

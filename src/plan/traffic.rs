@@ -1,42 +1,6 @@
-//! Who gets the requests: the mover's counterpart for weights.
-//!
-//! The mover brings pods to a [`Target`]; [`weights`] says what a traffic router is to be told on
-//! the way there. Where none is told, requests follow the pods.
+//! Which share of the requests a target gives to the new revision.
 
 use super::course::{Active, Target};
-
-/// Percent of the requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Weights {
-    /// To the stable revision.
-    pub stable: i32,
-    /// To the new revision.
-    pub canary: i32,
-}
-
-/// Which revisions have an endpoint that is ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ready {
-    /// The stable revision.
-    pub stable: bool,
-    /// The new revision.
-    pub canary: bool,
-}
-
-/// The weights wanted on the way to a target; nothing where no router is told. No weight goes to a
-/// revision without a ready endpoint while the other has one.
-#[must_use]
-pub fn weights(target: &Target, ready: Ready) -> Option<Weights> {
-    let canary = match (ready.stable, ready.canary) {
-        (true, false) => 0,
-        (false, true) => 100,
-        _ => target.weight?,
-    };
-    target.weight.map(|_| Weights {
-        stable: 100 - canary,
-        canary,
-    })
-}
 
 /// The share of the requests that the new revision gets at a target, from 0 to 1: by weight where a
 /// router is told, else by pods.
@@ -67,41 +31,17 @@ mod tests {
 
     #[test]
     fn requests_follow_the_pods_unless_a_router_is_told() {
-        let both = Ready {
-            stable: true,
-            canary: true,
-        };
         let plain = target();
-        assert_eq!(weights(&plain, both), None);
         assert!((share(&plain) - 0.25).abs() < 1e-9);
         let weighted = Target {
             weight: Some(5),
             ..target()
         };
-        let five = Weights {
-            stable: 95,
-            canary: 5,
-        };
-        assert_eq!(weights(&weighted, both), Some(five));
         assert!((share(&weighted) - 0.05).abs() < 1e-9);
         let hidden = Target {
             active: Active::Stable,
             ..target()
         };
         assert!(share(&hidden) < 1e-9);
-    }
-
-    #[test]
-    fn no_weight_goes_where_nobody_is_ready() {
-        let weighted = Target {
-            weight: Some(5),
-            ..target()
-        };
-        for (stable, canary, expected) in [(true, false, 0), (false, true, 100), (false, false, 5)]
-        {
-            let given = weights(&weighted, Ready { stable, canary }).unwrap();
-            assert_eq!(given.canary, expected, "{stable} {canary}");
-            assert_eq!(given.stable + given.canary, 100);
-        }
     }
 }

@@ -161,6 +161,8 @@ pub struct Ledger {
     pub all_harmed: bool,
     /// What every Rollout's pods were last held to.
     pub held_to: BTreeMap<Name, HeldTo>,
+    /// Services that were last led away from a revision of which no pod was seen to serve.
+    pub unknown: BTreeSet<Name>,
     /// When each Service was last led away from a revision.
     pub left: BTreeMap<(Name, Name), Timestamp>,
     /// Jobs that were released: each may be there once.

@@ -1,6 +1,6 @@
 //! Routes of others, and the gateway that follows them late.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     event::{Event, Sync},
@@ -42,6 +42,8 @@ pub struct RouteObject {
     pub share: i32,
     /// Somebody else wrote it last.
     pub by_hand: bool,
+    /// When somebody else wrote it.
+    pub touched: Option<Timestamp>,
 }
 
 /// How somebody makes a route.
@@ -90,7 +92,9 @@ impl World {
             weights: (100, 0),
             share: 0,
             by_hand: true,
+            touched: None,
         };
+        let now = self.now;
         let route = self.routes.entry(name.to_owned()).or_insert_with(made);
         let weights = (100 - canary, canary);
         // What changes nothing is no write.
@@ -99,7 +103,23 @@ impl World {
         }
         route.weights = weights;
         route.by_hand = true;
+        route.touched = Some(now);
         self.route_changed(name);
+    }
+
+    /// A route as Git has it, that is there from the beginning.
+    pub fn route_at_rest(&mut self, name: &str) {
+        let route = RouteObject {
+            uid: format!("route-{name}"),
+            version: 1,
+            generation: 1,
+            observed: 1,
+            weights: (100, 0),
+            share: 0,
+            by_hand: true,
+            touched: None,
+        };
+        self.routes.insert(name.to_owned(), route);
     }
 
     fn route_changed(&mut self, name: &str) {
@@ -165,6 +185,22 @@ impl World {
         let spec = self.live.rollouts.get(rollout)?.spec.as_ref().ok()?;
         let route = spec.traffic.as_ref()?.routes.first()?;
         self.routes.get(&route.name)
+    }
+
+    /// The share of the requests that a revision gets, from 0 to 1, where Services decide that.
+    #[must_use]
+    pub fn share_of(&self, rollout: &str, revision: &str) -> Option<f64> {
+        let (mut of_users, mut of_canary) = (None, 0.0);
+        for service in self.live.services_of(rollout) {
+            let name = &service.meta.name;
+            let leads = f64::from(u8::from(self.leads_to(name, revision)));
+            match self.users_address(rollout, name) {
+                true => of_users = Some(leads),
+                false => of_canary = leads,
+            }
+        }
+        let weight = f64::from(self.routed(rollout).map_or(0, |route| route.share)) / 100.0;
+        of_users.map(|users| users * (1.0 - weight) + of_canary * weight)
     }
 
     /// What a live read of routes finds.

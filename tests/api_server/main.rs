@@ -24,6 +24,7 @@ mod input;
 mod mistakes;
 mod outage;
 mod process;
+mod routes;
 mod telling;
 mod users;
 mod writes;

@@ -29,6 +29,13 @@ fn step(name: &str, replicas: Value) -> Value {
     json!({"name": name, "replicas": replicas})
 }
 
+/// Steps of these weights.
+fn weighted(weights: &[i32]) -> Value {
+    let steps = weights.iter().enumerate();
+    let steps = steps.map(|(n, weight)| json!({"name": format!("s{n}"), "weight": weight}));
+    json!({"canary": {"steps": steps.collect::<Vec<_>>()}})
+}
+
 fn traffic(from: &str, stable: &str, canary: &str) -> Value {
     json!({"portsFrom": {"name": from}, "stableService": stable, "canaryService": canary})
 }
@@ -113,13 +120,38 @@ pub fn mistakes() -> Vec<Mistake> {
             "two sets without Services",
             strategy,
             json!({"type": "BlueGreen"}),
-            "spec.traffic and strategy.type: BlueGreen go together: write both, or neither",
+            "strategy.type: BlueGreen needs spec.traffic",
         ),
         mistake(
             "Services without two sets",
             "/spec/traffic",
             traffic("shop", "shop-stable", "shop-canary"),
-            "spec.traffic and strategy.type: BlueGreen go together: write both, or neither",
+            "spec.traffic is for strategy.type: BlueGreen, and for steps with a weight",
+        ),
+        mistake(
+            "weights without routes",
+            strategy,
+            weighted(&[5, 100]),
+            "steps with a weight need spec.traffic with its routes",
+        ),
+        mistake(
+            "weights that fall",
+            strategy,
+            weighted(&[50, 5, 100]),
+            "weights must rise",
+        ),
+        mistake(
+            "weights that end below 100",
+            strategy,
+            weighted(&[5, 50]),
+            "the last step must have weight: 100",
+        ),
+        mistake(
+            "a weight at one step alone",
+            strategy,
+            json!({"canary": {"steps": [
+                {"name": "one", "replicas": 1}, {"name": "full", "weight": 100}]}}),
+            "once one step has a weight, give every step its own",
         ),
         mistake(
             "one Service for both",

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::program::{document, file, simulate, stepgate};
 
-const EXAMPLES: [&str; 8] = [
+const EXAMPLES: [&str; 9] = [
     "autoscaled",
     "minimal",
     "one-disk",
@@ -13,6 +13,7 @@ const EXAMPLES: [&str; 8] = [
     "schema",
     "single-replica",
     "tested",
+    "weighted",
 ];
 
 fn example(name: &str) -> String {
@@ -33,7 +34,7 @@ fn run<'a>(document: &'a Value, scenario: &str) -> &'a Value {
 #[test]
 fn a_bad_release_ends_where_the_examples_checks_put_it() {
     // What is not listed ends as it should.
-    let through: [(&str, &[&str]); 8] = [
+    let through: [(&str, &[&str]); 9] = [
         ("autoscaled", &["slow"]),
         ("minimal", &["errors", "slow"]),
         ("one-disk", &["slow"]),
@@ -42,6 +43,7 @@ fn a_bad_release_ends_where_the_examples_checks_put_it() {
         ("schema", &[]),
         ("single-replica", &["errors", "slow"]),
         ("tested", &[]),
+        ("weighted", &[]),
     ];
     assert_eq!(through.map(|(name, _)| name), EXAMPLES);
     for (name, through) in through {

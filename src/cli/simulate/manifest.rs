@@ -11,7 +11,15 @@ use serde_json::{Value, json};
 use super::{super::convert::hints, finding::Finding, pod, structure};
 use crate::{
     api::{PhaseKind, RolloutSpec, crd, keys, selector::template_labels},
-    plan::{render, revision},
+    plan::{
+        facts::Base,
+        intent::Kind,
+        render, revision,
+        routes::{
+            RoutesAsked,
+            facts::{Pair, Unusable},
+        },
+    },
 };
 
 /// Why nothing could be read.
@@ -310,6 +318,62 @@ pub fn services<'a>(
         }));
     }
     services
+}
+
+/// What is wrong with the routes of the documents that a Rollout names, or what is assumed of those
+/// that are not among them.
+pub fn routes<'a>(
+    spec: &RolloutSpec,
+    documents: impl Iterator<Item = &'a Value>,
+    found: &mut Vec<Finding>,
+) {
+    let Some(traffic) = &spec.traffic else {
+        return;
+    };
+    let documents: Vec<&Value> = documents.collect();
+    let asked = RoutesAsked {
+        routes: traffic.routes.clone(),
+        stable: traffic.stable_service.clone(),
+        canary: traffic.canary_service.clone(),
+    };
+    for (index, route) in traffic.routes.iter().enumerate() {
+        let field = format!("spec.traffic.routes[{index}]");
+        let kind = Kind::from(route.kind);
+        let group = |d: &Value| Some(d["apiVersion"].as_str()?.split('/').next()?.to_owned());
+        let document = documents.iter().find(|d| {
+            d["kind"] == kind.name()
+                && group(d).as_deref() == kind.api_version().split('/').next()
+                && d["metadata"]["name"] == route.name
+        });
+        let Some(document) = document else {
+            let words =
+                "is not among the files: played as one that is at rest, at weights 100 and 0";
+            found.push(Finding::note(field, format!("{route} {words}")));
+            continue;
+        };
+        let base = Base {
+            name: route.name.clone(),
+            uid: String::new(),
+            resource_version: String::new(),
+        };
+        match asked.read(route, base, document).found {
+            Err(Unusable::Unfit(words)) => {
+                found.push(Finding::warning(field, format!("{route}: {words}")));
+            }
+            Ok(read) => {
+                let rests = |p: &&Pair| p.stable.value == 100 && p.canary.value == 0;
+                if let Some(rule) = read.rules.iter().find(|rule| !rests(rule)) {
+                    let words = format!(
+                        "{route}: {} must have weight 100 for Service {} and 0 for {} while nothing \
+                         is released",
+                        rule.rule, asked.stable, asked.canary
+                    );
+                    found.push(Finding::warning(field, words));
+                }
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// What the API server takes, and then refuses in a child, or the operator does.

@@ -131,6 +131,7 @@ impl Telling {
                 on.disk_of_one_node = disk && on.spec.replicas == 1;
                 findings.extend(promoted(&mut on));
                 on.services = manifest::services(&on.spec, documents.all(), &mut findings);
+                manifest::routes(&on.spec, documents.all(), &mut findings);
                 findings.extend(advice::advice(&on, documents, &assumed));
                 let _ = writeln!(self.text, "{heading}: {}", about(&on));
                 let warned = findings.iter().any(|f| f.level == Level::Warning);
@@ -273,16 +274,14 @@ fn chosen(name: &str, on: &Manifest, assumed: &Assumed) -> Result<Scenario, Stri
 fn promoted(on: &mut Manifest) -> Option<Finding> {
     let course = course(&on.spec);
     let manual = |target: &&Target| target.promotion == Promotion::Manual;
-    let step = course.targets.iter().find(manual)?.name.clone();
-    on.spec.strategy.blue_green_mut().promotion = Promotion::Automatic;
+    let target = course.targets.iter().find(manual)?;
+    let (step, field) = (target.name.clone(), target.field.clone());
+    on.spec.strategy.promote_itself();
     let message = format!(
         "Manual: played as if a person said promote {}/{step} as soon as it is ready",
         on.revision
     );
-    Some(Finding::note(
-        format!("{}.promotion", course.field),
-        message,
-    ))
+    Some(Finding::note(format!("{field}.promotion"), message))
 }
 
 /// How many pods are played.

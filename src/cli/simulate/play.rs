@@ -93,6 +93,10 @@ pub fn play(
         for service in &on.services {
             world.give(service);
         }
+        let traffic = on.spec.traffic.iter();
+        for route in traffic.flat_map(|traffic| &traffic.routes) {
+            world.route_at_rest(&route.name);
+        }
     }
     let old = old(&on.spec);
     let watched = Watched::new(&on.name, &old, &new(&on.spec));

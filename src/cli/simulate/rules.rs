@@ -61,7 +61,7 @@ const RULES: [(&str, Rule); 36] = [
         "!has(self.traffic) || (has(self.traffic.routes) && size(self.traffic.routes) > 0) == (has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))",
         |me| {
             let routes = list(&me["traffic"]["routes"]);
-            !has(me, "traffic") || !routes.is_empty() == is_weighted(me)
+            !has(me, "traffic") || routes.is_empty() != is_weighted(me)
         },
     ),
     (

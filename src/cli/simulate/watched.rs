@@ -26,7 +26,7 @@ pub struct Watched {
     pub first_ready: Option<Timestamp>,
     /// When one of its pods was last ready.
     pub last_ready: Option<Timestamp>,
-    /// The largest share of ready pods, and so of requests, that were its own.
+    /// The largest share of the requests that were its own.
     pub peak_share: f64,
     /// That share at the last look.
     pub share: f64,
@@ -126,7 +126,8 @@ impl Watched {
             }
         }
         #[expect(clippy::cast_precision_loss, reason = "there are few pods")]
-        let share = own as f64 / all.max(1) as f64;
+        let by_pods = own as f64 / all.max(1) as f64;
+        let share = world.share_of(&self.rollout, &self.new).unwrap_or(by_pods);
         self.share = share;
         self.peak_share = self.peak_share.max(share);
         if own > 0 {

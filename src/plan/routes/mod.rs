@@ -64,6 +64,12 @@ pub(super) fn share_users(draft: &Draft<'_>) -> bool {
     weighed(draft).is_some_and(|(_, target, _)| target.active == Active::Both)
 }
 
+/// Percent of the requests that the new revision gets by the routes.
+pub(super) fn weight(draft: &Draft<'_>) -> Option<i32> {
+    let shared = share_users(draft);
+    shared.then(|| told(draft).map_or(0, |told| told.canary))
+}
+
 /// The routes that the spec names are not those that were told something.
 pub(super) fn were_changed(draft: &Draft<'_>) -> bool {
     let asked = draft.spec.traffic.as_ref().map(|t| &t.routes);
@@ -229,10 +235,20 @@ pub(super) fn note(draft: &mut Draft<'_>) {
             resets: 0,
         },
     };
+    if next.resets >= RESETS && !is_contested(draft, &next) {
+        (next.resets, next.since) = (0, now.clone());
+    }
     if let Some(read) = read(draft) {
         let found: Vec<&Found> = read.iter().filter_map(|r| r.found.as_ref().ok()).collect();
         let shown = found.iter().all(|f| shows(f, wanted));
-        if next.accepted.is_some() && !shown {
+        // What is not there sends nobody anywhere; of what cannot be read nothing is known.
+        let is_known = |route: &RouteFacts| {
+            let gone = |why: &Unusable| matches!(why, Unusable::Missing | Unusable::UnknownKind);
+            route.found.as_ref().err().is_none_or(gone)
+        };
+        if !read.iter().all(is_known) {
+            next.accepted = None;
+        } else if next.accepted.is_some() && !shown {
             next.resets += 1;
             next.since = now.clone();
             next.accepted = None;

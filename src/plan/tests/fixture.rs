@@ -471,8 +471,7 @@ impl World {
                 record, finalizers, ..
             } => {
                 *self.database_mut() = *record;
-                let database = &mut self.seen.objects.database;
-                database.as_mut().unwrap().finalizers = finalizers;
+                self.seen.objects.database.as_mut().unwrap().finalizers = finalizers;
             }
             Write::ReleaseJob { base } => {
                 let mut jobs = objects.jobs.iter_mut();
@@ -485,7 +484,8 @@ impl World {
                 objects.services.all.retain(|s| s.base.uid != base.uid);
             }
             Write::Select { base, spec, .. } => super::services::select(objects, &base, &spec),
-            Write::Fence { .. } | Write::Adopt { .. } | Write::Weigh { .. } => {}
+            Write::Weigh { canary, .. } => super::routes::weighed(&mut self.seen, canary),
+            Write::Fence { .. } | Write::Adopt { .. } => {}
         }
     }
 

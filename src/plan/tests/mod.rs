@@ -10,6 +10,7 @@ mod hands;
 mod history;
 mod leaders;
 mod lost;
+mod routes;
 mod schema;
 mod services;
 mod step_tests;

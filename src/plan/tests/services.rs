@@ -50,7 +50,7 @@ pub fn select(objects: &mut Objects, base: &Base, spec: &Value) {
 }
 
 /// A Service of somebody else.
-fn foreign(name: &str) -> ServiceFacts {
+pub fn foreign(name: &str) -> ServiceFacts {
     ServiceFacts {
         base: Base {
             name: name.into(),

@@ -1,5 +1,7 @@
 //! Services: users are led to nobody but pods that serve, and away from pods before these go.
 
+use jiff::SignedDuration;
+
 use super::writes::records;
 use crate::{
     api::{RolloutStatus, traffic::TrafficStatus},
@@ -144,7 +146,9 @@ pub(super) fn unserved(world: &World, happened: &Happened) -> Result<(), String>
     } = happened
     {
         let now = world.endpoints_ready(service);
-        return if *before > 0 && now == 0 {
+        // Pods that have come up while the write was on its way are nobody's to know.
+        let known = !world.ledger.unknown.contains(service);
+        return if known && *before > 0 && now == 0 {
             Err(format!("Service {service} leads to no pod that is ready"))
         } else {
             Ok(())
@@ -191,7 +195,9 @@ pub(super) fn weight(world: &World, happened: &Happened) -> Result<(), String> {
         }
     }
     // What somebody else writes into the route between the look and the write is not to be seen.
-    let route = world.routed(rollout).filter(|route| !route.by_hand);
+    let lately = arrival.sent - SignedDuration::from_secs(2);
+    let route = world.routed(rollout);
+    let route = route.filter(|route| route.touched.is_none_or(|at| at < lately));
     if let (Some(route), Some((_, _, after))) = (route, moved(happened))
         && !world.users_address(rollout, &after.meta.name)
     {
@@ -200,10 +206,10 @@ pub(super) fn weight(world: &World, happened: &Happened) -> Result<(), String> {
             release.is_some_and(|r| Some(&*r.revision) == after.revision() && !r.first)
         };
         let mut all = statuses().filter(|status| leads(status)).filter_map(most);
-        if statuses().all(leads) && !all.any(|most| route.share <= most) {
+        if statuses().all(leads) && !all.any(|most| route.weights.1 <= most) {
             return Err(format!(
                 "Service {} goes to a revision, and with it {}% of the requests",
-                after.meta.name, route.share
+                after.meta.name, route.weights.1
             ));
         }
     }
@@ -221,4 +227,13 @@ pub(super) fn enter(world: &mut World, arrival: &Arrival) {
     };
     let left = (after.meta.name.clone(), revision.into());
     world.ledger.left.insert(left, world.now);
+    let children = arrival.seen.iter().flat_map(|seen| seen.children.values());
+    let served = children
+        .filter(|c| &*c.revision == revision)
+        .any(|c| c.available.min(c.replicas) > 0);
+    let service = after.meta.name.clone();
+    match served {
+        true => drop(world.ledger.unknown.remove(&service)),
+        false => drop(world.ledger.unknown.insert(service)),
+    }
 }

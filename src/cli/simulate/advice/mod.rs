@@ -59,6 +59,7 @@ fn steps(spec: &RolloutSpec, found: &mut Vec<Finding>) {
         if let [before, here] = pair
             && before.canary == here.canary
             && before.active == here.active
+            && before.weight == here.weight
             && spec.replicas > 1
         {
             let message = format!(
