@@ -2,13 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use load::{Record, Summary};
 use serde_json::json;
 use stepgate::api::status::Outcome;
 use testbed::traffic::Traffic;
 use testbed::view::State;
 use testbed::{Namespace, Result, install, reach};
 
+use crate::clients::all_served;
 use crate::play::{PATIENCE, condition, play};
 
 const SHOP: &str = "shop";
@@ -67,10 +67,6 @@ async fn live(ns: &Namespace) -> Result<String> {
     .await
 }
 
-fn sum(records: &[Record], since: SystemTime) -> Summary {
-    Summary::of(records.iter().filter(|r| r.at >= since))
-}
-
 #[tokio::test]
 #[ignore = "one request of 38,000 failed on a machine under load, and why is not found yet: run it alone"]
 async fn users_go_from_set_to_set_and_back_and_no_request_fails() {
@@ -104,10 +100,9 @@ async fn users_go_from_set_to_set_and_back_and_no_request_fails() {
             (!state.has_pods_beside(&second)).then_some(())
         })
         .await?;
-        let good = sum(traffic.records()?, SystemTime::UNIX_EPOCH);
+        let good = all_served(ns, traffic.records()?, SystemTime::UNIX_EPOCH);
         assert_ne!(first, second);
-        assert_eq!(good.failed, 0, "good: {:?}", good.statuses);
-        println!("good: {} requests, 0 failed", good.sent);
+        println!("good: {good} requests, 0 failed");
 
         // One that is undone by a person, after users were switched to it.
         apply(ns, "v3").await?;
@@ -122,9 +117,8 @@ async fn users_go_from_set_to_set_and_back_and_no_request_fails() {
             (!state.has_pods_beside(&second)).then_some(())
         })
         .await?;
-        let undone = sum(traffic.records()?, SystemTime::UNIX_EPOCH);
-        assert_eq!(undone.failed, 0, "undone: {:?}", undone.statuses);
-        println!("undone: {} requests, 0 failed", undone.sent);
+        let undone = all_served(ns, traffic.records()?, SystemTime::UNIX_EPOCH);
+        println!("undone: {undone} requests, 0 failed");
 
         // One that answers with errors: found out after the switch, and users get no more of them
         // once they have been led back.
@@ -141,8 +135,7 @@ async fn users_go_from_set_to_set_and_back_and_no_request_fails() {
             (release.undo()?.reason == "CheckFailed").then_some(*at)
         });
         let undo = undo.expect("an undo");
-        let late = sum(&records, undo + Duration::from_secs(2));
-        assert_eq!(late.failed, 0, "{:?}", late.statuses);
+        all_served(ns, &records, undo + Duration::from_secs(2));
         let bad = records.iter().filter(|r| r.at >= undo).count();
         println!("errors: {bad} requests after the undo was decided, none failed 2 s later");
         Ok(())

@@ -8,6 +8,7 @@
 mod app;
 mod blue_green;
 mod bounds;
+mod clients;
 mod commands;
 mod deletion;
 mod first;
