@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use load::{Failure, Record};
+use load::{Failure, Record, Summary};
 use testbed::Namespace;
 use testbed::view::State;
 
@@ -22,13 +22,14 @@ pub fn all_served(ns: &Namespace, records: &[Record], since: SystemTime) -> usiz
         "{} of {} requests failed\n{}",
         failed.len(),
         sent.len(),
-        story(&ns.view.now(), &failed)
+        story(&ns.view.now(), &sent, &failed)
     );
     sent.len()
 }
 
-/// What is known of failed requests: each of them, and how the cluster changed around them.
-pub fn story(state: &State, failed: &[&Record]) -> String {
+/// What is known of failed requests: each of them, how others fared meanwhile, and how the cluster changed
+/// around them.
+fn story(state: &State, sent: &[&Record], failed: &[&Record]) -> String {
     let Some(first) = failed.iter().map(|r| r.at).min() else {
         return "none failed".to_owned();
     };
@@ -45,6 +46,22 @@ pub fn story(state: &State, failed: &[&Record]) -> String {
     for record in by_time.iter().take(TOLD) {
         let _ = writeln!(text, "  {}", told(record, first));
     }
+    let second = Duration::from_secs(1);
+    let meanwhile = sent
+        .iter()
+        .copied()
+        .filter(|r| r.at + second >= first && r.at <= first + second);
+    let Summary {
+        sent,
+        p50_ms,
+        p99_ms,
+        max_ms,
+        ..
+    } = Summary::of(meanwhile);
+    let _ = writeln!(
+        text,
+        "within a second of the first: {sent} sent, p50 {p50_ms:.0} ms, p99 {p99_ms:.0} ms, longest {max_ms:.0} ms"
+    );
     let last = by_time.last().map_or(first, |r| r.ended());
     let _ = writeln!(text, "the cluster, in seconds since the first of them:");
     let mut events = changes(state);

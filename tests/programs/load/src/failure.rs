@@ -17,7 +17,7 @@ pub enum Failure {
     Reset,
     /// The connection was closed before the answer, or within it.
     Closed,
-    /// There was a connection, and no whole answer in time.
+    /// No whole answer in time. The load generator does not always say whether there was a connection.
     NotAnswered,
     /// An answer, but with a status that this traffic never earns.
     Status(u16),
@@ -63,7 +63,7 @@ impl Display for Failure {
             Self::Unreachable => f.write_str("no way to the address"),
             Self::Reset => f.write_str("connection reset"),
             Self::Closed => f.write_str("connection closed before the end of the answer"),
-            Self::NotAnswered => f.write_str("connected, but no whole answer in time"),
+            Self::NotAnswered => f.write_str("no whole answer in time"),
             Self::Status(status) => write!(f, "answered with status {status}"),
             Self::Other => f.write_str("failed"),
         }
