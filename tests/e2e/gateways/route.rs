@@ -9,16 +9,15 @@ use load::Record;
 use serde_json::{Value, json};
 use testbed::view::State;
 use testbed::{Error, Namespace, Result};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::play::PATIENCE;
 
 /// Name of every route here.
 pub const ROUTE: &str = "shop";
-/// How long a route that is answered for may still take until requests follow it: istiod reports before
-/// its proxies know.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
-/// The same of a VirtualService, which has no status.
-const ARRIVES_UNSEEN_WITHIN: Duration = Duration::from_secs(5);
+/// Header of the answers by which a route tells what it has been told.
+const MARK: &str = "x-route: ";
 
 /// A gateway, with the kind of route that it follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +65,17 @@ pub fn host(ns: &Namespace) -> String {
     format!("{}.test", ns.name())
 }
 
+/// By what answers tell that a route has these weights.
+fn mark(backends: &[(&str, u32)]) -> String {
+    let pairs = backends
+        .iter()
+        .map(|(name, weight)| format!("{name}-{weight}"));
+    pairs.collect::<Vec<_>>().join("-")
+}
+
 /// A route to these Services with these weights, as Git has it. Its rule is called `web`.
 pub fn manifest(gateway: Gateway, ns: &Namespace, backends: &[(&str, u32)]) -> Value {
+    let mark = mark(backends);
     let spec = match gateway {
         Gateway::Envoy | Gateway::Istio => {
             let parent = match gateway {
@@ -80,7 +88,14 @@ pub fn manifest(gateway: Gateway, ns: &Namespace, backends: &[(&str, u32)]) -> V
             json!({
                 "parentRefs": [{"name": "gateway", "namespace": parent}],
                 "hostnames": [host(ns)],
-                "rules": [{"name": "web", "backendRefs": backends.collect::<Vec<_>>()}],
+                "rules": [{
+                    "name": "web",
+                    "backendRefs": backends.collect::<Vec<_>>(),
+                    "filters": [{
+                        "type": "ResponseHeaderModifier",
+                        "responseHeaderModifier": {"set": [{"name": "x-route", "value": mark}]},
+                    }],
+                }],
             })
         }
         Gateway::VirtualService => {
@@ -91,7 +106,11 @@ pub fn manifest(gateway: Gateway, ns: &Namespace, backends: &[(&str, u32)]) -> V
             json!({
                 "hosts": [host(ns)],
                 "gateways": ["istio-system/ingress"],
-                "http": [{"name": "web", "route": destinations.collect::<Vec<_>>()}],
+                "http": [{
+                    "name": "web",
+                    "route": destinations.collect::<Vec<_>>(),
+                    "headers": {"response": {"set": {"x-route": mark}}},
+                }],
             })
         }
     };
@@ -104,10 +123,37 @@ pub fn manifest(gateway: Gateway, ns: &Namespace, backends: &[(&str, u32)]) -> V
     })
 }
 
-/// Applies a route, as a Git agent does, and waits until requests follow it.
+/// Applies a route, as a Git agent does, and waits until answers tell that they came by it.
 pub async fn apply(gateway: Gateway, ns: &Namespace, backends: &[(&str, u32)]) -> Result<()> {
     re_apply(gateway, ns, backends).await?;
-    followed(gateway, ns).await
+    let mark = mark(backends);
+    let wait = async {
+        while told(gateway, ns).await.as_deref() != Some(&mark) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    waited.map_err(|_| Error::NotInTime {
+        what: format!("an answer of {gateway:?} by the new route"),
+        limit: PATIENCE,
+    })
+}
+
+/// The mark of an answer, if there is one.
+async fn told(gateway: Gateway, ns: &Namespace) -> Option<String> {
+    let address = gateway.url().trim_start_matches("http://");
+    let address = match address.contains(':') {
+        true => address.to_owned(),
+        false => format!("{address}:80"),
+    };
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    let host = host(ns);
+    let request = format!("GET /users/1 HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    let mark = answer.lines().find_map(|line| line.strip_prefix(MARK));
+    mark.map(str::to_owned)
 }
 
 /// Applies a route, as a Git agent does that finds it changed.
@@ -121,53 +167,9 @@ pub async fn re_apply(gateway: Gateway, ns: &Namespace, backends: &[(&str, u32)]
         .map_err(Error::api(format!("{gateway:?}: the route")))
 }
 
-/// Waits until the route as it is now is answered for, and has had time to arrive.
-pub async fn followed(gateway: Gateway, ns: &Namespace) -> Result<()> {
-    if gateway == Gateway::VirtualService {
-        tokio::time::sleep(ARRIVES_UNSEEN_WITHIN).await;
-        return Ok(());
-    }
-    let wait = async {
-        loop {
-            let route = read(gateway, ns).await?;
-            if is_answered(&route) {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    let waited = tokio::time::timeout(PATIENCE, wait).await;
-    waited.unwrap_or_else(|_| {
-        Err(Error::NotInTime {
-            what: format!("a word of {gateway:?} about its route"),
-            limit: PATIENCE,
-        })
-    })?;
-    tokio::time::sleep(ARRIVES_WITHIN).await;
-    Ok(())
-}
-
 async fn read(gateway: Gateway, ns: &Namespace) -> Result<DynamicObject> {
     let route = gateway.routes(ns).get(ROUTE).await;
     route.map_err(Error::api(format!("{gateway:?}: the route")))
-}
-
-/// Whether its parent accepts it as it is now, and found all its backends.
-fn is_answered(route: &DynamicObject) -> bool {
-    let generation = route.metadata.generation;
-    let parents = route.data["status"]["parents"].as_array();
-    let mut parents = parents.into_iter().flatten();
-    parents.any(|parent| {
-        ["Accepted", "ResolvedRefs"].iter().all(|kind| {
-            let conditions = parent["conditions"].as_array();
-            let mut conditions = conditions.into_iter().flatten();
-            conditions.any(|c| {
-                c["type"] == *kind
-                    && c["status"] == "True"
-                    && c["observedGeneration"].as_i64() == generation
-            })
-        })
-    })
 }
 
 /// The weights of a route's rule, by Service.
