@@ -1,6 +1,6 @@
 # The commands of the project. `make demo` and `make test` do all their set-up themselves.
 
-.PHONY: help demo image test quick lint generate golden story soak faults bench clean
+.PHONY: help demo image test gateways quick lint generate golden story soak faults bench clean
 
 # While editing: without optimization a build takes seconds, with it minutes.
 QUICK = --config profile.dev.package.stepgate.opt-level=0
@@ -16,6 +16,9 @@ image: ## An image: the operator's, or BIN=stepgate-sql (IMAGE=your.registry/ste
 
 test: ## Everything that CI asks for, with a verdict at the end.
 	@tests/run
+
+gateways: ## Releases through a real Envoy Gateway and a real istiod, which CI does not run.
+	@tests/run gateways
 
 quick: ## While editing: unit tests and golden stories, in half a minute.
 	cargo test --quiet $(QUICK) --workspace --lib

@@ -404,14 +404,12 @@ async fn services_are_watched_where_a_rollout_asks_for_them_and_nowhere_else() {
     home.create(&minimal("shop")).await.expect("created");
     let quiet = followed.until(&home, "the Rollout", |_| true).await;
     assert_eq!(quiet.services, Services::default(), "nobody asks for any");
-    let asks = json!({"spec": {
-        "strategy": {"type": "BlueGreen"},
-        "traffic": {
-            "portsFrom": {"name": "shop"},
-            "stableService": "shop-stable",
-            "canaryService": "shop-canary",
-        },
-    }});
+    let traffic = json!({
+        "portsFrom": {"name": "shop"},
+        "stableService": "shop-stable",
+        "canaryService": "shop-canary",
+    });
+    let asks = json!({"spec": {"strategy": {"type": "BlueGreen"}, "traffic": traffic}});
     let params = PatchParams::default();
     home.rollouts()
         .patch("shop", &params, &Patch::Merge(asks))
@@ -442,4 +440,27 @@ async fn services_are_watched_where_a_rollout_asks_for_them_and_nowhere_else() {
         .expect("deleted");
     let one = |objects: &Objects| objects.services.all.len() == 1;
     followed.until(&home, "one that goes", one).await;
+    // Once nobody asks they are forgotten, and seen as they are when somebody does again.
+    home.rollouts()
+        .delete("shop", &DeleteParams::default())
+        .await
+        .expect("deleted");
+    eventually("the end of the Rollout", async || {
+        let gone = followed.index.rollout(&home.namespace, "shop").is_none();
+        gone.then_some(())
+    })
+    .await;
+    api.delete("shop", &DeleteParams::default())
+        .await
+        .expect("deleted");
+    make::<Service>(&home, service("later", "shop")).await;
+    home.create(&minimal("shop")).await.expect("created");
+    let asks = json!({"spec": {"strategy": {"type": "BlueGreen"}, "traffic": traffic}});
+    home.rollouts()
+        .patch("shop", &params, &Patch::Merge(asks))
+        .await
+        .expect("patched");
+    let seen = followed.until(&home, "its Services again", listed).await;
+    let names: Vec<_> = seen.services.all.iter().map(|s| &s.base.name).collect();
+    assert_eq!(names, ["later"]);
 }

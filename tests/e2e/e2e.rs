@@ -8,9 +8,11 @@
 mod app;
 mod blue_green;
 mod bounds;
+mod clients;
 mod commands;
 mod deletion;
 mod first;
+mod gateways;
 mod memory;
 mod motion;
 mod play;

@@ -2,13 +2,13 @@
 
 use std::time::SystemTime;
 
-use load::{Record, Summary};
 use serde_json::{Value, json};
 use stepgate::api::status::Outcome;
 use testbed::traffic::Traffic;
 use testbed::view::State;
 use testbed::{Namespace, Result, install, kill, reach};
 
+use crate::clients::all_served;
 use crate::play::{PATIENCE, condition, play};
 
 pub const SHOP: &str = "shop";
@@ -73,10 +73,6 @@ async fn open_so(ns: &Namespace, change: impl Fn(&mut Value)) -> Result<(Traffic
     Ok((traffic, revision))
 }
 
-fn sum(records: &[Record], since: SystemTime) -> Summary {
-    Summary::of(records.iter().filter(|r| r.at >= since))
-}
-
 #[tokio::test]
 async fn a_column_is_renamed_in_three_releases_and_no_request_fails() {
     play("rename", async |ns| {
@@ -87,8 +83,7 @@ async fn a_column_is_renamed_in_three_releases_and_no_request_fails() {
             assert_eq!(outcome, Outcome::Stable, "{release}: {words}");
         }
         let records = traffic.stop().await?;
-        let all = sum(&records, SystemTime::UNIX_EPOCH);
-        assert_eq!(all.failed, 0, "{:?}", all.statuses);
+        all_served(ns, &records, SystemTime::UNIX_EPOCH);
         Ok(())
     })
     .await;
@@ -116,14 +111,15 @@ async fn bad_releases_come_back_and_a_bad_migration_starts_no_pod() {
             );
             let started = state.ever_had_pods(&revision);
             assert_eq!(started, release != "bad-migration", "{release}");
-            let got = sum(traffic.records()?, began);
+            let got = traffic.records()?.to_vec();
             // Its last pods have answered their last requests before the next release begins.
             ns.until("only pods of stable", PATIENCE, |state| {
                 (!state.has_pods_beside(&stable)).then_some(())
             })
             .await?;
-            let errors = ["errors", "crash"].contains(&release);
-            assert!(errors || got.failed == 0, "{release}: {:?}", got.statuses);
+            if !["errors", "crash"].contains(&release) {
+                all_served(ns, &got, began);
+            }
         }
         Ok(())
     })
@@ -159,8 +155,7 @@ async fn the_operator_is_killed_at_a_step_and_goes_on_there() {
             assert_eq!(release.started, started, "it began anew");
             assert!(release.step().is_some_and(|s| s.index >= 1), "it went back");
         }
-        let all = sum(&traffic.stop().await?, SystemTime::UNIX_EPOCH);
-        assert_eq!(all.failed, 0, "{:?}", all.statuses);
+        all_served(ns, &traffic.stop().await?, SystemTime::UNIX_EPOCH);
         Ok(())
     })
     .await;
@@ -198,8 +193,7 @@ async fn a_rolling_release_goes_out_batch_by_batch_and_a_bad_one_comes_back() {
         assert_eq!(outcome, Outcome::Stable, "{words}");
         let steps = steps_of(&ns.view.now(), &good);
         assert_eq!(steps, ["batch-1", "batch-2", "batch-3", "last"]);
-        let all = sum(traffic.records()?, SystemTime::UNIX_EPOCH);
-        assert_eq!(all.failed, 0, "{:?}", all.statuses);
+        all_served(ns, traffic.records()?, SystemTime::UNIX_EPOCH);
         let generation = apply_so(ns, "errors", rolling).await?;
         let (bad, outcome, words) = end(ns, generation).await?;
         assert_eq!(outcome, Outcome::Failed, "{words}");
@@ -260,8 +254,7 @@ async fn a_test_comes_before_the_hold_and_its_failure_undoes() {
         assert_eq!(outcome, Outcome::Stable, "{words}");
         let jobs = ns.kubectl(&selector).await?;
         assert_eq!(jobs.lines().count(), 1, "one Job for one test: {jobs}");
-        let all = sum(&traffic.stop().await?, SystemTime::UNIX_EPOCH);
-        assert_eq!(all.failed, 0, "{:?}", all.statuses);
+        all_served(ns, &traffic.stop().await?, SystemTime::UNIX_EPOCH);
         Ok(())
     })
     .await;

@@ -2,13 +2,13 @@
 
 use std::time::SystemTime;
 
-use load::Summary;
 use serde_json::{Value, json};
 use stepgate::api::status::SchemaStatus;
 use testbed::view::State;
 use testbed::{Namespace, Result};
 
 use crate::app::{APP, Change as _, app};
+use crate::clients::all_served;
 use crate::play::{PATIENCE, Play as _, condition, play};
 use crate::shop::{SHOP, apply_so, end, open};
 
@@ -97,8 +97,7 @@ async fn a_column_is_renamed_and_the_old_one_dropped_without_a_failed_request() 
         schema(ns, SHOP, "the end of the contract", contracted).await?;
         assert!(!columns(ns).await?.split_whitespace().any(|c| c == "name"));
         let records = traffic.stop().await?;
-        let all = Summary::of(records.iter().filter(|r| r.at >= SystemTime::UNIX_EPOCH));
-        assert_eq!(all.failed, 0, "{:?}", all.statuses);
+        all_served(ns, &records, SystemTime::UNIX_EPOCH);
         // Nothing leads back to what reads `name`.
         let below = apply_so(ns, "v3", |_| {}).await?;
         ns.until("the undo floor", PATIENCE, |state: &State| {

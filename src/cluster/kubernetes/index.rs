@@ -433,7 +433,7 @@ impl Index {
             .collect()
     }
 
-    /// Namespaces whose Services are to be watched, as they come. One that was asked for once stays.
+    /// Namespaces whose Services are to be watched, as they come and go.
     pub(super) fn switched(&self) -> watch::Receiver<BTreeSet<String>> {
         self.switched.subscribe()
     }
@@ -453,22 +453,26 @@ impl Index {
         self.tell(keys);
     }
 
+    /// The Services of a namespace are watched no longer.
+    pub(super) fn services_are_unwatched(&self, namespace: &str) {
+        if let Some(switched) = self.write().switched.get_mut(namespace) {
+            (switched.listed, switched.refused) = (false, None);
+        }
+        self.replace::<ServiceFacts>(Some(namespace), Vec::new());
+    }
+
     /// Whoever watches Services learns of namespaces in which a Rollout asks for some.
     fn tell_switched(&self) {
-        let asked = {
+        self.switched.send_if_modified(|known| {
             let state = self.read();
             let asked = state
                 .switched
                 .iter()
                 .filter(|(_, s)| !s.rollouts.is_empty());
-            asked
-                .map(|(namespace, _)| namespace.clone())
-                .collect::<BTreeSet<_>>()
-        };
-        self.switched.send_if_modified(|known| {
-            let before = known.len();
-            known.extend(asked);
-            known.len() != before
+            let asked: BTreeSet<_> = asked.map(|(namespace, _)| namespace.clone()).collect();
+            let changed = *known != asked;
+            *known = asked;
+            changed
         });
     }
 
@@ -488,6 +492,7 @@ impl Index {
             let mut state = self.write();
             delete::<F>(&mut state, place)
         };
+        F::follow(self);
         self.tell(keys);
     }
 

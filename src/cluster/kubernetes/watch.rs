@@ -139,7 +139,14 @@ impl Watches {
         let watches: Vec<BoxFuture<'static, ()>> =
             scopes.into_iter().flat_map(|s| self.within(s)).collect();
         self.pending.send_replace(watches.len());
-        let mut tasks: JoinSet<()> = watches.into_iter().collect();
+        // Each ends with the namespace whose Services it watched, if it was such a one.
+        let mut tasks: JoinSet<Option<String>> = JoinSet::new();
+        for watch in watches {
+            tasks.spawn(async {
+                watch.await;
+                None
+            });
+        }
         let mut switched = self.index.switched();
         let mut watched = BTreeSet::new();
         loop {
@@ -149,7 +156,9 @@ impl Watches {
             }
             tokio::select! {
                 ended = tasks.join_next() => match ended {
-                    Some(ended) => ended?,
+                    Some(ended) => if let Some(namespace) = ended? {
+                        watched.remove(&namespace);
+                    },
                     None => return Ok(()),
                 },
                 Ok(()) = switched.changed() => {}
@@ -157,15 +166,25 @@ impl Watches {
         }
     }
 
-    /// Services are watched where a Rollout asks for some, and nowhere else: that needs a right that
-    /// is not given everywhere. Nothing else waits until they are listed.
-    fn services(&self, namespace: &str) -> impl Future<Output = ()> + use<> {
+    /// Services are watched where a Rollout asks for some, as long as one does, and nowhere else: that
+    /// needs a right that is not given everywhere. Nothing else waits until they are listed.
+    fn services(&self, namespace: &str) -> impl Future<Output = Option<String>> + use<> {
         let api = Api::namespaced(self.client.clone(), namespace);
         let kind = Service::kind(&()).into_owned();
         let mut feed = self.feed(kind, &Some(namespace.to_owned()), keep_service);
         feed.pending = None;
         feed.optional = true;
-        feed.run(api, watcher::Config::default().streaming_lists())
+        let watch = feed.run(api, watcher::Config::default().streaming_lists());
+        let mut switched = self.index.switched();
+        let (index, namespace) = (self.index.clone(), namespace.to_owned());
+        async move {
+            tokio::select! {
+                () = watch => {}
+                _ = switched.wait_for(|asked| !asked.contains(&namespace)) => {}
+            }
+            index.services_are_unwatched(&namespace);
+            Some(namespace)
+        }
     }
 
     fn within(&self, namespace: Option<String>) -> Vec<BoxFuture<'static, ()>> {

@@ -223,3 +223,37 @@ fn a_rollout_is_missing_while_a_deployment_names_it_and_it_is_not_there() {
     index.delete::<ChildFacts>(&place("n", "a-r1"));
     assert!(index.missing_rollouts("n").is_empty());
 }
+
+#[test]
+fn services_are_forgotten_with_the_last_rollout_that_asks_for_them() {
+    let (index, _) = index();
+    let led = json!({"traffic": {
+        "stableService": {"name": "a", "revision": "r", "since": "2026-01-01T00:00:00Z"},
+        "canaryService": {"name": "b", "revision": "r", "since": "2026-01-01T00:00:00Z"},
+    }});
+    let facts = || rollout("shop", &json!({"app": "shop"}), &led);
+    let asked = || {
+        index
+            .switched()
+            .borrow()
+            .iter()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    is_there(&index, "1", facts());
+    assert_eq!(asked(), ["n"]);
+    index.services_are("n", Ok(()));
+    let unread = || index.rollout("n", "shop").unwrap().services.unread;
+    assert_eq!(unread(), None);
+
+    index.delete::<RolloutFacts>(&place("n", "shop"));
+    assert_eq!(asked(), [""; 0]);
+    index.services_are_unwatched("n");
+    is_there(&index, "2", facts());
+    assert_eq!(asked(), ["n"]);
+    assert_eq!(
+        unread(),
+        Some(Unread::NotYet),
+        "a list of earlier says nothing"
+    );
+}

@@ -1,12 +1,16 @@
 # Builds the pinned programs, once: each set of them into a folder of the cache that is named by
 # a hash of everything the build depends on.
 
+# What is built one by one, when a test is about it: each is a Go module beside this folder.
+readonly tools=(prometheus helm crane envoy-gateway istiod)
+
+is_tool() { [[ " ${tools[*]} " == *" $1 "* ]]; }
+
 # The sets of programs: a Go module beside this folder, and what of it is built.
 module_of() {
   case $1 in
     control-plane | node) echo kubernetes ;;
-    prometheus | helm | crane) echo "$1" ;;
-    *) die "unknown set of programs: $1" ;;
+    *) is_tool "$1" || die "unknown set of programs: $1"; echo "$1" ;;
   esac
 }
 
@@ -19,7 +23,30 @@ packages_of() {
     prometheus) echo github.com/prometheus/prometheus/cmd/prometheus ;;
     helm) echo helm.sh/helm/v4/cmd/helm ;;
     crane) echo github.com/google/go-containerregistry/cmd/crane ;;
+    envoy-gateway) echo github.com/envoyproxy/gateway/cmd/envoy-gateway ;;
+    istiod) echo istio.io/istio/pilot/cmd/pilot-discovery ;;
   esac
+}
+
+# MODULE FILES pairs: the resource definitions of the set $1. They go into `definitions` beside its programs.
+definitions_of() {
+  case $1 in
+    envoy-gateway)
+      echo 'sigs.k8s.io/gateway-api config/crd/standard/*.yaml'
+      echo 'github.com/envoyproxy/gateway charts/gateway-helm/charts/crds/crds/generated/*.yaml' ;;
+    istiod) echo istio.io/istio manifests/charts/base/files/crd-all.gen.yaml ;;
+  esac
+}
+
+# Copies the resource definitions of the set $1 into the folder $2.
+copy_definitions() {
+  local module files from
+  while read -r module files; do
+    from=$(go list -m -f '{{.Dir}}' "$module")
+    mkdir -p "$2/definitions"
+    # shellcheck disable=SC2086  # a pattern
+    install -m 644 "$from"/$files "$2/definitions/"
+  done < <(definitions_of "$1")
 }
 
 flags_of() {
@@ -35,7 +62,7 @@ flags_of() {
       ;;
     # Only discovery through the Kubernetes API: half of the time to build, and of the size.
     prometheus) flags+=(-ldflags '-s -w' -tags remove_all_sd,enable_kubernetes_sd) ;;
-    helm | crane) flags+=(-ldflags '-s -w') ;;
+    helm | crane | envoy-gateway | istiod) flags+=(-ldflags '-s -w') ;;
   esac
 }
 
@@ -46,7 +73,7 @@ locate_set() {
   flags=(-trimpath -buildvcs=false)
   flags_of "$1"
   programs=$cache/$1-$(
-    { packages_of "$1"; printf '%s\n' "${flags[@]}"
+    { packages_of "$1"; definitions_of "$1"; printf '%s\n' "${flags[@]}"
       cat "$module/go.mod" "$module/go.sum"
       [[ $1 != node ]] || cat "$module/pause/main.go" "$here/lib/pause-image.sh"
     } | sha256sum | cut -c1-12)
@@ -107,6 +134,7 @@ build_set() {
       die "$1 does not build; nothing was cached"
     # etcd's main package is called server.
     [[ ! -e $part/server ]] || mv "$part/server" "$part/etcd"
+    copy_definitions "$1" "$part"
     [[ $1 != node ]] || bash "$here/lib/pause-image.sh" "$part/pause" "$part/pause.tar"
     chmod 755 "$part"
     mv -T "$part" "$programs"
@@ -135,7 +163,7 @@ build_size() {
 # Puts all programs that are built in front of PATH.
 use_programs() {
   local set
-  for set in crane helm prometheus node control-plane; do
+  for set in "${tools[@]}" node control-plane; do
     locate_set "$set"
     [[ ! -d $programs ]] || PATH=$programs:$PATH
   done
@@ -144,8 +172,7 @@ use_programs() {
 command_build() {
   use_go
   if [[ -n $tool ]]; then
-    [[ $tool == prometheus || $tool == helm || $tool == crane ]] ||
-      die "unknown tool '$tool': prometheus, helm or crane"
+    is_tool "$tool" || die "unknown tool '$tool': one of ${tools[*]}"
     build_set "$tool"
     return
   fi
@@ -157,6 +184,6 @@ command_path() {
   use_programs
   local found
   found=$(type -P "${1:?which program?}") && [[ $found == "$cache"/* ]] ||
-    die "$1 is not built; run: cluster build (helm, crane: cluster build --tool NAME)"
+    die "$1 is not built; run: cluster build (or one of ${tools[*]}: cluster build --tool NAME)"
   echo "$found"
 }

@@ -19,11 +19,15 @@ make_network() {
   # Elsewhere fails at once instead of timing out.
   "${inside[@]}" route add unreachable default
   # Clients that open a connection for each request should not run out of ports: more of them, and
-  # those of closed connections again after a second.
+  # those of closed connections again after a second. kube-proxy lets them come from ports of its
+  # choice, which the server may remember of another connection; it takes that for the new one only if
+  # its clock is ahead, so connections need one clock (2) and not one each (1). Otherwise some take a
+  # second more, and some of those another one.
   in_network sh -c 'cd /proc/sys/net/ipv4
     echo 1 >ip_forward
     echo 16384 65000 >ip_local_port_range
-    echo 1 >tcp_tw_reuse'
+    echo 1 >tcp_tw_reuse
+    echo 2 >tcp_timestamps'
 }
 
 # ip netns exec would mount another /sys, without the cgroups the kubelet looks for.

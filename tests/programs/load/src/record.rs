@@ -5,6 +5,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+/// The header in which the shop's pods give their names.
+const POD: &str = "x-pod:";
+
 /// One request, as its client saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -22,6 +28,8 @@ pub struct Record {
     pub method: String,
     /// The address asked.
     pub url: String,
+    /// The pod that answered, where it says so.
+    pub pod: String,
 }
 
 /// Why records cannot be read.
@@ -63,8 +71,23 @@ impl Record {
             sequence: number(8)?,
             method: text(9)?.to_owned(),
             url: text(10)?.to_owned(),
+            pod: pod(text(11)?)?,
         })
     }
+}
+
+/// Who answered, by the answer's headers.
+fn pod(headers: &str) -> Result<String, String> {
+    let headers = BASE64_STANDARD.decode(headers);
+    let headers = headers.map_err(|error| format!("column 12: {error}"))?;
+    let headers = String::from_utf8_lossy(&headers);
+    let mut lines = headers.lines();
+    let found = lines.find_map(|line| {
+        let (name, value) = line.split_at_checked(POD.len())?;
+        name.eq_ignore_ascii_case(POD)
+            .then(|| value.trim().to_owned())
+    });
+    Ok(found.unwrap_or_default())
 }
 
 /// Reads the records of a file that is still being written.
@@ -129,8 +152,7 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    const GOOD: &str =
-        "1795223434082956495,200,725128,0,45,,,,7,GET,http://10.96.0.5/users/1,eA==\n";
+    const GOOD: &str = "1795223434082956495,200,725128,0,45,,,,7,GET,http://10.96.0.5/users/1,WC1Qb2Q6IHNob3AtMQpEYXRlOiBub3cK\n";
     const REFUSED: &str = "1795223434103371944,0,4007786,0,0,\"Get \"\"http://x/\"\": dial tcp:\nconnection refused\",,,8,GET,http://x/,\n";
 
     #[test]
@@ -147,6 +169,7 @@ mod tests {
         assert_eq!(first[0].status, 200);
         assert_eq!(first[0].latency, Duration::from_nanos(725_128));
         assert_eq!(first[0].sequence, 7);
+        assert_eq!(first[0].pod, "shop-1");
         assert!(!first[0].failed());
 
         write!(file, "{}", &REFUSED[cut..]).unwrap();

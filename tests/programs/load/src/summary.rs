@@ -95,6 +95,7 @@ mod tests {
             sequence: 0,
             method: "GET".to_owned(),
             url: String::new(),
+            pod: String::new(),
         }
     }
 

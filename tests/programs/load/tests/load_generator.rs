@@ -13,13 +13,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use load::{Follower, Record, Summary};
+use load::{Failure, Follower, Record, Summary};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Answers after a while, one thread and one request per connection; counts connections.
+/// Answers after a while, one thread and one request per connection, in the name of the pod that it was
+/// asked for as a host; counts connections.
 struct Server {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -48,7 +49,12 @@ fn serve(mut stream: TcpStream, takes: Duration, answer: &str) {
     let mut request = [0; 4096];
     let _ = stream.read(&mut request);
     thread::sleep(takes);
-    let head = format!("HTTP/1.1 {answer}\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+    let request = String::from_utf8_lossy(&request);
+    let host = request.lines().find_map(|line| line.strip_prefix("Host: "));
+    let pod = host.unwrap_or_default();
+    let head = format!(
+        "HTTP/1.1 {answer}\r\nConnection: close\r\nX-Pod: {pod}\r\nContent-Length: 2\r\n\r\nok"
+    );
     let _ = stream.write_all(head.as_bytes());
 }
 
@@ -228,15 +234,24 @@ fn every_kind_of_failure_is_counted() {
     let sum = Summary::of(&records);
     assert_eq!((sum.sent, sum.failed), (40, 30));
     assert_eq!(sum.statuses, [(0, 20), (201, 10), (500, 10)].into());
-    let late: Vec<_> = records
-        .iter()
-        .filter(|r| r.error.contains("Timeout"))
-        .collect();
-    assert_eq!(
-        late.len(),
-        10,
-        "{:?}",
-        records.iter().map(|r| &r.error).collect::<Vec<_>>()
-    );
+    let of_kind = |kind| {
+        let all = records.iter().filter(|r| Failure::of(r) == Some(kind));
+        all.collect::<Vec<_>>()
+    };
+    let errors: Vec<_> = records.iter().map(|r| &r.error).collect();
+    let late = of_kind(Failure::NotAnswered);
+    assert_eq!(late.len(), 10, "{errors:?}");
     assert!(late.iter().all(|r| r.latency < Duration::from_millis(900)));
+    assert_eq!(of_kind(Failure::Refused).len(), 10, "{errors:?}");
+    assert_eq!(of_kind(Failure::Status(500)).len(), 10, "{errors:?}");
+}
+
+#[test]
+fn a_host_is_asked_for_and_who_answered_is_on_record() {
+    let server = Server::start(Duration::ZERO, "200 OK");
+    let url = url(&server);
+    let arguments = ["--rate", "20", "--duration", "1s", "--host", "shop.test"];
+    let records = Run::start(&[&arguments[..], &["--shop", &url]].concat()).ended();
+    assert_eq!(records.len(), 20);
+    assert!(records.iter().all(|r| r.pod == "shop.test"), "{records:?}");
 }

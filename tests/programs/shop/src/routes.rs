@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{MatchedPath, Path, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -33,6 +33,14 @@ pub struct App {
     pub metrics: Metrics,
     /// What the readiness probe is told.
     pub readiness: Readiness,
+    /// This pod's name: every answer says who gave it.
+    pub pod: HeaderValue,
+}
+
+/// The name of this pod, as Kubernetes sets it.
+pub fn pod() -> HeaderValue {
+    let name = std::env::var("HOSTNAME").unwrap_or_default();
+    HeaderValue::try_from(name).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// The routes. Only those of users are counted, and only they have the fault.
@@ -47,6 +55,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(scrape))
         .layer(from_fn_with_state(app.clone(), say_goodbye))
+        .layer(from_fn_with_state(app.clone(), sign))
         .with_state(app)
 }
 
@@ -201,5 +210,14 @@ async fn say_goodbye(State(app): State<Arc<App>>, request: Request, next: Next) 
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    response
+}
+
+/// Clients, and whoever counts their answers, see which pod it was.
+async fn sign(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("x-pod"), app.pod.clone());
     response
 }

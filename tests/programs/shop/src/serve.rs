@@ -104,6 +104,7 @@ pub async fn run(
         pool,
         metrics: Metrics::new(),
         readiness: readiness.clone(),
+        pod: routes::pod(),
     }));
     let mut server = Server {
         listener,

@@ -24,15 +24,27 @@ impl Traffic {
     /// # Errors
     /// When the load generator cannot be started.
     pub fn start(url: &str, per_second: u32) -> Result<Self> {
+        Self::begin(&["--shop", url], per_second)
+    }
+
+    /// The same, asking for this host: gateways go by it.
+    ///
+    /// # Errors
+    /// As [`Traffic::start`].
+    pub fn start_to(host: &str, url: &str, per_second: u32) -> Result<Self> {
+        Self::begin(&["--host", host, "--shop", url], per_second)
+    }
+
+    fn begin(targets: &[&str], per_second: u32) -> Result<Self> {
         let cannot = |error: std::io::Error| Error::refused(format!("load generator: {error}"));
         let folder = tempfile::tempdir().map_err(cannot)?;
         let file = folder.path().join("records.csv");
         std::fs::File::create(&file).map_err(cannot)?;
         let mut command = program::script("tests/programs/load/load");
         command
-            .args(["run", "--rate", &per_second.to_string(), "--shop", url])
-            .arg("--out")
+            .args(["run", "--rate", &per_second.to_string(), "--out"])
             .arg(&file)
+            .args(targets)
             .stdout(Stdio::null())
             // An interrupt from the terminal is ours to hear.
             .process_group(0);

@@ -100,6 +100,13 @@ impl State {
         self.born.values().any(|of| of.as_deref() == Some(revision))
     }
 
+    /// Whether this pod, which may be gone, was one of this revision.
+    #[must_use]
+    pub fn is_of(&self, pod: &str, revision: &str) -> bool {
+        let born = self.born.get(pod);
+        born.is_some_and(|of| of.as_deref() == Some(revision))
+    }
+
     /// Whether a Service sends requests to a pod of any revision.
     #[must_use]
     pub fn serves(&self) -> bool {
