@@ -3,6 +3,7 @@
 //! The CRDs in `crds/` are generated from these types (`stepgate crds`), so what a field's
 //! documentation says here is what `kubectl explain` says.
 
+pub mod after;
 pub mod analysis;
 pub mod crd;
 pub mod database;
@@ -19,6 +20,7 @@ pub mod test;
 pub(crate) mod text;
 pub mod traffic;
 
+pub use after::After;
 pub use analysis::{Analysis, Check, ErrorRate, Latency, OnFailure};
 pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};
 pub use metric::{BuiltIn, Convention, Matcher, TimeUnit};

@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::revision::{Wanted, Whole};
+use super::{
+    order::EarlierFacts,
+    revision::{Wanted, Whole},
+};
 use crate::{
     api::{DatabaseRecord, RolloutStatus, SchemaSpec, database::AskedPhase, keys, status::Outcome},
     evidence::Readings,
@@ -34,6 +37,8 @@ pub struct Objects {
     pub neighbours: Vec<String>,
     /// The other Rollouts on the database, while a version of this one waits for them.
     pub sharers: Vec<SharerFacts>,
+    /// The Rollouts that go before it, as `spec.after` says.
+    pub earlier: Vec<EarlierFacts>,
     /// Services of the namespace that concern it.
     pub services: Services,
 }

@@ -12,6 +12,7 @@
 //! - [`job`]: the terms of each kind of Job, and the protocol of all; [`database`]: their end
 //! - `stepping`: reach a target, hold it, go on; `gate`: what must be open for that, in order;
 //!   [`exits`]: containers that end meanwhile; `waiting`: pods that are not there yet
+//! - [`order`]: which other Rollouts go first
 //! - `life`: what runs for a schema version after the release: backfill, contract, and its gate
 //! - `undoing`: back
 //! - [`services`]: which pods the Services of `spec.traffic` select
@@ -34,6 +35,7 @@ pub mod job;
 mod life;
 pub mod measuring;
 pub mod mover;
+pub mod order;
 pub mod reason;
 mod release;
 pub mod render;

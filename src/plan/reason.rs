@@ -89,6 +89,9 @@ reasons! {
     WaitingForBackfill: Reconciling,
         "the backfill of a lower schema version has not ended; no pod of the revision starts before it. On `Stalled` once it has failed",
         "wait; where it failed, put right what did, then `retry`";
+    WaitingForRollout: Reconciling,
+        "a Rollout that `spec.after` names goes first, and is not where it is to be; nothing of the release has run. On `Stalled` while that one is stalled",
+        "wait, see the Rollout that the message names, or remove it from `spec.after`";
     DatabaseTerminating: Reconciling,
         "somebody is deleting the DatabaseSchema",
         "if it stays, see its `metadata.finalizers`";
@@ -228,6 +231,9 @@ reasons! {
     VersionClaimed: Stalled,
         "another Rollout runs the backfill and contract of this schema version, and they are not the same",
         "leave `schema.backfill` and `schema.contract` out of one of the two, or raise `schema.version`";
+    OrderIsCircular: Stalled,
+        "by `spec.after`, each of several Rollouts waits for another one of them",
+        "remove one of the entries that the message names";
     InvalidSpec: Stalled,
         "the spec cannot be used",
         "correct the field that the message names";

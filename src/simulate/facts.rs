@@ -1,7 +1,7 @@
 //! Objects of the world as the planner's facts, as the real adapter makes them of Kubernetes'
 //! objects.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     object::{
@@ -18,6 +18,7 @@ use crate::{
             ServiceFacts, Services, SharerFacts,
         },
         measuring::probes,
+        order::EarlierFacts,
         render,
     },
 };
@@ -184,6 +185,11 @@ pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
                 _ => false,
             }
     });
+    let asks = spec.is_some_and(|spec| !spec.after.is_empty());
+    let others = objects.rollouts.values().filter(|_| asks);
+    let others: BTreeMap<_, _> = others
+        .map(|o| (o.meta.name.to_string(), rollout(o)))
+        .collect();
     let revisions = objects.revisions.values();
     let pods = objects.pods.values();
     let jobs = objects.jobs.values();
@@ -207,6 +213,7 @@ pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
             .map(|d| database(d)),
         neighbours: neighbours.map(|n| n.meta.name.to_string()).collect(),
         sharers: database_name.map_or_else(Vec::new, |d| sharers(objects, name, d)),
+        earlier: EarlierFacts::all(&rollout(found), |name| others.get(name)),
         services: services(objects, found),
     })
 }

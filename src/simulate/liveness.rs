@@ -8,7 +8,7 @@ use super::{
 use crate::plan;
 
 /// Reasons for which a Rollout may wait for somebody else, for ever.
-const WAITING: [&str; 9] = [
+const WAITING: [&str; 10] = [
     "Paused",
     "WaitingForPromotion",
     "ServiceRefused",
@@ -16,6 +16,7 @@ const WAITING: [&str; 9] = [
     "WaitingForDatabase",
     // Of another Rollout; a person may have to look there.
     "WaitingForBackfill",
+    "WaitingForRollout",
     "DeploymentRefused",
     "JobRefused",
     "Degraded",

@@ -14,7 +14,7 @@ use super::{
         apply_to, command, migrating, pause, release, scale, shop, slow, unwell, workload, wrong,
     },
     scenarios::blue_green::{service, traffic},
-    scenarios::test,
+    scenarios::{order::follows as after, test},
     setting::{Behaviour, DAWN, Delay, Health, Migration, MigrationEnd, Setting, Timing},
     story::Detail,
     versions::Versions,
@@ -43,6 +43,8 @@ const DELETIONS: u64 = 0xd31e_7e09_0000_0000;
 const FLAPS: u64 = 0x71b2_0c44_0000_0000;
 /// Sets apart whether a release ends before the next begins.
 const ORDER: u64 = 0x19d4_66e2_0000_0000;
+/// Sets apart whether one Rollout comes after the other.
+const TURNS: u64 = 0x2b90_c6d1_0000_0000;
 /// Sets apart by which way releases go.
 const WAYS: u64 = 0x4d0b_92e5_0000_0000;
 /// Sets blue-green releases and their Services apart.
@@ -88,6 +90,7 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         world.faults.until = DAWN + SignedDuration::from_secs(BUSY);
     }
     let order = order(&mut Random::new(seed ^ ORDER));
+    let follows = Random::new(seed ^ TURNS).chance(40);
     let mut switches = Random::new(seed ^ SWITCHES);
     let blue_green = (rolling.is_none() && switches.chance(30)).then(|| sets(&mut switches));
     for (second, mut action) in script(&mut random, processes) {
@@ -100,6 +103,9 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
             if let (Some(sets), "shop") = (&blue_green, &**rollout) {
                 *spec.strategy.blue_green_mut() = sets.clone();
                 spec.traffic = Some(traffic());
+            }
+            if follows && &**rollout == "worker" {
+                **spec = after((**spec).clone(), &["shop"]);
             }
             if tests {
                 test_steps(&mut ways, spec);

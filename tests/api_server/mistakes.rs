@@ -122,6 +122,12 @@ pub fn mistakes() -> Vec<Mistake> {
             "spec.traffic and strategy.type: BlueGreen go together: write both, or neither",
         ),
         mistake(
+            "a Rollout after itself",
+            "/spec/after",
+            json!([{"rollout": "shop"}]),
+            "spec.after names the Rollout itself, which can never go before itself: remove that",
+        ),
+        mistake(
             "one Service for both",
             "/spec/traffic",
             traffic("shop", "shop-stable", "shop-stable"),

@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 30] = [
+const RULES: [(&str, Rule); 31] = [
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -21,6 +21,15 @@ const RULES: [(&str, Rule); 30] = [
         |me| {
             let name = text(&me["metadata"]["name"]);
             is_dns_label(name) && !name.starts_with(|c: char| c.is_ascii_digit())
+        },
+    ),
+    (
+        "!has(self.spec.after) || self.spec.after.all(a, a.rollout != self.metadata.name)",
+        |me| {
+            let after = list(&me["spec"]["after"]).iter();
+            after
+                .clone()
+                .all(|one| one["rollout"] != me["metadata"]["name"])
         },
     ),
     // There is no older object to differ from.

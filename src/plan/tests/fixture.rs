@@ -104,6 +104,7 @@ impl World {
                 jobs: Vec::new(),
                 database: None,
                 neighbours: Vec::new(),
+                earlier: Vec::new(),
                 services: Services::default(),
             },
             answers: Answers {

@@ -10,6 +10,7 @@ mod hands;
 mod history;
 mod leaders;
 mod lost;
+mod order;
 mod schema;
 mod services;
 mod step_tests;

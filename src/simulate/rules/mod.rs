@@ -7,6 +7,7 @@
 mod evidence;
 mod left;
 mod memory;
+mod order;
 mod people;
 mod replicas;
 mod schema;
@@ -41,6 +42,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("record-first", writes::record_first),
     ("schema-first", schema::schema_first),
     ("once", schema::once),
+    ("order", order::order),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
     ("once", tests::once),

@@ -6,6 +6,7 @@ mod edits;
 mod hands;
 mod lives;
 mod metrics;
+pub(super) mod order;
 mod releases;
 mod schemas;
 mod sizes;
@@ -18,13 +19,14 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 11] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 12] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
         ("blue-green", blue_green::blue_green()),
         ("schemas", schemas::schemas()),
         ("versions", versions::versions()),
+        ("order", order::order()),
         ("commands", commands::commands()),
         ("edits", edits::edits()),
         ("sizes", sizes::sizes()),
