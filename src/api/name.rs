@@ -6,6 +6,10 @@ pub(crate) const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// A DNS label that begins with a letter (RFC 1035), as the name of a Service must.
 pub(crate) const SERVICE_NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
 
+/// A flag's key, or the name of one of its variants: what is plain in a file, an annotation and a
+/// command.
+pub(crate) const FLAG_NAME: &str = "^[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$";
+
 /// The letters that a DNS label may have.
 pub(crate) const DNS_LABEL_LENGTH: usize = 63;
 

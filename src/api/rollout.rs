@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{After, Analysis, RolloutStatus, SchemaSpec, Selector, Strategy, Traffic};
+use super::{After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, Strategy, Traffic};
 
 /// A workload that is released in steps: schema first, then code, with automatic rollback.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -83,7 +83,15 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
 
-    /// What is measured during a release.
+    /// Feature flags that are turned on for more and more users once the revision is stable, one
+    /// after the other, in this order. They are apart from the release: it is Ready meanwhile. A check
+    /// that fails takes back the flag alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
+    pub flags: Vec<Flag>,
+
+    /// What is measured during a release, and while a flag is turned on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,
 

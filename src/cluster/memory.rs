@@ -201,6 +201,7 @@ impl Memory {
                 self.gone.insert(facts.base.uid);
             }
             Written::Database(facts) => keep(&mut self.database, write, now, facts),
+            Written::ConfigMap => {}
             Written::Gone => {
                 if let Some(base) = write.base() {
                     self.forget(&base.uid);

@@ -17,6 +17,7 @@ use crate::plan::{
         ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, Question, Remembered,
         RevisionFacts, RolloutFacts, ServiceFacts, UserFacts,
     },
+    flags::file::ConfigMapFacts,
     intent::Write,
     revision::Whole,
 };
@@ -98,6 +99,8 @@ pub enum Answer {
     Job(Option<Box<JobFacts>>),
     /// Why a Job's pod does not run; empty when nobody has said.
     JobPod(String),
+    /// The ConfigMap; `None` when there is none of its name.
+    Flags(Option<Box<ConfigMapFacts>>),
 }
 
 /// An object as the API server answered a write of it.
@@ -115,6 +118,8 @@ pub enum Written {
     Database(DatabaseFacts),
     /// A Service.
     Service(ServiceFacts),
+    /// A ConfigMap, which is read live whenever it matters.
+    ConfigMap,
     /// Deleted.
     Gone,
 }

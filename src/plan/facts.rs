@@ -8,7 +8,12 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
+mod sharers;
+
+pub use sharers::{SharerFacts, UserFacts};
+
 use super::{
+    flags::file::Look,
     order::EarlierFacts,
     revision::{Wanted, Whole},
 };
@@ -351,6 +356,8 @@ pub enum Question {
     JobLog(String),
     /// Why the pod of this Job does not run, for a message.
     JobPod(String),
+    /// The ConfigMap of this name, which holds flags.
+    Flags(String),
 }
 
 impl fmt::Display for Question {
@@ -370,6 +377,7 @@ impl fmt::Display for Question {
             Self::Job(job) => write!(f, "Job {job}"),
             Self::JobLog(job) => write!(f, "the log of Job {job}"),
             Self::JobPod(job) => write!(f, "the pod of Job {job}"),
+            Self::Flags(name) => write!(f, "ConfigMap {name}"),
         }
     }
 }
@@ -393,6 +401,8 @@ impl fmt::Display for ConfigRef {
 /// Answers to [`Question`]s. `None`: not asked in this pass.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
+    /// The ConfigMaps of its flags, by name.
+    pub flags: BTreeMap<String, Look>,
     /// What the Rollout asks for in this generation, with the pod templates.
     pub whole: Option<(i64, Arc<Whole>)>,
     /// A ControllerRevision's name, and what it remembers.
@@ -425,32 +435,6 @@ pub struct Remembered {
     pub schema: Option<SchemaSpec>,
 }
 
-/// Something of the namespace that uses a database, read live.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserFacts {
-    /// Kind and name, and what of it.
-    pub what: String,
-    /// The lowest schema version that it may need; `None` when nobody says.
-    pub version: Option<i64>,
-    /// Whether it runs or may run; otherwise it is a Deployment at 0, about to be deleted.
-    pub serves: bool,
-}
-
-/// Another Rollout on the same database, as the caches hold it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SharerFacts {
-    /// Its name.
-    pub rollout: String,
-    /// The schema version that it asks for: nothing where its spec cannot be read.
-    pub wanted: Option<Option<i64>>,
-    /// The schema versions between which a release, an undo or a return of it is in motion; empty
-    /// while none is.
-    pub moves: Vec<Option<i64>>,
-    /// Revisions of it, each with the schema version that it needs, that have pods, are to have
-    /// some, or are stable.
-    pub running: BTreeMap<String, Option<i64>>,
-}
-
 /// A write that the API server refused for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -473,6 +457,8 @@ pub enum Refused {
     Job(String),
     /// The Service of this name, or to change it.
     Service(String),
+    /// The ConfigMap of this name that holds flags, or to change it.
+    Flags(String),
     /// Anything else.
     Other,
 }
@@ -524,46 +510,6 @@ impl PodFacts {
                 words => format!("{reason}: {words}"),
             });
         self.unschedulable.clone().or(waiting)
-    }
-}
-
-impl SharerFacts {
-    /// What another Rollout's passes need to know of this one.
-    #[must_use]
-    pub fn of<'a>(
-        rollout: &RolloutFacts,
-        revisions: impl Iterator<Item = &'a RevisionFacts>,
-        children: impl Iterator<Item = &'a ChildFacts>,
-        pods: impl Iterator<Item = &'a PodFacts>,
-    ) -> Self {
-        let spec = rollout.spec.as_deref();
-        let versions: BTreeMap<&str, Option<i64>> = revisions
-            .map(|r| (r.revision.as_str(), r.schema_version))
-            .collect();
-        let stable = rollout.status.stable.as_ref().map(|s| s.revision.as_str());
-        let serving = children
-            .filter(|c| c.replicas > 0 || c.status_replicas > 0)
-            .map(|c| c.revision.as_str())
-            .chain(pods.map(|p| p.revision.as_str()))
-            // It is what runs as soon as replicas are asked for.
-            .chain(stable);
-        let status = &rollout.status;
-        let needs = |revision: &str| versions.get(revision).copied().flatten();
-        let release = status.release.iter();
-        let moves = release
-            .flat_map(|release| {
-                let stable = status.stable.as_ref().map(|s| needs(&s.revision));
-                stable.into_iter().chain([needs(&release.revision)])
-            })
-            .collect();
-        Self {
-            rollout: rollout.base.name.clone(),
-            wanted: spec.ok().map(|spec| spec.schema_version()),
-            moves,
-            running: serving
-                .map(|revision| (revision.to_owned(), needs(revision)))
-                .collect(),
-        }
     }
 }
 

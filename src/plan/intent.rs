@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    facts::{Base, Question},
+    facts::{Base, Question, Refused},
     reason::Reason,
 };
 use crate::{
@@ -150,6 +150,13 @@ pub enum Write {
         /// It settles an unanswered one.
         settles: bool,
     },
+    /// Flags in a ConfigMap, and what is noted of them.
+    Flags {
+        /// The ConfigMap as it was read.
+        base: Base,
+        /// What is changed: a merge patch.
+        change: Box<Value>,
+    },
     /// Deletes a child that is no longer needed.
     Delete {
         /// What kind of object.
@@ -172,6 +179,8 @@ pub enum Kind {
     Database,
     /// A Service.
     Service,
+    /// A ConfigMap that holds flags.
+    ConfigMap,
 }
 
 /// An Event for people.
@@ -258,6 +267,7 @@ impl Write {
             | Self::RecordDatabase { base, .. }
             | Self::ReleaseJob { base }
             | Self::Select { base, .. }
+            | Self::Flags { base, .. }
             | Self::Delete { base, .. } => Some(base),
             Self::Create { .. } => None,
         }
@@ -273,11 +283,58 @@ impl Write {
             Self::RecordDatabase { .. } => Some(Kind::Database),
             Self::ReleaseJob { .. } => Some(Kind::Job),
             Self::Select { .. } => Some(Kind::Service),
+            Self::Flags { .. } => Some(Kind::ConfigMap),
             Self::Create { kind, .. }
             | Self::Adopt { kind, .. }
             | Self::Fence { kind, .. }
             | Self::Delete { kind, .. } => Some(*kind),
         }
+    }
+
+    /// What a refusal of this write means to the planner; nothing, where it could not be said: in the
+    /// status.
+    #[must_use]
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        Some(match self {
+            Self::RecordStatus { .. } => return None,
+            Self::Create {
+                kind: Kind::Deployment,
+                ..
+            } => Refused::Deployment,
+            Self::Scale { .. }
+            | Self::Fence {
+                kind: Kind::Deployment,
+                ..
+            } => Refused::Scale,
+            Self::Select { .. }
+            | Self::Create {
+                kind: Kind::Service,
+                ..
+            }
+            | Self::Fence {
+                kind: Kind::Service,
+                ..
+            }
+            | Self::Delete {
+                kind: Kind::Service,
+                ..
+            } => Refused::Service(self.name().to_owned()),
+            Self::Flags { .. }
+            | Self::Create {
+                kind: Kind::ConfigMap,
+                ..
+            } => Refused::Flags(self.name().to_owned()),
+            Self::ReleaseJob { base }
+            | Self::Fence {
+                kind: Kind::Job,
+                base,
+                ..
+            } => Refused::Job(base.name.clone()),
+            Self::Create {
+                kind: Kind::Job, ..
+            } => Refused::Job(self.name().to_owned()),
+            _ => Refused::Other,
+        })
     }
 
     /// The name of the object that it is about.
@@ -299,12 +356,13 @@ impl Write {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Revision,
         Self::Deployment,
         Self::Job,
         Self::Database,
         Self::Service,
+        Self::ConfigMap,
     ];
 
     /// Its name in the API.
@@ -326,6 +384,7 @@ impl Kind {
             Self::Job => ("batch/v1", "Job"),
             Self::Database => (keys::API_VERSION, "DatabaseSchema"),
             Self::Service => ("v1", "Service"),
+            Self::ConfigMap => ("v1", "ConfigMap"),
         }
     }
 }

@@ -109,6 +109,7 @@ fn concerned(caches: &Objects, object: &Object, gone: bool, keys: &mut BTreeSet<
             });
             keys.extend(asks.map(|r| rollout_key(&r.meta.name)));
         }
+        Object::ConfigMap(_) => {}
         Object::Job(o) => {
             keys.insert(rollout_key(&o.rollout));
             if o.test.is_none() {

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     object::{
-        DatabaseObject, DeploymentObject, JobObject, Objects, PodObject, RevisionObject,
-        RolloutObject, ServiceObject,
+        ConfigMapObject, DatabaseObject, DeploymentObject, JobObject, Objects, PodObject,
+        RevisionObject, RolloutObject, ServiceObject,
     },
     setting::NAMESPACE,
 };
@@ -17,6 +17,7 @@ use crate::{
             self, ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts,
             ServiceFacts, Services, SharerFacts,
         },
+        flags::file::ConfigMapFacts,
         measuring::probes,
         order::EarlierFacts,
         render,
@@ -155,6 +156,19 @@ pub fn service(o: &ServiceObject) -> ServiceFacts {
         not_for_users: o.not_for_users,
         uncertain: false,
         deleting: o.meta.deleting,
+    }
+}
+
+/// A ConfigMap that holds flags.
+#[must_use]
+pub fn config_map(o: &ConfigMapObject) -> ConfigMapFacts {
+    ConfigMapFacts {
+        base: o.meta.base(),
+        rollout: o.rollout.as_ref().map(ToString::to_string),
+        owner_uid: o.meta.owner.as_ref().map(ToString::to_string),
+        deleting: o.meta.deleting,
+        file: Some(o.file.clone()),
+        notes: o.notes.clone(),
     }
 }
 

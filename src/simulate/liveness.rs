@@ -159,7 +159,8 @@ impl World {
                 .find(|c| c.type_ == kind && c.status == "True")
         };
         if holds("Ready").is_some() {
-            return self.why_not_ready(rollout);
+            let words = || self.why_a_flag_waits(rollout);
+            return self.why_not_ready(rollout).or_else(words);
         }
         if let Some(condition) = holds("Stalled") {
             let hurts = condition.reason == "Inconclusive" && self.hurts(rollout);
@@ -170,6 +171,21 @@ impl World {
             Some(_) => Some("is still on its way".into()),
             None => Some("says nothing".into()),
         }
+    }
+
+    /// A flag that is to be turned on, and that nobody holds.
+    fn why_a_flag_waits(&self, rollout: &RolloutObject) -> Option<String> {
+        let mut conditions = rollout.status.conditions.iter();
+        let flags = conditions.find(|c| c.type_ == "FlagsReady")?;
+        let goes = flags.reason == "FlagRamping" || flags.reason == "FlagWaiting";
+        let held = ["paused by", "promote ", "stands still"];
+        let held = held.iter().any(|words| flags.message.contains(words));
+        let asked = rollout
+            .spec
+            .as_deref()
+            .is_ok_and(|s| s.replicas > 0 && !s.paused);
+        let free = rollout.status.paused_since.is_none() && asked;
+        (goes && !held && free).then(|| format!("has a flag on its way ({})", flags.message))
     }
 
     /// Far more answers of the canary are wrong than its checks allow, and the metric source says

@@ -169,6 +169,7 @@ pub fn describe(write: &Write) -> String {
             true => format!("settle {} at {revision}", base.name),
             false => format!("select {} -> {revision}", base.name),
         },
+        Write::Flags { base, .. } => format!("flags of {}", base.name),
         Write::Delete { base, .. } => format!("delete {}", base.name),
     }
 }
@@ -180,5 +181,6 @@ const fn word(kind: intent::Kind) -> &'static str {
         intent::Kind::Database => "database",
         intent::Kind::Job => "job",
         intent::Kind::Service => "service",
+        intent::Kind::ConfigMap => "configmap",
     }
 }

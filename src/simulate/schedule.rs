@@ -2,6 +2,9 @@
 
 use jiff::SignedDuration;
 
+mod fate;
+mod flags;
+
 use super::{
     action::{Action, Autoscaler, GitOps, Given},
     amend::{Amendment, batches, sets, share},
@@ -43,8 +46,9 @@ const DELETIONS: u64 = 0xd31e_7e09_0000_0000;
 const FLAPS: u64 = 0x71b2_0c44_0000_0000;
 /// Sets apart whether a release ends before the next begins.
 const ORDER: u64 = 0x19d4_66e2_0000_0000;
-/// Sets apart whether one Rollout comes after the other.
-const TURNS: u64 = 0x2b90_c6d1_0000_0000;
+/// Sets apart flags and what is done to them, and whether one Rollout comes after the other; chosen
+/// likewise.
+const FLAGS: u64 = 0x0018_376a_0000_0000;
 /// Sets apart by which way releases go.
 const WAYS: u64 = 0x4d0b_92e5_0000_0000;
 /// Sets blue-green releases and their Services apart.
@@ -66,7 +70,7 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     let mut random = Random::new(seed);
     let setting = setting(&mut random);
     let mut setting = setting;
-    flap(&mut Random::new(seed ^ FLAPS), &mut setting);
+    fate::flap(&mut Random::new(seed ^ FLAPS), &mut setting);
     let mut versions = Versions::of(seed);
     versions.behave(&mut setting);
     let mut ways = Random::new(seed ^ WAYS);
@@ -75,6 +79,10 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     if tests {
         test_ends(&mut ways, &mut setting);
     }
+    let mut flags = Random::new(seed ^ FLAGS);
+    let flagged = flags
+        .chance(25)
+        .then(|| flags::drawn(&mut flags, &mut setting));
     let processes = if random.chance(40) { 2 } else { 1 };
     let simulation = Simulation::new(setting, random.fork_seed(), processes);
     {
@@ -90,7 +98,7 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         world.faults.until = DAWN + SignedDuration::from_secs(BUSY);
     }
     let order = order(&mut Random::new(seed ^ ORDER));
-    let follows = Random::new(seed ^ TURNS).chance(40);
+    let follows = flagged.is_some() && flags.chance(50);
     let mut switches = Random::new(seed ^ SWITCHES);
     let blue_green = (rolling.is_none() && switches.chance(30)).then(|| sets(&mut switches));
     for (second, mut action) in script(&mut random, processes) {
@@ -103,6 +111,9 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
             if let (Some(sets), "shop") = (&blue_green, &**rollout) {
                 *spec.strategy.blue_green_mut() = sets.clone();
                 spec.traffic = Some(traffic());
+            }
+            if let (Some(flagged), "shop") = (&flagged, &**rollout) {
+                spec.flags.clone_from(flagged);
             }
             if follows && &**rollout == "worker" {
                 **spec = after((**spec).clone(), &["shop"]);
@@ -127,13 +138,16 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     {
         simulation.plan(second, action);
     }
-    for (second, action) in deletions(&mut Random::new(seed ^ DELETIONS)) {
+    for (second, action) in flagged.map_or_else(Vec::new, |_| flags::script(&mut flags)) {
+        simulation.plan(second, action);
+    }
+    for (second, action) in fate::deletions(&mut Random::new(seed ^ DELETIONS)) {
         simulation.plan(second, action);
     }
     for (second, action) in versions.script() {
         simulation.plan(second, action);
     }
-    for (second, action) in churn(&mut Random::new(seed ^ CHURN)) {
+    for (second, action) in fate::churn(&mut Random::new(seed ^ CHURN)) {
         simulation.plan(second, action);
     }
     simulation
@@ -356,47 +370,6 @@ fn other_batches(random: &mut Random) -> Vec<(i64, Action)> {
     (0..random.between(1, 3))
         .map(|_| (random.between(30, BUSY - 100), amend(random)))
         .collect()
-}
-
-/// Somebody deletes the DatabaseSchema once or twice, or (mostly) never.
-fn deletions(random: &mut Random) -> Vec<(i64, Action)> {
-    if !random.chance(6) {
-        return Vec::new();
-    }
-    let delete = |random: &mut Random| {
-        let second = random.between(5, BUSY - 100);
-        (second, Action::DeleteDatabase("shop-db".into()))
-    };
-    (0..random.between(1, 2)).map(|_| delete(random)).collect()
-}
-
-/// Pods are lost again and again for a while, or (mostly) not.
-fn churn(random: &mut Random) -> Vec<(i64, Action)> {
-    if !random.chance(12) {
-        return Vec::new();
-    }
-    let from = random.between(5, BUSY - 100);
-    let until = random.between(from, BUSY);
-    let churn = Action::Churn {
-        rollout: "shop".into(),
-        every: random.between(5, 90),
-        until: DAWN + SignedDuration::from_secs(until),
-    };
-    vec![(from, churn)]
-}
-
-/// Pods of one image stop being ready again and again, or (mostly) not.
-fn flap(random: &mut Random, setting: &mut Setting) {
-    if !random.chance(8) {
-        return;
-    }
-    let image = ["v1", "v2", "v3", "v4"][random.below(4) as usize];
-    if let Some(behaviour) = setting.behaviours.get_mut(image) {
-        behaviour.health = Health::Flaps {
-            ready: random.between(3, 120),
-            unready: random.between(1, 60),
-        };
-    }
 }
 
 fn setting(random: &mut Random) -> Setting {

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{
     facts,
     object::{
-        DatabaseObject, DeploymentObject, JobObject, Meta, Name, Object, RevisionObject,
-        RolloutObject, ServiceObject, Stored, Watched,
+        ConfigMapObject, DatabaseObject, DeploymentObject, JobObject, Meta, Name, Object,
+        RevisionObject, RolloutObject, ServiceObject, Stored, Watched,
     },
     request::describe,
     world::World,
@@ -27,7 +27,7 @@ use crate::{
 /// An image that no API server takes: it stands for a template that is not valid.
 pub const INVALID_IMAGE: &str = "invalid";
 
-type Answer = Result<Written, WriteError>;
+pub(super) type Answer = Result<Written, WriteError>;
 
 impl World {
     /// Handles a write.
@@ -45,6 +45,7 @@ impl World {
                 Kind::Database => self.create_database(write, manifest),
                 Kind::Job => self.create_job(write, manifest),
                 Kind::Service => self.create_service(write, manifest),
+                Kind::ConfigMap => self.create_config_map(write, manifest),
             },
             Write::MarkRevision {
                 base,
@@ -116,12 +117,13 @@ impl World {
                 next.suspended = false;
                 Ok(Written::Job(facts::job(&self.store(next))))
             }
+            Write::Flags { base, change } => self.write_flags(write, base, change),
             Write::Delete { kind, base } => self.delete(write, *kind, base),
         }
     }
 
     /// The object a write rests on, if it is still the version it was.
-    fn read<T: Stored>(&self, write: &Write, base: &Base) -> Result<T, WriteError> {
+    pub(super) fn read<T: Stored>(&self, write: &Write, base: &Base) -> Result<T, WriteError> {
         T::table(&self.live)
             .get(base.name.as_str())
             .filter(|object| is_base(object.meta(), base))
@@ -131,7 +133,12 @@ impl World {
             })
     }
 
-    fn is_free(&self, write: &Write, kind: Watched, name: &str) -> Result<(), WriteError> {
+    pub(super) fn is_free(
+        &self,
+        write: &Write,
+        kind: Watched,
+        name: &str,
+    ) -> Result<(), WriteError> {
         match self.find(kind, name) {
             None => Ok(()),
             Some(_) => Err(WriteError::Exists {
@@ -301,6 +308,12 @@ impl World {
                 next.meta.owner = owner;
                 Written::Service(facts::service(&self.store(next)))
             }
+            Kind::ConfigMap => {
+                let mut next: ConfigMapObject = self.read(write, base)?;
+                next.meta.owner = owner;
+                self.store(next);
+                Written::ConfigMap
+            }
         })
     }
 
@@ -369,6 +382,7 @@ impl World {
             Some(Object::Job(o)) => drop(self.bump(&*o)),
             Some(Object::Database(o)) => drop(self.bump(&*o)),
             Some(Object::Service(o)) => drop(self.bump(&*o)),
+            Some(Object::ConfigMap(o)) => drop(self.bump(&*o)),
             Some(Object::Pod(_)) | None => {}
         }
     }
@@ -392,6 +406,7 @@ const fn watched(kind: Kind) -> Watched {
         Kind::Job => Watched::Jobs,
         Kind::Database => Watched::Databases,
         Kind::Service => Watched::Services,
+        Kind::ConfigMap => Watched::ConfigMaps,
     }
 }
 
@@ -415,7 +430,7 @@ fn refused(write: &Write, message: &str) -> WriteError {
     }
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
@@ -436,15 +451,15 @@ fn ports(spec: &Value) -> Arc<Value> {
     Arc::new(ports)
 }
 
-fn label(manifest: &Value, key: &str) -> Name {
+pub(super) fn label(manifest: &Value, key: &str) -> Name {
     text(&manifest["metadata"]["labels"][key]).into()
 }
 
-fn epoch(manifest: &Value) -> Option<i64> {
+pub(super) fn epoch(manifest: &Value) -> Option<i64> {
     label(manifest, keys::EPOCH).parse().ok()
 }
 
-fn owner(manifest: &Value) -> Option<Name> {
+pub(super) fn owner(manifest: &Value) -> Option<Name> {
     let uid = text(&manifest["metadata"]["ownerReferences"][0]["uid"]);
     (!uid.is_empty()).then(|| uid.into())
 }

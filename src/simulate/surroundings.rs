@@ -44,6 +44,7 @@ impl World {
                 self.consumer = version;
             }
             Circumstance::Service { name, is } => self.give_service(name, is),
+            Circumstance::Flags(how) => self.tamper(how),
             Circumstance::ApiServer { away } => {
                 let words = if away {
                     "the API server is away"

@@ -70,6 +70,8 @@ pub struct World {
     pub(super) random: Random,
     /// Where requests to each Service of the operator's go: it follows late.
     pub(super) endpoints: BTreeMap<Name, BTreeSet<Name>>,
+    /// For which share of users flags are on in the pods of each Rollout: it follows late.
+    pub(super) flagged: BTreeMap<Name, f64>,
     pub(super) requests: BTreeMap<u64, Request>,
     pub(super) replica_sets: BTreeMap<Name, ReplicaSet>,
     pub(super) containers: BTreeMap<Name, Container>,
@@ -119,6 +121,7 @@ impl World {
             advices: BTreeMap::new(),
             random: Random::new(seed),
             endpoints: BTreeMap::new(),
+            flagged: BTreeMap::new(),
             requests: BTreeMap::new(),
             replica_sets: BTreeMap::new(),
             containers: BTreeMap::new(),
@@ -216,6 +219,10 @@ impl World {
             Watched::Jobs => self.live.jobs.get(name).cloned().map(Object::Job),
             Watched::Databases => self.live.databases.get(name).cloned().map(Object::Database),
             Watched::Services => self.live.services.get(name).cloned().map(Object::Service),
+            Watched::ConfigMaps => {
+                let found = self.live.config_maps.get(name).cloned();
+                found.map(Object::ConfigMap)
+            }
         }
     }
 }

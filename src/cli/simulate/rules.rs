@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 31] = [
+const RULES: [(&str, Rule); 35] = [
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -32,6 +32,21 @@ const RULES: [(&str, Rule); 31] = [
                 .all(|one| one["rollout"] != me["metadata"]["name"])
         },
     ),
+    ("self.onVariant != self.offVariant", |me| {
+        me["onVariant"] != me["offVariant"]
+    }),
+    (
+        "self.configMap.name == oldSelf.configMap.name",
+        // There is no older object to differ from.
+        |_| true,
+    ),
+    ("self[size(self) - 1].percent == 100", |me| {
+        list(me).last().is_some_and(|step| step["percent"] == 100)
+    }),
+    ("self.map(s, s.percent).isSorted()", |me| {
+        let percents = list(me).iter().filter_map(|step| step["percent"].as_i64());
+        percents.is_sorted()
+    }),
     // There is no older object to differ from.
     ("self.selector == oldSelf.selector", |_| true),
     (

@@ -129,6 +129,10 @@ impl Cluster for Kubernetes {
                 let service = self.send(&object, prepared).await?;
                 Ok(Written::Service(facts::service(&service)))
             }
+            Answered::Object(Kind::ConfigMap) => {
+                let _: Value = self.send(&object, prepared).await?;
+                Ok(Written::ConfigMap)
+            }
             Answered::Object(Kind::Database) => {
                 let database: DynamicObject = self.send(&object, prepared).await?;
                 let database = stored::database(&database);

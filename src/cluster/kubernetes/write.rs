@@ -7,7 +7,7 @@ use hyper::{Method, Request, header::CONTENT_TYPE};
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
     batch::v1::Job,
-    core::v1::Service,
+    core::v1::{ConfigMap, Service},
 };
 use kube::Resource;
 use serde_json::{Map, Value, json};
@@ -148,6 +148,7 @@ pub fn prepare(namespace: &str, write: &Write) -> Result<Prepared, hyper::http::
             }
             target.json_patch(Kind::Service, base, Value::Array(add))
         }
+        Write::Flags { base, change } => target.merge(Kind::ConfigMap, base, (**change).clone()),
         Write::Delete { kind, base } => target.delete(*kind, base),
     }
 }
@@ -240,6 +241,7 @@ impl Target<'_> {
             Kind::Job => Job::url_path(&(), namespace),
             Kind::Database => DatabaseSchema::url_path(&(), namespace),
             Kind::Service => Service::url_path(&(), namespace),
+            Kind::ConfigMap => ConfigMap::url_path(&(), namespace),
         }
     }
 }
@@ -305,6 +307,7 @@ mod tests {
         is::<Job>(Kind::Job);
         is::<DatabaseSchema>(Kind::Database);
         is::<Service>(Kind::Service);
+        is::<ConfigMap>(Kind::ConfigMap);
         assert_eq!(keys::API_VERSION, Rollout::api_version(&()));
     }
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::fixture::{World, condition, makes_a_job, second, stalled};
+use super::{
+    fixture::{World, condition, second, stalled},
+    makes_a_job,
+};
 use crate::{
     api::{
         PhaseKind,

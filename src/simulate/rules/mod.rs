@@ -5,6 +5,7 @@
 //! writes: a pod that dies by itself is nobody's breach.
 
 mod evidence;
+mod flags;
 mod left;
 mod memory;
 mod order;
@@ -43,6 +44,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("schema-first", schema::schema_first),
     ("once", schema::once),
     ("order", order::order),
+    ("ramp", flags::ramp),
+    ("flag-first", flags::flag_first),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
     ("once", tests::once),

@@ -3,6 +3,7 @@
 pub(super) mod blue_green;
 mod commands;
 mod edits;
+pub(super) mod flags;
 mod hands;
 mod lives;
 mod metrics;
@@ -19,7 +20,7 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 12] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 13] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
@@ -27,6 +28,7 @@ pub fn themes() -> [(&'static str, Vec<Scenario>); 12] {
         ("schemas", schemas::schemas()),
         ("versions", versions::versions()),
         ("order", order::order()),
+        ("flags", flags::flags()),
         ("commands", commands::commands()),
         ("edits", edits::edits()),
         ("sizes", sizes::sizes()),
