@@ -19,7 +19,7 @@ pub const PHASE: &str = "stepgate.io/phase";
 pub(crate) const TEST: &str = "stepgate.io/test";
 /// Label on the Job of a step's test: the step.
 pub(crate) const STEP: &str = "stepgate.io/step";
-/// Label on Deployments, Services and suspended Jobs: the leadership epoch that may write them.
+/// Label on Deployments, Services, ConfigMaps with flags and suspended Jobs: the leadership epoch that may write them.
 pub(crate) const EPOCH: &str = "stepgate.io/epoch";
 
 /// Label on a workload of somebody else, and on its pods: the database that it uses.
@@ -39,6 +39,9 @@ pub(crate) const SETTLED: &str = "stepgate.io/settled";
 pub(crate) const OUTCOME: &str = "stepgate.io/outcome";
 /// Annotation on a ControllerRevision: why it ended so, for people.
 pub(crate) const OUTCOME_REASON: &str = "stepgate.io/outcome-reason";
+
+/// Annotation on a ConfigMap with flags: what Stepgate wrote of each, and a hash of it.
+pub(crate) const FLAGS: &str = "stepgate.io/flags";
 
 /// Annotation on somebody else's Service: `true` where no user reaches pods through it.
 pub(crate) const NOT_FOR_USERS: &str = "stepgate.io/not-for-users";

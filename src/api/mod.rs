@@ -3,9 +3,11 @@
 //! The CRDs in `crds/` are generated from these types (`stepgate crds`), so what a field's
 //! documentation says here is what `kubectl explain` says.
 
+pub mod after;
 pub mod analysis;
 pub mod crd;
 pub mod database;
+pub mod flags;
 pub mod keys;
 pub mod metric;
 pub mod name;
@@ -19,8 +21,10 @@ pub mod test;
 pub(crate) mod text;
 pub mod traffic;
 
+pub use after::After;
 pub use analysis::{Analysis, Check, ErrorRate, Latency, OnFailure};
 pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};
+pub use flags::Flag;
 pub use metric::{BuiltIn, Convention, Matcher, TimeUnit};
 pub use rollout::{Rollout, RolloutSpec};
 pub use schema::{Approval, Phase, PhaseKind, SchemaSpec};

@@ -9,6 +9,9 @@ pub(crate) const SERVICE_NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
 /// A DNS subdomain (RFC 1123) as a pattern: what most objects may be called.
 pub(crate) const OBJECT_NAME: &str =
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// A flag's key, or the name of one of its variants: what is plain in a file, an annotation and a
+/// command.
+pub(crate) const FLAG_NAME: &str = "^[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?$";
 
 /// The letters that a DNS label may have.
 pub(crate) const DNS_LABEL_LENGTH: usize = 63;

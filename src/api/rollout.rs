@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Analysis, RolloutStatus, SchemaSpec, Selector, Strategy, Traffic};
+use super::{After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, Strategy, Traffic};
 
 /// A workload that is released in steps: schema first, then code, with automatic rollback.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -36,6 +36,8 @@ use super::{Analysis, RolloutStatus, SchemaSpec, Selector, Strategy, Traffic};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 40")
         .message("a Rollout's name may have at most 40 characters, so that its Deployments, Jobs and pods fit in Kubernetes' limits: shorten metadata.name"),
+    validation = Rule::new("!has(self.spec.after) || self.spec.after.all(a, a.rollout != self.metadata.name)")
+        .message("spec.after names the Rollout itself, which can never go before itself: remove that entry"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("a Rollout's name must start with a letter and have only lower case letters, digits and dashes: it begins the names of its children"),
 )]
@@ -71,6 +73,14 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaSpec>,
 
+    /// Other Rollouts of the namespace that go first, as a server before its clients: a release
+    /// waits for all of them, before its schema phases and its first pod. A return to stable or to a
+    /// former stable waits for nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["rollout".into()]))]
+    pub after: Vec<After>,
+
     /// How a new revision replaces the stable one.
     #[serde(default)]
     pub strategy: Strategy,
@@ -80,7 +90,15 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
 
-    /// What is measured during a release.
+    /// Feature flags that are turned on for more and more users once the revision is stable, one
+    /// after the other, in this order. They are apart from the release: it is Ready meanwhile. A check
+    /// that fails takes back the flag alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
+    pub flags: Vec<Flag>,
+
+    /// What is measured during a release, and while a flag is turned on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,
 

@@ -1,6 +1,6 @@
 //! `Rollout.status`: the authority for where a rollout stands, and what people read.
 
-use super::{release::Release, traffic::TrafficStatus};
+use super::{flags::FlagStatus, release::Release, traffic::TrafficStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,8 @@ pub struct RolloutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// `Ready`, `Reconciling` and `Stalled`, as kstatus reads them; `Available`, `SchemaReady` and
-    /// `UndoPossible`.
+    /// `Ready`, `Reconciling` and `Stalled`, as kstatus reads them; `Available`, `SchemaReady`,
+    /// `UndoPossible`, and `FlagsReady` where there are flags.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), schema_with = "super::crd::conditions")]
     pub conditions: Vec<Condition>,
@@ -44,6 +44,11 @@ pub struct RolloutStatus {
     /// What the Services of `spec.traffic` select.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traffic: Option<TrafficStatus>,
+
+    /// Where the flags of `spec.flags` stand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub flags: Vec<FlagStatus>,
 
     /// Result of the last poll of each check, as of the last change of a verdict.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -17,6 +17,7 @@ use crate::plan::{
         ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, Question, Remembered,
         RevisionFacts, RolloutFacts, ServiceFacts, UserFacts,
     },
+    flags::file::ConfigMapFacts,
     intent::Write,
     revision::Whole,
     routes::RouteFacts,
@@ -101,6 +102,8 @@ pub enum Answer {
     Job(Option<Box<JobFacts>>),
     /// Why a Job's pod does not run; empty when nobody has said.
     JobPod(String),
+    /// The ConfigMap; `None` when there is none of its name.
+    Flags(Option<Box<ConfigMapFacts>>),
 }
 
 /// An object as the API server answered a write of it.

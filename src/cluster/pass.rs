@@ -11,6 +11,7 @@ use crate::{
         self,
         database::{self, Shown},
         facts::{Answers, DatabaseObjects, Observed, Question, Refusal, Refused, RolloutFacts},
+        flags::{self, file::Look},
         intent::{Event, Kind, Plan, Stands, Write},
         reason::Reason,
     },
@@ -145,6 +146,10 @@ async fn rollout<C: Cluster>(
             answers.hold_live = None;
         }
         let weighs = plan.writes.iter().any(|w| matches!(w, Write::Weigh { .. }));
+        let of_flags = |w: &Write| w.kind() == Some(Kind::ConfigMap);
+        if plan.writes.iter().any(of_flags) {
+            answers.flags.clear();
+        }
         match act(cluster, key, plan, memory, around, &mut ran).await {
             Ok(()) if nothing_left => {
                 ran.error = unread.map(Stopped::from).or(unwritten.map(Stopped::from));
@@ -157,6 +162,23 @@ async fn rollout<C: Cluster>(
                 }
                 // Whoever comes after a write is not among them.
                 answers.users = None;
+            }
+            // Nothing waits for a flag: whatever became of it, the rest of the pass goes on.
+            Err((_, error, Some(what @ Refused::Flags(_))))
+                if !refusals.iter().any(|r: &Refusal| r.what == what) =>
+            {
+                let message = match &error {
+                    WriteError::Refused { message, .. } => message.clone(),
+                    other => other.to_string(),
+                };
+                refusals.push(Refusal {
+                    what,
+                    message,
+                    transient: true,
+                });
+                if !matches!(error, WriteError::Refused { .. }) {
+                    unwritten = Some(error);
+                }
             }
             Err((
                 _,
@@ -207,7 +229,15 @@ async fn ask<C: Cluster>(
     now: Timestamp,
 ) -> Result<(), ReadError> {
     for question in &plan.questions {
-        let answer = cluster.ask(key, question).await?;
+        let answer = match (cluster.ask(key, question).await, question) {
+            // Nothing waits for a flag.
+            (Err(error), Question::Flags(name)) => {
+                let unread = Look::Unread(error.message);
+                answers.flags.insert(name.clone(), unread);
+                continue;
+            }
+            (answer, _) => answer?,
+        };
         take(answer, question, seen, answers, memory, now)?;
     }
     Ok(())
@@ -361,8 +391,12 @@ fn observe<C: Cluster>(
     })
 }
 
+/// The revision that is measured, if one is.
 fn in_motion(rollout: &RolloutFacts) -> Option<String> {
-    rollout.status.release.as_ref().map(|r| r.revision.clone())
+    let status = &rollout.status;
+    let release = status.release.as_ref().map(|r| r.revision.as_str());
+    let measured = release.or_else(|| flags::measured(&status.flags));
+    measured.map(str::to_owned)
 }
 
 fn take(
@@ -431,6 +465,11 @@ fn take(
         }
         Answer::JobLog(text) => answers.job_log = Some(text),
         Answer::JobPod(words) => answers.job_pod = Some(words),
+        Answer::Flags(map) => {
+            if let Question::Flags(name) = question {
+                answers.flags.insert(name.clone(), Look::Read(map));
+            }
+        }
     }
     debug_assert!(match question {
         Question::Rollout(_) => memory.confirmed(&rollout.base.uid),
@@ -444,6 +483,7 @@ fn take(
         Question::Job(_) => answers.job_live.is_some(),
         Question::JobLog(_) => answers.job_log.is_some(),
         Question::JobPod(_) => answers.job_pod.is_some(),
+        Question::Flags(name) => answers.flags.contains_key(name),
     });
     Ok(())
 }
@@ -477,7 +517,7 @@ async fn act<C: Cluster>(
             Ok(written) => {
                 // The clock as it is now: a write may have taken long.
                 memory.learn(write, written, (around.now)());
-                if what(write).is_some() {
+                if write.refused().is_some() {
                     memory.wrote(true);
                 }
                 ran.writes += 1;
@@ -489,7 +529,7 @@ async fn act<C: Cluster>(
             }
             Err(error) => {
                 let error = remember_failure(memory, write, error, (around.now)());
-                return Err((index, error, what(write)));
+                return Err((index, error, write.refused()));
             }
         }
     }
@@ -525,45 +565,4 @@ fn remember_failure(
         _ => {}
     }
     error
-}
-
-/// What a refusal of this write means to the planner; nothing, where it could not be said: in the
-/// status.
-fn what(write: &Write) -> Option<Refused> {
-    Some(match write {
-        Write::RecordStatus { .. } => return None,
-        Write::Create {
-            kind: Kind::Deployment,
-            ..
-        } => Refused::Deployment,
-        Write::Scale { .. }
-        | Write::Fence {
-            kind: Kind::Deployment,
-            ..
-        } => Refused::Scale,
-        Write::Select { .. }
-        | Write::Create {
-            kind: Kind::Service,
-            ..
-        }
-        | Write::Fence {
-            kind: Kind::Service,
-            ..
-        }
-        | Write::Delete {
-            kind: Kind::Service,
-            ..
-        } => Refused::Service(write.name().to_owned()),
-        Write::Weigh { base, .. } => Refused::Route(base.name.clone()),
-        Write::ReleaseJob { base }
-        | Write::Fence {
-            kind: Kind::Job,
-            base,
-            ..
-        } => Refused::Job(base.name.clone()),
-        Write::Create {
-            kind: Kind::Job, ..
-        } => Refused::Job(write.name().to_owned()),
-        _ => Refused::Other,
-    })
 }

@@ -10,6 +10,7 @@ use super::{
     decision::{Decided, Decision, Halt, Wait},
     draft::Draft,
     facts::Question,
+    flags,
     gate::checks,
     job::{self, Run, Turn, step_test},
     life,
@@ -125,7 +126,12 @@ pub(super) fn take(draft: &Draft<'_>) -> Decided {
         let Some((_, handler)) = COMMANDS.iter().find(|(name, _)| *name == command) else {
             continue;
         };
-        let mut answer = match handler(draft, &target) {
+        let answer = match flags::command(draft, command, &target) {
+            Some(Ok((decision, words))) => done(decision, words),
+            Some(Err(words)) => Err(words.into()),
+            None => handler(draft, &target),
+        };
+        let mut answer = match answer {
             Ok(answer) => answer,
             Err(Ignored::For(message, wait)) => Answer {
                 decision: draft.decision().waiting(wait),

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::{
     draft::{Draft, later},
     facts::{ChildFacts, RolloutFacts},
+    flags,
     gate::checks,
     intent::{Event, Plan, RolloutState, Stands, Write},
     job::told,
@@ -107,7 +108,8 @@ fn counts(draft: &mut Draft<'_>) {
 fn figures(draft: &mut Draft<'_>) {
     // Of a release that ends now, what it ended with: that stays until the next one is measured.
     let ends = || draft.seen.objects.rollout.status.release.clone();
-    let Some(release) = draft.status.release.clone().or_else(ends) else {
+    let ramp = || flags::as_release(draft);
+    let Some(release) = draft.status.release.clone().or_else(ramp).or_else(ends) else {
         return;
     };
     let Some(readings) = checks::readings_of(draft, &release) else {
@@ -163,6 +165,8 @@ fn summary(draft: &Draft<'_>, standing: &Standing) -> Summary {
             format!("{}/{}{weight}", canary.available, draft.spec.replicas)
         })
         .unwrap_or_default();
+    let ramp = flags::summary(draft).filter(|_| step.is_empty());
+    let (step, share) = ramp.unwrap_or((step, share));
     let checks: Vec<_> = draft
         .status
         .checks
@@ -253,6 +257,11 @@ fn set_conditions(draft: &mut Draft<'_>, standing: &Standing) {
 
     let (possible, word, text) = undo_possible(draft);
     set(draft, "UndoPossible", possible, word.word(), &text);
+
+    match flags::condition(draft) {
+        Some((ready, word, text)) => set(draft, "FlagsReady", ready, word.word(), &text),
+        None => draft.status.conditions.retain(|c| c.type_ != "FlagsReady"),
+    }
 }
 
 /// Whether stable could come back.

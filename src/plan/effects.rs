@@ -9,6 +9,7 @@ use super::{
     draft::Draft,
     exits::{self, STEADY_SECONDS},
     facts::{ChildFacts, Question, Refused, RevisionFacts},
+    flags,
     intent::{Kind, Write},
     job::{self, Turn, protocol, step_test},
     life,
@@ -35,6 +36,8 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
     services::carry_out(draft);
     routes::carry_out(draft);
     routes::say_unrestored(draft);
+    // So are they from a flag that does. What becomes of that is no matter for the pods.
+    flags::carry_out(draft);
     // The pods of a revision that hurts go first: no record may hold that up.
     if records && !undoing {
         mark(draft);
@@ -103,7 +106,13 @@ fn drive_its_job(draft: &mut Draft<'_>) -> Result<(), Halt> {
 /// Says what the API server refused. It is what keeps the rollout from going on; where a person
 /// must act on something else besides, it is said beside that.
 pub(super) fn say_refused(draft: &mut Draft<'_>) {
-    let Some(refusal) = draft.seen.refusals.first() else {
+    let mut refusals = draft.seen.refusals.iter();
+    if refusals.any(|r| matches!(r.what, Refused::Flags(_))) {
+        draft.wake(draft.in_seconds(TRIES_AGAIN_AFTER));
+    }
+    // What is refused of flags is said in a condition of theirs.
+    let mut refusals = draft.seen.refusals.iter();
+    let Some(refusal) = refusals.find(|r| !matches!(r.what, Refused::Flags(_))) else {
         return;
     };
     let (reason, what) = match refusal.what {
@@ -112,7 +121,7 @@ pub(super) fn say_refused(draft: &mut Draft<'_>) {
         Refused::Scale => (Reason::ScaleRefused, "to scale a Deployment"),
         Refused::Service(_) => (Reason::ServiceRefused, "a write of a Service"),
         Refused::Route(_) => (Reason::RouteRefused, "to change the weights of a route"),
-        Refused::Other => (Reason::WriteRefused, "a write"),
+        Refused::Other | Refused::Flags(_) => (Reason::WriteRefused, "a write"),
     };
     let message = format!("the API server refuses {what}: {}", refusal.message);
     // It is tried again, whoever may have put it right.

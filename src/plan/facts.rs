@@ -10,8 +10,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub use self::sharers::SharerFacts;
+pub use self::sharers::{SharerFacts, UserFacts};
 use super::{
+    flags::file::Look,
+    order::EarlierFacts,
     revision::{Wanted, Whole},
     routes::{RouteFacts, RoutesAsked},
 };
@@ -40,6 +42,8 @@ pub struct Objects {
     pub neighbours: Vec<String>,
     /// The other Rollouts on the database, while a version of this one waits for them.
     pub sharers: Vec<SharerFacts>,
+    /// The Rollouts that go before it, as `spec.after` says.
+    pub earlier: Vec<EarlierFacts>,
     /// Services of the namespace that concern it.
     pub services: Services,
 }
@@ -354,6 +358,8 @@ pub enum Question {
     JobLog(String),
     /// Why the pod of this Job does not run, for a message.
     JobPod(String),
+    /// The ConfigMap of this name, which holds flags.
+    Flags(String),
 }
 
 impl fmt::Display for Question {
@@ -377,6 +383,7 @@ impl fmt::Display for Question {
             Self::Job(job) => write!(f, "Job {job}"),
             Self::JobLog(job) => write!(f, "the log of Job {job}"),
             Self::JobPod(job) => write!(f, "the pod of Job {job}"),
+            Self::Flags(name) => write!(f, "ConfigMap {name}"),
         }
     }
 }
@@ -400,6 +407,8 @@ impl fmt::Display for ConfigRef {
 /// Answers to [`Question`]s. `None`: not asked in this pass.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
+    /// The ConfigMaps of its flags, by name.
+    pub flags: BTreeMap<String, Look>,
     /// What the Rollout asks for in this generation, with the pod templates.
     pub whole: Option<(i64, Arc<Whole>)>,
     /// A ControllerRevision's name, and what it remembers.
@@ -434,17 +443,6 @@ pub struct Remembered {
     pub schema: Option<SchemaSpec>,
 }
 
-/// Something of the namespace that uses a database, read live.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserFacts {
-    /// Kind and name, and what of it.
-    pub what: String,
-    /// The lowest schema version that it may need; `None` when nobody says.
-    pub version: Option<i64>,
-    /// Whether it runs or may run; otherwise it is a Deployment at 0, about to be deleted.
-    pub serves: bool,
-}
-
 /// A write that the API server refused for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -469,6 +467,8 @@ pub enum Refused {
     Service(String),
     /// To change the route of this name.
     Route(String),
+    /// The ConfigMap of this name that holds flags, or to change it.
+    Flags(String),
     /// Anything else.
     Other,
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    facts::{Base, Question},
+    facts::{Base, Question, Refused},
     reason::Reason,
 };
 use crate::{
@@ -161,6 +161,13 @@ pub enum Write {
         /// Percent of the requests that the Service of the new revision gets.
         canary: i32,
     },
+    /// Flags in a ConfigMap, and what is noted of them.
+    Flags {
+        /// The ConfigMap as it was read.
+        base: Base,
+        /// What is changed: a merge patch.
+        change: Box<Value>,
+    },
     /// Deletes a child that is no longer needed.
     Delete {
         /// What kind of object.
@@ -189,6 +196,8 @@ pub enum Kind {
     GrpcRoute,
     /// A VirtualService, somebody else's.
     VirtualService,
+    /// A ConfigMap that holds flags.
+    ConfigMap,
 }
 
 /// An Event for people.
@@ -276,6 +285,7 @@ impl Write {
             | Self::ReleaseJob { base }
             | Self::Select { base, .. }
             | Self::Weigh { base, .. }
+            | Self::Flags { base, .. }
             | Self::Delete { base, .. } => Some(base),
             Self::Create { .. } => None,
         }
@@ -291,12 +301,60 @@ impl Write {
             Self::RecordDatabase { .. } => Some(Kind::Database),
             Self::ReleaseJob { .. } => Some(Kind::Job),
             Self::Select { .. } => Some(Kind::Service),
+            Self::Flags { .. } => Some(Kind::ConfigMap),
             Self::Create { kind, .. }
             | Self::Adopt { kind, .. }
             | Self::Fence { kind, .. }
             | Self::Weigh { kind, .. }
             | Self::Delete { kind, .. } => Some(*kind),
         }
+    }
+
+    /// What a refusal of this write means to the planner; nothing, where it could not be said: in the
+    /// status.
+    #[must_use]
+    pub(crate) fn refused(&self) -> Option<Refused> {
+        Some(match self {
+            Self::RecordStatus { .. } => return None,
+            Self::Create {
+                kind: Kind::Deployment,
+                ..
+            } => Refused::Deployment,
+            Self::Scale { .. }
+            | Self::Fence {
+                kind: Kind::Deployment,
+                ..
+            } => Refused::Scale,
+            Self::Select { .. }
+            | Self::Create {
+                kind: Kind::Service,
+                ..
+            }
+            | Self::Fence {
+                kind: Kind::Service,
+                ..
+            }
+            | Self::Delete {
+                kind: Kind::Service,
+                ..
+            } => Refused::Service(self.name().to_owned()),
+            Self::Flags { .. }
+            | Self::Create {
+                kind: Kind::ConfigMap,
+                ..
+            } => Refused::Flags(self.name().to_owned()),
+            Self::Weigh { base, .. } => Refused::Route(base.name.clone()),
+            Self::ReleaseJob { base }
+            | Self::Fence {
+                kind: Kind::Job,
+                base,
+                ..
+            } => Refused::Job(base.name.clone()),
+            Self::Create {
+                kind: Kind::Job, ..
+            } => Refused::Job(self.name().to_owned()),
+            _ => Refused::Other,
+        })
     }
 
     /// The name of the object that it is about.
@@ -328,7 +386,7 @@ impl From<RouteKind> for Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Revision,
         Self::Deployment,
         Self::Job,
@@ -337,6 +395,7 @@ impl Kind {
         Self::HttpRoute,
         Self::GrpcRoute,
         Self::VirtualService,
+        Self::ConfigMap,
     ];
 
     /// Its name in the API.
@@ -361,6 +420,7 @@ impl Kind {
             Self::HttpRoute => ("gateway.networking.k8s.io/v1", "HTTPRoute"),
             Self::GrpcRoute => ("gateway.networking.k8s.io/v1", "GRPCRoute"),
             Self::VirtualService => ("networking.istio.io/v1", "VirtualService"),
+            Self::ConfigMap => ("v1", "ConfigMap"),
         }
     }
 }

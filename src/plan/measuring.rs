@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{draft::Draft, revision::child_name};
+use super::{draft::Draft, flags, revision::child_name};
 use crate::{
     api::{Analysis, Check},
     evidence::{CheckKind, CheckSpec, Measure, PodSeen},
@@ -11,9 +11,11 @@ use crate::{
 /// What the sampler should measure now; `None` while no pod of a canary has been ready.
 pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
     let analysis = draft.spec.analysis.as_ref()?;
-    let release = draft.status.release.as_ref()?;
+    // Apart from releases, what is measured is the stable revision while a flag is turned on.
+    let ramp = flags::as_release(draft);
+    let release = draft.status.release.as_ref().or(ramp.as_ref())?;
     let step = release.step()?;
-    let since = draft.measured_since()?;
+    let since = draft.measured_since_of(release)?;
     let rollout = &draft.seen.objects.rollout;
     let pods = draft
         .seen

@@ -12,6 +12,8 @@
 //! - [`job`]: the terms of each kind of Job, and the protocol of all; [`database`]: their end
 //! - `stepping`: reach a target, hold it, go on; `gate`: what must be open for that, in order;
 //!   [`exits`]: containers that end meanwhile; `waiting`: pods that are not there yet
+//! - [`flags`]: feature flags that are turned on after the release
+//! - [`order`]: which other Rollouts go first
 //! - `life`: what runs for a schema version after the release: backfill, contract, and its gate
 //! - `undoing`: back
 //! - [`services`]: which pods the Services of `spec.traffic` select; [`routes`]: how the requests
@@ -29,12 +31,14 @@ mod draft;
 mod effects;
 pub mod exits;
 pub mod facts;
+pub mod flags;
 mod gate;
 pub mod intent;
 pub mod job;
 mod life;
 pub mod measuring;
 pub mod mover;
+pub mod order;
 pub mod reason;
 mod release;
 pub mod render;
@@ -87,6 +91,9 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
         };
     }
     let mut draft = Draft::new(seen, wanted, now);
+    if let Err(Halt::Ask(questions)) = flags::look(&draft) {
+        return ask(draft, questions);
+    }
     match turn(&mut draft) {
         Ok(decision) => finish(draft, decision),
         Err(Halt::Ask(questions)) => ask(draft, questions),
@@ -124,6 +131,15 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
         Ok(None) => {}
         Err(Halt::Wait(wait)) => draft.wait = wait,
         decided => return decided,
+    }
+    match flags::decide(draft) {
+        Ok(None) => {}
+        Ok(Some(mut decision)) => {
+            decision.wait = std::mem::take(&mut draft.wait).and(decision.wait);
+            return decision.made();
+        }
+        Err(Halt::Wait(wait)) => draft.wait_for(wait),
+        Err(ask) => return Err(ask),
     }
     effects::carry_out(draft)?;
     Ok(None)
@@ -216,7 +232,8 @@ fn finish(mut draft: Draft<'_>, decision: Option<Decision>) -> Plan {
         return ask(draft, vec![rollout]);
     }
     match decision {
-        Some(decision) => {
+        Some(mut decision) => {
+            flags::goes_back(&draft, &mut decision);
             draft.writes.clear();
             draft.take(decision);
         }

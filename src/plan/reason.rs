@@ -89,6 +89,9 @@ reasons! {
     WaitingForBackfill: Reconciling,
         "the backfill of a lower schema version has not ended; no pod of the revision starts before it. On `Stalled` once it has failed",
         "wait; where it failed, put right what did, then `retry`";
+    WaitingForRollout: Reconciling,
+        "a Rollout that `spec.after` names goes first, and is not where it is to be; nothing of the release has run. On `Stalled` while that one is stalled",
+        "wait, see the Rollout that the message names, or remove it from `spec.after`";
     DatabaseTerminating: Reconciling,
         "somebody is deleting the DatabaseSchema",
         "if it stays, see its `metadata.finalizers`";
@@ -246,6 +249,9 @@ reasons! {
     VersionClaimed: Stalled,
         "another Rollout runs the backfill and contract of this schema version, and they are not the same",
         "leave `schema.backfill` and `schema.contract` out of one of the two, or raise `schema.version`";
+    OrderIsCircular: Stalled,
+        "by `spec.after`, each of several Rollouts waits for another one of them",
+        "remove one of the entries that the message names";
     InvalidSpec: Stalled,
         "the spec cannot be used",
         "correct the field that the message names";
@@ -258,6 +264,9 @@ reasons! {
         "";
     TrafficChanged: History,
         "`spec.traffic` was changed in mid-release",
+        "";
+    FlagWithRelease: History,
+        "in `status.flags`: the release under which a flag was turned on goes back",
         "";
     UndoneByPerson: History,
         "a person gave the `undo` command",
@@ -300,6 +309,31 @@ reasons! {
         "`UndoPossible` is false: something that stable needs is gone",
         "restore it";
 
+    FlagsOn: Condition,
+        "`FlagsReady`: every flag of `spec.flags` is on for everybody",
+        "";
+    FlagWaiting: Condition,
+        "`FlagsReady` is false: a flag is off, and its ramp begins when the revision is stable",
+        "";
+    FlagRamping: Condition,
+        "`FlagsReady` is false: a flag is turned on step by step",
+        "";
+    FlagPaused: Condition,
+        "`FlagsReady` is false: a flag is on for some users, and waits for a person; also as an Event",
+        "`promote <key>/<step>`, or `undo <key>`";
+    FlagTakenBack: Condition,
+        "`FlagsReady` is false: a flag was turned off again; also as an Event",
+        "put right what failed, then `retry <key>`, or change the flag in the spec";
+    FlagChangedByHand: Condition,
+        "`FlagsReady` is false: somebody changed a flag in its ConfigMap, and it is left as it is; also as an Event",
+        "`retry <key>` to have it ramped again from off";
+    FlagsNotOurs: Condition,
+        "`FlagsReady` is false: the ConfigMap that a flag names is somebody else's, and is left as it is; releases go on",
+        "delete it, or name another one";
+    FlagsForbidden: Condition,
+        "`FlagsReady` is false: the ConfigMap of a flag cannot be read or written; releases go on",
+        "see the message; the right is granted by `rbac.flags` of the chart, or the Role in `deploy/roles/flags.yaml`";
+
     RolloutStarted: Event,
         "a release began",
         "";
@@ -320,6 +354,12 @@ reasons! {
         "";
     TrafficWeighted: Event,
         "the routes send another share of the requests to the new revision",
+        "";
+    FlagRaised: Event,
+        "a flag is on for more users",
+        "";
+    FlagCompleted: Event,
+        "the ramp of a flag has ended: it is on for everybody",
         "";
     TrafficSwitched: Event,
         "the Service that users address selects another revision",

@@ -10,7 +10,7 @@ use super::{
     draft::{Draft, seconds_between},
     facts::{Question, Refused},
     job::{self, Run, Turn, terms::Terms},
-    life,
+    life, order,
     reason::Reason,
     routes, services, stepping, undoing,
 };
@@ -100,6 +100,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
         may_return(draft, wanted)?;
         return return_to_former_stable(draft, wanted).map(Ok).transpose();
     }
+    order::is_its_turn(draft)?;
     start(draft, 1, None).made()
 }
 
@@ -382,6 +383,8 @@ fn preflight(draft: &Draft<'_>, release: &Release) -> Decided {
 
 /// The next Job before the pods, after that of `done`; the first step when none is left.
 fn next_job(draft: &Draft<'_>, release: &Release, done: Option<&Terms>) -> Result<Decision, Halt> {
+    // Who goes first may have been changed in the same moment, and seen later.
+    order::is_its_turn(draft)?;
     let mut all = job::terms::before_the_pods(draft.spec);
     let next = match done {
         Some(done) => all.skip_while(|t| t.phase != done.phase).nth(1),

@@ -239,6 +239,19 @@ pub enum Given {
     Gone,
 }
 
+/// What somebody does to the ConfigMap of the flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tampering {
+    /// He makes one of his own.
+    Foreign,
+    /// He turns its flags off.
+    Off,
+    /// He makes it unreadable.
+    Broken,
+    /// He deletes it.
+    Gone,
+}
+
 /// A command that a person gave.
 #[derive(Clone, Debug)]
 pub struct Command {
@@ -313,6 +326,8 @@ pub enum Circumstance {
         /// Whether it is down.
         away: bool,
     },
+    /// Somebody does something to the ConfigMap of the flags.
+    Flags(Tampering),
     /// The API server takes no request.
     ApiServer {
         /// Whether it is away.

@@ -87,6 +87,11 @@ fn concerned(caches: &Objects, object: &Object, gone: bool, keys: &mut BTreeSet<
         Object::Rollout(o) => {
             keys.insert(rollout_key(&o.meta.name));
             let known = caches.rollouts.get(&o.meta.name);
+            let follow = caches.rollouts.values().filter(|r| {
+                let spec = r.spec.as_deref().ok();
+                spec.is_some_and(|spec| !spec.after.is_empty())
+            });
+            keys.extend(follow.map(|r| rollout_key(&r.meta.name)));
             if known.is_none_or(|k| gone || k.meta.generation != o.meta.generation) {
                 // Its hold may be let go, its neighbours may have waited for it.
                 keys.extend(caches.rollouts.keys().map(|n| rollout_key(n)));
@@ -104,6 +109,7 @@ fn concerned(caches: &Objects, object: &Object, gone: bool, keys: &mut BTreeSet<
             });
             keys.extend(asks.map(|r| rollout_key(&r.meta.name)));
         }
+        Object::ConfigMap(_) => {}
         Object::Job(o) => {
             keys.insert(rollout_key(&o.rollout));
             if o.test.is_none() {

@@ -212,11 +212,13 @@ impl World {
         let jobs = live.jobs.values().cloned().map(Object::Job);
         let pods = live.pods.values().cloned().map(Object::Pod);
         let services = live.services.values().cloned().map(Object::Service);
+        let config_maps = live.config_maps.values().cloned().map(Object::ConfigMap);
         revisions
             .chain(deployments)
             .chain(jobs)
             .chain(pods)
             .chain(services)
+            .chain(config_maps)
             .filter(|object| {
                 let owner = object.meta().owner.as_ref();
                 owner.is_some_and(|owner| is_so(owners.get(owner)))

@@ -38,6 +38,7 @@ impl World {
             Event::JobEnds { job, uid, end } => self.job_ends(&job, &uid, end),
             Event::JobTries { job, uid } => self.job_tries(&job, &uid),
             Event::JobPodGone { job, uid } => self.job_pod_gone(&job, &uid),
+            Event::Flagged { rollout, share } => self.flags_reach_pods(&rollout, share),
             Event::Deliver(life, kind) => self.deliver(life, kind),
             Event::Arrive(ticket) => self.arrive(ticket),
             Event::Return(ticket) => self.return_answer(ticket),

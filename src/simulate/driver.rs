@@ -304,6 +304,10 @@ impl World {
                 let job = self.live.jobs.get(name.as_str());
                 Answer::Job(job.map(|job| facts::job(job).into()))
             }
+            Question::Flags(name) => {
+                let map = self.live.config_maps.get(name.as_str());
+                Answer::Flags(map.map(|map| facts::config_map(map).into()))
+            }
             Question::JobPod(_) => Answer::JobPod("ErrImagePull: image not found".into()),
             Question::JobLog(name) => Answer::JobLog(format!("the last line of {name}")),
         })

@@ -59,6 +59,13 @@ pub enum Event {
         /// Its uid.
         uid: Name,
     },
+    /// What a ConfigMap says of flags has reached the pods of a Rollout.
+    Flagged {
+        /// The Rollout.
+        rollout: Name,
+        /// For which share of users a flag is on.
+        share: f64,
+    },
     /// A cache takes in what is due.
     Deliver(Life, Watched),
     /// A request arrives at the API server.

@@ -1,12 +1,12 @@
 //! Objects of the world as the planner's facts, as the real adapter makes them of Kubernetes'
 //! objects.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     object::{
-        DatabaseObject, DeploymentObject, JobObject, Objects, PodObject, RevisionObject,
-        RolloutObject, ServiceObject,
+        ConfigMapObject, DatabaseObject, DeploymentObject, JobObject, Objects, PodObject,
+        RevisionObject, RolloutObject, ServiceObject,
     },
     setting::NAMESPACE,
 };
@@ -17,7 +17,9 @@ use crate::{
             self, ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts,
             ServiceFacts, Services, SharerFacts,
         },
+        flags::file::ConfigMapFacts,
         measuring::probes,
+        order::EarlierFacts,
         render,
     },
 };
@@ -157,6 +159,19 @@ pub fn service(o: &ServiceObject) -> ServiceFacts {
     }
 }
 
+/// A ConfigMap that holds flags.
+#[must_use]
+pub fn config_map(o: &ConfigMapObject) -> ConfigMapFacts {
+    ConfigMapFacts {
+        base: o.meta.base(),
+        rollout: o.rollout.as_ref().map(ToString::to_string),
+        owner_uid: o.meta.owner.as_ref().map(ToString::to_string),
+        deleting: o.meta.deleting,
+        file: Some(o.file.clone()),
+        notes: o.notes.clone(),
+    }
+}
+
 /// What a cache holds of the Services, for a Rollout that asks for some, or did.
 fn services(objects: &Objects, rollout: &RolloutObject) -> Services {
     let spec = rollout.spec.as_deref().ok();
@@ -184,6 +199,11 @@ pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
                 _ => false,
             }
     });
+    let asks = spec.is_some_and(|spec| !spec.after.is_empty());
+    let others = objects.rollouts.values().filter(|_| asks);
+    let others: BTreeMap<_, _> = others
+        .map(|o| (o.meta.name.to_string(), rollout(o)))
+        .collect();
     let revisions = objects.revisions.values();
     let pods = objects.pods.values();
     let jobs = objects.jobs.values();
@@ -207,6 +227,7 @@ pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
             .map(|d| database(d)),
         neighbours: neighbours.map(|n| n.meta.name.to_string()).collect(),
         sharers: database_name.map_or_else(Vec::new, |d| sharers(objects, name, d)),
+        earlier: EarlierFacts::all(&rollout(found), |name| others.get(name)),
         services: services(objects, found),
     })
 }

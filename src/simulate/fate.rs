@@ -8,8 +8,8 @@ use super::{
     action::Action,
     coverage::Kind,
     object::{
-        DatabaseObject, DeploymentObject, Name, Object, RevisionObject, RolloutObject,
-        ServiceObject,
+        ConfigMapObject, DatabaseObject, DeploymentObject, Name, Object, RevisionObject,
+        RolloutObject, ServiceObject,
     },
     people::unseen,
     world::World,
@@ -228,6 +228,14 @@ impl World {
             self.erase(&Object::Service(object.clone()));
             let meta = self.meta(&object.meta.name, None);
             self.store(ServiceObject {
+                meta,
+                ..(**object).clone()
+            });
+        }
+        for object in old.config_maps.values() {
+            self.erase(&Object::ConfigMap(object.clone()));
+            let meta = self.meta(&object.meta.name, None);
+            self.store(ConfigMapObject {
                 meta,
                 ..(**object).clone()
             });

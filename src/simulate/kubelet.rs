@@ -120,6 +120,7 @@ impl World {
         }
         self.traffic
             .started(&name, &pod.rollout, &pod.revision, &behaviour, self.now);
+        self.flags_are_read(&pod.rollout);
         let start = behaviour.start_seconds;
         match behaviour.health {
             Health::Crashes { after } if after <= start => {

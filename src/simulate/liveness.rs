@@ -8,7 +8,7 @@ use super::{
 use crate::plan;
 
 /// Reasons for which a Rollout may wait for somebody else, for ever.
-const WAITING: [&str; 9] = [
+const WAITING: [&str; 10] = [
     "Paused",
     "WaitingForPromotion",
     "ServiceRefused",
@@ -16,6 +16,7 @@ const WAITING: [&str; 9] = [
     "WaitingForDatabase",
     // Of another Rollout; a person may have to look there.
     "WaitingForBackfill",
+    "WaitingForRollout",
     "DeploymentRefused",
     "JobRefused",
     "Degraded",
@@ -158,7 +159,8 @@ impl World {
                 .find(|c| c.type_ == kind && c.status == "True")
         };
         if holds("Ready").is_some() {
-            return self.why_not_ready(rollout);
+            let words = || self.why_a_flag_waits(rollout);
+            return self.why_not_ready(rollout).or_else(words);
         }
         if let Some(condition) = holds("Stalled") {
             let hurts = condition.reason == "Inconclusive" && self.hurts(rollout);
@@ -169,6 +171,21 @@ impl World {
             Some(_) => Some("is still on its way".into()),
             None => Some("says nothing".into()),
         }
+    }
+
+    /// A flag that is to be turned on, and that nobody holds.
+    fn why_a_flag_waits(&self, rollout: &RolloutObject) -> Option<String> {
+        let mut conditions = rollout.status.conditions.iter();
+        let flags = conditions.find(|c| c.type_ == "FlagsReady")?;
+        let goes = flags.reason == "FlagRamping" || flags.reason == "FlagWaiting";
+        let held = ["paused by", "promote ", "stands still"];
+        let held = held.iter().any(|words| flags.message.contains(words));
+        let asked = rollout
+            .spec
+            .as_deref()
+            .is_ok_and(|s| s.replicas > 0 && !s.paused);
+        let free = rollout.status.paused_since.is_none() && asked;
+        (goes && !held && free).then(|| format!("has a flag on its way ({})", flags.message))
     }
 
     /// Far more answers of the canary are wrong than its checks allow, and the metric source says

@@ -33,6 +33,7 @@ pub mod driver;
 pub mod event;
 pub mod facts;
 mod fate;
+mod flags;
 pub mod job;
 pub mod kubelet;
 mod leading;

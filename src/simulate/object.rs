@@ -238,6 +238,21 @@ impl ServiceObject {
     }
 }
 
+/// A ConfigMap that holds flags.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigMapObject {
+    /// Name, uid, versions.
+    pub meta: Meta,
+    /// The Rollout that it was made for, if the operator made it.
+    pub rollout: Option<Name>,
+    /// Label: the epoch that wrote it.
+    pub epoch: Option<i64>,
+    /// The file.
+    pub file: String,
+    /// Annotation: what the operator wrote.
+    pub notes: Option<String>,
+}
+
 /// Kinds of objects that are watched, each with a cache of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Watched {
@@ -255,11 +270,13 @@ pub enum Watched {
     Databases,
     /// Services.
     Services,
+    /// ConfigMaps that hold flags; the operator reads them live.
+    ConfigMaps,
 }
 
 impl Watched {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Rollouts,
         Self::Revisions,
         Self::Deployments,
@@ -267,6 +284,7 @@ impl Watched {
         Self::Jobs,
         Self::Databases,
         Self::Services,
+        Self::ConfigMaps,
     ];
 }
 
@@ -287,6 +305,8 @@ pub enum Object {
     Database(Arc<DatabaseObject>),
     /// A Service.
     Service(Arc<ServiceObject>),
+    /// A ConfigMap.
+    ConfigMap(Arc<ConfigMapObject>),
 }
 
 impl Object {
@@ -301,6 +321,7 @@ impl Object {
             Self::Job(_) => Watched::Jobs,
             Self::Database(_) => Watched::Databases,
             Self::Service(_) => Watched::Services,
+            Self::ConfigMap(_) => Watched::ConfigMaps,
         }
     }
 
@@ -315,6 +336,7 @@ impl Object {
             Self::Job(o) => &o.meta,
             Self::Database(o) => &o.meta,
             Self::Service(o) => &o.meta,
+            Self::ConfigMap(o) => &o.meta,
         }
     }
 }
@@ -336,6 +358,8 @@ pub struct Objects {
     pub databases: BTreeMap<Name, Arc<DatabaseObject>>,
     /// Services by name.
     pub services: BTreeMap<Name, Arc<ServiceObject>>,
+    /// ConfigMaps by name.
+    pub config_maps: BTreeMap<Name, Arc<ConfigMapObject>>,
 }
 
 impl Objects {
@@ -350,6 +374,7 @@ impl Objects {
             Object::Job(o) => drop(self.jobs.insert(name, o)),
             Object::Database(o) => drop(self.databases.insert(name, o)),
             Object::Service(o) => drop(self.services.insert(name, o)),
+            Object::ConfigMap(o) => drop(self.config_maps.insert(name, o)),
         }
     }
 
@@ -363,6 +388,7 @@ impl Objects {
             Watched::Jobs => drop(self.jobs.remove(name)),
             Watched::Databases => drop(self.databases.remove(name)),
             Watched::Services => drop(self.services.remove(name)),
+            Watched::ConfigMaps => drop(self.config_maps.remove(name)),
         }
     }
 
@@ -376,6 +402,7 @@ impl Objects {
             Watched::Jobs => self.jobs.clone_from(&from.jobs),
             Watched::Databases => self.databases.clone_from(&from.databases),
             Watched::Services => self.services.clone_from(&from.services),
+            Watched::ConfigMaps => self.config_maps.clone_from(&from.config_maps),
         }
     }
 
@@ -442,6 +469,7 @@ stored!(PodObject, Pod, pods);
 stored!(JobObject, Job, jobs);
 stored!(DatabaseObject, Database, databases);
 stored!(ServiceObject, Service, services);
+stored!(ConfigMapObject, ConfigMap, config_maps);
 
 /// The ReplicaSet behind a Deployment: it learns of a new size, and reports, on its own time.
 #[derive(Clone, Debug, Default)]

@@ -11,7 +11,7 @@ use super::{
     world::World,
 };
 use crate::{
-    api::{PhaseKind, RolloutSpec, RolloutStatus, keys},
+    api::{PhaseKind, RolloutSpec, RolloutStatus, flags::FlagState, keys},
     plan::{facts::UserFacts, revision::Whole},
 };
 
@@ -242,6 +242,10 @@ impl World {
         let wanted = spec.map(|spec| spec.revision().to_owned());
         let release = status.release.as_ref();
         let stable = status.stable.as_ref().map(|s| s.revision.clone());
+        if let Some(verb) = verb.strip_suffix("-flag") {
+            self.command_to_a_flag(&found, verb);
+            return;
+        }
         let revision = match verb {
             "undo" => release.map(|r| r.revision.clone()).or(stable),
             "retry" => wanted,
@@ -274,6 +278,36 @@ impl World {
 }
 
 impl World {
+    /// A person gives a command to the first flag that has begun, or to the first.
+    fn command_to_a_flag(&mut self, rollout: &RolloutObject, verb: &'static str) {
+        let flags = &rollout.status.flags;
+        let begun = flags.iter().find(|f| f.state != FlagState::Waiting);
+        let Some(flag) = begun.or(flags.first()) else {
+            return;
+        };
+        let id = format!("request-{}", self.commands.len() + 1);
+        let target = match (verb, &flag.step) {
+            ("promote", Some(step)) => format!("{}/{step}", flag.key),
+            _ => flag.key.clone(),
+        };
+        let name = rollout.meta.name.clone();
+        self.did(&name, &format!("user says {verb} {target}"));
+        self.commands.push(Command {
+            rollout: name,
+            verb,
+            id: id.clone(),
+            revision: target.clone(),
+            step: None,
+            at: self.now,
+        });
+        let mut annotations: BTreeMap<String, String> = (*rollout.annotations).clone();
+        annotations.insert(format!("{}{verb}", keys::PREFIX), format!("{target} {id}"));
+        self.store(RolloutObject {
+            annotations: Arc::new(annotations),
+            ..rollout.clone()
+        });
+    }
+
     /// A person approves the lowest contract that is open.
     fn approve(&mut self, database: &Name, right: bool) {
         let Some(found) = self.live.databases.get(database).cloned() else {

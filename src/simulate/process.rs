@@ -77,6 +77,8 @@ pub struct Seen {
     pub children: BTreeMap<Name, Arc<DeploymentObject>>,
     /// Its Services, likewise.
     pub services: BTreeMap<Name, Arc<ServiceObject>>,
+    /// The Rollouts that it names in `spec.after`, as far as they were there.
+    pub earlier: BTreeMap<Name, Arc<RolloutObject>>,
     /// The revisions of which it knew a ControllerRevision.
     pub revisions: BTreeSet<Name>,
     /// When containers of its pods last ended, with the pod's revision.
@@ -161,8 +163,15 @@ impl Process {
                 Arc::clone(fresher.unwrap_or(cached)),
             )
         });
+        let named = rollout.spec.as_deref().ok();
+        let named = named.into_iter().flat_map(|spec| &spec.after);
+        let earlier = named.filter_map(|one| {
+            let known = self.caches.rollouts.get_key_value(one.rollout.as_str())?;
+            Some((known.0.clone(), Arc::clone(known.1)))
+        });
         let seen = Seen {
-            rollout,
+            earlier: earlier.collect(),
+            rollout: Arc::clone(&rollout),
             children,
             services: services.collect(),
             revisions,

@@ -170,6 +170,7 @@ pub fn describe(write: &Write) -> String {
             false => format!("select {} -> {revision}", base.name),
         },
         Write::Weigh { base, canary, .. } => format!("weigh {} -> {canary}", base.name),
+        Write::Flags { base, .. } => format!("flags of {}", base.name),
         Write::Delete { base, .. } => format!("delete {}", base.name),
     }
 }
@@ -182,5 +183,6 @@ const fn word(kind: intent::Kind) -> &'static str {
         intent::Kind::Job => "job",
         intent::Kind::Service => "service",
         intent::Kind::HttpRoute | intent::Kind::GrpcRoute | intent::Kind::VirtualService => "route",
+        intent::Kind::ConfigMap => "configmap",
     }
 }

@@ -2,6 +2,9 @@
 
 use jiff::SignedDuration;
 
+mod fate;
+mod flags;
+
 use super::{
     action::{Action, Autoscaler, GitOps, Given},
     amend::{Amendment, batches, sets, share},
@@ -17,6 +20,7 @@ use super::{
     },
     scenarios::{
         blue_green::{service, traffic},
+        order::follows as after,
         test,
         weights::{gateway, route, weighted},
     },
@@ -48,6 +52,9 @@ const DELETIONS: u64 = 0xd31e_7e09_0000_0000;
 const FLAPS: u64 = 0x71b2_0c44_0000_0000;
 /// Sets apart whether a release ends before the next begins.
 const ORDER: u64 = 0x19d4_66e2_0000_0000;
+/// Sets apart flags and what is done to them, and whether one Rollout comes after the other; chosen
+/// likewise.
+const FLAGS: u64 = 0x0018_376a_0000_0000;
 /// Sets apart by which way releases go.
 const WAYS: u64 = 0x4d0b_92e5_0000_0000;
 /// Sets blue-green releases and their Services apart.
@@ -71,7 +78,7 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     let mut random = Random::new(seed);
     let setting = setting(&mut random);
     let mut setting = setting;
-    flap(&mut Random::new(seed ^ FLAPS), &mut setting);
+    fate::flap(&mut Random::new(seed ^ FLAPS), &mut setting);
     let mut versions = Versions::of(seed);
     versions.behave(&mut setting);
     let mut ways = Random::new(seed ^ WAYS);
@@ -80,6 +87,10 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     if tests {
         test_ends(&mut ways, &mut setting);
     }
+    let mut flags = Random::new(seed ^ FLAGS);
+    let flagged = flags
+        .chance(25)
+        .then(|| flags::drawn(&mut flags, &mut setting));
     let processes = if random.chance(40) { 2 } else { 1 };
     let simulation = Simulation::new(setting, random.fork_seed(), processes);
     {
@@ -95,6 +106,7 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         world.faults.until = DAWN + SignedDuration::from_secs(BUSY);
     }
     let order = order(&mut Random::new(seed ^ ORDER));
+    let follows = flagged.is_some() && flags.chance(50);
     let mut switches = Random::new(seed ^ SWITCHES);
     let blue_green = (rolling.is_none() && switches.chance(30)).then(|| sets(&mut switches));
     let mut weights = Random::new(seed ^ WEIGHTS);
@@ -112,6 +124,12 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
             }
             if by_weight && &**rollout == "shop" {
                 **spec = weighted((**spec).clone());
+            }
+            if let (Some(flagged), "shop") = (&flagged, &**rollout) {
+                spec.flags.clone_from(flagged);
+            }
+            if follows && &**rollout == "worker" {
+                **spec = after((**spec).clone(), &["shop"]);
             }
             if tests {
                 test_steps(&mut ways, spec);
@@ -138,13 +156,16 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
             simulation.plan(second, action);
         }
     }
-    for (second, action) in deletions(&mut Random::new(seed ^ DELETIONS)) {
+    for (second, action) in flagged.map_or_else(Vec::new, |_| flags::script(&mut flags)) {
+        simulation.plan(second, action);
+    }
+    for (second, action) in fate::deletions(&mut Random::new(seed ^ DELETIONS)) {
         simulation.plan(second, action);
     }
     for (second, action) in versions.script() {
         simulation.plan(second, action);
     }
-    for (second, action) in churn(&mut Random::new(seed ^ CHURN)) {
+    for (second, action) in fate::churn(&mut Random::new(seed ^ CHURN)) {
         simulation.plan(second, action);
     }
     simulation
@@ -318,47 +339,6 @@ fn other_batches(random: &mut Random) -> Vec<(i64, Action)> {
     (0..random.between(1, 3))
         .map(|_| (random.between(30, BUSY - 100), amend(random)))
         .collect()
-}
-
-/// Somebody deletes the DatabaseSchema once or twice, or (mostly) never.
-fn deletions(random: &mut Random) -> Vec<(i64, Action)> {
-    if !random.chance(6) {
-        return Vec::new();
-    }
-    let delete = |random: &mut Random| {
-        let second = random.between(5, BUSY - 100);
-        (second, Action::DeleteDatabase("shop-db".into()))
-    };
-    (0..random.between(1, 2)).map(|_| delete(random)).collect()
-}
-
-/// Pods are lost again and again for a while, or (mostly) not.
-fn churn(random: &mut Random) -> Vec<(i64, Action)> {
-    if !random.chance(12) {
-        return Vec::new();
-    }
-    let from = random.between(5, BUSY - 100);
-    let until = random.between(from, BUSY);
-    let churn = Action::Churn {
-        rollout: "shop".into(),
-        every: random.between(5, 90),
-        until: DAWN + SignedDuration::from_secs(until),
-    };
-    vec![(from, churn)]
-}
-
-/// Pods of one image stop being ready again and again, or (mostly) not.
-fn flap(random: &mut Random, setting: &mut Setting) {
-    if !random.chance(8) {
-        return;
-    }
-    let image = ["v1", "v2", "v3", "v4"][random.below(4) as usize];
-    if let Some(behaviour) = setting.behaviours.get_mut(image) {
-        behaviour.health = Health::Flaps {
-            ready: random.between(3, 120),
-            unready: random.between(1, 60),
-        };
-    }
 }
 
 fn setting(random: &mut Random) -> Setting {

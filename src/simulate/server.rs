@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{
     facts,
     object::{
-        DatabaseObject, DeploymentObject, JobObject, Meta, Name, Object, RevisionObject,
-        RolloutObject, ServiceObject, Stored, Watched,
+        ConfigMapObject, DatabaseObject, DeploymentObject, JobObject, Meta, Name, Object,
+        RevisionObject, RolloutObject, ServiceObject, Stored, Watched,
     },
     request::describe,
     world::World,
@@ -27,7 +27,7 @@ use crate::{
 /// An image that no API server takes: it stands for a template that is not valid.
 pub const INVALID_IMAGE: &str = "invalid";
 
-type Answer = Result<Written, WriteError>;
+pub(super) type Answer = Result<Written, WriteError>;
 
 impl World {
     /// Handles a write.
@@ -48,6 +48,7 @@ impl World {
                 Kind::HttpRoute | Kind::GrpcRoute | Kind::VirtualService => {
                     Err(refused(write, "routes are others'"))
                 }
+                Kind::ConfigMap => self.create_config_map(write, manifest),
             },
             Write::MarkRevision {
                 base,
@@ -120,12 +121,13 @@ impl World {
                 Ok(Written::Job(facts::job(&self.store(next))))
             }
             Write::Weigh { base, weights, .. } => self.weigh(write, base, weights),
+            Write::Flags { base, change } => self.write_flags(write, base, change),
             Write::Delete { kind, base } => self.delete(write, *kind, base),
         }
     }
 
     /// The object a write rests on, if it is still the version it was.
-    fn read<T: Stored>(&self, write: &Write, base: &Base) -> Result<T, WriteError> {
+    pub(super) fn read<T: Stored>(&self, write: &Write, base: &Base) -> Result<T, WriteError> {
         T::table(&self.live)
             .get(base.name.as_str())
             .filter(|object| is_base(object.meta(), base))
@@ -135,7 +137,12 @@ impl World {
             })
     }
 
-    fn is_free(&self, write: &Write, kind: Watched, name: &str) -> Result<(), WriteError> {
+    pub(super) fn is_free(
+        &self,
+        write: &Write,
+        kind: Watched,
+        name: &str,
+    ) -> Result<(), WriteError> {
         match self.find(kind, name) {
             None => Ok(()),
             Some(_) => Err(WriteError::Exists {
@@ -308,6 +315,12 @@ impl World {
             Kind::HttpRoute | Kind::GrpcRoute | Kind::VirtualService => {
                 return Err(refused(write, "routes are others'"));
             }
+            Kind::ConfigMap => {
+                let mut next: ConfigMapObject = self.read(write, base)?;
+                next.meta.owner = owner;
+                self.store(next);
+                Written::Unkept
+            }
         })
     }
 
@@ -375,6 +388,7 @@ impl World {
             Some(Object::Job(o)) => drop(self.bump(&*o)),
             Some(Object::Database(o)) => drop(self.bump(&*o)),
             Some(Object::Service(o)) => drop(self.bump(&*o)),
+            Some(Object::ConfigMap(o)) => drop(self.bump(&*o)),
             Some(Object::Pod(_)) | None => {}
         }
     }
@@ -400,6 +414,7 @@ const fn watched(kind: Kind) -> Option<Watched> {
         Kind::Database => Watched::Databases,
         Kind::Service => Watched::Services,
         Kind::HttpRoute | Kind::GrpcRoute | Kind::VirtualService => return None,
+        Kind::ConfigMap => Watched::ConfigMaps,
     })
 }
 
@@ -423,7 +438,7 @@ fn refused(write: &Write, message: &str) -> WriteError {
     }
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
@@ -444,15 +459,15 @@ fn ports(spec: &Value) -> Arc<Value> {
     Arc::new(ports)
 }
 
-fn label(manifest: &Value, key: &str) -> Name {
+pub(super) fn label(manifest: &Value, key: &str) -> Name {
     text(&manifest["metadata"]["labels"][key]).into()
 }
 
-fn epoch(manifest: &Value) -> Option<i64> {
+pub(super) fn epoch(manifest: &Value) -> Option<i64> {
     label(manifest, keys::EPOCH).parse().ok()
 }
 
-fn owner(manifest: &Value) -> Option<Name> {
+pub(super) fn owner(manifest: &Value) -> Option<Name> {
     let uid = text(&manifest["metadata"]["ownerReferences"][0]["uid"]);
     (!uid.is_empty()).then(|| uid.into())
 }

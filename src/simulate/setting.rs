@@ -26,6 +26,8 @@ pub struct Behaviour {
     pub health: Health,
     /// Percent of its requests that it answers with an error.
     pub error_percent: f64,
+    /// Percent of the requests of users for whom a flag is on that it answers with an error besides.
+    pub flagged_error_percent: f64,
     /// Its 95th percentile, in milliseconds.
     pub p95_milliseconds: f64,
     /// Seconds after it is ready in which it is slow, and its 95th percentile then.
@@ -95,6 +97,7 @@ impl Default for Behaviour {
             stop_seconds: 5,
             health: Health::Good,
             error_percent: 0.05,
+            flagged_error_percent: 0.0,
             p95_milliseconds: 80.0,
             cold: None,
             counts_probes: None,

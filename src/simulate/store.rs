@@ -87,6 +87,7 @@ impl World {
                     self.sync(Sync::Endpoints(rollout.clone()));
                 }
             }
+            Object::ConfigMap(map) => self.flags_travel(map),
             Object::Job(job) if !job.suspended && job.ended.is_none() => {
                 self.sync(Sync::Job(job.meta.name.clone()));
             }

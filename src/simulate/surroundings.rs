@@ -46,6 +46,7 @@ impl World {
             Circumstance::Service { name, is } => self.give_service(name, is),
             Circumstance::Route { name, is } => self.give_route(name, is),
             Circumstance::Gateway { away } => self.gateway(away),
+            Circumstance::Flags(how) => self.tamper(how),
             Circumstance::ApiServer { away } => {
                 let words = if away {
                     "the API server is away"

@@ -19,6 +19,9 @@ struct Served {
     rollout: Name,
     revision: Name,
     error_share: f64,
+    /// The same of users for whom a flag is on, besides; and since when it is on for which share.
+    flagged_error_share: f64,
+    flagged: Vec<(Timestamp, f64)>,
     /// How near it is to its next error when it starts, below 1: pods that serve the same do not
     /// err in the same moment.
     phase: f64,
@@ -96,6 +99,8 @@ impl Traffic {
             rollout: rollout.clone(),
             revision: revision.clone(),
             error_share: behaviour.error_percent / 100.0,
+            flagged_error_share: behaviour.flagged_error_percent / 100.0,
+            flagged: Vec::new(),
             phase: phase(pod),
             scale: scale(behaviour.p95_milliseconds),
             cold: behaviour.cold.map(|(seconds, p95)| (seconds, scale(p95))),
@@ -110,6 +115,15 @@ impl Traffic {
             count: 0.0,
             rate: 0.0,
         });
+    }
+
+    /// A flag is on for this share of users, in the pods of a Rollout.
+    pub fn flagged(&mut self, rollout: &str, share: f64, now: Timestamp) {
+        for served in self.pods.values_mut().filter(|s| &*s.rollout == rollout) {
+            if served.flagged_error_share > 0.0 && served.is_up(now) {
+                served.flagged.push((now, share));
+            }
+        }
     }
 
     /// A pod is ready.
@@ -167,7 +181,7 @@ impl Traffic {
             if &*served.rollout == rollout && &*served.revision == revision {
                 let total = served.served(from, to);
                 sum.0 += total;
-                sum.1 += total * served.error_share;
+                sum.1 += total * served.error_share + served.flagged_errors(from, to);
             }
         }
         sum
@@ -209,11 +223,36 @@ impl Served {
         });
         Count {
             total,
-            errors: (total * self.error_share + self.phase).floor(),
+            errors: (total * self.error_share + self.flagged_since_start(at) + self.phase).floor(),
             probes: self.probed(at),
             scale: self.scale,
             cold: (cold.min(total), scale),
         }
+    }
+
+    /// Errors of users for whom a flag was on, between two moments.
+    fn flagged_errors(&self, from: Timestamp, to: Timestamp) -> f64 {
+        let ends = self.flagged.iter().skip(1).map(|(at, _)| *at);
+        let ends = ends.chain(std::iter::once(Timestamp::MAX));
+        let spans = self.flagged.iter().zip(ends);
+        spans
+            .map(|((since, share), end)| {
+                let (low, high) = ((*since).max(from), end.min(to));
+                match low < high {
+                    true => self.served(low, high) * share * self.flagged_error_share,
+                    false => 0.0,
+                }
+            })
+            .sum()
+    }
+
+    /// The same since its container started.
+    fn flagged_since_start(&self, at: Timestamp) -> f64 {
+        if self.flagged.is_empty() {
+            return 0.0;
+        }
+        let started = self.up.iter().rev().find(|(from, _)| *from <= at);
+        started.map_or(0.0, |(from, _)| self.flagged_errors(*from, at))
     }
 
     /// The probes since its container started.

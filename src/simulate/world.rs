@@ -75,6 +75,8 @@ pub struct World {
     pub(super) routes: BTreeMap<String, RouteObject>,
     /// The gateway's controller is down.
     pub(super) gateway_away: bool,
+    /// For which share of users flags are on in the pods of each Rollout: it follows late.
+    pub(super) flagged: BTreeMap<Name, f64>,
     pub(super) requests: BTreeMap<u64, Request>,
     pub(super) replica_sets: BTreeMap<Name, ReplicaSet>,
     pub(super) containers: BTreeMap<Name, Container>,
@@ -126,6 +128,7 @@ impl World {
             endpoints: BTreeMap::new(),
             routes: BTreeMap::new(),
             gateway_away: false,
+            flagged: BTreeMap::new(),
             requests: BTreeMap::new(),
             replica_sets: BTreeMap::new(),
             containers: BTreeMap::new(),
@@ -223,6 +226,10 @@ impl World {
             Watched::Jobs => self.live.jobs.get(name).cloned().map(Object::Job),
             Watched::Databases => self.live.databases.get(name).cloned().map(Object::Database),
             Watched::Services => self.live.services.get(name).cloned().map(Object::Service),
+            Watched::ConfigMaps => {
+                let found = self.live.config_maps.get(name).cloned();
+                found.map(Object::ConfigMap)
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ mod blackout;
 mod counted;
 mod early;
 mod fixture;
+mod flags;
 mod following;
 mod input;
 mod mistakes;

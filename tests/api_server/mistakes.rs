@@ -40,6 +40,17 @@ fn traffic(from: &str, stable: &str, canary: &str) -> Value {
     json!({"portsFrom": {"name": from}, "stableService": stable, "canaryService": canary})
 }
 
+fn flags(percents: &[i32], on: &str, off: &str) -> Value {
+    let named = percents.iter().enumerate();
+    let ramp: Vec<Value> = named
+        .map(|(index, percent)| json!({"name": format!("s{index}"), "percent": percent}))
+        .collect();
+    json!([{
+        "key": "full-name", "configMap": {"name": "shop-flags"}, "onVariant": on,
+        "offVariant": off, "ramp": ramp,
+    }])
+}
+
 fn steps(replicas: &[Value]) -> Value {
     let named = replicas.iter().enumerate();
     let steps: Vec<Value> = named
@@ -152,6 +163,30 @@ pub fn mistakes() -> Vec<Mistake> {
             json!({"canary": {"steps": [
                 {"name": "one", "replicas": 1}, {"name": "full", "weight": 100}]}}),
             "once one step has a weight, give every step its own",
+        ),
+        mistake(
+            "a Rollout after itself",
+            "/spec/after",
+            json!([{"rollout": "shop"}]),
+            "spec.after names the Rollout itself, which can never go before itself: remove that",
+        ),
+        mistake(
+            "a ramp that ends below 100%",
+            "/spec/flags",
+            flags(&[1, 50], "new", "old"),
+            "the last step of a ramp must have percent: 100",
+        ),
+        mistake(
+            "a ramp that falls",
+            "/spec/flags",
+            flags(&[50, 5, 100], "new", "old"),
+            "the steps of a ramp must rise",
+        ),
+        mistake(
+            "a flag with one variant",
+            "/spec/flags",
+            flags(&[100], "new", "new"),
+            "onVariant and offVariant must be two names",
         ),
         mistake(
             "one Service for both",

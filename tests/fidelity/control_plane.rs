@@ -9,7 +9,7 @@ use futures::StreamExt;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
     batch::v1::Job,
-    core::v1::{Pod, Service},
+    core::v1::{ConfigMap, Pod, Service},
 };
 use kube::{
     Api, Resource,
@@ -181,6 +181,7 @@ fn api(home: &Home, kind: Watched) -> Api<DynamicObject> {
         Watched::Jobs => of::<Job>(),
         Watched::Databases => of::<DatabaseSchema>(),
         Watched::Services => of::<Service>(),
+        Watched::ConfigMaps => of::<ConfigMap>(),
     };
     Api::namespaced_with(home.client.clone(), &home.namespace, &resource)
 }
@@ -208,6 +209,7 @@ fn seen(kind: Watched, object: &DynamicObject) -> Seen {
             Watched::Jobs => Facts::Job(facts::job(&typed(object))),
             Watched::Databases => Facts::Database(stored::database(object).expect("a record")),
             Watched::Services => Facts::Service(facts::service(&typed(object))),
+            Watched::ConfigMaps => Facts::ConfigMap(facts::config_map(typed(object))),
         },
     }
 }

@@ -155,6 +155,7 @@ fn seen(object: &Object) -> Seen {
         Object::Job(o) => (Watched::Jobs, Facts::Job(facts::job(o))),
         Object::Database(o) => (Watched::Databases, Facts::Database(facts::database(o))),
         Object::Service(o) => (Watched::Services, Facts::Service(facts::service(o))),
+        Object::ConfigMap(o) => (Watched::ConfigMaps, Facts::ConfigMap(facts::config_map(o))),
     };
     let text = |name: Arc<str>| name.to_string();
     Seen {

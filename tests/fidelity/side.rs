@@ -8,6 +8,7 @@ use stepgate::{
             ChildFacts, DatabaseFacts, JobFacts, PodFacts, Question, RevisionFacts, RolloutFacts,
             ServiceFacts,
         },
+        flags::file::ConfigMapFacts,
         intent::Write,
     },
     simulate::{Action, object::Watched},
@@ -23,6 +24,7 @@ pub enum Facts {
     Job(JobFacts),
     Database(DatabaseFacts),
     Service(ServiceFacts),
+    ConfigMap(ConfigMapFacts),
 }
 
 /// One object as a client sees it.

@@ -162,6 +162,7 @@ impl Known {
             Facts::Job(facts) => self.job(seen, facts),
             Facts::Database(facts) => database(seen, facts),
             Facts::Service(facts) => service(facts),
+            Facts::ConfigMap(facts) => vec![format!("{:?}, {:?}", facts.file, facts.notes)],
         };
         if let Some(owner) = &seen.owner {
             let name = self.names.get(owner).map_or("somebody unknown", |n| n);
@@ -217,6 +218,7 @@ const fn word(kind: Watched) -> &'static str {
         Watched::Jobs => "Job",
         Watched::Databases => "DatabaseSchema",
         Watched::Services => "Service",
+        Watched::ConfigMaps => "ConfigMap",
     }
 }
 

@@ -59,6 +59,8 @@ struct Pods {
     /// Seconds from start to exit; each time.
     crashes_after_seconds: Option<i64>,
     error_percent: Option<f64>,
+    /// Of users for whom a flag is on, besides.
+    flagged_error_percent: Option<f64>,
     p95_milliseconds: Option<f64>,
     /// Seconds after a pod is ready in which it is slow.
     cold_seconds: Option<i64>,
@@ -236,6 +238,13 @@ impl Pods {
         if !(0.0..=100.0).contains(&errors) {
             return Err(format!("{whose}.errorPercent: {errors} is no percentage"));
         }
+        let flagged = self.flagged_error_percent;
+        let flagged = flagged.unwrap_or(usual.flagged_error_percent);
+        if !(0.0..=100.0).contains(&flagged) {
+            return Err(format!(
+                "{whose}.flaggedErrorPercent: {flagged} is no percentage"
+            ));
+        }
         let p95 = self.p95_milliseconds.unwrap_or(usual.p95_milliseconds);
         if !(p95.is_finite() && p95 > 0.0) {
             return Err(format!("{whose}.p95Milliseconds: {p95} is no duration"));
@@ -280,6 +289,7 @@ impl Pods {
             stop_seconds: self.stop_seconds.unwrap_or(usual.stop_seconds),
             health,
             error_percent: errors,
+            flagged_error_percent: flagged,
             p95_milliseconds: p95,
             cold,
             counts_probes: self.counts_probes_every_seconds,

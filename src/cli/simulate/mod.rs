@@ -130,6 +130,7 @@ impl Telling {
                 let disk = advice::has_disk_of_one_node(&on.spec, documents);
                 on.disk_of_one_node = disk && on.spec.replicas == 1;
                 findings.extend(promoted(&mut on));
+                findings.extend(alone(&mut on));
                 on.services = manifest::services(&on.spec, documents.all(), &mut findings);
                 manifest::routes(&on.spec, documents.all(), &mut findings);
                 findings.extend(advice::advice(&on, documents, &assumed));
@@ -282,6 +283,16 @@ fn promoted(on: &mut Manifest) -> Option<Finding> {
         on.revision
     );
     Some(Finding::note(format!("{field}.promotion"), message))
+}
+
+/// Rollouts that go first are not played: they have gone.
+fn alone(on: &mut Manifest) -> Option<Finding> {
+    let after = std::mem::take(&mut on.spec.after);
+    let names: Vec<_> = after.into_iter().map(|one| one.rollout).collect();
+    (!names.is_empty()).then(|| {
+        let message = format!("played as if {} had gone first", names.join(", "));
+        Finding::note("spec.after", message)
+    })
 }
 
 /// How many pods are played.

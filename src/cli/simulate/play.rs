@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::{RolloutSpec, RolloutStatus, release::Stage, status::Outcome},
-    plan::{course::course, render},
+    plan::{course::course, flags::REACHES_PODS_WITHIN, render},
     simulate::{
         Action, Ended, Simulation, event::Event, setting::Setting, story::Detail, world::World,
     },
@@ -115,6 +115,8 @@ pub fn play(
 /// The spec of the revision that runs before: another image, the schema before this one's.
 fn old(spec: &RolloutSpec) -> RolloutSpec {
     let mut old = with_image(spec, OLD);
+    // They come with the new revision.
+    old.flags.clear();
     if let Some(schema) = &mut old.schema {
         schema.backfill = None;
         schema.contract = None;
@@ -308,7 +310,11 @@ fn longest(spec: &RolloutSpec) -> i64 {
         .sum();
     let expand = spec.schema.as_ref().and_then(|s| s.expand.as_ref());
     let expand = expand.map_or(0, |phase| phase.deadline_seconds);
-    steps + expand + 2 * strategy.progress_deadline_seconds + 900
+    let ramps = spec.flags.iter().flat_map(|flag| &flag.ramp);
+    let ramps: i64 = ramps
+        .map(|step| step.hold_seconds + 2 * REACHES_PODS_WITHIN)
+        .sum();
+    steps + expand + ramps + 2 * strategy.progress_deadline_seconds + 900
 }
 
 /// Seconds that a good release takes: its holds, and what its pods and schema need.

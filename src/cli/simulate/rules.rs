@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 36] = [
+const RULES: [(&str, Rule); 41] = [
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -23,6 +23,30 @@ const RULES: [(&str, Rule); 36] = [
             is_dns_label(name) && !name.starts_with(|c: char| c.is_ascii_digit())
         },
     ),
+    (
+        "!has(self.spec.after) || self.spec.after.all(a, a.rollout != self.metadata.name)",
+        |me| {
+            let after = list(&me["spec"]["after"]).iter();
+            after
+                .clone()
+                .all(|one| one["rollout"] != me["metadata"]["name"])
+        },
+    ),
+    ("self.onVariant != self.offVariant", |me| {
+        me["onVariant"] != me["offVariant"]
+    }),
+    (
+        "self.configMap.name == oldSelf.configMap.name",
+        // There is no older object to differ from.
+        |_| true,
+    ),
+    ("self[size(self) - 1].percent == 100", |me| {
+        list(me).last().is_some_and(|step| step["percent"] == 100)
+    }),
+    ("self.map(s, s.percent).isSorted()", |me| {
+        let percents = list(me).iter().filter_map(|step| step["percent"].as_i64());
+        percents.is_sorted()
+    }),
     // There is no older object to differ from.
     ("self.selector == oldSelf.selector", |_| true),
     (

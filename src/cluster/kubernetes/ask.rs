@@ -30,6 +30,7 @@ use crate::{
     cluster::{Answer, Hold, Key, ReadError},
     plan::{
         facts::{ConfigRef, Question},
+        flags::file::ConfigMapFacts,
         revision::Wanted,
     },
 };
@@ -86,12 +87,33 @@ pub async fn answer(
             let log = log.unwrap_or_else(|error| format!("(its log cannot be read: {error})"));
             Ok(Answer::JobLog(log))
         }
+        Question::Flags(name) => {
+            let map = in_time(flags(client, namespace, name)).await;
+            let what = question.to_string();
+            let map = map.map_err(|message| ReadError { what, message })?;
+            Ok(Answer::Flags(map))
+        }
         Question::JobPod(job) => {
             let words = in_time(job_pod(client, namespace, job)).await;
             let words = words.unwrap_or_else(|error| format!("its pod cannot be read: {error}"));
             Ok(Answer::JobPod(words))
         }
     }
+}
+
+/// A ConfigMap of flags.
+async fn flags(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Box<ConfigMapFacts>>, String> {
+    if !is_object_name(name) {
+        return Err(format!("{name:?} is no name of a ConfigMap"));
+    }
+    let api = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+    let map = api.get_opt(name).await;
+    let map = map.map_err(|error| refusal::words(&error))?;
+    Ok(map.map(|map| facts::config_map(map).into()))
 }
 
 /// Names of the Deployments that are not this Rollout's and would share pods with it: those that
@@ -259,9 +281,9 @@ async fn job_pod(client: &Client, namespace: &str, job: &str) -> Result<String, 
     Ok(facts::pod(&pod).why_it_waits().unwrap_or_default())
 }
 
-/// What is said of a Job's pod, or that nobody said it in time: a kubelet that cannot be reached
-/// keeps a request for its log for minutes.
-async fn in_time(words: impl Future<Output = Result<String, String>>) -> Result<String, String> {
+/// What nothing may wait for, or that nobody said it in time: a kubelet that cannot be reached keeps
+/// a request for a log for minutes.
+async fn in_time<T>(words: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let late = |_| format!("no answer within {} s", LOG_PATIENCE.as_secs());
     tokio::time::timeout(LOG_PATIENCE, words)
         .await

@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         batch::v1::Job,
-        core::v1::{ContainerStatus, Pod, Service, ServicePort, ServiceSpec},
+        core::v1::{ConfigMap, ContainerStatus, Pod, Service, ServicePort, ServiceSpec},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 use super::ours;
 use crate::{
     api::{Selector, keys, text::bounded},
-    plan::facts::{Base, ChildFacts, JobEnd, JobFacts, PodFacts, Reach, ServiceFacts},
+    plan::{
+        facts::{Base, ChildFacts, JobEnd, JobFacts, PodFacts, Reach, ServiceFacts},
+        flags::file::{ConfigMapFacts, FILE},
+    },
 };
 
 /// Set by the Deployment controller: the number of the newest ReplicaSet. A Deployment whose
@@ -227,6 +230,23 @@ pub fn service(object: &Service) -> ServiceFacts {
         not_for_users: annotation(metadata, keys::NOT_FOR_USERS) == Some("true"),
         uncertain: false,
         deleting: metadata.deletion_timestamp.is_some(),
+    }
+}
+
+/// A ConfigMap that holds flags, or is to.
+#[must_use]
+pub fn config_map(object: ConfigMap) -> ConfigMapFacts {
+    let metadata = &object.metadata;
+    let mut data = object.data.unwrap_or_default();
+    let mut notes = metadata.annotations.clone().unwrap_or_default();
+    let rollout = label(metadata, keys::ROLLOUT);
+    ConfigMapFacts {
+        base: base(metadata),
+        rollout: (!rollout.is_empty()).then_some(rollout),
+        owner_uid: owner(metadata),
+        deleting: metadata.deletion_timestamp.is_some(),
+        file: data.remove(FILE),
+        notes: notes.remove(keys::FLAGS),
     }
 }
 

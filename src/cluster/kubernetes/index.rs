@@ -1,5 +1,6 @@
 //! What the caches hold: compact facts of our own objects, and which keys a change concerns.
 
+mod order;
 mod sharers;
 
 use std::{
@@ -39,6 +40,8 @@ pub(super) struct State {
     switched: BTreeMap<String, Switched>,
     /// Rollouts by their labels and selectors.
     near: Neighbours,
+    /// Rollouts by those that they come after.
+    followers: order::Followers,
     /// Rollouts that Deployments say they belong to, and that are not there.
     missing: BTreeSet<Place>,
 }
@@ -191,6 +194,7 @@ impl Kept for RolloutFacts {
                 false => switched.rollouts.remove(&place.name),
             };
         }
+        state.followers.note(place, old, new);
         let (old, new) = (old.and_then(pods), new.and_then(pods));
         if old != new {
             if let Some(old) = old {
@@ -206,8 +210,8 @@ impl Kept for RolloutFacts {
         index.tell_switched();
     }
 
-    /// The Rollout; and, unless only its status or the like has changed, its database and the
-    /// Rollouts that it overlaps or overlapped.
+    /// The Rollout; those that come after it, if how it stands has changed; and, unless only its
+    /// status or the like has, its database and the Rollouts that it overlaps or overlapped.
     fn concerned(
         state: &State,
         old: Option<&Entry<Self>>,
@@ -218,10 +222,12 @@ impl Kept for RolloutFacts {
             .chain(new)
             .flat_map(|e| e.keys.iter().cloned())
             .collect();
+        let follow = state.followers.concerned(old, new);
         if let (Some(old), Some(new)) = (old, new)
             && !concerns_others(&old.facts, &new.facts)
         {
             keys.retain(|k| matches!(k, Key::Rollout { .. }));
+            keys.extend(follow);
             return keys;
         }
         for entry in old.into_iter().chain(new) {
@@ -230,6 +236,7 @@ impl Kept for RolloutFacts {
                 keys.extend(near.map(|(n, _)| rollout_key(namespace, n)));
             }
         }
+        keys.extend(follow);
         keys
     }
 }
@@ -345,6 +352,7 @@ impl Index {
             database: database.and_then(|place| state.databases.get(&place).cloned()),
             neighbours: state.older_neighbours(namespace, name, &rollout),
             sharers: state.sharers(namespace, name, &rollout),
+            earlier: state.earlier(namespace, &rollout),
             services: state.services(namespace, &rollout),
             rollout,
         })

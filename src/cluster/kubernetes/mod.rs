@@ -130,6 +130,10 @@ impl Cluster for Kubernetes {
                 let service = self.send(&object, prepared).await?;
                 Ok(Written::Service(facts::service(&service)))
             }
+            Answered::Object(Kind::ConfigMap) => {
+                let _: Value = self.send(&object, prepared).await?;
+                Ok(Written::Unkept)
+            }
             Answered::Object(Kind::Database) => {
                 let database: DynamicObject = self.send(&object, prepared).await?;
                 let database = stored::database(&database);

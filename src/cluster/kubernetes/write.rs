@@ -7,7 +7,7 @@ use hyper::{Method, Request, header::CONTENT_TYPE};
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
     batch::v1::Job,
-    core::v1::Service,
+    core::v1::{ConfigMap, Service},
 };
 use kube::{Resource, api::DynamicObject};
 use serde_json::{Map, Value, json};
@@ -161,6 +161,7 @@ pub fn prepare(namespace: &str, write: &Write) -> Result<Prepared, hyper::http::
                 .map(|(pointer, weight)| json!({"op": "add", "path": pointer, "value": weight}));
             target.json_patch(*kind, base, add.collect())
         }
+        Write::Flags { base, change } => target.merge(Kind::ConfigMap, base, (**change).clone()),
         Write::Delete { kind, base } => target.delete(*kind, base),
     }
 }
@@ -256,6 +257,7 @@ impl Target<'_> {
             Kind::HttpRoute | Kind::GrpcRoute | Kind::VirtualService => {
                 DynamicObject::url_path(&resource(kind), namespace)
             }
+            Kind::ConfigMap => ConfigMap::url_path(&(), namespace),
         }
     }
 }
@@ -321,6 +323,7 @@ mod tests {
         is::<Job>(Kind::Job);
         is::<DatabaseSchema>(Kind::Database);
         is::<Service>(Kind::Service);
+        is::<ConfigMap>(Kind::ConfigMap);
         assert_eq!(keys::API_VERSION, Rollout::api_version(&()));
     }
 }

@@ -78,6 +78,7 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
     });
     Objects {
         sharers: Vec::new(),
+        earlier: Vec::new(),
         rollout: RolloutFacts {
             namespace: "ns".into(),
             base: Base {

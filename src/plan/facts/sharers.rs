@@ -1,8 +1,19 @@
-//! Other Rollouts on the same database.
+//! Who else uses a database.
 
 use std::collections::BTreeMap;
 
 use super::{ChildFacts, PodFacts, RevisionFacts, RolloutFacts};
+
+/// Something of the namespace that uses a database, read live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserFacts {
+    /// Kind and name, and what of it.
+    pub what: String,
+    /// The lowest schema version that it may need; `None` when nobody says.
+    pub version: Option<i64>,
+    /// Whether it runs or may run; otherwise it is a Deployment at 0, about to be deleted.
+    pub serves: bool,
+}
 
 /// Another Rollout on the same database, as the caches hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]

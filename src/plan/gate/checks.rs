@@ -37,6 +37,18 @@ pub(super) fn gate(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Gate, Hal
     })
 }
 
+/// What every check said since a hold began that is no release's.
+///
+/// # Errors
+/// What is missing.
+pub(in crate::plan) fn held(
+    draft: &Draft<'_>,
+    release: &Release,
+    step: &StepStatus,
+) -> Result<String, String> {
+    passed(draft, release, step, false).map_err(|lack| lack.message)
+}
+
 /// What the checks lack.
 struct Lack {
     /// For people.

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::fixture::{self, World, second, stalled};
+use super::fixture::{World, second, stalled};
 use crate::{
     api::{PhaseKind, database::PhaseRecord},
     plan::{facts::ConfigRef, intent::Write},
@@ -24,7 +24,7 @@ fn phase(rollout: &str, revision: &str, attempt: i64) -> PhaseRecord {
 }
 
 fn makes_a_job(world: &World) -> bool {
-    world.plan().writes.iter().any(fixture::makes_a_job)
+    world.plan().writes.iter().any(super::makes_a_job)
 }
 
 /// `v2` has been at its first step, and failed there.

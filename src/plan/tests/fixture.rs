@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 
+use super::flags;
 use crate::{
     api::{DatabaseRecord, RolloutSpec, RolloutStatus, keys, status::Outcome},
     evidence::{Reading, Readings, Reason, Unit, Verdict},
@@ -27,11 +28,6 @@ pub fn second(n: i64) -> Timestamp {
 
 pub fn condition<'s>(status: &'s RolloutStatus, kind: &str) -> &'s Condition {
     status.conditions.iter().find(|c| c.type_ == kind).unwrap()
-}
-
-/// Whether it makes a Job.
-pub fn makes_a_job(write: &Write) -> bool {
-    write.base().is_none() && write.kind() == Some(Kind::Job)
 }
 
 /// Why it is stalled; fails the test when it is not.
@@ -104,6 +100,7 @@ impl World {
                 jobs: Vec::new(),
                 database: None,
                 neighbours: Vec::new(),
+                earlier: Vec::new(),
                 services: Services::default(),
             },
             answers: Answers {
@@ -485,6 +482,7 @@ impl World {
             }
             Write::Select { base, spec, .. } => super::services::select(objects, &base, &spec),
             Write::Weigh { canary, .. } => super::routes::weighed(&mut self.seen, canary),
+            Write::Flags { base, change } => flags::write(&mut self.seen, &base.name, &change),
             Write::Fence { .. } | Write::Adopt { .. } => {}
         }
     }
@@ -531,6 +529,7 @@ impl World {
                 deleting: false,
             }),
             Kind::Database => drop(self.database_mut()),
+            Kind::ConfigMap => flags::write(&mut self.seen, &base.name, manifest),
             Kind::Service => super::services::create(objects, base, owner_uid, manifest),
             Kind::HttpRoute | Kind::GrpcRoute | Kind::VirtualService => {}
             Kind::Job => objects.jobs.push(JobFacts {

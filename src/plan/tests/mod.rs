@@ -6,10 +6,12 @@ mod database;
 mod exits;
 mod first;
 mod fixture;
+mod flags;
 mod hands;
 mod history;
 mod leaders;
 mod lost;
+mod order;
 mod routes;
 mod schema;
 mod services;
@@ -26,7 +28,7 @@ use serde_json::json;
 use self::fixture::{World, reading, second};
 use super::{
     facts::{ConfigRef, Question, Refusal, Refused},
-    intent::Write,
+    intent::{Kind, Write},
 };
 use crate::{
     api::{
@@ -37,6 +39,11 @@ use crate::{
     evidence::Verdict,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// Whether it makes a Job.
+fn makes_a_job(write: &Write) -> bool {
+    write.base().is_none() && write.kind() == Some(Kind::Job)
+}
 
 #[test]
 fn a_first_deployment_is_told_by_a_live_list_alone() {

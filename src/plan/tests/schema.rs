@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::fixture::{World, condition, makes_a_job, second, stalled};
+use super::fixture::{World, condition, second, stalled};
 use crate::{
     api::{
         PhaseKind,
@@ -457,7 +457,7 @@ fn what_is_refused_is_not_asked_for_again_in_the_same_pass() {
         let makes = |w: &World| {
             let writes = w.plan().writes;
             let mut jobs = writes.iter();
-            jobs.any(makes_a_job)
+            jobs.any(super::makes_a_job)
         };
         assert!(makes(&world));
         world.seen.refusals.push(Refusal {
@@ -533,7 +533,7 @@ fn a_job_that_a_former_database_left_behind_is_not_let_run() {
     world.seen.objects.jobs[0].owner_uid = Some("u-former".into());
     let writes = world.plan().writes;
     assert!(
-        writes.first().is_some_and(makes_a_job),
+        writes.first().is_some_and(super::makes_a_job),
         "its own is made: {writes:?}"
     );
 }
@@ -555,7 +555,7 @@ fn no_job_is_made_on_a_hold_that_only_a_cache_shows() {
 
     world.seen.answers.hold_live = Some("u-db".into());
     let writes = world.plan().writes;
-    assert!(writes.first().is_some_and(makes_a_job), "{writes:?}");
+    assert!(writes.first().is_some_and(super::makes_a_job), "{writes:?}");
 }
 
 /// The Job of a predecessor's hold may run, and the cache of Jobs not show it yet.

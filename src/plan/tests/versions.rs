@@ -212,7 +212,7 @@ fn what_is_changed_after_its_approval_does_not_run() {
     });
     for _ in 0..10 {
         for write in world.plan().writes {
-            let job = super::fixture::makes_a_job(&write);
+            let job = super::makes_a_job(&write);
             assert!(!job, "nobody approved that");
             world.apply(write);
         }

@@ -5,8 +5,10 @@
 //! writes: a pod that dies by itself is nobody's breach.
 
 mod evidence;
+mod flags;
 mod left;
 mod memory;
+mod order;
 mod people;
 mod replicas;
 mod schema;
@@ -42,6 +44,9 @@ pub const RULES: &[(&str, Rule)] = &[
     ("record-first", writes::record_first),
     ("schema-first", schema::schema_first),
     ("once", schema::once),
+    ("order", order::order),
+    ("ramp", flags::ramp),
+    ("flag-first", flags::flag_first),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
     ("once", tests::once),

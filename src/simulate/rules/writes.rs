@@ -264,8 +264,12 @@ pub(super) fn hands_off(world: &World, happened: &Happened) -> Result<(), String
         Some(Object::Deployment(child)) => Some(&child.rollout),
         Some(Object::Revision(revision)) => Some(&revision.rollout),
         Some(Object::Service(service)) => service.rollout.as_ref(),
+        Some(Object::ConfigMap(map)) => map.rollout.as_ref(),
         _ => None,
     };
+    if matches!(&arrival.before, Some(Object::ConfigMap(before)) if before.rollout.is_none()) {
+        return Err(format!("{} is somebody else's", describe(&arrival.write)));
+    }
     if matches!(&arrival.before, Some(Object::Service(before)) if before.rollout.is_none()) {
         return Err(format!("{} is somebody else's", describe(&arrival.write)));
     }

@@ -3,9 +3,11 @@
 pub(super) mod blue_green;
 mod commands;
 mod edits;
+pub(super) mod flags;
 mod hands;
 mod lives;
 mod metrics;
+pub(super) mod order;
 mod releases;
 mod schemas;
 mod sizes;
@@ -19,7 +21,7 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 12] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 14] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
@@ -27,6 +29,8 @@ pub fn themes() -> [(&'static str, Vec<Scenario>); 12] {
         ("weights", weights::weights()),
         ("schemas", schemas::schemas()),
         ("versions", versions::versions()),
+        ("order", order::order()),
+        ("flags", flags::flags()),
         ("commands", commands::commands()),
         ("edits", edits::edits()),
         ("sizes", sizes::sizes()),

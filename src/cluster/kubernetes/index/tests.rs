@@ -150,6 +150,65 @@ fn a_status_of_ones_own_concerns_nobody_else() {
 }
 
 #[test]
+fn who_comes_after_others_is_told_when_how_these_stand_changes() {
+    let (index, told) = index();
+    let follows = |name: &str, other: Option<&str>| {
+        let mut facts = rollout(name, &json!({"app": name}), &json!({}));
+        if let Some(other) = other {
+            let mut spec = json!({
+                "selector": {"matchLabels": {"app": name}},
+                "template": {"metadata": {"labels": {"app": name}}},
+            });
+            spec["after"] = json!([{"rollout": other}]);
+            let spec = serde_json::from_value(spec).unwrap();
+            facts.spec = Ok(Arc::new(crate::plan::revision::Wanted::new(spec)));
+        }
+        facts
+    };
+    let key = |name| rollout_key("n", name);
+    let keys = || told().into_iter().collect::<BTreeSet<_>>();
+    is_there(&index, "1", follows("client", Some("shop")));
+    is_there(&index, "2", follows("shop", Some("server")));
+    keys();
+    let earlier = |name| {
+        let objects = index.rollout("n", name).unwrap();
+        objects
+            .earlier
+            .into_iter()
+            .map(|e| e.rollout)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(earlier("client"), ["shop"]);
+    is_there(&index, "3", follows("server", None));
+    let all: BTreeSet<_> = ["client", "server", "shop"].map(key).into();
+    assert!(
+        keys().is_superset(&all),
+        "those that wait for who waits, too"
+    );
+    assert_eq!(earlier("client"), ["server", "shop"]);
+    let ready = json!({"conditions": [{
+        "type": "Ready", "status": "True", "reason": "Stable", "message": "",
+        "lastTransitionTime": "2027-01-15T08:00:00Z",
+    }]});
+    let mut server = rollout("server", &json!({"app": "server"}), &ready);
+    server.generation = 1;
+    Arc::make_mut(&mut server.status).observed_generation = Some(1);
+    is_there(&index, "4", server.clone());
+    assert!(keys().is_superset(&all));
+    Arc::make_mut(&mut server.status).replicas = 3;
+    is_there(&index, "5", server);
+    assert_eq!(
+        keys(),
+        [key("server")].into(),
+        "counts are nobody else's business"
+    );
+    is_there(&index, "6", follows("shop", None));
+    keys();
+    index.delete::<RolloutFacts>(&place("n", "server"));
+    assert!(!keys().contains(&key("client")));
+}
+
+#[test]
 fn neighbours_are_told_when_one_comes_changes_and_goes() {
     let (index, told) = index();
     let near = |name: &str| index.rollout("n", name).unwrap().neighbours;

@@ -1,0 +1,412 @@
+//! Feature flags that are turned on for more and more users, apart from the release.
+//!
+//! The record is in the status; the ConfigMap follows it, and has beside each flag what was written,
+//! so that a change by hand is respected. It is read live in each pass, and written on nothing else.
+//! Whatever is refused here holds up no release.
+
+pub mod file;
+mod ramp;
+mod told;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use self::file::{ConfigMapFacts, Contents, FILE, Found, Look, Note, entry};
+pub(super) use self::{
+    ramp::{as_release, command},
+    told::{condition, summary},
+};
+use super::{
+    decision::{Decided, Decision, Halt},
+    draft::Draft,
+    effects::refused,
+    facts::{Question, Refused},
+    intent::{Kind, Write},
+    reason::Reason,
+    render, revision,
+};
+use crate::api::{
+    Flag, RolloutStatus,
+    flags::{FlagState, FlagStatus},
+    keys,
+    release::Why,
+    text::bounded,
+};
+
+/// Seconds after a write of a ConfigMap by which every pod has it: the kubelet looks again after a
+/// minute, and what it looks at may be half a minute old.
+pub const REACHES_PODS_WITHIN: i64 = 90;
+
+pub use self::ramp::measured;
+
+/// Seconds between two looks at a ConfigMap that is somebody else's, or cannot be read.
+const LOOKS_AGAIN_AFTER: i64 = 30;
+
+/// What stands against a ConfigMap.
+enum Problem {
+    /// It cannot be read or written, in the API server's words.
+    Forbidden(String),
+    /// It is somebody else's.
+    NotOurs,
+}
+
+/// Names of the ConfigMaps that the spec or the record name.
+fn maps<'d>(draft: &'d Draft<'_>) -> BTreeSet<&'d str> {
+    let asked = draft.spec.flags.iter().map(|f| f.config_map.name.as_str());
+    let known = draft.status.flags.iter().map(|f| f.config_map.as_str());
+    asked.chain(known).collect()
+}
+
+/// The ConfigMaps are read before anything is said of them.
+///
+/// # Errors
+/// That they have not been.
+pub(super) fn look(draft: &Draft<'_>) -> Result<(), Halt> {
+    let read = &draft.seen.answers.flags;
+    let names = maps(draft)
+        .into_iter()
+        .filter(|name| !read.contains_key(*name));
+    let questions: Vec<_> = names.map(|name| Question::Flags(name.to_owned())).collect();
+    match questions.is_empty() {
+        true => Ok(()),
+        false => Err(Halt::Ask(questions)),
+    }
+}
+
+/// The ConfigMap of this name, if it is there and Stepgate's own; or what stands against it.
+fn own<'d>(draft: &'d Draft<'_>, name: &str) -> Result<Option<&'d ConfigMapFacts>, Problem> {
+    let mut refusals = draft.seen.refusals.iter();
+    let wanted = Refused::Flags(name.to_owned());
+    if let Some(refusal) = refusals.find(|r| r.what == wanted) {
+        return Err(Problem::Forbidden(refusal.message.clone()));
+    }
+    match draft.seen.answers.flags.get(name) {
+        Some(Look::Read(None)) => Ok(None),
+        Some(Look::Read(Some(map))) if map.rollout.as_deref() == Some(draft.name()) => {
+            Ok(Some(map))
+        }
+        Some(Look::Read(Some(_))) => Err(Problem::NotOurs),
+        Some(Look::Unread(words)) => Err(Problem::Forbidden(words.clone())),
+        None => Err(Problem::Forbidden("it has not been read".to_owned())),
+    }
+}
+
+/// A flag in its ConfigMap; nothing where that cannot be said.
+fn found(draft: &Draft<'_>, map: &str, key: &str) -> Option<Found> {
+    let map = own(draft, map).ok()?;
+    Some(map.map_or(Found::Missing, |map| Contents::of(map).flag(key)))
+}
+
+/// What the record asks for is in the ConfigMap.
+fn is_written(draft: &Draft<'_>, flag: &FlagStatus) -> bool {
+    let found = found(draft, &flag.config_map, &flag.key);
+    matches!(found, Some(Found::AsWritten(note)) if note.change == flag.change)
+}
+
+/// The flag as the spec has it.
+fn asked<'d>(draft: &'d Draft<'_>, key: &str) -> Option<&'d Flag> {
+    draft.spec.flags.iter().find(|flag| flag.key == key)
+}
+
+/// A hash of what the spec asks of a flag.
+fn digest(flag: &Flag) -> String {
+    revision::hash(&json!(flag), None)
+}
+
+/// The flag is to be served otherwise from now on.
+fn change(flag: &mut FlagStatus, state: FlagState, percent: i32, why: Option<Why>) {
+    flag.change += 1;
+    flag.reaches_pods_by = None;
+    (flag.state, flag.percent, flag.why) = (state, percent, why);
+    if percent == 0 {
+        (flag.step, flag.revision, flag.since) = (None, None, None);
+    }
+}
+
+/// A decision in which this flag stands otherwise.
+fn with(draft: &Draft<'_>, flag: FlagStatus) -> Decision {
+    let mut decision = draft.decision();
+    let flags = &mut decision.status.flags;
+    match flags.iter_mut().find(|known| known.key == flag.key) {
+        Some(known) => *known = flag,
+        None => flags.push(flag),
+    }
+    decision
+}
+
+/// The next decision about flags: which there are, what people have changed, and their ramp.
+pub(super) fn decide(draft: &Draft<'_>) -> Decided {
+    match list(draft).or_else(|| hands(draft)) {
+        Some(decision) => decision.made(),
+        None => ramp::decide(draft),
+    }
+}
+
+/// The record lists the flags of the spec, in its order, and those whose removal is under way.
+fn list(draft: &Draft<'_>) -> Option<Decision> {
+    let mut flags = Vec::new();
+    for flag in &draft.spec.flags {
+        let known = draft.status.flags.iter().find(|f| f.key == flag.key);
+        match known {
+            Some(known) => {
+                let mut next = edited(flag, known);
+                next.overwrites &= !is_written(draft, &next);
+                flags.push(next);
+            }
+            // What cannot be read may hold it already.
+            None => flags.extend(new(draft, flag)),
+        }
+    }
+    for known in &draft.status.flags {
+        let is_there = own(draft, &known.config_map)
+            .ok()
+            .flatten()
+            .is_some_and(|map| Contents::of(map).written().any(|key| key == known.key));
+        if asked(draft, &known.key).is_none() && is_there {
+            flags.push(known.clone());
+        }
+    }
+    if flags == draft.status.flags {
+        return None;
+    }
+    let mut decision = draft.decision();
+    decision.status.flags = flags;
+    Some(decision.note("the flags of the spec are put on record"))
+}
+
+/// A flag that the spec asks for, and that is not on record: it begins off. Where the record was
+/// lost, the ConfigMap has it.
+fn new(draft: &Draft<'_>, flag: &Flag) -> Option<FlagStatus> {
+    let mut new = FlagStatus {
+        key: flag.key.clone(),
+        config_map: flag.config_map.name.clone(),
+        state: FlagState::Waiting,
+        percent: 0,
+        step: None,
+        revision: None,
+        since: None,
+        reaches_pods_by: None,
+        why: None,
+        change: 1,
+        overwrites: false,
+        asked: digest(flag),
+    };
+    match found(draft, &flag.config_map.name, &flag.key) {
+        Some(Found::Missing) => {}
+        Some(Found::AsWritten(note)) => {
+            (new.state, new.percent, new.change) = (note.state, note.percent, note.change);
+            let at = flag
+                .ramp
+                .iter()
+                .rev()
+                .find(|step| step.percent <= note.percent);
+            new.step = at.map(|step| step.name.clone());
+            if matches!(note.state, FlagState::Paused | FlagState::TakenBack) {
+                let words = "it stood so when the status was lost";
+                new.why = Some(Why::new(Reason::Unknown, words));
+            }
+        }
+        Some(Found::ByHand(words)) => {
+            new.state = FlagState::ChangedByHand;
+            new.why = Some(by_hand(&flag.config_map.name, &words));
+        }
+        // It may hold the flag already. One that is somebody else's is told where it stands.
+        None => return None,
+    }
+    Some(new)
+}
+
+/// A flag that was changed in the spec: one that was taken back begins anew, others go on.
+fn edited(flag: &Flag, known: &FlagStatus) -> FlagStatus {
+    let digest = digest(flag);
+    if known.asked == digest {
+        return known.clone();
+    }
+    let mut next = known.clone();
+    next.asked = digest;
+    match known.state {
+        FlagState::TakenBack | FlagState::Paused => {
+            change(&mut next, FlagState::Waiting, 0, None);
+        }
+        FlagState::ChangedByHand => {
+            change(&mut next, FlagState::Waiting, 0, None);
+            next.overwrites = true;
+        }
+        FlagState::Waiting | FlagState::On => {
+            let (state, percent) = (known.state, known.percent);
+            change(&mut next, state, percent, None);
+        }
+        FlagState::Ramping => {
+            // Never higher than what was held by then.
+            let kept = flag.ramp.iter().rev();
+            let mut kept = kept.filter(|step| step.percent <= known.percent);
+            let step = kept.next().or(flag.ramp.first());
+            let percent = step.map_or(0, |step| step.percent.min(known.percent));
+            change(&mut next, FlagState::Ramping, percent, None);
+            next.step = step.map(|step| step.name.clone());
+        }
+    }
+    next
+}
+
+fn by_hand(map: &str, words: &str) -> Why {
+    let words = bounded(&format!("somebody changed it in ConfigMap {map} ({words})"));
+    Why::new(Reason::FlagChangedByHand, words)
+}
+
+/// A flag that somebody has changed in its ConfigMap is left as it is.
+fn hands(draft: &Draft<'_>) -> Option<Decision> {
+    let known = draft.status.flags.iter();
+    let mut changed = known.filter_map(|flag| {
+        if flag.state == FlagState::ChangedByHand || flag.overwrites {
+            return None;
+        }
+        asked(draft, &flag.key)?;
+        match found(draft, &flag.config_map, &flag.key)? {
+            Found::ByHand(words) => Some((flag, words)),
+            _ => None,
+        }
+    });
+    let (flag, words) = changed.next()?;
+    let why = by_hand(&flag.config_map, &words);
+    let message = format!(
+        "flag {}: {}. It is left as it is; to ramp it again from off, set the annotation \
+         stepgate.io/retry: \"{} <id>\"",
+        flag.key, why.message, flag.key
+    );
+    let mut next = flag.clone();
+    next.state = FlagState::ChangedByHand;
+    next.why = Some(why);
+    (next.since, next.reaches_pods_by) = (None, None);
+    Some(with(draft, next).warning(Reason::FlagChangedByHand, message))
+}
+
+/// A release goes back: what was turned on under a revision that is later than the one that comes
+/// back goes off in the same record.
+pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
+    let goes = |status: &RolloutStatus| {
+        let release = status.release.as_ref();
+        release.is_some_and(|release| release.undo().is_some())
+    };
+    if goes(&draft.status) || !goes(&decision.status) {
+        return;
+    }
+    let back_to = decision.status.stable.as_ref().map(|s| s.revision.clone());
+    let number = |revision: &str| draft.seen.objects.revision(revision).map(|r| r.number);
+    let mut off = Vec::new();
+    for flag in &mut decision.status.flags {
+        let on = matches!(
+            flag.state,
+            FlagState::Ramping | FlagState::Paused | FlagState::On
+        );
+        let Some(under) = flag.revision.clone().filter(|_| on) else {
+            continue;
+        };
+        let stays = back_to.as_deref().is_some_and(|to| {
+            to == under || number(&under).zip(number(to)).is_some_and(|(a, b)| a < b)
+        });
+        if stays {
+            continue;
+        }
+        let words = format!("revision {under}, under which it was turned on, goes back");
+        let why = Why::new(Reason::FlagWithRelease, words);
+        off.push(format!("flag {}: off again: {}", flag.key, why.message));
+        change(flag, FlagState::Waiting, 0, Some(why));
+    }
+    for message in off {
+        decision.tell(Reason::FlagTakenBack, true, message);
+    }
+}
+
+/// The next writes of ConfigMaps.
+pub(super) fn carry_out(draft: &mut Draft<'_>) {
+    let names: Vec<String> = maps(draft).into_iter().map(str::to_owned).collect();
+    for name in names {
+        if refused(draft, &Refused::Flags(name.clone())) {
+            continue;
+        }
+        let present = match own(draft, &name) {
+            Ok(present) => present.cloned(),
+            Err(_) => {
+                // It is not watched.
+                draft.wake(draft.in_seconds(LOOKS_AGAIN_AFTER));
+                continue;
+            }
+        };
+        let mut contents = present.as_ref().map_or(Contents::new(), Contents::of);
+        let before = (contents.file(), contents.notes());
+        fill(draft, &name, &mut contents);
+        let after = (contents.file(), contents.notes());
+        match present {
+            None if draft.status.flags.iter().any(|f| f.config_map == name) => {
+                let manifest = manifest(draft, &name, &after);
+                let note = format!("ConfigMap {name} is made, for its flags");
+                draft.create(Kind::ConfigMap, manifest, note);
+            }
+            Some(map) if !map.deleting && (before != after || !is_owned(draft, &map)) => {
+                draft
+                    .notes
+                    .push(format!("ConfigMap {name}: {}", told::served(draft, &name)));
+                let rollout = &draft.seen.objects.rollout;
+                draft.writes.push(Write::Flags {
+                    base: map.base,
+                    change: Box::new(json!({
+                        "metadata": metadata(draft, &after.1, render::owned_by_rollout(rollout)),
+                        "data": {FILE: after.0},
+                    })),
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether it goes with this Rollout, and with nobody else.
+fn is_owned(draft: &Draft<'_>, map: &ConfigMapFacts) -> bool {
+    map.owner_uid.as_ref() == Some(&draft.seen.objects.rollout.base.uid)
+}
+
+/// Puts into a ConfigMap what is on record, and takes out what is asked for no more.
+fn fill(draft: &Draft<'_>, name: &str, contents: &mut Contents) {
+    let written: Vec<String> = contents.written().map(str::to_owned).collect();
+    for key in written.iter().filter(|key| asked(draft, key).is_none()) {
+        contents.take(key);
+    }
+    for known in draft.status.flags.iter().filter(|f| f.config_map == name) {
+        let Some(flag) = asked(draft, &known.key) else {
+            continue;
+        };
+        let by_hand = matches!(contents.flag(&known.key), Found::ByHand(_));
+        if known.state == FlagState::ChangedByHand || by_hand && !known.overwrites {
+            continue;
+        }
+        let entry = entry(flag, known.percent);
+        let note = Note::of(known.change, known.state, known.percent, &entry);
+        contents.put(&known.key, entry, note);
+    }
+}
+
+fn metadata(draft: &Draft<'_>, notes: &str, owner: Value) -> Value {
+    json!({
+        "labels": {
+            keys::ROLLOUT: draft.name(),
+            keys::EPOCH: draft.seen.epoch.to_string(),
+        },
+        "annotations": {keys::FLAGS: notes},
+        "ownerReferences": [owner],
+    })
+}
+
+fn manifest(draft: &Draft<'_>, name: &str, (file, notes): &(String, String)) -> Value {
+    let rollout = &draft.seen.objects.rollout;
+    let mut metadata = metadata(draft, notes, render::owned_by_rollout(rollout));
+    metadata["name"] = json!(name);
+    metadata["namespace"] = json!(rollout.namespace);
+    json!({
+        "apiVersion": Kind::ConfigMap.api_version(),
+        "kind": Kind::ConfigMap.name(),
+        "metadata": metadata,
+        "data": {FILE: file},
+    })
+}
