@@ -52,6 +52,7 @@ pub mod scenarios;
 pub mod schedule;
 pub mod server;
 pub mod setting;
+pub mod sql;
 mod store;
 pub mod story;
 pub mod surroundings;

@@ -9,6 +9,7 @@ mod metrics;
 mod releases;
 mod schemas;
 mod sizes;
+pub(super) mod sql;
 mod versions;
 mod ways;
 
@@ -18,13 +19,14 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 11] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 12] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
         ("blue-green", blue_green::blue_green()),
         ("schemas", schemas::schemas()),
         ("versions", versions::versions()),
+        ("sql", sql::sql()),
         ("commands", commands::commands()),
         ("edits", edits::edits()),
         ("sizes", sizes::sizes()),
