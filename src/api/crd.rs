@@ -91,6 +91,14 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+pub(super) fn annotations(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 16,
+        "additionalProperties": {"type": "string", "maxLength": 4096},
+    })
+}
+
 pub(super) fn count_or_percent(_: &mut SchemaGenerator) -> Schema {
     int_or_string(
         "a number of pods, or a percentage such as \"25%\"",

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     PhaseKind,
     schema::{Approval, KeptBy},
+    sql::KeyRef,
 };
 
 /// The record of the schema phases of one database. Only the operator writes it.
@@ -191,8 +192,16 @@ impl VersionRecord {
 pub struct AskedPhase {
     /// Which.
     pub phase: PhaseKind,
-    /// Digest of what runs: the image as it is written and the command, or the template.
+    /// Digest of what runs: the image as it is written and the command, or the template, or the
+    /// batches and the texts of the files of SQL.
     pub digest: String,
+    /// It is SQL for Stepgate's runner.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sql: bool,
+    /// Its files of SQL, with what they held when this was put on record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub files: Vec<FileRecord>,
     /// Of a backfill: what keeps the data filled in.
     #[serde(default)]
     pub kept_by: KeptBy,
@@ -202,6 +211,17 @@ pub struct AskedPhase {
     /// Of a contract: whether a person must approve it.
     #[serde(default)]
     pub approval: Approval,
+}
+
+/// A file of SQL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FileRecord {
+    /// Where it is.
+    pub config_map: KeyRef,
+    /// SHA-256 of its text, in hexadecimal; empty while it cannot be read.
+    #[serde(default)]
+    pub sha256: String,
 }
 
 /// A phase of a version that succeeded.

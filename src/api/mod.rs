@@ -15,6 +15,7 @@ pub mod release;
 pub mod rollout;
 pub mod schema;
 pub mod selector;
+pub mod sql;
 pub mod status;
 pub mod strategy;
 pub mod test;

@@ -1,18 +1,27 @@
 //! `spec.schema`: what a revision needs of its database, and the phases that bring it there.
 
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::name::DNS_LABEL;
+use super::{
+    name::DNS_LABEL,
+    sql::{Batch, Postgres, Sql, SqlFile},
+};
 
 /// The database of a workload, and the commands that change its schema.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.version) || !(has(self.backfill) || has(self.contract))")
-        .message("schema.version is needed with schema.backfill or schema.contract: give this schema change a number higher than the last one's")
+        .message("schema.version is needed with schema.backfill or schema.contract: give this schema change a number higher than the last one's"),
+    validation = Rule::new("has(self.postgres) || !((has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)))")
+        .message("schema.postgres is needed with sql and batches: name the Secret with the connection in schema.postgres.connection.secretKeyRef"),
+    validation = Rule::new("(has(self.version) && self.version <= 2147483647) || !((has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)))")
+        .message("schema.version is needed with sql and batches, 2147483647 at most: the database remembers by it what has run")
 )]
 pub struct SchemaSpec {
     /// Name of the database. Rollouts in a namespace that name the same database share one
@@ -40,9 +49,22 @@ pub struct SchemaSpec {
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub show_log: bool,
 
+    /// What the pods of phases carry beside what they take over of the Rollout's own. A phase with a
+    /// `template` is run as that says.
+    #[serde(default, skip_serializing_if = "JobPods::is_empty")]
+    pub job: JobPods,
+
+    /// The PostgreSQL database that `sql` and `batches` run on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<Postgres>,
+
     /// Adds what the new revision needs, without breaking the old one. Runs before the first pod of
     /// the revision is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(
+        validation = Rule::new("[has(self.command), has(self.template), has(self.sql)].exists_one(given, given)")
+            .message("give a phase exactly one of command (run with the revision's own image), template (a pod template of its own) and sql (files that Stepgate runs on PostgreSQL)")
+    )]
     pub expand: Option<Phase>,
 
     /// Fills in what `expand` added. Runs once per version, after a revision of it has become
@@ -69,6 +91,26 @@ impl SchemaSpec {
         }
     }
 
+    /// Whether a phase is SQL for Stepgate's runner.
+    #[must_use]
+    pub(crate) fn runs_sql(&self, kind: PhaseKind) -> bool {
+        let files = self.phase(kind).is_some_and(|phase| phase.sql.is_some());
+        files || (kind == PhaseKind::Backfill && !self.batches().is_empty())
+    }
+
+    /// Files of SQL of a phase, in the order in which they run.
+    #[must_use]
+    pub fn files(&self, kind: PhaseKind) -> &[SqlFile] {
+        let sql = self.phase(kind).and_then(|phase| phase.sql.as_ref());
+        sql.map_or(&[], |sql| &sql.files)
+    }
+
+    /// Batches of the backfill.
+    #[must_use]
+    pub(crate) fn batches(&self) -> &[Batch] {
+        self.backfill.as_ref().map_or(&[], |b| &b.batches)
+    }
+
     /// The pod template of its own that this phase has, if it has one.
     pub(crate) fn template_mut(&mut self, kind: PhaseKind) -> Option<&mut Value> {
         let phase = match kind {
@@ -89,16 +131,50 @@ impl SchemaSpec {
     }
 }
 
-/// One schema phase: a command that runs to completion in a Job. It must be re-runnable.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+/// What the pods of phases carry beside what they take over of the Rollout's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("has(self.command) != has(self.template)")
-        .message("give a phase either a command (run with the revision's own image) or a template (a pod template of its own), not both and not none")
-)]
+pub struct JobPods {
+    /// Labels of their own, for whoever lets pods into the network by a label. Of the Rollout's pods
+    /// they have those with a prefix, such as `azure.workload.identity/use`, but none that
+    /// `spec.selector` names, and none of `kubernetes.io`, `k8s.io` and of tools that deploy.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "super::crd::labels")]
+    pub labels: BTreeMap<String, String>,
+
+    /// Annotations beside those of the Rollout's pods; pods that run `sql` have only these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "super::crd::annotations")]
+    pub annotations: BTreeMap<String, String>,
+
+    /// Their ServiceAccount. Default: that of the Rollout's pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub service_account_name: Option<String>,
+
+    /// Init containers and containers of the Rollout's pods that a phase needs beside it, such as a
+    /// proxy to the database. A container that serves until the end is run as a native sidecar, so
+    /// that the Job ends. All others are left out, but for native sidecars of a `command`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    pub keep_containers: Vec<String>,
+}
+
+impl JobPods {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One schema phase: a command, or SQL, that runs to completion in a Job. It must be re-runnable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Phase {
-    /// Command and arguments. They run in the revision's own pod spec, without probes, ports,
-    /// lifecycle and labels.
+    /// Command and arguments. They run in the revision's own pod spec, without probes, ports and
+    /// lifecycle, and without the other containers that `schema.job` does not keep.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 64), inner(length(max = 4096)))]
     pub command: Vec<String>,
@@ -108,7 +184,13 @@ pub struct Phase {
     #[schemars(schema_with = "super::crd::pod_template")]
     pub template: Option<Value>,
 
-    /// Maximum number of seconds that a phase may run; after that it has failed.
+    /// Files of SQL, run on `schema.postgres` by Stepgate's own runner: short waits for locks, each
+    /// file in one transaction with its entry in a ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<Sql>,
+
+    /// Maximum number of seconds that a phase may run; after that it has failed. A backfill with
+    /// `batches` may run for a week, and for so long without progress.
     #[serde(default = "default_deadline")]
     #[schemars(range(min = 1, max = 604800))]
     pub deadline_seconds: i64,
@@ -125,10 +207,28 @@ pub struct Phase {
 /// The backfill of a version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.command), has(self.template), has(self.sql) || has(self.batches)].exists_one(given, given)")
+        .message("give a backfill exactly one of command (run with the revision's own image), template (a pod template of its own) and sql or batches, or both of these (run on PostgreSQL by Stepgate)"),
+    validation = Rule::new("has(self.batches) || !has(self.maxLagSeconds)")
+        .message("maxLagSeconds pauses batches, and there are none")
+)]
 pub struct Backfill {
     /// What runs.
     #[serde(flatten)]
     pub run: Phase,
+
+    /// Rows that are changed in batches of a bounded size, each committed on its own, after the
+    /// files of `sql`, until `where` is true of none. A run that is cut off goes on where it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub batches: Vec<Batch>,
+
+    /// Batches pause while a replica or a replication slot is more than so many seconds behind; 0:
+    /// never. Default: 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 86400))]
+    pub max_lag_seconds: Option<i64>,
 
     /// What keeps the data filled in while code below the version still writes. `Code`: only the
     /// new code does, so the backfill runs once more when no pod below the version is left.
@@ -160,6 +260,10 @@ impl KeptBy {
 /// The contract of a version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.command), has(self.template), has(self.sql)].exists_one(given, given)")
+        .message("give a phase exactly one of command (run with the revision's own image), template (a pod template of its own) and sql (files that Stepgate runs on PostgreSQL)")
+)]
 pub struct Contract {
     /// What runs.
     #[serde(flatten)]

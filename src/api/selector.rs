@@ -66,6 +66,13 @@ impl Selector {
             && equal.all(|(key, value)| labels.get(key) == Some(value))
             && further.all(|requirement| requirement.is_met_by(labels))
     }
+
+    /// Whether it looks at this label.
+    #[must_use]
+    pub(crate) fn names(&self, key: &str) -> bool {
+        let mut further = self.match_expressions.iter();
+        self.match_labels.contains_key(key) || further.any(|of| of.key == key)
+    }
 }
 
 impl Requirement {

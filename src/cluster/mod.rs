@@ -96,6 +96,8 @@ pub enum Answer {
     Routes(Vec<RouteFacts>),
     /// Missing ones.
     Config(Vec<crate::plan::facts::ConfigRef>),
+    /// What keys of ConfigMaps hold.
+    Texts(crate::plan::facts::Texts),
     /// The end of a log.
     JobLog(String),
     /// A Job; `None` when there is none of its name.

@@ -1,6 +1,8 @@
 //! One pass over one object: observe, plan, record, act. The same code over a real cluster and
 //! over the simulator's.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 pub use super::memory::Memory;
@@ -29,6 +31,8 @@ pub struct Surroundings<'a> {
     pub readings: &'a (dyn Fn(&str) -> Option<Readings> + Sync),
     /// Why a metric source of this name cannot be used by this Rollout, if it cannot.
     pub source_problem: &'a (dyn Fn(&str) -> Option<String> + Sync),
+    /// Image of the program that runs SQL; empty where there is none.
+    pub sql_image: Arc<str>,
     /// From when on the clock is trusted.
     pub trusted_since: Timestamp,
     /// Epoch of the present leadership.
@@ -381,6 +385,7 @@ fn observe<C: Cluster>(
         refusals: refusals.to_vec(),
         unread: None,
         source_problem,
+        sql_image: Arc::clone(&around.sql_image),
         readings,
         looked,
         trusted_since: around.trusted_since,
@@ -455,6 +460,7 @@ fn take(
         Answer::Users(users) => answers.users = Some(users.into()),
         Answer::Routes(routes) => answers.routes = Some(routes.into()),
         Answer::Config(missing) => answers.missing_config = Some(missing),
+        Answer::Texts(texts) => answers.texts.extend(texts),
         Answer::Job(job) => {
             if let Question::Job(name) = question {
                 answers.job_live = Some(name.clone());
@@ -480,6 +486,7 @@ fn take(
         Question::Users(_) => answers.users.is_some(),
         Question::Config(_) => answers.missing_config.is_some(),
         Question::Routes(_) => answers.routes.is_some(),
+        Question::Texts(keys) => keys.iter().all(|key| answers.texts.contains_key(key)),
         Question::Job(_) => answers.job_live.is_some(),
         Question::JobLog(_) => answers.job_log.is_some(),
         Question::JobPod(_) => answers.job_pod.is_some(),

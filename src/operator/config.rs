@@ -63,6 +63,15 @@ pub struct OperatorArgs {
     )]
     pub probes_listen: SocketAddr,
 
+    /// Image of stepgate-sql, which runs schema phases that are SQL. Empty: such a phase is not run.
+    #[arg(
+        long,
+        env = "STEPGATE_SQL_IMAGE",
+        value_name = "IMAGE",
+        default_value = ""
+    )]
+    pub sql_image: String,
+
     /// Number of Rollouts that are reconciled at the same time.
     #[arg(
         long,
@@ -183,6 +192,8 @@ pub struct Settings {
     pub scope: Scope,
     /// The file with the metric sources, if any.
     pub metric_sources: Option<PathBuf>,
+    /// Image of the program that runs SQL; empty where there is none.
+    pub sql_image: String,
     /// Look of the log.
     pub log_format: LogFormat,
     /// Filter of the log.
@@ -223,6 +234,7 @@ impl OperatorArgs {
         Ok(Settings {
             scope: self.scope()?,
             metric_sources: self.metric_sources.clone(),
+            sql_image: self.sql_image.trim().to_owned(),
             log_format: self.log_format,
             log_level: self.log_level.clone(),
             listen: self.listen,

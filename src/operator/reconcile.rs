@@ -45,6 +45,8 @@ pub(crate) struct Passes<S> {
     pub index: Arc<Index>,
     /// Metrics of canaries.
     pub sampler: S,
+    /// Image of the program that runs SQL; empty where there is none.
+    pub sql_image: Arc<str>,
     /// Where Events go.
     pub events: Events,
     /// The lead that writes are under.
@@ -102,6 +104,7 @@ impl<S: Sampling> Reconcile for Passes<S> {
             now: &now,
             readings: &readings,
             source_problem: &source_problem,
+            sql_image: Arc::clone(&self.sql_image),
             trusted_since: term.trusted_since,
             epoch: term.epoch,
             outranks: self.overruled.up_to(term.epoch),

@@ -192,6 +192,12 @@ reasons! {
     JobRefused: Stalled,
         "the API server refuses the expand's Job; no pod was started",
         "as for `ExpandFailed`";
+    SqlUnreadable: Stalled,
+        "a file of SQL that a phase names cannot be read: its ConfigMap or key is not there, it is too large, or the operator may not read it; nothing has run",
+        "put right what the message names; it is looked at again every 15 seconds";
+    NoSqlRunner: Stalled,
+        "a phase is `sql`, and the operator was started without an image for it",
+        "give the operator `--sql-image` (`sqlImage` of the chart), or run the phase as a `command`";
     DatabaseDirty: Stalled,
         "an earlier phase on this database failed and may have left it inconsistent",
         "check the database, then `retry`";
@@ -387,6 +393,9 @@ reasons! {
         "";
     CommandIgnored: Event,
         "a command was ignored; the message says why",
+        "";
+    SqlChanged: Event,
+        "the text of a phase's SQL was changed before its Job was made; an approval of the former text is void, and nothing has run",
         "";
     PhaseFailed: Event,
         "on a DatabaseSchema: the Job of a phase failed",

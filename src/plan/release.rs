@@ -120,6 +120,7 @@ pub(super) fn is_possible(draft: &Draft<'_>) -> Result<(), Halt> {
     }
     services::are_possible(draft)?;
     routes::are_possible(draft)?;
+    job::texts::are_usable(draft)?;
     is_alone(draft)
 }
 
@@ -461,7 +462,10 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
                 Some(log) => format!("; its log ends: {log}"),
             };
             let mut words = format!("{} failed: {message}{log}", phase.word());
-            words.push_str(if nothing_applied {
+            words.push_str(if nothing_applied && schema.is_some_and(|s| s.runs_sql(phase)) {
+                ". Nothing was applied, and the database is clean. No pod of the revision was \
+                 started. Put right what failed, then set the annotation stepgate.io/retry"
+            } else if nothing_applied {
                 ". Every run exited with 75: nothing was applied, and the database is clean. No pod \
                  of the revision was started. Put right what the command waits for, then set the \
                  annotation stepgate.io/retry"
@@ -483,7 +487,10 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
                  stepgate.io/retry"
             };
             let message = format!("{}{words}{way}", obstacle.message);
-            let wait = Wait::at(obstacle.reason, message, obstacle.stalled);
+            let mut wait = Wait::at(obstacle.reason, message, obstacle.stalled);
+            if obstacle.reason == Reason::SqlUnreadable {
+                wait = wait.wake(draft.in_seconds(job::texts::LOOKS_EVERY));
+            }
             Err(wait.and(look).into())
         }
         Run::HalfWay {

@@ -9,7 +9,7 @@ use super::{
     draft::Draft,
     facts::{Base, ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
     intent::Kind,
-    job::step_test,
+    job::{pod, sql, step_test},
     revision::child_name,
 };
 use crate::api::{
@@ -108,11 +108,32 @@ pub(super) fn job(
     schema: &SchemaSpec,
     holder: &Holder,
     database: &DatabaseFacts,
+    hashes: &[String],
 ) -> Option<Value> {
     let phase = schema.phase(holder.phase)?;
+    let sql = schema.runs_sql(holder.phase);
     let mut template = match &phase.template {
         Some(template) => template.clone(),
-        None => command_template(of_the_pods, schema.container.as_deref(), &phase.command)?,
+        None if sql => {
+            let order = sql::order(
+                &draft.seen.objects.rollout.namespace,
+                schema,
+                holder,
+                &database.base.name,
+                hashes,
+            )?;
+            sql::template(
+                of_the_pods,
+                draft.spec,
+                schema,
+                &draft.seen.sql_image,
+                &order,
+            )?
+        }
+        None => {
+            let of = (of_the_pods, &draft.spec.selector);
+            pod::of_command(of, schema.container.as_deref(), &phase.command, &schema.job)?
+        }
     };
     entry(&mut template, "spec")["restartPolicy"] = json!("Never");
     let labels = json!({keys::DATABASE: database.base.name, keys::PHASE: holder.phase.word()});
@@ -140,8 +161,8 @@ pub(super) fn job(
         "spec": {
             "suspend": true,
             "backoffLimit": phase.retry_limit,
-            "podFailurePolicy": only_what_applied_nothing_is_tried_again(&template),
-            "activeDeadlineSeconds": phase.deadline_seconds,
+            "podFailurePolicy": pod::failure_policy(&template, sql),
+            "activeDeadlineSeconds": sql::deadline(schema, holder.phase, phase.deadline_seconds),
             "template": template,
         },
     }))
@@ -194,57 +215,6 @@ pub(super) fn test_job(
             "template": template,
         },
     })
-}
-
-/// The exit code by which a command says that it has applied nothing (`EX_TEMPFAIL`).
-pub const NOTHING_APPLIED: i32 = 75;
-
-/// Every end of the command but [`NOTHING_APPLIED`] ends the Job: how far it came is unknown then.
-/// So it does when its node goes away. A pod whose command never ran may be made again.
-fn only_what_applied_nothing_is_tried_again(template: &Value) -> Value {
-    let command = template.pointer("/spec/containers/0/name");
-    let mut exits = json!({"operator": "NotIn", "values": [NOTHING_APPLIED]});
-    if let Some(name) = command {
-        exits["containerName"] = name.clone();
-    }
-    json!({"rules": [
-        {"action": "FailJob", "onExitCodes": exits},
-        {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-    ]})
-}
-
-/// The revision's own pod, made to run one command to its end: nothing that serves, probes or
-/// hooks, and no label by which it could become an endpoint. Native sidecars stay.
-pub(super) fn command_template(
-    template: &Value,
-    container: Option<&str>,
-    command: &[String],
-) -> Option<Value> {
-    let mut pod = template.get("spec")?.clone();
-    let containers = pod.get("containers")?.as_array()?;
-    let mut container = match container {
-        Some(name) => containers.iter().find(|c| c["name"] == json!(name))?,
-        None => containers.first()?,
-    }
-    .clone();
-    let serving = [
-        "args",
-        "livenessProbe",
-        "readinessProbe",
-        "startupProbe",
-        "ports",
-        "lifecycle",
-    ];
-    if let Some(fields) = container.as_object_mut() {
-        fields.retain(|field, _| !serving.contains(&field.as_str()));
-        fields.insert("command".into(), json!(command));
-    }
-    pod["containers"] = json!([container]);
-    if let Some(init) = pod.get_mut("initContainers").and_then(Value::as_array_mut) {
-        init.retain(|c| c["restartPolicy"] == json!("Always"));
-    }
-    let annotations = template.pointer("/metadata/annotations").cloned();
-    Some(json!({"metadata": {"annotations": annotations.unwrap_or(json!({}))}, "spec": pod}))
 }
 
 /// Gives pods these labels of Stepgate and no other: a template that names another Rollout's would
@@ -324,6 +294,9 @@ fn phase_problem(spec: &RolloutSpec) -> Option<String> {
             "spec.schema.container: the template has no container {name:?}: name one of its \
              containers"
         ));
+    }
+    if let Some(problem) = pod::problem(&spec.template, &spec.selector, schema) {
+        return Some(problem);
     }
     asked.into_iter().find_map(|(kind, phase)| {
         let field = kind.word();
@@ -445,45 +418,6 @@ mod tests {
             },
             "schema": {"database": "db", "container": "shop", "expand": {"command": ["x"]}},
         }))
-    }
-
-    #[test]
-    fn a_phase_runs_in_the_revisions_own_pod_and_serves_nobody() {
-        let spec = shop();
-        let command = ["shop".to_owned(), "migrate".to_owned()];
-        let pod = command_template(&spec.template, Some("shop"), &command).unwrap();
-        assert!(
-            pod.pointer("/metadata/labels").is_none(),
-            "no label: never an endpoint"
-        );
-        assert_eq!(pod["metadata"]["annotations"]["a"], "b");
-        let containers = pod["spec"]["containers"].as_array().unwrap();
-        assert_eq!(containers.len(), 1);
-        assert_eq!(containers[0]["image"], "shop:1");
-        assert_eq!(containers[0]["command"], json!(["shop", "migrate"]));
-        for field in ["args", "ports", "readinessProbe"] {
-            assert!(containers[0].get(field).is_none(), "{field}");
-        }
-        assert!(containers[0].get("env").is_some());
-        let sidecars = pod["spec"]["initContainers"].as_array().unwrap();
-        assert_eq!((sidecars.len(), &sidecars[0]["name"]), (1, &json!("proxy")));
-        assert_eq!(pod["spec"]["serviceAccountName"], "shop");
-    }
-
-    #[test]
-    fn only_the_commands_own_word_is_tried_again() {
-        let template = json!({"spec": {"containers": [{"name": "shop"}, {"name": "other"}]}});
-        let policy = only_what_applied_nothing_is_tried_again(&template);
-        let exits = &policy["rules"][0]["onExitCodes"];
-        assert_eq!(exits["containerName"], "shop");
-        assert_eq!(
-            (&exits["operator"], &exits["values"]),
-            (&json!("NotIn"), &json!([75]))
-        );
-        assert_eq!(
-            policy["rules"][1]["onPodConditions"][0]["type"],
-            "DisruptionTarget"
-        );
     }
 
     #[test]

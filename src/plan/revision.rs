@@ -8,7 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::{measuring::probes, render};
 use crate::api::{
-    Approval, Phase, PhaseKind, RolloutSpec, SchemaSpec, database::AskedPhase, schema::KeptBy,
+    Approval, PhaseKind, RolloutSpec, SchemaSpec,
+    database::{AskedPhase, FileRecord},
+    schema::KeptBy,
     selector::template_labels,
 };
 
@@ -186,7 +188,8 @@ pub fn wanted(spec: &RolloutSpec) -> String {
     hash(&spec.template, spec.schema_version())
 }
 
-/// The phases that a schema asks for after the release, with the digests of what they run.
+/// The phases that a schema asks for after the release, with the digests of what they run: without
+/// the texts of files, which no spec tells (see [`texts`](super::job::texts)).
 #[must_use]
 pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
     let Some(schema) = schema else {
@@ -194,14 +197,18 @@ pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
     };
     let backfill = schema.backfill.as_ref().map(|backfill| AskedPhase {
         phase: PhaseKind::Backfill,
-        digest: digest(template, schema, &backfill.run),
+        digest: digest(template, schema, PhaseKind::Backfill),
+        sql: schema.runs_sql(PhaseKind::Backfill),
+        files: files(schema, PhaseKind::Backfill),
         kept_by: backfill.kept_by,
         after_seconds: 0,
         approval: Approval::Automatic,
     });
     let contract = schema.contract.as_ref().map(|contract| AskedPhase {
         phase: PhaseKind::Contract,
-        digest: digest(template, schema, &contract.run),
+        digest: digest(template, schema, PhaseKind::Contract),
+        sql: schema.runs_sql(PhaseKind::Contract),
+        files: files(schema, PhaseKind::Contract),
         kept_by: KeptBy::default(),
         after_seconds: contract.after_seconds,
         approval: contract.approval,
@@ -209,10 +216,28 @@ pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
     backfill.into_iter().chain(contract).collect()
 }
 
-/// The digest of what a phase runs: its image as it is written and its command, or its template.
-/// The first 12 hexadecimal digits of a SHA-256. An approval is of exactly this.
-fn digest(template: &Value, schema: &SchemaSpec, phase: &Phase) -> String {
-    let runs = match &phase.template {
+/// Files of SQL of a phase, whatever they hold.
+fn files(schema: &SchemaSpec, phase: PhaseKind) -> Vec<FileRecord> {
+    let files = schema.files(phase).iter().map(|file| FileRecord {
+        config_map: file.config_map_key_ref.clone(),
+        sha256: String::new(),
+    });
+    files.collect()
+}
+
+/// The digest of what a phase runs: its image as it is written and its command, or its template, or
+/// its batches and where its files and its database are.
+fn digest(template: &Value, schema: &SchemaSpec, kind: PhaseKind) -> String {
+    let phase = schema.phase(kind);
+    let runs = match phase.and_then(|phase| phase.template.as_ref()) {
+        _ if schema.runs_sql(kind) => {
+            let batches = match kind {
+                PhaseKind::Backfill => schema.batches(),
+                PhaseKind::Expand | PhaseKind::Contract => &[],
+            };
+            let sql = phase.and_then(|phase| phase.sql.as_ref());
+            serde_json::json!({"sql": sql, "batches": batches, "postgres": schema.postgres})
+        }
         Some(template) => template.clone(),
         None => {
             let containers = template.pointer("/spec/containers");
@@ -222,17 +247,27 @@ fn digest(template: &Value, schema: &SchemaSpec, phase: &Phase) -> String {
                 None => containers.next(),
             };
             let image = container.map_or(&Value::Null, |container| &container["image"]);
-            serde_json::json!({"image": image, "command": phase.command})
+            let command = phase.map_or(&[][..], |phase| &phase.command);
+            serde_json::json!({"image": image, "command": command})
         }
     };
     let mut bytes = Vec::with_capacity(1024);
     canonical(&runs, &mut bytes);
-    let digest = Sha256::digest(&bytes);
+    short(&bytes)
+}
+
+/// The first 12 hexadecimal digits of a SHA-256.
+pub(super) fn short(bytes: &[u8]) -> String {
+    let mut digest = sha256(bytes);
+    digest.truncate(12);
     digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+}
+
+/// A SHA-256 in hexadecimal.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Name of a revision's Deployment and ControllerRevision.

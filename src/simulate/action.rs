@@ -9,7 +9,10 @@ use super::{
     routes::Routed,
     setting::Behaviour,
 };
-use crate::{api::RolloutSpec, plan::intent::Kind};
+use crate::{
+    api::{RolloutSpec, sql::KeyRef},
+    plan::intent::Kind,
+};
 
 /// What somebody does.
 #[derive(Clone, Debug)]
@@ -117,6 +120,13 @@ pub enum Action {
         name: String,
         /// Whether it exists from now on.
         exists: bool,
+    },
+    /// Writes a key of a ConfigMap with a file of SQL, or deletes it.
+    Sql {
+        /// Which.
+        key: KeyRef,
+        /// What it holds from now on; `None`: it is gone.
+        text: Option<&'static str>,
     },
     /// Containers are killed, one in each of so many pods.
     KillContainers {

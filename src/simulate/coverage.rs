@@ -86,6 +86,8 @@ kinds! {
     JobsDeleted: "somebody deletes the Jobs",
     DatabaseDeleted: "somebody deletes the DatabaseSchema",
     ConfigPruned: "a ConfigMap that pods need is pruned",
+    SqlChanged: "the text of a phase's SQL is changed",
+    SqlDeleted: "the text of a phase's SQL is deleted",
     Malformed: "a Rollout that cannot be read is stored",
     Load: "the load changes",
     Autoscaled: "an autoscaler scales",
@@ -177,7 +179,7 @@ impl Coverage {
     pub(super) fn migrates(&mut self, behaviour: &Behaviour, phase: PhaseKind, attempt: usize) {
         match behaviour.migration(phase, attempt).end {
             MigrationEnd::Succeeds => {}
-            MigrationEnd::Fails => self.count(Kind::MigrationFails),
+            MigrationEnd::Fails | MigrationEnd::Refused => self.count(Kind::MigrationFails),
             MigrationEnd::NothingApplied => self.count(Kind::MigrationTooEarly),
             MigrationEnd::Hangs | MigrationEnd::NeverStarts => self.count(Kind::MigrationHangs),
         }
@@ -187,7 +189,9 @@ impl Coverage {
     pub(super) fn tests(&mut self, end: MigrationEnd) {
         match end {
             MigrationEnd::Succeeds => {}
-            MigrationEnd::Fails | MigrationEnd::NothingApplied => self.count(Kind::TestFails),
+            MigrationEnd::Fails | MigrationEnd::Refused | MigrationEnd::NothingApplied => {
+                self.count(Kind::TestFails);
+            }
             MigrationEnd::Hangs | MigrationEnd::NeverStarts => self.count(Kind::TestHangs),
         }
     }
@@ -232,6 +236,8 @@ impl Coverage {
                 (Kind::DatabaseDeleted, live.databases.contains_key(database))
             }
             Action::Config { exists: false, .. } => (Kind::ConfigPruned, true),
+            Action::Sql { text: Some(_), .. } => (Kind::SqlChanged, true),
+            Action::Sql { .. } => (Kind::SqlDeleted, true),
             Action::KillContainers { rollout, .. } => (Kind::ContainerDies, has_pods(rollout)),
             Action::LosePods { rollout, count } => (Kind::PodLost, *count > 0 && has_pods(rollout)),
             Action::LoseStatus(rollout) => (Kind::StatusLost, live.rollouts.contains_key(rollout)),

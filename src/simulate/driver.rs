@@ -19,6 +19,7 @@ use super::{
     process::Process,
     rules::Broken,
     setting::{DAWN, Setting},
+    sql::SQL_IMAGE,
     world::World,
 };
 use crate::{
@@ -174,6 +175,7 @@ fn begin(world: &Arc<Mutex<World>>, life: Life, key: &Key) -> Pass {
             now: &now,
             readings: &readings,
             source_problem: &|_: &str| None,
+            sql_image: SQL_IMAGE.into(),
             trusted_since: trust.since,
             epoch,
             outranks: epoch,
@@ -300,6 +302,7 @@ impl World {
                 let missing = wanted.iter().filter(|c| !self.configs.contains(c));
                 Answer::Config(missing.cloned().collect())
             }
+            Question::Texts(keys) => Answer::Texts(self.texts_of(keys)),
             Question::Job(name) => {
                 let job = self.live.jobs.get(name.as_str());
                 Answer::Job(job.map(|job| facts::job(job).into()))

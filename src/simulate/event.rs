@@ -18,6 +18,8 @@ pub enum End {
     Failed,
     /// With the exit code that says that nothing was applied.
     NothingApplied,
+    /// With the exit code by which the runner of SQL says that, and that trying again is no use.
+    Refused,
     /// By the Job's deadline.
     Deadline,
 }

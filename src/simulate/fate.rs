@@ -32,6 +32,7 @@ impl World {
                     self.configs.remove(&config);
                 }
             }
+            Action::Sql { key, text } => self.write_sql(key, text),
             Action::KillContainers { rollout, count } => {
                 for pod in self.victims(&rollout, count) {
                     self.struck(&rollout, &format!("a container of {pod} dies"));

@@ -22,6 +22,7 @@ const fn words_of(end: End, has_policy: bool) -> &'static str {
         End::Failed if has_policy => {
             "PodFailurePolicy: Container failed with an exit code that matches a FailJob rule"
         }
+        End::Refused => "PodFailurePolicy: Container failed with exit code 64",
         End::Failed | End::NothingApplied => {
             "BackoffLimitExceeded: Job has reached the specified backoff limit"
         }
@@ -47,6 +48,18 @@ impl World {
 
     /// The next pod of a Job runs, until its own end or the Job's deadline.
     fn run_a_pod(&mut self, job: JobObject) {
+        if !self.holds(&job.files) {
+            let end = End::Refused;
+            self.job_event(&job, 1, |job, uid| Event::JobEnds { job, uid, end });
+            let words = format!("{} finds another text than it was given", job.meta.name);
+            self.story.note(self.now, &job.rollout, words);
+            self.store(JobObject {
+                runs: true,
+                live_pods: 1,
+                ..job
+            });
+            return;
+        }
         let behaviour = self.setting.behaviour(&job.image);
         let attempt = self
             .job_starts
@@ -69,6 +82,7 @@ impl World {
             _ if hangs => (left, End::Deadline),
             MigrationEnd::Fails => (migration.seconds, End::Failed),
             MigrationEnd::NothingApplied => (migration.seconds, End::NothingApplied),
+            MigrationEnd::Refused => (migration.seconds, End::Refused),
             _ => (migration.seconds, End::Succeeded),
         };
         self.job_event(&job, seconds, |job, uid| Event::JobEnds { job, uid, end });
@@ -160,7 +174,8 @@ impl World {
             live_pods: 0,
             ended: Some(JobEnd {
                 succeeded,
-                nothing_applied: job.has_policy && end == End::NothingApplied,
+                nothing_applied: job.has_policy
+                    && (end == End::NothingApplied || end == End::Refused && job.is_sql()),
                 message: words_of(end, job.has_policy).into(),
                 at: self.now,
             }),

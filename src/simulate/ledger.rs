@@ -15,7 +15,7 @@ use super::{
     request::OnRecord,
 };
 use crate::{
-    api::{PhaseKind, RolloutStatus, status::Outcome},
+    api::{PhaseKind, RolloutStatus, database::FileRecord, status::Outcome},
     cluster::{Key, WriteError},
     plan::{intent::Write, revision::Whole},
 };
@@ -173,6 +173,8 @@ pub struct Ledger {
     pub expanded: BTreeSet<(String, String, String)>,
     /// When pods below a version were last seen on its database, while something of it is open.
     pub last_below: BTreeMap<(Name, i64), Timestamp>,
+    /// Files of SQL and their hashes when a digest was approved, by what was approved.
+    pub approved: BTreeMap<String, Vec<FileRecord>>,
     /// Revisions that failed and were not taken back.
     pub failed: BTreeSet<(Name, String)>,
     /// Commands that were carried out, by Rollout and id.

@@ -55,6 +55,7 @@ pub mod scenarios;
 pub mod schedule;
 pub mod server;
 pub mod setting;
+pub mod sql;
 mod store;
 pub mod story;
 pub mod surroundings;

@@ -6,10 +6,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::sql::SQL_IMAGE;
 use crate::{
     api::{
         DatabaseRecord, PhaseKind, RolloutStatus, SchemaSpec, database::AskedPhase, keys,
-        status::Outcome,
+        sql::KeyRef, status::Outcome,
     },
     plan::{
         facts::{Base, JobEnd, Reach},
@@ -184,6 +185,8 @@ pub struct JobObject {
     pub backoff_limit: i64,
     /// It has a pod failure policy.
     pub has_policy: bool,
+    /// Files of SQL that it runs, each with the hash that it must have.
+    pub files: Vec<(KeyRef, String)>,
     /// How it ended.
     pub ended: Option<JobEnd>,
 }
@@ -193,6 +196,12 @@ impl JobObject {
     #[must_use]
     pub const fn may_run(&self) -> bool {
         !self.suspended && (self.ended.is_none() || self.live_pods > 0)
+    }
+
+    /// Whether Stepgate's own runner is what it runs.
+    #[must_use]
+    pub fn is_sql(&self) -> bool {
+        *self.image == *SQL_IMAGE
     }
 }
 

@@ -323,6 +323,9 @@ impl World {
             _ => "000000000000".to_owned(),
         };
         let target = format!("{}/contract/{digest}", version.version);
+        let asked = version.asks(PhaseKind::Contract);
+        let files = asked.map(|asked| asked.files.clone()).unwrap_or_default();
+        self.ledger.approved.insert(target.clone(), files);
         self.annotate(&found, keys::APPROVE, "approve", &target, " dba");
     }
 

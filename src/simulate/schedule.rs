@@ -216,6 +216,9 @@ fn heal(simulation: &Simulation) {
     for name in images.map(|image| format!("shop-config{image}")) {
         world.act(Action::Config { name, exists: true });
     }
+    if !world.texts.is_empty() {
+        super::versions::texts().for_each(|action| world.act(action));
+    }
 }
 
 /// An autoscaler, a GitOps agent, both, or (mostly) neither.

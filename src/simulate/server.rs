@@ -12,6 +12,7 @@ use super::{
         RevisionObject, RolloutObject, ServiceObject, Stored, Watched,
     },
     request::describe,
+    sql,
     world::World,
 };
 use crate::{
@@ -239,6 +240,7 @@ impl World {
             failed_pods: 0,
             has_policy: manifest["spec"]["podFailurePolicy"].is_object(),
             backoff_limit: manifest["spec"]["backoffLimit"].as_i64().unwrap_or(6),
+            files: sql::files(&manifest["spec"]["template"]),
             ended: None,
         };
         Ok(Written::Job(facts::job(&self.store(object))))

@@ -83,6 +83,8 @@ pub enum MigrationEnd {
     Fails,
     /// With the exit code that says that nothing was applied.
     NothingApplied,
+    /// With the exit code by which the runner of SQL says that, and that trying again is no use.
+    Refused,
     /// Not, before its deadline.
     Hangs,
     /// Not either: its pod never runs.

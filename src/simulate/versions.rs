@@ -6,19 +6,54 @@ use serde_json::json;
 use super::{
     action::{Action, Circumstance},
     random::Random,
+    scenarios::sql::text,
     schedule::BUSY,
-    setting::{Migration, MigrationEnd, Setting},
+    setting::{Behaviour, Migration, MigrationEnd, Setting},
+    sql::SQL_IMAGE,
 };
-use crate::api::{PhaseKind, RolloutSpec};
+use crate::api::{PhaseKind, RolloutSpec, SchemaSpec};
 
 /// Sets them apart.
 const VERSIONS: u64 = 0x5e1f_88d3_0000_0000;
+/// Sets apart what is SQL of it.
+const SQL: u64 = 0x2c90_41b7_0000_0000;
+
+/// What files of SQL hold, one time or another.
+const TEXTS: [&str; 3] = ["DROP TABLE one", "DROP TABLE two", "DROP TABLE three"];
+
+/// Files of SQL that phases name.
+const FILES: [&str; 3] = ["expand.sql", "backfill.sql", "contract.sql"];
+
+/// Every file is there.
+pub(super) fn texts() -> impl Iterator<Item = Action> {
+    FILES.into_iter().map(|key| text(key, Some(TEXTS[0])))
+}
+
+/// Its commands become files of SQL.
+fn as_sql(schema: &mut SchemaSpec) {
+    let from = json!({"connection": {"secretKeyRef": {"name": "ddl", "key": "uri"}}});
+    schema.postgres = serde_json::from_value(from).ok();
+    let phases = [
+        schema.expand.as_mut(),
+        schema.backfill.as_mut().map(|backfill| &mut backfill.run),
+        schema.contract.as_mut().map(|contract| &mut contract.run),
+    ];
+    for (phase, key) in phases.into_iter().zip(FILES) {
+        if let Some(phase) = phase {
+            let file = json!({"configMapKeyRef": {"name": "sql", "key": key}});
+            phase.command.clear();
+            phase.sql = serde_json::from_value(json!({"files": [file]})).ok();
+        }
+    }
+}
 
 /// One in two schedules has phases after the release.
 #[derive(Debug)]
 pub struct Versions {
     random: Random,
     drawn: bool,
+    /// Its phases are SQL.
+    sql: Option<Random>,
 }
 
 impl Versions {
@@ -27,11 +62,37 @@ impl Versions {
     pub fn of(seed: u64) -> Self {
         let mut random = Random::new(seed ^ VERSIONS);
         let drawn = random.chance(50);
-        Self { random, drawn }
+        let mut sql = Random::new(seed ^ SQL);
+        let sql = (drawn && sql.chance(40)).then_some(sql);
+        Self { random, drawn, sql }
     }
 
     /// How these phases go.
     pub fn behave(&mut self, setting: &mut Setting) {
+        if let Some(random) = &mut self.sql {
+            let ends = [
+                MigrationEnd::Succeeds,
+                MigrationEnd::Succeeds,
+                MigrationEnd::Refused,
+                MigrationEnd::Fails,
+            ];
+            let mut some = || Migration {
+                seconds: random.between(1, 60),
+                end: random
+                    .one_of(&ends)
+                    .copied()
+                    .unwrap_or(MigrationEnd::Succeeds),
+            };
+            let last = Migration {
+                seconds: 10,
+                end: MigrationEnd::Succeeds,
+            };
+            let behaviour = Behaviour {
+                migrations: PhaseKind::ALL.map(|kind| (kind, vec![some(), last])).into(),
+                ..Behaviour::default()
+            };
+            setting.behaviours.insert(SQL_IMAGE.into(), behaviour);
+        }
         for behaviour in setting.behaviours.values_mut() {
             for phase in [PhaseKind::Backfill, PhaseKind::Contract] {
                 let ends = [
@@ -79,6 +140,9 @@ impl Versions {
         if random.chance(75) {
             schema.contract = serde_json::from_value(contract).ok();
         }
+        if self.sql.is_some() && schema.version.is_some() {
+            as_sql(schema);
+        }
     }
 
     /// What people do about them.
@@ -87,9 +151,20 @@ impl Versions {
             return Vec::new();
         }
         let count = self.random.between(1, 6);
-        (0..count)
+        let mut script: Vec<_> = (0..count)
             .map(|_| (self.random.between(100, BUSY - 100), self.action()))
-            .collect()
+            .collect();
+        if let Some(random) = &mut self.sql {
+            script.extend(texts().map(|action| (0, action)));
+            let count = random.between(1, 5);
+            script.extend((0..count).map(|_| {
+                let key = random.one_of(&FILES).copied().unwrap_or("expand.sql");
+                let to = random.one_of(&TEXTS).copied();
+                let to = to.filter(|_| random.chance(80));
+                (random.between(100, BUSY - 100), text(key, to))
+            }));
+        }
+        script
     }
 
     fn action(&mut self) -> Action {

@@ -19,7 +19,10 @@ use super::{
     story::Story,
     traffic::Traffic,
 };
-use crate::{api::RolloutSpec, plan::facts::ConfigRef};
+use crate::{
+    api::{RolloutSpec, sql::KeyRef},
+    plan::facts::ConfigRef,
+};
 
 /// A cluster in memory, the processes of the operator in it, and the people around it.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct World {
     pub outage: Outage,
     /// ConfigMaps and Secrets that exist.
     pub configs: BTreeSet<ConfigRef>,
+    /// What keys of ConfigMaps hold that are files of SQL.
+    pub texts: BTreeMap<KeyRef, String>,
     /// Deployments of others, with the labels of their pods.
     pub foreign: BTreeMap<String, BTreeMap<String, String>>,
     /// The schema version that a CronJob of somebody else says it needs, if there is one.
@@ -109,6 +114,7 @@ impl World {
             traffic: Traffic::default(),
             outage: Outage::default(),
             configs: BTreeSet::new(),
+            texts: BTreeMap::new(),
             foreign: BTreeMap::new(),
             consumer: None,
             git: BTreeMap::new(),

@@ -207,3 +207,22 @@ fn unique<'a>(list: &str, names: impl Iterator<Item = &'a String>) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_the_operator_writes_is_read() {
+        let orders = include_str!("tests/orders.json");
+        let orders: Vec<serde_json::Value> = serde_json::from_str(orders).unwrap();
+        let read = |order: &serde_json::Value| Order::parse(&order.to_string()).unwrap();
+        let orders: Vec<_> = orders.iter().map(read).collect();
+        assert_eq!(orders[0].files.len(), 2);
+        assert_eq!(orders[1].batches[0].max_rows, 5000);
+        assert_eq!(orders[1].limits.max_lag_seconds, 20);
+        assert_eq!(orders[2].proofs.len(), 1);
+    }
+}

@@ -90,9 +90,9 @@ impl Report {
         match result {
             Ok(()) => 0,
             Err(failure) => match failure.way {
-                Way::BadInput if !self.applied => 64,
                 // A backfill goes on where it was.
                 Way::Again | Way::Later if !self.applied || self.phase == Phase::Backfill => 75,
+                Way::BadInput | Way::Fatal if !self.applied => 64,
                 _ => 1,
             },
         }
@@ -104,7 +104,12 @@ impl Report {
             "phase": self.phase,
             "version": self.version,
             "attempt": self.attempt,
-            "result": match self.exit(result) { 0 => "Done", 75 => "TryAgain", 64 => "BadInput", _ => "Failed" },
+            "result": match result {
+                Ok(()) => "Done",
+                Err(_) if self.exit(result) == 75 => "TryAgain",
+                Err(failure) if failure.way == Way::BadInput && !self.applied => "BadInput",
+                Err(_) => "Failed",
+            },
             "applied": self.applied,
             "milliseconds": u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             "millisecondsTryingAgain": u64::try_from(self.lost.as_millis()).unwrap_or(u64::MAX),
@@ -214,8 +219,10 @@ mod tests {
         let later = || Err(Failure::new(Way::Later, "DeadlineExceeded", "x"));
         assert_eq!(report.exit(&later()), 75);
         assert_eq!(report.exit(&Err(Failure::bad_input("X", "x"))), 64);
-        assert_eq!(report.exit(&Err(Failure::fatal("X", "x"))), 1);
+        // A statement that PostgreSQL refused, in a transaction that was rolled back.
+        assert_eq!(report.exit(&Err(Failure::fatal("X", "x"))), 64);
         report.applied = true;
+        assert_eq!(report.exit(&Err(Failure::fatal("X", "x"))), 1);
         assert_eq!(report.exit(&later()), 1);
         assert_eq!(report.exit(&Ok(())), 0);
     }

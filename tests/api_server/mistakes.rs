@@ -504,13 +504,48 @@ pub fn mistakes() -> Vec<Mistake> {
             "a phase that runs nothing",
             "/spec/schema",
             json!({"database": "db", "expand": {}}),
-            "give a phase either a command",
+            "give a phase exactly one of command",
         ),
         mistake(
             "a phase that runs two things",
             "/spec/schema",
             json!({"database": "db", "expand": {"command": ["a"], "template": {"spec": {}}}}),
-            "give a phase either a command",
+            "give a phase exactly one of command",
+        ),
+        mistake(
+            "a backfill that runs two things",
+            "/spec/schema",
+            json!({
+                "database": "db", "version": 2,
+                "postgres": {"connection": {"secretKeyRef": {"name": "ddl", "key": "uri"}}},
+                "backfill": {
+                    "command": ["a"],
+                    "batches": [{"name": "a", "table": "t", "key": ["id"], "set": "a = b", "where": "a IS NULL"}],
+                },
+            }),
+            "give a backfill exactly one of command",
+        ),
+        mistake(
+            "SQL without a database to run it on",
+            "/spec/schema",
+            json!({
+                "database": "db", "version": 2,
+                "expand": {"sql": {"files": [{"configMapKeyRef": {"name": "sql", "key": "a.sql"}}]}},
+            }),
+            "schema.postgres is needed with sql and batches",
+        ),
+        mistake(
+            "two files of SQL with the same key",
+            "/spec/schema",
+            json!({
+                "database": "db", "version": 2,
+                "postgres": {"connection": {"secretKeyRef": {"name": "ddl", "key": "uri"}}},
+                "expand": {"sql": {"files": [
+                    {"configMapKeyRef": {"name": "one", "key": "a.sql"}},
+                    {"configMapKeyRef": {"name": "two", "key": "a.sql"}},
+                ]}},
+            }),
+            "two files have the same key",
         ),
         mistake(
             "a database with a name that none can have",

@@ -14,6 +14,7 @@ mod documented;
 mod linted;
 #[path = "../api_server/mistakes.rs"]
 mod mistakes;
+mod phases;
 mod played;
 mod program;
 mod refused;

@@ -35,6 +35,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (include "stepgate.fullname" .) .Values.leaderElection.leaseName -}}
 {{- end -}}
 
+{{- define "stepgate.sqlImage" -}}
+{{- $repository := default (printf "%s-sql" .Values.image.repository) .Values.sqlImage.repository -}}
+{{- with .Values.sqlImage -}}
+{{- if .digest -}}
+{{ $repository }}@{{ .digest }}
+{{- else -}}
+{{ $repository }}:{{ default (default $.Chart.AppVersion $.Values.image.tag) .tag }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "stepgate.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{super::convert::hints, finding::Finding, pod, structure};
 use crate::{
-    api::{PhaseKind, RolloutSpec, crd, keys, selector::template_labels},
+    api::{PhaseKind, RolloutSpec, crd, keys, selector::template_labels, sql::KeyRef},
     plan::{
         facts::Base,
         intent::Kind,
@@ -81,6 +81,8 @@ pub struct Manifest {
     pub disk_of_one_node: bool,
     /// Services of the documents, where it asks for `spec.traffic`: that of `portsFrom` among them.
     pub services: Vec<Value>,
+    /// The texts of its files of SQL.
+    pub texts: Vec<(KeyRef, String)>,
 }
 
 impl Documents {
@@ -289,6 +291,7 @@ pub fn check(document: &Value) -> Result<Manifest, Vec<Finding>> {
         spec,
         names_replicas,
         services: Vec::new(),
+        texts: Vec::new(),
     })
 }
 

@@ -17,6 +17,7 @@ mod pod;
 pub mod report;
 mod rules;
 pub mod scenario;
+mod sql;
 mod structure;
 pub mod watched;
 
@@ -133,6 +134,8 @@ impl Telling {
                 findings.extend(alone(&mut on));
                 on.services = manifest::services(&on.spec, documents.all(), &mut findings);
                 manifest::routes(&on.spec, documents.all(), &mut findings);
+                on.texts = sql::texts(&on.spec, documents, &mut findings);
+                sql::jobs(&on.spec, &mut findings);
                 findings.extend(advice::advice(&on, documents, &assumed));
                 let _ = writeln!(self.text, "{heading}: {}", about(&on));
                 let warned = findings.iter().any(|f| f.level == Level::Warning);

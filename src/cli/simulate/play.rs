@@ -9,10 +9,11 @@ use super::{
     watched::Watched,
 };
 use crate::{
-    api::{RolloutSpec, RolloutStatus, release::Stage, status::Outcome},
+    api::{PhaseKind, RolloutSpec, RolloutStatus, release::Stage, status::Outcome},
     plan::{course::course, flags::REACHES_PODS_WITHIN, render},
     simulate::{
-        Action, Ended, Simulation, event::Event, setting::Setting, story::Detail, world::World,
+        Action, Ended, Simulation, event::Event, setting::Setting, sql::SQL_IMAGE, story::Detail,
+        world::World,
     },
 };
 
@@ -79,6 +80,7 @@ pub fn play(
         behaviours: [
             (OLD.into(), scenario.old.clone()),
             (NEW.into(), scenario.new.clone()),
+            (SQL_IMAGE.into(), scenario.new.clone()),
         ]
         .into(),
         requests_per_second: scenario.requests_per_second,
@@ -90,6 +92,7 @@ pub fn play(
         let mut world = simulation.world();
         world.story.detail = detail;
         world.configs = render::config_refs(&on.spec.template).into_iter().collect();
+        world.texts.extend(on.texts.iter().cloned());
         for service in &on.services {
             world.give(service);
         }
@@ -118,6 +121,10 @@ fn old(spec: &RolloutSpec) -> RolloutSpec {
     // They come with the new revision.
     old.flags.clear();
     if let Some(schema) = &mut old.schema {
+        // The runner goes as the new revision's phases do.
+        if schema.runs_sql(PhaseKind::Expand) {
+            schema.expand = None;
+        }
         schema.backfill = None;
         schema.contract = None;
         schema.version = schema.version.map(|version| version - 1);

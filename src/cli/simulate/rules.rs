@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 41] = [
+const RULES: [(&str, Rule); 47] = [
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -106,9 +106,43 @@ const RULES: [(&str, Rule); 41] = [
             *from != me["stableService"] && *from != me["canaryService"]
         },
     ),
+    (
+        "has(self.postgres) || !((has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)))",
+        |me| has(me, "postgres") || !runs_sql(me),
+    ),
+    (
+        "(has(self.version) && self.version <= 2147483647) || !((has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)))",
+        |me| {
+            let version = me["version"].as_i64();
+            version.is_some_and(|version| version <= 2_147_483_647) || !runs_sql(me)
+        },
+    ),
     ("has(self.command) != has(self.template)", |me| {
         has(me, "command") != has(me, "template")
     }),
+    (
+        "[has(self.command), has(self.template), has(self.sql)].exists_one(given, given)",
+        |me| one_of([has(me, "command"), has(me, "template"), has(me, "sql")]),
+    ),
+    (
+        "[has(self.command), has(self.template), has(self.sql) || has(self.batches)].exists_one(given, given)",
+        |me| {
+            let sql = has(me, "sql") || has(me, "batches");
+            one_of([has(me, "command"), has(me, "template"), sql])
+        },
+    ),
+    ("has(self.batches) || !has(self.maxLagSeconds)", |me| {
+        has(me, "batches") || !has(me, "maxLagSeconds")
+    }),
+    (
+        "self.files.all(f, self.files.exists_one(g, g.configMapKeyRef.key == f.configMapKeyRef.key))",
+        |me| {
+            let keys = list(&me["files"]).iter();
+            let keys: Vec<_> = keys.map(|f| &f["configMapKeyRef"]["key"]).collect();
+            let once = |key| keys.iter().filter(|other| *other == key).count() == 1;
+            keys.iter().all(once)
+        },
+    ),
     (
         "has(self[size(self) - 1].replicas) ? self[size(self) - 1].replicas == '100%' : has(self[size(self) - 1].weight)",
         |me| {
@@ -253,6 +287,17 @@ fn is_blue_green(spec: &Value) -> bool {
 fn is_weighted(spec: &Value) -> bool {
     let steps = list(&spec["strategy"]["canary"]["steps"]);
     steps.iter().any(|step| has(step, "weight"))
+}
+
+fn one_of(given: [bool; 3]) -> bool {
+    given.into_iter().filter(|given| *given).count() == 1
+}
+
+/// Whether a phase is SQL.
+fn runs_sql(schema: &Value) -> bool {
+    let phases = ["expand", "backfill", "contract"].into_iter();
+    let mut phases = phases.map(|phase| &schema[phase]);
+    phases.any(|phase| has(phase, "sql") || has(phase, "batches"))
 }
 
 fn text(value: &Value) -> &str {

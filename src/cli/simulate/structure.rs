@@ -4,7 +4,7 @@
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::{super::convert::hints, finding::Finding, rules};
+use super::{super::convert::hints, finding::Finding, rules, sql};
 
 /// Fills in what the definition's schema has defaults for, and removes nulls, which Kubernetes
 /// reads as absent. Raw parts are left as they are.
@@ -110,6 +110,9 @@ fn check_object(schema: &Value, map: &Map<String, Value>, path: &str, found: &mu
             (None, None) => {
                 let known = properties(schema).map(|(known, _)| known.as_str());
                 let message = match hints::of(&place) {
+                    _ if sql::belongs_to_job(&place) => format!(
+                        "unknown field: what the pods of phases have is given in spec.schema.job.{name}"
+                    ),
                     Some(hint) => format!("unknown field, known to other tools: {hint}"),
                     None => unknown(name, known),
                 };

@@ -26,12 +26,17 @@ use super::{
     users,
 };
 use crate::{
-    api::{DatabaseSchema, Rollout, keys, name::is_object_name, text::bounded},
+    api::{
+        DatabaseSchema, Rollout, keys,
+        name::is_object_name,
+        sql::{FILE_BYTES, KeyRef},
+        text::bounded,
+    },
     cluster::{Answer, Hold, Key, ReadError},
     plan::{
-        facts::{ConfigRef, Question},
+        facts::{ConfigRef, Question, Text, Texts},
         flags::file::ConfigMapFacts,
-        revision::Wanted,
+        revision::{Wanted, sha256},
     },
 };
 
@@ -72,6 +77,7 @@ pub async fn answer(
             routes.map(Answer::Routes)
         }
         Question::Config(refs) => missing(client, namespace, refs).await.map(Answer::Config),
+        Question::Texts(keys) => texts(client, namespace, keys).await.map(Answer::Texts),
         Question::Job(name) => {
             if !is_object_name(name) {
                 return Ok(Answer::Job(None));
@@ -239,6 +245,73 @@ async fn missing(
         }
     }
     Ok(missing)
+}
+
+/// What these keys of ConfigMaps hold. Of a text only its hash is kept.
+async fn texts(client: &Client, namespace: &str, keys: &[KeyRef]) -> Result<Texts, ReadError> {
+    let api = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+    let mut texts = Texts::new();
+    let mut names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    // One ConfigMap at a time is in memory.
+    for name in names {
+        let map = match is_object_name(name) {
+            true => api.get_opt(name).await,
+            false => Ok(None),
+        };
+        let map = match map {
+            Ok(map) => Ok(map),
+            Err(kube::Error::Api(status)) if status.code == 403 => Err(format!(
+                "the operator may not read ConfigMap {name}: {}. Grant its ServiceAccount the verb \
+                 get on configmaps in namespace {namespace}",
+                bounded(&status.message)
+            )),
+            Err(error) => return Err(unread(&format!("ConfigMap {name}"), &error)),
+        };
+        for key in keys.iter().filter(|key| key.name == name) {
+            let text = match &map {
+                Ok(map) => text_of(map.as_ref(), namespace, key),
+                Err(words) => Text::Unusable(words.clone()),
+            };
+            texts.insert(key.clone(), text);
+        }
+    }
+    Ok(texts)
+}
+
+fn text_of(map: Option<&ConfigMap>, namespace: &str, KeyRef { name, key }: &KeyRef) -> Text {
+    let Some(map) = map else {
+        return Text::Unusable(format!(
+            "ConfigMap {name} is not there: kubectl create configmap -n {namespace} {name} \
+             --from-file={key}"
+        ));
+    };
+    let data = map.data.as_ref().and_then(|data| data.get(key));
+    let binary = map.binary_data.as_ref().and_then(|data| data.get(key));
+    let bytes = match (data, binary) {
+        (Some(text), _) => text.as_bytes(),
+        (None, Some(binary)) => &binary.0,
+        (None, None) => {
+            let data = map.data.iter().flat_map(|data| data.keys());
+            let names: Vec<&str> = data.map(String::as_str).collect();
+            let names = match names.as_slice() {
+                [] => "it has none".to_owned(),
+                names => format!("it has {}", names.join(", ")),
+            };
+            return Text::Unusable(bounded(&format!(
+                "ConfigMap {name} has no key {key}: {names}"
+            )));
+        }
+    };
+    match bytes.len() {
+        0 => Text::Unusable(format!("key {key} of ConfigMap {name} is empty")),
+        many if many > FILE_BYTES => Text::Unusable(format!(
+            "key {key} of ConfigMap {name} has {many} bytes, and a file of SQL may have \
+             {FILE_BYTES}: split it"
+        )),
+        _ => Text::Is(sha256(bytes)),
+    }
 }
 
 /// Only the metadata is read: no secret comes into this process.

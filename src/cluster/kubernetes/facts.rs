@@ -20,6 +20,7 @@ use crate::{
     plan::{
         facts::{Base, ChildFacts, JobEnd, JobFacts, PodFacts, Reach, ServiceFacts},
         flags::file::{ConfigMapFacts, FILE},
+        job::pod,
     },
 };
 
@@ -198,9 +199,18 @@ fn job_end(object: &Job) -> Option<JobEnd> {
         .as_ref()
         .and_then(|s| s.pod_failure_policy.as_ref());
     let ran_out_of_tries = end.reason.as_deref() == Some("BackoffLimitExceeded");
+    // The runner of SQL says so by an exit code that has the first rule for itself.
+    let first = policy.and_then(|policy| policy.rules.first());
+    let codes = first.and_then(|rule| rule.on_exit_codes.as_ref());
+    let has_word =
+        codes.is_some_and(|codes| codes.operator == "In" && codes.values == [pod::REFUSED]);
+    let said = end.message.as_deref().unwrap_or_default();
+    let refused = has_word
+        && end.reason.as_deref() == Some("PodFailurePolicy")
+        && said.ends_with("matching FailJob rule at index 0");
     Some(JobEnd {
         succeeded: end.type_ == "Complete",
-        nothing_applied: ran_out_of_tries && policy.is_some(),
+        nothing_applied: (ran_out_of_tries && policy.is_some()) || refused,
         message: bounded(&words.join(": ")),
         at: at.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
     })

@@ -4,9 +4,12 @@
 //! [`protocol`]; what people read of it is [`told`]. Those that hold no database are tests of a step
 //! (`step_test`).
 
+pub mod pod;
 pub mod protocol;
+pub(super) mod sql;
 pub(super) mod step_test;
 pub mod terms;
+pub(super) mod texts;
 pub mod told;
 
 use jiff::Timestamp;
@@ -20,7 +23,7 @@ use super::{
 };
 use crate::api::{
     DatabaseRecord, PhaseKind, SchemaSpec,
-    database::{AskedPhase, Dirty, Holder, PhaseRecord, VersionRecord},
+    database::{Dirty, Holder, PhaseRecord, VersionRecord},
     release::{JobStatus, Release, Stage},
 };
 
@@ -152,7 +155,7 @@ fn running(draft: &Draft<'_>, job: &JobFacts, mut message: String) -> Run {
             "{message}; {} of its runs exited with {}, which says that nothing was applied: it is \
              tried again",
             job.failed_pods,
-            render::NOTHING_APPLIED
+            pod::NOTHING_APPLIED
         );
     }
     if let Some(database) = draft.seen.objects.database.as_ref().filter(|d| d.deleting) {
@@ -167,6 +170,9 @@ fn running(draft: &Draft<'_>, job: &JobFacts, mut message: String) -> Run {
 
 /// Its Job is about to be made, unless the spec says by now how it must not be made.
 fn prepared(draft: &Draft<'_>, turn: &Turn<'_>, message: String) -> Run {
+    if let Some(obstacle) = turn.unusable(draft) {
+        return Run::Waiting(obstacle);
+    }
     if let Some(problem) = draft.spec.problem().filter(|_| turn.is_of_the_spec(draft)) {
         return waiting(true, Reason::InvalidSpec, problem.to_owned());
     }
@@ -351,12 +357,13 @@ impl<'a> Turn<'a> {
         let Of::Version(version) = self.of else {
             return true;
         };
-        let digest = |all: &[AskedPhase]| {
-            let mut all = all.iter();
-            all.find(|asked| asked.phase == self.job.phase)
-                .map(|asked| asked.digest.clone())
-        };
-        digest(&revision::asked(template, Some(schema))) == digest(&version.asked)
+        let asked = revision::asked(template, Some(schema));
+        let mut asked = asked.iter().filter(|asked| asked.phase == self.job.phase);
+        let known = version.asks(self.job.phase);
+        asked
+            .next()
+            .zip(known)
+            .is_some_and(|(asked, known)| texts::runs_the_same(asked, known))
     }
 
     /// The revision that a retry of it is bound to.

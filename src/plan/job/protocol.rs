@@ -55,7 +55,7 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Optio
     }
     let makes_a_job = draft.spec.problem().is_none() || !turn.is_of_the_spec(draft);
     let Some(holder) = holder else {
-        let free = makes_a_job && !turn.is_dirty(record);
+        let free = makes_a_job && !turn.is_dirty(record) && turn.is_usable(draft)?;
         return Ok(free.then(|| take_hold(draft, database, turn)));
     };
     if rests_on_caches(draft, holder) {
@@ -66,7 +66,11 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Optio
         None if ours && holder.job_uid.is_none() && makes_a_job => {
             let manifest = match turn.source(draft)? {
                 Some((template, schema)) if turn.is_asked(template, schema) => {
-                    render::job(draft, template, schema, holder, database)
+                    if !turn.is_usable(draft)? {
+                        return Ok(None);
+                    }
+                    let hashes = turn.hashes(draft)?;
+                    render::job(draft, template, schema, holder, database, &hashes)
                 }
                 // It was changed after the database was taken for it: nothing has run.
                 Some(_) => return Ok(let_go(database, holder, None, draft.seen.epoch)),

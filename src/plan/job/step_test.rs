@@ -10,6 +10,7 @@ use crate::{
     api::{
         RolloutSpec, StepTest,
         release::{Release, Stage, StepStatus, TestResult, TestStatus},
+        schema::JobPods,
     },
     plan::{
         course::{Target, course},
@@ -17,6 +18,7 @@ use crate::{
         draft::Draft,
         facts::{JobFacts, Question, Refused},
         intent::{Kind, Write},
+        job::pod,
         render, revision,
     },
 };
@@ -330,7 +332,9 @@ fn manifest(
             return Ok(None);
         };
         let template = draft.template(known)?;
-        render::command_template(template, test.container.as_deref(), &test.command)
+        let of = (template, &draft.spec.selector);
+        let container = test.container.as_deref();
+        pod::of_command(of, container, &test.command, &JobPods::default())
     };
     Ok(template.map(|template| {
         render::test_job(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    api::{Approval, PhaseKind, database::VersionRecord},
+    api::{Approval, PhaseKind, database::VersionRecord, sql::KeyRef},
     plan::{
         decision::Halt,
         draft::{Draft, later},
@@ -159,6 +159,12 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String>
 fn approval(draft: &Draft<'_>, version: &VersionRecord, database: &str) -> Option<String> {
     let asked = version.asks(PhaseKind::Contract)?;
     let number = version.version;
+    if let Some(file) = asked.files.iter().find(|file| file.sha256.is_empty()) {
+        let KeyRef { name, key } = &file.config_map;
+        return Some(format!(
+            "the text of key {key} of ConfigMap {name}, which cannot be read"
+        ));
+    }
     let record = &draft.seen.objects.database.as_ref()?.record;
     let mut later = record.phases.iter();
     let overtaken = later.any(|p| {

@@ -4,21 +4,22 @@
 //! All of it is on record in the DatabaseSchema, and each step there is a compare-and-swap.
 
 mod gate;
+mod record;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use self::record::{lacks_texts, registration, with_new_texts};
 use super::{
     decision::{Decision, Halt, Wait},
     draft::Draft,
     facts::{DatabaseFacts, Refused},
-    intent::{Kind, Write},
-    job::{self, Run, Turn, protocol},
+    intent::Write,
+    job::{self, Run, Turn, protocol, texts},
     reason::Reason,
-    render,
 };
 use crate::api::{
     DatabaseRecord, PhaseKind,
-    database::{AskedPhase, Holder, VersionRecord},
+    database::{Holder, VersionRecord},
     schema::KeptBy,
     status::VersionJobs,
 };
@@ -113,7 +114,7 @@ pub(super) fn waits_for(draft: &Draft<'_>, duty: &Duty<'_>) -> Vec<String> {
 /// # Errors
 /// What must be known first.
 pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
-    if let Some(write) = registration(draft) {
+    if let Some(write) = registration(draft)? {
         let words = "what stable's schema version asks for after the release is put on record";
         draft.notes.push(words.to_owned());
         draft.writes.push(write);
@@ -137,69 +138,6 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
         }
     }
     Ok(())
-}
-
-/// The phases that stable asks for are put on record, so that they run whatever comes later. While
-/// the spec asks for stable it may change them.
-fn registration(draft: &Draft<'_>) -> Option<Write> {
-    let stable = draft.stable()?;
-    let schema = draft.spec.schema.as_ref()?;
-    let present = draft.wanted == stable;
-    let (version, asked): (_, &[AskedPhase]) = if present {
-        (draft.spec.schema_version()?, draft.spec.asked())
-    } else {
-        let revision = draft.seen.objects.revision(stable)?;
-        let here = revision.database.as_ref() == Some(&schema.database);
-        (revision.schema_version.filter(|_| here)?, &revision.asked)
-    };
-    let Some(database) = &draft.seen.objects.database else {
-        return (!asked.is_empty()).then(|| Write::Create {
-            kind: Kind::Database,
-            manifest: render::database(draft, &schema.database),
-        });
-    };
-    let known = database.record.version(version);
-    let fresh = VersionRecord {
-        version,
-        rollout: draft.name().to_owned(),
-        revision: stable.to_owned(),
-        stable_since: Time(draft.now),
-        asked: asked.to_vec(),
-        backfilled: None,
-        alone_since: None,
-        approved: None,
-        contracted: None,
-        dropped: false,
-    };
-    let new = match known {
-        None if asked.is_empty() => return None,
-        None => fresh,
-        Some(known) => {
-            let runs = database.record.holders().any(|h| is_for(h, known));
-            let same = known.revision == stable && known.asked == asked;
-            // Once the spec has left it, what its ControllerRevision remembers is what runs.
-            let left = !present && known.revision == stable;
-            if known.rollout != draft.name() || !(present || left) || same || runs {
-                return None;
-            }
-            let digest = |asked: &[AskedPhase]| {
-                let mut asked = asked.iter();
-                let contract = asked.find(|a| a.phase == PhaseKind::Contract);
-                contract.map(|contract| contract.digest.clone())
-            };
-            let approves = digest(&known.asked) == digest(&fresh.asked);
-            VersionRecord {
-                revision: fresh.revision,
-                asked: fresh.asked,
-                approved: known.approved.clone().filter(|_| approves),
-                ..known.clone()
-            }
-        }
-    };
-    Some(recorded(database, |record| {
-        record.versions.retain(|v| v.version != version);
-        record.versions.push(new);
-    }))
 }
 
 fn recorded(database: &DatabaseFacts, change: impl FnOnce(&mut DatabaseRecord)) -> Write {
@@ -276,13 +214,18 @@ fn next(
             return Ok(None);
         }
     }
+    if lacks_texts(version, duty.phase)
+        && let Some(write) = with_new_texts(draft, database, &duty)?
+    {
+        return Ok(Some(write));
+    }
     if duty.phase == PhaseKind::Backfill {
         // Beside an expand it may run, and not beside what removes something.
         let removes = holder.is_some_and(|h| h.phase == PhaseKind::Contract);
         return if removes {
             Ok(None)
         } else {
-            drive(draft, &duty)
+            begin(draft, database, &duty)
         };
     }
     if below {
@@ -294,14 +237,31 @@ fn next(
     if !gate::missing(draft, version).is_empty() {
         return Ok(None);
     }
-    let write = drive(draft, &duty)?;
-    if write.is_some() {
+    let write = begin(draft, database, &duty)?;
+    if matches!(&write, Some(Write::RecordDatabase { record, .. }) if record.holder.is_some()) {
         let number = version.version;
         draft.notes.push(format!(
             "the gate is open: from here on {number} is the undo floor"
         ));
     }
     Ok(write)
+}
+
+/// The next write of a phase that may run now.
+fn begin(
+    draft: &mut Draft<'_>,
+    database: &DatabaseFacts,
+    duty: &Duty<'_>,
+) -> Result<Option<Write>, Halt> {
+    // One that has failed waits for a person, whatever its files hold.
+    let goes = matches!(
+        job::run(draft, &duty.turn(draft)),
+        Run::Runs(_) | Run::Waiting(_)
+    );
+    if goes && let Some(write) = with_new_texts(draft, database, duty)? {
+        return Ok(Some(write));
+    }
+    drive(draft, duty)
 }
 
 /// The write that comes before the first pod of a revision, where it takes back that nobody is below
@@ -384,9 +344,10 @@ pub(super) fn is_unclaimed(draft: &Draft<'_>) -> Result<(), Halt> {
     };
     let asked = draft.spec.asked();
     let database = draft.seen.objects.database.as_ref();
+    let other = |v: &&VersionRecord| !texts::is_same(asked, &v.asked) && !asked.is_empty();
     let claimed = database
         .and_then(|d| d.record.version(number))
-        .filter(|v| v.rollout != draft.name() && v.asked != asked && !asked.is_empty());
+        .filter(|v| v.rollout != draft.name() && other(v));
     let Some(claimed) = claimed else {
         return Ok(());
     };
@@ -407,7 +368,7 @@ pub(super) fn lets_pods_start(draft: &Draft<'_>) -> Result<(), Halt> {
     let Some(wanted) = draft.spec.schema_version() else {
         return Ok(());
     };
-    if registration(draft).is_some() {
+    if registration(draft)?.is_some() {
         let words = "what stable's schema version still needs is being put on record";
         return Err(Wait::held(Reason::WaitingForBackfill, words).into());
     }

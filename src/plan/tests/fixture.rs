@@ -111,6 +111,7 @@ impl World {
             refusals: Vec::new(),
             unread: None,
             source_problem: None,
+            sql_image: "stepgate-sql:test".into(),
             readings: None,
             looked: second(0),
             trusted_since: second(-1_000_000),

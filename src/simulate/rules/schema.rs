@@ -327,6 +327,15 @@ fn contract_released(world: &World, job: &JobObject) -> Result<(), String> {
         if !said.any(|c| c.verb == "approve" && c.revision == target) {
             return Err(format!("{name} is released, and nobody approved {target}"));
         }
+        let files = world.ledger.approved.get(&target).into_iter().flatten();
+        if !files
+            .map(|f| &f.sha256)
+            .eq(job.files.iter().map(|(_, hash)| hash))
+        {
+            return Err(format!(
+                "{name} is released with other texts than those that were approved as {target}"
+            ));
+        }
     }
     proven(world, job, known)
 }

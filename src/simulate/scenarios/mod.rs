@@ -11,6 +11,7 @@ pub(super) mod order;
 mod releases;
 mod schemas;
 mod sizes;
+pub(super) mod sql;
 mod versions;
 mod ways;
 pub(super) mod weights;
@@ -21,7 +22,7 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 14] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 15] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
@@ -31,6 +32,7 @@ pub fn themes() -> [(&'static str, Vec<Scenario>); 14] {
         ("versions", versions::versions()),
         ("order", order::order()),
         ("flags", flags::flags()),
+        ("sql", sql::sql()),
         ("commands", commands::commands()),
         ("edits", edits::edits()),
         ("sizes", sizes::sizes()),

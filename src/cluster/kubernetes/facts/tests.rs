@@ -230,6 +230,29 @@ fn only_a_job_that_ran_out_of_tries_under_its_policy_has_applied_nothing() {
     assert_eq!(ended("BackoffLimitExceeded", policy).failed_pods, 2);
 }
 
+/// The runner's own word has the first rule of its Job's policy, and no other Job's.
+#[test]
+fn the_runners_word_that_nothing_was_applied_is_told_by_the_rule_that_it_met() {
+    let of = |codes: &[i32], rule: usize| {
+        let words = format!(
+            "Container stepgate-sql for pod a/b failed with exit code 64 matching FailJob rule at \
+             index {rule}"
+        );
+        let exits = json!({"operator": "In", "values": codes, "containerName": "stepgate-sql"});
+        let object = json!({
+            "metadata": {"name": "j"},
+            "spec": {"template": {}, "podFailurePolicy": {"rules": [
+                {"action": "FailJob", "onExitCodes": exits}]}},
+            "status": {"failed": 1, "conditions": [{
+                "type": "Failed", "status": "True", "reason": "PodFailurePolicy", "message": words}]},
+        });
+        job(&read::<Job>(object)).ended.unwrap().nothing_applied
+    };
+    assert!(of(&[64], 0));
+    assert!(!of(&[64], 1), "any other end");
+    assert!(!of(&[1], 0), "a policy of something else");
+}
+
 #[test]
 fn a_job_ends_with_its_last_condition_and_lives_with_its_pods() {
     let ended = |conditions: Value| {

@@ -78,7 +78,7 @@ fn rows_are_filled_once_and_proved() {
         task
     };
     server.sql("UPDATE users SET full_name = NULL WHERE id IN (3, 6)");
-    let refused = contract(7).run().is(1, "ProofFailed");
+    let refused = contract(7).run().failed("ProofFailed");
     assert!(refused.message().contains("2 rows of users"), "{refused:?}");
     assert_eq!(refused.report["applied"], false);
     assert_eq!(server.number("SELECT count(*) FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'name'"), 1);
@@ -222,7 +222,7 @@ fn a_where_that_never_empties_is_noticed() {
     users(&server, 2000);
     let mut batch = names();
     batch["where"] = json!("name IS NOT NULL");
-    let ended = Task::batch(&server, batch).run().is(1, "NeverEmpties");
+    let ended = Task::batch(&server, batch).run().failed("NeverEmpties");
     assert!(ended.message().contains("rolled back"), "{ended:?}");
     assert_eq!(
         server.number("SELECT count(*) FROM users WHERE times > 0"),
@@ -234,7 +234,7 @@ fn a_where_that_never_empties_is_noticed() {
            IF pg_trigger_depth() = 1 THEN UPDATE users SET full_name = NULL WHERE id IN (3, 6, 9); END IF; RETURN NULL; END $$;
          CREATE TRIGGER old_code AFTER UPDATE ON users FOR EACH STATEMENT EXECUTE FUNCTION old_code()",
     );
-    let ended = Task::batch(&server, names()).run().is(1, "NeverEmpties");
+    let ended = Task::batch(&server, names()).run().failed("NeverEmpties");
     assert!(
         ended
             .message()
@@ -281,7 +281,9 @@ fn hidden_rows_are_an_error_and_not_done() {
     server.at("shop").batch_execute(
         "ALTER TABLE users OWNER TO admin; GRANT SELECT, UPDATE ON users TO ddl; ALTER TABLE users ENABLE ROW LEVEL SECURITY;
          CREATE POLICY few ON users USING (id < 10)").unwrap();
-    let refused = Task::batch(&server, names()).run().is(1, "StatementFailed");
+    let refused = Task::batch(&server, names())
+        .run()
+        .failed("StatementFailed");
     assert_eq!(refused.report["sqlstate"], "42501");
     assert!(
         refused.message().contains("row-level security"),

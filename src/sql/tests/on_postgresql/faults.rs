@@ -187,7 +187,7 @@ fn the_deadline_ends_a_statement() {
     .with("version", 8)
     .with("deadlineSeconds", 2)
     .run()
-    .is(1, "DeadlineExceeded");
+    .failed("DeadlineExceeded");
     assert_eq!(ended.report["applied"], true);
 }
 

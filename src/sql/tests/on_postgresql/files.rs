@@ -48,7 +48,7 @@ fn an_error_leaves_nothing_and_says_where_without_data() {
         &server,
         "CREATE TABLE t (id int PRIMARY KEY);\n\nINSERT INTO t VALUES (424242), (424242);\nCREATE TABLE u ();",
     );
-    let failed = task.run().is(1, "StatementFailed");
+    let failed = task.run().is(64, "StatementFailed");
     assert_eq!(failed.report["sqlstate"], "23505");
     assert_eq!(
         (&failed.report["statement"], &failed.report["line"]),
@@ -67,7 +67,7 @@ fn an_error_leaves_nothing_and_says_where_without_data() {
 
     let failed = Task::expand(&server, "SELECT 1;\nSELECT\n  'secret data'::int;")
         .run()
-        .is(1, "StatementFailed");
+        .failed("StatementFailed");
     assert_eq!(
         (&failed.report["sqlstate"], &failed.report["line"]),
         (&"22P02".into(), &3.into())
@@ -75,13 +75,13 @@ fn an_error_leaves_nothing_and_says_where_without_data() {
     assert!(!failed.log.contains("secret data"), "{}", failed.log);
     let failed = Task::expand(&server, "DO $$ BEGIN RAISE 'row 4711'; END $$")
         .run()
-        .is(1, "StatementFailed");
+        .failed("StatementFailed");
     assert_eq!(failed.report["sqlstate"], "P0001");
     assert!(!failed.log.contains("4711"), "{}", failed.log);
     // PostgreSQL points into the statement.
     let failed = Task::expand(&server, "SELECT 1;\nSELECT 1,\n 2,\n nowhere;")
         .run()
-        .is(1, "StatementFailed");
+        .failed("StatementFailed");
     assert_eq!(
         (&failed.report["statement"], &failed.report["line"]),
         (&2.into(), &4.into())
@@ -99,7 +99,7 @@ fn statement_by_statement_goes_on_where_it_was() {
                 ALTER TABLE missing ADD a int;\n\
                 INSERT INTO t VALUES (3);";
     let task = Task::expand(&server, text);
-    let failed = task.run().is(1, "StatementFailed");
+    let failed = task.run().failed("StatementFailed");
     assert_eq!(
         (&failed.report["applied"], &failed.report["statement"]),
         (&true.into(), &5.into())
@@ -156,7 +156,7 @@ fn another_text_is_refused_before_anything_and_after_it_ran() {
     task.run().done();
     let changed = Task::expand(&server, "CREATE TABLE b ();")
         .run()
-        .is(1, "LedgerDisagrees");
+        .failed("LedgerDisagrees");
     assert!(changed.message().contains("version 7"), "{changed:?}");
     // A higher version's file of that name is another one.
     Task::expand(&server, "CREATE TABLE b ();")
@@ -200,7 +200,7 @@ fn a_wrong_database_is_refused() {
     let refused = Task::expand(&server, "CREATE TABLE b ();")
         .with("database", "other-db")
         .run()
-        .is(1, "WrongDatabase");
+        .failed("WrongDatabase");
     assert!(
         refused.message().contains("shop/shop-db")
             && refused.message().contains("UPDATE stepgate.owner"),

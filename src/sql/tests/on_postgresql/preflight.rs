@@ -41,7 +41,7 @@ fn a_good_database_passes_and_is_left_as_it_is() {
     let refused = preflight(&server)
         .with("database", "other")
         .run()
-        .is(1, "WrongDatabase");
+        .failed("WrongDatabase");
     assert_eq!(refused.report["applied"], false);
 }
 
@@ -68,7 +68,7 @@ fn everything_that_is_missing_is_named_with_its_grant() {
     );
     task.order["batches"] = json!([{"name": "names", "table": "users", "key": ["id"], "set": "id = id", "where": "false"}]);
     let _standby = server.standby();
-    let refused = task.run().is(1, "MissingRights");
+    let refused = task.run().failed("MissingRights");
     for words in [
         "CREATE SCHEMA stepgate AUTHORIZATION ddl",
         "GRANT TEMPORARY ON DATABASE shop TO ddl",
@@ -85,9 +85,9 @@ fn everything_that_is_missing_is_named_with_its_grant() {
     // Without its rights, a phase says the same of the ledger.
     Task::expand(&server, "SELECT 1")
         .run()
-        .is(1, "MissingRights");
+        .failed("MissingRights");
     admin.batch_execute("CREATE SCHEMA stepgate AUTHORIZATION ddl; GRANT TEMPORARY ON DATABASE shop TO ddl; GRANT ddl TO admin; ALTER TABLE users OWNER TO ddl").unwrap();
-    task.run().is(1, "LagUnreadable");
+    task.run().failed("LagUnreadable");
     task.limit("maxLagSeconds", 0).run().done();
 }
 
@@ -119,7 +119,7 @@ fn a_role_that_may_only_read_is_refused() {
         .at("shop")
         .batch_execute("ALTER ROLE ddl SET default_transaction_read_only = on")
         .unwrap();
-    preflight(&server).run().is(1, "ReadOnly");
+    preflight(&server).run().failed("ReadOnly");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_pooler_is_refused_whatever_its_mode() {
         let refused = preflight(&server).at(server.url_of(port)).run();
         pooler.kill().unwrap();
         pooler.wait().unwrap();
-        let refused = refused.is(1, "Pooler");
+        let refused = refused.failed("Pooler");
         assert!(
             refused.message().contains("PostgreSQL's own host and port"),
             "{refused:?}"

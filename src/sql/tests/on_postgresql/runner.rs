@@ -55,6 +55,17 @@ impl Outcome {
     }
 
     #[track_caller]
+    /// It failed for good: the exit status says whether something of the phase is committed.
+    pub fn failed(self, reason: &str) -> Self {
+        let status = if self.report["applied"] == true {
+            1
+        } else {
+            64
+        };
+        self.is(status, reason)
+    }
+
+    #[track_caller]
     pub fn is(self, status: i32, reason: &str) -> Self {
         assert_eq!((self.status, self.reason()), (status, reason), "{self:#?}");
         self

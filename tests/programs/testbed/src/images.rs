@@ -7,9 +7,19 @@ use tokio::process::Command;
 use crate::{Error, Result, program};
 
 /// Every image of the testbed, as `localhost/stepgate/NAME:test`.
-pub const IMAGES: [&str; 5] = ["stepgate", "shop", "postgres", "prometheus", "busybox"];
+pub const IMAGES: [&str; 6] = [
+    "stepgate",
+    "stepgate-sql",
+    "shop",
+    "postgres",
+    "prometheus",
+    "busybox",
+];
 
-/// Builds archives of all images, or finds them in the cache. The operator and the shop are taken
+/// Those that are made of a program of the workspace.
+const PROGRAMS: [&str; 3] = ["stepgate", "stepgate-sql", "shop"];
+
+/// Builds archives of all images, or finds them in the cache. The workspace's programs are taken
 /// from these folders, the first in which they are; without any, from beside this program.
 ///
 /// # Errors
@@ -20,7 +30,7 @@ pub async fn build(folders: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let mut command = program::script("tests/programs/images/build");
         command.arg(name);
         match name {
-            "stepgate" | "shop" => drop(command.arg(stripped.path().join(name))),
+            name if PROGRAMS.contains(&name) => drop(command.arg(stripped.path().join(name))),
             "prometheus" => drop(command.arg(&prometheus)),
             _ => {}
         }
@@ -34,11 +44,11 @@ async fn archive(mut command: Command) -> Result<PathBuf> {
     Ok(PathBuf::from(printed.trim()))
 }
 
-/// The operator and the shop, without what only a debugger reads.
+/// The workspace's programs, without what only a debugger reads.
 async fn programs(folders: &[PathBuf]) -> Result<tempfile::TempDir> {
     let cannot = |error: std::io::Error| Error::refused(format!("no room for programs: {error}"));
     let folder = tempfile::tempdir().map_err(cannot)?;
-    for name in ["stepgate", "shop"] {
+    for name in PROGRAMS {
         let built = find(name, folders)?;
         let mut strip = program::command("strip");
         strip.arg("-o").arg(folder.path().join(name)).arg(built);

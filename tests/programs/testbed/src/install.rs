@@ -127,6 +127,10 @@ fn manifest(prometheus: &str) -> Result<Vec<Value>> {
                 let container = &mut object["spec"]["template"]["spec"]["containers"][0];
                 container["image"] = json!("localhost/stepgate/stepgate:test");
                 container["imagePullPolicy"] = json!("Never");
+                let env = container["env"].as_array_mut().into_iter().flatten();
+                for one in env.filter(|one| one["name"] == "STEPGATE_SQL_IMAGE") {
+                    one["value"] = json!("localhost/stepgate/stepgate-sql:test");
+                }
                 images += 1;
             }
             Some("ConfigMap") => {

@@ -1,0 +1,148 @@
+//! What the planner asks for, where no cache holds it, and the answers.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use serde_json::Value;
+
+use super::UserFacts;
+use crate::{
+    api::{SchemaSpec, sql::KeyRef},
+    plan::{
+        flags::file::Look,
+        revision::{Wanted, Whole},
+        routes::{RouteFacts, RoutesAsked},
+    },
+};
+
+/// Something the planner must know that no cache holds, or that a cache may be too old to tell. It
+/// is asked only when a decision needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// The Rollout of this name, with its pod templates: replaces the cached one.
+    Rollout(String),
+    /// What the ControllerRevision of this name remembers.
+    Template(String),
+    /// Names of the Deployments of the namespace that are not the Rollout's own and whose selector
+    /// overlaps that of this spec.
+    Overlaps(Arc<Wanted>),
+    /// A live list of the Rollout's ControllerRevisions: replaces the cached one.
+    Revisions,
+    /// The DatabaseSchema of this name, and then the Jobs of its holders: they replace the cached
+    /// ones.
+    Hold(String),
+    /// Everything of the namespace that uses the database of this name.
+    Users(String),
+    /// Which of these ConfigMaps and Secrets do not exist.
+    Config(Vec<ConfigRef>),
+    /// The texts of these keys of ConfigMaps.
+    Texts(Vec<KeyRef>),
+    /// These routes, and what they do with the requests.
+    Routes(Arc<RoutesAsked>),
+    /// The ConfigMap of this name, which holds flags.
+    Flags(String),
+    /// The Job of this name: replaces the cached one.
+    Job(String),
+    /// The end of the log of this Job's pods, for a message.
+    JobLog(String),
+    /// Why the pod of this Job does not run, for a message.
+    JobPod(String),
+}
+
+impl fmt::Display for Question {
+    /// What is read, as it is called in a message.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rollout(name) => write!(f, "Rollout {name}"),
+            Self::Template(name) => write!(f, "ControllerRevision {name}"),
+            Self::Overlaps(_) => f.write_str("Deployments"),
+            Self::Revisions => f.write_str("ControllerRevisions"),
+            Self::Hold(name) => write!(f, "DatabaseSchema {name} and its Job"),
+            Self::Users(name) => write!(f, "the users of database {name}"),
+            Self::Config(refs) => {
+                let names: Vec<String> = refs.iter().map(ToString::to_string).collect();
+                f.write_str(&names.join(", "))
+            }
+            Self::Texts(keys) => {
+                let names: Vec<String> = keys.iter().map(|key| key.name.clone()).collect();
+                write!(f, "ConfigMap {}", names.join(", "))
+            }
+            Self::Routes(asked) => {
+                let names: Vec<String> = asked.routes.iter().map(ToString::to_string).collect();
+                f.write_str(&names.join(", "))
+            }
+            Self::Flags(name) => write!(f, "ConfigMap {name}"),
+            Self::Job(job) => write!(f, "Job {job}"),
+            Self::JobLog(job) => write!(f, "the log of Job {job}"),
+            Self::JobPod(job) => write!(f, "the pod of Job {job}"),
+        }
+    }
+}
+
+/// A ConfigMap or Secret that a template names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConfigRef {
+    /// Whether it is a Secret.
+    pub secret: bool,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for ConfigRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.secret { "Secret" } else { "ConfigMap" };
+        write!(f, "{kind} {}", self.name)
+    }
+}
+
+/// Answers to [`Question`]s. `None`: not asked in this pass.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// What the Rollout asks for in this generation, with the pod templates.
+    pub whole: Option<(i64, Arc<Whole>)>,
+    /// A ControllerRevision's name, and what it remembers.
+    pub template: Option<(String, Arc<Remembered>)>,
+    /// What uses the database.
+    pub users: Option<Arc<[UserFacts]>>,
+    /// What the routes do with the requests, in the order in which they were asked for.
+    pub routes: Option<Arc<[RouteFacts]>>,
+    /// The ConfigMaps of its flags, by name.
+    pub flags: BTreeMap<String, Look>,
+    /// Names of overlapping Deployments.
+    pub overlaps: Option<Vec<String>>,
+    /// The ControllerRevisions were read live in this pass.
+    pub revisions_live: bool,
+    /// The DatabaseSchema of this uid was read live in this pass, with the Job of its holder, or
+    /// its record was written.
+    pub hold_live: Option<String>,
+    /// Missing ConfigMaps and Secrets. Those the operator may not read are not listed.
+    pub missing_config: Option<Vec<ConfigRef>>,
+    /// What was read of keys of ConfigMaps.
+    pub texts: Texts,
+    /// The Job of this name was read live in this pass.
+    pub job_live: Option<String>,
+    /// The end of a Job's log.
+    pub job_log: Option<String>,
+    /// Why a Job's pod does not run, in the words of whoever knows; empty when nobody does.
+    pub job_pod: Option<String>,
+}
+
+/// What was read of keys of ConfigMaps.
+pub type Texts = BTreeMap<KeyRef, Text>;
+
+/// A key of a ConfigMap, as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// SHA-256 of its bytes, in hexadecimal.
+    Is(String),
+    /// It cannot be used: why, and what to do.
+    Unusable(String),
+}
+
+/// What a ControllerRevision remembers of its revision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remembered {
+    /// The pod template.
+    pub template: Value,
+    /// What it asked of the database.
+    pub schema: Option<SchemaSpec>,
+}

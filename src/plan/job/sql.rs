@@ -1,0 +1,277 @@
+//! The Job in which Stepgate's own runner carries out a phase of SQL: its order, and its pod.
+
+use serde_json::{Value, json};
+
+use super::pod;
+use crate::api::{PhaseKind, RolloutSpec, SchemaSpec, database::Holder};
+
+/// Seconds that the Job outlives the runner's own deadline, so that the runner can say how it
+/// ended: also those in which its image is pulled.
+const GRACE_SECONDS: i64 = 60;
+
+/// The most that a Job may run: batches go on for as long as they come forward, which the runner
+/// watches.
+const A_WEEK: i64 = 604_800;
+
+/// `activeDeadlineSeconds` of a phase's Job.
+pub(in crate::plan) fn deadline(schema: &SchemaSpec, phase: PhaseKind, seconds: i64) -> i64 {
+    match phase {
+        PhaseKind::Backfill if !schema.batches().is_empty() => A_WEEK,
+        _ if schema.runs_sql(phase) => (seconds + GRACE_SECONDS).min(A_WEEK),
+        _ => seconds,
+    }
+}
+
+/// The order of one run, as the runner reads it. `None` where the hash of a file is not known.
+pub(in crate::plan) fn order(
+    namespace: &str,
+    schema: &SchemaSpec,
+    holder: &Holder,
+    database: &str,
+    hashes: &[String],
+) -> Option<Value> {
+    let phase = holder.phase;
+    let listed = schema.files(phase);
+    if listed.len() != hashes.len() || hashes.iter().any(String::is_empty) {
+        return None;
+    }
+    let files = listed.iter().zip(hashes).enumerate();
+    let files: Vec<_> = files
+        .map(|(index, (file, sha256))| {
+            let key = &file.config_map_key_ref.key;
+            json!({
+                "name": key,
+                "path": path(index, key),
+                "sha256": sha256,
+                "transaction": file.transaction,
+            })
+        })
+        .collect();
+    let batches: Vec<_> = schema.batches().iter().collect();
+    let (batches, proofs) = match phase {
+        PhaseKind::Backfill => (json!(batches), json!([])),
+        // What was filled in is counted once more before anything is removed.
+        PhaseKind::Contract => {
+            let proofs = batches.into_iter();
+            let proofs =
+                proofs.map(|b| json!({"name": b.name, "table": b.table, "where": b.r#where}));
+            (json!([]), proofs.collect())
+        }
+        PhaseKind::Expand => (json!([]), json!([])),
+    };
+    let mut order = json!({
+        "namespace": namespace,
+        "rollout": holder.rollout,
+        "revision": holder.revision,
+        "database": database,
+        "version": holder.version,
+        "phase": phase,
+        "attempt": holder.attempt,
+        "deadlineSeconds": schema.phase(phase)?.deadline_seconds,
+        "files": files,
+        "batches": batches,
+        "proofs": proofs,
+    });
+    let lag = schema.backfill.as_ref().and_then(|b| b.max_lag_seconds);
+    if let Some(seconds) = lag.filter(|_| phase == PhaseKind::Backfill) {
+        order["limits"] = json!({"maxLagSeconds": seconds});
+    }
+    Some(order)
+}
+
+/// Where a file is mounted: the number keeps apart what is named alike.
+fn path(index: usize, key: &str) -> String {
+    format!("/sql/{index}/{key}")
+}
+
+/// The pod of a run.
+pub(in crate::plan) fn template(
+    of_the_pods: &Value,
+    spec: &RolloutSpec,
+    schema: &SchemaSpec,
+    image: &str,
+    order: &Value,
+) -> Option<Value> {
+    if image.is_empty() {
+        return None;
+    }
+    let postgres = schema.postgres.as_ref()?;
+    let kind = PhaseKind::ALL.into_iter();
+    let phase = kind
+        .into_iter()
+        .find(|kind| order["phase"] == json!(kind))?;
+    let mut env = vec![
+        json!({"name": "STEPGATE_PHASE", "value": order.to_string()}),
+        json!({
+            "name": "STEPGATE_DATABASE_URL",
+            "valueFrom": {"secretKeyRef": postgres.connection.secret_key_ref},
+        }),
+    ];
+    let mut mounts = Vec::new();
+    let mut volumes = Vec::new();
+    let files = schema.files(phase);
+    if !files.is_empty() {
+        let sources = files.iter().enumerate().map(|(index, file)| {
+            let of = &file.config_map_key_ref;
+            let item = json!({"key": of.key, "path": format!("{index}/{}", of.key)});
+            // Where it is gone by now, the runner says so, and the pod need not wait for it.
+            json!({"configMap": {"name": of.name, "items": [item], "optional": true}})
+        });
+        let sources: Vec<_> = sources.collect();
+        volumes.push(json!({"name": "stepgate-sql", "projected": {"sources": sources}}));
+        mounts.push(json!({"name": "stepgate-sql", "mountPath": "/sql", "readOnly": true}));
+    }
+    if let Some(ca) = &postgres.ca {
+        let of = &ca.config_map_key_ref;
+        let item = json!({"key": of.key, "path": "ca.crt"});
+        volumes.push(json!({
+            "name": "stepgate-ca",
+            "configMap": {"name": of.name, "items": [item]},
+        }));
+        mounts.push(json!({"name": "stepgate-ca", "mountPath": "/ca", "readOnly": true}));
+        env.push(json!({"name": "STEPGATE_DATABASE_CA", "value": "/ca/ca.crt"}));
+    }
+    let container = json!({
+        "name": "stepgate-sql",
+        "image": image,
+        "args": ["run"],
+        "env": env,
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "32Mi"},
+            "limits": {"memory": "128Mi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": true,
+            "runAsNonRoot": true,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumeMounts": mounts,
+    });
+    pod::of_runner((of_the_pods, &spec.selector), schema, container, volumes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    /// What the runner's own tests read.
+    const ORDERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sql/tests/orders.json");
+
+    fn spec() -> RolloutSpec {
+        let file = |key: &str| json!({"configMapKeyRef": {"name": "sql-7", "key": key}});
+        serde_json::from_value(json!({
+            "selector": {"matchLabels": {"app": "shop"}},
+            "template": {
+                "metadata": {"labels": {"app": "shop"}},
+                "spec": {"containers": [{"name": "shop", "image": "shop:1"}]},
+            },
+            "schema": {
+                "database": "shop-db",
+                "version": 7,
+                "postgres": {
+                    "connection": {"secretKeyRef": {"name": "ddl", "key": "uri"}},
+                    "ca": {"configMapKeyRef": {"name": "ca", "key": "root.pem"}},
+                },
+                "expand": {
+                    "sql": {"files": [file("a.sql"), file("b.sql")]},
+                    "deadlineSeconds": 600,
+                },
+                "backfill": {
+                    "batches": [{
+                        "name": "names", "table": "public.users", "key": ["id"],
+                        "set": "full_name = name", "where": "full_name IS NULL",
+                    }],
+                    "maxLagSeconds": 20,
+                    "deadlineSeconds": 900,
+                },
+                "contract": {"sql": {"files": [file("c.sql")]}},
+            },
+        }))
+        .unwrap()
+    }
+
+    fn order_of(phase: PhaseKind, hashes: &[&str]) -> Option<Value> {
+        let holder = Holder {
+            rollout: "shop".into(),
+            revision: "rm2s8z9cst".into(),
+            version: Some(7),
+            phase,
+            attempt: 2,
+            job: "a-job".into(),
+            job_uid: None,
+            since: Time(jiff::Timestamp::UNIX_EPOCH),
+            floor_before: None,
+        };
+        let hashes: Vec<_> = hashes.iter().map(|hash| (*hash).to_owned()).collect();
+        order("shop", spec().schema.as_ref()?, &holder, "shop-db", &hashes)
+    }
+
+    #[test]
+    fn an_order_has_the_hash_of_each_file_and_a_contract_the_proof_of_each_batch() {
+        let orders = [
+            order_of(PhaseKind::Expand, &["0a", "0b"]).unwrap(),
+            order_of(PhaseKind::Backfill, &[]).unwrap(),
+            order_of(PhaseKind::Contract, &["0c"]).unwrap(),
+        ];
+        assert_eq!(orders[0]["files"][1]["sha256"], "0b");
+        assert_eq!(orders[0]["files"][1]["path"], "/sql/1/b.sql");
+        assert_eq!(orders[2]["proofs"][0]["where"], "full_name IS NULL");
+        // Without a hash nothing could be compared.
+        assert_eq!(order_of(PhaseKind::Expand, &["0a"]), None);
+        assert_eq!(order_of(PhaseKind::Expand, &["0a", ""]), None);
+        // The runner reads what is written here: its own test has them from this file.
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            let text = serde_json::to_string_pretty(&orders).unwrap() + "\n";
+            std::fs::write(ORDERS, text).unwrap();
+            return;
+        }
+        let kept = std::fs::read_to_string(ORDERS).unwrap();
+        let kept: Vec<Value> = serde_json::from_str(&kept).unwrap();
+        assert_eq!(kept, orders, "run: make golden");
+    }
+
+    #[test]
+    fn the_runner_may_little_and_reads_the_connection_by_itself() {
+        let spec = spec();
+        let schema = spec.schema.as_ref().unwrap();
+        let order = order_of(PhaseKind::Expand, &["0a", "0b"]).unwrap();
+        let pod = template(&spec.template, &spec, schema, "stepgate-sql:1", &order).unwrap();
+        let container = &pod["spec"]["containers"][0];
+        assert_eq!(container["image"], "stepgate-sql:1");
+        assert_eq!(container["args"], json!(["run"]));
+        let may = &container["securityContext"];
+        assert_eq!(may["runAsNonRoot"], true);
+        assert_eq!(may["readOnlyRootFilesystem"], true);
+        assert_eq!(may["capabilities"], json!({"drop": ["ALL"]}));
+        assert_eq!(pod["spec"]["automountServiceAccountToken"], false);
+        let env = container["env"].as_array().unwrap();
+        let var = |name: &str| env.iter().find(|var| var["name"] == name).unwrap();
+        let from = json!({"secretKeyRef": {"name": "ddl", "key": "uri"}});
+        assert_eq!(var("STEPGATE_DATABASE_URL")["valueFrom"], from);
+        assert_eq!(var("STEPGATE_DATABASE_CA")["value"], "/ca/ca.crt");
+        let said = var("STEPGATE_PHASE")["value"].as_str().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(said).unwrap(), order);
+        let sources = &pod["spec"]["volumes"][0]["projected"]["sources"];
+        let second = json!({"configMap": {
+            "name": "sql-7",
+            "items": [{"key": "b.sql", "path": "1/b.sql"}],
+            "optional": true,
+        }});
+        assert_eq!(sources[1], second);
+        assert_eq!(template(&spec.template, &spec, schema, "", &order), None);
+    }
+
+    #[test]
+    fn a_job_outlives_the_runners_own_deadline_and_batches_may_take_long() {
+        let spec = spec();
+        let schema = spec.schema.as_ref().unwrap();
+        assert_eq!(deadline(schema, PhaseKind::Expand, 600), 660);
+        assert_eq!(deadline(schema, PhaseKind::Backfill, 900), A_WEEK);
+    }
+}
