@@ -3,3 +3,4 @@
 
 mod bed;
 mod route;
+mod weights;

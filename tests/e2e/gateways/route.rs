@@ -40,6 +40,24 @@ impl Gateway {
         }
     }
 
+    /// The kind of its routes, as `spec.traffic.routes` has it.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Envoy | Self::Istio => "HTTPRoute",
+            Self::VirtualService => "VirtualService",
+        }
+    }
+
+    /// Deletes its controller's pod; the proxy stays. Another pod takes its place.
+    pub async fn restart_controller(self, ns: &Namespace) -> Result<()> {
+        let (namespace, app) = match self {
+            Self::Envoy => ("envoy-gateway-system", "app=envoy-gateway"),
+            Self::Istio | Self::VirtualService => ("istio-system", "app=istiod"),
+        };
+        let delete = ["delete", "pods", "-n", namespace, "-l", app];
+        ns.testbed().run_kubectl(&delete).await.map(drop)
+    }
+
     fn resource(self) -> ApiResource {
         let (group, kind, plural) = match self {
             Self::Envoy | Self::Istio => ("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
