@@ -17,5 +17,6 @@ mod play;
 mod refusals;
 mod scale;
 mod shop;
+mod sql;
 mod undo;
 mod versions;
