@@ -19,5 +19,6 @@ mod play;
 mod refusals;
 mod scale;
 mod shop;
+mod sql;
 mod undo;
 mod versions;

@@ -1,0 +1,220 @@
+//! Phases that are SQL, on a real PostgreSQL: files and batches, a wrong password, a text that is
+//! changed.
+
+use serde_json::{Value, json};
+use stepgate::api::status::SchemaStatus;
+use testbed::{Namespace, Result};
+
+use crate::app::{APP, Change as _, app};
+use crate::play::{PATIENCE, Play as _, play};
+
+const ADD: &str = "ALTER TABLE users ADD COLUMN full_name text;\n";
+const DROP: &str = "ALTER TABLE users DROP COLUMN name;\n";
+const PASSWORD: &str = "a-password-that-nobody-reads";
+
+/// A table with twenty thousand rows, and a role that must give its password.
+const SETUP: &str = "
+DO $do$ BEGIN EXECUTE format(
+  'COPY (SELECT unnest(ARRAY[%L, %L, %L, %L])) TO %L',
+  'local all all trust', 'host all all 127.0.0.1/32 trust',
+  'host all ddl all scram-sha-256', 'host all all all trust', current_setting('hba_file'));
+END $do$;
+SELECT pg_reload_conf();
+CREATE ROLE ddl LOGIN PASSWORD 'a-password-that-nobody-reads';
+GRANT CREATE, TEMPORARY ON DATABASE shop TO ddl;
+GRANT pg_monitor TO ddl;
+CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL);
+INSERT INTO users SELECT n, 'user ' || n FROM generate_series(1, 20000) n;
+ALTER TABLE users OWNER TO ddl;
+GRANT USAGE ON SCHEMA public TO ddl;
+";
+
+async fn psql(ns: &Namespace, query: &str) -> Result<String> {
+    let psql = [
+        "psql",
+        "-h",
+        "127.0.0.1",
+        "-U",
+        "shop",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-tAc",
+        query,
+    ];
+    let exec = ["exec", "deploy/postgres", "--"];
+    let words: Vec<&str> = exec.into_iter().chain(psql).collect();
+    Ok(ns.kubectl(&words).await?.trim().to_owned())
+}
+
+/// The Secret with the connection.
+async fn connection(ns: &Namespace, password: &str) -> Result<()> {
+    let address = [
+        "get",
+        "service",
+        "postgres",
+        "-o",
+        "jsonpath={.spec.clusterIP}",
+    ];
+    let address = ns.kubectl(&address).await?;
+    let uri = format!(
+        "--from-literal=uri=postgres://ddl:{password}@{}:5432/shop",
+        address.trim()
+    );
+    ns.kubectl(&["delete", "secret", "ddl", "--ignore-not-found"])
+        .await?;
+    let create = ["create", "secret", "generic", "ddl", uri.as_str()];
+    ns.kubectl(&create).await.map(drop)
+}
+
+/// The ConfigMap with the files.
+async fn files(ns: &Namespace, contract: &str) -> Result<()> {
+    ns.kubectl(&["delete", "configmap", "sql", "--ignore-not-found"])
+        .await?;
+    let expand = format!("--from-literal=expand.sql={ADD}");
+    let contract = format!("--from-literal=contract.sql={contract}");
+    let create = [
+        "create",
+        "configmap",
+        "sql",
+        expand.as_str(),
+        contract.as_str(),
+    ];
+    ns.kubectl(&create).await.map(drop)
+}
+
+fn version_2() -> Value {
+    let sql = |key: &str| {
+        let files = json!([{"configMapKeyRef": {"name": "sql", "key": key}}]);
+        json!({"sql": {"files": files}, "deadlineSeconds": 60})
+    };
+    let mut schema = json!({
+        "database": "db",
+        "version": 2,
+        "postgres": {"connection": {"secretKeyRef": {"name": "ddl", "key": "uri"}}},
+        "expand": sql("expand.sql"),
+        "backfill": {
+            "batches": [{
+                "name": "names", "table": "public.users", "key": ["id"],
+                "set": "full_name = name", "where": "full_name IS NULL",
+            }],
+            "deadlineSeconds": 60,
+        },
+        "contract": sql("contract.sql"),
+    });
+    schema["contract"]["afterSeconds"] = json!(1);
+    app("2").with("/schema", schema)
+}
+
+async fn schema(
+    ns: &Namespace,
+    what: &str,
+    so: impl Fn(&SchemaStatus) -> bool,
+) -> Result<SchemaStatus> {
+    ns.until(what, PATIENCE, |state| {
+        state.status(APP).schema.filter(|schema| so(schema))
+    })
+    .await
+}
+
+/// The command that a contract asks for, once it waits for nothing else.
+async fn asked(ns: &Namespace, but: &str) -> Result<String> {
+    let waits = |s: &SchemaStatus| {
+        s.message.starts_with("waits for: an approval")
+            && (but.is_empty() || !s.message.contains(but))
+    };
+    let waits = schema(ns, "a contract that waits for its approval alone", waits).await?;
+    let (_, target) = waits
+        .message
+        .split_once("stepgate.io/approve=\"")
+        .expect("the command");
+    Ok(target.split(' ').next().unwrap_or_default().to_owned())
+}
+
+async fn approve(ns: &Namespace, target: &str, id: &str) -> Result<()> {
+    let whoami = [
+        "auth",
+        "whoami",
+        "-o",
+        "jsonpath={.status.userInfo.username}",
+    ];
+    let user = ns.kubectl(&whoami).await?;
+    let annotation = format!("stepgate.io/approve={target} {id} {}", user.trim());
+    let words = [
+        "annotate",
+        "databaseschema",
+        "db",
+        "--overwrite",
+        annotation.as_str(),
+    ];
+    ns.kubectl(&words).await.map(drop)
+}
+
+async fn columns(ns: &Namespace) -> Result<String> {
+    let query = "SELECT string_agg(column_name, ' ' ORDER BY column_name) \
+                 FROM information_schema.columns WHERE table_name = 'users'";
+    psql(ns, query).await
+}
+
+#[tokio::test]
+async fn sql_runs_from_expand_to_contract_and_what_was_approved_is_what_runs() {
+    play("sql", async |ns| {
+        ns.add_database_and_service().await?;
+        psql(ns, SETUP).await?;
+        files(ns, DROP).await?;
+        connection(ns, "another").await?;
+        let schema_1 = json!({"database": "db", "version": 1});
+        ns.release_to_the_end(&app("1").with("/schema", schema_1))
+            .await?;
+
+        // A wrong password: nothing was applied, nothing is dirty, and nobody reads it.
+        let generation = ns.release(&version_2()).await?;
+        let words = ns.stalled(generation, "ExpandFailed").await?;
+        assert!(words.contains("password authentication failed"), "{words}");
+        assert!(words.contains("the database is clean"), "{words}");
+        assert!(!words.contains("another"), "{words}");
+        assert_eq!(ns.view.now().databases["db"].spec.record.dirty, None);
+        assert_eq!(columns(ns).await?, "id name");
+
+        connection(ns, PASSWORD).await?;
+        let wanted = ns.view.now().status(APP).history[0].revision.clone();
+        ns.tell(APP, "retry", &format!("{wanted} again")).await?;
+        let stable = ns.ready(generation).await?;
+        assert_eq!(stable, wanted);
+        let target = asked(ns, "").await?;
+        assert_eq!(columns(ns).await?, "full_name id name");
+        let left = "SELECT count(*) FROM users WHERE full_name IS DISTINCT FROM name";
+        assert_eq!(psql(ns, left).await?, "0");
+
+        // What is approved is the text that the digest is of, and not what somebody has put there.
+        files(ns, "DROP TABLE users;\n").await?;
+        approve(ns, &target, "1").await?;
+        let changed = asked(ns, &target).await?;
+        assert_eq!(columns(ns).await?, "full_name id name");
+        let record = ns.view.now().databases["db"].spec.record.clone();
+        assert_eq!(record.versions[0].approved, None);
+        assert_eq!(record.undo_floor, None);
+        let events = ns
+            .kubectl(&["get", "events", "-o", "jsonpath={.items[*].message}"])
+            .await?;
+        assert!(events.contains("is void"), "{events}");
+
+        // Put back, it is approved once more.
+        files(ns, DROP).await?;
+        approve(ns, &changed, "2").await?;
+        let again = asked(ns, &changed).await?;
+        assert_eq!(again, target, "the same text has the same digest");
+        approve(ns, &again, "3").await?;
+        let ended =
+            |s: &SchemaStatus| format!("{:?}", s.phase) == "Contract" && s.state == "Succeeded";
+        schema(ns, "the end of the contract", ended).await?;
+        assert_eq!(columns(ns).await?, "full_name id");
+        let ran =
+            "SELECT string_agg(phase || ' ' || file, ', ' ORDER BY phase) FROM stepgate.files";
+        assert_eq!(
+            psql(ns, ran).await?,
+            "Contract contract.sql, Expand expand.sql"
+        );
+        Ok(())
+    })
+    .await;
+}
