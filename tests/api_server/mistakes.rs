@@ -1,7 +1,13 @@
 //! Mistakes in manifests, and what is right: one table for the API server and for
 //! `stepgate simulate`, which must say the same of each.
 
+#[path = "mistakes/values.rs"]
+mod values;
+
 use serde_json::{Value, json};
+
+pub use self::values::set;
+use self::values::{checks, flags, metric, step, steps, tested, traffic, weighted};
 
 /// One mistake: where it is made in a minimal Rollout called `shop`, and what is to be read
 /// about it.
@@ -23,53 +29,6 @@ fn mistake(name: &'static str, at: &'static str, value: Value, told: &'static st
         value,
         told,
     }
-}
-
-fn step(name: &str, replicas: Value) -> Value {
-    json!({"name": name, "replicas": replicas})
-}
-
-/// Steps of these weights.
-fn weighted(weights: &[i32]) -> Value {
-    let steps = weights.iter().enumerate();
-    let steps = steps.map(|(n, weight)| json!({"name": format!("s{n}"), "weight": weight}));
-    json!({"canary": {"steps": steps.collect::<Vec<_>>()}})
-}
-
-fn traffic(from: &str, stable: &str, canary: &str) -> Value {
-    json!({"portsFrom": {"name": from}, "stableService": stable, "canaryService": canary})
-}
-
-fn flags(percents: &[i32], on: &str, off: &str) -> Value {
-    let named = percents.iter().enumerate();
-    let ramp: Vec<Value> = named
-        .map(|(index, percent)| json!({"name": format!("s{index}"), "percent": percent}))
-        .collect();
-    json!([{
-        "key": "full-name", "configMap": {"name": "shop-flags"}, "onVariant": on,
-        "offVariant": off, "ramp": ramp,
-    }])
-}
-
-fn steps(replicas: &[Value]) -> Value {
-    let named = replicas.iter().enumerate();
-    let steps: Vec<Value> = named
-        .map(|(index, r)| step(&format!("s{index}"), r.clone()))
-        .collect();
-    json!({"canary": {"steps": steps}})
-}
-
-fn tested(tests: Value) -> Value {
-    let step = json!({"name": "full", "replicas": "100%", "tests": tests});
-    json!({"canary": {"steps": [step]}})
-}
-
-fn checks(check: Value) -> Value {
-    json!({"checks": [check]})
-}
-
-fn metric(metric: Value) -> Value {
-    json!({"name": "a", "errorRate": {"maxPercent": "1"}, "metric": metric})
 }
 
 /// All of them.
@@ -584,15 +543,6 @@ pub fn mistakes() -> Vec<Mistake> {
             "spec.replicas",
         ),
     ]
-}
-
-/// Sets a value, making the objects on the way to it.
-pub fn set(object: &mut Value, pointer: &str, value: Value) {
-    let mut place = object;
-    for part in pointer.split('/').skip(1) {
-        place = &mut place[part];
-    }
-    *place = value;
 }
 
 /// Values that are all right, by JSON pointer.
