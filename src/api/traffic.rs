@@ -120,12 +120,20 @@ pub struct WeightStatus {
     pub canary: i32,
     /// Since when that is asked of them; since they were last changed by somebody else.
     pub since: Time,
+    /// All of them have been seen with it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub seen: bool,
     /// Since when all of them have it, and those whose kind reports so have accepted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Time>,
     /// How often somebody else has changed it since.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resets: i32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]

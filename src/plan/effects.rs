@@ -73,7 +73,10 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
         if records && draft.writes.is_empty() && draft.status.release.is_none() {
             forget_old_revisions(draft)?;
         }
-        let unread = unread.or_else(|| routes::are_to_be_looked_at(draft).err());
+        let unread = match &draft.seen.unread {
+            None => unread.or_else(|| routes::are_to_be_looked_at(draft).err()),
+            Some(_) => unread,
+        };
         // Last, so that no read that fails holds up what does not rest on it.
         if let Some(unread) = unread.filter(|_| draft.writes.is_empty()) {
             return Err(unread);

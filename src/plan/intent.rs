@@ -343,7 +343,7 @@ impl Write {
                 kind: Kind::ConfigMap,
                 ..
             } => Refused::Flags(self.name().to_owned()),
-            Self::Weigh { base, .. } => Refused::Route(base.name.clone()),
+            Self::Weigh { .. } => Refused::Route(self.object()),
             Self::ReleaseJob { base }
             | Self::Fence {
                 kind: Kind::Job,

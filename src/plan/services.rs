@@ -308,7 +308,7 @@ fn aim(draft: &Draft<'_>, role: Role) -> Option<String> {
     let reached = draft.course.near(&at.step).map(|target| target.active);
     let canary = match role {
         Role::Stable => reached == Some(Active::Canary),
-        Role::Canary => available(draft, &release.revision) > 0,
+        Role::Canary => available(draft, &release.revision) > 0 && !routes::exceed(draft),
     };
     Some(if canary {
         release.revision.clone()

@@ -105,7 +105,19 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
     {
         return watched(draft, release, wait);
     }
-    routes::are_to_be_looked_at(draft)?;
+    if let Err(ask) = routes::are_to_be_looked_at(draft) {
+        let Some(words) = &draft.seen.unread else {
+            return Err(ask);
+        };
+        // Pods and Services go their way without it.
+        let words = format!("what must be known to go on cannot be read: {words}");
+        let again = draft.in_seconds(release::TRIES_AGAIN_AFTER);
+        return watched(
+            draft,
+            release,
+            Wait::held(Reason::ReadFailed, words).wake(again),
+        );
+    }
     let there = are_there(draft, release);
     if there && let Some(wait) = routes::on_the_way(draft) {
         return match keep_time(draft, release, Run::Weighed) {

@@ -73,6 +73,8 @@ fn routes(home: &Home) -> Api<DynamicObject> {
 
 fn route() -> Value {
     json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
         "metadata": {"name": "shop", "labels": {"team": "shop"}},
         "spec": {
             "hostnames": ["shop.example.com"],
@@ -89,6 +91,7 @@ fn route() -> Value {
 
 async fn read(adapter: &Kubernetes, home: &Home, kind: RouteKind) -> Result<Found, Unusable> {
     let asked = RoutesAsked {
+        namespace: home.namespace.clone(),
         routes: vec![RouteRef {
             kind,
             name: "shop".into(),

@@ -334,7 +334,8 @@ pub fn routes<'a>(
         return;
     };
     let documents: Vec<&Value> = documents.collect();
-    let asked = RoutesAsked {
+    let mut asked = RoutesAsked {
+        namespace: String::new(),
         routes: traffic.routes.clone(),
         stable: traffic.stable_service.clone(),
         canary: traffic.canary_service.clone(),
@@ -359,8 +360,10 @@ pub fn routes<'a>(
             uid: String::new(),
             resource_version: String::new(),
         };
+        let namespace = document["metadata"]["namespace"].as_str();
+        asked.namespace = namespace.unwrap_or_default().to_owned();
         match asked.read(route, base, document).found {
-            Err(Unusable::Unfit(words)) => {
+            Err(Unusable::Unfit(words) | Unusable::Unnamed(words)) => {
                 found.push(Finding::warning(field, format!("{route}: {words}")));
             }
             Ok(read) => {

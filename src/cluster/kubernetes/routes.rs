@@ -1,6 +1,8 @@
 //! Routes, read live: they belong to others, may be of kinds that the cluster does not know, and are
 //! of interest only while a release makes use of them.
 
+use std::time::Duration;
+
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, GroupVersionKind},
@@ -15,6 +17,9 @@ use crate::{
         routes::{RouteFacts, RoutesAsked, facts::Unusable},
     },
 };
+
+/// How long one route is waited for: what serves them may be down, and no pass stands for that.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What these routes do with the requests.
 ///
@@ -53,7 +58,14 @@ async fn one(
         namespace,
         &resource(route.kind.into()),
     );
-    match api.get(&route.name).await {
+    let answer = tokio::time::timeout(PATIENCE, api.get(&route.name)).await;
+    let Ok(answer) = answer else {
+        return Err(ReadError {
+            what: route.to_string(),
+            message: format!("no answer within {} s", PATIENCE.as_secs()),
+        });
+    };
+    match answer {
         Ok(object) => {
             let base = facts::base(&object.metadata);
             let mut whole = object.data;

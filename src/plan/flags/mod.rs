@@ -159,10 +159,13 @@ fn list(draft: &Draft<'_>) -> Option<Decision> {
         }
     }
     for known in &draft.status.flags {
-        let is_there = own(draft, &known.config_map)
-            .ok()
-            .flatten()
-            .is_some_and(|map| Contents::of(map).written().any(|key| key == known.key));
+        let holds = |map: &ConfigMapFacts| Contents::of(map).written().any(|k| k == known.key);
+        let is_there = match own(draft, &known.config_map) {
+            Ok(map) => map.is_some_and(holds),
+            // What cannot be read may hold it: it is not forgotten.
+            Err(Problem::Forbidden(_)) => true,
+            Err(Problem::NotOurs) => false,
+        };
         if asked(draft, &known.key).is_none() && is_there {
             flags.push(known.clone());
         }
@@ -293,6 +296,7 @@ pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
         return;
     }
     let back_to = decision.status.stable.as_ref().map(|s| s.revision.clone());
+    let leaves = decision.status.release.as_ref().map(|r| r.revision.clone());
     let number = |revision: &str| draft.seen.objects.revision(revision).map(|r| r.number);
     let mut off = Vec::new();
     for flag in &mut decision.status.flags {
@@ -304,7 +308,9 @@ pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
             continue;
         };
         let stays = back_to.as_deref().is_some_and(|to| {
-            to == under || number(&under).zip(number(to)).is_some_and(|(a, b)| a < b)
+            // What nobody remembers any more came before all that is remembered.
+            let earlier = number(&under).is_none_or(|a| number(to).is_some_and(|b| a < b));
+            to == under || leaves.as_ref() != Some(&under) && earlier
         });
         if stays {
             continue;

@@ -12,6 +12,8 @@ use crate::{
 /// Which routes are to be read, and whose weights count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutesAsked {
+    /// Their namespace, and that of the Services.
+    pub namespace: String,
     /// The routes.
     pub routes: Vec<RouteRef>,
     /// The Service that users reach at rest.
@@ -70,8 +72,19 @@ pub enum Unusable {
     UnknownKind,
     /// The operator may not read it, in the API server's words.
     Forbidden(String),
+    /// It does not name the Service of the new revision at all, so it sends nobody there: what to
+    /// write.
+    Unnamed(String),
     /// It does not name the two Services as it should: what is wrong with it, and what to write.
     Unfit(String),
+}
+
+impl Unusable {
+    /// By this route nobody gets to the new revision.
+    #[must_use]
+    pub const fn leads_nowhere(&self) -> bool {
+        matches!(self, Self::Missing | Self::UnknownKind | Self::Unnamed(_))
+    }
 }
 
 impl fmt::Display for RouteRef {
@@ -107,16 +120,26 @@ impl RoutesAsked {
             accepted: (reader.accepted)(route),
         });
         let asked = asked.clone();
-        RouteFacts {
-            asked,
-            found: found.map_err(Unusable::Unfit),
-        }
+        RouteFacts { asked, found }
     }
 
-    fn pairs(&self, asked: &RouteRef, reader: &Reader, spec: &Value) -> Result<Vec<Pair>, String> {
+    fn pairs(
+        &self,
+        asked: &RouteRef,
+        reader: &Reader,
+        spec: &Value,
+    ) -> Result<Vec<Pair>, Unusable> {
         let Self { stable, canary, .. } = self;
         let none = Vec::new();
         let rules = spec[reader.rules].as_array().unwrap_or(&none);
+        let leads =
+            |backend: &Value, service: &str| (reader.leads_to)(backend, service, &self.namespace);
+        let all = rules
+            .iter()
+            .filter_map(|rule| rule[reader.backends].as_array());
+        if !all.flatten().any(|backend| leads(backend, canary)) {
+            return Err(Unusable::Unnamed(self.lacks(reader, "rules")));
+        }
         let mut pairs = Vec::new();
         let mut left: Vec<&String> = asked.rules.iter().collect();
         for (index, rule) in rules.iter().enumerate() {
@@ -132,7 +155,7 @@ impl RoutesAsked {
             let backends = rule[reader.backends].as_array().unwrap_or(&none);
             let place = |service: &str| {
                 let mut all = backends.iter().enumerate();
-                let (at, backend) = all.find(|(_, b)| (reader.leads_to)(b, service))?;
+                let (at, backend) = all.find(|(_, b)| leads(b, service))?;
                 Some(Weight {
                     pointer: format!(
                         "/spec/{}/{index}/{}/{at}/weight",
@@ -144,10 +167,10 @@ impl RoutesAsked {
             match (place(stable), place(canary)) {
                 (Some(of_stable), Some(of_canary)) => {
                     if backends.len() > 2 {
-                        return Err(format!(
+                        return Err(Unusable::Unfit(format!(
                             "its {words} has more backends than Services {stable} and {canary}: \
                              keep these two alone there"
-                        ));
+                        )));
                     }
                     pairs.push(Pair {
                         rule: words,
@@ -156,17 +179,18 @@ impl RoutesAsked {
                     });
                 }
                 _ if asked.rules.is_empty() => {}
-                _ => return Err(self.lacks(reader, &words)),
+                _ => return Err(Unusable::Unfit(self.lacks(reader, &words))),
             }
         }
         if let Some(rule) = left.first() {
-            return Err(format!(
-                "it has no {} of the name {rule}: correct spec.traffic.routes[].rules",
+            return Err(Unusable::Unfit(format!(
+                "it has no {} of the name {rule}: correct spec.traffic.routes[].rules, or name the \
+                 rule (older definitions of the Gateway API know no names of rules: leave rules out)",
                 reader.rule
-            ));
+            )));
         }
         if pairs.is_empty() {
-            return Err(self.lacks(reader, "rules"));
+            return Err(Unusable::Unfit(self.lacks(reader, "rules")));
         }
         Ok(pairs)
     }
@@ -194,8 +218,8 @@ struct Reader {
     backends: &'static str,
     /// The weight of one that gives none.
     unsaid: i32,
-    /// Whether a backend is the Service of this name, in the route's namespace.
-    leads_to: fn(&Value, &str) -> bool,
+    /// Whether a backend is the Service of this name, in this namespace, which is the route's.
+    leads_to: fn(&Value, &str, &str) -> bool,
     /// Its controllers have taken it as it is.
     accepted: fn(&Value) -> bool,
     /// A backend as one writes it.
@@ -207,16 +231,30 @@ const GATEWAY_API: Reader = Reader {
     rule: "rule",
     backends: "backendRefs",
     unsaid: 1,
-    leads_to: |backend, service| {
+    leads_to: |backend, service, own| {
         let kind = backend["kind"].as_str().unwrap_or("Service");
         let group = backend["group"].as_str().unwrap_or_default();
         let namespace = backend["namespace"].as_str();
-        kind == "Service" && group.is_empty() && namespace.is_none() && backend["name"] == service
+        kind == "Service"
+            && group.is_empty()
+            && namespace.is_none_or(|namespace| namespace == own)
+            && backend["name"] == service
     },
     accepted: |route| {
         let generation = &route["metadata"]["generation"];
-        let parents = route["status"]["parents"].as_array();
-        let taken = |parent: &Value| {
+        let asked = route["spec"]["parentRefs"].as_array();
+        // What a former parent has left is nobody's word any more.
+        let is_asked = |parent: &&Value| {
+            let of = &parent["parentRef"];
+            let same = |r: &Value| {
+                r["name"] == of["name"]
+                    && (r["sectionName"].is_null() || r["sectionName"] == of["sectionName"])
+            };
+            asked.is_none_or(|asked| asked.is_empty() || asked.iter().any(same))
+        };
+        let parents = route["status"]["parents"].as_array().into_iter().flatten();
+        let parents: Vec<&Value> = parents.filter(is_asked).collect();
+        let taken = |parent: &&Value| {
             let conditions = parent["conditions"].as_array();
             let is = |kind: &str| {
                 let mut all = conditions.into_iter().flatten();
@@ -228,7 +266,7 @@ const GATEWAY_API: Reader = Reader {
             };
             is("Accepted") && is("ResolvedRefs")
         };
-        parents.is_some_and(|parents| !parents.is_empty() && parents.iter().all(taken))
+        !parents.is_empty() && parents.iter().all(taken)
     },
     written: |service, weight| format!("{{name: {service}, port: 80, weight: {weight}}}"),
 };
@@ -238,11 +276,13 @@ const ISTIO: Reader = Reader {
     rule: "HTTP route",
     backends: "route",
     unsaid: 0,
-    leads_to: |backend, service| {
+    leads_to: |backend, service, own| {
         let host = backend["destination"]["host"].as_str().unwrap_or_default();
         let subset = &backend["destination"]["subset"];
-        let short = host.split('.').next() == Some(service);
-        short && subset.is_null() && (host == service || host.contains(".svc"))
+        let whole = format!("{service}.{own}.svc");
+        let further = host.strip_prefix(&whole);
+        let is_whole = further.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        subset.is_null() && (host == service || is_whole)
     },
     // It reports nothing.
     accepted: |_| true,
@@ -267,6 +307,7 @@ mod tests {
     fn asked(kind: RouteKind, rules: &[&str]) -> RoutesAsked {
         let rules = rules.iter().map(|&r| r.to_owned()).collect();
         RoutesAsked {
+            namespace: "shop".into(),
             routes: vec![RouteRef {
                 kind,
                 name: "shop".into(),
@@ -320,6 +361,16 @@ mod tests {
             !read(&all, &http(2)).unwrap().accepted,
             "of an earlier generation"
         );
+        let mut left = http(3);
+        left["spec"]["parentRefs"] = json!([{"name": "gateway"}]);
+        let former = json!({"parentRef": {"name": "former"}, "conditions": []});
+        let parents = left["status"]["parents"].as_array_mut().unwrap();
+        parents[0]["parentRef"] = json!({"name": "gateway"});
+        parents.push(former);
+        assert!(
+            read(&all, &left).unwrap().accepted,
+            "a former parent has no say"
+        );
         let mut unreported = http(3);
         unreported["status"] = json!({});
         assert!(!read(&all, &unreported).unwrap().accepted);
@@ -340,7 +391,12 @@ mod tests {
             assert_eq!(shares(&found), [("HTTP route web", 0, pointer)]);
             assert!(found.accepted);
         }
-        for host in ["shop-canary.example.com", "other"] {
+        for host in [
+            "shop-canary.example.com",
+            "shop-canary.other.svc.cluster.local",
+            "shop-canary.shop.svcx.example.com",
+            "other",
+        ] {
             read(&all, &route(host)).unwrap_err();
         }
     }
@@ -348,13 +404,14 @@ mod tests {
     #[test]
     fn a_route_that_does_not_fit_is_told_with_what_to_write() {
         let words = |asked: &RoutesAsked, route: &Value| match read(asked, route) {
-            Err(Unusable::Unfit(words)) => words,
+            Err(Unusable::Unfit(words) | Unusable::Unnamed(words)) => words,
             other => panic!("{other:?}"),
         };
         let named = asked(RouteKind::Http, &["api"]);
         assert_eq!(
             words(&named, &http(3)),
-            "it has no rule of the name api: correct spec.traffic.routes[].rules"
+            "it has no rule of the name api: correct spec.traffic.routes[].rules, or name the rule \
+             (older definitions of the Gateway API know no names of rules: leave rules out)"
         );
         let all = asked(RouteKind::Http, &[]);
         let empty = json!({"spec": {"rules": [{"backendRefs": [{"name": "shop"}]}]}});
@@ -371,5 +428,7 @@ mod tests {
         let mut elsewhere = http(3);
         elsewhere["spec"]["rules"][1]["backendRefs"][1]["namespace"] = json!("other");
         assert!(words(&all, &elsewhere).contains("must name Services"));
+        elsewhere["spec"]["rules"][1]["backendRefs"][1]["namespace"] = json!("shop");
+        read(&all, &elsewhere).unwrap();
     }
 }

@@ -94,6 +94,7 @@ fn question(draft: &Draft<'_>) -> Option<Question> {
         (None, None) => return None,
     };
     let asked = RoutesAsked {
+        namespace: draft.seen.objects.rollout.namespace.clone(),
         routes: routes.clone(),
         stable: stable.clone(),
         canary: canary.clone(),
@@ -124,7 +125,10 @@ pub(super) fn are_possible(draft: &Draft<'_>) -> Result<(), Halt> {
         return Ok(());
     }
     are_known(draft)?;
-    if let Some(wait) = problem(draft).or_else(|| unrested(draft)) {
+    if let Some(wait) = problem(draft)
+        .or_else(|| unrested(draft))
+        .or_else(|| untaken(draft))
+    {
         return Err(wait.wake(draft.in_seconds(LOOKS_EVERY.1)).into());
     }
     Ok(())
@@ -142,19 +146,40 @@ fn unrested(draft: &Draft<'_>) -> Option<Wait> {
         let rule = found.rules.iter().find(|rule| !rests(rule))?;
         let words = format!(
             "{}: {} has weight {} for Service {stable} and {} for {canary}. While nothing is \
-             released they must be 100 and 0: write that where the route is kept, in Git",
+             released they must be 100 and 0: set them so on the live route (kubectl edit), and in \
+             Git",
             route.asked, rule.rule, rule.stable.value, rule.canary.value
         );
         Some(Wait::stalled(Reason::RouteUnusable, words))
     })
 }
 
+/// A route whose controllers have not taken it as it is, before anything is asked of them.
+fn untaken(draft: &Draft<'_>) -> Option<Wait> {
+    if told(draft).is_some() {
+        return None;
+    }
+    let is_late = |route: &&RouteFacts| route.found.as_ref().is_ok_and(|found| !found.accepted);
+    let route = read(draft)?.iter().find(is_late)?;
+    let words = format!(
+        "{}: not all of its parents have accepted it as it is (Accepted and ResolvedRefs for its \
+         generation): look at its status.parents, and whether the gateway's controller runs",
+        route.asked
+    );
+    Some(Wait::held(Reason::RouteNotAccepted, words))
+}
+
 /// A route that cannot be told anything.
 fn problem(draft: &Draft<'_>) -> Option<Wait> {
+    problem_with(draft, |_| true)
+}
+
+/// The same, of those for which that matters.
+fn problem_with(draft: &Draft<'_>, matters: impl Fn(&Unusable) -> bool) -> Option<Wait> {
     let namespace = &draft.seen.objects.rollout.namespace;
     read(draft)?.iter().find_map(|route| {
         let name = &route.asked;
-        let (reason, words) = match route.found.as_ref().err()? {
+        let (reason, words) = match route.found.as_ref().err().filter(|why| matters(why))? {
             Unusable::Missing => (
                 Reason::RouteUnusable,
                 format!(
@@ -181,7 +206,9 @@ fn problem(draft: &Draft<'_>) -> Option<Wait> {
                      there ({words})"
                 ),
             ),
-            Unusable::Unfit(words) => (Reason::RouteUnusable, format!("{name}: {words}")),
+            Unusable::Unnamed(words) | Unusable::Unfit(words) => {
+                (Reason::RouteUnusable, format!("{name}: {words}"))
+            }
         };
         Some(Wait::stalled(reason, words))
     })
@@ -200,13 +227,17 @@ fn wanted(draft: &Draft<'_>) -> Option<i32> {
         return told.map(|told| if led { 0 } else { told });
     }
     // More requests come when there are pods for them.
-    let child = draft.seen.objects.child(&release.revision);
-    let ready = child.is_some_and(|c| c.available >= target.canary)
-        || waiting::is_made_up(draft, release, target.canary);
-    if weight > told.unwrap_or(0) && !ready {
+    if weight > told.unwrap_or(0) && !is_ready(draft, release, target) {
         return told;
     }
     Some(weight)
+}
+
+/// The new revision has the pods that its step asks for.
+fn is_ready(draft: &Draft<'_>, release: &Release, target: &Target) -> bool {
+    let child = draft.seen.objects.child(&release.revision);
+    child.is_some_and(|c| c.available >= target.canary)
+        || waiting::is_made_up(draft, release, target.canary)
 }
 
 /// Puts on record what the routes are to do, and since when they are seen to do it. It forbids
@@ -231,6 +262,7 @@ pub(super) fn note(draft: &mut Draft<'_>) {
                 .unwrap_or_default(),
             canary: wanted,
             since: now.clone(),
+            seen: false,
             accepted: None,
             resets: 0,
         },
@@ -243,17 +275,20 @@ pub(super) fn note(draft: &mut Draft<'_>) {
         let shown = found.iter().all(|f| shows(f, wanted));
         // What is not there sends nobody anywhere; of what cannot be read nothing is known.
         let is_known = |route: &RouteFacts| {
-            let gone = |why: &Unusable| matches!(why, Unusable::Missing | Unusable::UnknownKind);
-            route.found.as_ref().err().is_none_or(gone)
+            let why = route.found.as_ref().err();
+            why.is_none_or(Unusable::leads_nowhere)
         };
         if !read.iter().all(is_known) {
             next.accepted = None;
-        } else if next.accepted.is_some() && !shown {
+        } else if next.seen && !shown {
             next.resets += 1;
             next.since = now.clone();
-            next.accepted = None;
-        } else if next.accepted.is_none() && shown && found.iter().all(|f| f.accepted) {
-            next.accepted = Some(now.clone());
+            (next.seen, next.accepted) = (false, None);
+        } else if shown {
+            next.seen = true;
+            if next.accepted.is_none() && found.iter().all(|f| f.accepted) {
+                next.accepted = Some(now.clone());
+            }
         }
     }
     let news = next.accepted.is_some() && same.is_none_or(|told| told.accepted.is_none());
@@ -272,6 +307,9 @@ pub(super) fn note(draft: &mut Draft<'_>) {
         .is_some_and(|at| later(at.0, RESTS_FOR) <= draft.now);
     let forgotten = rested && draft.status.release.is_none() && read(draft).is_some();
     let looks = match (&next.accepted, wanted, draft.status.release.is_some()) {
+        (None, ..) if is_contested(draft, &next) || is_late(draft, &next) => {
+            draft.in_seconds(LOOKS_EVERY.1)
+        }
         (None, ..) => draft.in_seconds(LOOKS_EVERY.0),
         (Some(at), 0, false) => later(at.0, RESTS_FOR).max(draft.in_seconds(LOOKS_EVERY.0)),
         (Some(at), ..) if later(at.0, settle(&next)) > draft.now => later(at.0, settle(&next)),
@@ -304,6 +342,11 @@ fn is_contested(draft: &Draft<'_>, told: &WeightStatus) -> bool {
     told.resets >= RESETS && later(told.since.0, TRIES_AGAIN_AFTER) > draft.now
 }
 
+/// Routes have not followed for so long that it is said.
+fn is_late(draft: &Draft<'_>, told: &WeightStatus) -> bool {
+    told.accepted.is_none() && later(told.since.0, PATIENCE) <= draft.now
+}
+
 fn names(routes: &[RouteRef]) -> String {
     let names: Vec<String> = routes.iter().map(ToString::to_string).collect();
     names.join(", ")
@@ -326,17 +369,36 @@ pub(super) fn are_in_place(draft: &Draft<'_>) -> bool {
 /// The Service that routes lead to by weight may select the pods of the new revision: no more of
 /// the requests come with that than its step asks for.
 pub(super) fn admit(draft: &Draft<'_>) -> bool {
-    let Some((_, _, weight)) = weighed(draft) else {
+    let Some((release, target, weight)) = weighed(draft) else {
         return true;
     };
+    if target.active == Active::Canary {
+        return true;
+    }
     let Some(routes) = read(draft) else {
         return false;
     };
+    // Where they send some already, as many pods as the step asks for take them.
+    let ready = is_ready(draft, release, target);
+    let fits = |share: i32| share == 0 || share <= weight && ready;
     routes.iter().all(|route| match &route.found {
-        Ok(found) => found.accepted && found.rules.iter().all(|rule| rule.share() <= weight),
-        Err(Unusable::Missing | Unusable::UnknownKind) => true,
-        Err(_) => false,
+        Ok(found) => found.accepted && found.rules.iter().all(|rule| fits(rule.share())),
+        Err(why) => why.leads_nowhere(),
     })
+}
+
+/// Routes are seen to send more to the Service of the new revision than the step asks for: somebody
+/// else has written that.
+pub(super) fn exceed(draft: &Draft<'_>) -> bool {
+    let Some((_, target, weight)) = weighed(draft) else {
+        return false;
+    };
+    let most = weight.max(told(draft).map_or(0, |told| told.canary));
+    let found = read(draft).unwrap_or_default().iter();
+    let mut rules = found
+        .filter_map(|r| r.found.as_ref().ok())
+        .flat_map(|f| &f.rules);
+    target.active == Active::Both && rules.any(|rule| rule.share() > most)
 }
 
 /// Why a step is not reached whose pods are all there, if the routes are why.
@@ -374,16 +436,18 @@ pub(super) fn on_the_way(draft: &Draft<'_>) -> Option<Wait> {
             None => "the controllers of the route have not reported the weight yet",
         }
     );
-    let looks = draft.in_seconds(LOOKS_EVERY.0);
-    let late = told.accepted.is_none() && later(told.since.0, PATIENCE) <= draft.now;
-    Some(match late {
-        false => Wait::held(Reason::Weighing, words).wake(looks),
+    Some(match is_late(draft, told) {
+        false => {
+            let looks = draft.in_seconds(LOOKS_EVERY.0);
+            Wait::held(Reason::Weighing, words).wake(looks)
+        }
         true => {
             let words = format!(
                 "{words}, since {:.0}. Look at its status.parents, and whether the gateway's \
                  controller runs",
                 told.since.0
             );
+            let looks = draft.in_seconds(LOOKS_EVERY.1);
             Wait::stalled(Reason::RouteNotAccepted, words).wake(looks)
         }
     })
@@ -406,7 +470,7 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) {
         let Ok(found) = &route.found else {
             continue;
         };
-        if shows(found, canary) || refused(draft, &Refused::Route(route.asked.name.clone())) {
+        if shows(found, canary) || refused(draft, &Refused::Route(route.asked.to_string())) {
             continue;
         }
         let weights = found.rules.iter().flat_map(|rule| {
@@ -433,7 +497,7 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) {
 pub(super) fn say_unrestored(draft: &mut Draft<'_>) {
     if draft.status.release.is_none()
         && told(draft).is_some()
-        && let Some(wait) = problem(draft)
+        && let Some(wait) = problem_with(draft, |why| !why.leads_nowhere())
     {
         draft.wait_for(wait);
     }

@@ -383,6 +383,22 @@ fn a_flag_that_was_on_before_a_canary_stays_when_that_goes_back() {
 }
 
 #[test]
+fn a_flag_that_was_on_under_a_revision_that_is_forgotten_stays_when_a_canary_goes_back() {
+    let mut world = on_under_v2().wants("v3");
+    for _ in 0..4 {
+        world.settle();
+    }
+    let mut old = world.status().clone();
+    old.flags[0].revision = Some("long-gone".into());
+    world.seen.objects.rollout.status = old.into();
+    let v3 = world.revision("v3");
+    world.command("undo", &v3);
+    let status = world.decide();
+    assert!(status.release.is_some_and(|r| r.undo().is_some()));
+    assert_eq!(status.flags[0].percent, 1);
+}
+
+#[test]
 fn a_lost_status_is_rebuilt_from_what_the_config_map_notes() {
     let mut world = at_one();
     says(&mut world, Verdict::Fail);

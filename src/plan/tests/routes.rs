@@ -49,6 +49,7 @@ fn told() -> World {
         routes: spec.routes,
         canary: 5,
         since: Time(world.now),
+        seen: true,
         accepted: Some(Time(world.now)),
         resets: 0,
     });

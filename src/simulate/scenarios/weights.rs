@@ -95,6 +95,7 @@ pub(super) fn weights() -> Vec<Scenario> {
         (0..5).fold(good("git-fights-for-its-weights"), |story, n| {
             story.then(SETTLED + 35 + 15 * n, route("shop", Routed::AtRest))
         }),
+        good("somebody-writes-a-higher-weight").then(SETTLED + 50, route("shop", Routed::At(80))),
         // While the first pod starts.
         good("a-higher-weight-is-lowered-first").then(SETTLED + 23, route("shop", Routed::At(50))),
         good("the-gateway-s-controller-is-down")
