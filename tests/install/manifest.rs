@@ -133,6 +133,10 @@ fn people_with_the_roles_edit_and_view_get_rights_on_rollouts() {
 fn the_examples_are_accepted_without_a_warning() {
     definitions();
     let namespace = Namespace::new("examples");
+    // A kind of others that one of them names.
+    kubectl(&["apply", "-f", "tests/install/httproutes.yaml"]);
+    let kind = "crd/httproutes.gateway.networking.k8s.io";
+    kubectl(&["wait", "--for=condition=Established", kind]);
     // Not --dry-run: what the definitions' rules say is only known when objects are stored.
     let said = super::output(
         "kubectl",

@@ -276,6 +276,11 @@ fn promote(draft: &Draft<'_>, target: &str) -> Told {
         (FlagState::Ramping | FlagState::Paused, Some((index, _))) => {
             if draft.status.release.is_some() {
                 Err("a release is in motion: flags rise when it has ended".to_owned())
+            } else if draft.stable() != Some(draft.wanted) {
+                let wanted = draft.wanted;
+                Err(format!(
+                    "revision {wanted}, which the spec asks for, is not stable: flags rise when it is"
+                ))
             } else if !is_written(draft, known) {
                 Err("the present step is not in the ConfigMap yet".to_owned())
             } else {

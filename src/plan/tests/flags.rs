@@ -399,6 +399,21 @@ fn a_flag_that_was_on_under_a_revision_that_is_forgotten_stays_when_a_canary_goe
 }
 
 #[test]
+fn no_person_raises_a_flag_while_another_revision_is_asked_for() {
+    let mut world = on_under_v2();
+    world.edit_spec(|spec| spec.paused = true);
+    let mut world = world.wants("v3");
+    world.settle();
+    assert!(world.status().release.is_none());
+    world.command("promote", "full-name/one");
+    world.settle();
+    assert_eq!(status(&world).percent, 1);
+    let told = &world.status().commands[0];
+    assert_eq!(told.result, "Ignored");
+    assert!(told.message.contains("is not stable"), "{told:?}");
+}
+
+#[test]
 fn a_lost_status_is_rebuilt_from_what_the_config_map_notes() {
     let mut world = at_one();
     says(&mut world, Verdict::Fail);
