@@ -112,6 +112,11 @@ pub(super) fn job(
 ) -> Option<Value> {
     let phase = schema.phase(holder.phase)?;
     let sql = schema.runs_sql(holder.phase);
+    let work = match &phase.template {
+        Some(_) => pod::Work::Template,
+        None if sql => pod::Work::Sql,
+        None => pod::Work::Command,
+    };
     let mut template = match &phase.template {
         Some(template) => template.clone(),
         None if sql => {
@@ -161,7 +166,7 @@ pub(super) fn job(
         "spec": {
             "suspend": true,
             "backoffLimit": phase.retry_limit,
-            "podFailurePolicy": pod::failure_policy(&template, sql),
+            "podFailurePolicy": pod::failure_policy(&template, work),
             "activeDeadlineSeconds": sql::deadline(schema, holder.phase, phase.deadline_seconds),
             "template": template,
         },

@@ -226,7 +226,8 @@ fn files(schema: &SchemaSpec, phase: PhaseKind) -> Vec<FileRecord> {
 }
 
 /// The digest of what a phase runs: its image as it is written and its command, or its template, or
-/// its batches and where its files and its database are.
+/// its batches and where its files and its database are. A contract that runs SQL proves what was
+/// filled in: what it counts is a part of it.
 fn digest(template: &Value, schema: &SchemaSpec, kind: PhaseKind) -> String {
     let phase = schema.phase(kind);
     let runs = match phase.and_then(|phase| phase.template.as_ref()) {
@@ -236,7 +237,13 @@ fn digest(template: &Value, schema: &SchemaSpec, kind: PhaseKind) -> String {
                 PhaseKind::Expand | PhaseKind::Contract => &[],
             };
             let sql = phase.and_then(|phase| phase.sql.as_ref());
-            serde_json::json!({"sql": sql, "batches": batches, "postgres": schema.postgres})
+            let proofs = match kind {
+                PhaseKind::Contract => proofs(schema),
+                PhaseKind::Expand | PhaseKind::Backfill => Value::Null,
+            };
+            serde_json::json!({
+                "sql": sql, "batches": batches, "postgres": schema.postgres, "proofs": proofs,
+            })
         }
         Some(template) => template.clone(),
         None => {
@@ -254,6 +261,19 @@ fn digest(template: &Value, schema: &SchemaSpec, kind: PhaseKind) -> String {
     let mut bytes = Vec::with_capacity(1024);
     canonical(&runs, &mut bytes);
     short(&bytes)
+}
+
+/// What a contract counts before it removes anything: no part of a digest where it is nothing.
+fn proofs(schema: &SchemaSpec) -> Value {
+    let proofs: Vec<_> = schema
+        .batches()
+        .iter()
+        .map(|b| serde_json::json!([b.name, b.table, b.r#where]))
+        .collect();
+    match proofs.is_empty() {
+        true => Value::Null,
+        false => Value::Array(proofs),
+    }
 }
 
 /// The first 12 hexadecimal digits of a SHA-256.
@@ -315,6 +335,8 @@ fn json<T: Serialize>(value: &T, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use serde_json::json;
 
     use super::*;
@@ -345,5 +367,47 @@ mod tests {
             serde_json::from_str(r#"{"metadata": {}, "spec": {"b": [2], "a": 1}}"#).unwrap();
         assert_eq!(hash(&one, Some(1)), hash(&two, Some(1)));
         assert_ne!(hash(&one, Some(1)), hash(&one, None));
+    }
+
+    #[test]
+    fn a_contract_is_approved_with_the_proofs_that_it_needs() {
+        let batch = |name: &str, set: &str, condition: &str| {
+            json!({"name": name, "table": "public.users", "key": ["id"], "set": set,
+                   "where": condition})
+        };
+        let of = |batches: Value| {
+            let file = json!({"configMapKeyRef": {"name": "sql-7", "key": "contract.sql"}});
+            let mut schema = json!({
+                "database": "db", "version": 7,
+                "postgres": {"connection": {"secretKeyRef": {"name": "ddl", "key": "uri"}}},
+                "contract": {"sql": {"files": [file]}},
+            });
+            if batches != json!([]) {
+                schema["backfill"] = json!({"batches": batches});
+            }
+            let schema: SchemaSpec = serde_json::from_value(schema).unwrap();
+            let asked = asked(&json!({}), Some(&schema));
+            asked.last().unwrap().digest.clone()
+        };
+        let digest = of(json!([batch("names", "b = a", "b IS NULL")]));
+        // Without the backfill, with a weaker one, and with one batch less.
+        let without = of(json!([]));
+        assert_ne!(without, digest);
+        assert_ne!(
+            of(json!([batch("names", "b = a", "b IS NULL AND id < 9")])),
+            digest
+        );
+        let two = json!([
+            batch("names", "b = a", "b IS NULL"),
+            batch("c", "c = a", "c IS NULL")
+        ]);
+        assert_ne!(of(two), digest);
+        // How it was filled is no part of what is proved.
+        assert_eq!(
+            of(json!([batch("names", "b = upper(a)", "b IS NULL")])),
+            digest
+        );
+        // A contract that proves nothing has the digest that it always had.
+        assert_eq!(without, "63c0ed6dfbef");
     }
 }

@@ -62,10 +62,9 @@ async fn whole(runner: &mut Runner, script: &Script) -> Result<bool, Failure> {
             ledger::advance(runner.client()?, &order, script, script.statements.len()).await?;
             // Constraints that were deferred are checked here.
             runner
-                .execute("COMMIT")
+                .commit()
                 .await
                 .map_err(|failure| failure.to(&format!("{}: COMMIT", script.name)))?;
-            runner.report.applied = true;
             Ok(Some(steps))
         })
         .await?;
@@ -119,7 +118,7 @@ async fn one(runner: &mut Runner, script: &Script, at: usize) -> Result<Option<u
             }
             let rows = runner.execute(&statement.text).await?;
             ledger::advance(runner.client()?, &order, script, at + 1).await?;
-            runner.execute("COMMIT").await?;
+            runner.commit().await?;
             return Ok(Some(rows));
         }
         Kind::Setting => runner.execute(&statement.text).await?,

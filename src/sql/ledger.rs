@@ -159,7 +159,8 @@ pub async fn anything(client: &Client, order: &Order) -> Result<bool, Failure> {
     let row = client
         .query_one(
             "SELECT EXISTS (SELECT FROM stepgate.files WHERE version = $1 AND phase = $2 AND done > 0) \
-                 OR EXISTS (SELECT FROM stepgate.intents WHERE version = $1 AND phase = $2)",
+                 OR EXISTS (SELECT FROM stepgate.intents WHERE version = $1 AND phase = $2) \
+                 OR ($2 = 'backfill' AND EXISTS (SELECT FROM stepgate.batches WHERE version = $1 AND rows_done > 0))",
             &[&order.version, &order.phase.to_string()],
         )
         .await?;

@@ -29,6 +29,8 @@ pub struct Report {
     began: std::time::Instant,
     /// Something of this phase is committed, now or in an earlier run.
     pub applied: bool,
+    /// The answer to a COMMIT was lost, and the ledger was not read since.
+    pub unsure: bool,
     /// How often what was tried again, by reason.
     again: BTreeMap<&'static str, u32>,
     /// The time that this took, pauses included.
@@ -58,6 +60,7 @@ impl Report {
             attempt: order.attempt,
             began: std::time::Instant::now(),
             applied: false,
+            unsure: false,
             again: BTreeMap::new(),
             lost: Duration::ZERO,
             steps: Vec::new(),
@@ -85,14 +88,19 @@ impl Report {
         self.steps.push(step);
     }
 
+    /// Whether something of this phase is committed, as far as is known.
+    fn applied(&self) -> bool {
+        self.applied || self.unsure
+    }
+
     /// The process's exit status, by which the operator knows what to do next.
     pub fn exit(&self, result: &Result<(), Failure>) -> u8 {
         match result {
             Ok(()) => 0,
             Err(failure) => match failure.way {
                 // A backfill goes on where it was.
-                Way::Again | Way::Later if !self.applied || self.phase == Phase::Backfill => 75,
-                Way::BadInput | Way::Fatal if !self.applied => 64,
+                Way::Again | Way::Later if !self.applied() || self.phase == Phase::Backfill => 75,
+                Way::BadInput | Way::Fatal if !self.applied() => 64,
                 _ => 1,
             },
         }
@@ -107,10 +115,10 @@ impl Report {
             "result": match result {
                 Ok(()) => "Done",
                 Err(_) if self.exit(result) == 75 => "TryAgain",
-                Err(failure) if failure.way == Way::BadInput && !self.applied => "BadInput",
+                Err(failure) if failure.way == Way::BadInput && !self.applied() => "BadInput",
                 Err(_) => "Failed",
             },
-            "applied": self.applied,
+            "applied": self.applied(),
             "milliseconds": u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             "millisecondsTryingAgain": u64::try_from(self.lost.as_millis()).unwrap_or(u64::MAX),
             "triedAgain": self.again,
@@ -221,6 +229,10 @@ mod tests {
         assert_eq!(report.exit(&Err(Failure::bad_input("X", "x"))), 64);
         // A statement that PostgreSQL refused, in a transaction that was rolled back.
         assert_eq!(report.exit(&Err(Failure::fatal("X", "x"))), 64);
+        // The answer to a COMMIT was lost, and nothing could be asked after that.
+        report.unsure = true;
+        assert_eq!(report.exit(&later()), 1);
+        report.unsure = false;
         report.applied = true;
         assert_eq!(report.exit(&Err(Failure::fatal("X", "x"))), 1);
         assert_eq!(report.exit(&later()), 1);

@@ -94,9 +94,11 @@ impl Runner {
         if self.order.phase != Phase::Preflight {
             // The first one to write here may be another phase, on its own lock.
             ledger::open(&session.client, &self.order).await?;
+            // With the lock: a COMMIT whose answer was lost has happened by now, or never will.
             if ledger::anything(&session.client, &self.order).await? {
                 self.report.applied = true;
             }
+            self.report.unsure = false;
         }
         self.watch = Some(Watch::new(watch));
         self.session = Some(session);
@@ -167,6 +169,18 @@ impl Runner {
             () = stopped(&mut self.stop) => Err(stop()),
             () = sleep_until(self.deadline.into()) => Err(exceeded(&self.order, None)),
         }
+    }
+
+    /// Commits. Where the answer is lost, the ledger tells what became of it (see `open`).
+    pub async fn commit(&mut self) -> Result<(), Failure> {
+        match self.execute("COMMIT").await {
+            Ok(_) => self.report.applied = true,
+            Err(failure) => {
+                self.report.unsure |= failure.lost;
+                return Err(failure);
+            }
+        }
+        Ok(())
     }
 
     /// Runs one statement while the second session watches.
@@ -299,14 +313,18 @@ fn lost() -> Failure {
 }
 
 fn exceeded(order: &Order, last: Option<&Failure>) -> Failure {
-    let (what, field) = match order.phase {
-        Phase::Backfill => ("without progress", "stallSeconds"),
-        _ => ("for the phase", "deadlineSeconds"),
+    let (what, way) = match order.phase {
+        Phase::Backfill => ("without progress", Way::Later),
+        // Another pod of the Job would begin the whole time anew, and the Job's own ends before it.
+        _ => ("for the phase", Way::Fatal),
     };
     let mut failure = Failure::new(
-        Way::Later,
+        way,
         "DeadlineExceeded",
-        format!("{} s {what} ({field}) are over", order.deadline_seconds),
+        format!(
+            "{} s {what} (deadlineSeconds) are over",
+            order.deadline_seconds
+        ),
     );
     if let Some(last) = last {
         failure.message = format!("{}. Last: {last}", failure.message);

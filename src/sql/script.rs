@@ -84,8 +84,8 @@ impl Script {
                 "WrongHash",
                 format!(
                     "file {}: its SHA-256 is {sha256}, not {}: the ConfigMap was changed after the \
-                     phase was planned or approved. Nothing ran. Restore the text, or change the \
-                     Rollout so that the new text is planned and approved",
+                     phase was planned or approved. Nothing of this text ran. `retry` takes the \
+                     text as it is then; a contract has to be approved with it",
                     file.name, file.sha256
                 ),
             ));

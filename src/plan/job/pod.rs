@@ -34,28 +34,67 @@ const FOREIGN: [&str; 6] = [
     "stepgate.io",
 ];
 
-/// Every end of the command but [`NOTHING_APPLIED`] ends the Job: how far it came is unknown then,
-/// unless it is Stepgate's own runner, which says so ([`REFUSED`]). So it does when its node goes
-/// away. A pod whose command never ran may be made again.
-pub(in crate::plan) fn failure_policy(template: &Value, sql: bool) -> Value {
-    let on = |operator: &str, codes: &[i32]| {
-        let mut exits = json!({"operator": operator, "values": codes});
-        if let Some(name) = template.pointer("/spec/containers/0/name") {
-            exits["containerName"] = name.clone();
+/// What the pod of a phase is made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::plan) enum Work {
+    /// A command in the revision's own pod.
+    Command,
+    /// A pod template as it is written.
+    Template,
+    /// Files and batches, in Stepgate's own runner.
+    Sql,
+}
+
+/// Every end of the command but [`NOTHING_APPLIED`] ends the Job: how far it came is unknown then.
+/// So it does when its node goes away before it has said that. A pod whose command never ran may be
+/// made again.
+///
+/// Stepgate's own runner says more ([`REFUSED`]), and its ledger and its lock let another pod go on
+/// where one was lost with its node.
+pub(in crate::plan) fn failure_policy(template: &Value, work: Work) -> Value {
+    let name = container_of(template, work);
+    let on = |action: &str, operator: &str, code: i32| {
+        let mut exits = json!({"operator": operator, "values": [code]});
+        if let Some(name) = name {
+            exits["containerName"] = json!(name);
         }
-        json!({"action": "FailJob", "onExitCodes": exits})
+        json!({"action": action, "onExitCodes": exits})
     };
-    let mut rules = Vec::new();
-    if sql {
-        // Its place in the list is how its end is told from others.
-        rules.push(on("In", &[REFUSED]));
-    }
-    rules.push(on("NotIn", &[NOTHING_APPLIED]));
-    rules.push(json!({
-        "action": "FailJob",
-        "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-    }));
+    let lost = |action: &str| {
+        json!({
+            "action": action,
+            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+        })
+    };
+    let any_other = on("FailJob", "NotIn", NOTHING_APPLIED);
+    let rules = match work {
+        // The place of the first one in the list is how its end is told from others.
+        Work::Sql => [on("FailJob", "In", REFUSED), lost("Ignore"), any_other],
+        // What the command says of itself holds also where its node goes away.
+        Work::Command | Work::Template => [
+            any_other,
+            on("Count", "In", NOTHING_APPLIED),
+            lost("FailJob"),
+        ],
+    };
     json!({"rules": rules})
+}
+
+/// The container whose exit codes count; none where those of every container do: in a template of
+/// several it is not known which of them changes the database.
+fn container_of(template: &Value, work: Work) -> Option<&str> {
+    let list = |field: &str| {
+        let list = template.pointer(field).and_then(Value::as_array);
+        list.into_iter().flatten()
+    };
+    let ends = |c: &&Value| c["restartPolicy"] != json!("Always");
+    let first = list("/spec/containers").next()?;
+    let others =
+        list("/spec/containers").count() - 1 + list("/spec/initContainers").filter(ends).count();
+    if work == Work::Template && others > 0 {
+        return None;
+    }
+    first["name"].as_str()
 }
 
 /// The revision's own pod, made to run one command to its end: nothing that serves, probes or

@@ -6,8 +6,8 @@ use super::pod;
 use crate::api::{PhaseKind, RolloutSpec, SchemaSpec, database::Holder};
 
 /// Seconds that the Job outlives the runner's own deadline, so that the runner can say how it
-/// ended: also those in which its image is pulled.
-const GRACE_SECONDS: i64 = 60;
+/// ended: also those in which its pod finds a node and its image is pulled.
+const GRACE_SECONDS: i64 = 600;
 
 /// The most that a Job may run: batches go on for as long as they come forward, which the runner
 /// watches.
@@ -100,11 +100,14 @@ pub(in crate::plan) fn template(
     let phase = kind
         .into_iter()
         .find(|kind| order["phase"] == json!(kind))?;
+    // What is missing is said by the runner; its pod would wait for it until the Job's deadline.
+    let mut uri = json!(postgres.connection.secret_key_ref);
+    uri["optional"] = json!(true);
     let mut env = vec![
         json!({"name": "STEPGATE_PHASE", "value": order.to_string()}),
         json!({
             "name": "STEPGATE_DATABASE_URL",
-            "valueFrom": {"secretKeyRef": postgres.connection.secret_key_ref},
+            "valueFrom": {"secretKeyRef": uri},
         }),
     ];
     let mut mounts = Vec::new();
@@ -126,7 +129,7 @@ pub(in crate::plan) fn template(
         let item = json!({"key": of.key, "path": "ca.crt"});
         volumes.push(json!({
             "name": "stepgate-ca",
-            "configMap": {"name": of.name, "items": [item]},
+            "configMap": {"name": of.name, "items": [item], "optional": true},
         }));
         mounts.push(json!({"name": "stepgate-ca", "mountPath": "/ca", "readOnly": true}));
         env.push(json!({"name": "STEPGATE_DATABASE_CA", "value": "/ca/ca.crt"}));
@@ -252,7 +255,7 @@ mod tests {
         assert_eq!(pod["spec"]["automountServiceAccountToken"], false);
         let env = container["env"].as_array().unwrap();
         let var = |name: &str| env.iter().find(|var| var["name"] == name).unwrap();
-        let from = json!({"secretKeyRef": {"name": "ddl", "key": "uri"}});
+        let from = json!({"secretKeyRef": {"name": "ddl", "key": "uri", "optional": true}});
         assert_eq!(var("STEPGATE_DATABASE_URL")["valueFrom"], from);
         assert_eq!(var("STEPGATE_DATABASE_CA")["value"], "/ca/ca.crt");
         let said = var("STEPGATE_PHASE")["value"].as_str().unwrap();
@@ -264,6 +267,7 @@ mod tests {
             "optional": true,
         }});
         assert_eq!(sources[1], second);
+        assert_eq!(pod["spec"]["volumes"][1]["configMap"]["optional"], true);
         assert_eq!(template(&spec.template, &spec, schema, "", &order), None);
     }
 
@@ -271,7 +275,7 @@ mod tests {
     fn a_job_outlives_the_runners_own_deadline_and_batches_may_take_long() {
         let spec = spec();
         let schema = spec.schema.as_ref().unwrap();
-        assert_eq!(deadline(schema, PhaseKind::Expand, 600), 660);
+        assert_eq!(deadline(schema, PhaseKind::Expand, 600), 1200);
         assert_eq!(deadline(schema, PhaseKind::Backfill, 900), A_WEEK);
     }
 }

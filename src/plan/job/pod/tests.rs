@@ -65,28 +65,68 @@ fn a_phase_runs_in_the_revisions_own_pod_and_serves_nobody() {
     );
 }
 
+/// The rules of a policy in short: the action, and by what.
+fn rules(template: &Value, work: Work) -> Vec<String> {
+    let policy = failure_policy(template, work);
+    let rules = policy["rules"].as_array().unwrap();
+    let short = |rule: &Value| {
+        let action = rule["action"].as_str().unwrap();
+        let exits = &rule["onExitCodes"];
+        match exits["operator"].as_str() {
+            Some(operator) => {
+                let name = exits["containerName"].as_str().unwrap_or("*");
+                format!("{action} {name} {operator} {}", exits["values"])
+            }
+            None => {
+                let kind = &rule["onPodConditions"][0]["type"];
+                format!("{action} {}", kind.as_str().unwrap())
+            }
+        }
+    };
+    rules.iter().map(short).collect()
+}
+
 #[test]
 fn only_the_commands_own_word_is_tried_again() {
-    let template = json!({"spec": {"containers": [{"name": "shop"}, {"name": "other"}]}});
-    let policy = failure_policy(&template, false);
-    let exits = &policy["rules"][0]["onExitCodes"];
-    assert_eq!(exits["containerName"], "shop");
-    assert_eq!(
-        (&exits["operator"], &exits["values"]),
-        (&json!("NotIn"), &json!([75]))
-    );
-    assert_eq!(
-        policy["rules"][1]["onPodConditions"][0]["type"],
-        "DisruptionTarget"
-    );
-    // The runner's own word has a rule of its own, the first.
-    let policy = failure_policy(&template, true);
-    let exits = &policy["rules"][0]["onExitCodes"];
-    assert_eq!(
-        (&exits["operator"], &exits["values"]),
-        (&json!("In"), &json!([64]))
-    );
-    assert_eq!(policy["rules"].as_array().unwrap().len(), 3);
+    let template = json!({"spec": {
+        "initContainers": [{"name": "prepare"}],
+        "containers": [{"name": "shop"}],
+    }});
+    let of_command = [
+        "FailJob shop NotIn [75]",
+        // A drain does not turn its word into a dirty database.
+        "Count shop In [75]",
+        "FailJob DisruptionTarget",
+    ];
+    assert_eq!(rules(&template, Work::Command), of_command);
+}
+
+/// The operator knows the first rule by its place (see the facts of a Job).
+#[test]
+fn the_runners_own_word_has_the_first_rule_and_its_pod_is_made_again_on_another_node() {
+    let template = json!({"spec": {"containers": [{"name": "stepgate-sql"}]}});
+    let of_sql = [
+        "FailJob stepgate-sql In [64]",
+        "Ignore DisruptionTarget",
+        "FailJob stepgate-sql NotIn [75]",
+    ];
+    assert_eq!(rules(&template, Work::Sql), of_sql);
+}
+
+#[test]
+fn in_a_template_every_container_may_be_the_one_that_changes_the_database() {
+    let of = |init: Value, containers: Value| {
+        let template = json!({"spec": {"initContainers": init, "containers": containers}});
+        rules(&template, Work::Template).swap_remove(0)
+    };
+    let migrate = json!({"name": "migrate"});
+    let proxy = json!({"name": "proxy", "restartPolicy": "Always"});
+    let any = "FailJob * NotIn [75]";
+    assert_eq!(of(json!([migrate]), json!([{"name": "done"}])), any);
+    assert_eq!(of(json!([]), json!([{"name": "log"}, migrate])), any);
+    // A native sidecar is told to end when the only other container has.
+    let one = "FailJob migrate NotIn [75]";
+    assert_eq!(of(json!([proxy]), json!([migrate])), one);
 }
 
 /// An identity webhook looks at one label, a NetworkPolicy at another, the mesh at a third.

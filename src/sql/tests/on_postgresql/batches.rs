@@ -87,6 +87,30 @@ fn rows_are_filled_once_and_proved() {
     assert_eq!(server.number("SELECT count(*) FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'name'"), 0);
 }
 
+/// Its first file has dropped the column that the proof counts.
+#[test]
+fn a_contract_that_came_half_way_is_retried_without_its_proofs() {
+    let server = Server::start();
+    users(&server, 10);
+    server.sql("UPDATE users SET full_name = name");
+    let files = [
+        ("a.sql", "ALTER TABLE users DROP full_name"),
+        ("b.sql", "ALTER TABLE missing DROP name"),
+    ];
+    let mut task = Task::files(&server, "Contract", &files);
+    task.order["proofs"] =
+        json!([{"name": "names", "table": "users", "where": "full_name IS NULL"}]);
+    let failed = task.run().is(1, "StatementFailed");
+    assert_eq!(
+        failed.report["proofs"],
+        json!([{"name": "names", "left": 0}])
+    );
+    server.sql("CREATE TABLE missing (name text)");
+    let done = task.run().done();
+    assert!(done.log.contains("not counted again"), "{done:?}");
+    assert_eq!(done.report.get("proofs"), None);
+}
+
 #[test]
 fn a_killed_run_loses_at_most_a_batch() {
     let server = Server::start();

@@ -224,7 +224,7 @@ fn two_runs_do_not_meet_and_the_second_says_who_is_there() {
         .with("version", 8)
         .with("deadlineSeconds", 1)
         .run()
-        .is(75, "DeadlineExceeded");
+        .is(64, "DeadlineExceeded");
     assert!(
         refused
             .message()

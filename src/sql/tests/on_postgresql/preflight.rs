@@ -99,7 +99,7 @@ fn a_standby_is_refused() {
         .at(standby.url())
         .with("deadlineSeconds", 1)
         .run()
-        .is(75, "DeadlineExceeded");
+        .is(64, "DeadlineExceeded");
     assert!(refused.message().contains("is a standby"), "{refused:?}");
     // All hosts in one URI find the primary.
     let both = format!(

@@ -17,6 +17,8 @@ pub enum Cut {
     Before,
     /// It does, and its answer does not come back.
     After,
+    /// The same, and no connection is taken any more.
+    AfterForGood,
 }
 
 pub struct Proxy {
@@ -34,12 +36,15 @@ impl Proxy {
         let cuts = left.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                if cut == Cut::AfterForGood && cuts.load(Ordering::SeqCst) <= 0 {
+                    continue;
+                }
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
                     continue;
                 };
                 for (from, to, here) in [
                     (&client, &server, cut == Cut::Before),
-                    (&server, &client, cut == Cut::After),
+                    (&server, &client, cut != Cut::Before),
                 ] {
                     let (from, to, cuts) = (
                         from.try_clone().unwrap(),
