@@ -212,7 +212,7 @@ async fn sql_runs_from_expand_to_contract_and_what_was_approved_is_what_runs() {
             "SELECT string_agg(phase || ' ' || file, ', ' ORDER BY phase) FROM stepgate.files";
         assert_eq!(
             psql(ns, ran).await?,
-            "Contract contract.sql, Expand expand.sql"
+            "contract contract.sql, expand expand.sql"
         );
         Ok(())
     })
