@@ -75,7 +75,8 @@ async fn a_container_that_ends_once_holds_its_release_up_for_a_while() {
                 "/template/spec/volumes",
                 json!([{"name": "seen", "emptyDir": {}}]),
             )
-            .hold(0, 5)
+            // Shorter than the ten seconds after an end, so that it is the end that holds the step.
+            .hold(0, 1)
             .hold(1, 600);
         ns.release(&next).await?;
         ns.says("ended by itself").await?;
