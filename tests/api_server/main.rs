@@ -24,6 +24,7 @@ mod following;
 mod input;
 mod mistakes;
 mod outage;
+mod policies;
 mod process;
 mod routes;
 mod telling;
