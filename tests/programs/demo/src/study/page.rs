@@ -56,7 +56,9 @@ fn page(found: &Found) -> String {
          drops it after an approval. All of it is plain SQL, run by `stepgate-sql`, and every release \
          goes out by canary, 25% and 100%.\n\n{verdict}\n\n\
          ![Requests, latency, waits for locks and rows over time](study.svg)\n\n\
-         ```\n{table}```\n\n```\n{figures}\n```\n\n\
+         ```\n{table}```\n\n\
+         Latencies of a stretch are those of its worst second. The database was asked for waits twice a \
+         second.\n\n```\n{figures}\n```\n\n\
          Measured on {machine}, which runs everything: the cluster, PostgreSQL, the shop and its \
          clients. `make study` does it again (`ROWS=`, `RATE=`).\n",
         rows = options.rows,

@@ -93,7 +93,7 @@ fn panel(
     let values = lines
         .iter()
         .flat_map(|line| line.points.iter().map(|p| p.1));
-    let top = values.fold(1.0, f64::max) * if named { 1.9 } else { 1.1 };
+    let top = values.fold(0.001, f64::max) * if named { 1.9 } else { 1.1 };
     let mut chart = ChartBuilder::on(part)
         .caption(title, ("sans-serif", 16))
         .margin(8)

@@ -59,8 +59,11 @@ impl Series {
             seconds: seconds
                 .map(|Second { second, summary }| {
                     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-                    (since(at), summary)
+                    (at, summary)
                 })
+                // Whole seconds only.
+                .filter(|(at, _)| within(*at) && within(*at + Duration::from_secs(1)))
+                .map(|(at, summary)| (since(at), summary))
                 .collect(),
             total: Summary::of(records.iter().copied()),
             before: Summary::of(quiet),
@@ -117,6 +120,8 @@ fn bands(
             None => bands.push(Band { from, to, what }),
         }
     }
+    // What is over at once needs no name.
+    bands.retain(|band| band.to - band.from >= 1.0);
     bands
 }
 
