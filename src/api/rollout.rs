@@ -32,6 +32,7 @@ use super::{After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, Strategy
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
     printcolumn(name = "Checks", type_ = "string", json_path = ".status.summary.checks", priority = 1),
     printcolumn(name = "Schema", type_ = "string", json_path = ".status.summary.schema", priority = 1),
+    printcolumn(name = "Backfill", type_ = "string", json_path = ".status.summary.backfill", priority = 1),
     printcolumn(name = "Paused", type_ = "string", json_path = ".status.summary.paused", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 40")

@@ -346,6 +346,9 @@ reasons! {
     ExpandSucceeded: Event,
         "the expand of a release succeeded",
         "";
+    BackfillProgress: Event,
+        "a quarter, a half or three quarters of the rows of a batch are filled in",
+        "";
     BackfillSucceeded: Event,
         "on a DatabaseSchema: the backfill of a version succeeded",
         "";

@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 47] = [
+const RULES: [(&str, Rule); 48] = [
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -117,6 +117,9 @@ const RULES: [(&str, Rule); 47] = [
             version.is_some_and(|version| version <= 2_147_483_647) || !runs_sql(me)
         },
     ),
+    ("has(self.batches) || !has(self.stallSeconds)", |me| {
+        has(me, "batches") || !has(me, "stallSeconds")
+    }),
     ("has(self.command) != has(self.template)", |me| {
         has(me, "command") != has(me, "template")
     }),

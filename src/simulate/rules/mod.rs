@@ -6,6 +6,7 @@
 
 mod evidence;
 mod flags;
+mod heard;
 mod left;
 mod memory;
 mod order;
@@ -57,6 +58,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("memory", memory::memory),
     ("undo", undo::undo),
     ("told", people::told),
+    ("heard", heard::heard),
     ("refused", people::refused),
     ("hands-off", writes::hands_off),
     ("fenced", writes::fenced),
