@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    name::DNS_LABEL,
+    name::{DNS_LABEL, FLAG_NAME},
     sql::{Batch, Postgres, Sql, SqlFile},
 };
 
@@ -292,6 +292,17 @@ pub struct Contract {
     #[serde(default = "a_day")]
     #[schemars(range(min = 0, max = 31536000))]
     pub after_seconds: i64,
+
+    /// Keys of `spec.flags` that must be on for everybody before it runs, in every pod. From its
+    /// start on they are frozen: nothing turns them off any more, as it removes what users need for
+    /// whom they are off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 8),
+        inner(length(min = 1, max = 63), regex(pattern = FLAG_NAME)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub flags: Vec<String>,
 
     /// Whether a person must approve it. `Manual`, the default: workloads in other namespaces are
     /// not seen, so somebody must know of them.

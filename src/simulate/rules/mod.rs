@@ -48,6 +48,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("order", order::order),
     ("ramp", flags::ramp),
     ("flag-first", flags::flag_first),
+    ("frozen", flags::frozen),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
     ("once", tests::once),
