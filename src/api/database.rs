@@ -155,6 +155,10 @@ pub struct VersionRecord {
     /// The contract, once it has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contracted: Option<Done>,
+    /// Flags that its contract relies on, once that has begun: they stay on for everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub frozen_flags: Vec<String>,
     /// A person has said that what is open of it is not to run any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dropped: bool,
@@ -208,6 +212,10 @@ pub struct AskedPhase {
     /// Of a contract: seconds to wait after nothing below the version is left.
     #[serde(default)]
     pub after_seconds: i64,
+    /// Of a contract: flags that must be on for everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub flags: Vec<String>,
     /// Of a contract: whether a person must approve it.
     #[serde(default)]
     pub approval: Approval,

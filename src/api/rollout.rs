@@ -32,6 +32,7 @@ use super::{After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, Strategy
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
     printcolumn(name = "Checks", type_ = "string", json_path = ".status.summary.checks", priority = 1),
     printcolumn(name = "Schema", type_ = "string", json_path = ".status.summary.schema", priority = 1),
+    printcolumn(name = "Backfill", type_ = "string", json_path = ".status.summary.backfill", priority = 1),
     printcolumn(name = "Paused", type_ = "string", json_path = ".status.summary.paused", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 40")
@@ -53,6 +54,8 @@ use super::{After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, Strategy
         .message("steps with a weight need spec.traffic with its routes, which are told the weight: add it, or give the steps replicas alone"),
     validation = Rule::new("!has(self.traffic) || (has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen') || (has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))")
         .message("spec.traffic is for strategy.type: BlueGreen, and for steps with a weight: write one of them, or remove spec.traffic"),
+    validation = Rule::new("!(has(self.schema) && has(self.schema.contract) && has(self.schema.contract.flags)) || self.schema.contract.flags.all(k, has(self.flags) && self.flags.exists(f, f.key == k))")
+        .message("schema.contract.flags names a key that spec.flags does not have: write the flag there too, so that it is turned on before the contract"),
     validation = Rule::new("!has(self.selector.matchLabels) || (has(self.template.metadata) && has(self.template.metadata.labels) && self.selector.matchLabels.all(k, k in self.template.metadata.labels && self.template.metadata.labels[k] == self.selector.matchLabels[k]))")
         .message("spec.template.metadata.labels must carry every label of spec.selector.matchLabels with the same value: add them to the template"),
 )]

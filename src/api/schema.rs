@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    name::DNS_LABEL,
+    name::{DNS_LABEL, FLAG_NAME},
     sql::{Batch, Postgres, Sql, SqlFile},
 };
 
@@ -189,8 +189,9 @@ pub struct Phase {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<Sql>,
 
-    /// Maximum number of seconds that a phase may run; after that it has failed. A backfill with
-    /// `batches` may run for a week, and for so long without progress.
+    /// Maximum number of seconds that a phase may run; after that it has failed. Of a backfill with
+    /// `batches` it is for the files of `sql`: batches go on as long as they come forward, for a week
+    /// at most (see `stallSeconds`).
     #[serde(default = "default_deadline")]
     #[schemars(range(min = 1, max = 604800))]
     pub deadline_seconds: i64,
@@ -211,7 +212,9 @@ pub struct Phase {
     validation = Rule::new("[has(self.command), has(self.template), has(self.sql) || has(self.batches)].exists_one(given, given)")
         .message("give a backfill exactly one of command (run with the revision's own image), template (a pod template of its own) and sql or batches, or both of these (run on PostgreSQL by Stepgate)"),
     validation = Rule::new("has(self.batches) || !has(self.maxLagSeconds)")
-        .message("maxLagSeconds pauses batches, and there are none")
+        .message("maxLagSeconds pauses batches, and there are none"),
+    validation = Rule::new("has(self.batches) || !has(self.stallSeconds)")
+        .message("stallSeconds is about batches, and there are none: only of these is it seen how far they are; deadlineSeconds is for the whole backfill then")
 )]
 pub struct Backfill {
     /// What runs.
@@ -224,6 +227,13 @@ pub struct Backfill {
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub batches: Vec<Batch>,
 
+    /// Batches that have not changed a row, nor found a range without one, for so many seconds have
+    /// failed; time in which they pause counts too. What they have done stays, and a retry goes on
+    /// there. Default: 900.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 604800))]
+    pub stall_seconds: Option<i64>,
+
     /// Batches pause while a replica or a replication slot is more than so many seconds behind; 0:
     /// never. Default: 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -235,6 +245,14 @@ pub struct Backfill {
     /// `Trigger`: a trigger of the expand does, and once is enough.
     #[serde(default, skip_serializing_if = "KeptBy::is_code")]
     pub kept_by: KeptBy,
+}
+
+impl Backfill {
+    /// Seconds without progress after which its batches have failed.
+    #[must_use]
+    pub(crate) fn stalls_after(&self) -> i64 {
+        self.stall_seconds.unwrap_or(900)
+    }
 }
 
 /// What keeps data filled in while old code writes.
@@ -274,6 +292,17 @@ pub struct Contract {
     #[serde(default = "a_day")]
     #[schemars(range(min = 0, max = 31536000))]
     pub after_seconds: i64,
+
+    /// Keys of `spec.flags` that must be on for everybody before it runs, in every pod. From its
+    /// start on they are frozen: nothing turns them off any more, as it removes what users need for
+    /// whom they are off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 8),
+        inner(length(min = 1, max = 63), regex(pattern = FLAG_NAME)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub flags: Vec<String>,
 
     /// Whether a person must approve it. `Manual`, the default: workloads in other namespaces are
     /// not seen, so somebody must know of them.

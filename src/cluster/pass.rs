@@ -240,6 +240,7 @@ async fn ask<C: Cluster>(
                 answers.flags.insert(name.clone(), unread);
                 continue;
             }
+            (Err(error), Question::Progress(_)) => Answer::Progress(Err(error.message)),
             (answer, _) => answer?,
         };
         take(answer, question, seen, answers, memory, now)?;
@@ -387,6 +388,7 @@ fn observe<C: Cluster>(
         source_problem,
         sql_image: Arc::clone(&around.sql_image),
         readings,
+        heard: memory.heard.clone(),
         looked,
         trusted_since: around.trusted_since,
         status_written: memory.status_written,
@@ -471,6 +473,11 @@ fn take(
         }
         Answer::JobLog(text) => answers.job_log = Some(text),
         Answer::JobPod(words) => answers.job_pod = Some(words),
+        Answer::Progress(said) => {
+            if let Question::Progress(job) = question {
+                memory.hears(job, said, now);
+            }
+        }
         Answer::Flags(map) => {
             if let Question::Flags(name) = question {
                 answers.flags.insert(name.clone(), Look::Read(map));
@@ -490,6 +497,7 @@ fn take(
         Question::Job(_) => answers.job_live.is_some(),
         Question::JobLog(_) => answers.job_log.is_some(),
         Question::JobPod(_) => answers.job_pod.is_some(),
+        Question::Progress(job) => memory.heard.as_ref().is_some_and(|h| h.job == *job),
         Question::Flags(name) => answers.flags.contains_key(name),
     });
     Ok(())

@@ -9,7 +9,7 @@ use super::{
     flags,
     gate::checks,
     intent::{Event, Plan, RolloutState, Stands, Write},
-    job::told,
+    job::{progress, told},
     reason::Reason,
     routes, services,
     standing::{Standing, StandingKind, late_at, standing},
@@ -33,6 +33,7 @@ pub(super) fn describe(draft: &mut Draft<'_>) {
     counts(draft);
     figures(draft);
     draft.status.schema = told::status(draft);
+    progress::tell(draft);
     let since = draft.measured_since().map(Time);
     if let Some(release) = &mut draft.status.release {
         release.measured_since = since;
@@ -189,6 +190,7 @@ fn summary(draft: &Draft<'_>, standing: &Standing) -> Summary {
         share,
         checks: checks.join(", "),
         schema: schema.unwrap_or_default(),
+        backfill: progress::column(draft),
         paused: draft.paused_by().unwrap_or_default().to_owned(),
     }
 }

@@ -15,7 +15,7 @@ pub use self::{
     questions::{Answers, ConfigRef, Question, Remembered, Text, Texts},
     sharers::{SharerFacts, UserFacts},
 };
-use super::{order::EarlierFacts, revision::Wanted};
+use super::{job::progress::Heard, order::EarlierFacts, revision::Wanted};
 use crate::{
     api::{DatabaseRecord, RolloutStatus, database::AskedPhase, keys, status::Outcome},
     evidence::Readings,
@@ -94,6 +94,8 @@ pub struct Observed {
     pub sql_image: Arc<str>,
     /// What the sampler last read of the canary.
     pub readings: Option<Readings>,
+    /// What the runner of a backfill last said, and when it was asked.
+    pub heard: Option<Heard>,
     /// When this was looked at. A pass has one time, but its writes take some.
     pub looked: Timestamp,
     /// From when on the clock is trusted: start of the process, of the leadership, or the last

@@ -142,6 +142,10 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
         Err(ask) => return Err(ask),
     }
     effects::carry_out(draft)?;
+    if draft.writes.is_empty() {
+        // Last, as nothing waits for it.
+        job::progress::listen(draft)?;
+    }
     Ok(None)
 }
 

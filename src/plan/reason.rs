@@ -333,6 +333,9 @@ reasons! {
     FlagChangedByHand: Condition,
         "`FlagsReady` is false: somebody changed a flag in its ConfigMap, and it is left as it is; also as an Event",
         "`retry <key>` to have it ramped again from off";
+    FlagFrozen: Event,
+        "a flag stays on for everybody, though its release goes back or the spec has it no more: a contract that names it has begun, and removes what its off variant needs",
+        "";
     FlagsNotOurs: Condition,
         "`FlagsReady` is false: the ConfigMap that a flag names is somebody else's, and is left as it is; releases go on",
         "delete it, or name another one";
@@ -345,6 +348,9 @@ reasons! {
         "";
     ExpandSucceeded: Event,
         "the expand of a release succeeded",
+        "";
+    BackfillProgress: Event,
+        "a quarter, a half or three quarters of the rows of a batch are filled in",
         "";
     BackfillSucceeded: Event,
         "on a DatabaseSchema: the backfill of a version succeeded",

@@ -202,6 +202,7 @@ pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
         files: files(schema, PhaseKind::Backfill),
         kept_by: backfill.kept_by,
         after_seconds: 0,
+        flags: Vec::new(),
         approval: Approval::Automatic,
     });
     let contract = schema.contract.as_ref().map(|contract| AskedPhase {
@@ -211,6 +212,7 @@ pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
         files: files(schema, PhaseKind::Contract),
         kept_by: KeptBy::default(),
         after_seconds: contract.after_seconds,
+        flags: contract.flags.clone(),
         approval: contract.approval,
     });
     backfill.into_iter().chain(contract).collect()

@@ -88,6 +88,7 @@ kinds! {
     ConfigPruned: "a ConfigMap that pods need is pruned",
     SqlChanged: "the text of a phase's SQL is changed",
     SqlDeleted: "the text of a phase's SQL is deleted",
+    ProgressWrong: "the pod of a backfill does not say how far it is, or says nonsense",
     Malformed: "a Rollout that cannot be read is stored",
     Load: "the load changes",
     Autoscaled: "an autoscaler scales",

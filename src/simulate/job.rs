@@ -78,6 +78,7 @@ impl World {
         *attempt += 1;
         let left = self.seconds_left(&job);
         let hangs = !runs || migration.end == MigrationEnd::Hangs || migration.seconds > left;
+        self.job_takes(&job.meta.name, (!hangs).then_some(migration.seconds));
         let (seconds, end) = match migration.end {
             _ if hangs => (left, End::Deadline),
             MigrationEnd::Fails => (migration.seconds, End::Failed),

@@ -127,6 +127,7 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
             }
             if let (Some(flagged), "shop") = (&flagged, &**rollout) {
                 spec.flags.clone_from(flagged);
+                flags::gate_a_contract(spec);
             }
             if follows && &**rollout == "worker" {
                 **spec = after((**spec).clone(), &["shop"]);

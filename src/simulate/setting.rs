@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{object::Name, random::Random};
+use super::{object::Name, progress::Telling, random::Random};
 use crate::api::PhaseKind;
 
 /// Name of the one namespace.
@@ -201,6 +201,8 @@ pub struct Setting {
     pub scrape_seconds: i64,
     /// Seconds that a crashed operator is away.
     pub restart_seconds: i64,
+    /// What pods of backfills say of how far they are.
+    pub telling: Telling,
 }
 
 impl Default for Setting {
@@ -214,6 +216,7 @@ impl Default for Setting {
             requests_per_second: 200.0,
             scrape_seconds: 5,
             restart_seconds: 3,
+            telling: Telling::Truth,
         }
     }
 }

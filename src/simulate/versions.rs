@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{
     action::{Action, Circumstance},
+    progress::Telling,
     random::Random,
     scenarios::sql::text,
     schedule::BUSY,
@@ -92,6 +93,13 @@ impl Versions {
                 ..Behaviour::default()
             };
             setting.behaviours.insert(SQL_IMAGE.into(), behaviour);
+            let telling = [
+                Telling::Truth,
+                Telling::Truth,
+                Telling::Nothing,
+                Telling::Nonsense,
+            ];
+            setting.telling = random.one_of(&telling).copied().unwrap_or_default();
         }
         for behaviour in setting.behaviours.values_mut() {
             for phase in [PhaseKind::Backfill, PhaseKind::Contract] {

@@ -43,8 +43,11 @@ pub struct Order {
     pub phase: Phase,
     #[serde(default = "one")]
     pub attempt: u32,
-    /// The whole phase may take so long; a backfill, so long without progress.
+    /// The whole phase may take so long, but for batches.
     pub deadline_seconds: u64,
+    /// Batches may take so long without progress. Default: `deadlineSeconds`.
+    #[serde(default)]
+    pub stall_seconds: Option<u64>,
     #[serde(default)]
     pub files: Vec<File>,
     #[serde(default)]
@@ -151,8 +154,8 @@ impl Order {
         if self.version < 1 {
             return Err(format!("version {} is not 1 or more", self.version));
         }
-        if self.deadline_seconds == 0 {
-            return Err("deadlineSeconds is 0".into());
+        if self.deadline_seconds == 0 || self.stall_seconds == Some(0) {
+            return Err("deadlineSeconds or stallSeconds is 0".into());
         }
         unique("files", self.files.iter().map(|file| &file.name))?;
         unique("batches", self.batches.iter().map(|batch| &batch.name))?;
@@ -175,6 +178,11 @@ impl Order {
             return Err("limits: lockTimeoutMs, blockedSeconds and batchMs are 1 or more".into());
         }
         Ok(())
+    }
+
+    /// How long batches may take without progress.
+    pub fn stalls_after(&self) -> u64 {
+        self.stall_seconds.unwrap_or(self.deadline_seconds)
     }
 
     /// Whose session it is, for `pg_stat_activity`: PostgreSQL keeps 63 bytes of it.
@@ -223,6 +231,7 @@ mod tests {
         assert_eq!(orders[0].files.len(), 2);
         assert_eq!(orders[1].batches[0].max_rows, 5000);
         assert_eq!(orders[1].limits.max_lag_seconds, 20);
+        assert_eq!(orders[1].stalls_after(), 300);
         assert_eq!(orders[2].proofs.len(), 1);
     }
 }

@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 47] = [
+const RULES: [(&str, Rule); 49] = [
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -117,6 +117,16 @@ const RULES: [(&str, Rule); 47] = [
             version.is_some_and(|version| version <= 2_147_483_647) || !runs_sql(me)
         },
     ),
+    (
+        "!(has(self.schema) && has(self.schema.contract) && has(self.schema.contract.flags)) || self.schema.contract.flags.all(k, has(self.flags) && self.flags.exists(f, f.key == k))",
+        |me| {
+            let mut named = list(&me["schema"]["contract"]["flags"]).iter();
+            named.all(|key| list(&me["flags"]).iter().any(|flag| flag["key"] == *key))
+        },
+    ),
+    ("has(self.batches) || !has(self.stallSeconds)", |me| {
+        has(me, "batches") || !has(me, "stallSeconds")
+    }),
     ("has(self.command) != has(self.template)", |me| {
         has(me, "command") != has(me, "template")
     }),

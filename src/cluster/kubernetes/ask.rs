@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::{
     facts,
     index::Index,
-    ours,
+    ours, progress,
     redact::redacted,
     refusal, routes,
     stored::{self, Pods},
@@ -99,6 +99,9 @@ pub async fn answer(
             let map = map.map_err(|message| ReadError { what, message })?;
             Ok(Answer::Flags(map))
         }
+        Question::Progress(job) => Ok(Answer::Progress(
+            progress::of_job(client, namespace, job).await,
+        )),
         Question::JobPod(job) => {
             let words = in_time(job_pod(client, namespace, job)).await;
             let words = words.unwrap_or_else(|error| format!("its pod cannot be read: {error}"));
@@ -332,7 +335,7 @@ where
     }
 }
 
-async fn pods_of(api: &Api<Pod>, job: &str) -> Result<Vec<Pod>, String> {
+pub(super) async fn pods_of(api: &Api<Pod>, job: &str) -> Result<Vec<Pod>, String> {
     if !is_object_name(job) {
         return Err(format!("{job:?} is no name of a Job"));
     }
@@ -356,7 +359,9 @@ async fn job_pod(client: &Client, namespace: &str, job: &str) -> Result<String, 
 
 /// What nothing may wait for, or that nobody said it in time: a kubelet that cannot be reached keeps
 /// a request for a log for minutes.
-async fn in_time<T>(words: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+pub(super) async fn in_time<T>(
+    words: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
     let late = |_| format!("no answer within {} s", LOG_PATIENCE.as_secs());
     tokio::time::timeout(LOG_PATIENCE, words)
         .await

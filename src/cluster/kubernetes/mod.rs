@@ -9,6 +9,7 @@ pub mod facts;
 pub mod index;
 mod neighbours;
 pub mod ours;
+mod progress;
 mod redact;
 pub mod refusal;
 mod routes;

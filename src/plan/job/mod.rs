@@ -5,6 +5,7 @@
 //! (`step_test`).
 
 pub mod pod;
+pub mod progress;
 pub mod protocol;
 pub(super) mod sql;
 pub(super) mod step_test;

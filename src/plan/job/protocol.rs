@@ -126,6 +126,12 @@ pub(in crate::plan) fn let_go(
             if holder.phase == PhaseKind::Contract {
                 // Nothing was removed.
                 record.undo_floor = holder.floor_before;
+                let floor = record.undo_floor;
+                for version in record.versions.iter_mut() {
+                    if Some(version.version) > floor {
+                        version.frozen_flags.clear();
+                    }
+                }
             }
             return Some(record_write(database, record));
         }
@@ -206,6 +212,10 @@ fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, turn: &Turn<'_>) -> Wr
     if phase == PhaseKind::Contract {
         // Before its Job runs: whoever begins something below it from now on is refused.
         record.undo_floor = record.undo_floor.max(version);
+        if let Some(version) = version.and_then(|version| record.version_mut(version)) {
+            let asked = version.asks(phase);
+            version.frozen_flags = asked.map_or_else(Vec::new, |asked| asked.flags.clone());
+        }
     }
     *record.place_of(phase) = Some(Holder {
         rollout: draft.name().to_owned(),

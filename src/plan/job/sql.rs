@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::pod;
+use super::{pod, progress};
 use crate::api::{PhaseKind, RolloutSpec, SchemaSpec, database::Holder};
 
 /// Seconds that the Job outlives the runner's own deadline, so that the runner can say how it
@@ -59,6 +59,7 @@ pub(in crate::plan) fn order(
         }
         PhaseKind::Expand => (json!([]), json!([])),
     };
+    let batches_run = batches.as_array().is_some_and(|b| !b.is_empty());
     let mut order = json!({
         "namespace": namespace,
         "rollout": holder.rollout,
@@ -72,6 +73,9 @@ pub(in crate::plan) fn order(
         "batches": batches,
         "proofs": proofs,
     });
+    if let Some(backfill) = schema.backfill.as_ref().filter(|_| batches_run) {
+        order["stallSeconds"] = json!(backfill.stalls_after());
+    }
     let lag = schema.backfill.as_ref().and_then(|b| b.max_lag_seconds);
     if let Some(seconds) = lag.filter(|_| phase == PhaseKind::Backfill) {
         order["limits"] = json!({"maxLagSeconds": seconds});
@@ -134,11 +138,17 @@ pub(in crate::plan) fn template(
         mounts.push(json!({"name": "stepgate-ca", "mountPath": "/ca", "readOnly": true}));
         env.push(json!({"name": "STEPGATE_DATABASE_CA", "value": "/ca/ca.crt"}));
     }
+    let mut ports = json!([]);
+    if phase == PhaseKind::Backfill {
+        env.push(json!({"name": "STEPGATE_PROGRESS", "value": format!("[::]:{}", progress::PORT)}));
+        ports = json!([{"name": "progress", "containerPort": progress::PORT, "protocol": "TCP"}]);
+    }
     let container = json!({
         "name": "stepgate-sql",
         "image": image,
         "args": ["run"],
         "env": env,
+        "ports": ports,
         "resources": {
             "requests": {"cpu": "50m", "memory": "32Mi"},
             "limits": {"memory": "128Mi"},
@@ -191,6 +201,7 @@ mod tests {
                         "set": "full_name = name", "where": "full_name IS NULL",
                     }],
                     "maxLagSeconds": 20,
+                    "stallSeconds": 300,
                     "deadlineSeconds": 900,
                 },
                 "contract": {"sql": {"files": [file("c.sql")]}},
@@ -269,6 +280,15 @@ mod tests {
         assert_eq!(sources[1], second);
         assert_eq!(pod["spec"]["volumes"][1]["configMap"]["optional"], true);
         assert_eq!(template(&spec.template, &spec, schema, "", &order), None);
+        assert_eq!(container["ports"], json!([]));
+        let order = order_of(PhaseKind::Backfill, &[]).unwrap();
+        let pod = template(&spec.template, &spec, schema, "stepgate-sql:1", &order).unwrap();
+        let container = &pod["spec"]["containers"][0];
+        assert_eq!(container["ports"][0]["containerPort"], progress::PORT);
+        let env = container["env"].as_array().unwrap();
+        let told =
+            json!({"name": "STEPGATE_PROGRESS", "value": format!("[::]:{}", progress::PORT)});
+        assert!(env.contains(&told));
     }
 
     #[test]

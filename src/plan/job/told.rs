@@ -1,6 +1,6 @@
 //! What people read of the Jobs of a release.
 
-use super::{Run, terms};
+use super::{Run, progress, terms};
 use crate::{
     api::{
         PhaseKind,
@@ -37,6 +37,7 @@ pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
         state: Reason::Waiting.word().to_owned(),
         job: None,
         message: String::new(),
+        progress: None,
     };
     let database = draft.seen.objects.database.as_ref();
     let record = database.map(|d| &d.record);
@@ -93,6 +94,7 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
         state: Reason::Waiting.word().to_owned(),
         job: None,
         message: String::new(),
+        progress: None,
     };
     let Some(duty) = life::duty(draft) else {
         let record = &draft.seen.objects.database.as_ref()?.record;
@@ -146,7 +148,11 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
             let record = &draft.seen.objects.database.as_ref()?.record;
             let holder = record.held_for(duty.phase);
             match holder.filter(|holder| super::has_begun(draft, holder)) {
-                Some(holder) => (Reason::Running, Some(holder.job.clone()), message),
+                Some(holder) => {
+                    status.progress = progress::told(draft, holder);
+                    let words = progress::words(draft, holder, status.progress.as_ref());
+                    (Reason::Running, Some(holder.job.clone()), message + &words)
+                }
                 None => {
                     let missing = life::waits_for(draft, &duty);
                     let words = match missing.as_slice() {

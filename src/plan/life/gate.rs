@@ -10,6 +10,7 @@ use crate::{
         decision::Halt,
         draft::{Draft, later},
         facts::{Question, RolloutFacts, SharerFacts, UserFacts},
+        flags,
         job::terms,
     },
 };
@@ -130,6 +131,7 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String>
     if let Some(at) = opens_at(version).filter(|at| *at > draft.now) {
         missing.push(format!("its time, until {at:.0}"));
     }
+    missing.extend(flags::missing(draft, version));
     missing.extend(approval(draft, version, &database.base.name));
     let dirty = record.dirty.as_ref();
     if let Some(dirty) = dirty.filter(|d| d.phase != PhaseKind::Contract) {

@@ -13,6 +13,7 @@ use super::{
     decision::{Decision, Halt, Wait},
     draft::Draft,
     facts::{DatabaseFacts, Refused},
+    flags,
     intent::Write,
     job::{self, Run, Turn, protocol, texts},
     reason::Reason,
@@ -185,10 +186,12 @@ fn next(
         return Ok(Some(alone(database, version, None)));
     }
     if let Some(holder) = contracting {
-        if version.alone_since.is_some() {
+        let flags = flags::missing(draft, version).is_empty();
+        if version.alone_since.is_some() && flags {
             return contract(draft, database, version);
         }
-        // Somebody is below it after all: where nothing has run, the floor goes back.
+        // Somebody is below it after all, or has turned off a flag by hand: where nothing has run,
+        // the floor goes back.
         if let Some(write) = protocol::let_go_of(draft, database, holder) {
             let words = "the contract has not run, and lets the database go";
             draft.notes.push(words.to_owned());
@@ -231,8 +234,10 @@ fn next(
     if below {
         return Ok(None);
     }
-    if let Some(at) = gate::opens_at(version).filter(|at| *at > draft.now) {
-        draft.wake(at);
+    for at in [gate::opens_at(version), flags::reach_pods_at(draft)] {
+        if let Some(at) = at.filter(|at| *at > draft.now) {
+            draft.wake(at);
+        }
     }
     if !gate::missing(draft, version).is_empty() {
         return Ok(None);

@@ -48,6 +48,7 @@ pub(super) fn registration(draft: &Draft<'_>) -> Result<Option<Write>, Halt> {
             alone_since: None,
             approved: None,
             contracted: None,
+            frozen_flags: Vec::new(),
             dropped: false,
         },
         Some(known) => {

@@ -113,6 +113,7 @@ impl World {
             source_problem: None,
             sql_image: "stepgate-sql:test".into(),
             readings: None,
+            heard: None,
             looked: second(0),
             trusted_since: second(-1_000_000),
             status_written: None,
@@ -553,13 +554,8 @@ impl World {
 
     fn scale(&mut self, uid: &str, to: i32, version: String) {
         let now = self.now;
-        let child = self
-            .seen
-            .objects
-            .children
-            .iter_mut()
-            .find(|c| c.base.uid == uid)
-            .unwrap();
+        let mut children = self.seen.objects.children.iter_mut();
+        let child = children.find(|c| c.base.uid == uid).unwrap();
         child.replicas = to;
         child.possible = (to, to);
         child.status_replicas = to;

@@ -6,6 +6,7 @@
 
 mod evidence;
 mod flags;
+mod heard;
 mod left;
 mod memory;
 mod order;
@@ -47,6 +48,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("order", order::order),
     ("ramp", flags::ramp),
     ("flag-first", flags::flag_first),
+    ("frozen", flags::frozen),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
     ("once", tests::once),
@@ -57,6 +59,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("memory", memory::memory),
     ("undo", undo::undo),
     ("told", people::told),
+    ("heard", heard::heard),
     ("refused", people::refused),
     ("hands-off", writes::hands_off),
     ("fenced", writes::fenced),

@@ -8,6 +8,7 @@ mod hands;
 mod lives;
 mod metrics;
 pub(super) mod order;
+mod progress;
 mod releases;
 mod schemas;
 mod sizes;
@@ -22,7 +23,7 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 15] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 16] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
@@ -33,6 +34,7 @@ pub fn themes() -> [(&'static str, Vec<Scenario>); 15] {
         ("order", order::order()),
         ("flags", flags::flags()),
         ("sql", sql::sql()),
+        ("progress", progress::progress()),
         ("commands", commands::commands()),
         ("edits", edits::edits()),
         ("sizes", sizes::sizes()),

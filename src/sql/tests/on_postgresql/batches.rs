@@ -291,10 +291,11 @@ fn rows_that_others_have_locked_are_passed_over_and_come_later() {
         .batch_execute("COMMIT; BEGIN; SELECT 1 FROM users WHERE id = 30 FOR UPDATE")
         .unwrap();
     let ended = task
-        .with("deadlineSeconds", 3)
+        .with("stallSeconds", 3)
         .run()
         .is(75, "DeadlineExceeded");
-    assert!(ended.message().contains("without progress"), "{ended:?}");
+    let words = "3 s without progress (stallSeconds) are over";
+    assert!(ended.message().contains(words), "{ended:?}");
     assert_eq!(server.number(LEFT), 1);
 }
 
@@ -409,6 +410,10 @@ fn progress_is_told_on_a_port() {
             &progress["pass"]
         ),
         (&"names".into(), &20_000.into(), &1.into())
+    );
+    assert_eq!(
+        (&progress["number"], &progress["batches"]),
+        (&1.into(), &1.into())
     );
     assert!(progress["rowsDone"].as_i64().unwrap() > 0, "{progress}");
     let memory = run.memory();
