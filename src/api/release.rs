@@ -36,6 +36,11 @@ pub struct Release {
     pub lost: Vec<Lost>,
     /// Tests of its steps that were begun.
     pub tests: Vec<TestStatus>,
+    /// A person has let it go on though stable could not come back.
+    pub without_undo: bool,
+    /// What stable needs to come back and the operator may not read, when the present step was
+    /// entered: whether it is there is not known.
+    pub not_checked: Vec<String>,
 }
 
 /// A pod of the revision stopped being ready, though its containers ran on.
@@ -304,6 +309,14 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     tests: Vec<TestStatus>,
+    /// A person has let it go on though something that stable needs to come back is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    without_undo: bool,
+    /// ConfigMaps and Secrets that stable needs to come back and that the operator may not read:
+    /// whether they are there is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    not_checked: Vec<String>,
 }
 
 /// Where a release stands.
@@ -335,6 +348,8 @@ impl From<Release> for Stored {
             unreached: release.unreached,
             lost_readiness: release.lost,
             tests: release.tests,
+            without_undo: release.without_undo,
+            not_checked: release.not_checked,
         };
         match release.stage {
             Stage::Preflight => {}
@@ -386,6 +401,8 @@ impl From<Stored> for Release {
             unreached: stored.unreached,
             lost: stored.lost_readiness,
             tests: stored.tests,
+            without_undo: stored.without_undo,
+            not_checked: stored.not_checked,
         }
     }
 }

@@ -96,11 +96,11 @@ pub enum Answer {
     /// What routes do with the requests, in the order in which they were asked for.
     Routes(Vec<RouteFacts>),
     /// Missing ones.
-    Config(Vec<crate::plan::facts::ConfigRef>),
+    Config(crate::plan::facts::ConfigFacts),
     /// What keys of ConfigMaps hold.
     Texts(crate::plan::facts::Texts),
     /// The end of a log.
-    JobLog(String),
+    JobLog(crate::plan::facts::JobLog),
     /// A Job; `None` when there is none of its name.
     Job(Option<Box<JobFacts>>),
     /// Why a Job's pod does not run; empty when nobody has said.

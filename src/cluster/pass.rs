@@ -461,7 +461,7 @@ fn take(
         }
         Answer::Users(users) => answers.users = Some(users.into()),
         Answer::Routes(routes) => answers.routes = Some(routes.into()),
-        Answer::Config(missing) => answers.missing_config = Some(missing),
+        Answer::Config(found) => answers.config = Some(found),
         Answer::Texts(texts) => answers.texts.extend(texts),
         Answer::Job(job) => {
             if let Question::Job(name) = question {
@@ -471,7 +471,7 @@ fn take(
                 memory.know_job(*job, now);
             }
         }
-        Answer::JobLog(text) => answers.job_log = Some(text),
+        Answer::JobLog(log) => answers.job_log = Some(log),
         Answer::JobPod(words) => answers.job_pod = Some(words),
         Answer::Progress(said) => {
             if let Question::Progress(job) = question {
@@ -491,7 +491,7 @@ fn take(
         Question::Revisions => answers.revisions_live,
         Question::Hold(_) => answers.hold_live.is_some(),
         Question::Users(_) => answers.users.is_some(),
-        Question::Config(_) => answers.missing_config.is_some(),
+        Question::Config(_) => answers.config.is_some(),
         Question::Routes(_) => answers.routes.is_some(),
         Question::Texts(keys) => keys.iter().all(|key| answers.texts.contains_key(key)),
         Question::Job(_) => answers.job_live.is_some(),

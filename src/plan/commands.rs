@@ -1,7 +1,7 @@
 //! What a person tells a Rollout: annotations bound to a revision and a request.
 //!
-//! `stepgate.io/promote: "<revision>/<step> <request-id>"`, and `undo`, `retry`, `pause`, `resume`
-//! with `"<revision> <request-id>"`. A command is acknowledged once, by its id; one that is bound
+//! `stepgate.io/promote: "<revision>/<step> <request-id>"`, where the step may be `without-undo`, and
+//! `undo`, `retry`, `pause`, `resume` with `"<revision> <request-id>"`. A command is acknowledged once, by its id; one that is bound
 //! to another revision or step than the present one is ignored, and that is said.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,7 +11,7 @@ use super::{
     draft::Draft,
     facts::Question,
     flags,
-    gate::checks,
+    gate::{checks, configuration},
     job::{self, Run, Turn, step_test},
     life,
     reason::Reason,
@@ -355,10 +355,14 @@ fn promote(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let Some(release) = &draft.status.release else {
         return Err("nothing is in motion".into());
     };
+    let (revision, step) = target.split_once('/').unwrap_or((target, ""));
+    if step == keys::WITHOUT_UNDO {
+        bound_to(revision, &release.revision)?;
+        return without_undo(draft, release);
+    }
     let Some(present) = release.step() else {
         return Err("it is not at a step".into());
     };
-    let (revision, step) = target.split_once('/').unwrap_or((target, ""));
     bound_to(revision, &release.revision)?;
     if step != present.name {
         return Err(format!(
@@ -375,4 +379,24 @@ fn promote(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     };
     let decision = stepping::promote(draft, release, present, target)?;
     done(decision, format!("step {step} is left"))
+}
+
+/// A person takes upon himself that stable could not come back.
+fn without_undo(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignored> {
+    if release.undo().is_some() {
+        return Err("it is being undone".into());
+    }
+    if release.without_undo {
+        return Err("it goes on without a way back already".into());
+    }
+    let Some(lack) = configuration::lack(draft)? else {
+        return Err("nothing is missing that stable needs to come back".into());
+    };
+    let mut release = release.clone();
+    release.without_undo = true;
+    let words = format!(
+        "revision {} goes on without a way back to stable: {}",
+        release.revision, lack.what
+    );
+    done(draft.goes(release), words)
 }

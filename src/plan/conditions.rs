@@ -276,6 +276,15 @@ fn undo_possible(draft: &Draft<'_>) -> (bool, Reason, String) {
         let words = "no revision has been stable yet".to_owned();
         return (false, Reason::NoStable, words);
     };
+    let mut release = draft.status.release.iter();
+    if let Some(release) = release.find(|release| release.without_undo) {
+        let words = format!(
+            "a person let revision {} go on though something that stable revision {stable} needs \
+             is gone",
+            release.revision
+        );
+        return (false, Reason::Missing, words);
+    }
     let child = draft.seen.objects.child(stable);
     match child.filter(|c| c.edited) {
         Some(child) => {
@@ -286,11 +295,39 @@ fn undo_possible(draft: &Draft<'_>) -> (bool, Reason, String) {
             );
             (false, Reason::ChildEdited, words)
         }
-        None => {
-            let words = format!("revision {stable} can be returned to");
-            (true, Reason::StableKept, words)
-        }
+        None => match not_checked(draft) {
+            Some(words) => (true, Reason::NotChecked, words),
+            None => {
+                let words = format!("revision {stable} can be returned to");
+                (true, Reason::StableKept, words)
+            }
+        },
     }
+}
+
+/// That something which stable needs was not looked for.
+fn not_checked(draft: &Draft<'_>) -> Option<String> {
+    let release = draft.status.release.as_ref()?;
+    let names = &release.not_checked;
+    if names.is_empty() {
+        return None;
+    }
+    // As they are called in the list: by their kind first.
+    let of = |kind: &str| names.iter().any(|name| name.starts_with(kind));
+    let mut ways = Vec::new();
+    if of("ConfigMap ") {
+        ways.push("rbac.getConfigMaps of the chart, or deploy/roles/config-maps.yaml");
+    }
+    if of("Secret ") {
+        ways.push("rbac.getSecrets of the chart");
+    }
+    Some(format!(
+        "revision {} can be returned to if {} can still be found: the operator has no right to look. \
+         It is given by {}",
+        draft.stable()?,
+        names.join(", "),
+        ways.join("; ")
+    ))
 }
 
 fn set(draft: &mut Draft<'_>, kind: &str, holds: bool, reason: &str, message: &str) {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use self::{
-    questions::{Answers, ConfigRef, Question, Remembered, Text, Texts},
+    questions::{Answers, ConfigFacts, ConfigRef, JobLog, Question, Remembered, Text, Texts},
     sharers::{SharerFacts, UserFacts},
 };
 use super::{job::progress::Heard, order::EarlierFacts, revision::Wanted};

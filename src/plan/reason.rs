@@ -206,7 +206,7 @@ reasons! {
         "check the database, then `retry`";
     UndoImpossible: Stalled,
         "a ConfigMap or Secret that stable needs, or stable's ControllerRevision, is gone, so nothing is promoted",
-        "restore what the message names";
+        "restore what the message names, or let this release go on without a way back by the command in it";
     StableUnavailable: Stalled,
         "the canary has its pods but stable lacks some, so there is no automatic undo to it",
         "`promote` to continue with the canary, `undo`, or repair stable's pods";
@@ -308,6 +308,9 @@ reasons! {
     StableKept: Condition,
         "`UndoPossible`: stable can be returned to",
         "";
+    NotChecked: Condition,
+        "`UndoPossible`: stable can be returned to, if what the message names is still there: the operator may not look",
+        "give it the right that the message names, or see to it that nothing prunes that";
     NoStable: Condition,
         "`UndoPossible` is false: no revision has been stable yet",
         "";

@@ -230,6 +230,8 @@ pub(super) fn start(draft: &Draft<'_>, attempt: i64, accepted_dirty: Option<Stri
         unreached: Stopwatch::default(),
         lost: Vec::new(),
         tests: Vec::new(),
+        without_undo: false,
+        not_checked: Vec::new(),
     };
     if accepted_dirty.is_some() {
         for terms in job::terms::before_the_pods(draft.spec) {
@@ -334,6 +336,8 @@ pub(super) fn swap_stable(
         },
         lost: Vec::new(),
         tests: Vec::new(),
+        without_undo: false,
+        not_checked: Vec::new(),
     };
     let mut decision = draft.goes(release);
     decision.stable(to);
@@ -458,8 +462,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
                     format!("; its log: kubectl logs -n {namespace} job/{job}")
                 }
                 None => return Halt::ask(Question::JobLog(job)),
-                Some(log) if log.is_empty() => String::new(),
-                Some(log) => format!("; its log ends: {log}"),
+                Some(log) => log.to_string(),
             };
             let mut words = format!("{} failed: {message}{log}", phase.word());
             words.push_str(if nothing_applied && schema.is_some_and(|s| s.runs_sql(phase)) {

@@ -55,6 +55,7 @@ fn enter(draft: &Draft<'_>, release: &Release, index: usize) -> Decision {
     let release = Release {
         stage,
         unreached,
+        not_checked: gate::not_checked(draft),
         ..release.clone()
     };
     draft.goes(release)
@@ -442,8 +443,7 @@ fn test_ended(
     let log = match &draft.seen.answers.job_log {
         _ if ended.gone => String::new(),
         None => return Halt::ask(Question::JobLog(ended.job.clone())),
-        Some(log) if log.is_empty() => String::new(),
-        Some(log) => format!("; its log ends: {log}"),
+        Some(log) => log.to_string(),
     };
     let words = format!(
         "test {name} of step {} failed: {}{log}",

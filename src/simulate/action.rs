@@ -62,7 +62,8 @@ pub enum Action {
     Command {
         /// The Rollout.
         rollout: Name,
-        /// `promote`, `undo`, `retry`, `pause` or `resume`.
+        /// `promote`, `undo`, `retry`, `pause` or `resume`; `promote-without-undo` lets a release go
+        /// on though stable could not come back.
         verb: &'static str,
     },
     /// Approves the contract that waits on a database: what would run now, or another digest.

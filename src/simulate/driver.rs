@@ -29,7 +29,7 @@ use crate::{
     },
     evidence,
     plan::{
-        facts::{DatabaseObjects, Objects, Question, Remembered},
+        facts::{ConfigFacts, DatabaseObjects, JobLog, Objects, Question, Remembered},
         intent::Write,
     },
 };
@@ -300,7 +300,10 @@ impl World {
             Question::Routes(asked) => Answer::Routes(self.read_routes(asked)),
             Question::Config(wanted) => {
                 let missing = wanted.iter().filter(|c| !self.configs.contains(c));
-                Answer::Config(missing.cloned().collect())
+                Answer::Config(ConfigFacts {
+                    missing: missing.cloned().collect(),
+                    unread: Vec::new(),
+                })
             }
             Question::Texts(keys) => Answer::Texts(self.texts_of(keys)),
             Question::Job(name) => {
@@ -313,7 +316,10 @@ impl World {
             }
             Question::Progress(job) => Answer::Progress(self.progress_of(job)),
             Question::JobPod(_) => Answer::JobPod("ErrImagePull: image not found".into()),
-            Question::JobLog(name) => Answer::JobLog(format!("the last line of {name}")),
+            Question::JobLog(name) => {
+                let end = format!("the last line of {name}");
+                Answer::JobLog(JobLog::Ends(end))
+            }
         })
     }
 }

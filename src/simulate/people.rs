@@ -253,19 +253,28 @@ impl World {
         };
         let Some(revision) = revision else { return };
         let step = release.and_then(|r| r.step());
+        let step = step.map(|step| Name::from(step.name.as_str()));
+        let (verb, step) = match verb.strip_suffix("-without-undo") {
+            Some(verb) => (verb, Some(Name::from(keys::WITHOUT_UNDO))),
+            None => (verb, step),
+        };
         let id = format!("request-{}", self.commands.len() + 1);
-        let value = match (verb, step) {
-            ("promote", Some(step)) => format!("{revision}/{} {id}", step.name),
+        let value = match (verb, &step) {
+            ("promote", Some(step)) => format!("{revision}/{step} {id}"),
             _ => format!("{revision} {id}"),
         };
-        self.did(rollout, &format!("user says {verb} {revision}"));
+        let without = match step.as_deref() {
+            Some(keys::WITHOUT_UNDO) => ", without a way back",
+            _ => "",
+        };
+        self.did(rollout, &format!("user says {verb} {revision}{without}"));
         let at = self.now;
         self.commands.push(Command {
             rollout: rollout.clone(),
             verb,
             id,
             revision,
-            step: step.map(|s| s.name.clone()),
+            step: step.map(|step| step.to_string()),
             at,
         });
         let mut annotations: BTreeMap<String, String> = (*found.annotations).clone();

@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 
 mod fate;
 mod flags;
+mod seldom;
 
 use super::{
     action::{Action, Autoscaler, GitOps, Given},
@@ -63,6 +64,9 @@ const SWITCHES: u64 = 0x6e3a_51b7_0000_0000;
 const WEIGHTS: u64 = 0x29d6_b40f_0000_0000;
 /// Sets the churn of nodes apart.
 const CHURN: u64 = 0x3c19_a07d_0000_0000;
+
+/// Sets what people say seldom apart.
+const SELDOM: u64 = 0x71c5_0e9a_0000_0000;
 
 /// A schedule and what it came to.
 pub struct Played {
@@ -161,6 +165,9 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         simulation.plan(second, action);
     }
     for (second, action) in fate::deletions(&mut Random::new(seed ^ DELETIONS)) {
+        simulation.plan(second, action);
+    }
+    for (second, action) in seldom::script(&mut Random::new(seed ^ SELDOM)) {
         simulation.plan(second, action);
     }
     for (second, action) in versions.script() {

@@ -21,6 +21,7 @@ mod early;
 mod fixture;
 mod flags;
 mod following;
+mod given_up;
 mod input;
 mod mistakes;
 mod outage;

@@ -152,6 +152,7 @@ enum Metrics {
 #[serde(rename_all = "camelCase")]
 enum Verb {
     Promote,
+    PromoteWithoutUndo,
     Undo,
     Retry,
     Pause,
@@ -345,6 +346,7 @@ impl What {
                 rollout: rollout(),
                 verb: match verb {
                     Verb::Promote => "promote",
+                    Verb::PromoteWithoutUndo => "promote-without-undo",
                     Verb::Undo => "undo",
                     Verb::Retry => "retry",
                     Verb::Pause => "pause",

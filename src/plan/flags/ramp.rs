@@ -73,6 +73,8 @@ pub(in crate::plan) fn as_release(draft: &Draft<'_>) -> Option<Release> {
         unreached: Stopwatch::default(),
         lost: Vec::new(),
         tests: Vec::new(),
+        without_undo: false,
+        not_checked: Vec::new(),
     })
 }
 

@@ -13,8 +13,8 @@ use crate::{
     plan::{
         self,
         facts::{
-            Answers, Base, ChildFacts, ConfigRef, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts,
-            Objects, Observed, PodFacts, Question, RevisionFacts, RolloutFacts, Services,
+            Answers, Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts, Objects,
+            Observed, PodFacts, Question, RevisionFacts, RolloutFacts, Services,
         },
         intent::{Kind, Plan, Write},
         measuring,
@@ -371,23 +371,6 @@ impl World {
                 deleting: false,
             });
         Arc::make_mut(&mut database.record)
-    }
-
-    /// This revision's template names a ConfigMap.
-    pub fn needs(&mut self, version: &str, config: &str) {
-        let name = self.revision(version);
-        let facts = self
-            .seen
-            .objects
-            .revisions
-            .iter_mut()
-            .find(|r| r.revision == name)
-            .unwrap();
-        let config = ConfigRef {
-            secret: false,
-            name: config.into(),
-        };
-        facts.config = vec![config].into();
     }
 
     pub fn pod(&mut self, revision: &str) -> &mut PodFacts {

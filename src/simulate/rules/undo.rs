@@ -3,8 +3,9 @@
 
 use jiff::SignedDuration;
 
+use super::left::obeyed;
 use crate::{
-    api::{RolloutStatus, status::Outcome},
+    api::{RolloutStatus, keys, status::Outcome},
     plan::{course, reason::Reason, render},
     simulate::{
         ledger::{Arrival, Happened},
@@ -13,13 +14,14 @@ use crate::{
     },
 };
 
-/// *undo* – no step is entered while stable could not come back; an undo ends when stable is
+/// *undo* – no step is entered while stable could not come back, unless a person said so; an undo ends when stable is
 /// whole; a former stable returns without steps only within the rollback window.
 pub(super) fn undo(world: &World, happened: &Happened) -> Result<(), String> {
     let Some((arrival, before, after)) = happened.recorded() else {
         return Ok(());
     };
     stays_possible(world, arrival, before, after)?;
+    a_person_gave_it_up(world, before, after)?;
     ends_whole(arrival, before, after)?;
     within_the_window(world, arrival, before, after)
 }
@@ -45,6 +47,9 @@ fn stays_possible(
     if was.is_some_and(|was| was.index >= step.index || was.name == step.name) {
         return Ok(());
     }
+    if release.without_undo {
+        return Ok(());
+    }
     let known = world
         .live
         .revisions
@@ -67,6 +72,35 @@ fn stays_possible(
         )),
         None => Ok(()),
     }
+}
+
+/// A release goes on without a way back only where a person has said so of it.
+fn a_person_gave_it_up(
+    world: &World,
+    before: &RolloutObject,
+    after: &RolloutStatus,
+) -> Result<(), String> {
+    let Some(release) = after.release.as_ref().filter(|r| r.without_undo) else {
+        return Ok(());
+    };
+    let was = before.status.release.as_ref();
+    if was.is_some_and(|was| was.revision == release.revision && was.without_undo) {
+        return Ok(());
+    }
+    let mut said = obeyed(world, &before.status, after);
+    let said = said.any(|command| {
+        command.verb == "promote"
+            && command.rollout == before.meta.name
+            && command.revision == release.revision
+            && command.step.as_deref() == Some(keys::WITHOUT_UNDO)
+    });
+    if !said {
+        return Err(format!(
+            "{} goes on without a way back, and nobody has said so",
+            release.revision
+        ));
+    }
+    Ok(())
 }
 
 /// When an undo ends its sender has seen stable with all its pods, enough of them available, and
