@@ -53,6 +53,8 @@ use super::{After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, Strategy
         .message("steps with a weight need spec.traffic with its routes, which are told the weight: add it, or give the steps replicas alone"),
     validation = Rule::new("!has(self.traffic) || (has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen') || (has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))")
         .message("spec.traffic is for strategy.type: BlueGreen, and for steps with a weight: write one of them, or remove spec.traffic"),
+    validation = Rule::new("has(self.analysis) || !(has(self.schema) && has(self.schema.expand) && has(self.schema.expand.soak))")
+        .message("schema.expand.soak measures the stable revision by the checks of spec.analysis: add them, or remove the soak"),
     validation = Rule::new("!has(self.selector.matchLabels) || (has(self.template.metadata) && has(self.template.metadata.labels) && self.selector.matchLabels.all(k, k in self.template.metadata.labels && self.template.metadata.labels[k] == self.selector.matchLabels[k]))")
         .message("spec.template.metadata.labels must carry every label of spec.selector.matchLabels with the same value: add them to the template"),
 )]

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{PhaseKind, RolloutSpec, RolloutStatus, flags::FlagState, keys},
-    plan::{facts::UserFacts, revision::Whole},
+    plan::{facts::UserFacts, revision::Whole, soak},
 };
 
 impl World {
@@ -252,10 +252,13 @@ impl World {
             _ => release.map(|r| r.revision.clone()).or(wanted),
         };
         let Some(revision) = revision else { return };
-        let step = release.and_then(|r| r.step());
+        let step = release.and_then(|r| match r.soak() {
+            Some(_) => Some(soak::NAME),
+            None => Some(r.step()?.name.as_str()),
+        });
         let id = format!("request-{}", self.commands.len() + 1);
         let value = match (verb, step) {
-            ("promote", Some(step)) => format!("{revision}/{} {id}", step.name),
+            ("promote", Some(step)) => format!("{revision}/{step} {id}"),
             _ => format!("{revision} {id}"),
         };
         self.did(rollout, &format!("user says {verb} {revision}"));
@@ -265,7 +268,7 @@ impl World {
             verb,
             id,
             revision,
-            step: step.map(|s| s.name.clone()),
+            step: step.map(str::to_owned),
             at,
         });
         let mut annotations: BTreeMap<String, String> = (*found.annotations).clone();

@@ -15,6 +15,7 @@ mod order;
 mod routes;
 mod schema;
 mod services;
+mod soak;
 mod step_tests;
 mod steps;
 mod told;
@@ -136,6 +137,7 @@ fn a_failed_expand_starts_no_pod_and_says_so() {
         attempt: 1,
         succeeded: false,
         job: "shop-expand".into(),
+        began: None,
         ended: Time(second(1)),
         message: "BackoffLimitExceeded".into(),
     });

@@ -156,7 +156,7 @@ pub(super) fn done<'a>(
 }
 
 /// What people said that a record does.
-fn obeyed<'a>(
+pub(super) fn obeyed<'a>(
     world: &'a World,
     before: &'a RolloutStatus,
     after: &'a RolloutStatus,

@@ -12,6 +12,7 @@ mod order;
 mod people;
 mod replicas;
 mod schema;
+mod soak;
 mod steady;
 mod tests;
 mod traffic;
@@ -49,6 +50,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("flag-first", flags::flag_first),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
+    ("soak", soak::soak),
     ("once", tests::once),
     ("tested", tests::tested),
     ("evidence", evidence::evidence),

@@ -11,6 +11,7 @@ pub(super) mod order;
 mod releases;
 mod schemas;
 mod sizes;
+pub(super) mod soak;
 pub(super) mod sql;
 mod versions;
 mod ways;
@@ -22,13 +23,14 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 15] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 16] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
         ("blue-green", blue_green::blue_green()),
         ("weights", weights::weights()),
         ("schemas", schemas::schemas()),
+        ("soak", soak::soak()),
         ("versions", versions::versions()),
         ("order", order::order()),
         ("flags", flags::flags()),
