@@ -298,6 +298,7 @@ impl Holder {
             succeeded,
             nothing_applied: false,
             job: self.job.clone(),
+            began: Some(self.since.clone()),
             ended: at,
             message,
         }
@@ -326,6 +327,9 @@ pub struct PhaseRecord {
     pub nothing_applied: bool,
     /// Name of the Job.
     pub job: String,
+    /// When it took the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Time>,
     /// When it ended.
     pub ended: Time,
     /// A message; after a failure the Job's.

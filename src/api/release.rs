@@ -60,10 +60,27 @@ pub enum Stage {
     Preflight,
     /// A Job that comes before the revision's pods runs, or is about to.
     Job(PhaseKind),
+    /// Stable is measured after the expand.
+    Soak(SoakStatus),
     /// Pods of the revision run.
     Step(AtStep),
     /// Back to stable.
     Undo(Undo),
+}
+
+/// Stable, measured after the expand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SoakStatus {
+    /// Since when.
+    pub since: Time,
+    /// Beginning of the time before the expand that it is compared with.
+    pub before_from: Time,
+    /// Its end: when the expand took the database.
+    pub before_until: Time,
+    /// Why it waits for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Why>,
 }
 
 /// A release at a step.
@@ -198,6 +215,16 @@ impl Release {
     pub const fn paused(&self) -> Option<&Why> {
         match &self.stage {
             Stage::Step(at) => at.paused.as_ref(),
+            Stage::Soak(soak) => soak.paused.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The measurement of stable after the expand, while that is under way.
+    #[must_use]
+    pub const fn soak(&self) -> Option<&SoakStatus> {
+        match &self.stage {
+            Stage::Soak(soak) => Some(soak),
             _ => None,
         }
     }
@@ -214,7 +241,10 @@ impl Release {
     /// No pod of the revision may have started yet.
     #[must_use]
     pub(crate) const fn is_before_its_pods(&self) -> bool {
-        matches!(self.stage, Stage::Preflight | Stage::Job(_))
+        matches!(
+            self.stage,
+            Stage::Preflight | Stage::Job(_) | Stage::Soak(_)
+        )
     }
 
     /// Its Job of this phase.
@@ -258,6 +288,7 @@ impl Stage {
         match self {
             Self::Preflight => "preflight",
             Self::Job(phase) => phase.word(),
+            Self::Soak(_) => "soak",
             Self::Step(_) => "step",
             Self::Undo(_) => "undo",
         }
@@ -285,6 +316,9 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     jobs: Vec<JobStatus>,
+    /// The measurement of stable after the expand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    soak: Option<SoakStatus>,
     /// The step under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     step: Option<StepStatus>,
@@ -326,6 +360,8 @@ enum Place {
     Preflight,
     /// The schema is expanded.
     Expand,
+    /// Stable is measured after the expand.
+    Soak,
     /// Pods of the revision run.
     Step,
     /// Back to stable.
@@ -341,6 +377,7 @@ impl From<Release> for Stored {
             started: release.started,
             attempt: release.attempt,
             jobs: release.jobs,
+            soak: None,
             step: None,
             paused: None,
             undo: None,
@@ -356,6 +393,10 @@ impl From<Release> for Stored {
             // Of these only the expand comes before the pods.
             Stage::Job(PhaseKind::Expand | PhaseKind::Backfill | PhaseKind::Contract) => {
                 stored.stage = Place::Expand;
+            }
+            Stage::Soak(soak) => {
+                stored.stage = Place::Soak;
+                stored.soak = Some(soak);
             }
             Stage::Step(at) => {
                 stored.stage = Place::Step;
@@ -384,6 +425,11 @@ impl From<Stored> for Release {
         let stage = match (stored.stage, stored.step) {
             (Place::Undo, _) => Stage::Undo(stored.undo.unwrap_or_else(lost)),
             (Place::Expand, _) => Stage::Job(PhaseKind::Expand),
+            // The expand has succeeded, and what comes after it comes again.
+            (Place::Soak, _) => match stored.soak {
+                Some(soak) => Stage::Soak(soak),
+                None => Stage::Job(PhaseKind::Expand),
+            },
             (Place::Step, Some(step)) => Stage::Step(AtStep {
                 step,
                 paused: stored.paused,

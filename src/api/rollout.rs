@@ -56,6 +56,8 @@ use super::{After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, Strategy
         .message("spec.traffic is for strategy.type: BlueGreen, and for steps with a weight: write one of them, or remove spec.traffic"),
     validation = Rule::new("!(has(self.schema) && has(self.schema.contract) && has(self.schema.contract.flags)) || self.schema.contract.flags.all(k, has(self.flags) && self.flags.exists(f, f.key == k))")
         .message("schema.contract.flags names a key that spec.flags does not have: write the flag there too, so that it is turned on before the contract"),
+    validation = Rule::new("has(self.analysis) || !(has(self.schema) && has(self.schema.expand) && has(self.schema.expand.soak))")
+        .message("schema.expand.soak measures the stable revision by the checks of spec.analysis: add them, or remove the soak"),
     validation = Rule::new("!has(self.selector.matchLabels) || (has(self.template.metadata) && has(self.template.metadata.labels) && self.selector.matchLabels.all(k, k in self.template.metadata.labels && self.template.metadata.labels[k] == self.selector.matchLabels[k]))")
         .message("spec.template.metadata.labels must carry every label of spec.selector.matchLabels with the same value: add them to the template"),
 )]

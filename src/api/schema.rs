@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
+    OnInconclusive,
     name::{DNS_LABEL, FLAG_NAME},
     sql::{Batch, Postgres, Sql, SqlFile},
 };
@@ -61,11 +62,7 @@ pub struct SchemaSpec {
     /// Adds what the new revision needs, without breaking the old one. Runs before the first pod of
     /// the revision is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(
-        validation = Rule::new("[has(self.command), has(self.template), has(self.sql)].exists_one(given, given)")
-            .message("give a phase exactly one of command (run with the revision's own image), template (a pod template of its own) and sql (files that Stepgate runs on PostgreSQL)")
-    )]
-    pub expand: Option<Phase>,
+    pub expand: Option<Expand>,
 
     /// Fills in what `expand` added. Runs once per version, after a revision of it has become
     /// stable; and before a contract once more when no pod below the version is left, unless a
@@ -85,7 +82,7 @@ impl SchemaSpec {
     #[must_use]
     pub fn phase(&self, kind: PhaseKind) -> Option<&Phase> {
         match kind {
-            PhaseKind::Expand => self.expand.as_ref(),
+            PhaseKind::Expand => self.expand.as_ref().map(|expand| &expand.run),
             PhaseKind::Backfill => self.backfill.as_ref().map(|backfill| &backfill.run),
             PhaseKind::Contract => self.contract.as_ref().map(|contract| &contract.run),
         }
@@ -114,7 +111,10 @@ impl SchemaSpec {
     /// The pod template of its own that this phase has, if it has one.
     pub(crate) fn template_mut(&mut self, kind: PhaseKind) -> Option<&mut Value> {
         let phase = match kind {
-            PhaseKind::Expand => self.expand.as_mut(),
+            PhaseKind::Expand => match &mut self.expand {
+                Some(expand) => Some(&mut expand.run),
+                None => None,
+            },
             PhaseKind::Backfill => match &mut self.backfill {
                 Some(backfill) => Some(&mut backfill.run),
                 None => None,
@@ -203,6 +203,55 @@ pub struct Phase {
     #[serde(default, skip_serializing_if = "super::is_zero")]
     #[schemars(range(min = 0, max = 20))]
     pub retry_limit: i64,
+}
+
+/// The expand of a revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.command), has(self.template), has(self.sql)].exists_one(given, given)")
+        .message("give a phase exactly one of command (run with the revision's own image), template (a pod template of its own) and sql (files that Stepgate runs on PostgreSQL)")
+)]
+pub struct Expand {
+    /// What runs.
+    #[serde(flatten)]
+    pub run: Phase,
+
+    /// Measures the stable revision after the expand, before the first pod of the new one, and
+    /// compares it with the time before the expand. If it does worse then, the expand hurts, and not
+    /// the new code: the release waits for a person. Left out where the expand changes nothing for
+    /// stable: there is none yet, it needs the same schema version, or another Rollout has applied
+    /// this version before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Soak>,
+}
+
+/// How long the stable revision is measured after the expand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Soak {
+    /// Seconds for which stable is measured after the expand, and at least a minute long before it.
+    #[serde(default = "default_soak")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub hold_seconds: i64,
+
+    /// Seconds after the hold within which every check must have a verdict about stable.
+    #[serde(default = "default_soak_deadline")]
+    #[schemars(range(min = 1, max = 2592000))]
+    pub deadline_seconds: i64,
+
+    /// What happens at that deadline if a check is still inconclusive, for example because there
+    /// were too few requests.
+    #[serde(default)]
+    pub on_inconclusive: OnInconclusive,
+}
+
+const fn default_soak() -> i64 {
+    120
+}
+
+const fn default_soak_deadline() -> i64 {
+    600
 }
 
 /// The backfill of a version.

@@ -13,8 +13,9 @@ use crate::{
         self,
         database::{self, Shown},
         facts::{Answers, DatabaseObjects, Observed, Question, Refusal, Refused, RolloutFacts},
-        flags::{self, file::Look},
+        flags::file::Look,
         intent::{Event, Kind, Plan, Stands, Write},
+        measuring,
         reason::Reason,
     },
 };
@@ -400,10 +401,7 @@ fn observe<C: Cluster>(
 
 /// The revision that is measured, if one is.
 fn in_motion(rollout: &RolloutFacts) -> Option<String> {
-    let status = &rollout.status;
-    let release = status.release.as_ref().map(|r| r.revision.as_str());
-    let measured = release.or_else(|| flags::measured(&status.flags));
-    measured.map(str::to_owned)
+    measuring::measured(&rollout.status).map(str::to_owned)
 }
 
 fn take(

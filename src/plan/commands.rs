@@ -16,7 +16,7 @@ use super::{
     life,
     reason::Reason,
     release::{self, former_stables, swap_stable},
-    stepping, undoing,
+    soak, stepping, undoing,
 };
 use crate::api::{
     keys,
@@ -232,6 +232,9 @@ fn resume(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let mut decision = draft.decision();
     let mut resumed = decision.status.paused_since.take().is_some();
     let fails = still_fails(draft);
+    if let Some(Stage::Soak(soak)) = decision.status.release.as_mut().map(|r| &mut r.stage) {
+        resumed |= soak::resume(draft, soak);
+    }
     if fails.is_none()
         && let Some(release) = &mut decision.status.release
         && let Stage::Step(at) = &mut release.stage
@@ -359,6 +362,21 @@ fn promote(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     if step == keys::WITHOUT_UNDO {
         bound_to(revision, &release.revision)?;
         return without_undo(draft, release);
+    }
+    if release.soak().is_some() {
+        bound_to(revision, &release.revision)?;
+        if step != soak::NAME {
+            return Err(format!(
+                "it is bound to step {step:?}, but stable is being measured after the expand: say \
+                 {revision}/{}",
+                soak::NAME
+            )
+            .into());
+        }
+        return done(
+            soak::promote(draft, release)?,
+            "the soak after the expand is left",
+        );
     }
     let Some(present) = release.step() else {
         return Err("it is not at a step".into());

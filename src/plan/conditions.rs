@@ -11,7 +11,7 @@ use super::{
     intent::{Event, Plan, RolloutState, Stands, Write},
     job::{progress, told},
     reason::Reason,
-    routes, services,
+    routes, services, soak,
     standing::{Standing, StandingKind, late_at, standing},
 };
 use crate::{
@@ -110,7 +110,9 @@ fn figures(draft: &mut Draft<'_>) {
     // Of a release that ends now, what it ended with: that stays until the next one is measured.
     let ends = || draft.seen.objects.rollout.status.release.clone();
     let ramp = || flags::as_release(draft);
-    let Some(release) = draft.status.release.clone().or_else(ramp).or_else(ends) else {
+    let soak = soak::as_release(draft);
+    let release = soak.or_else(|| draft.status.release.clone());
+    let Some(release) = release.or_else(ramp).or_else(ends) else {
         return;
     };
     let Some(readings) = checks::readings_of(draft, &release) else {

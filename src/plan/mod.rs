@@ -10,6 +10,7 @@
 //! - `commands`: what a person tells it
 //! - `release`: begin, preflight, the Jobs before the pods, end
 //! - [`job`]: the terms of each kind of Job, and the protocol of all; [`database`]: their end
+//! - [`soak`]: what the expand does to stable, before the first pod
 //! - `stepping`: reach a target, hold it, go on; `gate`: what must be open for that, in order;
 //!   [`exits`]: containers that end meanwhile; `waiting`: pods that are not there yet
 //! - [`flags`]: feature flags that are turned on after the release
@@ -46,6 +47,7 @@ pub mod replicas;
 pub mod revision;
 pub mod routes;
 pub mod services;
+pub mod soak;
 mod standing;
 mod stepping;
 pub mod traffic;

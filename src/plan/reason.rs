@@ -83,6 +83,9 @@ reasons! {
     Expanding: Reconciling,
         "the expand is about to run, or runs in its Job",
         "";
+    Soaking: Reconciling,
+        "the expand has succeeded, no pod of the revision runs yet, and stable is measured: what it does worse now is the schema change's doing",
+        "";
     WaitingForDatabase: Reconciling,
         "a phase of another Rollout runs on the same database",
         "wait, or look at the Job that the message names";
@@ -189,6 +192,9 @@ reasons! {
     ExpandFailed: Stalled,
         "the expand failed; no pod was started",
         "correct what failed (the script, the database, `schema.expand`), then `retry`. `schema.expand` is not part of the revision, so changing it alone starts nothing";
+    ExpandHurts: Stalled,
+        "stable does worse since the expand, and no pod of the new revision runs yet: the schema change hurts, not the new code. The message has the figures before and now. Also as an Event. The schema stays expanded",
+        "put right what hurts in the database, then `resume`, which measures anew; or `promote <revision>/expand` to go on all the same; or `undo`";
     JobRefused: Stalled,
         "the API server refuses the expand's Job; no pod was started",
         "as for `ExpandFailed`";
@@ -354,6 +360,9 @@ reasons! {
         "";
     BackfillProgress: Event,
         "a quarter, a half or three quarters of the rows of a batch are filled in",
+        "";
+    SoakEnded: Event,
+        "stable was measured after the expand, or that was cut off, and the first pods may start; the message says what was found",
         "";
     BackfillSucceeded: Event,
         "on a DatabaseSchema: the backfill of a version succeeded",

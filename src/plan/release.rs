@@ -12,7 +12,9 @@ use super::{
     job::{self, Run, Turn, terms::Terms},
     life, order,
     reason::Reason,
-    routes, services, stepping, undoing,
+    routes, services,
+    soak::{self, After},
+    stepping, undoing,
 };
 use crate::api::{
     OnNewRevision, PhaseKind,
@@ -45,6 +47,7 @@ pub(super) fn decide(draft: &Draft<'_>) -> Decided {
         }
         Stage::Preflight => preflight(draft, release),
         Stage::Job(phase) => job_of_the_release(draft, release, *phase),
+        Stage::Soak(soak) => soak::decide(draft, release, soak),
         Stage::Step(at) => stepping::decide(draft, release, at),
     }
 }
@@ -411,6 +414,14 @@ fn next_job(draft: &Draft<'_>, release: &Release, done: Option<&Terms>) -> Resul
     Ok(draft.goes(release).note(note))
 }
 
+/// What comes after the expand, and what was measured after it.
+///
+/// # Errors
+/// What stands against it.
+pub(super) fn after_the_expand(draft: &Draft<'_>, release: &Release) -> Result<Decision, Halt> {
+    next_job(draft, release, job::terms::of(PhaseKind::Expand))
+}
+
 fn fails(draft: &Draft<'_>, release: &Release, reason: Reason, message: &str) -> Decision {
     draft.ends(release, Outcome::Failed, reason.word(), message)
 }
@@ -446,9 +457,22 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
                 "the schema is expanded for revision {} after {took} seconds",
                 release.revision
             );
-            next_job(draft, release, Some(terms))?
-                .event(terms.succeeded, message)
-                .made()
+            let after = match phase {
+                PhaseKind::Expand => soak::after(draft, release),
+                _ => After::NotAsked,
+            };
+            let (decision, message) = match after {
+                After::NotAsked => (next_job(draft, release, Some(terms))?, message),
+                After::Skipped(why) => {
+                    let message = format!("{message}; its soak is left out: {why}");
+                    (next_job(draft, release, Some(terms))?, message)
+                }
+                After::Soaks(soak) => {
+                    let message = format!("{message}; now stable is measured");
+                    (soak::enter(draft, release, soak), message)
+                }
+            };
+            decision.event(terms.succeeded, message).made()
         }
         Run::Failed {
             job,

@@ -459,7 +459,7 @@ mod tests {
         assert!(words.contains("ConfigMaps"), "{words}");
         let mut phase = shop();
         let expand = phase.schema.as_mut().unwrap().expand.as_mut().unwrap();
-        expand.template = Some(json!({"spec": {"x": "x".repeat(TEMPLATE_BYTES)}}));
+        expand.run.template = Some(json!({"spec": {"x": "x".repeat(TEMPLATE_BYTES)}}));
         let words = template_problem(&phase).unwrap();
         assert!(
             words.starts_with("spec.schema.expand.template has "),
@@ -473,7 +473,7 @@ mod tests {
         let mut wrong = shop();
         assert_eq!(phase_problem(&wrong), None);
         let expand = wrong.schema.as_mut().unwrap().expand.as_mut().unwrap();
-        expand.template = Some(json!({"metadata": {"labels": {"app": "shop"}}, "spec": {}}));
+        expand.run.template = Some(json!({"metadata": {"labels": {"app": "shop"}}, "spec": {}}));
         assert!(
             phase_problem(&wrong)
                 .unwrap()
@@ -481,10 +481,11 @@ mod tests {
         );
         let mut own = shop();
         let expand = own.schema.as_mut().unwrap().expand.as_mut().unwrap();
-        expand.template = Some(json!({"metadata": {"labels": {"app": "migration"}}, "spec": {}}));
+        expand.run.template =
+            Some(json!({"metadata": {"labels": {"app": "migration"}}, "spec": {}}));
         assert_eq!(phase_problem(&own), None, "labels of its own");
         let expand = own.schema.as_mut().unwrap().expand.as_mut().unwrap();
-        expand.template = Some(json!({"spec": {}}));
+        expand.run.template = Some(json!({"spec": {}}));
         assert_eq!(phase_problem(&own), None, "and none at all");
         wrong.schema.as_mut().unwrap().container = Some("none".into());
         assert!(

@@ -337,6 +337,8 @@ pub enum Circumstance {
         /// Whether it is down.
         away: bool,
     },
+    /// What an expand has done to the code before it is put right in the database of this Rollout.
+    Mended(Name),
     /// Somebody does something to the ConfigMap of the flags.
     Flags(Tampering),
     /// The API server takes no request.

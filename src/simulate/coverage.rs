@@ -71,6 +71,7 @@ kinds! {
     MigrationFails: "a migration fails",
     MigrationTooEarly: "a migration exits before it has applied anything",
     MigrationHangs: "a migration does not end",
+    ExpandHurts: "an expand hurts the code before it",
     TestFails: "a test of a step fails",
     TestHangs: "a test of a step does not end",
     Released: "the spec asks for another revision in mid-rollout",

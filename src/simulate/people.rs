@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{PhaseKind, RolloutSpec, RolloutStatus, flags::FlagState, keys},
-    plan::{facts::UserFacts, revision::Whole},
+    plan::{facts::UserFacts, revision::Whole, soak},
 };
 
 impl World {
@@ -252,8 +252,11 @@ impl World {
             _ => release.map(|r| r.revision.clone()).or(wanted),
         };
         let Some(revision) = revision else { return };
-        let step = release.and_then(|r| r.step());
-        let step = step.map(|step| Name::from(step.name.as_str()));
+        let step = release.and_then(|r| match r.soak() {
+            Some(_) => Some(soak::NAME),
+            None => Some(r.step()?.name.as_str()),
+        });
+        let step = step.map(Name::from);
         let (verb, step) = match verb.strip_suffix("-without-undo") {
             Some(verb) => (verb, Some(Name::from(keys::WITHOUT_UNDO))),
             None => (verb, step),

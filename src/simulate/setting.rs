@@ -28,6 +28,9 @@ pub struct Behaviour {
     pub error_percent: f64,
     /// Percent of the requests of users for whom a flag is on that it answers with an error besides.
     pub flagged_error_percent: f64,
+    /// Percent of their requests that pods of other revisions answer with an error besides, from the
+    /// end of its expand on.
+    pub hurts_percent: f64,
     /// Its 95th percentile, in milliseconds.
     pub p95_milliseconds: f64,
     /// Seconds after it is ready in which it is slow, and its 95th percentile then.
@@ -100,6 +103,7 @@ impl Default for Behaviour {
             health: Health::Good,
             error_percent: 0.05,
             flagged_error_percent: 0.0,
+            hurts_percent: 0.0,
             p95_milliseconds: 80.0,
             cold: None,
             counts_probes: None,

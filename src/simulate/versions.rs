@@ -35,7 +35,7 @@ fn as_sql(schema: &mut SchemaSpec) {
     let from = json!({"connection": {"secretKeyRef": {"name": "ddl", "key": "uri"}}});
     schema.postgres = serde_json::from_value(from).ok();
     let phases = [
-        schema.expand.as_mut(),
+        schema.expand.as_mut().map(|expand| &mut expand.run),
         schema.backfill.as_mut().map(|backfill| &mut backfill.run),
         schema.contract.as_mut().map(|contract| &mut contract.run),
     ];

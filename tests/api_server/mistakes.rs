@@ -7,7 +7,7 @@ mod values;
 use serde_json::{Value, json};
 
 pub use self::values::set;
-use self::values::{checks, flags, metric, step, steps, tested, traffic, weighted};
+use self::values::{checks, flags, metric, mistake, step, steps, tested, traffic, weighted};
 
 /// One mistake: where it is made in a minimal Rollout called `shop`, and what is to be read
 /// about it.
@@ -20,15 +20,6 @@ pub struct Mistake {
     pub value: Value,
     /// What is to be read about it.
     pub told: &'static str,
-}
-
-fn mistake(name: &'static str, at: &'static str, value: Value, told: &'static str) -> Mistake {
-    Mistake {
-        name,
-        at,
-        value,
-        told,
-    }
 }
 
 /// All of them.
@@ -458,6 +449,12 @@ pub fn mistakes() -> Vec<Mistake> {
             "/spec/schema",
             json!({"database": "db", "backfill": {"command": ["a"]}}),
             "schema.version is needed with schema.backfill or schema.contract",
+        ),
+        mistake(
+            "a soak without checks",
+            "/spec/schema",
+            json!({"database": "db", "expand": {"command": ["a"], "soak": {}}}),
+            "schema.expand.soak measures the stable revision by the checks of spec.analysis",
         ),
         mistake(
             "a phase that runs nothing",

@@ -41,7 +41,7 @@ pub struct Account {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepTaken {
-    /// `preflight`, `expand`, or the step's name.
+    /// `preflight`, `expand`, `soak`, or the step's name.
     pub name: String,
     /// Pods of the new revision that were ready in it, at most.
     pub pods: Option<usize>,
@@ -176,15 +176,17 @@ fn steps(played: &Played, ended: Timestamp) -> Vec<StepTaken> {
     let watched = &played.watched;
     let mut taken = Vec::new();
     let steps: Vec<_> = watched.steps.values().collect();
-    let after_expand = steps.first().map(|step| step.began);
-    if let Some(began) = watched.stages.get("expand") {
-        let until = after_expand.unwrap_or(ended);
-        taken.push(StepTaken {
-            name: "expand".into(),
+    let first_step = steps.first().map(|step| step.began);
+    let before = ["expand", "soak"].map(|stage| (stage, watched.stages.get(stage).copied()));
+    for (index, (stage, began)) in before.iter().enumerate() {
+        let next = before[index + 1..].iter().find_map(|(_, began)| *began);
+        let until = next.or(first_step).unwrap_or(ended);
+        taken.extend(began.map(|began| StepTaken {
+            name: (*stage).into(),
             pods: None,
             reached_in: None,
-            seconds: seconds(*began, until),
-        });
+            seconds: seconds(began, until),
+        }));
     }
     for (index, step) in steps.iter().enumerate() {
         let undone = watched.noticed.unwrap_or(ended);

@@ -279,7 +279,7 @@ fn end(status: &RolloutStatus, watched: &Watched) -> Option<End> {
     Some(match stage {
         Some(Stage::Undo(_)) => End::Stuck,
         Some(Stage::Step(_)) => End::Paused,
-        Some(Stage::Preflight | Stage::Job(_)) => End::Blocked,
+        Some(Stage::Preflight | Stage::Job(_) | Stage::Soak(_)) => End::Blocked,
         None if failed && watched.came_to_a_step() => End::Undone,
         None => End::Blocked,
     })
@@ -316,7 +316,11 @@ fn longest(spec: &RolloutSpec) -> i64 {
         .map(|s| s.hold_seconds + s.deadline_seconds + strategy.progress_deadline_seconds)
         .sum();
     let expand = spec.schema.as_ref().and_then(|s| s.expand.as_ref());
-    let expand = expand.map_or(0, |phase| phase.deadline_seconds);
+    let expand = expand.map_or(0, |expand| {
+        let soak = expand.soak.as_ref();
+        expand.run.deadline_seconds
+            + soak.map_or(0, |soak| soak.hold_seconds + soak.deadline_seconds)
+    });
     let ramps = spec.flags.iter().flat_map(|flag| &flag.ramp);
     let ramps: i64 = ramps
         .map(|step| step.hold_seconds + 2 * REACHES_PODS_WITHIN)
@@ -337,6 +341,8 @@ pub fn expected_seconds(spec: &RolloutSpec, assumed: &Assumed) -> i64 {
         pods = target.canary;
     }
     let holds: i64 = course.way().map(|target| target.hold_seconds).sum();
-    let expand = spec.schema.as_ref().is_some_and(|s| s.expand.is_some());
-    holds + batches * startup + i64::from(expand) * assumed.migration_seconds
+    let expand = spec.schema.as_ref().and_then(|s| s.expand.as_ref());
+    let soak = expand.and_then(|expand| expand.soak.as_ref());
+    let soak = soak.map_or(0, |soak| soak.hold_seconds);
+    holds + batches * startup + expand.map_or(0, |_| assumed.migration_seconds + soak)
 }

@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 49] = [
+const RULES: [(&str, Rule); 50] = [
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -95,6 +95,10 @@ const RULES: [(&str, Rule); 49] = [
     (
         "!has(self.traffic) || (has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen') || (has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))",
         |me| !has(me, "traffic") || is_blue_green(me) || is_weighted(me),
+    ),
+    (
+        "has(self.analysis) || !(has(self.schema) && has(self.schema.expand) && has(self.schema.expand.soak))",
+        |me| has(me, "analysis") || !has(&me["schema"]["expand"], "soak"),
     ),
     ("self.stableService != self.canaryService", |me| {
         me["stableService"] != me["canaryService"]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::Manifest;
 use crate::{
-    api::{Check, OnFailure, PhaseKind, RolloutSpec},
+    api::{Check, OnFailure, OnInconclusive, PhaseKind, RolloutSpec, Soak},
     plan::course::{Target, course},
     simulate::{
         Action,
@@ -111,7 +111,7 @@ pub struct Scenario {
 const TEST_SECONDS: i64 = 10;
 
 /// The scenarios that are built in, with a line about each.
-pub const BUILT_IN: [(&str, &str); 14] = [
+pub const BUILT_IN: [(&str, &str); 15] = [
     ("good", "the new revision is as good as the old one"),
     ("errors", "it answers some requests with an error"),
     ("slow", "it answers slowly"),
@@ -124,6 +124,10 @@ pub const BUILT_IN: [(&str, &str); 14] = [
     ("no-image", "its image cannot be pulled"),
     ("migration-fails", "its schema.expand fails"),
     ("migration-hangs", "its schema.expand does not end"),
+    (
+        "expand-hurts",
+        "since its schema.expand the old code answers some requests with an error",
+    ),
     ("test-fails", "the first test of its steps fails"),
     (
         "prometheus-down",
@@ -204,6 +208,20 @@ fn fill(play: &mut Scenario, on: &Manifest, assumed: &Assumed) -> Result<(), Str
             play.new.migrations = migration(assumed.migration_seconds, end);
             play.expected = vec![End::Blocked];
         }
+        "expand-hurts" => {
+            if soak(spec).is_none() {
+                return Err("the manifest has no spec.schema.expand.soak".into());
+            }
+            if checks(spec).all(|check| check.error_rate.is_none()) {
+                return Err("the manifest has no check of errors".into());
+            }
+            play.new.hurts_percent = bad_errors(spec, assumed);
+            play.about = format!(
+                "since its schema.expand the old code answers {}% of its requests with an error",
+                play.new.hurts_percent
+            );
+            play.expected = vec![End::Blocked];
+        }
         "test-fails" => {
             let targets = course(spec).targets;
             let mut tests = targets.iter().flat_map(|target| &target.tests);
@@ -227,10 +245,11 @@ fn fill(play: &mut Scenario, on: &Manifest, assumed: &Assumed) -> Result<(), Str
                 _ => Outage::Empty,
             };
             play.events.push((0, Action::Metrics(outage)));
-            play.expected = if course(spec).targets.iter().all(Target::is_blind) {
-                vec![End::Stable]
-            } else {
-                vec![End::Paused, End::Undone]
+            let blind = course(spec).targets.iter().all(Target::is_blind);
+            play.expected = match soak(spec).map(|soak| soak.on_inconclusive) {
+                Some(OnInconclusive::Pause | OnInconclusive::Undo) => vec![End::Blocked],
+                _ if blind => vec![End::Stable],
+                _ => vec![End::Paused, End::Undone],
             };
         }
         "no-room" => {
@@ -247,6 +266,10 @@ fn fill(play: &mut Scenario, on: &Manifest, assumed: &Assumed) -> Result<(), Str
         _ => play.expected = vec![End::Stable],
     }
     Ok(())
+}
+
+fn soak(spec: &RolloutSpec) -> Option<&Soak> {
+    spec.schema.as_ref()?.expand.as_ref()?.soak.as_ref()
 }
 
 /// A check whose author wants a person to decide is as it should be when it waits for one.

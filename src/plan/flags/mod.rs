@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use self::file::{ConfigMapFacts, Contents, FILE, Found, Look, Note, entry};
 pub(super) use self::{
     frozen::{missing, reach_pods_at},
-    ramp::{as_release, command},
+    ramp::{as_release, command, measured},
     told::{condition, summary},
 };
 use super::{
@@ -39,8 +39,6 @@ use crate::api::{
 /// Seconds after a write of a ConfigMap by which every pod has it: the kubelet looks again after a
 /// minute, and what it looks at may be half a minute old.
 pub const REACHES_PODS_WITHIN: i64 = 90;
-
-pub use self::ramp::measured;
 
 /// Seconds between two looks at a ConfigMap that is somebody else's, or cannot be read.
 const LOOKS_AGAIN_AFTER: i64 = 30;

@@ -79,8 +79,7 @@ pub(in crate::plan) fn as_release(draft: &Draft<'_>) -> Option<Release> {
 }
 
 /// The revision that is measured for a flag, by what is on record.
-#[must_use]
-pub fn measured(flags: &[FlagStatus]) -> Option<&str> {
+pub(in crate::plan) fn measured(flags: &[FlagStatus]) -> Option<&str> {
     let mut flags = flags.iter().filter(|flag| flag.since.is_some());
     flags.find_map(|flag| flag.revision.as_deref())
 }

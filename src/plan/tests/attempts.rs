@@ -19,6 +19,7 @@ fn phase(rollout: &str, revision: &str, attempt: i64) -> PhaseRecord {
         attempt,
         succeeded: false,
         job: format!("{rollout}-{revision}-expand-{attempt}"),
+        began: None,
         ended: Time(second(0)),
         message: String::new(),
     }

@@ -56,6 +56,7 @@ fn phase(job: &JobFacts) -> PhaseRecord {
         attempt: 1,
         succeeded: true,
         job: job.base.name.clone(),
+        began: None,
         ended: Time(second(0)),
         message: String::new(),
     }

@@ -16,6 +16,7 @@ mod order;
 mod routes;
 mod schema;
 mod services;
+mod soak;
 mod step_tests;
 mod steps;
 mod told;
@@ -137,6 +138,7 @@ fn a_failed_expand_starts_no_pod_and_says_so() {
         attempt: 1,
         succeeded: false,
         job: "shop-expand".into(),
+        began: None,
         ended: Time(second(1)),
         message: "BackoffLimitExceeded".into(),
     });

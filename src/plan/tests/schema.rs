@@ -139,6 +139,7 @@ fn an_attempt_that_runs_is_not_given_up_for_one_that_failed_before() {
         attempt: 1,
         succeeded: false,
         job: "shop-expand-1".into(),
+        began: None,
         ended: Time(second(0)),
         message: String::new(),
     });

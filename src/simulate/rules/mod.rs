@@ -13,6 +13,7 @@ mod order;
 mod people;
 mod replicas;
 mod schema;
+mod soak;
 mod steady;
 mod tests;
 mod traffic;
@@ -51,6 +52,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("frozen", flags::frozen),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
+    ("soak", soak::soak),
     ("once", tests::once),
     ("tested", tests::tested),
     ("evidence", evidence::evidence),

@@ -12,6 +12,7 @@ mod progress;
 mod releases;
 mod schemas;
 mod sizes;
+pub(super) mod soak;
 pub(super) mod sql;
 mod versions;
 mod ways;
@@ -23,13 +24,14 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 16] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 17] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
         ("blue-green", blue_green::blue_green()),
         ("weights", weights::weights()),
         ("schemas", schemas::schemas()),
+        ("soak", soak::soak()),
         ("versions", versions::versions()),
         ("order", order::order()),
         ("flags", flags::flags()),

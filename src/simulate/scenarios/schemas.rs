@@ -26,7 +26,7 @@ fn every_second(seconds: i64, mut spec: RolloutSpec) -> RolloutSpec {
 fn tried_again(times: i64, mut spec: RolloutSpec) -> RolloutSpec {
     let schema = spec.schema.as_mut();
     if let Some(expand) = schema.and_then(|schema| schema.expand.as_mut()) {
-        expand.retry_limit = times;
+        expand.run.retry_limit = times;
     }
     spec
 }

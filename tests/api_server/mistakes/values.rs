@@ -2,6 +2,17 @@
 
 use serde_json::{Value, json};
 
+use super::Mistake;
+
+pub fn mistake(name: &'static str, at: &'static str, value: Value, told: &'static str) -> Mistake {
+    Mistake {
+        name,
+        at,
+        value,
+        told,
+    }
+}
+
 pub fn step(name: &str, replicas: Value) -> Value {
     json!({"name": name, "replicas": replicas})
 }
