@@ -183,6 +183,14 @@ impl VersionRecord {
         !self.dropped && self.asks(PhaseKind::Contract).is_some() && self.contracted.is_none()
     }
 
+    /// A person has approved what its contract runs.
+    #[must_use]
+    pub(crate) fn is_approved(&self) -> bool {
+        let asked = self.asks(PhaseKind::Contract);
+        let given = self.approved.as_ref().zip(asked);
+        given.is_some_and(|(given, asked)| given.digest == asked.digest)
+    }
+
     /// Something is still to run for it.
     #[must_use]
     pub(crate) fn is_open(&self) -> bool {

@@ -59,6 +59,14 @@ pub struct SchemaSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<Postgres>,
 
+    /// What becomes of files of `sql` that would hurt users, by the rules of `stepgate lint` for their
+    /// phase. They are judged in the Job, before anything of them runs. `Enforce`: errors keep all of
+    /// the phase from running, and the database is clean; what cannot be judged needs
+    /// `approval: Manual` in a contract, and is a warning elsewhere. `Warn`: it is in the log of the
+    /// Job. `Off`: nobody looks.
+    #[serde(default, skip_serializing_if = "Lint::is_enforced")]
+    pub lint: Lint,
+
     /// Adds what the new revision needs, without breaking the old one. Runs before the first pod of
     /// the revision is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,6 +136,28 @@ impl SchemaSpec {
             Some(phase) => phase.template.as_mut(),
             None => None,
         }
+    }
+}
+
+/// What becomes of SQL that would hurt users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Lint {
+    /// It does not run.
+    #[default]
+    Enforce,
+    /// It runs, and the log says what it does.
+    Warn,
+    /// It is not looked at.
+    Off,
+}
+
+impl Lint {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde calls it with a reference"
+    )]
+    const fn is_enforced(&self) -> bool {
+        matches!(self, Self::Enforce)
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::api::{
     PhaseKind, RolloutSpec, SchemaSpec, StepTest,
-    database::Holder,
+    database::{Holder, VersionRecord},
     keys,
     release::{Release, TestStatus},
     selector::template_labels,
@@ -120,12 +120,15 @@ pub(super) fn job(
     let mut template = match &phase.template {
         Some(template) => template.clone(),
         None if sql => {
+            let version = holder.version.and_then(|v| database.record.version(v));
+            let approved = version.is_some_and(VersionRecord::is_approved);
             let order = sql::order(
                 &draft.seen.objects.rollout.namespace,
                 schema,
                 holder,
                 &database.base.name,
                 hashes,
+                approved && holder.phase == PhaseKind::Contract,
             )?;
             sql::template(
                 of_the_pods,

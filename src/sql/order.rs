@@ -57,6 +57,24 @@ pub struct Order {
     pub proofs: Vec<Proof>,
     #[serde(default)]
     pub limits: Limits,
+    /// What becomes of files that would hurt users.
+    #[serde(default)]
+    pub lint: Lint,
+    /// Somebody has read the files and approved them.
+    #[serde(default)]
+    pub approved: bool,
+}
+
+/// What becomes of files that would hurt users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Lint {
+    /// They do not run.
+    Enforce,
+    /// They run, and it is said.
+    Warn,
+    /// Nobody looks.
+    #[default]
+    Off,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -233,5 +251,7 @@ mod tests {
         assert_eq!(orders[1].limits.max_lag_seconds, 20);
         assert_eq!(orders[1].stalls_after(), 300);
         assert_eq!(orders[2].proofs.len(), 1);
+        assert_eq!(orders[0].lint, Lint::Enforce);
+        assert!(orders[2].approved && !orders[0].approved);
     }
 }

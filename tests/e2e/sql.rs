@@ -71,9 +71,13 @@ async fn connection(ns: &Namespace, password: &str) -> Result<()> {
 
 /// The ConfigMap with the files.
 async fn files(ns: &Namespace, contract: &str) -> Result<()> {
+    texts(ns, ADD, contract).await
+}
+
+async fn texts(ns: &Namespace, expand: &str, contract: &str) -> Result<()> {
     ns.kubectl(&["delete", "configmap", "sql", "--ignore-not-found"])
         .await?;
-    let expand = format!("--from-literal=expand.sql={ADD}");
+    let expand = format!("--from-literal=expand.sql={expand}");
     let contract = format!("--from-literal=contract.sql={contract}");
     let create = [
         "create",
@@ -178,8 +182,17 @@ async fn sql_runs_from_expand_to_contract_and_what_was_approved_is_what_runs() {
         assert_eq!(ns.view.now().databases["db"].spec.record.dirty, None);
         assert_eq!(columns(ns).await?, "id name");
 
+        // SQL that old code does not survive does not run, and the safe way is told.
         connection(ns, PASSWORD).await?;
         let wanted = ns.view.now().status(APP).history[0].revision.clone();
+        texts(ns, DROP, DROP).await?;
+        ns.tell(APP, "retry", &format!("{wanted} lint")).await?;
+        ns.says("expand.sql:1:19 ban-drop-column").await?;
+        let words = ns.stalled(generation, "ExpandFailed").await?;
+        assert!(words.contains("the database is clean"), "{words}");
+        assert_eq!(columns(ns).await?, "id name");
+
+        files(ns, DROP).await?;
         ns.tell(APP, "retry", &format!("{wanted} again")).await?;
         let stable = ns.ready(generation).await?;
         assert_eq!(stable, wanted);

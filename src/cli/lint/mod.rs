@@ -1,9 +1,8 @@
 //! `stepgate lint`: what the SQL of a Rollout's schema phases would do to users.
 //!
-//! [`source`] finds the SQL and its phase, [`child`] has it read in a process of its own, [`told`]
-//! and [`sarif`] write what was found. What is judged, and how, is in the crate `stepgate-lint`.
+//! [`source`] finds the SQL and its phase, [`told`] and [`sarif`] write what was found. What is judged,
+//! and how, is in the crate `stepgate-lint`; `stepgate-lint-child` has it read in a process of its own.
 
-mod child;
 mod sarif;
 mod source;
 mod told;
@@ -15,8 +14,6 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use stepgate_lint::{Finding, Phase};
-
-pub use child::serve;
 
 use super::simulate::report::Ink;
 
@@ -135,7 +132,7 @@ fn lint(args: &LintArgs) -> Result<Vec<Linted>, String> {
         linted.push(Linted {
             phase,
             files: files.iter().map(|file| file.name.clone()).collect(),
-            findings: child::lint(phase, files)?,
+            findings: stepgate_lint_child::lint(phase, files)?,
         });
     }
     Ok(linted)

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     api::{
         PhaseKind, RolloutSpec,
+        schema::Lint,
         sql::{FILE_BYTES, KeyRef},
     },
     plan::job::pod,
@@ -114,12 +115,18 @@ pub(super) fn jobs(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     }
     if let Some(postgres) = &schema.postgres {
         let KeyRef { name, key } = &postgres.connection.secret_key_ref;
+        let lint = match schema.lint {
+            Lint::Enforce => {
+                "what stepgate lint calls an error does not run (schema.lint), so see what it says"
+            }
+            Lint::Warn => "what stepgate lint finds is in the log of the Jobs (schema.lint)",
+            Lint::Off => "nobody looks what it does to users (schema.lint): see stepgate lint",
+        };
         found.push(Finding::note(
             "spec.schema.postgres",
             format!(
                 "stepgate-sql runs the SQL, in an image that the operator must have been given \
-                 (--sql-image), with the connection in key {key} of Secret {name}: stepgate lint \
-                 tells what the SQL does to users"
+                 (--sql-image), with the connection in key {key} of Secret {name}: {lint}"
             ),
         ));
     }

@@ -22,13 +22,15 @@ pub(in crate::plan) fn deadline(schema: &SchemaSpec, phase: PhaseKind, seconds: 
     }
 }
 
-/// The order of one run, as the runner reads it. `None` where the hash of a file is not known.
+/// The order of one run, as the runner reads it; `approved`: a person has read and approved what
+/// runs. `None` where the hash of a file is not known.
 pub(in crate::plan) fn order(
     namespace: &str,
     schema: &SchemaSpec,
     holder: &Holder,
     database: &str,
     hashes: &[String],
+    approved: bool,
 ) -> Option<Value> {
     let phase = holder.phase;
     let listed = schema.files(phase);
@@ -72,7 +74,11 @@ pub(in crate::plan) fn order(
         "files": files,
         "batches": batches,
         "proofs": proofs,
+        "lint": schema.lint,
     });
+    if approved {
+        order["approved"] = json!(true);
+    }
     if let Some(backfill) = schema.backfill.as_ref().filter(|_| batches_run) {
         order["stallSeconds"] = json!(backfill.stalls_after());
     }
@@ -223,7 +229,15 @@ mod tests {
             floor_before: None,
         };
         let hashes: Vec<_> = hashes.iter().map(|hash| (*hash).to_owned()).collect();
-        order("shop", spec().schema.as_ref()?, &holder, "shop-db", &hashes)
+        let approved = phase == PhaseKind::Contract;
+        order(
+            "shop",
+            spec().schema.as_ref()?,
+            &holder,
+            "shop-db",
+            &hashes,
+            approved,
+        )
     }
 
     #[test]
