@@ -10,6 +10,7 @@ mod left;
 mod memory;
 mod order;
 mod people;
+mod permission;
 mod replicas;
 mod schema;
 mod steady;
@@ -47,6 +48,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("order", order::order),
     ("ramp", flags::ramp),
     ("flag-first", flags::flag_first),
+    ("allowed", permission::allowed),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
     ("once", tests::once),
