@@ -1,6 +1,7 @@
 //! The `DatabaseSchema` resource: the memory of what ran on a database, and who holds it.
 //!
-//! Made by the operator only. Its `record` is not in `status`, so that a backup keeps it.
+//! Made by the operator, or beforehand by whoever administers the database. Its `record` is not in
+//! `status`, so that a backup keeps it.
 
 #![expect(
     clippy::duplicated_attributes,
@@ -18,7 +19,8 @@ use super::{
     sql::KeyRef,
 };
 
-/// The record of the schema phases of one database. Only the operator writes it.
+/// The record of the schema phases of one database, which only the operator writes; and who may use
+/// it, which its administrator says.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "stepgate.io",
@@ -30,7 +32,7 @@ use super::{
     namespaced,
     no_spec,
     derive = "PartialEq",
-    doc = "The record of the schema phases of one database. Only the operator writes it.",
+    doc = "The record of the schema phases of one database, which only the operator writes; and who may use it, which its administrator says.",
     printcolumn(
         name = "Holder",
         type_ = "string",
@@ -51,6 +53,16 @@ use super::{
     )
 )]
 pub struct DatabaseSchemaSpec {
+    /// Names of the Rollouts of the namespace that may run schema phases on the database, as its
+    /// administrator says; at most 64. Left out: all may. The operator never writes it.
+    #[serde(
+        default,
+        rename = "allowedRollouts",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 40)))]
+    pub allowed_rollouts: Option<Vec<String>>,
+
     /// The phases that ran, and the current holder of the database.
     #[serde(default)]
     pub record: DatabaseRecord,

@@ -12,8 +12,10 @@ use crate::{
     plan::{
         self,
         database::{self, Shown},
-        facts::{Answers, DatabaseObjects, Observed, Question, Refusal, Refused, RolloutFacts},
-        flags::file::Look,
+        facts::{
+            Answers, DatabaseObjects, Limits, Observed, Question, Refusal, Refused, RolloutFacts,
+        },
+        flags::{self, file::Look},
         intent::{Event, Kind, Plan, Stands, Write},
         measuring,
         reason::Reason,
@@ -34,6 +36,8 @@ pub struct Surroundings<'a> {
     pub source_problem: &'a (dyn Fn(&str) -> Option<String> + Sync),
     /// Image of the program that runs SQL; empty where there is none.
     pub sql_image: Arc<str>,
+    /// What the administrator permits of a schema phase.
+    pub limits: Limits,
     /// From when on the clock is trusted.
     pub trusted_since: Timestamp,
     /// Epoch of the present leadership.
@@ -388,6 +392,7 @@ fn observe<C: Cluster>(
         unread: None,
         source_problem,
         sql_image: Arc::clone(&around.sql_image),
+        limits: around.limits,
         readings,
         heard: memory.heard.clone(),
         looked,

@@ -92,6 +92,8 @@ pub struct Observed {
     pub source_problem: Option<String>,
     /// Image of the program that runs SQL; empty where the administrator gave none.
     pub sql_image: Arc<str>,
+    /// What the operator's administrator permits of a phase.
+    pub limits: Limits,
     /// What the sampler last read of the canary.
     pub readings: Option<Readings>,
     /// What the runner of a backfill last said, and when it was asked.
@@ -110,6 +112,15 @@ pub struct Observed {
     pub epoch: i64,
     /// The highest epoch that is known to be of no later leadership.
     pub outranks: i64,
+}
+
+/// What the operator's administrator permits of a schema phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The most seconds that its Job may run.
+    pub phase_seconds: Option<i64>,
+    /// The most seconds that its pod may take to end when it is told to.
+    pub grace_seconds: Option<i64>,
 }
 
 /// One version of an object: what a write of it rests on.
@@ -290,6 +301,8 @@ pub struct DatabaseFacts {
     pub annotations: Arc<BTreeMap<String, String>>,
     /// What ran, and who holds it.
     pub record: Arc<DatabaseRecord>,
+    /// Names of the Rollouts that may use it; `None`: all.
+    pub allowed: Option<Arc<[String]>>,
     /// `metadata.finalizers`: [`keys::HELD`] while it has a holder, and
     /// those of others.
     pub finalizers: Vec<String>,

@@ -204,6 +204,12 @@ reasons! {
     NoSqlRunner: Stalled,
         "a phase is `sql`, and the operator was started without an image for it",
         "give the operator `--sql-image` (`sqlImage` of the chart), or run the phase as a `command`";
+    DatabaseNotAllowed: Stalled,
+        "the database's DatabaseSchema names the Rollouts that may use it, and this is none of them; nothing of it runs there",
+        "ask whoever administers the database to add it to `allowedRollouts`; it goes on by itself";
+    PhaseTooLong: Stalled,
+        "a phase's `deadlineSeconds` is above what the operator permits",
+        "write a shorter one, or ask the operator's administrator (`--max-phase-seconds`, `limits.phaseSeconds` of the chart)";
     DatabaseDirty: Stalled,
         "an earlier phase on this database failed and may have left it inconsistent",
         "check the database, then `retry`";

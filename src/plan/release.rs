@@ -114,6 +114,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
 pub(super) fn is_possible(draft: &Draft<'_>) -> Result<(), Halt> {
     is_above_floor(draft)?;
     life::is_unclaimed(draft)?;
+    job::permission::is_given(draft)?;
     let problem = draft.spec.problem().map(str::to_owned);
     if let Some(problem) = problem.or_else(|| draft.seen.source_problem.clone()) {
         return Err(Wait::stalled(Reason::InvalidSpec, problem).into());

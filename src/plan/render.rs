@@ -9,7 +9,7 @@ use super::{
     draft::Draft,
     facts::{Base, ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
     intent::Kind,
-    job::{pod, sql, step_test},
+    job::{permission, pod, sql, step_test},
     revision::child_name,
 };
 use crate::api::{
@@ -143,7 +143,9 @@ pub(super) fn job(
             pod::of_command(of, schema.container.as_deref(), &phase.command, &schema.job)?
         }
     };
-    entry(&mut template, "spec")["restartPolicy"] = json!("Never");
+    let pod = entry(&mut template, "spec");
+    pod["restartPolicy"] = json!("Never");
+    permission::cut_grace(draft, pod);
     let labels = json!({keys::DATABASE: database.base.name, keys::PHASE: holder.phase.word()});
     label_pods(&mut template, &labels);
     let mut own = labels;
@@ -170,7 +172,7 @@ pub(super) fn job(
             "suspend": true,
             "backoffLimit": phase.retry_limit,
             "podFailurePolicy": pod::failure_policy(&template, work),
-            "activeDeadlineSeconds": sql::deadline(schema, holder.phase, phase.deadline_seconds),
+            "activeDeadlineSeconds": permission::deadline(draft, schema, holder.phase),
             "template": template,
         },
     }))

@@ -73,6 +73,13 @@ pub enum Action {
         /// Whether it is what would run.
         right: bool,
     },
+    /// The administrator says which Rollouts may use a database; all of them where none is named.
+    Allow {
+        /// The DatabaseSchema.
+        database: Name,
+        /// The Rollouts.
+        rollouts: Option<Vec<String>>,
+    },
     /// Gives up what is open of the lowest version of a database.
     Drop(Name),
     /// Deletes the Rollout.

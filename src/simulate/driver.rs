@@ -29,7 +29,7 @@ use crate::{
     },
     evidence,
     plan::{
-        facts::{ConfigFacts, DatabaseObjects, JobLog, Objects, Question, Remembered},
+        facts::{ConfigFacts, DatabaseObjects, JobLog, Limits, Objects, Question, Remembered},
         intent::Write,
     },
 };
@@ -176,6 +176,7 @@ fn begin(world: &Arc<Mutex<World>>, life: Life, key: &Key) -> Pass {
             readings: &readings,
             source_problem: &|_: &str| None,
             sql_image: SQL_IMAGE.into(),
+            limits: Limits::default(),
             trusted_since: trust.since,
             epoch,
             outranks: epoch,

@@ -137,6 +137,7 @@ pub fn database(o: &DatabaseObject) -> DatabaseFacts {
         base: o.meta.base(),
         annotations: Arc::clone(&o.annotations),
         record: Arc::clone(&o.record),
+        allowed: o.allowed.clone(),
         finalizers: o.finalizers.clone(),
         deleting: o.meta.deleting,
     }

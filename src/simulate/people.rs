@@ -52,6 +52,7 @@ impl World {
             }
             Action::Command { rollout, verb } => self.command(&rollout, verb),
             Action::Approve { database, right } => self.approve(&database, right),
+            Action::Allow { database, rollouts } => self.allow(&database, rollouts),
             Action::Drop(database) => self.drop_version(&database),
             Action::Delete(rollout) => {
                 let found = self.live.rollouts.get(&rollout).cloned();
@@ -377,6 +378,20 @@ impl World {
             annotations: Arc::new(annotations),
             ..database.clone()
         });
+    }
+
+    fn allow(&mut self, database: &Name, rollouts: Option<Vec<String>>) {
+        let words = match &rollouts {
+            Some(rollouts) => format!("{database} allows {rollouts:?}"),
+            None => format!("{database} allows everybody"),
+        };
+        self.did("", &words);
+        if let Some(found) = self.live.databases.get(database).cloned() {
+            self.store(DatabaseObject {
+                allowed: rollouts.map(Into::into),
+                ..(*found).clone()
+            });
+        }
     }
 
     /// Everything that uses a database, as it is.

@@ -1,11 +1,14 @@
 //! Mistakes in manifests, and what is right: one table for the API server and for
 //! `stepgate simulate`, which must say the same of each.
 
+#[path = "mistakes/templates.rs"]
+mod templates;
 #[path = "mistakes/values.rs"]
 mod values;
 
 use serde_json::{Value, json};
 
+pub use self::templates::templates;
 pub use self::values::set;
 use self::values::{checks, flags, metric, mistake, step, steps, tested, traffic, weighted};
 

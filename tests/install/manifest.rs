@@ -125,7 +125,8 @@ fn people_with_the_roles_edit_and_view_get_rights_on_rollouts() {
     });
     assert!(may("admin", "delete", "databaseschemas.stepgate.io"));
     assert!(may("admin", "create", "rollouts.stepgate.io"));
-    assert!(!may("admin", "create", "databaseschemas.stepgate.io"));
+    assert!(may("admin", "create", "databaseschemas.stepgate.io"));
+    assert!(!may("edit", "create", "databaseschemas.stepgate.io"));
     assert!(!may("admin", "patch", "rollouts.stepgate.io/status"));
 }
 

@@ -66,6 +66,7 @@ fn database(name: &str, version: u64) -> DatabaseFacts {
             resource_version: version.to_string(),
         },
         record: Arc::default(),
+        allowed: None,
         deleting: false,
     }
 }

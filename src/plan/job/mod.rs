@@ -4,6 +4,7 @@
 //! [`protocol`]; what people read of it is [`told`]. Those that hold no database are tests of a step
 //! (`step_test`).
 
+pub(super) mod permission;
 pub mod pod;
 pub mod progress;
 pub mod protocol;

@@ -63,6 +63,10 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Optio
     }
     Ok(match job_of(draft, holder) {
         Some(job) if ours => advance(draft, database, holder, job),
+        // Others wait for the database meanwhile.
+        None if ours && holder.job_uid.is_none() && turn.forbidden(draft).is_some() => {
+            return Ok(let_go(database, holder, None, draft.seen.epoch));
+        }
         None if ours && holder.job_uid.is_none() && makes_a_job => {
             let manifest = match turn.source(draft)? {
                 Some((template, schema)) if turn.is_asked(template, schema) => {
@@ -83,7 +87,8 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Optio
         }
         // It vanished, and a person has said to run it again.
         None if has_vanished(draft, holder) && turn.may_take_over(draft, holder) => {
-            makes_a_job.then(|| take_hold(draft, database, turn))
+            let may = makes_a_job && turn.forbidden(draft).is_none();
+            may.then(|| take_hold(draft, database, turn))
         }
         _ => None,
     })

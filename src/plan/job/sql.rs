@@ -7,14 +7,14 @@ use crate::api::{PhaseKind, RolloutSpec, SchemaSpec, database::Holder};
 
 /// Seconds that the Job outlives the runner's own deadline, so that the runner can say how it
 /// ended: also those in which its pod finds a node and its image is pulled.
-const GRACE_SECONDS: i64 = 600;
+pub(super) const GRACE_SECONDS: i64 = 600;
 
 /// The most that a Job may run: batches go on for as long as they come forward, which the runner
 /// watches.
 const A_WEEK: i64 = 604_800;
 
 /// `activeDeadlineSeconds` of a phase's Job.
-pub(in crate::plan) fn deadline(schema: &SchemaSpec, phase: PhaseKind, seconds: i64) -> i64 {
+pub(super) fn deadline(schema: &SchemaSpec, phase: PhaseKind, seconds: i64) -> i64 {
     match phase {
         PhaseKind::Backfill if !schema.batches().is_empty() => A_WEEK,
         _ if schema.runs_sql(phase) => (seconds + GRACE_SECONDS).min(A_WEEK),

@@ -108,16 +108,21 @@ impl Turn<'_> {
         }
     }
 
-    /// What stands against its SQL, as far as it is known in this pass.
+    /// What stands against its running, as far as it is known in this pass: it is not permitted, or
+    /// its SQL cannot be run.
     pub(super) fn unusable(&self, draft: &Draft<'_>) -> Option<Obstacle> {
-        problem(draft, &self.texts(draft)?)
+        self.forbidden(draft)
+            .or_else(|| problem(draft, &self.texts(draft)?))
     }
 
-    /// Whether its SQL can be run.
+    /// Whether it is permitted, and its SQL can be run.
     ///
     /// # Errors
     /// What must be read first.
     pub(in crate::plan) fn is_usable(&self, draft: &Draft<'_>) -> Result<bool, Halt> {
+        if self.forbidden(draft).is_some() {
+            return Ok(false);
+        }
         let Some(keys) = self.texts(draft) else {
             return Ok(true);
         };

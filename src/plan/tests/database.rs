@@ -73,6 +73,7 @@ fn seen(jobs: Vec<JobFacts>, record: DatabaseRecord) -> DatabaseObjects {
             },
             finalizers: record.holder.iter().map(|_| keys::HELD.into()).collect(),
             record: Arc::new(record),
+            allowed: None,
             deleting: false,
         },
         jobs,

@@ -13,8 +13,8 @@ use crate::{
     plan::{
         self,
         facts::{
-            Answers, Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts, Objects,
-            Observed, PodFacts, Question, RevisionFacts, RolloutFacts, Services,
+            Answers, Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts, Limits,
+            Objects, Observed, PodFacts, Question, RevisionFacts, RolloutFacts, Services,
         },
         intent::{Kind, Plan, Write},
         measuring,
@@ -112,6 +112,7 @@ impl World {
             unread: None,
             source_problem: None,
             sql_image: "stepgate-sql:test".into(),
+            limits: Limits::default(),
             readings: None,
             heard: None,
             looked: second(0),
@@ -367,6 +368,7 @@ impl World {
                     resource_version: "1".into(),
                 },
                 record: Arc::default(),
+                allowed: None,
                 finalizers: Vec::new(),
                 deleting: false,
             });

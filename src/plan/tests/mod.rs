@@ -13,6 +13,7 @@ mod history;
 mod leaders;
 mod lost;
 mod order;
+mod permission;
 mod routes;
 mod schema;
 mod services;

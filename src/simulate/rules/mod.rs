@@ -11,6 +11,7 @@ mod left;
 mod memory;
 mod order;
 mod people;
+mod permission;
 mod replicas;
 mod schema;
 mod soak;
@@ -50,6 +51,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("ramp", flags::ramp),
     ("flag-first", flags::flag_first),
     ("frozen", flags::frozen),
+    ("allowed", permission::allowed),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
     ("soak", soak::soak),

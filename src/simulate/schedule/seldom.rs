@@ -1,4 +1,4 @@
-//! What people say seldom: that a release goes on without a way back.
+//! What people say seldom: that a release goes on without a way back, and who may use a database.
 
 use super::BUSY;
 use crate::simulate::{action::Action, random::Random, scenario::command};
@@ -20,6 +20,26 @@ pub(super) fn script(random: &mut Random) -> Vec<(i64, Action)> {
         for _ in 0..random.between(1, 3) {
             let later = random.between(from, BUSY - 50);
             script.push((later, command("promote-without-undo")));
+        }
+    }
+    if random.chance(25) {
+        for _ in 0..random.between(1, 4) {
+            let allowed: [Option<&[&str]>; 5] = [
+                Some(&[]),
+                Some(&["worker"]),
+                Some(&["shop"]),
+                Some(&["shop", "worker"]),
+                None,
+            ];
+            let rollouts = random.one_of(&allowed).copied().flatten();
+            let rollouts = rollouts.map(|all| all.iter().map(ToString::to_string).collect());
+            script.push((
+                at(random),
+                Action::Allow {
+                    database: "shop-db".into(),
+                    rollouts,
+                },
+            ));
         }
     }
     script
