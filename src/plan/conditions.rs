@@ -13,6 +13,7 @@ use super::{
     reason::Reason,
     routes, services, soak,
     standing::{Standing, StandingKind, late_at, standing},
+    way_back,
 };
 use crate::{
     api::{
@@ -33,6 +34,7 @@ pub(super) fn describe(draft: &mut Draft<'_>) {
     counts(draft);
     figures(draft);
     draft.status.schema = told::status(draft);
+    draft.status.undo = way_back::now(draft);
     let since = draft.measured_since().map(Time);
     if let Some(release) = &mut draft.status.release {
         release.measured_since = since;
@@ -257,39 +259,12 @@ fn set_conditions(draft: &mut Draft<'_>, standing: &Standing) {
     };
     set(draft, "SchemaReady", ready, &word, &text);
 
-    let (possible, word, text) = undo_possible(draft);
+    let (possible, word, text) = way_back::possible(draft);
     set(draft, "UndoPossible", possible, word.word(), &text);
 
     match flags::condition(draft) {
         Some((ready, word, text)) => set(draft, "FlagsReady", ready, word.word(), &text),
         None => draft.status.conditions.retain(|c| c.type_ != "FlagsReady"),
-    }
-}
-
-/// Whether stable could come back.
-fn undo_possible(draft: &Draft<'_>) -> (bool, Reason, String) {
-    let obstacle = draft.wait.obstacle.as_ref();
-    if let Some(missing) = obstacle.filter(|o| o.reason == Reason::UndoImpossible) {
-        return (false, Reason::Missing, missing.message.clone());
-    }
-    let Some(stable) = draft.stable() else {
-        let words = "no revision has been stable yet".to_owned();
-        return (false, Reason::NoStable, words);
-    };
-    let child = draft.seen.objects.child(stable);
-    match child.filter(|c| c.edited) {
-        Some(child) => {
-            let words = format!(
-                "somebody changed the template of Deployment {}: what would be returned to is not \
-                 revision {stable}",
-                child.base.name
-            );
-            (false, Reason::ChildEdited, words)
-        }
-        None => {
-            let words = format!("revision {stable} can be returned to");
-            (true, Reason::StableKept, words)
-        }
     }
 }
 
@@ -439,6 +414,7 @@ fn essence(status: &RolloutStatus) -> RolloutStatus {
         condition.message.clear();
     }
     essence.summary = Summary::default();
+    essence.undo.iter_mut().for_each(way_back::essence);
     if let Some(release) = &mut essence.release {
         release.measured_since = None;
     }
