@@ -21,6 +21,7 @@ pub mod strategy;
 pub mod test;
 pub(crate) mod text;
 pub mod traffic;
+pub mod way_back;
 
 pub use after::After;
 pub use analysis::{Analysis, Check, ErrorRate, Latency, OnFailure};
@@ -36,6 +37,7 @@ pub use strategy::{
 };
 pub use test::StepTest;
 pub use traffic::Traffic;
+pub use way_back::WayBack;
 
 /// What is left out of a stored object because it is the default.
 #[expect(

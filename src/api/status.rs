@@ -1,6 +1,6 @@
 //! `Rollout.status`: the authority for where a rollout stands, and what people read.
 
-use super::{flags::FlagStatus, release::Release, traffic::TrafficStatus};
+use super::{flags::FlagStatus, release::Release, traffic::TrafficStatus, way_back::WayBack};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,10 @@ pub struct RolloutStatus {
     /// The release in progress, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
+
+    /// What an undo would do now. It is brought up to date together with the rest of the status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<WayBack>,
 
     /// What the Services of `spec.traffic` select.
     #[serde(skip_serializing_if = "Option::is_none")]

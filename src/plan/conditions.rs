@@ -13,6 +13,7 @@ use super::{
     reason::Reason,
     routes, services, soak,
     standing::{Standing, StandingKind, late_at, standing},
+    way_back,
 };
 use crate::{
     api::{
@@ -34,6 +35,7 @@ pub(super) fn describe(draft: &mut Draft<'_>) {
     figures(draft);
     draft.status.schema = told::status(draft);
     progress::tell(draft);
+    draft.status.undo = way_back::now(draft);
     let since = draft.measured_since().map(Time);
     if let Some(release) = &mut draft.status.release {
         release.measured_since = since;
@@ -259,77 +261,13 @@ fn set_conditions(draft: &mut Draft<'_>, standing: &Standing) {
     };
     set(draft, "SchemaReady", ready, &word, &text);
 
-    let (possible, word, text) = undo_possible(draft);
+    let (possible, word, text) = way_back::possible(draft);
     set(draft, "UndoPossible", possible, word.word(), &text);
 
     match flags::condition(draft) {
         Some((ready, word, text)) => set(draft, "FlagsReady", ready, word.word(), &text),
         None => draft.status.conditions.retain(|c| c.type_ != "FlagsReady"),
     }
-}
-
-/// Whether stable could come back.
-fn undo_possible(draft: &Draft<'_>) -> (bool, Reason, String) {
-    let obstacle = draft.wait.obstacle.as_ref();
-    if let Some(missing) = obstacle.filter(|o| o.reason == Reason::UndoImpossible) {
-        return (false, Reason::Missing, missing.message.clone());
-    }
-    let Some(stable) = draft.stable() else {
-        let words = "no revision has been stable yet".to_owned();
-        return (false, Reason::NoStable, words);
-    };
-    let mut release = draft.status.release.iter();
-    if let Some(release) = release.find(|release| release.without_undo) {
-        let words = format!(
-            "a person let revision {} go on though something that stable revision {stable} needs \
-             is gone",
-            release.revision
-        );
-        return (false, Reason::Missing, words);
-    }
-    let child = draft.seen.objects.child(stable);
-    match child.filter(|c| c.edited) {
-        Some(child) => {
-            let words = format!(
-                "somebody changed the template of Deployment {}: what would be returned to is not \
-                 revision {stable}",
-                child.base.name
-            );
-            (false, Reason::ChildEdited, words)
-        }
-        None => match not_checked(draft) {
-            Some(words) => (true, Reason::NotChecked, words),
-            None => {
-                let words = format!("revision {stable} can be returned to");
-                (true, Reason::StableKept, words)
-            }
-        },
-    }
-}
-
-/// That something which stable needs was not looked for.
-fn not_checked(draft: &Draft<'_>) -> Option<String> {
-    let release = draft.status.release.as_ref()?;
-    let names = &release.not_checked;
-    if names.is_empty() {
-        return None;
-    }
-    // As they are called in the list: by their kind first.
-    let of = |kind: &str| names.iter().any(|name| name.starts_with(kind));
-    let mut ways = Vec::new();
-    if of("ConfigMap ") {
-        ways.push("rbac.getConfigMaps of the chart, or deploy/roles/config-maps.yaml");
-    }
-    if of("Secret ") {
-        ways.push("rbac.getSecrets of the chart");
-    }
-    Some(format!(
-        "revision {} can be returned to if {} can still be found: the operator has no right to look. \
-         It is given by {}",
-        draft.stable()?,
-        names.join(", "),
-        ways.join("; ")
-    ))
 }
 
 fn set(draft: &mut Draft<'_>, kind: &str, holds: bool, reason: &str, message: &str) {
@@ -478,6 +416,7 @@ fn essence(status: &RolloutStatus) -> RolloutStatus {
         condition.message.clear();
     }
     essence.summary = Summary::default();
+    essence.undo.iter_mut().for_each(way_back::essence);
     if let Some(release) = &mut essence.release {
         release.measured_since = None;
     }

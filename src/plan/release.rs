@@ -179,16 +179,30 @@ pub(super) fn below_floor(
 /// # Errors
 /// Why it may not, or what must be read first.
 pub(super) fn may_return(draft: &Draft<'_>, revision: &str) -> Result<(), Halt> {
-    let known = draft.seen.objects.revision(revision);
-    let used = known.and_then(|r| r.database.as_deref().filter(|_| r.schema_version.is_some()));
-    if let Some(used) = used.filter(|used| Some(*used) != draft.spec.database()) {
-        let words = format!(
-            "revision {revision} uses database {used}, which spec.schema.database does not name any \
-             more: whether what it needs is still there is not known. Name that database to return"
-        );
+    if let Some(words) = uses_another_database(draft, revision) {
         return Err(Wait::stalled(Reason::BelowUndoFloor, words).into());
     }
     below_floor_live(draft, revision)
+}
+
+/// Why a revision may not run again, as far as the caches know.
+pub(super) fn why_not_back(draft: &Draft<'_>, revision: &str) -> Option<String> {
+    let known = draft.seen.objects.revision(revision);
+    let version = known.and_then(|r| r.schema_version);
+    let floor = || below_floor(draft, revision, version);
+    let used = known.and_then(|r| r.database.as_deref());
+    let other = used.is_some_and(|used| Some(used) != draft.spec.database());
+    uses_another_database(draft, revision).or_else(|| floor().filter(|_| !other))
+}
+
+fn uses_another_database(draft: &Draft<'_>, revision: &str) -> Option<String> {
+    let known = draft.seen.objects.revision(revision);
+    let used = known.and_then(|r| r.database.as_deref().filter(|_| r.schema_version.is_some()));
+    let used = used.filter(|used| Some(*used) != draft.spec.database())?;
+    Some(format!(
+        "revision {revision} uses database {used}, which spec.schema.database does not name any \
+         more: whether what it needs is still there is not known. Name that database to return"
+    ))
 }
 
 /// The same of a former stable, by the floor as it is on record now: a cache that lags may not show

@@ -33,6 +33,9 @@ pub struct Account {
     pub noticed_after: Option<i64>,
     /// From when on no pod of the new revision served any more, after that.
     pub out_after: Option<i64>,
+    /// What an undo would have done at the last step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub way_back: Option<String>,
     /// What users got.
     pub users: Users,
 }
@@ -103,6 +106,10 @@ pub fn account(played: &Played, on: &Manifest, scenario: &Scenario) -> Account {
         first_request_after: watched.first_ready.map(since),
         noticed_after: watched.noticed.map(since),
         out_after: watched.out.map(since),
+        way_back: watched.way_back.as_ref().map(|(step, words)| {
+            let words = known_names(words, played);
+            format!("at step {step} {words}")
+        }),
         users: users(played, on, scenario, &world.traffic, world.now),
     }
 }

@@ -25,6 +25,7 @@ mod undo;
 mod versions;
 mod waiting;
 mod waits;
+mod way_back;
 
 use serde_json::json;
 

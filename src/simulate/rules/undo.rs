@@ -23,7 +23,36 @@ pub(super) fn undo(world: &World, happened: &Happened) -> Result<(), String> {
     stays_possible(world, arrival, before, after)?;
     a_person_gave_it_up(world, before, after)?;
     ends_whole(arrival, before, after)?;
-    within_the_window(world, arrival, before, after)
+    within_the_window(world, arrival, before, after)?;
+    as_told(world, before, after)
+}
+
+/// An undo goes where `status.undo` said.
+fn as_told(world: &World, before: &RolloutObject, after: &RolloutStatus) -> Result<(), String> {
+    let undo = |status: &RolloutStatus| status.release.as_ref().and_then(|r| r.undo().cloned());
+    let (None, Some(undo)) = (undo(&before.status), undo(after)) else {
+        return Ok(());
+    };
+    let (Some(release), Some(stable)) = (&after.release, &after.stable) else {
+        return Ok(());
+    };
+    let rests = before.status.release.is_none();
+    // A former stable that the spec asks for is a choice of its own, and what is at hand at rest may
+    // have been deleted, or restored, since that was written.
+    let by_a_person = Reason::of(&undo.reason) == Some(Reason::UndoneByPerson);
+    let harmed = world.ledger.all_harmed || world.ledger.harmed.contains(&before.meta.name);
+    if rests && (!by_a_person || harmed || world.ledger.status_lost) {
+        return Ok(());
+    }
+    let told = before.status.undo.as_ref();
+    let told = told.map(|told| (told.from.as_str(), told.to.as_deref()));
+    if told == Some((&release.revision, Some(&stable.revision))) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} goes back to {}, and status.undo said {told:?}",
+        release.revision, stable.revision
+    ))
 }
 
 /// The ConfigMaps that stable's template names exist when the next step is entered.
