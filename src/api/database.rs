@@ -69,7 +69,8 @@ pub struct DatabaseRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backfill_holder: Option<Holder>,
 
-    /// What became of each version that has a backfill or a contract. Kept for good.
+    /// What became of each version that has a backfill or a contract, kept for good; and of those
+    /// whose revert is asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub versions: Vec<VersionRecord>,
@@ -88,6 +89,11 @@ pub struct DatabaseRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dirty: Option<Dirty>,
 
+    /// The highest version of which a revision was ever stable here, whatever became of it, among
+    /// the Rollouts whose spec has a revert: what its expand added is not taken back any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stable_version: Option<i64>,
+
     /// The highest contracted version. No return to a revision below it is possible.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo_floor: Option<i64>,
@@ -104,7 +110,9 @@ impl DatabaseRecord {
     pub(crate) const fn held_for(&self, phase: PhaseKind) -> Option<&Holder> {
         match phase {
             PhaseKind::Backfill => self.backfill_holder.as_ref(),
-            PhaseKind::Expand | PhaseKind::Contract => self.holder.as_ref(),
+            PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Contract | PhaseKind::Revert => {
+                self.holder.as_ref()
+            }
         }
     }
 
@@ -112,7 +120,9 @@ impl DatabaseRecord {
     pub(crate) const fn place_of(&mut self, phase: PhaseKind) -> &mut Option<Holder> {
         match phase {
             PhaseKind::Backfill => &mut self.backfill_holder,
-            PhaseKind::Expand | PhaseKind::Contract => &mut self.holder,
+            PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Contract | PhaseKind::Revert => {
+                &mut self.holder
+            }
         }
     }
 
@@ -134,14 +144,16 @@ impl DatabaseRecord {
 pub struct VersionRecord {
     /// The version.
     pub version: i64,
-    /// The Rollout whose phases run for it: the first of which a revision became stable.
+    /// The Rollout whose phases run for it: the first of which a revision became stable; before
+    /// that the one of which a release failed, and whose revert is asked for.
     pub rollout: String,
-    /// The last revision of that Rollout and this version that became stable. Its pods are what
-    /// the phases run in.
+    /// The last revision of that Rollout and this version that became stable, or that failed. Its
+    /// pods are what the phases run in.
     pub revision: String,
-    /// Since when a revision of it is stable.
-    pub stable_since: Time,
-    /// The phases that are to run after the release.
+    /// Since when a revision of it is stable; absent while none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_since: Option<Time>,
+    /// The phases that are to run after the release: of a version that was never stable, the revert.
     pub asked: Vec<AskedPhase>,
     /// The last backfill that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -149,12 +161,15 @@ pub struct VersionRecord {
     /// Since when nobody on the database is below the version; absent while somebody is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alone_since: Option<Time>,
-    /// The approval of the contract.
+    /// The approval of the contract, or of the revert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<Approved>,
     /// The contract, once it has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contracted: Option<Done>,
+    /// The revert, once it has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverted: Option<Done>,
     /// A person has said that what is open of it is not to run any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dropped: bool,
@@ -179,10 +194,25 @@ impl VersionRecord {
         !self.dropped && self.asks(PhaseKind::Contract).is_some() && self.contracted.is_none()
     }
 
+    /// The revert is asked for, and has not succeeded.
+    #[must_use]
+    pub(crate) fn lacks_revert(&self) -> bool {
+        !self.dropped && self.asks(PhaseKind::Revert).is_some() && self.reverted.is_none()
+    }
+
+    /// The phase that a person may approve now.
+    #[must_use]
+    pub(crate) fn to_approve(&self) -> Option<PhaseKind> {
+        if self.lacks_contract() {
+            return Some(PhaseKind::Contract);
+        }
+        self.lacks_revert().then_some(PhaseKind::Revert)
+    }
+
     /// Something is still to run for it.
     #[must_use]
     pub(crate) fn is_open(&self) -> bool {
-        self.lacks_backfill() || self.lacks_contract()
+        self.lacks_backfill() || self.lacks_contract() || self.lacks_revert()
     }
 }
 
@@ -208,7 +238,7 @@ pub struct AskedPhase {
     /// Of a contract: seconds to wait after nothing below the version is left.
     #[serde(default)]
     pub after_seconds: i64,
-    /// Of a contract: whether a person must approve it.
+    /// Of a contract or a revert: whether a person must approve it.
     #[serde(default)]
     pub approval: Approval,
 }
@@ -289,6 +319,7 @@ impl Holder {
             attempt: self.attempt,
             succeeded,
             nothing_applied: false,
+            undone_by: None,
             job: self.job.clone(),
             ended: at,
             message,
@@ -313,9 +344,14 @@ pub struct PhaseRecord {
     pub attempt: i64,
     /// Whether it succeeded.
     pub succeeded: bool,
-    /// It failed before it had applied anything: every run of its command exited with 75.
+    /// It failed before it had applied anything: every run of its command exited with 75, its SQL
+    /// was refused or rolled back (64), or no pod of it ever ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nothing_applied: bool,
+    /// The Job of the revert, or of a later expand, that has taken back what this one did: it does
+    /// not count any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone_by: Option<String>,
     /// Name of the Job.
     pub job: String,
     /// When it ended.

@@ -28,7 +28,7 @@ pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};
 pub use flags::Flag;
 pub use metric::{BuiltIn, Convention, Matcher, TimeUnit};
 pub use rollout::{Rollout, RolloutSpec};
-pub use schema::{Approval, Phase, PhaseKind, SchemaSpec};
+pub use schema::{Approval, Phase, PhaseKind, RevertWhen, SchemaSpec};
 pub use selector::Selector;
 pub use status::RolloutStatus;
 pub use strategy::{

@@ -9,7 +9,11 @@ use super::{
     decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, seconds_between},
     facts::{Question, Refused},
-    job::{self, Run, Turn, terms::Terms},
+    job::{
+        self, Run, Turn,
+        preflight::{self, Step},
+        terms::{Failure, Terms},
+    },
     life, order,
     reason::Reason,
     routes, services, stepping, undoing,
@@ -188,7 +192,7 @@ pub(super) fn may_return(draft: &Draft<'_>, revision: &str) -> Result<(), Halt> 
 }
 
 /// The same of a former stable, by the floor as it is on record now: a cache that lags may not show
-/// yet what a contract is about to remove.
+/// yet what a contract or a revert is about to remove.
 ///
 /// # Errors
 /// That it can no longer run, or what must be read first.
@@ -204,7 +208,8 @@ pub(super) fn below_floor_live(draft: &Draft<'_>, revision: &str) -> Result<(), 
         return Ok(());
     }
     let record = &database.record;
-    if record.versions.is_empty() && record.undo_floor.is_none() {
+    // Without a version nothing is asked of a database that knows none.
+    if version.is_none() && record.versions.is_empty() && record.undo_floor.is_none() {
         return Ok(());
     }
     if draft.seen.answers.hold_live.as_ref() != Some(&database.base.uid) {
@@ -212,7 +217,7 @@ pub(super) fn below_floor_live(draft: &Draft<'_>, revision: &str) -> Result<(), 
     }
     match below_floor(draft, revision, version) {
         Some(words) => Err(Wait::stalled(Reason::BelowUndoFloor, words).into()),
-        None => Ok(()),
+        None => life::revert::lets_pods_start(draft, version),
     }
 }
 
@@ -386,11 +391,12 @@ fn preflight(draft: &Draft<'_>, release: &Release) -> Decided {
 fn next_job(draft: &Draft<'_>, release: &Release, done: Option<&Terms>) -> Result<Decision, Halt> {
     // Who goes first may have been changed in the same moment, and seen later.
     order::is_its_turn(draft)?;
-    let mut all = job::terms::before_the_pods(draft.spec);
-    let next = match done {
-        Some(done) => all.skip_while(|t| t.phase != done.phase).nth(1),
-        None => all.next(),
-    };
+    let all = job::terms::before_the_pods(draft.spec);
+    let mut left = all.skip_while(|t| done.is_some_and(|done| t.phase < done.phase));
+    let next = left.find(|t| {
+        let is_done = done.is_some_and(|done| t.phase == done.phase);
+        !is_done && (!job::terms::only_looks(t.phase) || preflight::is_needed(draft))
+    });
     let Some(next) = next else {
         life::lets_pods_start(draft)?;
         return stepping::begin(draft, release);
@@ -416,7 +422,15 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
     let Some(terms) = job::terms::of(phase) else {
         return next_job(draft, release, None)?.made();
     };
-    let turn = Turn::of_release(release, phase);
+    if phase == PhaseKind::Expand && preflight::comes_first(draft, release) {
+        let release = Release {
+            stage: Stage::Job(PhaseKind::Preflight),
+            ..release.clone()
+        };
+        let words = "its preflight comes before its expand";
+        return draft.goes(release).note(words.to_owned()).made();
+    }
+    let turn = Turn::of_release(draft, release, phase);
     let name = turn.name(draft);
     let mut refusals = draft.seen.refusals.iter();
     if let Some(refusal) = refusals.find(|r| r.what == Refused::Job(name.clone())) {
@@ -433,6 +447,25 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
         return fails(draft, release, Reason::JobRefused, &message)
             .warning(Reason::JobRefused, words)
             .made();
+    }
+    if terms.failure == Failure::Nothing {
+        match preflight::step(draft, release)? {
+            Step::Over(why) => {
+                let decision = next_job(draft, release, Some(terms))?;
+                let Some(why) = why else {
+                    return decision.made();
+                };
+                let message = format!("revision {}: {why}", release.revision);
+                return decision.event(terms.succeeded, message).made();
+            }
+            Step::Goes(decision) => return decision.made(),
+            Step::Waits(wait) => {
+                let (words, look) = why_its_pod_waits(draft, job::waits_for_its_pod(draft))?;
+                return Err(wait.saying(&words).and(look).into());
+            }
+            Step::Fails { words, job } => return preflight_failed(draft, release, words, job),
+            Step::Obstacle => {}
+        }
     }
     match job::run(draft, &turn) {
         Run::NotAsked => next_job(draft, release, Some(terms))?.made(),
@@ -452,15 +485,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             nothing_applied,
         } => {
             let schema = draft.spec.schema.as_ref();
-            let log = match &draft.seen.answers.job_log {
-                _ if schema.is_some_and(|schema| !schema.show_log) => {
-                    let namespace = &draft.seen.objects.rollout.namespace;
-                    format!("; its log: kubectl logs -n {namespace} job/{job}")
-                }
-                None => return Halt::ask(Question::JobLog(job)),
-                Some(log) if log.is_empty() => String::new(),
-                Some(log) => format!("; its log ends: {log}"),
-            };
+            let log = end_of_log(draft, job)?;
             let mut words = format!("{} failed: {message}{log}", phase.word());
             words.push_str(if nothing_applied && schema.is_some_and(|s| s.runs_sql(phase)) {
                 ". Nothing was applied, and the database is clean. No pod of the revision was \
@@ -514,6 +539,41 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             Err(wait.and(look).into())
         }
     }
+}
+
+/// Nothing has run that could be undone, and the database is as it was.
+fn preflight_failed(
+    draft: &Draft<'_>,
+    release: &Release,
+    words: String,
+    job: Option<String>,
+) -> Decided {
+    let log = match job {
+        Some(job) => end_of_log(draft, job)?,
+        None => String::new(),
+    };
+    let words = format!(
+        "preflight failed: {words}{log}. Nothing has run, and the database is as it was. Put right \
+         what failed, then set the annotation stepgate.io/retry"
+    );
+    let told = format!("revision {}: {words}", release.revision);
+    fails(draft, release, Reason::PreflightFailed, &words)
+        .warning(Reason::PreflightFailed, told)
+        .made()
+}
+
+/// The end of a Job's log, for a message.
+fn end_of_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
+    let schema = draft.spec.schema.as_ref();
+    Ok(match &draft.seen.answers.job_log {
+        _ if schema.is_some_and(|schema| !schema.show_log) => {
+            let namespace = &draft.seen.objects.rollout.namespace;
+            format!("; its log: kubectl logs -n {namespace} job/{job}")
+        }
+        None => return Halt::ask(Question::JobLog(job)),
+        Some(log) if log.is_empty() => String::new(),
+        Some(log) => format!("; its log ends: {log}"),
+    })
 }
 
 /// What is to be said of a Job's pod that does not run: nothing, mostly; and when to look again.

@@ -9,7 +9,7 @@ use super::{
     draft::Draft,
     facts::{Base, ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
     intent::Kind,
-    job::{pod, sql, step_test},
+    job::{pod, preflight, sql, step_test},
     revision::child_name,
 };
 use crate::api::{
@@ -111,6 +111,7 @@ pub(super) fn job(
     hashes: &[String],
 ) -> Option<Value> {
     let phase = schema.phase(holder.phase)?;
+    let seconds = preflight::seconds_left(draft, holder, phase.deadline_seconds);
     let sql = schema.runs_sql(holder.phase);
     let work = match &phase.template {
         Some(_) => pod::Work::Template,
@@ -126,6 +127,7 @@ pub(super) fn job(
                 holder,
                 &database.base.name,
                 hashes,
+                seconds,
             )?;
             sql::template(
                 of_the_pods,
@@ -167,7 +169,7 @@ pub(super) fn job(
             "suspend": true,
             "backoffLimit": phase.retry_limit,
             "podFailurePolicy": pod::failure_policy(&template, work),
-            "activeDeadlineSeconds": sql::deadline(schema, holder.phase, phase.deadline_seconds),
+            "activeDeadlineSeconds": sql::deadline(schema, holder.phase, seconds),
             "template": template,
         },
     }))

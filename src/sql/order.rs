@@ -47,6 +47,9 @@ pub struct Order {
     pub deadline_seconds: u64,
     #[serde(default)]
     pub files: Vec<File>,
+    /// Of a preflight: files that another phase is about to run. They are looked at.
+    #[serde(default)]
+    pub upcoming: Vec<File>,
     #[serde(default)]
     pub batches: Vec<Batch>,
     /// What must be empty before the first statement of a contract.
@@ -155,6 +158,10 @@ impl Order {
             return Err("deadlineSeconds is 0".into());
         }
         unique("files", self.files.iter().map(|file| &file.name))?;
+        unique("upcoming", self.upcoming.iter().map(|file| &file.name))?;
+        if !self.upcoming.is_empty() && self.phase != Phase::Preflight {
+            return Err(format!("a {} looks at no other files", self.phase));
+        }
         unique("batches", self.batches.iter().map(|batch| &batch.name))?;
         unique("proofs", self.proofs.iter().map(|proof| &proof.name))?;
         if !self.batches.is_empty() && !matches!(self.phase, Phase::Backfill | Phase::Preflight) {
@@ -224,5 +231,6 @@ mod tests {
         assert_eq!(orders[1].batches[0].max_rows, 5000);
         assert_eq!(orders[1].limits.max_lag_seconds, 20);
         assert_eq!(orders[2].proofs.len(), 1);
+        assert_eq!(orders[3].upcoming.len(), 2);
     }
 }

@@ -12,6 +12,7 @@ mod history;
 mod leaders;
 mod lost;
 mod order;
+mod phases;
 mod routes;
 mod schema;
 mod services;
@@ -129,6 +130,7 @@ fn a_failed_expand_starts_no_pod_and_says_so() {
     let revision = world.revision("v2");
     world.database_mut().phases.push(PhaseRecord {
         nothing_applied: false,
+        undone_by: None,
         rollout: "shop".into(),
         revision,
         version: None,

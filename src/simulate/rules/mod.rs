@@ -10,6 +10,7 @@ mod left;
 mod memory;
 mod order;
 mod people;
+mod phases;
 mod replicas;
 mod schema;
 mod steady;
@@ -49,6 +50,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("flag-first", flags::flag_first),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
+    ("preflight", phases::preflight),
+    ("revert", phases::revert),
     ("once", tests::once),
     ("tested", tests::tested),
     ("evidence", evidence::evidence),

@@ -8,6 +8,7 @@ mod hands;
 mod lives;
 mod metrics;
 pub(super) mod order;
+mod phases;
 mod releases;
 mod schemas;
 mod sizes;
@@ -22,7 +23,7 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 15] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 16] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
@@ -30,6 +31,7 @@ pub fn themes() -> [(&'static str, Vec<Scenario>); 15] {
         ("weights", weights::weights()),
         ("schemas", schemas::schemas()),
         ("versions", versions::versions()),
+        ("phases", phases::phases()),
         ("order", order::order()),
         ("flags", flags::flags()),
         ("sql", sql::sql()),
