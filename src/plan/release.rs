@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
@@ -13,6 +12,7 @@ use super::{
         self, Run, Turn,
         preflight::{self, Step},
         terms::{Failure, Terms},
+        told::{end_of_log, why_its_pod_waits},
     },
     life, order,
     reason::Reason,
@@ -24,8 +24,6 @@ use crate::api::{
     status::{Outcome, Stopwatch},
 };
 
-/// Seconds after which a Job's pod that does not run yet is worth a word, and between two looks.
-const POD_STARTS_WITHIN: i64 = 15;
 /// Seconds after which what the API server refused is tried again.
 pub(super) const TRIES_AGAIN_AFTER: i64 = 10;
 /// Seconds between two looks for Deployments that are not ours: they are not watched.
@@ -458,7 +456,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
                 let message = format!("revision {}: {why}", release.revision);
                 return decision.event(terms.succeeded, message).made();
             }
-            Step::Goes(decision) => return decision.made(),
+            Step::Goes(decision) => return (*decision).made(),
             Step::Waits(wait) => {
                 let (words, look) = why_its_pod_waits(draft, job::waits_for_its_pod(draft))?;
                 return Err(wait.saying(&words).and(look).into());
@@ -560,42 +558,4 @@ fn preflight_failed(
     fails(draft, release, Reason::PreflightFailed, &words)
         .warning(Reason::PreflightFailed, told)
         .made()
-}
-
-/// The end of a Job's log, for a message.
-fn end_of_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
-    let schema = draft.spec.schema.as_ref();
-    Ok(match &draft.seen.answers.job_log {
-        _ if schema.is_some_and(|schema| !schema.show_log) => {
-            let namespace = &draft.seen.objects.rollout.namespace;
-            format!("; its log: kubectl logs -n {namespace} job/{job}")
-        }
-        None => return Halt::ask(Question::JobLog(job)),
-        Some(log) if log.is_empty() => String::new(),
-        Some(log) => format!("; its log ends: {log}"),
-    })
-}
-
-/// What is to be said of a Job's pod that does not run: nothing, mostly; and when to look again.
-pub(super) fn why_its_pod_waits(
-    draft: &Draft<'_>,
-    waits: Option<(String, Timestamp)>,
-) -> Result<(String, Wait), Halt> {
-    let Some((job, since)) = waits else {
-        return Ok((String::new(), Wait::default()));
-    };
-    let look = |seconds| Wait::until(draft.in_seconds(seconds));
-    let waited = seconds_between(since, draft.now);
-    if waited < POD_STARTS_WITHIN {
-        return Ok((String::new(), look(POD_STARTS_WITHIN - waited)));
-    }
-    let Some(words) = &draft.seen.answers.job_pod else {
-        return Halt::ask(Question::JobPod(job));
-    };
-    let words = match words.as_str() {
-        "" => String::new(),
-        words => format!(": {words}"),
-    };
-    let words = format!(", but its pod does not start{words}");
-    Ok((words, look(POD_STARTS_WITHIN)))
 }

@@ -39,7 +39,7 @@ pub(in crate::plan) enum Step {
     /// The expand may run: why, for people; nothing where it was not needed.
     Over(Option<String>),
     /// It stands so.
-    Goes(Decision),
+    Goes(Box<Decision>),
     /// Something else comes first.
     Waits(Wait),
     /// Its time is over. With the Job that failed last, if one did.
@@ -230,7 +230,7 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
         Run::NotAsked | Run::Succeeded | Run::Runs(_) => None,
     };
     let Some(until) = ends_at(draft, &job, phase.deadline_seconds) else {
-        return Ok(Step::Goes(with(draft, release, |job, now| {
+        return Ok(goes(with(draft, release, |job, now| {
             job.since = Some(Time(now));
         })));
     };
@@ -257,7 +257,7 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
             return Ok(Step::Waits(wait.wake(next)));
         }
         let decision = with(draft, release, |job, _| job.attempt += 1);
-        return Ok(Step::Goes(decision.note(format!("{words}: once more"))));
+        return Ok(goes(decision.note(format!("{words}: once more"))));
     }
     let missing = questions(draft).join("; ");
     if missing.is_empty() {
@@ -294,7 +294,7 @@ fn begin(draft: &Draft<'_>, release: &Release) -> Result<Step, Halt> {
     let held = database.record.held_for(PHASE);
     let held = held.filter(own).filter(|h| h.phase == PHASE);
     let last = attempts(draft, &release.revision, PHASE).max(held.map_or(0, |h| h.attempt));
-    Ok(Step::Goes(with(draft, release, |job, _| {
+    Ok(goes(with(draft, release, |job, _| {
         job.attempt = job.attempt.max(last + 1);
         job.first = Some(job.attempt);
     })))
@@ -303,7 +303,7 @@ fn begin(draft: &Draft<'_>, release: &Release) -> Result<Step, Halt> {
 /// Somebody else comes first. Time in which another phase has the database is not its own.
 fn waits(draft: &Draft<'_>, release: &Release, job: &JobStatus, obstacle: &Obstacle) -> Step {
     if obstacle.reason == Reason::WaitingForDatabase && job.since.is_some() {
-        return Step::Goes(with(draft, release, |job, _| job.since = None));
+        return goes(with(draft, release, |job, _| job.since = None));
     }
     Step::Obstacle
 }
@@ -313,6 +313,10 @@ fn has_hold(draft: &Draft<'_>, turn: &Turn<'_>) -> bool {
     let database = draft.seen.objects.database.as_ref();
     let holder = database.and_then(|d| d.record.held_for(turn.phase()));
     holder.is_some_and(|holder| turn.is_of(draft, holder))
+}
+
+fn goes(decision: Decision) -> Step {
+    Step::Goes(Box::new(decision))
 }
 
 fn with(

@@ -1,5 +1,7 @@
 //! What people read of the Jobs of a release.
 
+use jiff::Timestamp;
+
 use super::{
     Run,
     terms::{self, Terms},
@@ -11,8 +13,17 @@ use crate::{
         release::{Release, Stage},
         status::{Outcome, SchemaStatus},
     },
-    plan::{draft::Draft, life, reason::Reason},
+    plan::{
+        decision::{Halt, Wait},
+        draft::{Draft, seconds_between},
+        facts::Question,
+        life,
+        reason::Reason,
+    },
 };
+
+/// Seconds after which a Job's pod that does not run yet is worth a word, and between two looks.
+const POD_STARTS_WITHIN: i64 = 15;
 
 /// What people read of the schema: of the Job that is under way, else of the last one that the
 /// release runs before its pods.
@@ -204,4 +215,42 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
     status.job = job;
     status.message = message;
     Some(status)
+}
+
+/// The end of a Job's log, for a message.
+pub(in crate::plan) fn end_of_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
+    let schema = draft.spec.schema.as_ref();
+    Ok(match &draft.seen.answers.job_log {
+        _ if schema.is_some_and(|schema| !schema.show_log) => {
+            let namespace = &draft.seen.objects.rollout.namespace;
+            format!("; its log: kubectl logs -n {namespace} job/{job}")
+        }
+        None => return Halt::ask(Question::JobLog(job)),
+        Some(log) if log.is_empty() => String::new(),
+        Some(log) => format!("; its log ends: {log}"),
+    })
+}
+
+/// What is to be said of a Job's pod that does not run: nothing, mostly; and when to look again.
+pub(in crate::plan) fn why_its_pod_waits(
+    draft: &Draft<'_>,
+    waits: Option<(String, Timestamp)>,
+) -> Result<(String, Wait), Halt> {
+    let Some((job, since)) = waits else {
+        return Ok((String::new(), Wait::default()));
+    };
+    let look = |seconds| Wait::until(draft.in_seconds(seconds));
+    let waited = seconds_between(since, draft.now);
+    if waited < POD_STARTS_WITHIN {
+        return Ok((String::new(), look(POD_STARTS_WITHIN - waited)));
+    }
+    let Some(words) = &draft.seen.answers.job_pod else {
+        return Halt::ask(Question::JobPod(job));
+    };
+    let words = match words.as_str() {
+        "" => String::new(),
+        words => format!(": {words}"),
+    };
+    let words = format!(", but its pod does not start{words}");
+    Ok((words, look(POD_STARTS_WITHIN)))
 }

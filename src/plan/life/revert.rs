@@ -262,7 +262,10 @@ pub(in crate::plan) fn retry(draft: &Draft<'_>) -> Result<Option<Decision>, Halt
     };
     match job::run(draft, &duty.turn(draft)) {
         Run::Failed { .. } => {}
-        Run::HalfWay { reason, .. } if reason == Reason::JobVanished => {}
+        Run::HalfWay {
+            reason: Reason::JobVanished,
+            ..
+        } => {}
         _ => return Ok(None),
     }
     super::again(draft, &duty)

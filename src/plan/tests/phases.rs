@@ -339,6 +339,8 @@ fn a_revert_needs_an_approval_of_its_own_and_reads_live_who_is_there() {
     assert!(reverts.all(|p| p.undone_by.is_some()));
 }
 
+type Edit = fn(&mut SharerFacts);
+
 #[test]
 fn whoever_is_at_the_version_or_above_keeps_the_gate_shut() {
     let sharer = |edit: fn(&mut SharerFacts)| {
@@ -353,7 +355,7 @@ fn whoever_is_at_the_version_or_above_keeps_the_gate_shut() {
         edit(&mut sharer);
         sharer
     };
-    let cases: [(fn(&mut SharerFacts), &str); 6] = [
+    let cases: [(Edit, &str); 6] = [
         (
             |s| s.wanted = Some(Some(2)),
             "Rollout worker asks for version 2",
