@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::schema::{record_of, version_of};
 use crate::{
-    api::{Approval, DatabaseRecord, PhaseKind, release::Stage, status::Outcome},
+    api::{Approval, DatabaseRecord, PhaseKind, status::Outcome},
     plan::intent::Write,
     simulate::{
         ledger::{Arrival, Happened},
@@ -95,6 +95,11 @@ fn pauses(world: &World, job: &JobObject) -> Result<(), String> {
             && *p.rollout == *job.rollout
             && *p.revision == *job.revision
     });
+    // What an earlier release tried is no try of this one.
+    let rollout = world.live.rollouts.get(&job.rollout);
+    let release = rollout.and_then(|r| r.status.release.as_ref());
+    let first = release.and_then(|r| r.job(PhaseKind::Preflight).first);
+    let own = own.filter(|p| first.is_some_and(|first| p.attempt >= first));
     // One that somebody deleted has no end of its own.
     let failed = own.filter(|p| !p.succeeded && !p.message.contains("gone"));
     let said = |at| {
@@ -107,8 +112,7 @@ fn pauses(world: &World, job: &JobObject) -> Result<(), String> {
         Some(ended)
             if !world.ledger.clocks_jumped
                 && !said(ended)
-                && world.now < ended + SignedDuration::from_secs(PAUSE)
-                && has_one_release(world, job, ended) =>
+                && world.now < ended + SignedDuration::from_secs(PAUSE) =>
         {
             Err(format!(
                 "{} runs {} s after the last one has failed",
@@ -118,13 +122,6 @@ fn pauses(world: &World, job: &JobObject) -> Result<(), String> {
         }
         _ => Ok(()),
     }
-}
-
-/// The release that tries again is the one that tried before.
-fn has_one_release(world: &World, job: &JobObject, since: jiff::Timestamp) -> bool {
-    let rollout = world.live.rollouts.get(&job.rollout);
-    let release = rollout.and_then(|r| r.status.release.as_ref());
-    release.is_some_and(|r| r.started.0 < since && matches!(r.stage, Stage::Job(_)))
 }
 
 /// *revert* – a revert runs only after its approval, where the version was never stable, and beside
