@@ -112,7 +112,7 @@ impl SchemaSpec {
 
     /// Whether a phase has a Job: a preflight may do without.
     #[must_use]
-    pub fn has_job(&self, kind: PhaseKind) -> bool {
+    pub(crate) fn has_job(&self, kind: PhaseKind) -> bool {
         let own = |phase: &Phase| !phase.command.is_empty() || phase.template.is_some();
         self.phase(kind).is_some_and(own) || self.runs_sql(kind)
     }
