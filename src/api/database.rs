@@ -81,7 +81,8 @@ pub struct DatabaseRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backfill_holder: Option<Holder>,
 
-    /// What became of each version that has a backfill or a contract. Kept for good.
+    /// What became of each version that has a backfill or a contract, kept for good; and of those
+    /// whose revert is asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub versions: Vec<VersionRecord>,
@@ -100,6 +101,11 @@ pub struct DatabaseRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dirty: Option<Dirty>,
 
+    /// The highest version of which a revision was ever stable here, whatever became of it, among
+    /// the Rollouts whose spec has a revert: what its expand added is not taken back any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stable_version: Option<i64>,
+
     /// The highest contracted version. No return to a revision below it is possible.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo_floor: Option<i64>,
@@ -116,7 +122,9 @@ impl DatabaseRecord {
     pub(crate) const fn held_for(&self, phase: PhaseKind) -> Option<&Holder> {
         match phase {
             PhaseKind::Backfill => self.backfill_holder.as_ref(),
-            PhaseKind::Expand | PhaseKind::Contract => self.holder.as_ref(),
+            PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Contract | PhaseKind::Revert => {
+                self.holder.as_ref()
+            }
         }
     }
 
@@ -124,7 +132,9 @@ impl DatabaseRecord {
     pub(crate) const fn place_of(&mut self, phase: PhaseKind) -> &mut Option<Holder> {
         match phase {
             PhaseKind::Backfill => &mut self.backfill_holder,
-            PhaseKind::Expand | PhaseKind::Contract => &mut self.holder,
+            PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Contract | PhaseKind::Revert => {
+                &mut self.holder
+            }
         }
     }
 
@@ -146,14 +156,16 @@ impl DatabaseRecord {
 pub struct VersionRecord {
     /// The version.
     pub version: i64,
-    /// The Rollout whose phases run for it: the first of which a revision became stable.
+    /// The Rollout whose phases run for it: the first of which a revision became stable; before
+    /// that the one of which a release failed, and whose revert is asked for.
     pub rollout: String,
-    /// The last revision of that Rollout and this version that became stable. Its pods are what
-    /// the phases run in.
+    /// The last revision of that Rollout and this version that became stable, or that failed. Its
+    /// pods are what the phases run in.
     pub revision: String,
-    /// Since when a revision of it is stable.
-    pub stable_since: Time,
-    /// The phases that are to run after the release.
+    /// Since when a revision of it is stable; absent while none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_since: Option<Time>,
+    /// The phases that are to run after the release: of a version that was never stable, the revert.
     pub asked: Vec<AskedPhase>,
     /// The last backfill that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -161,7 +173,7 @@ pub struct VersionRecord {
     /// Since when nobody on the database is below the version; absent while somebody is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alone_since: Option<Time>,
-    /// The approval of the contract.
+    /// The approval of the contract, or of the revert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<Approved>,
     /// The contract, once it has succeeded.
@@ -171,6 +183,9 @@ pub struct VersionRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub frozen_flags: Vec<String>,
+    /// The revert, once it has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverted: Option<Done>,
     /// A person has said that what is open of it is not to run any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dropped: bool,
@@ -203,10 +218,25 @@ impl VersionRecord {
         given.is_some_and(|(given, asked)| given.digest == asked.digest)
     }
 
+    /// The revert is asked for, and has not succeeded.
+    #[must_use]
+    pub(crate) fn lacks_revert(&self) -> bool {
+        !self.dropped && self.asks(PhaseKind::Revert).is_some() && self.reverted.is_none()
+    }
+
+    /// The phase that a person may approve now.
+    #[must_use]
+    pub(crate) fn to_approve(&self) -> Option<PhaseKind> {
+        if self.lacks_contract() {
+            return Some(PhaseKind::Contract);
+        }
+        self.lacks_revert().then_some(PhaseKind::Revert)
+    }
+
     /// Something is still to run for it.
     #[must_use]
     pub(crate) fn is_open(&self) -> bool {
-        self.lacks_backfill() || self.lacks_contract()
+        self.lacks_backfill() || self.lacks_contract() || self.lacks_revert()
     }
 }
 
@@ -236,7 +266,7 @@ pub struct AskedPhase {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub flags: Vec<String>,
-    /// Of a contract: whether a person must approve it.
+    /// Of a contract or a revert: whether a person must approve it.
     #[serde(default)]
     pub approval: Approval,
 }
@@ -317,6 +347,7 @@ impl Holder {
             attempt: self.attempt,
             succeeded,
             nothing_applied: false,
+            undone_by: None,
             job: self.job.clone(),
             began: Some(self.since.clone()),
             ended: at,
@@ -342,9 +373,14 @@ pub struct PhaseRecord {
     pub attempt: i64,
     /// Whether it succeeded.
     pub succeeded: bool,
-    /// It failed before it had applied anything: every run of its command exited with 75.
+    /// It failed before it had applied anything: every run of its command exited with 75, its SQL
+    /// was refused or rolled back (64), or no pod of it ever ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nothing_applied: bool,
+    /// The Job of the revert, or of a later expand, that has taken back what this one did: it does
+    /// not count any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone_by: Option<String>,
     /// Name of the Job.
     pub job: String,
     /// When it took the database.

@@ -48,6 +48,10 @@ pub(crate) const FLAGS: &str = "stepgate.io/flags";
 /// Annotation on somebody else's Service: `true` where no user reaches pods through it.
 pub(crate) const NOT_FOR_USERS: &str = "stepgate.io/not-for-users";
 
+/// Annotation on a DatabaseSchema: when the last backup of the database was made, by whoever makes
+/// it.
+pub(crate) const BACKUP_AT: &str = "stepgate.io/backup-at";
+
 /// Finalizer on a DatabaseSchema while a phase holds it.
 pub const HELD: &str = "stepgate.io/held";
 

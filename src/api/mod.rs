@@ -29,7 +29,7 @@ pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};
 pub use flags::Flag;
 pub use metric::{BuiltIn, Convention, Matcher, TimeUnit};
 pub use rollout::{Rollout, RolloutSpec};
-pub use schema::{Approval, Expand, Phase, PhaseKind, SchemaSpec, Soak};
+pub use schema::{Approval, Expand, Phase, PhaseKind, RevertWhen, SchemaSpec, Soak};
 pub use selector::Selector;
 pub use status::RolloutStatus;
 pub use strategy::{

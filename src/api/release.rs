@@ -124,7 +124,7 @@ pub struct StepStatus {
 pub struct JobStatus {
     /// The phase that it runs.
     pub phase: PhaseKind,
-    /// Its attempt; only a retry raises it.
+    /// Its attempt; only a retry raises it, but for a preflight, which is tried again by itself.
     pub attempt: i64,
     /// The Job that was reported here as one that may have left the database inconsistent. A retry
     /// accepts only what was reported before it.
@@ -133,6 +133,27 @@ pub struct JobStatus {
     /// The failed Job whose result a person accepted with a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_dirty: Option<String>,
+    /// Of a preflight: since when it is tried. Its time counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Of a preflight: its first attempt for this release. What passed before is no answer now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<i64>,
+}
+
+impl JobStatus {
+    /// At this attempt, with nothing more to be said of it.
+    #[must_use]
+    pub(crate) const fn new(phase: PhaseKind, attempt: i64) -> Self {
+        Self {
+            phase,
+            attempt,
+            told_dirty: None,
+            accepted_dirty: None,
+            since: None,
+            first: None,
+        }
+    }
 }
 
 /// A test of a step that was begun.
@@ -264,20 +285,16 @@ impl Release {
         &mut self.jobs[index]
     }
 
-    /// The highest attempt, those of its Jobs included.
+    /// The highest attempt, those of its Jobs included, but for a preflight's: it counts by itself.
     #[must_use]
     pub(crate) fn highest_attempt(&self) -> i64 {
-        let jobs = self.jobs.iter().map(|job| job.attempt);
+        let counts = |job: &&JobStatus| job.phase != PhaseKind::Preflight;
+        let jobs = self.jobs.iter().filter(counts).map(|job| job.attempt);
         jobs.fold(self.attempt, i64::max)
     }
 
     const fn new_job(&self, phase: PhaseKind) -> JobStatus {
-        JobStatus {
-            phase,
-            attempt: self.attempt,
-            told_dirty: None,
-            accepted_dirty: None,
-        }
+        JobStatus::new(phase, self.attempt)
     }
 }
 
@@ -358,6 +375,8 @@ struct Stored {
 enum Place {
     /// Names and selectors are checked and the children are made, at 0 replicas.
     Preflight,
+    /// The preflight asks whether the schema may be expanded.
+    PreflightJob,
     /// The schema is expanded.
     Expand,
     /// Stable is measured after the expand.
@@ -390,10 +409,11 @@ impl From<Release> for Stored {
         };
         match release.stage {
             Stage::Preflight => {}
+            Stage::Job(PhaseKind::Preflight) => stored.stage = Place::PreflightJob,
             // Of these only the expand comes before the pods.
-            Stage::Job(PhaseKind::Expand | PhaseKind::Backfill | PhaseKind::Contract) => {
-                stored.stage = Place::Expand;
-            }
+            Stage::Job(
+                PhaseKind::Expand | PhaseKind::Backfill | PhaseKind::Contract | PhaseKind::Revert,
+            ) => stored.stage = Place::Expand,
             Stage::Soak(soak) => {
                 stored.stage = Place::Soak;
                 stored.soak = Some(soak);
@@ -424,6 +444,7 @@ impl From<Stored> for Release {
         };
         let stage = match (stored.stage, stored.step) {
             (Place::Undo, _) => Stage::Undo(stored.undo.unwrap_or_else(lost)),
+            (Place::PreflightJob, _) => Stage::Job(PhaseKind::Preflight),
             (Place::Expand, _) => Stage::Job(PhaseKind::Expand),
             // The expand has succeeded, and what comes after it comes again.
             (Place::Soak, _) => match stored.soak {

@@ -15,7 +15,7 @@ use crate::{
         facts::{
             Answers, DatabaseObjects, Limits, Observed, Question, Refusal, Refused, RolloutFacts,
         },
-        flags::{self, file::Look},
+        flags::file::Look,
         intent::{Event, Kind, Plan, Stands, Write},
         measuring,
         reason::Reason,

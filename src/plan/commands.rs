@@ -298,12 +298,16 @@ fn retry(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     if draft.outcome(wanted) != Some(Outcome::Failed) {
         return after_release("the revision has not failed".into());
     }
+    if let Some(decision) = life::revert::retry(draft)? {
+        return done(decision, "the revert may run again");
+    }
     release::is_possible(draft)?;
     let mut history = draft.status.history.iter();
     let last = history
         .find(|e| e.revision == wanted)
         .map_or(1, |e| e.attempt);
     let ran = job::terms::before_the_pods(draft.spec)
+        .filter(|terms| !job::terms::only_looks(terms.phase))
         .map(|terms| job::attempts(draft, wanted, terms.phase))
         .max();
     let attempt = last.max(ran.unwrap_or(0)) + 1;
@@ -325,7 +329,7 @@ fn accept_half_way(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignor
     let Stage::Job(phase) = release.stage else {
         return Err("nothing waits for a retry".into());
     };
-    let turn = Turn::of_release(release, phase);
+    let turn = Turn::of_release(draft, release, phase);
     let half_way = match job::run(draft, &turn) {
         Run::HalfWay { job, .. } => job,
         Run::Unread => {
@@ -338,6 +342,10 @@ fn accept_half_way(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignor
     let mut release = release.clone();
     let vanished = job::vanished_hold(draft, &turn);
     let again = vanished.filter(|holder| holder.revision == release.revision);
+    let others: Vec<_> = job::terms::before_the_pods(draft.spec)
+        .map(|terms| terms.phase)
+        .filter(|other| *other > phase)
+        .collect();
     let job = release.job_mut(phase);
     if job.told_dirty.as_ref() != Some(&half_way) {
         return Err(format!(
@@ -348,7 +356,13 @@ fn accept_half_way(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignor
     }
     match again {
         Some(holder) => job.attempt = job.attempt.max(holder.attempt) + 1,
-        None => job.accepted_dirty = Some(half_way),
+        None => {
+            job.accepted_dirty = Some(half_way.clone());
+            // Those that come after it too: it was told to the same person.
+            for other in others {
+                release.job_mut(other).accepted_dirty = Some(half_way.clone());
+            }
+        }
     }
     let words = format!("its {} may run", phase.word());
     done(draft.goes(release), words)

@@ -219,7 +219,8 @@ fn of_its_version(record: &mut DatabaseRecord, holder: &Holder, end: &JobEnd) {
         ended: Time(end.at),
     });
     match holder.phase {
-        PhaseKind::Expand => {}
+        PhaseKind::Preflight | PhaseKind::Expand => {}
+        PhaseKind::Revert => version.reverted = done,
         PhaseKind::Backfill => version.backfilled = done,
         PhaseKind::Contract => version.contracted = done,
     }

@@ -97,10 +97,16 @@ fn drive_its_job(draft: &mut Draft<'_>) -> Result<(), Halt> {
     let Stage::Job(phase) = release.stage else {
         return Ok(());
     };
-    let turn = Turn::of_release(release, phase);
+    let turn = Turn::of_release(draft, release, phase);
     let job = Refused::Job(turn.name(draft));
     if !refused(draft, &job) && !refused(draft, &Refused::Other) {
         let write = protocol::drive(draft, &turn)?;
+        let database = draft.seen.objects.database.as_ref();
+        let gives_way = |write| database.is_some_and(|d| life::revert::gives_way(d, write));
+        if write.as_ref().is_some_and(gives_way) {
+            let words = "a revert of this version is not run: it is expanded again";
+            draft.inform(Reason::RevertGivesWay, words.to_owned());
+        }
         draft.writes.extend(write);
     }
     Ok(())

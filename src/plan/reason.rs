@@ -78,8 +78,8 @@ reasons! {
         "a new revision was seen",
         "";
     Preflight: Reconciling,
-        "the Deployment and ControllerRevision of the revision are being created",
-        "";
+        "the Deployment and ControllerRevision of the revision are being created; then its preflight asks whether the schema may be expanded, and is tried again until its `deadlineSeconds`",
+        "see the message; the command for what is missing is in it";
     Expanding: Reconciling,
         "the expand is about to run, or runs in its Job",
         "";
@@ -189,6 +189,9 @@ reasons! {
     TemplateRefused: Stalled,
         "the API server rejects the template; no pod was started",
         "correct the template, which makes a new revision";
+    PreflightFailed: Stalled,
+        "the preflight did not pass within its `deadlineSeconds`; nothing has run, and the database is as it was",
+        "put right what the message names, then `retry`; or release another revision";
     ExpandFailed: Stalled,
         "the expand failed; no pod was started",
         "correct what failed (the script, the database, `schema.expand`), then `retry`. `schema.expand` is not part of the revision, so changing it alone starts nothing";
@@ -361,6 +364,9 @@ reasons! {
     RolloutStarted: Event,
         "a release began",
         "";
+    PreflightSucceeded: Event,
+        "the preflight of a release found nothing that stands against its expand",
+        "";
     ExpandSucceeded: Event,
         "the expand of a release succeeded",
         "";
@@ -375,6 +381,12 @@ reasons! {
         "";
     ContractSucceeded: Event,
         "on a DatabaseSchema: the contract of a version succeeded; no revision below it can run any more",
+        "";
+    RevertSucceeded: Event,
+        "on a DatabaseSchema: the revert of a version succeeded; its expands count as undone",
+        "";
+    RevertGivesWay: Event,
+        "a revert that was asked for is not run: the spec asks for something else by now, or the version has become stable",
         "";
     TestPassed: Event,
         "a test of a step succeeded",

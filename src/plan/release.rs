@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, seconds_between},
     facts::{Question, Refused},
-    job::{self, Run, Turn, terms::Terms},
+    job::{
+        self, Run, Turn,
+        preflight::{self, Step},
+        terms::{Failure, Terms},
+        told::{end_of_log, why_its_pod_waits},
+    },
     life, order,
     reason::Reason,
     routes, services,
@@ -22,8 +26,6 @@ use crate::api::{
     status::{Outcome, Stopwatch},
 };
 
-/// Seconds after which a Job's pod that does not run yet is worth a word, and between two looks.
-const POD_STARTS_WITHIN: i64 = 15;
 /// Seconds after which what the API server refused is tried again.
 pub(super) const TRIES_AGAIN_AFTER: i64 = 10;
 /// Seconds between two looks for Deployments that are not ours: they are not watched.
@@ -206,7 +208,7 @@ fn uses_another_database(draft: &Draft<'_>, revision: &str) -> Option<String> {
 }
 
 /// The same of a former stable, by the floor as it is on record now: a cache that lags may not show
-/// yet what a contract is about to remove.
+/// yet what a contract or a revert is about to remove.
 ///
 /// # Errors
 /// That it can no longer run, or what must be read first.
@@ -222,7 +224,8 @@ pub(super) fn below_floor_live(draft: &Draft<'_>, revision: &str) -> Result<(), 
         return Ok(());
     }
     let record = &database.record;
-    if record.versions.is_empty() && record.undo_floor.is_none() {
+    // Without a version nothing is asked of a database that knows none.
+    if version.is_none() && record.versions.is_empty() && record.undo_floor.is_none() {
         return Ok(());
     }
     if draft.seen.answers.hold_live.as_ref() != Some(&database.base.uid) {
@@ -230,7 +233,7 @@ pub(super) fn below_floor_live(draft: &Draft<'_>, revision: &str) -> Result<(), 
     }
     match below_floor(draft, revision, version) {
         Some(words) => Err(Wait::stalled(Reason::BelowUndoFloor, words).into()),
-        None => Ok(()),
+        None => life::revert::lets_pods_start(draft, version),
     }
 }
 
@@ -408,11 +411,12 @@ fn preflight(draft: &Draft<'_>, release: &Release) -> Decided {
 fn next_job(draft: &Draft<'_>, release: &Release, done: Option<&Terms>) -> Result<Decision, Halt> {
     // Who goes first may have been changed in the same moment, and seen later.
     order::is_its_turn(draft)?;
-    let mut all = job::terms::before_the_pods(draft.spec);
-    let next = match done {
-        Some(done) => all.skip_while(|t| t.phase != done.phase).nth(1),
-        None => all.next(),
-    };
+    let all = job::terms::before_the_pods(draft.spec);
+    let mut left = all.skip_while(|t| done.is_some_and(|done| t.phase < done.phase));
+    let next = left.find(|t| {
+        let is_done = done.is_some_and(|done| t.phase == done.phase);
+        !is_done && (!job::terms::only_looks(t.phase) || preflight::is_needed(draft))
+    });
     let Some(next) = next else {
         life::lets_pods_start(draft)?;
         return stepping::begin(draft, release);
@@ -446,7 +450,15 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
     let Some(terms) = job::terms::of(phase) else {
         return next_job(draft, release, None)?.made();
     };
-    let turn = Turn::of_release(release, phase);
+    if phase == PhaseKind::Expand && preflight::comes_first(draft, release) {
+        let release = Release {
+            stage: Stage::Job(PhaseKind::Preflight),
+            ..release.clone()
+        };
+        let words = "its preflight comes before its expand";
+        return draft.goes(release).note(words.to_owned()).made();
+    }
+    let turn = Turn::of_release(draft, release, phase);
     let name = turn.name(draft);
     let mut refusals = draft.seen.refusals.iter();
     if let Some(refusal) = refusals.find(|r| r.what == Refused::Job(name.clone())) {
@@ -463,6 +475,25 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
         return fails(draft, release, Reason::JobRefused, &message)
             .warning(Reason::JobRefused, words)
             .made();
+    }
+    if terms.failure == Failure::Nothing {
+        match preflight::step(draft, release)? {
+            Step::Over(why) => {
+                let decision = next_job(draft, release, Some(terms))?;
+                let Some(why) = why else {
+                    return decision.made();
+                };
+                let message = format!("revision {}: {why}", release.revision);
+                return decision.event(terms.succeeded, message).made();
+            }
+            Step::Goes(decision) => return (*decision).made(),
+            Step::Waits(wait) => {
+                let (words, look) = why_its_pod_waits(draft, job::waits_for_its_pod(draft))?;
+                return Err(wait.saying(&words).and(look).into());
+            }
+            Step::Fails { words, job } => return preflight_failed(draft, release, words, job),
+            Step::Obstacle => {}
+        }
     }
     match job::run(draft, &turn) {
         Run::NotAsked => next_job(draft, release, Some(terms))?.made(),
@@ -495,14 +526,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             nothing_applied,
         } => {
             let schema = draft.spec.schema.as_ref();
-            let log = match &draft.seen.answers.job_log {
-                _ if schema.is_some_and(|schema| !schema.show_log) => {
-                    let namespace = &draft.seen.objects.rollout.namespace;
-                    format!("; its log: kubectl logs -n {namespace} job/{job}")
-                }
-                None => return Halt::ask(Question::JobLog(job)),
-                Some(log) => log.to_string(),
-            };
+            let log = end_of_log(draft, job)?;
             let mut words = format!("{} failed: {message}{log}", phase.word());
             words.push_str(if nothing_applied && schema.is_some_and(|s| s.runs_sql(phase)) {
                 ". Nothing was applied, and the database is clean. No pod of the revision was \
@@ -558,26 +582,23 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
     }
 }
 
-/// What is to be said of a Job's pod that does not run: nothing, mostly; and when to look again.
-pub(super) fn why_its_pod_waits(
+/// Nothing has run that could be undone, and the database is as it was.
+fn preflight_failed(
     draft: &Draft<'_>,
-    waits: Option<(String, Timestamp)>,
-) -> Result<(String, Wait), Halt> {
-    let Some((job, since)) = waits else {
-        return Ok((String::new(), Wait::default()));
+    release: &Release,
+    words: String,
+    job: Option<String>,
+) -> Decided {
+    let log = match job {
+        Some(job) => end_of_log(draft, job)?,
+        None => String::new(),
     };
-    let look = |seconds| Wait::until(draft.in_seconds(seconds));
-    let waited = seconds_between(since, draft.now);
-    if waited < POD_STARTS_WITHIN {
-        return Ok((String::new(), look(POD_STARTS_WITHIN - waited)));
-    }
-    let Some(words) = &draft.seen.answers.job_pod else {
-        return Halt::ask(Question::JobPod(job));
-    };
-    let words = match words.as_str() {
-        "" => String::new(),
-        words => format!(": {words}"),
-    };
-    let words = format!(", but its pod does not start{words}");
-    Ok((words, look(POD_STARTS_WITHIN)))
+    let words = format!(
+        "preflight failed: {words}{log}. Nothing has run, and the database is as it was. Put right \
+         what failed, then set the annotation stepgate.io/retry"
+    );
+    let told = format!("revision {}: {words}", release.revision);
+    fails(draft, release, Reason::PreflightFailed, &words)
+        .warning(Reason::PreflightFailed, told)
+        .made()
 }

@@ -9,7 +9,7 @@ use super::{
     draft::Draft,
     facts::{Base, ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
     intent::Kind,
-    job::{permission, pod, sql, step_test},
+    job::{permission, pod, preflight, sql, step_test},
     revision::child_name,
 };
 use crate::api::{
@@ -111,6 +111,7 @@ pub(super) fn job(
     hashes: &[String],
 ) -> Option<Value> {
     let phase = schema.phase(holder.phase)?;
+    let seconds = preflight::seconds_left(draft, holder, phase.deadline_seconds);
     let sql = schema.runs_sql(holder.phase);
     let work = match &phase.template {
         Some(_) => pod::Work::Template,
@@ -128,6 +129,7 @@ pub(super) fn job(
                 holder,
                 &database.base.name,
                 hashes,
+                seconds,
                 approved && holder.phase == PhaseKind::Contract,
             )?;
             sql::template(
@@ -172,7 +174,7 @@ pub(super) fn job(
             "suspend": true,
             "backoffLimit": phase.retry_limit,
             "podFailurePolicy": pod::failure_policy(&template, work),
-            "activeDeadlineSeconds": permission::deadline(draft, schema, holder.phase),
+            "activeDeadlineSeconds": permission::deadline(draft, schema, holder.phase, seconds),
             "template": template,
         },
     }))

@@ -6,7 +6,7 @@ use super::{
     draft::{Draft, later},
     facts::ChildFacts,
     gate::checks,
-    job::step_test,
+    job::{step_test, terms::only_looks},
     reason::Reason,
     services, soak, waiting,
 };
@@ -157,7 +157,10 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
         }
         Stage::Job(phase) => {
             let words = format!("{} for revision {revision} comes next", phase.word());
-            (Reason::Expanding, words)
+            match only_looks(*phase) {
+                true => (Reason::Preflight, words),
+                false => (Reason::Expanding, words),
+            }
         }
         Stage::Soak(soak) => (Reason::Soaking, soak::words(draft, soak)),
         Stage::Step(at) => {

@@ -10,7 +10,10 @@ use super::{
     exits,
     facts::{Question, Refused},
     gate::{self, Passage, Verdict, checks},
-    job::step_test::{self, Ended, Next},
+    job::{
+        step_test::{self, Ended, Next},
+        told,
+    },
     mover,
     reason::Reason,
     release, routes, services, undoing, waiting,
@@ -410,7 +413,7 @@ fn test(
         return Err(Wait::stalled(Reason::InvalidSpec, problem).into());
     }
     let waits = step_test::waits_for_its_pod(draft, &record);
-    let (words, look) = release::why_its_pod_waits(draft, waits)?;
+    let (words, look) = told::why_its_pod_waits(draft, waits)?;
     let told = step_test::words(release, step, target).unwrap_or_default();
     let words = format!("{place}: {told}{words}");
     Err(Wait::held(Reason::Testing, words).and(look).into())

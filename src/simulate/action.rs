@@ -66,7 +66,7 @@ pub enum Action {
         /// on though stable could not come back.
         verb: &'static str,
     },
-    /// Approves the contract that waits on a database: what would run now, or another digest.
+    /// Approves the contract or the revert that waits on a database: what would run now, or another digest.
     Approve {
         /// The DatabaseSchema.
         database: Name,
@@ -358,6 +358,11 @@ pub enum Circumstance {
         /// The schema version that its annotation gives: nothing where it has none. `None`: it is
         /// deleted.
         version: Option<Option<i64>>,
+    },
+    /// Whoever makes backups of the databases says when the last one was made.
+    Backup {
+        /// So many seconds ago; `None`: what it says is no time.
+        seconds_ago: Option<i64>,
     },
     /// A webhook that judges Deployments.
     Webhook {

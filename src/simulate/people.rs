@@ -11,7 +11,7 @@ use super::{
     world::World,
 };
 use crate::{
-    api::{PhaseKind, RolloutSpec, RolloutStatus, flags::FlagState, keys},
+    api::{RolloutSpec, RolloutStatus, flags::FlagState, keys},
     plan::{facts::UserFacts, revision::Whole, soak},
 };
 
@@ -321,22 +321,45 @@ impl World {
         });
     }
 
-    /// A person approves the lowest contract that is open.
+    /// Whoever makes backups says when the last one was made.
+    pub(super) fn backed_up(&mut self, seconds_ago: Option<i64>) {
+        let text = match seconds_ago {
+            Some(seconds) => {
+                let at = self.now - jiff::SignedDuration::from_secs(seconds);
+                format!("{at:.0}")
+            }
+            None => "yesterday".to_owned(),
+        };
+        let all: Vec<_> = self.live.databases.values().cloned().collect();
+        for found in all {
+            let name = &found.meta.name;
+            self.did("", &format!("the last backup of {name} is of {text}"));
+            let mut annotations = (*found.annotations).clone();
+            annotations.insert(keys::BACKUP_AT.to_owned(), text.clone());
+            self.store(DatabaseObject {
+                annotations: Arc::new(annotations),
+                ..(*found).clone()
+            });
+        }
+    }
+
+    /// A person approves what is open of the lowest version.
     fn approve(&mut self, database: &Name, right: bool) {
         let Some(found) = self.live.databases.get(database).cloned() else {
             return;
         };
         let mut open: Vec<_> = found.record.versions.iter().collect();
-        open.retain(|version| version.lacks_contract());
-        let Some(version) = open.into_iter().min_by_key(|version| version.version) else {
+        open.retain(|version| version.to_approve().is_some());
+        let lowest = open.into_iter().min_by_key(|version| version.version);
+        let Some((version, phase)) = lowest.and_then(|v| Some((v, v.to_approve()?))) else {
             return;
         };
-        let digest = match version.asks(PhaseKind::Contract) {
+        let digest = match version.asks(phase) {
             Some(asked) if right => asked.digest.clone(),
             _ => "000000000000".to_owned(),
         };
-        let target = format!("{}/contract/{digest}", version.version);
-        let asked = version.asks(PhaseKind::Contract);
+        let target = format!("{}/{}/{digest}", version.version, phase.word());
+        let asked = version.asks(phase);
         let files = asked.map(|asked| asked.files.clone()).unwrap_or_default();
         self.ledger.approved.insert(target.clone(), files);
         self.annotate(&found, keys::APPROVE, "approve", &target, " dba");
@@ -396,11 +419,7 @@ impl World {
 
     /// Everything that uses a database, as it is.
     pub(super) fn users(&self, database: &str) -> Vec<UserFacts> {
-        let user = |what: String, version: Option<i64>, serves: bool| UserFacts {
-            what,
-            version,
-            serves,
-        };
+        let user = UserFacts::of;
         let mut users = Vec::new();
         for rollout in self.live.rollouts.values() {
             let name = &rollout.meta.name;
@@ -418,8 +437,7 @@ impl World {
             let stable = status.stable.as_ref().map(|s| &s.revision);
             let release = status.release.as_ref().map(|r| &r.revision);
             versions.extend(stable.into_iter().chain(release).map(|r| needs(r)));
-            let lowest = versions.into_iter().min().flatten();
-            users.push(user(format!("Rollout {name}"), lowest, true));
+            users.push(UserFacts::of_rollout(name, &versions));
             for child in self.live.children(name) {
                 let what = format!("Deployment {}", child.meta.name);
                 users.push(user(what, needs(&child.revision), child.replicas > 0));

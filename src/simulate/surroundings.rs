@@ -43,6 +43,7 @@ impl World {
                 self.did("", &words);
                 self.consumer = version;
             }
+            Circumstance::Backup { seconds_ago } => self.backed_up(seconds_ago),
             Circumstance::Service { name, is } => self.give_service(name, is),
             Circumstance::Route { name, is } => self.give_route(name, is),
             Circumstance::Gateway { away } => self.gateway(away),

@@ -166,9 +166,11 @@ fn prepare(run: &Run) -> Result<Prepared, Box<(Option<Order>, Failure)>> {
         for proof in &order.proofs {
             table::check_where(&format!("proofs[{}]", proof.name), &proof.r#where)?;
         }
+        // Those that are only looked at come last.
         let mut scripts = order
             .files
             .iter()
+            .chain(&order.upcoming)
             .map(Script::read)
             .collect::<Result<Vec<_>, _>>()?;
         lint::check(&order, &mut scripts)?;

@@ -50,6 +50,9 @@ pub struct Order {
     pub stall_seconds: Option<u64>,
     #[serde(default)]
     pub files: Vec<File>,
+    /// Of a preflight: files that another phase is about to run. They are looked at.
+    #[serde(default)]
+    pub upcoming: Vec<File>,
     #[serde(default)]
     pub batches: Vec<Batch>,
     /// What must be empty before the first statement of a contract.
@@ -176,6 +179,10 @@ impl Order {
             return Err("deadlineSeconds or stallSeconds is 0".into());
         }
         unique("files", self.files.iter().map(|file| &file.name))?;
+        unique("upcoming", self.upcoming.iter().map(|file| &file.name))?;
+        if !self.upcoming.is_empty() && self.phase != Phase::Preflight {
+            return Err(format!("a {} looks at no other files", self.phase));
+        }
         unique("batches", self.batches.iter().map(|batch| &batch.name))?;
         unique("proofs", self.proofs.iter().map(|proof| &proof.name))?;
         if !self.batches.is_empty() && !matches!(self.phase, Phase::Backfill | Phase::Preflight) {
@@ -253,5 +260,6 @@ mod tests {
         assert_eq!(orders[2].proofs.len(), 1);
         assert_eq!(orders[0].lint, Lint::Enforce);
         assert!(orders[2].approved && !orders[0].approved);
+        assert_eq!(orders[3].upcoming.len(), 2);
     }
 }

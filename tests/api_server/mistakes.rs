@@ -1,6 +1,8 @@
 //! Mistakes in manifests, and what is right: one table for the API server and for
 //! `stepgate simulate`, which must say the same of each.
 
+#[path = "mistakes/phases.rs"]
+mod phases;
 #[path = "mistakes/templates.rs"]
 mod templates;
 #[path = "mistakes/values.rs"]
@@ -31,7 +33,7 @@ pub fn mistakes() -> Vec<Mistake> {
     let percentage = "must be a number of pods of at least 1, or a percentage";
     let surge = "must be a number of pods, or a percentage";
     let strategy = "/spec/strategy";
-    vec![
+    let mut all = vec![
         mistake(
             "template without the selector's labels",
             "/spec/template/metadata/labels",
@@ -448,18 +450,6 @@ pub fn mistakes() -> Vec<Mistake> {
             "spec.analysis.source",
         ),
         mistake(
-            "backfill without version",
-            "/spec/schema",
-            json!({"database": "db", "backfill": {"command": ["a"]}}),
-            "schema.version is needed with schema.backfill or schema.contract",
-        ),
-        mistake(
-            "a soak without checks",
-            "/spec/schema",
-            json!({"database": "db", "expand": {"command": ["a"], "soak": {}}}),
-            "schema.expand.soak measures the stable revision by the checks of spec.analysis",
-        ),
-        mistake(
             "a phase that runs nothing",
             "/spec/schema",
             json!({"database": "db", "expand": {}}),
@@ -542,7 +532,9 @@ pub fn mistakes() -> Vec<Mistake> {
             json!(-1),
             "spec.replicas",
         ),
-    ]
+    ];
+    all.extend(phases::mistakes());
+    all
 }
 
 /// Values that are all right, by JSON pointer.

@@ -50,6 +50,8 @@ pub struct LintArgs {
 /// A phase of `spec.schema`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PhaseName {
+    /// Before everything: it only reads.
+    Preflight,
     /// Before the new code, beside the old.
     Expand,
     /// Beside both.
@@ -63,6 +65,7 @@ pub enum PhaseName {
 impl From<PhaseName> for Phase {
     fn from(name: PhaseName) -> Self {
         match name {
+            PhaseName::Preflight => Self::Preflight,
             PhaseName::Expand => Self::Expand,
             PhaseName::Backfill => Self::Backfill,
             PhaseName::Contract => Self::Contract,
@@ -141,6 +144,7 @@ fn lint(args: &LintArgs) -> Result<Vec<Linted>, String> {
 /// The word for a phase, as the field is called.
 const fn word(phase: Phase) -> &'static str {
     match phase {
+        Phase::Preflight => "preflight",
         Phase::Expand => "expand",
         Phase::Backfill => "backfill",
         Phase::Contract => "contract",

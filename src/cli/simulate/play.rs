@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
-    manifest::Manifest,
+    manifest::{self, Manifest},
     scenario::{Assumed, End, Scenario},
     watched::Watched,
 };
@@ -12,8 +12,8 @@ use crate::{
     api::{PhaseKind, RolloutSpec, RolloutStatus, release::Stage, status::Outcome},
     plan::{course::course, flags::REACHES_PODS_WITHIN, render},
     simulate::{
-        Action, Ended, Simulation, event::Event, setting::Setting, sql::SQL_IMAGE, story::Detail,
-        world::World,
+        Action, Ended, Simulation, action::Circumstance, event::Event, setting::Setting,
+        sql::SQL_IMAGE, story::Detail, world::World,
     },
 };
 
@@ -105,7 +105,14 @@ pub fn play(
     let watched = Watched::new(&on.name, &old, &new(&on.spec));
     bring_up(&mut simulation, on, old)?;
     let released = simulation.world().now;
-    for (second, action) in &scenario.events {
+    // Whoever makes backups has just made one. The record of a first release is made with it.
+    let backed_up = [0, 5, 30].map(|second| {
+        let seconds_ago = Some(0);
+        (second, Action::Around(Circumstance::Backup { seconds_ago }))
+    });
+    let asks = manifest::asks_for_a_backup(&on.spec);
+    let backed_up = backed_up.iter().filter(|_| asks);
+    for (second, action) in scenario.events.iter().chain(backed_up) {
         let at = released.saturating_add(SignedDuration::from_secs(*second));
         let event = Event::Act(Box::new(action.clone()));
         simulation.world().at(at.unwrap_or(Timestamp::MAX), event);
@@ -127,6 +134,8 @@ fn old(spec: &RolloutSpec) -> RolloutSpec {
         }
         schema.backfill = None;
         schema.contract = None;
+        schema.preflight = None;
+        schema.revert = None;
         schema.version = schema.version.map(|version| version - 1);
         if schema.version == Some(0) {
             old.schema = None;

@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 50] = [
+const RULES: [(&str, Rule); 53] = [
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -62,9 +62,26 @@ const RULES: [(&str, Rule); 50] = [
         },
     ),
     (
-        "has(self.version) || !(has(self.backfill) || has(self.contract))",
-        |me| has(me, "version") || !(has(me, "backfill") || has(me, "contract")),
+        "has(self.version) || !(has(self.backfill) || has(self.contract) || has(self.revert))",
+        |me| {
+            let mut needing = ["backfill", "contract", "revert"].into_iter();
+            has(me, "version") || !needing.any(|phase| has(me, phase))
+        },
     ),
+    (
+        "has(self.expand) || !(has(self.preflight) || has(self.revert))",
+        |me| has(me, "expand") || !(has(me, "preflight") || has(me, "revert")),
+    ),
+    (
+        "[has(self.command), has(self.template), has(self.sql)].filter(given, given).size() <= 1",
+        |me| {
+            let ways = ["command", "template", "sql"].into_iter();
+            ways.filter(|way| has(me, way)).count() <= 1
+        },
+    ),
+    ("!has(self.retryLimit) || self.retryLimit == 0", |me| {
+        !has(me, "retryLimit") || me["retryLimit"] == 0
+    }),
     (
         "!has(self.canary) || !has(self.type) || self.type == 'Canary'",
         |me| !has(me, "canary") || !has(me, "type") || me["type"] == "Canary",
@@ -111,11 +128,11 @@ const RULES: [(&str, Rule); 50] = [
         },
     ),
     (
-        "has(self.postgres) || !((has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)))",
+        "has(self.postgres) || !((has(self.preflight) && has(self.preflight.sql)) || (has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)) || (has(self.revert) && has(self.revert.sql)))",
         |me| has(me, "postgres") || !runs_sql(me),
     ),
     (
-        "(has(self.version) && self.version <= 2147483647) || !((has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)))",
+        "(has(self.version) && self.version <= 2147483647) || !((has(self.preflight) && has(self.preflight.sql)) || (has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)) || (has(self.revert) && has(self.revert.sql)))",
         |me| {
             let version = me["version"].as_i64();
             version.is_some_and(|version| version <= 2_147_483_647) || !runs_sql(me)
@@ -309,7 +326,7 @@ fn one_of(given: [bool; 3]) -> bool {
 
 /// Whether a phase is SQL.
 fn runs_sql(schema: &Value) -> bool {
-    let phases = ["expand", "backfill", "contract"].into_iter();
+    let phases = ["preflight", "expand", "backfill", "contract", "revert"].into_iter();
     let mut phases = phases.map(|phase| &schema[phase]);
     phases.any(|phase| has(phase, "sql") || has(phase, "batches"))
 }

@@ -2,7 +2,7 @@
 
 use super::{
     finding::Finding,
-    manifest::{Documents, title},
+    manifest::{Documents, asks_for_a_backup, title},
 };
 use crate::{
     api::{
@@ -112,6 +112,12 @@ pub(super) fn jobs(spec: &RolloutSpec, found: &mut Vec<Finding>) {
                 left.join(", ")
             ),
         ));
+    }
+    if asks_for_a_backup(spec) {
+        let words = "played as if a backup had just been made; in the cluster whatever makes \
+                     backups sets the annotation stepgate.io/backup-at of the DatabaseSchema";
+        let field = "spec.schema.preflight.maxBackupAgeSeconds";
+        found.push(Finding::note(field, words.to_owned()));
     }
     if let Some(postgres) = &schema.postgres {
         let KeyRef { name, key } = &postgres.connection.secret_key_ref;

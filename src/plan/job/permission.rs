@@ -85,11 +85,16 @@ impl Turn<'_> {
     }
 }
 
-/// `activeDeadlineSeconds` of a phase's Job: never more than is permitted, also where the spec that
-/// asked for more is not the present one. A phase of SQL gets as much beyond it as always.
-pub(in crate::plan) fn deadline(draft: &Draft<'_>, schema: &SchemaSpec, kind: PhaseKind) -> i64 {
-    let asked = schema.phase(kind).map_or(1, |phase| phase.deadline_seconds);
-    let whole = sql::deadline(schema, kind, asked);
+/// `activeDeadlineSeconds` of a phase's Job that has so many seconds: never more than is permitted,
+/// also where the spec that asked for more is not the present one. A phase of SQL gets as much beyond
+/// it as always.
+pub(in crate::plan) fn deadline(
+    draft: &Draft<'_>,
+    schema: &SchemaSpec,
+    kind: PhaseKind,
+    seconds: i64,
+) -> i64 {
+    let whole = sql::deadline(schema, kind, seconds);
     let beyond = if schema.runs_sql(kind) {
         sql::GRACE_SECONDS
     } else {

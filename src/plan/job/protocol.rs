@@ -8,7 +8,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Turn, has_vanished, job_of, rests_on_caches,
+    Turn, has_vanished, job_of, preflight, rests_on_caches,
     terms::{self, Runs},
 };
 use crate::{
@@ -55,7 +55,10 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Optio
     }
     let makes_a_job = draft.spec.problem().is_none() || !turn.is_of_the_spec(draft);
     let Some(holder) = holder else {
-        let free = makes_a_job && !turn.is_dirty(record) && turn.is_usable(draft)?;
+        let free = makes_a_job
+            && !turn.is_dirty(record)
+            && preflight::lets_begin(draft, turn)
+            && turn.is_usable(draft)?;
         return Ok(free.then(|| take_hold(draft, database, turn)));
     };
     if rests_on_caches(draft, holder) {
@@ -117,6 +120,11 @@ pub(in crate::plan) fn let_go(
                 epoch,
             });
         }
+        // Gone, and has changed nothing.
+        (None, Some(_)) if terms::only_looks(holder.phase) => {
+            *record.place_of(holder.phase) = None;
+            return Some(record_write(database, record));
+        }
         // It runs, or nobody knows how far it came.
         (_, Some(_)) => return None,
         (Some(job), None) if job.deleting => return None,
@@ -138,6 +146,10 @@ pub(in crate::plan) fn let_go(
                     }
                 }
             }
+            for phase in &mut record.phases {
+                // Nothing was taken back.
+                phase.undone_by.take_if(|by| *by == holder.job);
+            }
             return Some(record_write(database, record));
         }
     };
@@ -155,7 +167,7 @@ pub(in crate::plan) fn let_go_of_abandoned(draft: &Draft<'_>) -> Option<Write> {
     database.record.holders().find_map(|holder| {
         let needed = |release: &Release| {
             release.is_before_its_pods()
-                && Turn::of_release(release, holder.phase).is_of(draft, holder)
+                && Turn::of_release(draft, release, holder.phase).is_of(draft, holder)
         };
         let terms = terms::of(holder.phase);
         let of_release = terms.is_some_and(|terms| terms.runs == Runs::BeforePods);
@@ -181,9 +193,13 @@ pub(in crate::plan) fn let_go_of(
 
 /// Puts the end of a phase on record.
 pub(in crate::plan) fn keep_phase(record: &mut DatabaseRecord, phase: PhaseRecord) {
+    while record.phases.len() >= KEPT_PHASES {
+        // What only looked goes first: nothing rests on it once its release has ended.
+        let mut phases = record.phases.iter();
+        let looked = phases.position(|known| terms::only_looks(known.phase));
+        record.phases.remove(looked.unwrap_or(0));
+    }
     record.phases.push(phase);
-    let surplus = record.phases.len().saturating_sub(KEPT_PHASES);
-    record.phases.drain(..surplus);
 }
 
 /// Writes a record, with the finalizer that belongs to it.
@@ -221,6 +237,20 @@ fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, turn: &Turn<'_>) -> Wr
             let asked = version.asks(phase);
             version.frozen_flags = asked.map_or_else(Vec::new, |asked| asked.flags.clone());
         }
+    }
+    if let Some(taken) = terms::takes_back(phase).filter(|_| version.is_some()) {
+        // Before its Job runs, too: from now on nothing rests on what it takes back.
+        let name = turn.name(draft);
+        let phases = record.phases.iter_mut();
+        for known in phases.filter(|p| p.phase == taken && p.version == version) {
+            known.undone_by.get_or_insert(name.clone());
+        }
+    }
+    if phase == PhaseKind::Expand {
+        // A revert of what it adds would have to be asked for anew.
+        record
+            .versions
+            .retain(|v| v.stable_since.is_some() || Some(v.version) != version);
     }
     *record.place_of(phase) = Some(Holder {
         rollout: draft.name().to_owned(),

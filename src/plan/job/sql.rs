@@ -30,10 +30,11 @@ pub(in crate::plan) fn order(
     holder: &Holder,
     database: &str,
     hashes: &[String],
+    seconds: i64,
     approved: bool,
 ) -> Option<Value> {
     let phase = holder.phase;
-    let listed = schema.files(phase);
+    let listed = schema.read_files(phase);
     if listed.len() != hashes.len() || hashes.iter().any(String::is_empty) {
         return None;
     }
@@ -49,9 +50,12 @@ pub(in crate::plan) fn order(
             })
         })
         .collect();
+    // What comes later is looked at, and not run.
+    let mut files = files;
+    let upcoming = files.split_off(schema.files(phase).len());
     let batches: Vec<_> = schema.batches().iter().collect();
     let (batches, proofs) = match phase {
-        PhaseKind::Backfill => (json!(batches), json!([])),
+        PhaseKind::Backfill | PhaseKind::Preflight => (json!(batches), json!([])),
         // What was filled in is counted once more before anything is removed.
         PhaseKind::Contract => {
             let proofs = batches.into_iter();
@@ -59,7 +63,7 @@ pub(in crate::plan) fn order(
                 proofs.map(|b| json!({"name": b.name, "table": b.table, "where": b.r#where}));
             (json!([]), proofs.collect())
         }
-        PhaseKind::Expand => (json!([]), json!([])),
+        PhaseKind::Expand | PhaseKind::Revert => (json!([]), json!([])),
     };
     let batches_run = batches.as_array().is_some_and(|b| !b.is_empty());
     let mut order = json!({
@@ -70,7 +74,7 @@ pub(in crate::plan) fn order(
         "version": holder.version,
         "phase": phase,
         "attempt": holder.attempt,
-        "deadlineSeconds": schema.phase(phase)?.deadline_seconds,
+        "deadlineSeconds": seconds,
         "files": files,
         "batches": batches,
         "proofs": proofs,
@@ -83,7 +87,14 @@ pub(in crate::plan) fn order(
         order["stallSeconds"] = json!(backfill.stalls_after());
     }
     let lag = schema.backfill.as_ref().and_then(|b| b.max_lag_seconds);
-    if let Some(seconds) = lag.filter(|_| phase == PhaseKind::Backfill) {
+    if phase == PhaseKind::Preflight {
+        order["upcoming"] = json!(upcoming);
+        if order["batches"] == json!([]) {
+            // Replication is a matter of batches.
+            order["limits"] = json!({"maxLagSeconds": 0});
+        }
+    }
+    if let Some(seconds) = lag.filter(|_| order["batches"] != json!([])) {
         order["limits"] = json!({"maxLagSeconds": seconds});
     }
     Some(order)
@@ -122,7 +133,7 @@ pub(in crate::plan) fn template(
     ];
     let mut mounts = Vec::new();
     let mut volumes = Vec::new();
-    let files = schema.files(phase);
+    let files = schema.read_files(phase);
     if !files.is_empty() {
         let sources = files.iter().enumerate().map(|(index, file)| {
             let of = &file.config_map_key_ref;
@@ -211,6 +222,7 @@ mod tests {
                     "deadlineSeconds": 900,
                 },
                 "contract": {"sql": {"files": [file("c.sql")]}},
+                "preflight": {"sql": {"files": [file("check.sql")]}, "deadlineSeconds": 60},
             },
         }))
         .unwrap()
@@ -229,14 +241,12 @@ mod tests {
             floor_before: None,
         };
         let hashes: Vec<_> = hashes.iter().map(|hash| (*hash).to_owned()).collect();
+        let spec = spec();
+        let schema = spec.schema.as_ref()?;
+        let seconds = schema.phase(phase)?.deadline_seconds;
         let approved = phase == PhaseKind::Contract;
         order(
-            "shop",
-            spec().schema.as_ref()?,
-            &holder,
-            "shop-db",
-            &hashes,
-            approved,
+            "shop", schema, &holder, "shop-db", &hashes, seconds, approved,
         )
     }
 
@@ -246,9 +256,15 @@ mod tests {
             order_of(PhaseKind::Expand, &["0a", "0b"]).unwrap(),
             order_of(PhaseKind::Backfill, &[]).unwrap(),
             order_of(PhaseKind::Contract, &["0c"]).unwrap(),
+            order_of(PhaseKind::Preflight, &["0d", "0a", "0b"]).unwrap(),
         ];
         assert_eq!(orders[0]["files"][1]["sha256"], "0b");
         assert_eq!(orders[0]["files"][1]["path"], "/sql/1/b.sql");
+        // A preflight runs its own, and looks at those that come.
+        assert_eq!(orders[3]["files"][0]["path"], "/sql/0/check.sql");
+        assert_eq!(orders[3]["upcoming"][1]["path"], "/sql/2/b.sql");
+        assert_eq!(orders[3]["upcoming"][1]["sha256"], "0b");
+        assert_eq!(orders[3]["batches"][0]["name"], "names");
         assert_eq!(orders[2]["proofs"][0]["where"], "full_name IS NULL");
         // Without a hash nothing could be compared.
         assert_eq!(order_of(PhaseKind::Expand, &["0a"]), None);

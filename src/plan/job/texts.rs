@@ -24,9 +24,9 @@ use crate::{
 /// Seconds between two looks for what is missing: it is not watched.
 pub(in crate::plan) const LOOKS_EVERY: i64 = 15;
 
-/// The files of this phase, as a spec names them.
+/// The files that the runner reads for this phase, as a spec names them.
 fn named(schema: &SchemaSpec, kind: PhaseKind) -> Vec<KeyRef> {
-    let files = schema.files(kind).iter();
+    let files = schema.read_files(kind).into_iter();
     files.map(|file| file.config_map_key_ref.clone()).collect()
 }
 

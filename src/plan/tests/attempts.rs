@@ -12,6 +12,7 @@ use crate::{
 fn phase(rollout: &str, revision: &str, attempt: i64) -> PhaseRecord {
     PhaseRecord {
         nothing_applied: false,
+        undone_by: None,
         rollout: rollout.into(),
         revision: revision.into(),
         version: None,

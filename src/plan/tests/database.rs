@@ -49,6 +49,7 @@ fn job(n: i64) -> JobFacts {
 fn phase(job: &JobFacts) -> PhaseRecord {
     PhaseRecord {
         nothing_applied: false,
+        undone_by: None,
         rollout: "shop".into(),
         revision: "r1".into(),
         version: None,

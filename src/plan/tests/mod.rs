@@ -14,6 +14,7 @@ mod leaders;
 mod lost;
 mod order;
 mod permission;
+mod phases;
 mod routes;
 mod schema;
 mod services;
@@ -133,6 +134,7 @@ fn a_failed_expand_starts_no_pod_and_says_so() {
     let revision = world.revision("v2");
     world.database_mut().phases.push(PhaseRecord {
         nothing_applied: false,
+        undone_by: None,
         rollout: "shop".into(),
         revision,
         version: None,

@@ -119,6 +119,8 @@ fn nobody_reads_live_while_the_caches_know_who_is_below() {
         wanted: Some(Some(1)),
         moves: Vec::new(),
         running: [("w1".to_owned(), Some(1))].into(),
+        former: [].into(),
+        kept: [].into(),
     }];
     let version = world.database_mut().version_mut(2).expect("the version");
     version.alone_since = None;
@@ -135,6 +137,8 @@ fn whoever_is_below_again_voids_the_proof() {
         wanted: Some(None),
         moves: Vec::new(),
         running: [].into(),
+        former: [].into(),
+        kept: [].into(),
     }];
     let version = recorded(&world).expect("a record");
     assert_eq!(version.alone_since, None);
@@ -182,14 +186,7 @@ fn a_contract_whose_gate_closes_before_it_runs_gives_the_floor_back() {
     approve(&mut world, 2);
     world.step();
     assert_eq!(world.database_mut().undo_floor, Some(2));
-    world.seen.answers.users = Some(
-        [UserFacts {
-            what: "CronJob nightly".into(),
-            version: None,
-            serves: true,
-        }]
-        .into(),
-    );
+    world.seen.answers.users = Some([UserFacts::of("CronJob nightly".into(), None, true)].into());
     for _ in 0..20 {
         world.step();
     }

@@ -12,6 +12,7 @@ mod memory;
 mod order;
 mod people;
 mod permission;
+mod phases;
 mod replicas;
 mod schema;
 mod soak;
@@ -55,6 +56,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
     ("soak", soak::soak),
+    ("preflight", phases::preflight),
+    ("revert", phases::revert),
     ("once", tests::once),
     ("tested", tests::tested),
     ("evidence", evidence::evidence),

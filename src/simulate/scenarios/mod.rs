@@ -8,6 +8,7 @@ mod hands;
 mod lives;
 mod metrics;
 pub(super) mod order;
+mod phases;
 mod progress;
 mod releases;
 mod schemas;
@@ -24,7 +25,7 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 17] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 18] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
@@ -33,6 +34,7 @@ pub fn themes() -> [(&'static str, Vec<Scenario>); 17] {
         ("schemas", schemas::schemas()),
         ("soak", soak::soak()),
         ("versions", versions::versions()),
+        ("phases", phases::phases()),
         ("order", order::order()),
         ("flags", flags::flags()),
         ("sql", sql::sql()),

@@ -317,3 +317,35 @@ fn what_cannot_be_judged_is_for_whoever_approves_a_contract() {
     run.says("lint: cannot be judged: expand.sql:1:1 opaque-block: ");
     run.end().done();
 }
+
+#[test]
+fn what_a_revert_takes_back_runs_again_and_so_does_a_later_revert() {
+    let server = Server::start();
+    server.sql("CREATE TABLE users (id bigint PRIMARY KEY)");
+    let run = |phase: &str, text: &str| {
+        let name = format!("{}.sql", phase.to_lowercase());
+        Task::files(&server, phase, &[(&name, text)]).run().done()
+    };
+    let (up, down) = (
+        "ALTER TABLE users ADD full_name text;\nCREATE INDEX CONCURRENTLY by_name ON users (full_name)",
+        "DROP INDEX CONCURRENTLY by_name;\nALTER TABLE users DROP full_name",
+    );
+    let there = || {
+        server.number("SELECT count(*) FROM pg_class WHERE relname = 'by_name'")
+            + server.number("SELECT count(*) FROM pg_attribute WHERE attname = 'full_name' AND NOT attisdropped AND attrelid = 'users'::regclass")
+    };
+    for _ in 0..2 {
+        run("Expand", up);
+        assert_eq!(there(), 2);
+        let again = run("Expand", up);
+        assert!(again.log.contains("was done before"), "{}", again.log);
+        run("Revert", down);
+        assert_eq!(there(), 0);
+        let again = run("Revert", down);
+        assert!(again.log.contains("was done before"), "{}", again.log);
+    }
+    assert_eq!(
+        server.texts("SELECT phase FROM stepgate.files ORDER BY 1"),
+        ["revert"]
+    );
+}
