@@ -1,16 +1,13 @@
 //! Mistakes in manifests, and what is right: one table for the API server and for
 //! `stepgate simulate`, which must say the same of each.
 
-#[path = "mistakes/templates.rs"]
-mod templates;
 #[path = "mistakes/values.rs"]
 mod values;
 
 use serde_json::{Value, json};
 
-pub use self::templates::templates;
-pub use self::values::set;
 use self::values::{checks, flags, metric, step, steps, tested, traffic, weighted};
+pub use self::values::{set, templates::templates};
 
 /// One mistake: where it is made in a minimal Rollout called `shop`, and what is to be read
 /// about it.
