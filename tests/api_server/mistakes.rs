@@ -3,16 +3,13 @@
 
 #[path = "mistakes/phases.rs"]
 mod phases;
-#[path = "mistakes/templates.rs"]
-mod templates;
 #[path = "mistakes/values.rs"]
 mod values;
 
 use serde_json::{Value, json};
 
-pub use self::templates::templates;
-pub use self::values::set;
 use self::values::{checks, flags, metric, mistake, step, steps, tested, traffic, weighted};
+pub use self::values::{set, templates::templates};
 
 /// One mistake: where it is made in a minimal Rollout called `shop`, and what is to be read
 /// about it.

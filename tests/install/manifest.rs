@@ -86,6 +86,25 @@ fn the_operator_may_do_its_work_and_no_more() {
 }
 
 #[test]
+fn what_the_operator_may_read_is_given_in_one_namespace() {
+    definitions();
+    apply();
+    let (here, elsewhere) = (Namespace::new("given"), Namespace::new("not-given"));
+    for (file, verb, resource) in [
+        ("deploy/roles/pod-logs.yaml", "get", "pods/log"),
+        ("deploy/roles/config-maps.yaml", "get", "configmaps"),
+    ] {
+        kubectl(&["-n", &here.0, "apply", "-f", file]);
+        let may = |namespace: &Namespace, verb: &str| {
+            may("stepgate-system:stepgate", &namespace.0, verb, resource)
+        };
+        eventually("the role to count", || may(&here, verb));
+        assert!(!may(&here, "list"), "{resource}");
+        assert!(!may(&elsewhere, verb), "{resource}");
+    }
+}
+
+#[test]
 fn people_with_the_roles_edit_and_view_get_rights_on_rollouts() {
     definitions();
     apply();

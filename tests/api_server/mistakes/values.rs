@@ -1,5 +1,7 @@
 //! Parts of a spec.
 
+pub mod templates;
+
 use serde_json::{Value, json};
 
 use super::Mistake;
