@@ -1,6 +1,8 @@
 //! Mistakes in manifests, and what is right: one table for the API server and for
 //! `stepgate simulate`, which must say the same of each.
 
+#[path = "mistakes/phases.rs"]
+mod phases;
 #[path = "mistakes/values.rs"]
 mod values;
 
@@ -37,7 +39,7 @@ pub fn mistakes() -> Vec<Mistake> {
     let percentage = "must be a number of pods of at least 1, or a percentage";
     let surge = "must be a number of pods, or a percentage";
     let strategy = "/spec/strategy";
-    vec![
+    let mut all = vec![
         mistake(
             "template without the selector's labels",
             "/spec/template/metadata/labels",
@@ -454,12 +456,6 @@ pub fn mistakes() -> Vec<Mistake> {
             "spec.analysis.source",
         ),
         mistake(
-            "backfill without version",
-            "/spec/schema",
-            json!({"database": "db", "backfill": {"command": ["a"]}}),
-            "schema.version is needed with schema.backfill or schema.contract",
-        ),
-        mistake(
             "a phase that runs nothing",
             "/spec/schema",
             json!({"database": "db", "expand": {}}),
@@ -542,7 +538,9 @@ pub fn mistakes() -> Vec<Mistake> {
             json!(-1),
             "spec.replicas",
         ),
-    ]
+    ];
+    all.extend(phases::mistakes());
+    all
 }
 
 /// Values that are all right, by JSON pointer.
