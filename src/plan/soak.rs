@@ -44,25 +44,30 @@ pub(super) fn after(draft: &Draft<'_>, release: &Release) -> After {
     let Some(soak) = asked(draft) else {
         return After::NotAsked;
     };
-    let phases = draft.seen.objects.database.iter();
-    let mut phases = phases.flat_map(|d| &d.record.phases);
     // Another revision of this version may have brought the schema there, and have been given up
-    // since: what stable was like is asked of the time before the first of them.
+    // since; an attempt that failed half-way may be what hurts. What stable was like is asked of the
+    // time before the first of them.
     let version = draft.spec.schema_version();
     let own = |p: &&PhaseRecord| {
         let same = version.is_some() && p.version == version;
         p.rollout == draft.name()
             && p.phase == PhaseKind::Expand
-            && p.succeeded
+            && (p.succeeded || !p.nothing_applied)
+            && p.undone_by.is_none()
             && (same || p.revision == release.revision)
     };
-    let Some(ran) = phases.find(own) else {
+    let phases = draft.seen.objects.database.iter();
+    let phases = phases.flat_map(|d| &d.record.phases).filter(own);
+    let (Some(ran), Some(first)) = (phases.clone().find(|p| p.succeeded), phases.clone().next())
+    else {
         return After::Skipped("what ran is not on record any more".to_owned());
     };
-    if let Some(why) = unmeasured(draft).or_else(|| applied_before(draft, ran)) {
+    let Some(began) = first.began.as_ref().map(|began| began.0) else {
+        return After::Skipped(format!("when Job {} began is not on record", first.job));
+    };
+    if let Some(why) = unmeasured(draft).or_else(|| applied_before(draft, ran, began)) {
         return After::Skipped(why);
     }
-    let began = ran.began.as_ref().unwrap_or(&ran.ended).0;
     After::Soaks(SoakStatus {
         since: Time(whole_second(draft.now)),
         before_from: Time(later(began, -soak.hold_seconds.max(LEAST_BEFORE))),
@@ -85,7 +90,7 @@ fn unmeasured(draft: &Draft<'_>) -> Option<String> {
 
 /// Why the expand has changed nothing for stable, if it is known that it has not: the schema was at
 /// its version before.
-fn applied_before(draft: &Draft<'_>, ran: &PhaseRecord) -> Option<String> {
+fn applied_before(draft: &Draft<'_>, ran: &PhaseRecord, began: Timestamp) -> Option<String> {
     let version = ran.version?;
     let stable = draft.seen.objects.revision(draft.stable()?)?;
     let same = stable.database.as_deref() == draft.spec.database();
@@ -95,12 +100,12 @@ fn applied_before(draft: &Draft<'_>, ran: &PhaseRecord) -> Option<String> {
             stable.revision
         ));
     }
-    let began = ran.began.as_ref().unwrap_or(&ran.ended).0;
     let record = &draft.seen.objects.database.as_ref()?.record;
     let other = record.phases.iter().find(|p| {
         p.rollout != draft.name()
             && p.phase == PhaseKind::Expand
             && p.succeeded
+            && p.undone_by.is_none()
             && p.version == Some(version)
             && p.ended.0 <= began
     })?;

@@ -1,5 +1,6 @@
 //! The soak after the expand.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
@@ -258,17 +259,56 @@ fn it_is_left_out_where_there_is_nothing_to_find_out() {
         "soak",
         "after ours"
     );
+    let taken_back = |world: &mut World| {
+        other(world, 7, -10);
+        let phase = world.database_mut().phases.last_mut().unwrap();
+        phase.undone_by = Some("worker-revert".into());
+    };
+    assert_eq!(after(taken_back), "soak", "applied, and taken back");
+    let of_an_older_operator = |world: &mut World| {
+        world.edit_spec(|spec| version(spec, 7));
+        *world = world.clone().at_stage("expand");
+        world.step();
+        let mut known = expanded("shop", 7, -10);
+        known.began = None;
+        world.database_mut().phases.push(known);
+    };
+    assert_eq!(after(of_an_older_operator), "step", "when is not known");
 }
 
-#[test]
-fn another_revision_of_the_version_is_compared_with_the_time_before_the_first() {
+/// Since when stable may be hurt, with these expands on record before that of the release.
+fn compared_until(before: &[PhaseRecord]) -> Timestamp {
     let mut world = world("Pause");
     world.edit_spec(|spec| version(spec, 7));
     world = world.at_stage("expand");
     world.step();
-    world.database_mut().phases.push(expanded("shop", 7, -500));
-    let world = world.at_stage("soak");
-    assert_eq!(soak_of(&world).before_until.0, second(-510));
+    world.database_mut().phases.extend_from_slice(before);
+    soak_of(&world.at_stage("soak")).before_until.0
+}
+
+#[test]
+fn stable_is_compared_with_the_time_before_the_first_expand_that_may_have_changed_something() {
+    // Another revision of the version.
+    let first = expanded("shop", 7, -500);
+    assert_eq!(compared_until(&[first.clone()]), second(-510));
+    // One that failed half-way may be what hurts; one that has applied nothing is not.
+    let failed = PhaseRecord {
+        succeeded: false,
+        ..expanded("shop", 7, -900)
+    };
+    let both = [failed.clone(), first.clone()];
+    assert_eq!(compared_until(&both), second(-910));
+    let nothing = PhaseRecord {
+        nothing_applied: true,
+        ..failed.clone()
+    };
+    assert_eq!(compared_until(&[nothing, first.clone()]), second(-510));
+    // What was taken back hurts nobody any more.
+    let taken_back = PhaseRecord {
+        undone_by: Some("shop-revert".into()),
+        ..failed
+    };
+    assert_eq!(compared_until(&[taken_back, first]), second(-510));
 }
 
 #[test]

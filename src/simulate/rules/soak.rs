@@ -70,7 +70,8 @@ fn left_out(
         .any(|p| p.phase == PhaseKind::Expand && p.succeeded && own(&p.rollout, &p.revision));
     let applied = phases.iter().any(|p| {
         let other = p.phase == PhaseKind::Expand && p.rollout != **name;
-        other && p.succeeded && schema.version.is_some() && p.version == schema.version
+        let done = p.succeeded && p.undone_by.is_none();
+        other && done && schema.version.is_some() && p.version == schema.version
     });
     let stable = before.status.stable.as_ref().map(|s| s.revision.as_str());
     let mut revisions = world.live.revisions.values();
