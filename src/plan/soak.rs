@@ -166,7 +166,10 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, soak: &SoakStatus) ->
     let Some(asked) = asked(draft) else {
         return leave(draft, release, "schema.expand.soak was removed").map(Some);
     };
-    if let Some(why) = unmeasured(draft) {
+    // A pause is a person's to end: that stable has no pod for a while mends nothing.
+    if soak.paused.is_none()
+        && let Some(why) = unmeasured(draft)
+    {
         return leave(draft, release, &why).map(Some);
     }
     let Some(measured) = as_release(draft) else {

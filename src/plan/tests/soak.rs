@@ -312,6 +312,29 @@ fn stable_is_compared_with_the_time_before_the_first_expand_that_may_have_change
 }
 
 #[test]
+fn a_pause_for_a_person_outlasts_what_cannot_be_measured_any_more() {
+    for reason in ["ExpandHurts", "Inconclusive"] {
+        let mut world = soaking("Pause");
+        if reason == "Inconclusive" {
+            world.now = later(soak_of(&world).since.0, 300);
+        }
+        says(
+            &mut world,
+            match reason {
+                "ExpandHurts" => Verdict::Fail,
+                _ => Verdict::Inconclusive,
+            },
+        );
+        world.settle();
+        world.edit_spec(|spec| spec.replicas = 0);
+        world.settle();
+        assert_eq!((stage(&world), &*stalled(world.status())), ("soak", reason));
+        let promote = format!("{}/{}", world.revision("v2"), soak::NAME);
+        assert_eq!(stage(&command(&world, "promote", &promote).0), "step");
+    }
+}
+
+#[test]
 fn what_is_stored_is_read_back() {
     let world = soaking("Pause");
     let stored = serde_json::to_value(world.status()).unwrap();

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::left::obeyed;
 use crate::{
     api::{
-        OnInconclusive, PhaseKind, RolloutStatus,
+        OnInconclusive, PhaseKind, RolloutSpec, RolloutStatus, Soak,
         release::{Release, SoakStatus, Stage},
     },
     plan::{reason::Reason, soak::NAME},
@@ -38,13 +38,14 @@ pub(super) fn soak(world: &World, happened: &Happened) -> Result<(), String> {
     }
 }
 
-/// Whether the spec says by now that nothing is to be measured.
-fn is_asked(arrival: &Arrival) -> bool {
-    arrival.spec_seen().is_some_and(|spec| {
-        let expand = spec.schema.as_ref().and_then(|s| s.expand.as_ref());
-        let soak = expand.is_some_and(|expand| expand.soak.is_some());
-        soak && spec.analysis.is_some() && spec.replicas > 0
-    })
+/// What the spec asks for by now.
+fn asked(spec: &RolloutSpec) -> Option<&Soak> {
+    spec.schema.as_ref()?.expand.as_ref()?.soak.as_ref()
+}
+
+/// Whether the spec says by now that something is to be measured, and can be.
+fn is_asked(spec: &RolloutSpec) -> bool {
+    asked(spec).is_some() && spec.analysis.is_some() && spec.replicas > 0
 }
 
 /// Pods come right after the expand: it had nothing to do, or there is nothing to measure.
@@ -54,7 +55,7 @@ fn left_out(
     before: &RolloutObject,
     is: &Release,
 ) -> Result<(), String> {
-    let Some(spec) = arrival.spec_seen().filter(|_| is_asked(arrival)) else {
+    let Some(spec) = arrival.spec_seen().filter(|spec| is_asked(spec)) else {
         return Ok(());
     };
     let Some(schema) = spec.schema.as_ref().filter(|_| !is.first) else {
@@ -104,7 +105,15 @@ fn left(
         return Ok(());
     };
     let revision = &was.revision;
-    if !is_asked(arrival) {
+    let Some(asked) = asked(spec) else {
+        return Ok(());
+    };
+    if soak.paused.is_some() {
+        return Err(format!(
+            "the soak of {revision} is left, and it waits for a person"
+        ));
+    }
+    if !is_asked(spec) {
         return Ok(());
     }
     if spec.paused || before.status.paused_since.is_some() {
@@ -112,15 +121,6 @@ fn left(
             "the soak of {revision} is left although the release is paused"
         ));
     }
-    if soak.paused.is_some() {
-        return Err(format!(
-            "the soak of {revision} is left, and it waits for a person"
-        ));
-    }
-    let expand = spec.schema.as_ref().and_then(|s| s.expand.as_ref());
-    let Some(asked) = expand.and_then(|e| e.soak.as_ref()) else {
-        return Ok(());
-    };
     if world.ledger.clocks_jumped {
         return Ok(());
     }

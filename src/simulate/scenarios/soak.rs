@@ -164,6 +164,12 @@ pub(super) fn soak() -> Vec<Scenario> {
         good("soak-scaled-to-zero")
             .then(EXPANDED + 10, scale(0))
             .then(EXPANDED + 100, scale(4)),
+        // An autoscaler at night: the schema change hurts as before.
+        hurts("soak-hurts-and-is-scaled-to-zero")
+            .then(EXPANDED + 150, scale(0))
+            .then(EXPANDED + 250, scale(4))
+            .then(EXPANDED + 350, command("undo"))
+            .lasts(500),
         good("soak-removed").then(EXPANDED + 10, apply(shop("v2", 4, Some(2)))),
         good("soak-of-a-lost-status")
             .then(EXPANDED + 10, Action::LoseStatus(name()))
