@@ -109,6 +109,50 @@ fn what_was_before_must_be_known_to_blame_somebody() {
     );
 }
 
+/// At a limit of 1%, a quiet minute before with so many bad of 100, and then this share of a busy one.
+fn after_a_quiet_minute(bad: f64, percent: f64) -> (Verdict, Reason, String) {
+    let (mut tracker, m) = (Tracker::default(), soak());
+    let mut past = vec![(0, 0.0, 0.0), (60, bad, 100.0), (100, bad, 100.0)];
+    let mut total = 100.0;
+    let mut wrong = bad;
+    for at in 101..=160 {
+        total += 200.0;
+        wrong += 2.0 * percent;
+        past.push((at, wrong, total));
+    }
+    let readings = absorb(&mut tracker, &m, &past);
+    let (verdict, reason, message) = judged(&readings);
+    (verdict, reason, message.to_owned())
+}
+
+#[test]
+fn a_few_requests_before_say_little_of_what_was_before() {
+    // It may have been 2% all along: two times of five no more than one of a hundred is seen.
+    for bad in [0.0, 1.0] {
+        let (verdict, reason, message) = after_a_quiet_minute(bad, 2.0);
+        assert_eq!(
+            (verdict, reason),
+            (Verdict::Inconclusive, Reason::AboveLimit),
+            "{message}"
+        );
+    }
+    let (.., message) = after_a_quiet_minute(1.0, 2.0);
+    assert!(
+        message.ends_with(
+            "above the limit, but it may have been so before (test 0, fails at 100); before: 1.00% \
+             errors (1 of 100 requests): of so few, up to 5.60% may have been bad"
+        ),
+        "{message}"
+    );
+    // Within the limit it need not be known.
+    assert_eq!(after_a_quiet_minute(1.0, 1.0).0, Verdict::Pass);
+    // What no chance explains is blamed all the same.
+    for bad in [0.0, 1.0] {
+        let (verdict, _, message) = after_a_quiet_minute(bad, 10.0);
+        assert_eq!(verdict, Verdict::Fail, "{message}");
+    }
+}
+
 #[test]
 fn another_hold_is_judged_anew_and_compared_with_the_same() {
     let (mut tracker, mut m) = (Tracker::default(), soak());

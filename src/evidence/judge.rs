@@ -10,7 +10,7 @@ pub(super) struct Standing<'a> {
     pub spec: &'a CheckSpec,
     pub all: &'a Tally,
     pub hold: &'a Tally,
-    /// The share that may be bad.
+    /// The share that may be bad; more fails the check beyond doubt.
     pub share: f64,
     /// What was before, where that is what counts are compared with.
     pub before: Option<Before<'a>>,
@@ -109,10 +109,28 @@ fn verdict(s: &Standing<'_>) -> (Verdict, Reason) {
     }
     // Written so that a figure that is no number would not pass; 29 of 100 is 29%, whatever
     // binary fractions make of it.
-    if s.hold.bad <= s.share * s.hold.total * (1.0 + 1e-9) {
+    if s.hold.bad <= passing_share(s) * s.hold.total * (1.0 + 1e-9) {
         (Verdict::Pass, Reason::Passed)
     } else {
         inconclusive(Reason::AboveLimit)
+    }
+}
+
+/// Whether more was bad before than the limit allows.
+fn was_above(s: &Standing<'_>) -> bool {
+    s.before.as_ref().is_some_and(|before| {
+        let Tally { bad, total, .. } = *before.tally;
+        bad > s.spec.kind.share() * total * (1.0 + 1e-9)
+    })
+}
+
+/// The share that may be bad in a pass. What was only not seen to be within its limit before, for there
+/// was little to see, fails nobody; nor does it pass.
+fn passing_share(s: &Standing<'_>) -> f64 {
+    if was_above(s) {
+        s.share
+    } else {
+        s.spec.kind.share()
     }
 }
 
@@ -179,13 +197,15 @@ fn said_of(s: &Standing<'_>, before: &Tally) -> String {
         }
         _ => String::new(),
     };
-    let may = if s.share > s.spec.kind.share() * (1.0 + 1e-9) {
+    let may = if s.share <= s.spec.kind.share() * (1.0 + 1e-9) {
+        String::new()
+    } else if was_above(s) {
         format!(
             ": above the limit already, so up to {} may be bad",
             of(s.share)
         )
     } else {
-        String::new()
+        format!(": of so few, up to {} may have been bad", of(s.share))
     };
     format!("; before: {figure}{slow}{may}")
 }
@@ -235,8 +255,13 @@ fn message(s: &Standing<'_>, reason: Reason, figure: &str) -> String {
             s.spec.min_requests.max(1)
         ),
         (Reason::AboveLimit, _) => {
+            let but = if s.hold.bad <= s.share * s.hold.total {
+                "may have been so before"
+            } else {
+                "may be chance"
+            };
             format!(
-                "{figure}: above the limit, but it may be chance (test {:.0}, fails at {:.0})",
+                "{figure}: above the limit, but it {but} (test {:.0}, fails at {:.0})",
                 s.test.current(),
                 s.threshold
             )

@@ -79,12 +79,13 @@ impl Track {
         }
     }
 
-    /// The share that may be bad now. What was above its limit before may stay as it was: that is
-    /// nobody's doing. Few requests say little of a share, so it is the highest that is likely.
+    /// The share that fails the check if it is exceeded. What may have been above its limit before may
+    /// stay as it was: that is nobody's doing. Few requests say little of a share, so it is the highest
+    /// that is likely.
     fn share(&self) -> f64 {
         let limit = self.spec.kind.share();
         let Tally { bad, total, .. } = self.before;
-        if bad <= limit * total {
+        if total <= 0.0 {
             return limit;
         }
         highest_likely(bad, total).clamp(limit, 1.0)
