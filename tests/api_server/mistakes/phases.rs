@@ -64,6 +64,12 @@ pub fn mistakes() -> Vec<Mistake> {
             "schema.contract.flags names a key that spec.flags does not have",
         ),
         mistake(
+            "a soak without checks",
+            "/spec/schema",
+            json!({"database": "db", "expand": {"command": ["a"], "soak": {}}}),
+            "schema.expand.soak measures the stable revision by the checks of spec.analysis",
+        ),
+        mistake(
             "a lint that nobody knows",
             "/spec/schema",
             json!({"database": "db", "lint": "Strict"}),
