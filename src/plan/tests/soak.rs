@@ -210,6 +210,7 @@ fn expanded(rollout: &str, version: i64, ended: i64) -> PhaseRecord {
         attempt: 1,
         succeeded: true,
         nothing_applied: false,
+        undone_by: None,
         job: format!("{rollout}-expand"),
         began: Some(Time(second(ended - 10))),
         ended: Time(second(ended)),
