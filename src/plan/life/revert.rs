@@ -160,30 +160,42 @@ pub(in crate::plan) fn gives_way(database: &DatabaseFacts, write: &Write) -> boo
     open.any(|v| record.version(v.version).is_none())
 }
 
-/// Somebody expanded the version, or one above, and nobody knows any more whether that was stable.
+/// The version, or one above, was stable somewhere; or somebody expanded it, and nobody knows any
+/// more whether it was. What may be returned to, or serves, is told as such.
 fn forgotten(draft: &Draft<'_>, record: &DatabaseRecord, version: i64) -> Vec<String> {
     let all = gate::everybody(draft);
     let is_kept = |p: &&PhaseRecord| {
         let mut rollouts = all.iter().filter(|s| s.rollout == p.rollout);
         rollouts.any(|s| s.kept.contains(&p.revision))
     };
+    let was_stable = all.iter().flat_map(|s| {
+        let other = s.was_stable.iter().filter(|(revision, needs)| {
+            let known = s.former.contains_key(*revision) || s.running.contains_key(*revision);
+            !known && needs.is_none_or(|needs| needs >= version)
+        });
+        other.map(|(revision, _)| {
+            format!(
+                "revision {revision} of Rollout {} was stable, so rows that only this version holds \
+                 may be there: take it back by hand",
+                s.rollout
+            )
+        })
+    });
     let expands = record.phases.iter().filter(|p| {
         p.phase == PhaseKind::Expand
             && p.succeeded
             && p.undone_by.is_none()
             && p.version.is_some_and(|of| of >= version)
     });
-    let forgotten: BTreeSet<_> = expands
-        .filter(|p| !is_kept(p))
-        .map(|p| {
-            format!(
-                "revision {} of Rollout {} had this version expanded and is not kept any more, so \
+    let forgotten = expands.filter(|p| !is_kept(p)).map(|p| {
+        format!(
+            "revision {} of Rollout {} had this version expanded and is not kept any more, so \
                  whether it was stable is not known: take it back by hand",
-                p.revision, p.rollout
-            )
-        })
-        .collect();
-    forgotten.into_iter().collect()
+            p.revision, p.rollout
+        )
+    });
+    let all: BTreeSet<_> = was_stable.chain(forgotten).collect();
+    all.into_iter().collect()
 }
 
 /// The next write for the revert of a version.
@@ -212,6 +224,7 @@ pub(super) fn next(
         // Read anew for each write up to the release of its Job.
         let is_clear = wanted
             && Side::from(number).rollouts(draft).is_empty()
+            && forgotten(draft, &database.record, number).is_empty()
             && serving(draft, number)?.is_empty();
         if is_clear {
             return drive(draft, &duty);

@@ -351,12 +351,13 @@ fn whoever_is_at_the_version_or_above_keeps_the_gate_shut() {
             moves: Vec::new(),
             running: [("w1".to_owned(), Some(1))].into(),
             former: [].into(),
+            was_stable: [].into(),
             kept: [].into(),
         };
         edit(&mut sharer);
         sharer
     };
-    let cases: [(Edit, &str); 6] = [
+    let cases: [(Edit, &str); 7] = [
         (
             |s| s.wanted = Some(Some(2)),
             "Rollout worker asks for version 2",
@@ -378,6 +379,10 @@ fn whoever_is_at_the_version_or_above_keeps_the_gate_shut() {
             |s| s.former = [("w0".to_owned(), None)].into(),
             "can be returned to",
         ),
+        (
+            |s| s.was_stable = [("w7".to_owned(), Some(7))].into(),
+            "revision w7 of Rollout worker was stable, so rows",
+        ),
     ];
     for (edit, words) in cases {
         let mut world = failed("Automatic");
@@ -391,6 +396,20 @@ fn whoever_is_at_the_version_or_above_keeps_the_gate_shut() {
     world.seen.objects.sharers = vec![sharer(|_| ())];
     steps(&mut world, 5);
     assert_eq!(world.plan().questions, [Question::Users("db".into())]);
+}
+
+#[test]
+fn what_was_stable_before_a_person_undid_it_is_not_taken_back() {
+    let mut world = failed("Automatic");
+    let revision = world.spec.revision().to_owned();
+    let mut known = world.seen.objects.revisions.iter_mut();
+    let known = known.find(|r| r.revision == revision).expect("a revision");
+    (known.schema_version, known.number) = (Some(2), 7);
+    steps(&mut world, 5);
+    assert_eq!(world.database_mut().holder, None);
+    assert_eq!(world.plan().questions, []);
+    let words = format!("revision {revision} of Rollout shop was stable, so rows");
+    assert!(waits_for(&world).contains(&words), "{}", waits_for(&world));
 }
 
 #[test]
