@@ -210,10 +210,10 @@ impl VersionRecord {
         !self.dropped && self.asks(PhaseKind::Contract).is_some() && self.contracted.is_none()
     }
 
-    /// A person has approved what its contract runs.
+    /// A person has approved what this phase runs.
     #[must_use]
-    pub(crate) fn is_approved(&self) -> bool {
-        let asked = self.asks(PhaseKind::Contract);
+    pub(crate) fn is_approved(&self, phase: PhaseKind) -> bool {
+        let asked = self.asks(phase);
         let given = self.approved.as_ref().zip(asked);
         given.is_some_and(|(given, asked)| given.digest == asked.digest)
     }

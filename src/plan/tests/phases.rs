@@ -287,11 +287,13 @@ fn a_revert_needs_an_approval_of_its_own_and_reads_live_who_is_there() {
     );
     let digest = version.asked[0].digest.clone();
     let known = world.database_mut().version_mut(2).expect("the version");
+    assert!(!known.is_approved(PhaseKind::Revert));
     known.approved = Some(Approved {
         digest,
         user: "dba".into(),
         at: Time(second(2)),
     });
+    assert!(known.is_approved(PhaseKind::Revert) && !known.is_approved(PhaseKind::Contract));
     assert_eq!(world.plan().questions, [Question::Users("db".into())]);
     // Its own Rollout asks for the version all the same.
     let users = |more: Option<UserFacts>| {
