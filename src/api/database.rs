@@ -354,6 +354,19 @@ impl Holder {
             message,
         }
     }
+
+    /// That the phase that holds may have left the database inconsistent.
+    #[must_use]
+    pub(crate) fn left_dirty(&self, at: Time) -> Dirty {
+        Dirty {
+            rollout: self.rollout.clone(),
+            revision: self.revision.clone(),
+            phase: self.phase,
+            attempt: self.attempt,
+            job: self.job.clone(),
+            since: at,
+        }
+    }
 }
 
 /// A phase that ended.
@@ -407,6 +420,6 @@ pub struct Dirty {
     pub attempt: i64,
     /// Name of the Job.
     pub job: String,
-    /// When it failed.
+    /// When it failed; where its Job was gone before its end was seen, when it took the database.
     pub since: Time,
 }

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-fn world(schema: Value) -> World {
+pub fn world(schema: Value) -> World {
     let mut world = World::new();
     world.seen.answers.overlaps = Some(Vec::new());
     world.seen.answers.revisions_live = true;
@@ -37,7 +37,7 @@ fn world(schema: Value) -> World {
     world
 }
 
-fn with_preflight(preflight: Value) -> World {
+pub fn with_preflight(preflight: Value) -> World {
     world(json!({ "preflight": preflight }))
 }
 
@@ -74,7 +74,7 @@ fn backed_up(world: &mut World, text: &str) {
 }
 
 /// The Job that runs ends so.
-fn ends(world: &mut World, succeeded: bool) {
+pub fn ends(world: &mut World, succeeded: bool) {
     let at = world.now;
     let jobs = world.seen.objects.jobs.iter_mut();
     for job in jobs.filter(|j| !j.suspended && j.ended.is_none()) {
@@ -88,7 +88,7 @@ fn ends(world: &mut World, succeeded: bool) {
     world.finish_database();
 }
 
-fn steps(world: &mut World, count: usize) {
+pub fn steps(world: &mut World, count: usize) {
     for _ in 0..count {
         world.step();
     }
@@ -232,7 +232,7 @@ fn what_only_looked_makes_room_on_record_first() {
 }
 
 /// A release of version 2 has failed; its revert is asked for.
-fn failed(approval: &str) -> World {
+pub fn failed(approval: &str) -> World {
     let mut world = world(json!({
         "revert": {"command": ["down"], "when": "AfterFailure", "approval": approval},
     }));
@@ -263,7 +263,7 @@ fn failed(approval: &str) -> World {
     world
 }
 
-fn on_record(world: &mut World) -> Option<VersionRecord> {
+pub fn on_record(world: &mut World) -> Option<VersionRecord> {
     world.database_mut().version(2).cloned()
 }
 
