@@ -7,6 +7,8 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::{
     Duty, begin, drive,
     gate::{self, Side},
@@ -17,7 +19,7 @@ use super::{
 use crate::{
     api::{
         DatabaseRecord, PhaseKind,
-        database::{PhaseRecord, VersionRecord},
+        database::{Holder, PhaseRecord, VersionRecord},
         status::Outcome,
     },
     plan::{
@@ -218,8 +220,11 @@ pub(super) fn next(
     let asked = is_wanted(draft, number) && draft.wanted == version.revision;
     let wanted = asked && late.is_none();
     if let Some(holder) = holder {
-        if wanted && job::is_gone(draft, holder) {
-            return drive(draft, &duty);
+        if job::is_gone(draft, holder) {
+            return match wanted {
+                true => drive(draft, &duty),
+                false => Ok(given_up(draft, database, &duty, holder)),
+            };
         }
         // Read anew for each write up to the release of its Job.
         let is_clear = wanted
@@ -255,6 +260,33 @@ pub(super) fn next(
         return Ok(None);
     }
     begin(draft, database, &duty)
+}
+
+/// The revert whose Job is gone is not wanted any more: once a person has looked at what it left, it
+/// is over, and others may have the database.
+fn given_up(
+    draft: &mut Draft<'_>,
+    database: &DatabaseFacts,
+    duty: &Duty<'_>,
+    holder: &Holder,
+) -> Option<Write> {
+    if !duty.turn(draft).may_take_over(draft, holder) {
+        return None;
+    }
+    let number = duty.version.version;
+    draft.inform(
+        Reason::RevertGivesWay,
+        format!(
+            "the revert of version {number} is given up: its Job {} was gone before its end was \
+             seen, and the spec asks for something else by now",
+            holder.job
+        ),
+    );
+    let now = Time(draft.now);
+    Some(recorded(database, |record| {
+        protocol::give_up_gone(record, PHASE, now);
+        record.versions.retain(|v| v.version != number);
+    }))
 }
 
 /// Who runs and may need what the version added, by what is read live.

@@ -4,10 +4,10 @@ use serde_json::json;
 
 use super::{
     fixture::{World, condition, second, stalled},
-    phases::{ends, steps, with_preflight, world},
+    phases::{ends, failed, steps, with_preflight, world},
 };
 use crate::{
-    api::{PhaseKind, database::Holder},
+    api::{PhaseKind, database::Holder, schema::RevertWhen},
     plan::facts::JobLog,
 };
 
@@ -102,4 +102,28 @@ fn a_preflight_whose_job_is_gone_keeps_no_later_revision_waiting() {
     assert_eq!(holder.phase, PhaseKind::Preflight);
     assert_ne!(holder.revision, gone.revision);
     assert_eq!(world.database_mut().dirty, None);
+}
+
+#[test]
+fn a_revert_whose_job_is_gone_and_that_is_wanted_no_longer_lets_the_database_go() {
+    let mut world = failed("Automatic");
+    world.seen.answers.users = Some(Vec::new().into());
+    let gone = runs(&mut world);
+    assert_eq!(gone.phase, PhaseKind::Revert);
+    world.seen.objects.jobs.clear();
+    world.edit_spec(|spec| {
+        let schema = spec.schema.as_mut().expect("a schema");
+        schema.revert.as_mut().expect("a revert").when = RevertWhen::Never;
+    });
+    steps(&mut world, 10);
+    // Nobody has looked at it.
+    assert_eq!(world.database_mut().holder, Some(gone.clone()));
+    let revision = world.spec.revision().to_owned();
+    world.command("retry", &format!("{revision} 1"));
+    steps(&mut world, 5);
+    assert_eq!(world.status().commands[0].result, "Done");
+    let record = world.database_mut().clone();
+    assert_eq!((&record.holder, record.version(2)), (&None, None));
+    assert_eq!(record.dirty.map(|dirty| dirty.job), Some(gone.job));
+    assert!(record.phases[0].undone_by.is_some());
 }
