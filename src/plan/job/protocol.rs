@@ -244,10 +244,11 @@ fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, turn: &Turn<'_>) -> Wr
         }
     }
     if phase == PhaseKind::Expand {
-        // A revert of what it adds would have to be asked for anew.
+        // A revert of what it adds would have to be asked for anew. What a person has dropped is
+        // not run after all.
         record
             .versions
-            .retain(|v| v.stable_since.is_some() || Some(v.version) != version);
+            .retain(|v| v.stable_since.is_some() || v.dropped || Some(v.version) != version);
     }
     *record.place_of(phase) = Some(Holder {
         rollout: draft.name().to_owned(),

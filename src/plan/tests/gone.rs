@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     fixture::{World, condition, second, stalled},
-    phases::{ends, failed, steps, with_preflight, world},
+    phases::{ends, failed, on_record, steps, with_preflight, world},
 };
 use crate::{
     api::{PhaseKind, database::Holder, schema::RevertWhen},
@@ -126,4 +126,18 @@ fn a_revert_whose_job_is_gone_and_that_is_wanted_no_longer_lets_the_database_go(
     assert_eq!((&record.holder, record.version(2)), (&None, None));
     assert_eq!(record.dirty.map(|dirty| dirty.job), Some(gone.job));
     assert!(record.phases[0].undone_by.is_some());
+}
+
+#[test]
+fn what_a_person_has_dropped_stays_so_when_the_version_is_expanded_again() {
+    let mut world = failed("Automatic");
+    steps(&mut world, 2);
+    let record = world.database_mut();
+    record.phases[0].succeeded = false;
+    record.version_mut(2).expect("on record").dropped = true;
+    let revision = world.spec.revision().to_owned();
+    world.command("retry", &format!("{revision} 1"));
+    let holder = runs(&mut world);
+    assert_eq!(holder.phase, PhaseKind::Expand);
+    assert!(on_record(&mut world).is_some_and(|v| v.dropped));
 }
