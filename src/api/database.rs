@@ -210,10 +210,10 @@ impl VersionRecord {
         !self.dropped && self.asks(PhaseKind::Contract).is_some() && self.contracted.is_none()
     }
 
-    /// A person has approved what its contract runs.
+    /// A person has approved what this phase runs.
     #[must_use]
-    pub(crate) fn is_approved(&self) -> bool {
-        let asked = self.asks(PhaseKind::Contract);
+    pub(crate) fn is_approved(&self, phase: PhaseKind) -> bool {
+        let asked = self.asks(phase);
         let given = self.approved.as_ref().zip(asked);
         given.is_some_and(|(given, asked)| given.digest == asked.digest)
     }
@@ -354,6 +354,19 @@ impl Holder {
             message,
         }
     }
+
+    /// That the phase that holds may have left the database inconsistent.
+    #[must_use]
+    pub(crate) fn left_dirty(&self, at: Time) -> Dirty {
+        Dirty {
+            rollout: self.rollout.clone(),
+            revision: self.revision.clone(),
+            phase: self.phase,
+            attempt: self.attempt,
+            job: self.job.clone(),
+            since: at,
+        }
+    }
 }
 
 /// A phase that ended.
@@ -407,6 +420,6 @@ pub struct Dirty {
     pub attempt: i64,
     /// Name of the Job.
     pub job: String,
-    /// When it failed.
+    /// When it failed; where its Job was gone before its end was seen, when it took the database.
     pub since: Time,
 }

@@ -341,27 +341,21 @@ fn accept_half_way(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignor
     };
     let mut release = release.clone();
     let vanished = job::vanished_hold(draft, &turn);
-    let again = vanished.filter(|holder| holder.revision == release.revision);
-    let others: Vec<_> = job::terms::before_the_pods(draft.spec)
-        .map(|terms| terms.phase)
-        .filter(|other| *other > phase)
-        .collect();
-    let job = release.job_mut(phase);
-    if job.told_dirty.as_ref() != Some(&half_way) {
+    let vanished = vanished.filter(|holder| holder.revision == release.revision);
+    if release.job(phase).told_dirty.as_ref() != Some(&half_way) {
         return Err(format!(
             "this retry predates the report that Job {half_way} may have left the database \
              inconsistent: check the database, then retry with a new id"
         )
         .into());
     }
-    match again {
-        Some(holder) => job.attempt = job.attempt.max(holder.attempt) + 1,
-        None => {
-            job.accepted_dirty = Some(half_way.clone());
-            // Those that come after it too: it was told to the same person.
-            for other in others {
-                release.job_mut(other).accepted_dirty = Some(half_way.clone());
-            }
+    // For those that come after it too: it was told to the same person.
+    let kinds = job::terms::before_the_pods(draft.spec).map(|terms| terms.phase);
+    for kind in kinds.filter(|kind| *kind >= phase) {
+        let job = release.job_mut(kind);
+        job.accepted_dirty = Some(half_way.clone());
+        if let Some(holder) = vanished.filter(|holder| holder.phase == kind) {
+            job.attempt = job.attempt.max(holder.attempt) + 1;
         }
     }
     let words = format!("its {} may run", phase.word());

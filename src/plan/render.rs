@@ -14,7 +14,7 @@ use super::{
 };
 use crate::api::{
     PhaseKind, RolloutSpec, SchemaSpec, StepTest,
-    database::{Holder, VersionRecord},
+    database::Holder,
     keys,
     release::{Release, TestStatus},
     selector::template_labels,
@@ -122,7 +122,7 @@ pub(super) fn job(
         Some(template) => template.clone(),
         None if sql => {
             let version = holder.version.and_then(|v| database.record.version(v));
-            let approved = version.is_some_and(VersionRecord::is_approved);
+            let approved = version.is_some_and(|v| v.is_approved(holder.phase));
             let order = sql::order(
                 &draft.seen.objects.rollout.namespace,
                 schema,
@@ -130,7 +130,7 @@ pub(super) fn job(
                 &database.base.name,
                 hashes,
                 seconds,
-                approved && holder.phase == PhaseKind::Contract,
+                approved,
             )?;
             sql::template(
                 of_the_pods,

@@ -50,7 +50,7 @@ pub fn check(order: &Order, scripts: &mut [Script]) -> Result<(), Failure> {
     if stops.is_empty() || order.lint == Lint::Warn {
         return Ok(());
     }
-    Err(Failure::bad_input("LintFailed", message(&stops)))
+    Err(Failure::bad_input("LintFailed", message(order, &stops)))
 }
 
 /// Whether a finding keeps the phase from running. What cannot be judged is read by whoever approves
@@ -74,7 +74,7 @@ fn words(finding: &Finding) -> String {
     )
 }
 
-fn message(stops: &[&Finding]) -> String {
+fn message(order: &Order, stops: &[&Finding]) -> String {
     let told = stops.iter().take(TOLD);
     let mut told: Vec<_> = told.map(|one| cut(words(one))).collect();
     if stops.len() > TOLD {
@@ -83,11 +83,15 @@ fn message(stops: &[&Finding]) -> String {
     let unseen = stops
         .iter()
         .any(|one| one.severity == Severity::CannotJudge);
+    let phase = match order.phase {
+        Phase::Revert => "revert",
+        _ => "contract",
+    };
     let approve = match unseen {
-        true => {
-            "What cannot be judged needs schema.contract.approval: Manual, and somebody who reads it. "
-        }
-        false => "",
+        true => format!(
+            "What cannot be judged needs schema.{phase}.approval: Manual, and somebody who reads it. "
+        ),
+        false => String::new(),
     };
     format!(
         "{}. {approve}Change the file, then retry; what is meant so has `-- squawk-ignore RULE` before \

@@ -33,6 +33,8 @@ pub struct SharerFacts {
     pub running: BTreeMap<String, Option<i64>>,
     /// The same of those that were stable and are kept: the spec or an undo may bring them back.
     pub former: BTreeMap<String, Option<i64>>,
+    /// The same of all that were ever stable, whatever became of them.
+    pub was_stable: BTreeMap<String, Option<i64>>,
     /// Revisions of which it is known how they ended, or that they have not.
     pub kept: BTreeSet<String>,
 }
@@ -81,10 +83,18 @@ impl SharerFacts {
         let spec = rollout.spec.as_deref();
         let mut versions: BTreeMap<&str, Option<i64>> = BTreeMap::new();
         let mut former = BTreeMap::new();
+        let mut was_stable = BTreeMap::new();
+        let database = spec.ok().and_then(|spec| spec.database());
         let mut kept = BTreeSet::new();
         for known in revisions {
             versions.insert(&known.revision, known.schema_version);
             kept.insert(known.revision.clone());
+            // Only what is stable gets a number. What it was stable on before is another database.
+            let used = known.database.as_deref();
+            let here = used.is_none() || database.is_none() || used == database;
+            if known.number > 0 && here {
+                was_stable.insert(known.revision.clone(), known.schema_version);
+            }
             if known.outcome == Some(Outcome::Stable) && !known.deleting {
                 former.insert(known.revision.clone(), known.schema_version);
             }
@@ -113,6 +123,7 @@ impl SharerFacts {
                 .map(|revision| (revision.to_owned(), needs(revision)))
                 .collect(),
             former,
+            was_stable,
             kept,
         }
     }

@@ -437,10 +437,13 @@ impl<'a> Turn<'a> {
         of && holder.rollout == draft.name() && holder.phase == self.job.phase
     }
 
-    /// Whether a person has said that a vanished Job's hold may be taken over.
-    fn may_take_over(&self, draft: &Draft<'_>, holder: &Holder) -> bool {
+    /// Whether a person has said that a vanished Job's hold may be taken over. Of one that only
+    /// looked, for something else than this, nobody needs to.
+    pub fn may_take_over(&self, draft: &Draft<'_>, holder: &Holder) -> bool {
+        let own = self.is_of(draft, holder);
         self.job.accepted_dirty.as_ref() == Some(&holder.job)
-            || (self.is_of(draft, holder) && holder.attempt < self.job.attempt)
+            || (own && holder.attempt < self.job.attempt)
+            || (!own && terms::only_looks(holder.phase))
     }
 
     /// Whether what a phase left half-way keeps it from running: nobody has accepted that for it.

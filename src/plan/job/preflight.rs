@@ -99,7 +99,10 @@ pub(super) fn lets_begin(draft: &Draft<'_>, turn: &Turn<'_>) -> bool {
         (PHASE, _) => {
             turn.job.since.is_some() && turn.has_job(draft) && questions(draft).is_empty()
         }
-        (PhaseKind::Expand, super::Of::Release(release)) => !is_lacking(draft, release),
+        // One whose own Job is gone may run again as it began.
+        (PhaseKind::Expand, super::Of::Release(release)) => {
+            has_hold(draft, turn) || !is_lacking(draft, release)
+        }
         _ => true,
     }
 }
@@ -213,7 +216,7 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
             job: gone,
             reason: Reason::JobVanished,
             ..
-        } => {
+        } if has_hold(draft, &turn) => {
             let words = format!("Job {gone} was deleted before its end was seen");
             Some((words, gone, Timestamp::MIN))
         }

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     Turn, has_vanished, job_of, preflight, rests_on_caches,
-    terms::{self, Runs},
+    terms::{self, Failure, Runs},
 };
 use crate::{
     api::{
@@ -90,7 +90,9 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Optio
         }
         // It vanished, and a person has said to run it again.
         None if has_vanished(draft, holder) && turn.may_take_over(draft, holder) => {
-            let may = makes_a_job && turn.forbidden(draft).is_none();
+            let may = makes_a_job
+                && turn.forbidden(draft).is_none()
+                && preflight::lets_begin(draft, turn);
             may.then(|| take_hold(draft, database, turn))
         }
         _ => None,
@@ -222,14 +224,9 @@ fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, turn: &Turn<'_>) -> Wr
     let (phase, attempt) = (turn.job.phase, turn.job.attempt);
     let version = turn.version(draft);
     let mut record = (*database.record).clone();
-    let gone = record.place_of(phase).take();
+    give_up_gone(&mut record, phase, Time(draft.now));
     // Also where a contract is run again: the Job that is gone may have removed something.
     let floor_before = record.undo_floor;
-    if let Some(gone) = gone {
-        let message = "its Job was gone before its end was seen, and a retry went on without it";
-        let ended = gone.ended(false, Time(draft.now), message.into());
-        keep_phase(&mut record, ended);
-    }
     if phase == PhaseKind::Contract {
         // Before its Job runs: whoever begins something below it from now on is refused.
         record.undo_floor = record.undo_floor.max(version);
@@ -247,10 +244,11 @@ fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, turn: &Turn<'_>) -> Wr
         }
     }
     if phase == PhaseKind::Expand {
-        // A revert of what it adds would have to be asked for anew.
+        // A revert of what it adds would have to be asked for anew. What a person has dropped is
+        // not run after all.
         record
             .versions
-            .retain(|v| v.stable_since.is_some() || Some(v.version) != version);
+            .retain(|v| v.stable_since.is_some() || v.dropped || Some(v.version) != version);
     }
     *record.place_of(phase) = Some(Holder {
         rollout: draft.name().to_owned(),
@@ -264,6 +262,19 @@ fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, turn: &Turn<'_>) -> Wr
         floor_before: floor_before.filter(|_| phase == PhaseKind::Contract),
     });
     record_write(database, record)
+}
+
+/// The hold of a Job that is gone ends, as a person has said. What it left is still to be minded:
+/// whatever takes the database next may change nothing, and say nothing of that.
+pub(in crate::plan) fn give_up_gone(record: &mut DatabaseRecord, place: PhaseKind, now: Time) {
+    let Some(gone) = record.place_of(place).take() else {
+        return;
+    };
+    if terms::of(gone.phase).is_none_or(|terms| terms.failure == Failure::Dirty) {
+        record.dirty = Some(gone.left_dirty(gone.since.clone()));
+    }
+    let message = "its Job was gone before its end was seen, and a retry went on without it";
+    keep_phase(record, gone.ended(false, now, message.into()));
 }
 
 fn advance(

@@ -488,10 +488,10 @@ fn again(draft: &Draft<'_>, duty: &Duty<'_>) -> Result<Option<Decision>, Halt> {
                 return Ok(None);
             }
             let own = |h: &&Holder| is_for(h, duty.version) && h.phase == duty.phase;
-            match job::vanished_hold(draft, &turn).filter(own) {
-                Some(holder) => job.attempt = job.attempt.max(holder.attempt) + 1,
-                None => job.accepted_dirty = Some(left),
+            if let Some(holder) = job::vanished_hold(draft, &turn).filter(own) {
+                job.attempt = job.attempt.max(holder.attempt) + 1;
             }
+            job.accepted_dirty = Some(left);
         }
         Run::Unread => {
             let name = database.map(|d| d.base.name.clone()).unwrap_or_default();

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::{
     Duty, begin, drive,
     gate::{self, Side},
@@ -17,7 +19,7 @@ use super::{
 use crate::{
     api::{
         DatabaseRecord, PhaseKind,
-        database::{PhaseRecord, VersionRecord},
+        database::{Holder, PhaseRecord, VersionRecord},
         status::Outcome,
     },
     plan::{
@@ -160,30 +162,42 @@ pub(in crate::plan) fn gives_way(database: &DatabaseFacts, write: &Write) -> boo
     open.any(|v| record.version(v.version).is_none())
 }
 
-/// Somebody expanded the version, or one above, and nobody knows any more whether that was stable.
+/// The version, or one above, was stable somewhere; or somebody expanded it, and nobody knows any
+/// more whether it was. What may be returned to, or serves, is told as such.
 fn forgotten(draft: &Draft<'_>, record: &DatabaseRecord, version: i64) -> Vec<String> {
     let all = gate::everybody(draft);
     let is_kept = |p: &&PhaseRecord| {
         let mut rollouts = all.iter().filter(|s| s.rollout == p.rollout);
         rollouts.any(|s| s.kept.contains(&p.revision))
     };
+    let was_stable = all.iter().flat_map(|s| {
+        let other = s.was_stable.iter().filter(|(revision, needs)| {
+            let known = s.former.contains_key(*revision) || s.running.contains_key(*revision);
+            !known && needs.is_none_or(|needs| needs >= version)
+        });
+        other.map(|(revision, _)| {
+            format!(
+                "revision {revision} of Rollout {} was stable, so rows that only this version holds \
+                 may be there: take it back by hand",
+                s.rollout
+            )
+        })
+    });
     let expands = record.phases.iter().filter(|p| {
         p.phase == PhaseKind::Expand
             && p.succeeded
             && p.undone_by.is_none()
             && p.version.is_some_and(|of| of >= version)
     });
-    let forgotten: BTreeSet<_> = expands
-        .filter(|p| !is_kept(p))
-        .map(|p| {
-            format!(
-                "revision {} of Rollout {} had this version expanded and is not kept any more, so \
+    let forgotten = expands.filter(|p| !is_kept(p)).map(|p| {
+        format!(
+            "revision {} of Rollout {} had this version expanded and is not kept any more, so \
                  whether it was stable is not known: take it back by hand",
-                p.revision, p.rollout
-            )
-        })
-        .collect();
-    forgotten.into_iter().collect()
+            p.revision, p.rollout
+        )
+    });
+    let all: BTreeSet<_> = was_stable.chain(forgotten).collect();
+    all.into_iter().collect()
 }
 
 /// The next write for the revert of a version.
@@ -206,12 +220,16 @@ pub(super) fn next(
     let asked = is_wanted(draft, number) && draft.wanted == version.revision;
     let wanted = asked && late.is_none();
     if let Some(holder) = holder {
-        if wanted && job::is_gone(draft, holder) {
-            return drive(draft, &duty);
+        if job::is_gone(draft, holder) {
+            return match wanted {
+                true => drive(draft, &duty),
+                false => Ok(given_up(draft, database, &duty, holder)),
+            };
         }
         // Read anew for each write up to the release of its Job.
         let is_clear = wanted
             && Side::from(number).rollouts(draft).is_empty()
+            && forgotten(draft, &database.record, number).is_empty()
             && serving(draft, number)?.is_empty();
         if is_clear {
             return drive(draft, &duty);
@@ -242,6 +260,33 @@ pub(super) fn next(
         return Ok(None);
     }
     begin(draft, database, &duty)
+}
+
+/// The revert whose Job is gone is not wanted any more: once a person has looked at what it left, it
+/// is over, and others may have the database.
+fn given_up(
+    draft: &mut Draft<'_>,
+    database: &DatabaseFacts,
+    duty: &Duty<'_>,
+    holder: &Holder,
+) -> Option<Write> {
+    if !duty.turn(draft).may_take_over(draft, holder) {
+        return None;
+    }
+    let number = duty.version.version;
+    draft.inform(
+        Reason::RevertGivesWay,
+        format!(
+            "the revert of version {number} is given up: its Job {} was gone before its end was \
+             seen, and the spec asks for something else by now",
+            holder.job
+        ),
+    );
+    let now = Time(draft.now);
+    Some(recorded(database, |record| {
+        protocol::give_up_gone(record, PHASE, now);
+        record.versions.retain(|v| v.version != number);
+    }))
 }
 
 /// Who runs and may need what the version added, by what is read live.

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-fn world(schema: Value) -> World {
+pub fn world(schema: Value) -> World {
     let mut world = World::new();
     world.seen.answers.overlaps = Some(Vec::new());
     world.seen.answers.revisions_live = true;
@@ -37,7 +37,7 @@ fn world(schema: Value) -> World {
     world
 }
 
-fn with_preflight(preflight: Value) -> World {
+pub fn with_preflight(preflight: Value) -> World {
     world(json!({ "preflight": preflight }))
 }
 
@@ -74,7 +74,7 @@ fn backed_up(world: &mut World, text: &str) {
 }
 
 /// The Job that runs ends so.
-fn ends(world: &mut World, succeeded: bool) {
+pub fn ends(world: &mut World, succeeded: bool) {
     let at = world.now;
     let jobs = world.seen.objects.jobs.iter_mut();
     for job in jobs.filter(|j| !j.suspended && j.ended.is_none()) {
@@ -88,7 +88,7 @@ fn ends(world: &mut World, succeeded: bool) {
     world.finish_database();
 }
 
-fn steps(world: &mut World, count: usize) {
+pub fn steps(world: &mut World, count: usize) {
     for _ in 0..count {
         world.step();
     }
@@ -232,7 +232,7 @@ fn what_only_looked_makes_room_on_record_first() {
 }
 
 /// A release of version 2 has failed; its revert is asked for.
-fn failed(approval: &str) -> World {
+pub fn failed(approval: &str) -> World {
     let mut world = world(json!({
         "revert": {"command": ["down"], "when": "AfterFailure", "approval": approval},
     }));
@@ -263,7 +263,7 @@ fn failed(approval: &str) -> World {
     world
 }
 
-fn on_record(world: &mut World) -> Option<VersionRecord> {
+pub fn on_record(world: &mut World) -> Option<VersionRecord> {
     world.database_mut().version(2).cloned()
 }
 
@@ -287,11 +287,13 @@ fn a_revert_needs_an_approval_of_its_own_and_reads_live_who_is_there() {
     );
     let digest = version.asked[0].digest.clone();
     let known = world.database_mut().version_mut(2).expect("the version");
+    assert!(!known.is_approved(PhaseKind::Revert));
     known.approved = Some(Approved {
         digest,
         user: "dba".into(),
         at: Time(second(2)),
     });
+    assert!(known.is_approved(PhaseKind::Revert) && !known.is_approved(PhaseKind::Contract));
     assert_eq!(world.plan().questions, [Question::Users("db".into())]);
     // Its own Rollout asks for the version all the same.
     let users = |more: Option<UserFacts>| {
@@ -351,12 +353,13 @@ fn whoever_is_at_the_version_or_above_keeps_the_gate_shut() {
             moves: Vec::new(),
             running: [("w1".to_owned(), Some(1))].into(),
             former: [].into(),
+            was_stable: [].into(),
             kept: [].into(),
         };
         edit(&mut sharer);
         sharer
     };
-    let cases: [(Edit, &str); 6] = [
+    let cases: [(Edit, &str); 7] = [
         (
             |s| s.wanted = Some(Some(2)),
             "Rollout worker asks for version 2",
@@ -378,6 +381,10 @@ fn whoever_is_at_the_version_or_above_keeps_the_gate_shut() {
             |s| s.former = [("w0".to_owned(), None)].into(),
             "can be returned to",
         ),
+        (
+            |s| s.was_stable = [("w7".to_owned(), Some(7))].into(),
+            "revision w7 of Rollout worker was stable, so rows",
+        ),
     ];
     for (edit, words) in cases {
         let mut world = failed("Automatic");
@@ -391,6 +398,20 @@ fn whoever_is_at_the_version_or_above_keeps_the_gate_shut() {
     world.seen.objects.sharers = vec![sharer(|_| ())];
     steps(&mut world, 5);
     assert_eq!(world.plan().questions, [Question::Users("db".into())]);
+}
+
+#[test]
+fn what_was_stable_before_a_person_undid_it_is_not_taken_back() {
+    let mut world = failed("Automatic");
+    let revision = world.spec.revision().to_owned();
+    let mut known = world.seen.objects.revisions.iter_mut();
+    let known = known.find(|r| r.revision == revision).expect("a revision");
+    (known.schema_version, known.number) = (Some(2), 7);
+    steps(&mut world, 5);
+    assert_eq!(world.database_mut().holder, None);
+    assert_eq!(world.plan().questions, []);
+    let words = format!("revision {revision} of Rollout shop was stable, so rows");
+    assert!(waits_for(&world).contains(&words), "{}", waits_for(&world));
 }
 
 #[test]

@@ -120,6 +120,7 @@ fn nobody_reads_live_while_the_caches_know_who_is_below() {
         moves: Vec::new(),
         running: [("w1".to_owned(), Some(1))].into(),
         former: [].into(),
+        was_stable: [].into(),
         kept: [].into(),
     }];
     let version = world.database_mut().version_mut(2).expect("the version");
@@ -138,6 +139,7 @@ fn whoever_is_below_again_voids_the_proof() {
         moves: Vec::new(),
         running: [].into(),
         former: [].into(),
+        was_stable: [].into(),
         kept: [].into(),
     }];
     let version = recorded(&world).expect("a record");

@@ -10,7 +10,7 @@ use crate::{
     plan::intent::Write,
     simulate::{
         ledger::{Arrival, Happened},
-        object::{JobObject, Name, Object},
+        object::{JobObject, Name, Object, RevisionObject},
         world::World,
     },
 };
@@ -193,8 +193,9 @@ fn released(world: &World, job: &JobObject) -> Result<(), String> {
         ));
     }
     let mut revisions = world.live.revisions.values();
-    let stable = |outcome| outcome == Some(Outcome::Stable);
-    if let Some(known) = revisions.find(|r| stable(r.outcome) && needs(&r.rollout, &r.revision)) {
+    // Whatever became of it since.
+    let stable = |r: &RevisionObject| r.outcome == Some(Outcome::Stable) || r.number > 0;
+    if let Some(known) = revisions.find(|r| stable(r) && needs(&r.rollout, &r.revision)) {
         return Err(format!(
             "{name} is released, and {} was stable",
             known.meta.name
