@@ -180,6 +180,39 @@ fn the_floor_is_on_record_with_the_hold_of_the_contract() {
 }
 
 #[test]
+fn a_contract_that_is_run_again_keeps_the_flags_frozen_of_its_first_attempt() {
+    let mut world = filled();
+    world.now = second(60);
+    approve(&mut world, 2);
+    let version = world.database_mut().version_mut(2).expect("the version");
+    version.frozen_flags = vec!["full-name".to_owned()];
+    let version = recorded(&world).expect("a record");
+    assert_eq!(version.frozen_flags, ["full-name"]);
+}
+
+#[test]
+fn nobody_is_asked_how_far_a_backfill_is_while_a_read_stays_without_an_answer() {
+    let mut world = world();
+    let record = world.database_mut();
+    let version = record.version_mut(2).expect("the version");
+    for asked in &mut version.asked {
+        asked.sql = true;
+    }
+    for job in &mut world.seen.objects.jobs {
+        job.runs = true;
+    }
+    let asks = |world: &World| {
+        let questions = world.plan().questions;
+        questions
+            .iter()
+            .any(|q| matches!(q, Question::Progress(..)))
+    };
+    assert!(asks(&world), "{:?}", world.plan());
+    world.seen.unread = Some("Service shop: no answer".to_owned());
+    assert!(!asks(&world));
+}
+
+#[test]
 fn a_contract_whose_gate_closes_before_it_runs_gives_the_floor_back() {
     let mut world = filled();
     world.now = second(60);
