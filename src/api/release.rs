@@ -78,8 +78,8 @@ pub struct SoakStatus {
     pub before_from: Time,
     /// Its end: when the expand took the database.
     pub before_until: Time,
-    /// Why it waits for a person.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Why Stepgate itself paused it. It is stored beside this, as that of a step is.
+    #[serde(skip)]
     pub paused: Option<Why>,
 }
 
@@ -414,8 +414,9 @@ impl From<Release> for Stored {
             Stage::Job(
                 PhaseKind::Expand | PhaseKind::Backfill | PhaseKind::Contract | PhaseKind::Revert,
             ) => stored.stage = Place::Expand,
-            Stage::Soak(soak) => {
+            Stage::Soak(mut soak) => {
                 stored.stage = Place::Soak;
+                stored.paused = soak.paused.take();
                 stored.soak = Some(soak);
             }
             Stage::Step(at) => {
@@ -448,7 +449,10 @@ impl From<Stored> for Release {
             (Place::Expand, _) => Stage::Job(PhaseKind::Expand),
             // The expand has succeeded, and what comes after it comes again.
             (Place::Soak, _) => match stored.soak {
-                Some(soak) => Stage::Soak(soak),
+                Some(soak) => Stage::Soak(SoakStatus {
+                    paused: stored.paused,
+                    ..soak
+                }),
                 None => Stage::Job(PhaseKind::Expand),
             },
             (Place::Step, Some(step)) => Stage::Step(AtStep {

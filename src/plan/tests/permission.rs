@@ -106,7 +106,7 @@ fn a_phase_asks_for_no_more_time_than_is_permitted() {
     let mut world = World::stable("v1").wants("v2");
     let asked = world.seen.objects.rollout.spec.as_ref().unwrap();
     let schema = asked.schema.as_ref().unwrap();
-    let asked = schema.expand.as_ref().unwrap().deadline_seconds;
+    let asked = schema.expand.as_ref().unwrap().run.deadline_seconds;
     world.seen.limits = Limits {
         phase_seconds: Some(asked - 1),
         grace_seconds: None,

@@ -15,7 +15,7 @@ use crate::{
     },
     plan::{
         draft::later,
-        facts::{JobEnd, Question, SharerFacts, UserFacts},
+        facts::{JobEnd, JobLog, Question, SharerFacts, UserFacts},
         intent::Write,
         job::protocol,
     },
@@ -52,6 +52,7 @@ fn ran(phase: PhaseKind, version: i64, succeeded: bool) -> PhaseRecord {
         nothing_applied: false,
         undone_by: None,
         job: "other-r-1".into(),
+        began: None,
         ended: Time(second(0)),
         message: String::new(),
     }
@@ -151,7 +152,7 @@ fn without_a_backup_the_release_is_blocked_at_the_deadline_and_the_database_is_c
 #[test]
 fn what_fails_is_tried_again_after_growing_pauses_and_never_leaves_the_database_dirty() {
     let mut world = with_preflight(json!({"command": ["check"], "deadlineSeconds": 60}));
-    world.seen.answers.job_log = Some("no".into());
+    world.seen.answers.job_log = Some(JobLog::Ends("no".into()));
     let mut began = Vec::new();
     for at in 0..70 {
         world.now = second(at);

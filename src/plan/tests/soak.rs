@@ -111,6 +111,11 @@ fn what_hurts_stops_the_release_with_every_way_out() {
     ] {
         assert!(message.contains(&words), "{words}: {message}");
     }
+    // As a step's, for whoever reads it from there.
+    let stored = serde_json::to_value(&status).unwrap();
+    assert_eq!(stored["release"]["paused"]["reason"], "ExpandHurts");
+    let read: crate::api::RolloutStatus = serde_json::from_value(stored).unwrap();
+    assert_eq!(read, status);
     // It stays so, whatever is measured later.
     world.now = later(world.now, 1_000);
     says(&mut world, Verdict::Pass);
@@ -210,6 +215,7 @@ fn expanded(rollout: &str, version: i64, ended: i64) -> PhaseRecord {
         attempt: 1,
         succeeded: true,
         nothing_applied: false,
+        undone_by: None,
         job: format!("{rollout}-expand"),
         began: Some(Time(second(ended - 10))),
         ended: Time(second(ended)),

@@ -45,5 +45,35 @@ pub fn mistakes() -> Vec<Mistake> {
                    "revert": {"when": "AfterFailure"}}),
             "give a phase exactly one of command",
         ),
+        mistake(
+            "a command of which progress is asked",
+            "/spec/schema",
+            json!({
+                "database": "db", "version": 2,
+                "backfill": {"command": ["a"], "stallSeconds": 60},
+            }),
+            "stallSeconds is about batches, and there are none",
+        ),
+        mistake(
+            "a contract that waits for a flag that is not there",
+            "/spec/schema",
+            json!({
+                "database": "db", "version": 2,
+                "contract": {"command": ["a"], "flags": ["use-full-name"]},
+            }),
+            "schema.contract.flags names a key that spec.flags does not have",
+        ),
+        mistake(
+            "a soak without checks",
+            "/spec/schema",
+            json!({"database": "db", "expand": {"command": ["a"], "soak": {}}}),
+            "schema.expand.soak measures the stable revision by the checks of spec.analysis",
+        ),
+        mistake(
+            "a lint that nobody knows",
+            "/spec/schema",
+            json!({"database": "db", "lint": "Strict"}),
+            "spec.schema.lint",
+        ),
     ]
 }
