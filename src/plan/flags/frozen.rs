@@ -3,10 +3,13 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{FlagState, FlagStatus, Found, asked, change, found, is_written, own, ramp, with};
+use super::{
+    FlagState, FlagStatus, Found, asked, begins_to_go_back, change, found, is_written, own, ramp,
+    with,
+};
 use crate::{
     api::{PhaseKind, database::VersionRecord},
-    plan::{decision::Decision, draft::Draft, life, reason::Reason},
+    plan::{decision::Decision, draft::Draft, facts::Question, life, reason::Reason},
 };
 
 /// Keys kept on record per version, over all attempts of its contract.
@@ -23,6 +26,34 @@ pub(super) fn by(draft: &Draft<'_>, key: &str) -> Option<i64> {
     });
     here.map(|version| version.version)
         .or_else(|| objects.frozen.get(key).copied())
+}
+
+/// What must be read before a flag is lowered, or taken out, that a contract names: a cache that lags
+/// may not show yet that an earlier leader has let that contract begin.
+pub(in crate::plan) fn unsure(draft: &Draft<'_>, decision: Option<&Decision>) -> Option<Question> {
+    let database = draft.seen.objects.database.as_ref()?;
+    if draft.seen.answers.hold_live.as_ref() == Some(&database.base.uid) {
+        return None;
+    }
+    let relies = |key: &String| {
+        let mut versions = database.record.versions.iter();
+        let own = versions.any(|version| {
+            let contract = version.asks(PhaseKind::Contract);
+            version.rollout == draft.name() && contract.is_some_and(|c| c.flags.contains(key))
+        });
+        own && by(draft, key).is_none()
+    };
+    let goes = |was: &FlagStatus| {
+        let lowered = |decision: &Decision| {
+            let mut flags = decision.status.flags.iter();
+            let now = flags.find(|flag| flag.key == was.key);
+            now.is_none_or(|now| now.percent < was.percent) || begins_to_go_back(draft, decision)
+        };
+        asked(draft, &was.key).is_none() || decision.is_some_and(lowered)
+    };
+    let mut on = draft.status.flags.iter().filter(|flag| flag.percent > 0);
+    let goes = on.any(|flag| relies(&flag.key) && goes(flag));
+    goes.then(|| Question::Hold(database.base.name.clone()))
 }
 
 /// Why it stays on.

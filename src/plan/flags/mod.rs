@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use self::file::{ConfigMapFacts, Contents, FILE, Found, Look, Note, entry};
 pub(super) use self::{
-    frozen::{missing, reach_pods_at},
+    frozen::{missing, reach_pods_at, unsure},
     ramp::{as_release, command, measured},
     told::{condition, summary},
 };
@@ -297,14 +297,18 @@ fn hands(draft: &Draft<'_>) -> Option<Decision> {
     Some(with(draft, next).warning(Reason::FlagChangedByHand, message))
 }
 
-/// A release goes back: what was turned on under a revision that is later than the one that comes
-/// back goes off in the same record.
-pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
+fn begins_to_go_back(draft: &Draft<'_>, decision: &Decision) -> bool {
     let goes = |status: &RolloutStatus| {
         let release = status.release.as_ref();
         release.is_some_and(|release| release.undo().is_some())
     };
-    if goes(&draft.status) || !goes(&decision.status) {
+    !goes(&draft.status) && goes(&decision.status)
+}
+
+/// A release goes back: what was turned on under a revision that is later than the one that comes
+/// back goes off in the same record.
+pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
+    if !begins_to_go_back(draft, decision) {
         return;
     }
     let back_to = decision.status.stable.as_ref().map(|s| s.revision.clone());

@@ -154,6 +154,13 @@ fn running<'d>(draft: &'d Draft<'_>) -> Option<(&'d Holder, &'d str)> {
         .then_some((holder, uid))
 }
 
+/// A backfill of this Rollout runs, and none of its other Jobs.
+pub(super) fn is_what_runs(draft: &Draft<'_>) -> bool {
+    let database = draft.seen.objects.database.as_ref();
+    let holder = database.and_then(|database| database.record.holder.as_ref());
+    running(draft).is_some() && holder.is_none_or(|holder| holder.rollout != draft.name())
+}
+
 fn heard<'d>(draft: &'d Draft<'_>, holder: &Holder) -> Option<&'d Heard> {
     let heard = draft.seen.heard.as_ref();
     heard.filter(|heard| heard.job == holder.job)

@@ -479,6 +479,43 @@ fn a_flag_stays_frozen_when_the_spec_leaves_the_database_of_the_contract() {
     assert_eq!(stays["defaultVariant"], "new");
 }
 
+/// A contract of version 2 names the flag, and has not begun as far as is known.
+fn named_by_a_contract() -> World {
+    let mut world = on();
+    world.edit_spec(|spec| {
+        spec.schema = serde_json::from_value(json!({
+            "database": "db", "expand": {"command": ["x"]},
+        }))
+        .unwrap();
+    });
+    world.settle();
+    let version = json!({
+        "version": 2, "rollout": "shop", "revision": "r", "stableSince": "2026-01-01T00:00:00Z",
+        "asked": [{"phase": "Contract", "digest": "d", "flags": ["full-name"]}],
+    });
+    let versions = &mut world.database_mut().versions;
+    *versions = serde_json::from_value(json!([version])).unwrap();
+    world
+}
+
+#[test]
+fn whether_a_contract_has_begun_is_read_live_before_its_flag_is_lowered() {
+    let hold = [Question::Hold("db".into())];
+    let mut world = named_by_a_contract();
+    world.seen.answers.hold_live = None;
+    assert_eq!(world.plan().questions, []);
+    world.command("undo", "full-name");
+    assert_eq!(world.plan().questions, hold);
+    world.seen.answers.hold_live = Some("u-db".into());
+    world.settle();
+    assert_eq!(status(&world).state, FlagState::TakenBack);
+
+    let mut world = named_by_a_contract();
+    world.seen.answers.hold_live = None;
+    world.edit_spec(|spec| spec.flags.clear());
+    assert_eq!(world.plan().questions, hold);
+}
+
 #[test]
 fn a_paused_rollout_raises_nothing_and_still_takes_back() {
     let mut world = at_one();
