@@ -8,6 +8,8 @@
     reason = "one attribute per printed column"
 )]
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -144,6 +146,17 @@ impl DatabaseRecord {
         self.versions.iter().find(|v| v.version == version)
     }
 
+    /// Flags of a Rollout that contracts which have begun rely on, and whose contract it is.
+    #[must_use]
+    pub(crate) fn frozen_of(&self, rollout: &str) -> BTreeMap<String, i64> {
+        let versions = self.versions.iter().filter(|v| v.rollout == rollout);
+        let keys = |v: &VersionRecord| {
+            let (version, keys) = (v.version, v.frozen_flags.clone());
+            keys.into_iter().map(move |key| (key, version))
+        };
+        versions.flat_map(keys).collect()
+    }
+
     /// The same, to be changed.
     pub(crate) fn version_mut(&mut self, version: i64) -> Option<&mut VersionRecord> {
         self.versions.iter_mut().find(|v| v.version == version)
@@ -181,7 +194,7 @@ pub struct VersionRecord {
     pub contracted: Option<Done>,
     /// Flags that its contract relies on, once that has begun: they stay on for everybody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 64))]
     pub frozen_flags: Vec<String>,
     /// The revert, once it has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]

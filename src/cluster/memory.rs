@@ -95,8 +95,26 @@ const TAKEN_FOR_GOOD: u32 = 5;
 const UNANSWERED_FOR_LONG: u32 = 3;
 
 impl Memory {
-    /// The runner of a backfill was asked how far it is.
-    pub(super) fn hears(&mut self, job: &str, said: Result<Report, String>, at: Timestamp) {
+    /// The runner of a backfill was asked how far it is; or others were, and its turn comes again.
+    pub(super) fn hears(&mut self, job: &str, said: Option<Result<Report, String>>, at: Timestamp) {
+        let before = self.heard.as_mut().filter(|heard| heard.job == job);
+        let said = match (said, before) {
+            (None, Some(before)) => {
+                before.tried = at;
+                return;
+            }
+            (None, None) => {
+                self.heard = Some(Heard {
+                    job: job.to_owned(),
+                    said: Err("others are being asked".to_owned()),
+                    at,
+                    tried: at,
+                    unheard: 0,
+                });
+                return;
+            }
+            (Some(said), _) => said,
+        };
         let before = self.heard.as_ref().filter(|heard| heard.job == job);
         let unheard = match said {
             Ok(_) => 0,
@@ -106,6 +124,7 @@ impl Memory {
             job: job.to_owned(),
             said,
             at,
+            tried: at,
             unheard,
         });
     }

@@ -105,8 +105,8 @@ pub enum Answer {
     Job(Option<Box<JobFacts>>),
     /// Why a Job's pod does not run; empty when nobody has said.
     JobPod(String),
-    /// How far the batches of a Job are; or why nobody says.
-    Progress(Result<Report, String>),
+    /// How far the batches of a Job are; or why nobody says. `None` when others are being asked.
+    Progress(Option<Result<Report, String>>),
     /// The ConfigMap; `None` when there is none of its name.
     Flags(Option<Box<ConfigMapFacts>>),
 }

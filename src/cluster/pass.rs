@@ -245,7 +245,7 @@ async fn ask<C: Cluster>(
                 answers.flags.insert(name.clone(), unread);
                 continue;
             }
-            (Err(error), Question::Progress(_)) => Answer::Progress(Err(error.message)),
+            (Err(error), Question::Progress(..)) => Answer::Progress(Some(Err(error.message))),
             (answer, _) => answer?,
         };
         take(answer, question, seen, answers, memory, now)?;
@@ -477,7 +477,7 @@ fn take(
         Answer::JobLog(log) => answers.job_log = Some(log),
         Answer::JobPod(words) => answers.job_pod = Some(words),
         Answer::Progress(said) => {
-            if let Question::Progress(job) = question {
+            if let Question::Progress(job, _) = question {
                 memory.hears(job, said, now);
             }
         }
@@ -500,7 +500,7 @@ fn take(
         Question::Job(_) => answers.job_live.is_some(),
         Question::JobLog(_) => answers.job_log.is_some(),
         Question::JobPod(_) => answers.job_pod.is_some(),
-        Question::Progress(job) => memory.heard.as_ref().is_some_and(|h| h.job == *job),
+        Question::Progress(job, _) => memory.heard.as_ref().is_some_and(|h| h.job == *job),
         Question::Flags(name) => answers.flags.contains_key(name),
     });
     Ok(())

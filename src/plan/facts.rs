@@ -37,6 +37,9 @@ pub struct Objects {
     pub jobs: Vec<JobFacts>,
     /// The DatabaseSchema that `spec.schema.database` names.
     pub database: Option<DatabaseFacts>,
+    /// Its flags that contracts on other databases of the namespace rely on: the spec may have left
+    /// the database whose contract has run.
+    pub frozen: Frozen,
     /// Names of the older Rollouts of the namespace whose selector overlaps.
     pub neighbours: Vec<String>,
     /// The other Rollouts on the database, while a version of this one waits for them.
@@ -46,6 +49,9 @@ pub struct Objects {
     /// Services of the namespace that concern it.
     pub services: Services,
 }
+
+/// Keys of flags that a contract relies on, and the version whose contract it is.
+pub type Frozen = BTreeMap<String, i64>;
 
 /// Services of the namespace that concern a Rollout: those that carry its label and, where it asks
 /// for `spec.traffic`, all others.

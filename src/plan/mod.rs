@@ -98,7 +98,10 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
         return ask(draft, questions);
     }
     match turn(&mut draft) {
-        Ok(decision) => finish(draft, decision),
+        Ok(decision) => match flags::unsure(&draft, decision.as_ref()) {
+            Some(question) => ask(draft, vec![question]),
+            None => finish(draft, decision),
+        },
         Err(Halt::Ask(questions)) => ask(draft, questions),
         Err(Halt::Wait(wait)) => {
             draft.wait = wait;

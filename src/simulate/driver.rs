@@ -315,7 +315,7 @@ impl World {
                 let map = self.live.config_maps.get(name.as_str());
                 Answer::Flags(map.map(|map| facts::config_map(map).into()))
             }
-            Question::Progress(job) => Answer::Progress(self.progress_of(job)),
+            Question::Progress(job, _) => Answer::Progress(Some(self.progress_of(job))),
             Question::JobPod(_) => Answer::JobPod("ErrImagePull: image not found".into()),
             Question::JobLog(name) => {
                 let end = format!("the last line of {name}");

@@ -47,7 +47,7 @@ impl World {
             }),
             Telling::Nothing => {
                 self.coverage.count(Kind::ProgressWrong);
-                return Err("no answer within 2 s".to_owned());
+                return Err("its pod does not answer as Stepgate's runner does".to_owned());
             }
             Telling::Nonsense => {
                 self.coverage.count(Kind::ProgressWrong);

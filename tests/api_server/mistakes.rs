@@ -267,6 +267,12 @@ pub fn mistakes() -> Vec<Mistake> {
             "the last step must have replicas: \"100%\"",
         ),
         mistake(
+            "a step that is called as a promotion is",
+            strategy,
+            json!({"canary": {"steps": [step("without-undo", json!("100%"))]}}),
+            "a step cannot be called without-undo",
+        ),
+        mistake(
             "two steps of one name",
             strategy,
             json!({"canary": {"steps": [step("a", json!(1)), step("a", json!("100%"))]}}),

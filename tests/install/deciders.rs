@@ -161,4 +161,75 @@ fn a_deployer_decides_nothing_while_a_release_moves() {
         patch(ns, "deployer", r#"{"spec":{"analysis":null}}"#),
         Ok(())
     );
+    flags_that_are_off(ns);
+    a_version_that_is_out(ns);
+}
+
+/// A flag that was taken back begins anew when it is edited, as by a retry.
+fn flags_that_are_off(ns: &str) {
+    let flag = |hold: i64| {
+        format!(
+            r#"{{"spec":{{"flags":[{{"key":"new-cart","configMap":{{"name":"flags"}},"onVariant":"on",
+            "offVariant":"off","ramp":[{{"name":"all","percent":100,"holdSeconds":{hold}}}]}}]}}}}"#
+        )
+    };
+    assert_eq!(patch(ns, "deployer", &flag(600)), Ok(()));
+    for state in ["TakenBack", "ChangedByHand"] {
+        say(
+            ns,
+            &format!(
+                r#"{{"flags":[{{"key":"new-cart","configMap":"flags","state":"{state}",
+                "percent":0,"change":2,"asked":"a"}}]}}"#
+            ),
+        );
+        let error = patch(ns, "deployer", &flag(0)).expect_err(state);
+        assert!(error.contains("to change spec.flags now"), "{error}");
+        assert!(error.contains("was taken back"), "{error}");
+        let checks = r#"{"spec":{"analysis":null}}"#;
+        assert_eq!(patch(ns, "deployer", checks), Ok(()), "{state}");
+    }
+    say(ns, r#"{"flags":null}"#);
+    assert_eq!(patch(ns, "deployer", &flag(0)), Ok(()));
+}
+
+/// The contract of a version that is out waits at its gate while no release is in motion.
+fn a_version_that_is_out(ns: &str) {
+    let with = |version: i64, rest: &str| {
+        format!(
+            r#"{{"spec":{{"schema":{{"database":"db","version":{version},
+            "expand":{{"command":["true"]}}{rest}}}}}}}"#
+        )
+    };
+    let gated = r#","backfill":{"command":["fill"]},
+        "contract":{"command":["drop"],"approval":"Manual","afterSeconds":86400}"#;
+    let open = r#","contract":{"approval":"Automatic","afterSeconds":0}"#;
+    let filled = r#","backfill":null"#;
+    let deadline = r#","expand":{"command":["true"],"deadlineSeconds":60}"#;
+    // Nothing is stable yet.
+    say(ns, r#"{"stable":null}"#);
+    assert_eq!(patch(ns, "deployer", &with(2, gated)), Ok(()));
+    say(
+        ns,
+        r#"{"stable":{"revision":"abc","replicas":1,"available":1,"schemaVersion":2}}"#,
+    );
+    for rest in [open, filled] {
+        let error = patch(ns, "deployer", &with(2, rest)).expect_err(rest);
+        for words in [
+            "to change spec.schema now",
+            "the verb promote on",
+            "at its gate",
+        ] {
+            assert!(error.contains(words), "{error}");
+        }
+    }
+    let other = r#"{"spec":{"replicas":2}}"#;
+    assert_eq!(patch(ns, "deployer", other), Ok(()));
+    assert_eq!(patch(ns, "deployer", &with(2, deadline)), Ok(()));
+    // By way of another version, or of none.
+    assert_eq!(patch(ns, "deployer", &with(1, "")), Ok(()));
+    patch(ns, "deployer", &with(2, open)).expect_err("back at the version that is out");
+    // The next version is not out.
+    assert_eq!(patch(ns, "deployer", &with(3, open)), Ok(()));
+    assert_eq!(patch(ns, "decider", &with(2, gated)), Ok(()));
+    assert_eq!(patch(ns, "decider", &with(2, open)), Ok(()));
 }

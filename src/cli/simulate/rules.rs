@@ -12,7 +12,8 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 53] = [
+const RULES: [(&str, Rule); 54] = [
+    ("self != 'without-undo'", |me| *me != "without-undo"),
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),

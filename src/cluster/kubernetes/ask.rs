@@ -42,6 +42,8 @@ use crate::{
 
 /// Objects per page of a list.
 const PAGE: u32 = 100;
+/// Pods that are read of a Job. Anybody's pod can carry its label.
+const PODS: u32 = 50;
 /// What is kept of a log.
 const LOG_LINES: i64 = 10;
 const LOG_BYTES: usize = 1024;
@@ -100,8 +102,8 @@ pub async fn answer(
             let map = map.map_err(|message| ReadError { what, message })?;
             Ok(Answer::Flags(map))
         }
-        Question::Progress(job) => Ok(Answer::Progress(
-            progress::of_job(client, namespace, job).await,
+        Question::Progress(job, uid) => Ok(Answer::Progress(
+            progress::of_job(client, namespace, job, uid).await,
         )),
         Question::JobPod(job) => {
             let words = in_time(job_pod(client, namespace, job)).await;
@@ -341,7 +343,9 @@ pub(super) async fn pods_of(api: &Api<Pod>, job: &str) -> Result<Vec<Pod>, Strin
     if !is_object_name(job) {
         return Err(format!("{job:?} is no name of a Job"));
     }
-    let params = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
+    let params = ListParams::default()
+        .labels(&format!("batch.kubernetes.io/job-name={job}"))
+        .limit(PODS);
     let pods = api.list(&params).await.map_err(|e| refusal::words(&e))?;
     Ok(pods.items)
 }

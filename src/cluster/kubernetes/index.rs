@@ -1,5 +1,6 @@
 //! What the caches hold: compact facts of our own objects, and which keys a change concerns.
 
+mod frozen;
 mod order;
 mod sharers;
 
@@ -42,6 +43,8 @@ pub(super) struct State {
     near: Neighbours,
     /// Rollouts by those that they come after.
     followers: order::Followers,
+    /// Flags that contracts rely on, by Rollout.
+    frozen: frozen::FrozenFlags,
     /// Rollouts that Deployments say they belong to, and that are not there.
     missing: BTreeSet<Place>,
 }
@@ -116,18 +119,27 @@ impl Kept for DatabaseFacts {
         &mut state.databases
     }
 
-    /// The DatabaseSchema and every Rollout that names it.
+    fn note(state: &mut State, place: &Place, old: Option<&Self>, new: Option<&Self>) {
+        state.frozen.note(place, old, new);
+    }
+
+    /// The DatabaseSchema, and every Rollout that names it or has flags that are frozen there.
     fn concerned(
         state: &State,
         old: Option<&Entry<Self>>,
         new: Option<&Entry<Self>>,
     ) -> BTreeSet<Key> {
         let mut keys = BTreeSet::new();
-        for key in old.into_iter().chain(new).flat_map(|e| &e.keys) {
+        for (entry, key) in old
+            .into_iter()
+            .chain(new)
+            .flat_map(|e| e.keys.iter().map(move |key| (e, key)))
+        {
             let Key::Database { namespace, .. } = key else {
                 continue;
             };
             keys.insert(key.clone());
+            keys.extend(frozen::rollouts(&entry.facts).map(|name| rollout_key(namespace, name)));
             keys.extend(
                 state
                     .rollouts
@@ -343,13 +355,16 @@ impl Index {
         let state = self.read();
         let rollout = state.rollouts.get(&place(namespace, name))?.clone();
         let key = rollout_key(namespace, name);
-        let database = database_of(&rollout).map(|database| place(namespace, database));
+        let database = database_of(&rollout);
+        let frozen = (state.frozen).elsewhere(&place(namespace, name), database);
+        let database = database.map(|database| place(namespace, database));
         Some(Objects {
             revisions: facts_of(&state.revisions, &key),
             children: facts_of(&state.children, &key),
             pods: facts_of(&state.pods, &key),
             jobs: facts_of(&state.jobs, &key),
             database: database.and_then(|place| state.databases.get(&place).cloned()),
+            frozen,
             neighbours: state.older_neighbours(namespace, name, &rollout),
             sharers: state.sharers(namespace, name, &rollout),
             earlier: state.earlier(namespace, &rollout),

@@ -99,6 +99,7 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
         pods: Vec::new(),
         jobs,
         database: None,
+        frozen: std::collections::BTreeMap::new(),
         neighbours: Vec::new(),
         services: Services::default(),
     }

@@ -46,8 +46,9 @@ pub enum Question {
     JobLog(String),
     /// Why the pod of this Job does not run, for a message.
     JobPod(String),
-    /// How far the batches of this Job are, by what its pod says. Nothing waits for it.
-    Progress(String),
+    /// How far the batches of the Job of this name and uid are, by what its pod says. Nothing waits
+    /// for it.
+    Progress(String, String),
 }
 
 impl fmt::Display for Question {
@@ -76,7 +77,7 @@ impl fmt::Display for Question {
             Self::Job(job) => write!(f, "Job {job}"),
             Self::JobLog(job) => write!(f, "the log of Job {job}"),
             Self::JobPod(job) => write!(f, "the pod of Job {job}"),
-            Self::Progress(job) => write!(f, "the progress of Job {job}"),
+            Self::Progress(job, _) => write!(f, "the progress of Job {job}"),
         }
     }
 }

@@ -11,11 +11,12 @@ mod told;
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use self::file::{ConfigMapFacts, Contents, FILE, Found, Look, Note, entry};
 pub(super) use self::{
-    frozen::{missing, reach_pods_at},
+    frozen::{missing, reach_pods_at, unsure},
     ramp::{as_release, command, measured},
     told::{condition, summary},
 };
@@ -137,7 +138,8 @@ fn with(draft: &Draft<'_>, flag: FlagStatus) -> Decision {
 
 /// The next decision about flags: which there are, what people have changed, and their ramp.
 pub(super) fn decide(draft: &Draft<'_>) -> Decided {
-    match list(draft).or_else(|| hands(draft)) {
+    let changed = list(draft).or_else(|| hands(draft));
+    match changed.or_else(|| frozen::reach(draft)) {
         Some(decision) => decision.made(),
         None => ramp::decide(draft),
     }
@@ -213,7 +215,7 @@ fn new(draft: &Draft<'_>, flag: &Flag) -> Option<FlagStatus> {
                 .find(|step| step.percent <= note.percent);
             new.step = at.map(|step| step.name.clone());
             if note.state == FlagState::On {
-                new.reaches_pods_by = ramp::reached(draft, None);
+                new.reaches_pods_by = Some(Time(ramp::reaches_pods(draft)));
             }
             if matches!(note.state, FlagState::Paused | FlagState::TakenBack) {
                 let words = "it stood so when the status was lost";
@@ -247,9 +249,6 @@ fn edited(draft: &Draft<'_>, flag: &Flag, known: &FlagStatus) -> FlagStatus {
         FlagState::Waiting | FlagState::On => {
             let (state, percent) = (known.state, known.percent);
             change(&mut next, state, percent, None);
-            if state == FlagState::On {
-                next.reaches_pods_by = ramp::reached(draft, None);
-            }
         }
         FlagState::Ramping => {
             // Never higher than what was held by then.
@@ -298,14 +297,18 @@ fn hands(draft: &Draft<'_>) -> Option<Decision> {
     Some(with(draft, next).warning(Reason::FlagChangedByHand, message))
 }
 
-/// A release goes back: what was turned on under a revision that is later than the one that comes
-/// back goes off in the same record.
-pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
+fn begins_to_go_back(draft: &Draft<'_>, decision: &Decision) -> bool {
     let goes = |status: &RolloutStatus| {
         let release = status.release.as_ref();
         release.is_some_and(|release| release.undo().is_some())
     };
-    if goes(&draft.status) || !goes(&decision.status) {
+    !goes(&draft.status) && goes(&decision.status)
+}
+
+/// A release goes back: what was turned on under a revision that is later than the one that comes
+/// back goes off in the same record.
+pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
+    if !begins_to_go_back(draft, decision) {
         return;
     }
     let back_to = decision.status.stable.as_ref().map(|s| s.revision.clone());

@@ -144,14 +144,8 @@ pub(super) fn lacks(draft: &Draft<'_>) -> Result<String, String> {
     checks::held(draft, &release, step)
 }
 
-/// By when every pod has a flag that is on for everybody: what is known of that, else what is
-/// written now takes its time.
-pub(super) fn reached(draft: &Draft<'_>, known: Option<Time>) -> Option<Time> {
-    known.or_else(|| Some(Time(reaches_pods(draft))))
-}
-
 /// By when every pod has what was just written.
-fn reaches_pods(draft: &Draft<'_>) -> Timestamp {
+pub(super) fn reaches_pods(draft: &Draft<'_>) -> Timestamp {
     later(
         whole_second(draft.now.max(draft.seen.looked)),
         REACHES_PODS_WITHIN,
@@ -190,7 +184,7 @@ fn raise(draft: &Draft<'_>, flag: &Flag, known: &FlagStatus, index: usize, said:
         let at_its_end = known.reaches_pods_by.clone();
         let at_its_end = at_its_end.filter(|_| known.percent == 100);
         change(&mut next, FlagState::On, 100, None);
-        next.reaches_pods_by = reached(draft, at_its_end);
+        next.reaches_pods_by = at_its_end;
         (next.step, next.since) = (None, None);
         let message = format!("flag {} is on for everybody{tail}", flag.key);
         return with(draft, next).event(Reason::FlagCompleted, message);

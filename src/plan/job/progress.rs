@@ -53,6 +53,8 @@ pub struct Heard {
     pub said: Result<Report, String>,
     /// When.
     pub at: Timestamp,
+    /// When its turn to be asked came last.
+    pub tried: Timestamp,
     /// How often in a row it could not be heard.
     pub unheard: u32,
 }
@@ -141,14 +143,22 @@ fn place(progress: &ProgressStatus) -> (i64, i64) {
     (progress.number, (percent(progress) / 25).min(3))
 }
 
-/// The backfill of this Rollout that runs, if its runner can be asked how far it is.
-fn running<'d>(draft: &'d Draft<'_>) -> Option<&'d Holder> {
+/// The backfill of this Rollout that runs and the uid of its Job, if its runner can be asked how far it is.
+fn running<'d>(draft: &'d Draft<'_>) -> Option<(&'d Holder, &'d str)> {
     let record = &draft.seen.objects.database.as_ref()?.record;
     let holder = record.held_for(PhaseKind::Backfill)?;
     let asked = record.version(holder.version?)?.asks(holder.phase)?;
     let job = job_of(draft, holder)?;
+    let uid = holder.job_uid.as_deref()?;
     (holder.rollout == draft.name() && asked.sql && job.runs && job.ended.is_none())
-        .then_some(holder)
+        .then_some((holder, uid))
+}
+
+/// A backfill of this Rollout runs, and none of its other Jobs.
+pub(super) fn is_what_runs(draft: &Draft<'_>) -> bool {
+    let database = draft.seen.objects.database.as_ref();
+    let holder = database.and_then(|database| database.record.holder.as_ref());
+    running(draft).is_some() && holder.is_none_or(|holder| holder.rollout != draft.name())
 }
 
 fn heard<'d>(draft: &'d Draft<'_>, holder: &Holder) -> Option<&'d Heard> {
@@ -161,7 +171,11 @@ fn heard<'d>(draft: &'d Draft<'_>, holder: &Holder) -> Option<&'d Heard> {
 /// # Errors
 /// The question.
 pub(in crate::plan) fn listen(draft: &mut Draft<'_>) -> Result<(), Halt> {
-    let Some(holder) = running(draft) else {
+    // A read of this pass stays without an answer: it is told, and asked again by the next.
+    if draft.seen.unread.is_some() {
+        return Ok(());
+    }
+    let Some((holder, uid)) = running(draft) else {
         return Ok(());
     };
     let next = heard(draft, holder).map(|heard| {
@@ -170,7 +184,7 @@ pub(in crate::plan) fn listen(draft: &mut Draft<'_>) -> Result<(), Halt> {
             0..UNHEARD_FOR_LONG => ASKED_EVERY,
             _ => ASKED_AGAIN_AFTER,
         };
-        (heard.at, later(heard.at, pause))
+        (heard.tried, later(heard.tried, pause))
     });
     match next {
         // A clock that was set back is not waited for.
@@ -178,7 +192,7 @@ pub(in crate::plan) fn listen(draft: &mut Draft<'_>) -> Result<(), Halt> {
             draft.wake(next);
             Ok(())
         }
-        _ => Halt::ask(Question::Progress(holder.job.clone())),
+        _ => Halt::ask(Question::Progress(holder.job.clone(), uid.to_owned())),
     }
 }
 

@@ -232,7 +232,15 @@ fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, turn: &Turn<'_>) -> Wr
         record.undo_floor = record.undo_floor.max(version);
         if let Some(version) = version.and_then(|version| record.version_mut(version)) {
             let asked = version.asks(phase);
-            version.frozen_flags = asked.map_or_else(Vec::new, |asked| asked.flags.clone());
+            let asked = asked.map_or_else(Vec::new, |asked| asked.flags.clone());
+            // A contract that is run again asks for others, maybe: the first may have removed what
+            // users need without its own.
+            for flag in asked {
+                let frozen = &mut version.frozen_flags;
+                if !frozen.contains(&flag) {
+                    frozen.push(flag);
+                }
+            }
         }
     }
     if let Some(taken) = terms::takes_back(phase).filter(|_| version.is_some()) {

@@ -29,7 +29,9 @@ const POD_STARTS_WITHIN: i64 = 15;
 /// release runs before its pods.
 pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
     let schema = draft.spec.schema.as_ref()?;
-    let of_a_job = |r: &Release| matches!(r.stage, Stage::Job(_) | Stage::Preflight);
+    // Its own Jobs come first; but not while it waits for a backfill that says how far it is.
+    let waits = progress::is_what_runs(draft);
+    let of_a_job = |r: &Release| matches!(r.stage, Stage::Job(_) | Stage::Preflight) && !waits;
     if !draft.status.release.as_ref().is_some_and(of_a_job)
         && let Some(status) = of_versions(draft, &schema.database)
     {

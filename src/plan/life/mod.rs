@@ -407,11 +407,7 @@ pub(super) fn lets_pods_start(draft: &Draft<'_>) -> Result<(), Halt> {
         open.rollout
     );
     let name = &database.base.name;
-    let give_up = format!(
-        "give it up with kubectl annotate -n {} databaseschema {name} --overwrite \
-         stepgate.io/drop=\"{number} <id>\"",
-        draft.seen.objects.rollout.namespace
-    );
+    let give_up = format!("give it up with {}", drop_of(draft, name, number));
     let others = &draft.seen.objects.sharers;
     let own = open.rollout == draft.name();
     if !own && !others.iter().any(|s| s.rollout == open.rollout) {
@@ -521,4 +517,13 @@ fn again(draft: &Draft<'_>, duty: &Duty<'_>) -> Result<Option<Decision>, Halt> {
 /// The revision that is kept because what runs for a version runs in its pods.
 pub(super) fn needs(draft: &Draft<'_>, revision: &str) -> bool {
     own(draft).iter().any(|v| v.revision == revision)
+}
+
+/// The command by which what is open of a version is given up.
+pub(in crate::plan) fn drop_of(draft: &Draft<'_>, database: &str, version: i64) -> String {
+    format!(
+        "kubectl annotate -n {} databaseschema {database} --overwrite \
+         stepgate.io/drop=\"{version} <id>\"",
+        draft.seen.objects.rollout.namespace
+    )
 }

@@ -99,6 +99,7 @@ impl World {
                 pods: Vec::new(),
                 jobs: Vec::new(),
                 database: None,
+                frozen: BTreeMap::new(),
                 neighbours: Vec::new(),
                 earlier: Vec::new(),
                 services: Services::default(),

@@ -7,7 +7,7 @@ use super::fixture::{World, second};
 use crate::{
     api::{
         PhaseKind,
-        database::{Approved, Done, VersionRecord},
+        database::{Approved, Done, Holder, VersionRecord},
     },
     plan::{
         facts::{Question, SharerFacts, UserFacts},
@@ -179,6 +179,60 @@ fn the_floor_is_on_record_with_the_hold_of_the_contract() {
     let holder = record.holder.as_ref().expect("a holder");
     assert_eq!(holder.phase, PhaseKind::Contract);
     assert_eq!(holder.job_uid, None, "and nothing runs yet");
+}
+
+#[test]
+fn a_contract_that_is_run_again_keeps_the_flags_frozen_of_its_first_attempt() {
+    let mut world = filled();
+    world.now = second(60);
+    approve(&mut world, 2);
+    let version = world.database_mut().version_mut(2).expect("the version");
+    version.frozen_flags = vec!["full-name".to_owned()];
+    let version = recorded(&world).expect("a record");
+    assert_eq!(version.frozen_flags, ["full-name"]);
+}
+
+/// Version 2 is released; its backfill of SQL runs.
+fn filling() -> World {
+    let mut world = world();
+    world.step();
+    let jobs = &mut world.seen.objects.jobs;
+    let job = jobs.iter_mut().find(|j| j.base.name.contains("backfill"));
+    let job = job.expect("the Job of the backfill");
+    (job.runs, job.ended) = (true, None);
+    let (name, uid) = (job.base.name.clone(), job.base.uid.clone());
+    let record = world.database_mut();
+    let version = record.version_mut(2).expect("the version");
+    version.backfilled = None;
+    for asked in &mut version.asked {
+        asked.sql = true;
+    }
+    record.backfill_holder = Some(Holder {
+        rollout: "shop".into(),
+        revision: version.revision.clone(),
+        version: Some(2),
+        phase: PhaseKind::Backfill,
+        attempt: 1,
+        job: name,
+        job_uid: Some(uid),
+        since: Time(second(0)),
+        floor_before: None,
+    });
+    world
+}
+
+#[test]
+fn nobody_is_asked_how_far_a_backfill_is_while_a_read_stays_without_an_answer() {
+    let mut world = filling();
+    let asks = |world: &World| {
+        let questions = world.plan().questions;
+        questions
+            .iter()
+            .any(|q| matches!(q, Question::Progress(..)))
+    };
+    assert!(asks(&world), "{:?}", world.plan());
+    world.seen.unread = Some("Service shop: no answer".to_owned());
+    assert!(!asks(&world));
 }
 
 #[test]

@@ -108,6 +108,13 @@ pub(super) fn flags() -> Vec<Scenario> {
             .then(CONTRACTED, apply(shop("v2", 4, Some(2))))
             .then(CONTRACTED + 100, release("v3", Some(2)))
             .lasts(CONTRACTED + 600),
+        // The spec leaves the database, and then the flag too.
+        contract("flag-frozen-and-its-database-left")
+            .then(CONTRACTED, apply(flagged(shop("v2", 4, None))))
+            .then(CONTRACTED + 60, command("undo-flag"))
+            .then(CONTRACTED + 160, apply(shop("v2", 4, None)))
+            .then(CONTRACTED + 260, release("v3", None))
+            .lasts(CONTRACTED + 700),
         good("flag"),
         bad("flag-fails")
             .then(700, command("retry-flag"))
