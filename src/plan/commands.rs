@@ -10,7 +10,7 @@ use super::{
     decision::{Decided, Decision, Halt, Wait},
     draft::Draft,
     facts::Question,
-    flags,
+    flags, floor,
     gate::{checks, configuration},
     job::{self, Run, Turn, step_test},
     life,
@@ -209,7 +209,7 @@ fn undo(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let Some(former) = former_stables(draft).into_iter().next() else {
         return Err("there is no former stable revision to return to".into());
     };
-    release::may_return(draft, &former)?;
+    floor::may_return(draft, &former)?;
     let decision = swap_stable(draft, &former, Outcome::Failed, reason, message)
         .ok_or("there is no stable revision to return from")?
         .warning(Reason::UndoStarted, format!("revision {stable}: {message}"))

@@ -9,13 +9,13 @@ use super::{
     draft::Draft,
     exits::{self, STEADY_SECONDS},
     facts::{ChildFacts, Question, Refused, RevisionFacts},
-    flags,
+    flags, floor,
     intent::{Kind, Write},
     job::{self, Turn, protocol, step_test},
     life,
     mover::{self, Direction},
     reason::Reason,
-    release::{self, TRIES_AGAIN_AFTER},
+    release::TRIES_AGAIN_AFTER,
     render, routes, services,
     stepping::SLOW_SECONDS,
 };
@@ -368,7 +368,7 @@ fn scale(draft: &mut Draft<'_>) -> Result<(), Halt> {
         let mut children = children.iter();
         let child = children.find(|c| c.base.uid == step.uid);
         let Some(child) = child else { continue };
-        match release::below_floor_live(draft, &child.revision) {
+        match floor::below_floor_live(draft, &child.revision) {
             Err(Halt::Wait(wait)) => {
                 draft.wait_for(wait);
                 return Ok(());

@@ -16,7 +16,7 @@
 //! - [`flags`]: feature flags that are turned on after the release
 //! - [`order`]: which other Rollouts go first
 //! - `life`: what runs for a schema version after the release: backfill, contract, and its gate
-//! - `undoing`: back; [`way_back`]: what that would do now
+//! - `undoing`: back; `floor`: what can run again; [`way_back`]: what that would do now
 //! - [`services`]: which pods the Services of `spec.traffic` select; [`routes`]: how the requests
 //!   are shared between them
 //! - `effects`: what a recorded decision asks for, through the [`mover`]; [`traffic`]: who gets the
@@ -33,6 +33,7 @@ mod effects;
 pub mod exits;
 pub mod facts;
 pub mod flags;
+mod floor;
 mod gate;
 pub mod intent;
 pub mod job;

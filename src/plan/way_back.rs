@@ -7,8 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     draft::{Draft, seconds_between},
+    floor::why_not_back,
     reason::Reason,
-    release::{former_stables, why_not_back},
+    release::former_stables,
 };
 use crate::api::{PhaseKind, WayBack, release::Release, text::bounded};
 
