@@ -306,7 +306,8 @@ pub(in crate::plan) fn retry(draft: &Draft<'_>) -> Result<Option<Decision>, Halt
         return Ok(None);
     };
     match job::run(draft, &duty.turn(draft)) {
-        Run::Failed { .. } => {}
+        // What is not known is read first: the retry is not for the release then.
+        Run::Failed { .. } | Run::Unread => {}
         Run::HalfWay {
             reason: Reason::JobVanished,
             ..

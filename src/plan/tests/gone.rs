@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     api::{PhaseKind, database::Holder, schema::RevertWhen},
-    plan::facts::JobLog,
+    plan::facts::{JobLog, Question},
 };
 
 /// The Job that holds the database runs.
@@ -120,7 +120,12 @@ fn a_revert_whose_job_is_gone_and_that_is_wanted_no_longer_lets_the_database_go(
     assert_eq!(world.database_mut().holder, Some(gone.clone()));
     let revision = world.spec.revision().to_owned();
     world.command("retry", &format!("{revision} 1"));
+    // It is the revert's, and no release's, also where the hold has not been read live.
+    let read = world.seen.answers.hold_live.take();
+    assert_eq!(world.plan().questions, [Question::Hold("db".into())]);
+    world.seen.answers.hold_live = read;
     steps(&mut world, 5);
+    assert!(world.status().release.is_none());
     assert_eq!(world.status().commands[0].result, "Done");
     let record = world.database_mut().clone();
     assert_eq!((&record.holder, record.version(2)), (&None, None));

@@ -147,6 +147,17 @@ pub(super) fn phases() -> Vec<Scenario> {
         preflight("preflight-whose-job-is-deleted", check())
             .then(SETTLED + 8, Action::DeleteJobs("shop".into()))
             .lasts(600),
+        // Nobody knows what it left: that is no try of the preflight, and waits for a person.
+        Scenario::new("preflight-after-a-deleted-expand")
+            .then(1, apply(shop("v1", 4, Some(1))))
+            .then(SETTLED, apply(shop("v2", 4, Some(2))))
+            .then(SETTLED + 8, Action::DeleteJobs("shop".into()))
+            .then(
+                SETTLED + 30,
+                apply(with(shop("v3", 4, Some(3)), "preflight", check())),
+            )
+            .then(SETTLED + 150, command("retry"))
+            .lasts(700),
         preflight("the-operator-dies-in-a-preflight", check())
             .then(SETTLED + 5, Action::Crash(0))
             .lasts(600),
@@ -184,6 +195,13 @@ pub(super) fn phases() -> Vec<Scenario> {
             .image("v2", wrong_and(&[(20, fails), (20, succeeds)]))
             .then(UNDONE + 100, command("retry"))
             .lasts(800),
+        reverting("revert-whose-job-is-deleted-is-given-up", "Automatic")
+            .then(SETTLED + 50, Action::DeleteJobs("shop".into()))
+            .then(SETTLED + 100, apply(shop("v2", 4, Some(2))))
+            .then(SETTLED + 160, command("retry"))
+            .then(SETTLED + 220, release("v3", Some(3)))
+            .then(SETTLED + 300, command("retry"))
+            .lasts(900),
         reverting("revert-gives-way-to-a-new-release", "Manual")
             .then(UNDONE + 60, release("v3", Some(2)))
             .lasts(1000),
