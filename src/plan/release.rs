@@ -103,7 +103,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
         return Halt::ask(Question::Revisions);
     }
     if former {
-        may_return(draft, wanted)?;
+        floor::may_return(draft, wanted)?;
         return return_to_former_stable(draft, wanted).map(Ok).transpose();
     }
     order::is_its_turn(draft)?;
