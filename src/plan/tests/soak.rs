@@ -290,7 +290,7 @@ fn compared_until(before: &[PhaseRecord]) -> Timestamp {
 fn stable_is_compared_with_the_time_before_the_first_expand_that_may_have_changed_something() {
     // Another revision of the version.
     let first = expanded("shop", 7, -500);
-    assert_eq!(compared_until(&[first.clone()]), second(-510));
+    assert_eq!(compared_until(std::slice::from_ref(&first)), second(-510));
     // One that failed half-way may be what hurts; one that has applied nothing is not.
     let failed = PhaseRecord {
         succeeded: false,
