@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Run, Turn, attempts, run};
+use super::{Run, Turn, attempts, has_vanished, run};
 use crate::{
     api::{
         DatabaseRecord, PhaseKind,
@@ -227,7 +227,7 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
             let at = ended.map_or(draft.now, |p| p.ended.0);
             Some((message, job, at))
         }
-        Run::Runs(message) if has_hold(draft, &turn) => {
+        Run::Runs(message) if holds(draft, &turn).is_some_and(|h| !has_vanished(draft, h)) => {
             return Ok(Step::Waits(Wait::held(Reason::Preflight, message)));
         }
         Run::NotAsked | Run::Succeeded | Run::Runs(_) => None,
@@ -311,11 +311,16 @@ fn waits(draft: &Draft<'_>, release: &Release, job: &JobStatus, obstacle: &Obsta
     Step::Obstacle
 }
 
+/// The hold of its Job, also of an earlier attempt.
+fn holds<'d>(draft: &'d Draft<'_>, turn: &Turn<'_>) -> Option<&'d Holder> {
+    let holder = draft.seen.objects.database.as_ref()?;
+    let holder = holder.record.held_for(turn.phase());
+    holder.filter(|holder| turn.is_of(draft, holder))
+}
+
 /// Its Job has the database.
 fn has_hold(draft: &Draft<'_>, turn: &Turn<'_>) -> bool {
-    let database = draft.seen.objects.database.as_ref();
-    let holder = database.and_then(|d| d.record.held_for(turn.phase()));
-    holder.is_some_and(|holder| turn.is_of(draft, holder))
+    holds(draft, turn).is_some()
 }
 
 fn goes(decision: Decision) -> Step {
