@@ -94,6 +94,14 @@ fn a_deployer_decides_nothing_while_a_release_moves() {
         kubectl(&["-n", ns, "create", "role", who, &verbs, resource]);
         let role = format!("--role={who}");
         kubectl(&["-n", ns, "create", "rolebinding", who, &role, &subject]);
+        // What the sample for authors asks, which another test installs at the same time.
+        let (starts, what) = (
+            format!("{who}-starts"),
+            "--resource=deployments.apps,jobs.batch",
+        );
+        kubectl(&["-n", ns, "create", "role", &starts, "--verb=create", what]);
+        let role = format!("--role={starts}");
+        kubectl(&["-n", ns, "create", "rolebinding", &starts, &role, &subject]);
     }
     // At rest whoever may deploy says how that is done.
     eventually("the roles to count", || {
