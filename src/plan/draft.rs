@@ -72,6 +72,17 @@ impl<'a> Draft<'a> {
         later(self.now, seconds)
     }
 
+    /// When what the API server has refused is tried again.
+    pub fn tries_again(&self) -> Timestamp {
+        self.in_seconds(10)
+    }
+
+    /// What the API server has refused in this pass is not tried again in it.
+    pub fn was_refused(&self, what: &Refused) -> bool {
+        let mut refusals = self.seen.refusals.iter();
+        refusals.any(|refusal| refusal.what == *what)
+    }
+
     /// A decision that changes nothing yet.
     pub fn decision(&self) -> Decision {
         Decision {

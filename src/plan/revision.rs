@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{measuring::probes, render};
+use super::{measurable::probes, render};
 use crate::api::{
     Approval, PhaseKind, RevertWhen, RolloutSpec, SchemaSpec,
     database::{AskedPhase, FileRecord},

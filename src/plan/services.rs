@@ -16,7 +16,6 @@ use super::{
     course::{Active, Target},
     decision::{Halt, Wait},
     draft::{Draft, later, whole_second},
-    effects::refused,
     facts::{Observed, Reach, Refused, ServiceFacts, Unread},
     intent::{Kind, Write},
     mover,
@@ -390,7 +389,7 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) {
         return;
     }
     for (role, name) in names(draft).into_iter().flatten() {
-        if refused(draft, &Refused::Service(name.clone())) {
+        if draft.was_refused(&Refused::Service(name.clone())) {
             continue;
         }
         match draft.seen.objects.service(&name) {
@@ -459,7 +458,7 @@ fn forget_others(draft: &mut Draft<'_>) {
         let named = asked.is_some_and(|names| names.contains(&s.base.name.as_str()));
         is_own(draft, s) && !s.deleting && !named
     });
-    let refused = |name: &str| refused(draft, &Refused::Service(name.to_owned()));
+    let refused = |name: &str| draft.was_refused(&Refused::Service(name.to_owned()));
     let left: Vec<_> = left
         .filter(|s| !refused(&s.base.name))
         .map(|s| s.base.clone())
@@ -562,7 +561,7 @@ pub(super) fn fences(draft: &Draft<'_>) -> Vec<Write> {
     let services = names.filter_map(|(_, name)| own(draft, &name));
     services
         .filter(|s| !s.deleting && s.epoch != Some(epoch))
-        .filter(|s| !refused(draft, &Refused::Service(s.base.name.clone())))
+        .filter(|s| !draft.was_refused(&Refused::Service(s.base.name.clone())))
         .map(|service| Write::Fence {
             kind: Kind::Service,
             base: service.base.clone(),

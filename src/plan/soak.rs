@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
+    before_pods,
     decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, later, seconds_between, whole_second},
     gate::checks,
     reason::Reason,
-    release, undoing,
+    undoing,
 };
 use crate::api::{
     OnInconclusive, PhaseKind, Soak,
@@ -289,7 +290,7 @@ fn pause(
 
 /// Goes on to the first pods.
 fn leave(draft: &Draft<'_>, release: &Release, said: &str) -> Result<Decision, Halt> {
-    let mut decision = release::after_the_expand(draft, release)?;
+    let mut decision = before_pods::after(draft, release, PhaseKind::Expand)?;
     // They are stable's, and the next are the new revision's.
     decision.status.checks.clear();
     let message = format!(

@@ -16,7 +16,7 @@ use super::{
     },
     mover,
     reason::Reason,
-    release, routes, services, undoing, waiting,
+    routes, services, undoing, waiting,
 };
 use crate::api::{
     OnFailure,
@@ -105,7 +105,7 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         return idle_at_zero(draft, release);
     }
     if target.canary + target.stable > draft.bounds().ceiling
-        && let Some(wait) = release::lacks_surge(draft)
+        && let Some(wait) = waiting::for_surge(draft)
     {
         return watched(draft, release, wait);
     }
@@ -115,7 +115,7 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         };
         // Pods and Services go their way without it.
         let words = format!("what must be known to go on cannot be read: {words}");
-        let again = draft.in_seconds(release::TRIES_AGAIN_AFTER);
+        let again = draft.tries_again();
         return watched(
             draft,
             release,
@@ -405,9 +405,7 @@ fn test(
             refusal.message
         );
         let wait = Wait::at(Reason::JobRefused, words, !refusal.transient);
-        return Err(wait
-            .wake(draft.in_seconds(release::TRIES_AGAIN_AFTER))
-            .into());
+        return Err(wait.wake(draft.tries_again()).into());
     }
     if let Some(problem) = draft.spec.problem().filter(|_| record.job_uid.is_none()) {
         return Err(Wait::stalled(Reason::InvalidSpec, problem).into());

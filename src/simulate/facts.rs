@@ -18,7 +18,7 @@ use crate::{
             ServiceFacts, Services, SharerFacts,
         },
         flags::file::ConfigMapFacts,
-        measuring::probes,
+        measurable::probes,
         order::EarlierFacts,
         render,
     },

@@ -18,7 +18,7 @@ use crate::{
     cluster::Live,
     plan::{
         facts::{DatabaseFacts, Remembered, RevisionFacts, RolloutFacts},
-        measuring::probes,
+        measurable::probes,
         render,
         revision::{Wanted, Whole, asked},
     },

@@ -23,7 +23,6 @@ pub(super) use self::{
 use super::{
     decision::{Decided, Decision, Halt},
     draft::Draft,
-    effects::refused,
     facts::{Question, Refused},
     intent::{Kind, Write},
     reason::Reason,
@@ -355,7 +354,7 @@ pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
 pub(super) fn carry_out(draft: &mut Draft<'_>) {
     let names: Vec<String> = maps(draft).into_iter().map(str::to_owned).collect();
     for name in names {
-        if refused(draft, &Refused::Flags(name.clone())) {
+        if draft.was_refused(&Refused::Flags(name.clone())) {
             continue;
         }
         let present = match own(draft, &name) {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Gate, Missing, Passage};
+use super::passage::{Gate, Missing, Passage};
 use crate::{
     api::{
         Check, OnFailure,
@@ -12,7 +12,7 @@ use crate::{
     plan::{
         decision::Halt,
         draft::{Draft, seconds_between},
-        measuring,
+        measurable,
         reason::Reason,
     },
 };
@@ -132,7 +132,7 @@ pub(in crate::plan) fn unreadable(draft: &Draft<'_>, release: &Release) -> Optio
 /// Whether the readings judge a check by the limit and the metric that it has now, whatever became
 /// of others.
 fn is_judged(readings: &Readings, check: &Check) -> bool {
-    let asked = measuring::check(check);
+    let asked = measurable::check(check);
     asked.is_some_and(|asked| {
         let mut judged = readings.checks.iter();
         judged.any(|c| {
@@ -158,7 +158,7 @@ pub(in crate::plan) fn readings_of<'a>(
     draft: &Draft<'a>,
     release: &Release,
 ) -> Option<&'a Readings> {
-    let asked = measuring::checks(draft.spec.analysis.as_ref()?);
+    let asked = measurable::checks(draft.spec.analysis.as_ref()?);
     latest(draft, release).filter(|r| r.checks == asked)
 }
 

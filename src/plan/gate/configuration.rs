@@ -1,7 +1,7 @@
 //! The ConfigMaps and Secrets that stable's template names exist: GitOps tools prune them, and
 //! without them stable's pods could not come back. A person may let a release go on all the same.
 
-use super::{Gate, Passage};
+use super::passage::{Gate, Passage};
 use crate::{
     api::keys,
     plan::{

@@ -6,59 +6,19 @@
 pub(super) mod checks;
 pub(super) mod configuration;
 mod hold;
+mod passage;
 mod pause;
 mod promotion;
 mod steadiness;
 
-use jiff::Timestamp;
-
+pub(super) use self::passage::{Gate, Missing, Passage};
 use super::{
     course::Target,
     decision::{Halt, Wait},
     draft::{Draft, seconds_between},
     reason::Reason,
 };
-use crate::api::{
-    OnInconclusive,
-    release::{Release, StepStatus, Why},
-};
-
-/// What a gate says.
-pub(super) enum Gate {
-    /// Nothing against it; with what is to be told of that.
-    Open(String),
-    /// Not yet, however long it takes.
-    Wait(Wait),
-    /// Not yet, and the target's deadline runs.
-    Missing(Missing),
-}
-
-/// What a gate that times out lacks.
-pub(super) struct Missing {
-    /// For people.
-    pub message: String,
-    /// Seconds for which it has been waited for after the hold.
-    pub waited: i64,
-    /// When to look again.
-    pub wake_at: Option<Timestamp>,
-}
-
-/// A target that is reached, and is to be left.
-pub(super) struct Passage<'a> {
-    pub release: &'a Release,
-    pub step: &'a StepStatus,
-    pub target: &'a Target,
-    /// Nothing comes after it.
-    pub last: bool,
-}
-
-impl Passage<'_> {
-    /// Seconds for which the target has been held beyond its hold.
-    fn over(&self, draft: &Draft<'_>) -> i64 {
-        let held = self.step.held.elapsed(draft.now, Timestamp::MIN);
-        held - self.target.hold_seconds
-    }
-}
+use crate::api::{OnInconclusive, release::Why};
 
 /// Whom a gate stands before.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A person says when.
 
-use super::{Gate, Passage};
+use super::passage::{Gate, Passage};
 use crate::{
     api::Promotion,
     plan::{

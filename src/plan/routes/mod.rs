@@ -14,7 +14,6 @@ use super::{
     course::{Active, Target},
     decision::{Halt, Wait},
     draft::{Draft, later, whole_second},
-    effects::refused,
     facts::{Question, Refused},
     intent::Write,
     reason::Reason,
@@ -470,7 +469,7 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) {
         let Ok(found) = &route.found else {
             continue;
         };
-        if shows(found, canary) || refused(draft, &Refused::Route(route.asked.to_string())) {
+        if shows(found, canary) || draft.was_refused(&Refused::Route(route.asked.to_string())) {
             continue;
         }
         let weights = found.rules.iter().flat_map(|rule| {

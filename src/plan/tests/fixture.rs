@@ -17,7 +17,7 @@ use crate::{
             Objects, Observed, PodFacts, Question, RevisionFacts, RolloutFacts, Services,
         },
         intent::{Kind, Plan, Write},
-        measuring,
+        measurable,
         revision::{self, Wanted, Whole},
     },
 };
@@ -336,7 +336,7 @@ impl World {
             revision: release.revision.clone(),
             since: since.unwrap_or(self.now),
             source: analysis.map(|a| a.source.clone()).unwrap_or_default(),
-            checks: analysis.map(measuring::checks).unwrap_or_default(),
+            checks: analysis.map(measurable::checks).unwrap_or_default(),
             hold_since: release.step().and_then(|s| s.reached.clone()).map(|t| t.0),
             polled_at: Some(self.now),
             complete_polls: 3,
@@ -492,7 +492,7 @@ impl World {
                 outcome: None,
                 outcome_reason: String::new(),
                 config: crate::plan::render::config_refs(&manifest["data"]["template"]).into(),
-                probes: crate::plan::measuring::probes(&manifest["data"]["template"]).into(),
+                probes: crate::plan::measurable::probes(&manifest["data"]["template"]).into(),
                 schema_version: None,
                 database: manifest["data"]["schema"]["database"]
                     .as_str()

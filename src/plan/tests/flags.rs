@@ -17,7 +17,7 @@ use crate::{
             file::{ConfigMapFacts, FILE, Look},
         },
         intent::{Kind, Write},
-        measuring,
+        measurable,
     },
 };
 
@@ -107,7 +107,7 @@ fn says(world: &mut World, verdict: Verdict) {
         revision,
         since,
         source: analysis.source.clone(),
-        checks: measuring::checks(analysis),
+        checks: measurable::checks(analysis),
         hold_since: hold,
         polled_at: Some(world.now),
         complete_polls: 3,
