@@ -74,6 +74,18 @@ pub enum RouteKind {
     VirtualService,
 }
 
+impl RouteKind {
+    /// Its name in the API.
+    #[must_use]
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "HTTPRoute",
+            Self::Grpc => "GRPCRoute",
+            Self::VirtualService => "VirtualService",
+        }
+    }
+}
+
 /// A Service of the namespace whose ports and session affinity are copied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

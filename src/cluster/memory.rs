@@ -7,11 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Hold, Written};
 use crate::plan::{
     facts::{
-        Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, RevisionFacts,
-        RolloutFacts, ServiceFacts, Services,
+        Base, ChildFacts, DatabaseFacts, DatabaseObjects, Heard, JobFacts, Objects, Report,
+        RevisionFacts, RolloutFacts, ServiceFacts, Services,
     },
     intent::Write,
-    job::progress::{Heard, Report},
 };
 
 /// What this process remembers of one Rollout or DatabaseSchema between passes: the answers to

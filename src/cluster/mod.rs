@@ -15,11 +15,10 @@ use thiserror::Error;
 use crate::plan::{
     facts::{
         ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, Question, Remembered,
-        RevisionFacts, RolloutFacts, ServiceFacts, UserFacts,
+        Report, RevisionFacts, RolloutFacts, ServiceFacts, UserFacts,
     },
     flags::file::ConfigMapFacts,
     intent::Write,
-    job::progress::Report,
     revision::Whole,
     routes::RouteFacts,
 };

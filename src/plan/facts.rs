@@ -3,6 +3,8 @@
 //! Small copies of what the cluster said, without client types, so that a decision can be
 //! replayed from a value.
 
+mod earlier;
+mod heard;
 mod questions;
 mod sharers;
 
@@ -12,10 +14,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use self::{
-    questions::{Answers, ConfigFacts, ConfigRef, JobLog, Question, Remembered, Text, Texts},
+    earlier::{EarlierFacts, Stands},
+    heard::{Heard, Report},
+    questions::{Answers, ConfigFacts, JobLog, Question, Remembered, Text, Texts},
     sharers::{SharerFacts, UserFacts},
 };
-use super::{job::progress::Heard, order::EarlierFacts, revision::Wanted};
+use super::revision::Wanted;
+pub use super::template::ConfigRef;
 use crate::{
     api::{DatabaseRecord, RolloutStatus, database::AskedPhase, keys, status::Outcome},
     evidence::Readings,

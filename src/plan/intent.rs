@@ -417,9 +417,9 @@ impl Kind {
             Self::Job => ("batch/v1", "Job"),
             Self::Database => (keys::API_VERSION, "DatabaseSchema"),
             Self::Service => ("v1", "Service"),
-            Self::HttpRoute => ("gateway.networking.k8s.io/v1", "HTTPRoute"),
-            Self::GrpcRoute => ("gateway.networking.k8s.io/v1", "GRPCRoute"),
-            Self::VirtualService => ("networking.istio.io/v1", "VirtualService"),
+            Self::HttpRoute => ("gateway.networking.k8s.io/v1", RouteKind::Http.name()),
+            Self::GrpcRoute => ("gateway.networking.k8s.io/v1", RouteKind::Grpc.name()),
+            Self::VirtualService => ("networking.istio.io/v1", RouteKind::VirtualService.name()),
             Self::ConfigMap => ("v1", "ConfigMap"),
         }
     }

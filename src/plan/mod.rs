@@ -53,6 +53,7 @@ pub mod services;
 pub mod soak;
 mod standing;
 mod stepping;
+pub mod template;
 pub mod traffic;
 mod undoing;
 mod waiting;

@@ -14,13 +14,12 @@ use crate::{
     cluster::Live,
     plan::{
         facts::{
-            self, ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts,
-            ServiceFacts, Services, SharerFacts,
+            self, ChildFacts, DatabaseFacts, EarlierFacts, JobFacts, PodFacts, RevisionFacts,
+            RolloutFacts, ServiceFacts, Services, SharerFacts,
         },
         flags::file::ConfigMapFacts,
         measurable::probes,
-        order::EarlierFacts,
-        render,
+        template,
     },
 };
 
@@ -61,7 +60,7 @@ pub fn revision(o: &RevisionObject) -> RevisionFacts {
         number: o.number,
         outcome: o.outcome,
         outcome_reason: o.reason.clone(),
-        config: render::config_refs(&o.template).into(),
+        config: template::config_refs(&o.template).into(),
         probes: probes(&o.template).into(),
         schema_version: o.schema.as_ref().and_then(|schema| schema.version),
         database: o.schema.as_ref().map(|schema| schema.database.clone()),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{coverage::Kind, object::Name, world::World};
-use crate::plan::job::progress::Report;
+use crate::plan::facts::Report;
 
 /// What pods of backfills say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::{PhaseKind, RolloutSpec, RolloutStatus, release::Stage, status::Outcome},
-    plan::{course::course, flags::REACHES_PODS_WITHIN, render},
+    plan::{course::course, flags::REACHES_PODS_WITHIN, template},
     simulate::{
         Action, Ended, Simulation, action::Circumstance, event::Event, setting::Setting,
         sql::SQL_IMAGE, story::Detail, world::World,
@@ -91,7 +91,9 @@ pub fn play(
     {
         let mut world = simulation.world();
         world.story.detail = detail;
-        world.configs = render::config_refs(&on.spec.template).into_iter().collect();
+        world.configs = template::config_refs(&on.spec.template)
+            .into_iter()
+            .collect();
         world.texts.extend(on.texts.iter().cloned());
         for service in &on.services {
             world.give(service);

@@ -18,7 +18,10 @@ use kube::{Api, Client};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::ask;
-use crate::plan::job::progress::{ANSWER_BYTES, PORT, Report};
+use crate::plan::{
+    facts::Report,
+    job::progress::{ANSWER_BYTES, PORT},
+};
 
 /// How long one waits for a pod.
 const PATIENCE: Duration = Duration::from_secs(2);

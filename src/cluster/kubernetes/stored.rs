@@ -19,8 +19,8 @@ use crate::{
     plan::{
         facts::{DatabaseFacts, Remembered, RevisionFacts, RolloutFacts},
         measurable::probes,
-        render,
         revision::{Wanted, Whole, asked},
+        template,
     },
 };
 
@@ -128,7 +128,7 @@ pub fn revision(object: &ControllerRevision) -> RevisionFacts {
         number: object.revision,
         outcome,
         outcome_reason: bounded(reason.unwrap_or_default()),
-        config: render::config_refs(&data["template"]).into(),
+        config: template::config_refs(&data["template"]).into(),
         probes: probes(&data["template"]).into(),
         schema_version: data["schema"]["version"].as_i64(),
         database: data["schema"]["database"].as_str().map(str::to_owned),

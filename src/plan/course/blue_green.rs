@@ -1,6 +1,6 @@
 //! Blue-green: two whole sets, of which users reach one.
 
-use super::{Active, Strategic, Target};
+use super::target::{Active, Strategic, Target};
 use crate::{
     api::{BlueGreen, OnInconclusive, Promotion, Strategy},
     plan::replicas::{self, Bounds},

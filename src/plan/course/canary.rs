@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Active, Strategic, Target};
+use super::target::{Active, Strategic, Target};
 use crate::{
     api::{Step, Strategy, strategy::Canary},
     plan::replicas::{self, Bounds, Round, pods},

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Active, LAST_BATCH, Strategic, Target};
+use super::target::{Active, LAST_BATCH, Strategic, Target};
 use crate::{
     api::{Promotion, Rolling, Strategy},
     plan::replicas::{self, Round, pods},

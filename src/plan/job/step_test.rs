@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{
-        RolloutSpec, StepTest,
+        StepTest,
         release::{Release, Stage, StepStatus, TestResult, TestStatus},
         schema::JobPods,
     },
@@ -376,31 +376,4 @@ pub(in crate::plan) fn go(draft: &Draft<'_>) -> Vec<Write> {
             base: job.base.clone(),
         })
         .collect()
-}
-
-/// What in the spec would make the Job of a test wrong, for people.
-pub(in crate::plan) fn problem(spec: &RolloutSpec) -> Option<String> {
-    let targets = course(spec).targets;
-    targets.iter().find_map(|target| {
-        let mut tests = target.tests.iter().enumerate();
-        tests.find_map(|(index, test)| {
-            let field = format!("{}.tests[{index}]", target.field);
-            render::has_no_container(spec, test.container.as_deref())
-                .map(|name| {
-                    format!(
-                        "{field}.container: the template has no container {name:?}: name one of \
-                         its containers"
-                    )
-                })
-                .or_else(|| {
-                    let template = test.template.as_ref()?;
-                    render::becomes_an_endpoint(spec, template).then(|| {
-                        format!(
-                            "{field}.template.metadata.labels match spec.selector: the Job's pods \
-                             would get the traffic of users; give them other labels"
-                        )
-                    })
-                })
-        })
-    })
 }

@@ -491,7 +491,7 @@ impl World {
                 number: 0,
                 outcome: None,
                 outcome_reason: String::new(),
-                config: crate::plan::render::config_refs(&manifest["data"]["template"]).into(),
+                config: crate::plan::template::config_refs(&manifest["data"]["template"]).into(),
                 probes: crate::plan::measurable::probes(&manifest["data"]["template"]).into(),
                 schema_version: None,
                 database: manifest["data"]["schema"]["database"]

@@ -6,7 +6,7 @@ use super::{State, place, rollout_key};
 use crate::{
     cluster::Key,
     cluster::kubernetes::table::{Entry, Place},
-    plan::{facts::RolloutFacts, order::EarlierFacts},
+    plan::facts::{EarlierFacts, RolloutFacts},
 };
 
 /// Rollouts by those that they name in `spec.after`.
