@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::{
     neighbours::Neighbours,
     stored::Pods,
-    table::{Entry, Place, Table},
+    table::{Entry, Place, Table, database_key, place, rollout_key},
 };
 use crate::{
     cluster::Key,
@@ -339,7 +339,7 @@ impl Index {
             frozen,
             neighbours: state.older_neighbours(namespace, name, &rollout),
             sharers: state.sharers(namespace, name, &rollout),
-            earlier: state.earlier(namespace, &rollout),
+            earlier: order::earlier(&state.rollouts, namespace, &rollout),
             services: state.services(namespace, &rollout),
             rollout,
         })
@@ -551,32 +551,6 @@ fn delete<F: Kept>(state: &mut State, place: &Place) -> BTreeSet<Key> {
     let keys = F::concerned(state, Some(&old), None);
     keys.iter().for_each(|key| state.review(key));
     keys
-}
-
-/// The place of an object.
-pub(super) fn place(namespace: &str, name: &str) -> Place {
-    Place {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
-}
-
-/// A Rollout's key.
-#[must_use]
-pub fn rollout_key(namespace: &str, name: &str) -> Key {
-    Key::Rollout {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
-}
-
-/// A DatabaseSchema's key.
-#[must_use]
-pub fn database_key(namespace: &str, name: &str) -> Key {
-    Key::Database {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod index;
 mod neighbours;
 pub mod ours;
 mod progress;
+mod read;
 mod redact;
 pub mod refusal;
 mod routes;

@@ -9,7 +9,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use tracing::{error, warn};
 
-use super::facts;
+use super::{facts, ours};
 use crate::{
     api::{
         DatabaseRecord, RolloutSpec, RolloutStatus, SchemaSpec, Selector, keys, status::Outcome,
@@ -124,7 +124,7 @@ pub fn revision(object: &ControllerRevision) -> RevisionFacts {
     let data = object.data.as_ref().map_or(&Value::Null, |data| &data.0);
     RevisionFacts {
         base: facts::base(metadata),
-        revision: facts::label(metadata, keys::REVISION),
+        revision: ours::label(metadata, keys::REVISION),
         number: object.revision,
         outcome,
         outcome_reason: bounded(reason.unwrap_or_default()),

@@ -23,9 +23,9 @@ use tracing::{debug, info, warn};
 
 use super::{
     facts,
-    index::{Index, Kept, database_key, place, rollout_key},
+    index::{Index, Kept},
     ours, stored,
-    table::{Entry, Place},
+    table::{Entry, Place, database_key, place, rollout_key},
 };
 use crate::{
     api::{DatabaseSchema, Rollout, keys, text::bounded},
@@ -448,7 +448,7 @@ fn entry<F>(metadata: &ObjectMeta, keys: Vec<Key>, facts: F) -> Entry<F> {
 /// The key that the label `stepgate.io/rollout` names.
 fn of_rollout(metadata: &ObjectMeta) -> Vec<Key> {
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    let rollout = facts::label(metadata, keys::ROLLOUT);
+    let rollout = ours::label(metadata, keys::ROLLOUT);
     vec![rollout_key(namespace, &rollout)]
 }
 
@@ -500,7 +500,7 @@ fn keep_pod(object: &Pod) -> Option<Entry<PodFacts>> {
 fn keep_job(object: &Job) -> Option<Entry<JobFacts>> {
     let metadata = &object.metadata;
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    let database = facts::label(metadata, keys::DATABASE);
+    let database = ours::label(metadata, keys::DATABASE);
     let mut keys = of_rollout(metadata);
     // That of a test belongs to no database.
     if !database.is_empty() {

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::place;
 use crate::{
-    cluster::kubernetes::table::Place,
+    cluster::kubernetes::table::{Place, place},
     plan::facts::{DatabaseFacts, Frozen},
 };
 

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{State, place, rollout_key};
 use crate::{
     cluster::Key,
-    cluster::kubernetes::table::{Entry, Place},
+    cluster::kubernetes::table::{Entry, Place, Table, place, rollout_key},
     plan::facts::{EarlierFacts, RolloutFacts},
 };
 
@@ -74,9 +73,11 @@ impl Followers {
     }
 }
 
-impl State {
-    /// The Rollouts that go before this one.
-    pub(super) fn earlier(&self, namespace: &str, of: &RolloutFacts) -> Vec<EarlierFacts> {
-        EarlierFacts::all(of, |name| self.rollouts.get(&place(namespace, name)))
-    }
+/// The Rollouts that go before this one.
+pub(super) fn earlier(
+    rollouts: &Table<RolloutFacts>,
+    namespace: &str,
+    of: &RolloutFacts,
+) -> Vec<EarlierFacts> {
+    EarlierFacts::all(of, |name| rollouts.get(&place(namespace, name)))
 }
