@@ -2,34 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{random::Random, scenarios::blue_green::traffic};
+use super::{action::Amendment, random::Random, scenarios::blue_green::traffic};
 use crate::api::{
     Analysis, BlueGreen, Check, OnInconclusive, Promotion, Rolling, RolloutSpec, Step,
 };
-
-/// What a person changes beside the pods themselves.
-#[derive(Clone, Debug)]
-pub enum Amendment {
-    /// `spec.strategy.canary.steps`.
-    Steps(Vec<Step>),
-    /// `spec.strategy.rolling`.
-    Rolling(Rolling),
-    /// `spec.strategy.blueGreen`, with `spec.traffic`.
-    BlueGreen(BlueGreen),
-    /// `spec.strategy.maxSurge` and `spec.strategy.maxUnavailable`.
-    Bounds {
-        /// Pods more than `spec.replicas`.
-        surge: IntOrString,
-        /// Pods fewer.
-        unavailable: IntOrString,
-    },
-    /// `spec.analysis.checks`, or all of `spec.analysis`.
-    Analysis(Option<Analysis>),
-    /// `spec.strategy.progressDeadlineSeconds`.
-    Deadline(i64),
-    /// `spec.strategy.rollbackWindow.revisions`.
-    Window(i64),
-}
 
 const INSTEAD: [OnInconclusive; 3] = [
     OnInconclusive::Pause,

@@ -8,15 +8,14 @@ mod seldom;
 mod soak;
 
 use super::{
-    action::{Action, Autoscaler, GitOps, Given},
-    amend::{Amendment, batches, sets, share},
+    action::{Action, Amendment, Autoscaler, GitOps, Given, Routed},
+    amend::{batches, sets, share},
     driver::Simulation,
     leading::{routes, services},
     liveness::NoEnd,
     object::Watched,
     prometheus::Outage,
     random::Random,
-    routes::Routed,
     scenario::{
         apply_to, command, migrating, pause, release, scale, shop, slow, unwell, workload, wrong,
     },
@@ -26,7 +25,7 @@ use super::{
         test,
         weights::{gateway, route, weighted},
     },
-    setting::{Behaviour, DAWN, Delay, Health, Migration, MigrationEnd, Setting, Timing},
+    setting::{BUSY, Behaviour, DAWN, Delay, Health, Migration, MigrationEnd, Setting, Timing},
     story::Detail,
     versions::Versions,
 };
@@ -35,8 +34,6 @@ use crate::{
     plan::{facts::ConfigRef, intent::Kind},
 };
 
-/// Seconds in which things happen.
-pub(super) const BUSY: i64 = 1_500;
 /// Seconds after which every Rollout must be at its end: the longest chain of deadlines of the
 /// Rollouts made here and edited on their way, twice.
 const QUIET: i64 = 6_300;

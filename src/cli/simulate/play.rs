@@ -12,8 +12,8 @@ use crate::{
     api::{PhaseKind, RolloutSpec, RolloutStatus, release::Stage, status::Outcome},
     plan::{course::course, flags::REACHES_PODS_WITHIN, template},
     simulate::{
-        Action, Ended, Simulation, action::Circumstance, event::Event, setting::Setting,
-        sql::SQL_IMAGE, story::Detail, world::World,
+        Action, Ended, Simulation, action::Circumstance, event::Event, object::SQL_IMAGE,
+        setting::Setting, story::Detail, world::World,
     },
 };
 

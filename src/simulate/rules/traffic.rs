@@ -2,9 +2,9 @@
 
 use jiff::SignedDuration;
 
-use super::writes::records;
+use super::writes::{led_to, records};
 use crate::{
-    api::{RolloutStatus, traffic::TrafficStatus},
+    api::RolloutStatus,
     plan::{course, intent::Write, services::SETTLES_WITHIN},
     simulate::{
         ledger::{Arrival, Happened},
@@ -32,13 +32,6 @@ fn moved(happened: &Happened) -> Option<(&Arrival, &str, &ServiceObject)> {
     };
     let before = before.or_else(known)?;
     (Some(before) != after.revision()).then_some((arrival, before, after))
-}
-
-/// The revision that a Service leads to, by what is on record.
-pub(super) fn led_to<'a>(traffic: &'a TrafficStatus, service: &str) -> Option<&'a str> {
-    let known = [&traffic.stable_service, &traffic.canary_service];
-    let mut known = known.into_iter().filter(|k| k.name == service);
-    known.next().map(|k| k.revision.as_str())
 }
 
 /// *switch* – users are switched to no fewer pods than the floor, unless those that they leave are no

@@ -6,7 +6,7 @@ use crate::{
     api::{OnFailure, Rolling, RolloutSpec, StepTest},
     simulate::{
         action::Action,
-        amend::Amendment,
+        action::Amendment,
         scenario::{
             SETTLED, Scenario, apply, command, name, pause, release, scale, shop, slow, unwell,
             wrong,

@@ -8,8 +8,8 @@ use crate::{
     },
     plan::intent::Kind,
     simulate::{
+        action::Routed,
         action::{Action, Circumstance, Given},
-        routes::Routed,
         scenario::{
             SETTLED, Scenario, apply, command, pause, release, scale, shop, slow, unwell, wrong,
         },
