@@ -20,7 +20,8 @@ use stepgate::{
     cluster::{
         Answer, Cluster as _, Key,
         kubernetes::{
-            index::{Index, database_key, rollout_key},
+            index::Index,
+            table::{database_key, rollout_key},
             watch::Watches,
         },
     },

@@ -97,3 +97,42 @@ impl Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn whatever_a_pod_answers_stays_within_bounds() {
+        for nothing in [
+            "",
+            "[]",
+            "<html>",
+            "{}",
+            r#"{"rowsDone": 1}"#,
+            "null",
+            "1e999",
+        ] {
+            Report::read(nothing.as_bytes()).unwrap_err();
+        }
+        let deep = "[".repeat(8192);
+        Report::read(deep.as_bytes()).unwrap_err();
+        let wild = serde_json::json!({
+            "batch": "x\n\u{1b}[31m".repeat(500), "number": 99, "batches": 1e300,
+            "rowsDone": 1e300, "rowsTotal": -5, "rowsPerSecond": "many", "secondsLeft": 1e300,
+            "paused": "y".repeat(5000),
+        });
+        let report = Report::read(wild.to_string().as_bytes()).unwrap();
+        let told = report.at(Timestamp::UNIX_EPOCH);
+        assert_eq!((told.number, told.of), (16, 16));
+        assert_eq!((told.rows_done, told.rows_total), (0, 0));
+        assert_eq!(
+            (told.rows_per_second, told.seconds_left),
+            (None, Some(LONGEST))
+        );
+        assert!(told.batch.chars().count() == 63 && !told.batch.contains('\n'));
+        assert_eq!(told.paused.len(), 300);
+    }
+}
