@@ -1,6 +1,6 @@
 //! `Rollout.status`: the authority for where a rollout stands, and what people read.
 
-use super::{flags::FlagStatus, release::Release, traffic::TrafficStatus};
+use super::{AdoptedStatus, flags::FlagStatus, release::Release, traffic::TrafficStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,10 @@ pub struct RolloutStatus {
     /// The release in progress, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
+
+    /// The Deployment that was moved in, or is being moved in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<AdoptedStatus>,
 
     /// What the Services of `spec.traffic` select.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,7 +88,7 @@ pub struct RolloutStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RevisionStatus {
-    /// The revision's hash.
+    /// The revision's hash; of an adopted Deployment `deployment/` and its name.
     pub revision: String,
     /// Number of requested pods.
     #[serde(default)]

@@ -1,7 +1,12 @@
 //! What the caches hold: compact facts of our own objects, and which keys a change concerns.
 
+mod adopted;
 mod order;
+mod places;
 mod sharers;
+
+pub(super) use self::{adopted::Foreign, places::place};
+pub use places::{database_key, rollout_key};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -18,8 +23,8 @@ use super::{
 use crate::{
     cluster::Key,
     plan::facts::{
-        ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, PodFacts, RevisionFacts,
-        RolloutFacts, ServiceFacts, Services, Unread,
+        Adoptee, ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, PodFacts,
+        RevisionFacts, RolloutFacts, ServiceFacts, Services, Unread,
     },
 };
 
@@ -36,6 +41,10 @@ pub(super) struct State {
     jobs: Table<JobFacts>,
     databases: Table<DatabaseFacts>,
     services: Table<ServiceFacts>,
+    /// Deployments and pods of somebody else, where Rollouts adopt.
+    foreign: adopted::Tables,
+    /// Rollouts by the Deployment that they adopt.
+    adopters: adopted::Adopters,
     /// What is known of the Services of each namespace.
     switched: BTreeMap<String, Switched>,
     /// Rollouts by their labels and selectors.
@@ -65,6 +74,8 @@ pub struct Index {
     notify: Notify,
     /// Namespaces whose Services are to be watched.
     switched: watch::Sender<BTreeSet<String>>,
+    /// Namespaces whose Deployments and pods of somebody else are to be watched.
+    adopting: watch::Sender<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Index {
@@ -195,6 +206,7 @@ impl Kept for RolloutFacts {
             };
         }
         state.followers.note(place, old, new);
+        state.adopters.note(place, old, new);
         let (old, new) = (old.and_then(pods), new.and_then(pods));
         if old != new {
             if let Some(old) = old {
@@ -208,6 +220,7 @@ impl Kept for RolloutFacts {
 
     fn follow(index: &Index) {
         index.tell_switched();
+        index.tell_adopting();
     }
 
     /// The Rollout; those that come after it, if how it stands has changed; and, unless only its
@@ -222,7 +235,8 @@ impl Kept for RolloutFacts {
             .chain(new)
             .flat_map(|e| e.keys.iter().cloned())
             .collect();
-        let follow = state.followers.concerned(old, new);
+        let mut follow = state.followers.concerned(old, new);
+        follow.extend(state.adopters.concerned(old, new));
         if let (Some(old), Some(new)) = (old, new)
             && !concerns_others(&old.facts, &new.facts)
         {
@@ -263,7 +277,7 @@ fn concerns_others(old: &RolloutFacts, new: &RolloutFacts) -> bool {
     database_of(new) != database_of(old)
         || pods(new) != pods(old)
         || new.base.uid != old.base.uid
-        || new.deleting != old.deleting
+        || new.is_deleting() != old.is_deleting()
 }
 
 impl State {
@@ -334,6 +348,7 @@ impl Index {
             state: RwLock::default(),
             notify,
             switched: watch::Sender::default(),
+            adopting: watch::Sender::default(),
         }
     }
 
@@ -344,7 +359,7 @@ impl Index {
         let rollout = state.rollouts.get(&place(namespace, name))?.clone();
         let key = rollout_key(namespace, name);
         let database = database_of(&rollout).map(|database| place(namespace, database));
-        Some(Objects {
+        let mut objects = Objects {
             revisions: facts_of(&state.revisions, &key),
             children: facts_of(&state.children, &key),
             pods: facts_of(&state.pods, &key),
@@ -354,8 +369,15 @@ impl Index {
             sharers: state.sharers(namespace, name, &rollout),
             earlier: state.earlier(namespace, &rollout),
             services: state.services(namespace, &rollout),
+            adopted: state.adoptee(namespace, &rollout),
+            rival: state.rival(namespace, &rollout),
             rollout,
-        })
+        };
+        if let Some(Adoptee::There(child)) = &objects.adopted {
+            let pods = state.foreign_pods(namespace, &child.base.name);
+            objects.pods.extend(pods);
+        }
+        Some(objects)
     }
 
     /// What is held of a DatabaseSchema.
@@ -564,32 +586,6 @@ fn delete<F: Kept>(state: &mut State, place: &Place) -> BTreeSet<Key> {
     let keys = F::concerned(state, Some(&old), None);
     keys.iter().for_each(|key| state.review(key));
     keys
-}
-
-/// The place of an object.
-pub(super) fn place(namespace: &str, name: &str) -> Place {
-    Place {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
-}
-
-/// A Rollout's key.
-#[must_use]
-pub fn rollout_key(namespace: &str, name: &str) -> Key {
-    Key::Rollout {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
-}
-
-/// A DatabaseSchema's key.
-#[must_use]
-pub fn database_key(namespace: &str, name: &str) -> Key {
-    Key::Database {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
 }
 
 #[cfg(test)]

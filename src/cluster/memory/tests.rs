@@ -28,6 +28,7 @@ fn child(version: u64, replicas: i32) -> ChildFacts {
         current: true,
         status_replicas: replicas,
         available: replicas,
+        adopted: None,
         edited: false,
         problem: None,
         deleting: false,
@@ -89,7 +90,8 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
             created: Timestamp::UNIX_EPOCH,
             generation: 1,
             annotations: Arc::default(),
-            deleting: false,
+            finalizers: Vec::new(),
+            deleted: None,
             spec: Ok(Arc::new(Wanted::new(serde_json::from_value(spec).unwrap()))),
             status: Arc::default(),
         },
@@ -100,6 +102,8 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
         database: None,
         neighbours: Vec::new(),
         services: Services::default(),
+        adopted: None,
+        rival: None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::{Gate, Passage};
 use crate::plan::{
+    adopting,
     decision::{Halt, Wait},
     draft::Draft,
     facts::Question,
@@ -22,7 +23,9 @@ pub(super) fn gate(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Gate, Hal
 
 /// Stable can come back once its pods have gone.
 pub(super) fn stays_possible(draft: &Draft<'_>) -> Result<(), Halt> {
-    let Some(stable) = draft.stable() else {
+    // What an adopted Deployment needs is its owner's business.
+    let own = |stable: &&str| adopting::deployment_of(stable).is_none();
+    let Some(stable) = draft.stable().filter(own) else {
         return Ok(());
     };
     let Some(revision) = draft.seen.objects.revision(stable) else {

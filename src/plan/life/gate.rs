@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::{
     api::{Approval, PhaseKind, database::VersionRecord, sql::KeyRef},
     plan::{
+        adopting,
         decision::Halt,
         draft::{Draft, later},
         facts::{Question, RolloutFacts, SharerFacts, UserFacts},
@@ -18,8 +19,12 @@ use crate::{
 /// that do not change with every pod.
 pub(super) fn below(draft: &Draft<'_>, version: i64) -> Vec<String> {
     let all = everybody(draft);
+    // Somebody may raise it at any time, and nobody says what it needs.
+    let moved = adopting::is_still_there(draft);
+    let moved = moved.map(|name| format!("Deployment {name}, which was moved in, is still there"));
     all.iter()
         .flat_map(|sharer| below_of(sharer, version))
+        .chain(moved)
         .collect()
 }
 

@@ -260,7 +260,11 @@ pub(super) fn contract_last(world: &World, happened: &Happened) -> Result<(), St
         {
             contract_released(world, job)
         }
-        (Write::Scale { to, .. }, Some(Object::Deployment(before)), _) if *to > before.replicas => {
+        (
+            Write::Scale { to, .. } | Write::Resize { to, .. },
+            Some(Object::Deployment(before)),
+            _,
+        ) if *to > before.replicas => {
             let version = version_of(world, &before.rollout, &before.revision);
             let Some((database, version)) = version else {
                 return Ok(());

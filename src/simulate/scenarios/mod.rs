@@ -1,5 +1,6 @@
 //! The scenarios whose stories are kept, by theme.
 
+pub(super) mod adopt;
 pub(super) mod blue_green;
 mod commands;
 mod edits;
@@ -22,7 +23,7 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 15] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 16] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
@@ -30,6 +31,7 @@ pub fn themes() -> [(&'static str, Vec<Scenario>); 15] {
         ("weights", weights::weights()),
         ("schemas", schemas::schemas()),
         ("versions", versions::versions()),
+        ("adopt", adopt::adopt()),
         ("order", order::order()),
         ("flags", flags::flags()),
         ("sql", sql::sql()),
