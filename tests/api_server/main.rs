@@ -12,6 +12,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod adopting;
 mod answers;
 mod asking;
 mod attacks;
