@@ -50,7 +50,7 @@ pub(crate) const NOT_FOR_USERS: &str = "stepgate.io/not-for-users";
 pub const HELD: &str = "stepgate.io/held";
 
 /// Finalizer on a Rollout while a Deployment that it adopts is stable.
-pub const ADOPTING: &str = "stepgate.io/adopting";
+pub(crate) const ADOPTING: &str = "stepgate.io/adopting";
 
 /// How all keys begin, those of the command annotations too (`stepgate.io/promote`).
 pub const PREFIX: &str = "stepgate.io/";
