@@ -43,7 +43,7 @@ pub(super) fn adopted(world: &World, happened: &Happened) -> Result<(), String> 
     if as_before != **before {
         return Err(format!("{words} changes more than replicas"));
     }
-    if before.epoch.is_none() && before.replicas != after.replicas {
+    if before.epoch.is_none() {
         let mut known = records(world, arrival, &after.rollout);
         let known = known.any(|status| {
             let recorded = status.adopted.as_ref();
