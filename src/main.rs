@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Command::Simulate(arguments) => return ExitCode::from(simulate::run(&arguments)),
         Command::Convert(arguments) => return ExitCode::from(convert::run(&arguments)),
         Command::Lint(arguments) => return ExitCode::from(lint::run(&arguments)),
-        Command::LintChild => lint::serve().map_err(Into::into),
+        Command::LintChild => stepgate_lint_child::serve().map_err(Into::into),
         Command::Crds { directory } => write_definitions(&directory),
     };
     match result {

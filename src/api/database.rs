@@ -1,11 +1,14 @@
 //! The `DatabaseSchema` resource: the memory of what ran on a database, and who holds it.
 //!
-//! Made by the operator only. Its `record` is not in `status`, so that a backup keeps it.
+//! Made by the operator, or beforehand by whoever administers the database. Its `record` is not in
+//! `status`, so that a backup keeps it.
 
 #![expect(
     clippy::duplicated_attributes,
     reason = "one attribute per printed column"
 )]
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
@@ -18,7 +21,8 @@ use super::{
     sql::KeyRef,
 };
 
-/// The record of the schema phases of one database. Only the operator writes it.
+/// The record of the schema phases of one database, which only the operator writes; and who may use
+/// it, which its administrator says.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "stepgate.io",
@@ -30,7 +34,7 @@ use super::{
     namespaced,
     no_spec,
     derive = "PartialEq",
-    doc = "The record of the schema phases of one database. Only the operator writes it.",
+    doc = "The record of the schema phases of one database, which only the operator writes; and who may use it, which its administrator says.",
     printcolumn(
         name = "Holder",
         type_ = "string",
@@ -51,6 +55,16 @@ use super::{
     )
 )]
 pub struct DatabaseSchemaSpec {
+    /// Names of the Rollouts of the namespace that may run schema phases on the database, as its
+    /// administrator says; at most 64. Left out: all may. The operator never writes it.
+    #[serde(
+        default,
+        rename = "allowedRollouts",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 40)))]
+    pub allowed_rollouts: Option<Vec<String>>,
+
     /// The phases that ran, and the current holder of the database.
     #[serde(default)]
     pub record: DatabaseRecord,
@@ -69,7 +83,8 @@ pub struct DatabaseRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backfill_holder: Option<Holder>,
 
-    /// What became of each version that has a backfill or a contract. Kept for good.
+    /// What became of each version that has a backfill or a contract, kept for good; and of those
+    /// whose revert is asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub versions: Vec<VersionRecord>,
@@ -88,6 +103,11 @@ pub struct DatabaseRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dirty: Option<Dirty>,
 
+    /// The highest version of which a revision was ever stable here, whatever became of it, among
+    /// the Rollouts whose spec has a revert: what its expand added is not taken back any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stable_version: Option<i64>,
+
     /// The highest contracted version. No return to a revision below it is possible.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo_floor: Option<i64>,
@@ -104,7 +124,9 @@ impl DatabaseRecord {
     pub(crate) const fn held_for(&self, phase: PhaseKind) -> Option<&Holder> {
         match phase {
             PhaseKind::Backfill => self.backfill_holder.as_ref(),
-            PhaseKind::Expand | PhaseKind::Contract => self.holder.as_ref(),
+            PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Contract | PhaseKind::Revert => {
+                self.holder.as_ref()
+            }
         }
     }
 
@@ -112,7 +134,9 @@ impl DatabaseRecord {
     pub(crate) const fn place_of(&mut self, phase: PhaseKind) -> &mut Option<Holder> {
         match phase {
             PhaseKind::Backfill => &mut self.backfill_holder,
-            PhaseKind::Expand | PhaseKind::Contract => &mut self.holder,
+            PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Contract | PhaseKind::Revert => {
+                &mut self.holder
+            }
         }
     }
 
@@ -120,6 +144,17 @@ impl DatabaseRecord {
     #[must_use]
     pub(crate) fn version(&self, version: i64) -> Option<&VersionRecord> {
         self.versions.iter().find(|v| v.version == version)
+    }
+
+    /// Flags of a Rollout that contracts which have begun rely on, and whose contract it is.
+    #[must_use]
+    pub(crate) fn frozen_of(&self, rollout: &str) -> BTreeMap<String, i64> {
+        let versions = self.versions.iter().filter(|v| v.rollout == rollout);
+        let keys = |v: &VersionRecord| {
+            let (version, keys) = (v.version, v.frozen_flags.clone());
+            keys.into_iter().map(move |key| (key, version))
+        };
+        versions.flat_map(keys).collect()
     }
 
     /// The same, to be changed.
@@ -134,14 +169,16 @@ impl DatabaseRecord {
 pub struct VersionRecord {
     /// The version.
     pub version: i64,
-    /// The Rollout whose phases run for it: the first of which a revision became stable.
+    /// The Rollout whose phases run for it: the first of which a revision became stable; before
+    /// that the one of which a release failed, and whose revert is asked for.
     pub rollout: String,
-    /// The last revision of that Rollout and this version that became stable. Its pods are what
-    /// the phases run in.
+    /// The last revision of that Rollout and this version that became stable, or that failed. Its
+    /// pods are what the phases run in.
     pub revision: String,
-    /// Since when a revision of it is stable.
-    pub stable_since: Time,
-    /// The phases that are to run after the release.
+    /// Since when a revision of it is stable; absent while none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_since: Option<Time>,
+    /// The phases that are to run after the release: of a version that was never stable, the revert.
     pub asked: Vec<AskedPhase>,
     /// The last backfill that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -149,12 +186,19 @@ pub struct VersionRecord {
     /// Since when nobody on the database is below the version; absent while somebody is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alone_since: Option<Time>,
-    /// The approval of the contract.
+    /// The approval of the contract, or of the revert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<Approved>,
     /// The contract, once it has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contracted: Option<Done>,
+    /// Flags that its contract relies on, once that has begun: they stay on for everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub frozen_flags: Vec<String>,
+    /// The revert, once it has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverted: Option<Done>,
     /// A person has said that what is open of it is not to run any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dropped: bool,
@@ -179,10 +223,33 @@ impl VersionRecord {
         !self.dropped && self.asks(PhaseKind::Contract).is_some() && self.contracted.is_none()
     }
 
+    /// A person has approved what this phase runs.
+    #[must_use]
+    pub(crate) fn is_approved(&self, phase: PhaseKind) -> bool {
+        let asked = self.asks(phase);
+        let given = self.approved.as_ref().zip(asked);
+        given.is_some_and(|(given, asked)| given.digest == asked.digest)
+    }
+
+    /// The revert is asked for, and has not succeeded.
+    #[must_use]
+    pub(crate) fn lacks_revert(&self) -> bool {
+        !self.dropped && self.asks(PhaseKind::Revert).is_some() && self.reverted.is_none()
+    }
+
+    /// The phase that a person may approve now.
+    #[must_use]
+    pub(crate) fn to_approve(&self) -> Option<PhaseKind> {
+        if self.lacks_contract() {
+            return Some(PhaseKind::Contract);
+        }
+        self.lacks_revert().then_some(PhaseKind::Revert)
+    }
+
     /// Something is still to run for it.
     #[must_use]
     pub(crate) fn is_open(&self) -> bool {
-        self.lacks_backfill() || self.lacks_contract()
+        self.lacks_backfill() || self.lacks_contract() || self.lacks_revert()
     }
 }
 
@@ -208,7 +275,11 @@ pub struct AskedPhase {
     /// Of a contract: seconds to wait after nothing below the version is left.
     #[serde(default)]
     pub after_seconds: i64,
-    /// Of a contract: whether a person must approve it.
+    /// Of a contract: flags that must be on for everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub flags: Vec<String>,
+    /// Of a contract or a revert: whether a person must approve it.
     #[serde(default)]
     pub approval: Approval,
 }
@@ -289,9 +360,24 @@ impl Holder {
             attempt: self.attempt,
             succeeded,
             nothing_applied: false,
+            undone_by: None,
             job: self.job.clone(),
+            began: Some(self.since.clone()),
             ended: at,
             message,
+        }
+    }
+
+    /// That the phase that holds may have left the database inconsistent.
+    #[must_use]
+    pub(crate) fn left_dirty(&self, at: Time) -> Dirty {
+        Dirty {
+            rollout: self.rollout.clone(),
+            revision: self.revision.clone(),
+            phase: self.phase,
+            attempt: self.attempt,
+            job: self.job.clone(),
+            since: at,
         }
     }
 }
@@ -313,11 +399,19 @@ pub struct PhaseRecord {
     pub attempt: i64,
     /// Whether it succeeded.
     pub succeeded: bool,
-    /// It failed before it had applied anything: every run of its command exited with 75.
+    /// It failed before it had applied anything: every run of its command exited with 75, its SQL
+    /// was refused or rolled back (64), or no pod of it ever ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nothing_applied: bool,
+    /// The Job of the revert, or of a later expand, that has taken back what this one did: it does
+    /// not count any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone_by: Option<String>,
     /// Name of the Job.
     pub job: String,
+    /// When it took the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Time>,
     /// When it ended.
     pub ended: Time,
     /// A message; after a failure the Job's.
@@ -339,6 +433,6 @@ pub struct Dirty {
     pub attempt: i64,
     /// Name of the Job.
     pub job: String,
-    /// When it failed.
+    /// When it failed; where its Job was gone before its end was seen, when it took the database.
     pub since: Time,
 }

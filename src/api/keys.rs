@@ -26,6 +26,8 @@ pub(crate) const EPOCH: &str = "stepgate.io/epoch";
 pub(crate) const USES_DATABASE: &str = "stepgate.io/uses-database";
 /// Annotation beside that label: the schema version that it needs.
 pub(crate) const SCHEMA_VERSION: &str = "stepgate.io/schema-version";
+/// What a person writes in the place of a step to promote a release that has no way back.
+pub(crate) const WITHOUT_UNDO: &str = "without-undo";
 /// Annotation on a DatabaseSchema: `<version>/<phase>/<digest> <id> <user>` approves a phase.
 pub(crate) const APPROVE: &str = "stepgate.io/approve";
 /// Annotation on a DatabaseSchema: `<version> <id>`: what is open of that version is not to run.
@@ -45,6 +47,10 @@ pub(crate) const FLAGS: &str = "stepgate.io/flags";
 
 /// Annotation on somebody else's Service: `true` where no user reaches pods through it.
 pub(crate) const NOT_FOR_USERS: &str = "stepgate.io/not-for-users";
+
+/// Annotation on a DatabaseSchema: when the last backup of the database was made, by whoever makes
+/// it.
+pub(crate) const BACKUP_AT: &str = "stepgate.io/backup-at";
 
 /// Finalizer on a DatabaseSchema while a phase holds it.
 pub const HELD: &str = "stepgate.io/held";

@@ -22,6 +22,7 @@ pub mod strategy;
 pub mod test;
 pub(crate) mod text;
 pub mod traffic;
+pub mod way_back;
 
 pub use adopt::{Adopt, AdoptedStatus};
 pub use after::After;
@@ -30,7 +31,7 @@ pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};
 pub use flags::Flag;
 pub use metric::{BuiltIn, Convention, Matcher, TimeUnit};
 pub use rollout::{Rollout, RolloutSpec};
-pub use schema::{Approval, Phase, PhaseKind, SchemaSpec};
+pub use schema::{Approval, Expand, Phase, PhaseKind, RevertWhen, SchemaSpec, Soak};
 pub use selector::Selector;
 pub use status::RolloutStatus;
 pub use strategy::{
@@ -38,6 +39,7 @@ pub use strategy::{
 };
 pub use test::StepTest;
 pub use traffic::Traffic;
+pub use way_back::WayBack;
 
 /// What is left out of a stored object because it is the default.
 #[expect(

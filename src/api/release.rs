@@ -36,6 +36,11 @@ pub struct Release {
     pub lost: Vec<Lost>,
     /// Tests of its steps that were begun.
     pub tests: Vec<TestStatus>,
+    /// A person has let it go on though stable could not come back.
+    pub without_undo: bool,
+    /// What stable needs to come back and the operator may not read, when the present step was
+    /// entered: whether it is there is not known.
+    pub not_checked: Vec<String>,
 }
 
 /// A pod of the revision stopped being ready, though its containers ran on.
@@ -55,10 +60,27 @@ pub enum Stage {
     Preflight,
     /// A Job that comes before the revision's pods runs, or is about to.
     Job(PhaseKind),
+    /// Stable is measured after the expand.
+    Soak(SoakStatus),
     /// Pods of the revision run.
     Step(AtStep),
     /// Back to stable.
     Undo(Undo),
+}
+
+/// Stable, measured after the expand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SoakStatus {
+    /// Since when.
+    pub since: Time,
+    /// Beginning of the time before the expand that it is compared with.
+    pub before_from: Time,
+    /// Its end: when the expand took the database.
+    pub before_until: Time,
+    /// Why Stepgate itself paused it. It is stored beside this, as that of a step is.
+    #[serde(skip)]
+    pub paused: Option<Why>,
 }
 
 /// A release at a step.
@@ -102,7 +124,7 @@ pub struct StepStatus {
 pub struct JobStatus {
     /// The phase that it runs.
     pub phase: PhaseKind,
-    /// Its attempt; only a retry raises it.
+    /// Its attempt; only a retry raises it, but for a preflight, which is tried again by itself.
     pub attempt: i64,
     /// The Job that was reported here as one that may have left the database inconsistent. A retry
     /// accepts only what was reported before it.
@@ -111,6 +133,27 @@ pub struct JobStatus {
     /// The failed Job whose result a person accepted with a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_dirty: Option<String>,
+    /// Of a preflight: since when it is tried. Its time counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Of a preflight: its first attempt for this release. What passed before is no answer now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<i64>,
+}
+
+impl JobStatus {
+    /// At this attempt, with nothing more to be said of it.
+    #[must_use]
+    pub(crate) const fn new(phase: PhaseKind, attempt: i64) -> Self {
+        Self {
+            phase,
+            attempt,
+            told_dirty: None,
+            accepted_dirty: None,
+            since: None,
+            first: None,
+        }
+    }
 }
 
 /// A test of a step that was begun.
@@ -193,6 +236,16 @@ impl Release {
     pub const fn paused(&self) -> Option<&Why> {
         match &self.stage {
             Stage::Step(at) => at.paused.as_ref(),
+            Stage::Soak(soak) => soak.paused.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The measurement of stable after the expand, while that is under way.
+    #[must_use]
+    pub const fn soak(&self) -> Option<&SoakStatus> {
+        match &self.stage {
+            Stage::Soak(soak) => Some(soak),
             _ => None,
         }
     }
@@ -209,7 +262,10 @@ impl Release {
     /// No pod of the revision may have started yet.
     #[must_use]
     pub(crate) const fn is_before_its_pods(&self) -> bool {
-        matches!(self.stage, Stage::Preflight | Stage::Job(_))
+        matches!(
+            self.stage,
+            Stage::Preflight | Stage::Job(_) | Stage::Soak(_)
+        )
     }
 
     /// Its Job of this phase.
@@ -229,20 +285,16 @@ impl Release {
         &mut self.jobs[index]
     }
 
-    /// The highest attempt, those of its Jobs included.
+    /// The highest attempt, those of its Jobs included, but for a preflight's: it counts by itself.
     #[must_use]
     pub(crate) fn highest_attempt(&self) -> i64 {
-        let jobs = self.jobs.iter().map(|job| job.attempt);
+        let counts = |job: &&JobStatus| job.phase != PhaseKind::Preflight;
+        let jobs = self.jobs.iter().filter(counts).map(|job| job.attempt);
         jobs.fold(self.attempt, i64::max)
     }
 
     const fn new_job(&self, phase: PhaseKind) -> JobStatus {
-        JobStatus {
-            phase,
-            attempt: self.attempt,
-            told_dirty: None,
-            accepted_dirty: None,
-        }
+        JobStatus::new(phase, self.attempt)
     }
 }
 
@@ -253,6 +305,7 @@ impl Stage {
         match self {
             Self::Preflight => "preflight",
             Self::Job(phase) => phase.word(),
+            Self::Soak(_) => "soak",
             Self::Step(_) => "step",
             Self::Undo(_) => "undo",
         }
@@ -280,6 +333,9 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     jobs: Vec<JobStatus>,
+    /// The measurement of stable after the expand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    soak: Option<SoakStatus>,
     /// The step under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     step: Option<StepStatus>,
@@ -304,6 +360,14 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     tests: Vec<TestStatus>,
+    /// A person has let it go on though something that stable needs to come back is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    without_undo: bool,
+    /// ConfigMaps and Secrets that stable needs to come back and that the operator may not read:
+    /// whether they are there is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    not_checked: Vec<String>,
 }
 
 /// Where a release stands.
@@ -311,8 +375,12 @@ struct Stored {
 enum Place {
     /// Names and selectors are checked and the children are made, at 0 replicas.
     Preflight,
+    /// The preflight asks whether the schema may be expanded.
+    PreflightJob,
     /// The schema is expanded.
     Expand,
+    /// Stable is measured after the expand.
+    Soak,
     /// Pods of the revision run.
     Step,
     /// Back to stable.
@@ -328,6 +396,7 @@ impl From<Release> for Stored {
             started: release.started,
             attempt: release.attempt,
             jobs: release.jobs,
+            soak: None,
             step: None,
             paused: None,
             undo: None,
@@ -335,12 +404,20 @@ impl From<Release> for Stored {
             unreached: release.unreached,
             lost_readiness: release.lost,
             tests: release.tests,
+            without_undo: release.without_undo,
+            not_checked: release.not_checked,
         };
         match release.stage {
             Stage::Preflight => {}
+            Stage::Job(PhaseKind::Preflight) => stored.stage = Place::PreflightJob,
             // Of these only the expand comes before the pods.
-            Stage::Job(PhaseKind::Expand | PhaseKind::Backfill | PhaseKind::Contract) => {
-                stored.stage = Place::Expand;
+            Stage::Job(
+                PhaseKind::Expand | PhaseKind::Backfill | PhaseKind::Contract | PhaseKind::Revert,
+            ) => stored.stage = Place::Expand,
+            Stage::Soak(mut soak) => {
+                stored.stage = Place::Soak;
+                stored.paused = soak.paused.take();
+                stored.soak = Some(soak);
             }
             Stage::Step(at) => {
                 stored.stage = Place::Step;
@@ -368,7 +445,16 @@ impl From<Stored> for Release {
         };
         let stage = match (stored.stage, stored.step) {
             (Place::Undo, _) => Stage::Undo(stored.undo.unwrap_or_else(lost)),
+            (Place::PreflightJob, _) => Stage::Job(PhaseKind::Preflight),
             (Place::Expand, _) => Stage::Job(PhaseKind::Expand),
+            // The expand has succeeded, and what comes after it comes again.
+            (Place::Soak, _) => match stored.soak {
+                Some(soak) => Stage::Soak(SoakStatus {
+                    paused: stored.paused,
+                    ..soak
+                }),
+                None => Stage::Job(PhaseKind::Expand),
+            },
             (Place::Step, Some(step)) => Stage::Step(AtStep {
                 step,
                 paused: stored.paused,
@@ -386,6 +472,8 @@ impl From<Stored> for Release {
             unreached: stored.unreached,
             lost: stored.lost_readiness,
             tests: stored.tests,
+            without_undo: stored.without_undo,
+            not_checked: stored.not_checked,
         }
     }
 }

@@ -32,6 +32,7 @@ use super::{Adopt, After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, S
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
     printcolumn(name = "Checks", type_ = "string", json_path = ".status.summary.checks", priority = 1),
     printcolumn(name = "Schema", type_ = "string", json_path = ".status.summary.schema", priority = 1),
+    printcolumn(name = "Backfill", type_ = "string", json_path = ".status.summary.backfill", priority = 1),
     printcolumn(name = "Paused", type_ = "string", json_path = ".status.summary.paused", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 40")
@@ -57,6 +58,10 @@ use super::{Adopt, After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, S
         .message("spec.adopt and spec.traffic cannot be combined: the Services of spec.traffic select by a label that the pods of the adopted Deployment do not have; add spec.traffic when the Deployment stands at 0 and spec.adopt is removed"),
     validation = Rule::new("!has(self.adopt) || !has(oldSelf.adopt) || self.adopt == oldSelf.adopt")
         .message("spec.adopt.deployment cannot be changed: remove spec.adopt when the Deployment that it names stands at 0"),
+    validation = Rule::new("!(has(self.schema) && has(self.schema.contract) && has(self.schema.contract.flags)) || self.schema.contract.flags.all(k, has(self.flags) && self.flags.exists(f, f.key == k))")
+        .message("schema.contract.flags names a key that spec.flags does not have: write the flag there too, so that it is turned on before the contract"),
+    validation = Rule::new("has(self.analysis) || !(has(self.schema) && has(self.schema.expand) && has(self.schema.expand.soak))")
+        .message("schema.expand.soak measures the stable revision by the checks of spec.analysis: add them, or remove the soak"),
     validation = Rule::new("!has(self.selector.matchLabels) || (has(self.template.metadata) && has(self.template.metadata.labels) && self.selector.matchLabels.all(k, k in self.template.metadata.labels && self.template.metadata.labels[k] == self.selector.matchLabels[k]))")
         .message("spec.template.metadata.labels must carry every label of spec.selector.matchLabels with the same value: add them to the template"),
 )]

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    name::DNS_LABEL,
+    OnInconclusive,
+    name::{DNS_LABEL, FLAG_NAME},
     sql::{Batch, Postgres, Sql, SqlFile},
 };
 
@@ -16,11 +17,13 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.version) || !(has(self.backfill) || has(self.contract))")
-        .message("schema.version is needed with schema.backfill or schema.contract: give this schema change a number higher than the last one's"),
-    validation = Rule::new("has(self.postgres) || !((has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)))")
+    validation = Rule::new("has(self.version) || !(has(self.backfill) || has(self.contract) || has(self.revert))")
+        .message("schema.version is needed with schema.backfill, schema.contract or schema.revert: give this schema change a number higher than the last one's"),
+    validation = Rule::new("has(self.expand) || !(has(self.preflight) || has(self.revert))")
+        .message("schema.preflight looks at what schema.expand needs, and schema.revert takes back what it added: give schema.expand too, or leave them out"),
+    validation = Rule::new("has(self.postgres) || !((has(self.preflight) && has(self.preflight.sql)) || (has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)) || (has(self.revert) && has(self.revert.sql)))")
         .message("schema.postgres is needed with sql and batches: name the Secret with the connection in schema.postgres.connection.secretKeyRef"),
-    validation = Rule::new("(has(self.version) && self.version <= 2147483647) || !((has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)))")
+    validation = Rule::new("(has(self.version) && self.version <= 2147483647) || !((has(self.preflight) && has(self.preflight.sql)) || (has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)) || (has(self.revert) && has(self.revert.sql)))")
         .message("schema.version is needed with sql and batches, 2147483647 at most: the database remembers by it what has run")
 )]
 pub struct SchemaSpec {
@@ -58,14 +61,25 @@ pub struct SchemaSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<Postgres>,
 
+    /// What becomes of files of `sql` that would hurt users, by the rules of `stepgate lint` for their
+    /// phase. They are judged in the Job, before anything of them runs. `Enforce`: errors keep all of
+    /// the phase from running, and the database is clean; what cannot be judged needs
+    /// `approval: Manual` in a contract, and is a warning elsewhere. `Warn`: it is in the log of the
+    /// Job. `Off`: nobody looks.
+    #[serde(default, skip_serializing_if = "Lint::is_enforced")]
+    pub lint: Lint,
+    /// Asks whether the expand of a version may run, and changes nothing: whether nothing left the
+    /// database half-way, no other phase runs there, no higher version has been expanded, the backup
+    /// is recent; and for SQL what the runner itself needs. Then its own command runs. Whatever
+    /// fails is tried again until `deadlineSeconds`; then the release is blocked, and the database is
+    /// as it was. Not run for a version that is expanded already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<Preflight>,
+
     /// Adds what the new revision needs, without breaking the old one. Runs before the first pod of
     /// the revision is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(
-        validation = Rule::new("[has(self.command), has(self.template), has(self.sql)].exists_one(given, given)")
-            .message("give a phase exactly one of command (run with the revision's own image), template (a pod template of its own) and sql (files that Stepgate runs on PostgreSQL)")
-    )]
-    pub expand: Option<Phase>,
+    pub expand: Option<Expand>,
 
     /// Fills in what `expand` added. Runs once per version, after a revision of it has become
     /// stable; and before a contract once more when no pod below the version is left, unless a
@@ -78,6 +92,13 @@ pub struct SchemaSpec {
     /// has ended, `afterSeconds` have passed, and it is approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<Contract>,
+
+    /// Takes back what the expand of a version added, after its release has failed. Runs only where
+    /// `when` says so, and when its gate is open: the version was never stable on this database, and
+    /// no pod, no release, no stable or former stable revision of any Rollout and no other workload
+    /// is at it or above. A later release of the version expands again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revert: Option<Revert>,
 }
 
 impl SchemaSpec {
@@ -85,17 +106,39 @@ impl SchemaSpec {
     #[must_use]
     pub fn phase(&self, kind: PhaseKind) -> Option<&Phase> {
         match kind {
-            PhaseKind::Expand => self.expand.as_ref(),
+            PhaseKind::Expand => self.expand.as_ref().map(|expand| &expand.run),
             PhaseKind::Backfill => self.backfill.as_ref().map(|backfill| &backfill.run),
             PhaseKind::Contract => self.contract.as_ref().map(|contract| &contract.run),
+            PhaseKind::Preflight => self.preflight.as_ref().map(|preflight| &preflight.run),
+            PhaseKind::Revert => self.revert.as_ref().map(|revert| &revert.run),
         }
+    }
+
+    /// Whether a phase has a Job: a preflight may do without.
+    #[must_use]
+    pub(crate) fn has_job(&self, kind: PhaseKind) -> bool {
+        let own = |phase: &Phase| !phase.command.is_empty() || phase.template.is_some();
+        self.phase(kind).is_some_and(own) || self.runs_sql(kind)
     }
 
     /// Whether a phase is SQL for Stepgate's runner.
     #[must_use]
     pub(crate) fn runs_sql(&self, kind: PhaseKind) -> bool {
-        let files = self.phase(kind).is_some_and(|phase| phase.sql.is_some());
-        files || (kind == PhaseKind::Backfill && !self.batches().is_empty())
+        let Some(phase) = self.phase(kind) else {
+            return false;
+        };
+        let own = phase.sql.is_some();
+        own || match kind {
+            PhaseKind::Backfill => !self.batches().is_empty(),
+            // The runner looks whether it can run what comes.
+            PhaseKind::Preflight => {
+                let mut others = PhaseKind::ALL.into_iter().filter(|other| *other != kind);
+                phase.command.is_empty()
+                    && phase.template.is_none()
+                    && others.any(|other| self.runs_sql(other))
+            }
+            PhaseKind::Expand | PhaseKind::Contract | PhaseKind::Revert => false,
+        }
     }
 
     /// Files of SQL of a phase, in the order in which they run.
@@ -103,6 +146,17 @@ impl SchemaSpec {
     pub fn files(&self, kind: PhaseKind) -> &[SqlFile] {
         let sql = self.phase(kind).and_then(|phase| phase.sql.as_ref());
         sql.map_or(&[], |sql| &sql.files)
+    }
+
+    /// Those that the runner reads for a phase, in order: its own, and in a preflight also those of
+    /// the expand.
+    #[must_use]
+    pub(crate) fn read_files(&self, kind: PhaseKind) -> Vec<&SqlFile> {
+        let comes = match kind {
+            PhaseKind::Preflight => self.files(PhaseKind::Expand),
+            _ => &[],
+        };
+        self.files(kind).iter().chain(comes).collect()
     }
 
     /// Batches of the backfill.
@@ -114,7 +168,10 @@ impl SchemaSpec {
     /// The pod template of its own that this phase has, if it has one.
     pub(crate) fn template_mut(&mut self, kind: PhaseKind) -> Option<&mut Value> {
         let phase = match kind {
-            PhaseKind::Expand => self.expand.as_mut(),
+            PhaseKind::Expand => match &mut self.expand {
+                Some(expand) => Some(&mut expand.run),
+                None => None,
+            },
             PhaseKind::Backfill => match &mut self.backfill {
                 Some(backfill) => Some(&mut backfill.run),
                 None => None,
@@ -123,11 +180,41 @@ impl SchemaSpec {
                 Some(contract) => Some(&mut contract.run),
                 None => None,
             },
+            PhaseKind::Preflight => match &mut self.preflight {
+                Some(preflight) => Some(&mut preflight.run),
+                None => None,
+            },
+            PhaseKind::Revert => match &mut self.revert {
+                Some(revert) => Some(&mut revert.run),
+                None => None,
+            },
         };
         match phase {
             Some(phase) => phase.template.as_mut(),
             None => None,
         }
+    }
+}
+
+/// What becomes of SQL that would hurt users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Lint {
+    /// It does not run.
+    #[default]
+    Enforce,
+    /// It runs, and the log says what it does.
+    Warn,
+    /// It is not looked at.
+    Off,
+}
+
+impl Lint {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde calls it with a reference"
+    )]
+    const fn is_enforced(&self) -> bool {
+        matches!(self, Self::Enforce)
     }
 }
 
@@ -189,8 +276,9 @@ pub struct Phase {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<Sql>,
 
-    /// Maximum number of seconds that a phase may run; after that it has failed. A backfill with
-    /// `batches` may run for a week, and for so long without progress.
+    /// Maximum number of seconds that a phase may run; after that it has failed. Of a backfill with
+    /// `batches` it is for the files of `sql`: batches go on as long as they come forward, for a week
+    /// at most (see `stallSeconds`).
     #[serde(default = "default_deadline")]
     #[schemars(range(min = 1, max = 604800))]
     pub deadline_seconds: i64,
@@ -204,6 +292,110 @@ pub struct Phase {
     pub retry_limit: i64,
 }
 
+/// The expand of a revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.command), has(self.template), has(self.sql)].exists_one(given, given)")
+        .message("give a phase exactly one of command (run with the revision's own image), template (a pod template of its own) and sql (files that Stepgate runs on PostgreSQL)")
+)]
+pub struct Expand {
+    /// What runs.
+    #[serde(flatten)]
+    pub run: Phase,
+
+    /// Measures the stable revision after the expand, before the first pod of the new one, and
+    /// compares it with the time before the expand. If it does worse then, the expand hurts, and not
+    /// the new code: the release waits for a person. Left out where the expand changes nothing for
+    /// stable: there is none yet, it needs the same schema version, or another Rollout has applied
+    /// this version before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Soak>,
+}
+
+/// How long the stable revision is measured after the expand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Soak {
+    /// Seconds for which stable is measured after the expand, and at least a minute long before it.
+    #[serde(default = "default_soak")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub hold_seconds: i64,
+
+    /// Seconds after the hold within which every check must have a verdict about stable.
+    #[serde(default = "default_soak_deadline")]
+    #[schemars(range(min = 1, max = 2592000))]
+    pub deadline_seconds: i64,
+
+    /// What happens at that deadline if a check is still inconclusive, for example because there
+    /// were too few requests.
+    #[serde(default)]
+    pub on_inconclusive: OnInconclusive,
+}
+
+const fn default_soak() -> i64 {
+    120
+}
+
+const fn default_soak_deadline() -> i64 {
+    600
+}
+
+/// The preflight of a version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.command), has(self.template), has(self.sql)].filter(given, given).size() <= 1")
+        .message("give a preflight at most one of command (run with the revision's own image), template (a pod template of its own) and sql (files that Stepgate runs on PostgreSQL, read-only)"),
+    validation = Rule::new("!has(self.retryLimit) || self.retryLimit == 0")
+        .message("a preflight that fails is tried again until its deadlineSeconds anyway: leave retryLimit out")
+)]
+pub struct Preflight {
+    /// What runs, if anything does beside the questions that are built in.
+    #[serde(flatten)]
+    pub run: Phase,
+
+    /// Seconds that the last backup may be old, by the annotation `stepgate.io/backup-at` of the
+    /// DatabaseSchema: a time as `2030-01-31T23:59:59Z`, set by whatever makes the backup. Default:
+    /// no backup is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 31536000))]
+    pub max_backup_age_seconds: Option<i64>,
+}
+
+/// The way back of a version's schema.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.command), has(self.template), has(self.sql)].exists_one(given, given)")
+        .message("give a phase exactly one of command (run with the revision's own image), template (a pod template of its own) and sql (files that Stepgate runs on PostgreSQL)")
+)]
+pub struct Revert {
+    /// What runs.
+    #[serde(flatten)]
+    pub run: Phase,
+
+    /// When it runs. `Never`, the default: what expand added stays, which old code does not mind.
+    /// `AfterFailure`: after a release of the version has failed and was undone, behind the gate.
+    #[serde(default)]
+    pub when: RevertWhen,
+
+    /// Whether a person must approve it. `Manual`, the default: workloads in other namespaces are
+    /// not seen, so somebody must know of them.
+    #[serde(default)]
+    pub approval: Approval,
+}
+
+/// When a revert runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RevertWhen {
+    /// Not at all.
+    #[default]
+    Never,
+    /// After a release of the version has failed and was undone.
+    AfterFailure,
+}
+
 /// The backfill of a version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -211,7 +403,9 @@ pub struct Phase {
     validation = Rule::new("[has(self.command), has(self.template), has(self.sql) || has(self.batches)].exists_one(given, given)")
         .message("give a backfill exactly one of command (run with the revision's own image), template (a pod template of its own) and sql or batches, or both of these (run on PostgreSQL by Stepgate)"),
     validation = Rule::new("has(self.batches) || !has(self.maxLagSeconds)")
-        .message("maxLagSeconds pauses batches, and there are none")
+        .message("maxLagSeconds pauses batches, and there are none"),
+    validation = Rule::new("has(self.batches) || !has(self.stallSeconds)")
+        .message("stallSeconds is about batches, and there are none: only of these is it seen how far they are; deadlineSeconds is for the whole backfill then")
 )]
 pub struct Backfill {
     /// What runs.
@@ -224,6 +418,13 @@ pub struct Backfill {
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub batches: Vec<Batch>,
 
+    /// Batches that have not changed a row, nor found a range without one, for so many seconds have
+    /// failed; time in which they pause counts too. What they have done stays, and a retry goes on
+    /// there. Default: 900.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 604800))]
+    pub stall_seconds: Option<i64>,
+
     /// Batches pause while a replica or a replication slot is more than so many seconds behind; 0:
     /// never. Default: 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -235,6 +436,14 @@ pub struct Backfill {
     /// `Trigger`: a trigger of the expand does, and once is enough.
     #[serde(default, skip_serializing_if = "KeptBy::is_code")]
     pub kept_by: KeptBy,
+}
+
+impl Backfill {
+    /// Seconds without progress after which its batches have failed.
+    #[must_use]
+    pub(crate) fn stalls_after(&self) -> i64 {
+        self.stall_seconds.unwrap_or(900)
+    }
 }
 
 /// What keeps data filled in while old code writes.
@@ -275,6 +484,17 @@ pub struct Contract {
     #[schemars(range(min = 0, max = 31536000))]
     pub after_seconds: i64,
 
+    /// Keys of `spec.flags` that must be on for everybody before it runs, in every pod. From its
+    /// start on they are frozen: nothing turns them off any more, as it removes what users need for
+    /// whom they are off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 8),
+        inner(length(min = 1, max = 63), regex(pattern = FLAG_NAME)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub flags: Vec<String>,
+
     /// Whether a person must approve it. `Manual`, the default: workloads in other namespaces are
     /// not seen, so somebody must know of them.
     #[serde(default)]
@@ -311,30 +531,42 @@ const fn default_deadline() -> i64 {
     3600
 }
 
-/// Which of the schema phases.
+/// Which of the schema phases, in the order in which they run.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 pub enum PhaseKind {
+    /// Asks whether the expand may run.
+    Preflight,
     /// Adds to the schema, before the release.
     Expand,
     /// Fills in data, after the release.
     Backfill,
     /// Removes from the schema, last.
     Contract,
+    /// Takes back what expand added, after a failed release.
+    Revert,
 }
 
 impl PhaseKind {
     /// All of them, in the order in which they run.
-    pub const ALL: [Self; 3] = [Self::Expand, Self::Backfill, Self::Contract];
+    pub const ALL: [Self; 5] = [
+        Self::Preflight,
+        Self::Expand,
+        Self::Backfill,
+        Self::Contract,
+        Self::Revert,
+    ];
 
     /// The word used in names and labels.
     #[must_use]
     pub(crate) const fn word(self) -> &'static str {
         match self {
+            Self::Preflight => "preflight",
             Self::Expand => "expand",
             Self::Backfill => "backfill",
             Self::Contract => "contract",
+            Self::Revert => "revert",
         }
     }
 }

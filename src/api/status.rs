@@ -1,6 +1,8 @@
 //! `Rollout.status`: the authority for where a rollout stands, and what people read.
 
-use super::{AdoptedStatus, flags::FlagStatus, release::Release, traffic::TrafficStatus};
+use super::{
+    AdoptedStatus, flags::FlagStatus, release::Release, traffic::TrafficStatus, way_back::WayBack,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +46,9 @@ pub struct RolloutStatus {
     /// The Deployment that was moved in, or is being moved in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adopted: Option<AdoptedStatus>,
+    /// What an undo would do now. It is brought up to date together with the rest of the status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undo: Option<WayBack>,
 
     /// What the Services of `spec.traffic` select.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,6 +196,38 @@ pub struct SchemaStatus {
     /// A message; after a failure it has the end of the Job's log.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// How far the batches of a backfill are, as its own runner says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressStatus>,
+}
+
+/// How far the batches of a backfill are. Read every ten seconds, recorded each minute and at each
+/// quarter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgressStatus {
+    /// Which batch of the spec runs.
+    pub batch: String,
+    /// Its number, from 1.
+    pub number: i64,
+    /// How many batches there are.
+    pub of: i64,
+    /// Rows that are filled in.
+    pub rows_done: i64,
+    /// About how many rows there are to fill in: they were counted when the batch began, and more
+    /// may come.
+    pub rows_total: i64,
+    /// Rows of the last half minute, for each second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_per_second: Option<i64>,
+    /// About how long this batch still takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<i64>,
+    /// Why nothing moves.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub paused: String,
+    /// When the runner said it.
+    pub at: Time,
 }
 
 /// The Jobs that run after the release of a schema version.
@@ -234,6 +271,9 @@ pub struct Summary {
     /// e.g. `shop-db v7 expanded`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub schema: String,
+    /// How far the backfill is, e.g. `names 41% of about 2000000 rows, 12 min left`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub backfill: String,
     /// What paused it: the command or the spec.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub paused: String,

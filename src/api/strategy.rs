@@ -139,6 +139,10 @@ pub struct Step {
         length(min = 1, max = 40),
         regex(pattern = DNS_LABEL)
     )]
+    #[x_kube(
+        validation = Rule::new("self != 'without-undo'")
+            .message("a step cannot be called without-undo: promote <revision>/without-undo goes on without a way back to stable"),
+    )]
     pub name: String,
 
     /// Pods of the new revision: a number (at least 1), or a percentage of `spec.replicas` rounded

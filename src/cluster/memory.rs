@@ -12,6 +12,7 @@ use crate::plan::{
         RolloutFacts, ServiceFacts, Services,
     },
     intent::Write,
+    job::progress::{Heard, Report},
 };
 
 /// What this process remembers of one Rollout or DatabaseSchema between passes: the answers to
@@ -38,6 +39,8 @@ pub struct Memory {
     /// Writes in a row, but for those of status, that got no answer.
     unwritten: u32,
     pub(super) status_written: Option<Timestamp>,
+    /// What the runner of a backfill said last.
+    pub(super) heard: Option<Heard>,
     /// Uid of the Rollout that the API server has shown to this process itself.
     confirmed: Option<String>,
 }
@@ -93,6 +96,40 @@ const TAKEN_FOR_GOOD: u32 = 5;
 const UNANSWERED_FOR_LONG: u32 = 3;
 
 impl Memory {
+    /// The runner of a backfill was asked how far it is; or others were, and its turn comes again.
+    pub(super) fn hears(&mut self, job: &str, said: Option<Result<Report, String>>, at: Timestamp) {
+        let before = self.heard.as_mut().filter(|heard| heard.job == job);
+        let said = match (said, before) {
+            (None, Some(before)) => {
+                before.tried = at;
+                return;
+            }
+            (None, None) => {
+                self.heard = Some(Heard {
+                    job: job.to_owned(),
+                    said: Err("others are being asked".to_owned()),
+                    at,
+                    tried: at,
+                    unheard: 0,
+                });
+                return;
+            }
+            (Some(said), _) => said,
+        };
+        let before = self.heard.as_ref().filter(|heard| heard.job == job);
+        let unheard = match said {
+            Ok(_) => 0,
+            Err(_) => before.map_or(0, |heard| heard.unheard) + 1,
+        };
+        self.heard = Some(Heard {
+            job: job.to_owned(),
+            said,
+            at,
+            tried: at,
+            unheard,
+        });
+    }
+
     /// Lays what is remembered over what the caches hold, and forgets what they know by now.
     pub(super) fn overlay(&mut self, cached: &mut Objects, now: Timestamp) {
         match &self.rollout {

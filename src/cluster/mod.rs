@@ -19,6 +19,7 @@ use crate::plan::{
     },
     flags::file::ConfigMapFacts,
     intent::Write,
+    job::progress::Report,
     revision::Whole,
     routes::RouteFacts,
 };
@@ -97,15 +98,17 @@ pub enum Answer {
     /// What routes do with the requests, in the order in which they were asked for.
     Routes(Vec<RouteFacts>),
     /// Missing ones.
-    Config(Vec<crate::plan::facts::ConfigRef>),
+    Config(crate::plan::facts::ConfigFacts),
     /// What keys of ConfigMaps hold.
     Texts(crate::plan::facts::Texts),
     /// The end of a log.
-    JobLog(String),
+    JobLog(crate::plan::facts::JobLog),
     /// A Job; `None` when there is none of its name.
     Job(Option<Box<JobFacts>>),
     /// Why a Job's pod does not run; empty when nobody has said.
     JobPod(String),
+    /// How far the batches of a Job are; or why nobody says. `None` when others are being asked.
+    Progress(Option<Result<Report, String>>),
     /// The ConfigMap; `None` when there is none of its name.
     Flags(Option<Box<ConfigMapFacts>>),
 }

@@ -12,9 +12,12 @@ use crate::{
     plan::{
         self,
         database::{self, Shown},
-        facts::{Answers, DatabaseObjects, Observed, Question, Refusal, Refused, RolloutFacts},
-        flags::{self, file::Look},
+        facts::{
+            Answers, DatabaseObjects, Limits, Observed, Question, Refusal, Refused, RolloutFacts,
+        },
+        flags::file::Look,
         intent::{Event, Kind, Plan, Stands, Write},
+        measuring,
         reason::Reason,
     },
 };
@@ -33,6 +36,8 @@ pub struct Surroundings<'a> {
     pub source_problem: &'a (dyn Fn(&str) -> Option<String> + Sync),
     /// Image of the program that runs SQL; empty where there is none.
     pub sql_image: Arc<str>,
+    /// What the administrator permits of a schema phase.
+    pub limits: Limits,
     /// From when on the clock is trusted.
     pub trusted_since: Timestamp,
     /// Epoch of the present leadership.
@@ -240,6 +245,7 @@ async fn ask<C: Cluster>(
                 answers.flags.insert(name.clone(), unread);
                 continue;
             }
+            (Err(error), Question::Progress(..)) => Answer::Progress(Some(Err(error.message))),
             (answer, _) => answer?,
         };
         take(answer, question, seen, answers, memory, now)?;
@@ -386,7 +392,9 @@ fn observe<C: Cluster>(
         unread: None,
         source_problem,
         sql_image: Arc::clone(&around.sql_image),
+        limits: around.limits,
         readings,
+        heard: memory.heard.clone(),
         looked,
         trusted_since: around.trusted_since,
         status_written: memory.status_written,
@@ -398,10 +406,7 @@ fn observe<C: Cluster>(
 
 /// The revision that is measured, if one is.
 fn in_motion(rollout: &RolloutFacts) -> Option<String> {
-    let status = &rollout.status;
-    let release = status.release.as_ref().map(|r| r.revision.as_str());
-    let measured = release.or_else(|| flags::measured(&status.flags));
-    measured.map(str::to_owned)
+    measuring::measured(&rollout.status).map(str::to_owned)
 }
 
 fn take(
@@ -460,7 +465,7 @@ fn take(
         }
         Answer::Users(users) => answers.users = Some(users.into()),
         Answer::Routes(routes) => answers.routes = Some(routes.into()),
-        Answer::Config(missing) => answers.missing_config = Some(missing),
+        Answer::Config(found) => answers.config = Some(found),
         Answer::Texts(texts) => answers.texts.extend(texts),
         Answer::Job(job) => {
             if let Question::Job(name) = question {
@@ -470,8 +475,13 @@ fn take(
                 memory.know_job(*job, now);
             }
         }
-        Answer::JobLog(text) => answers.job_log = Some(text),
+        Answer::JobLog(log) => answers.job_log = Some(log),
         Answer::JobPod(words) => answers.job_pod = Some(words),
+        Answer::Progress(said) => {
+            if let Question::Progress(job, _) = question {
+                memory.hears(job, said, now);
+            }
+        }
         Answer::Flags(map) => {
             if let Question::Flags(name) = question {
                 answers.flags.insert(name.clone(), Look::Read(map));
@@ -486,12 +496,13 @@ fn take(
         Question::Revisions => answers.revisions_live,
         Question::Hold(_) => answers.hold_live.is_some(),
         Question::Users(_) => answers.users.is_some(),
-        Question::Config(_) => answers.missing_config.is_some(),
+        Question::Config(_) => answers.config.is_some(),
         Question::Routes(_) => answers.routes.is_some(),
         Question::Texts(keys) => keys.iter().all(|key| answers.texts.contains_key(key)),
         Question::Job(_) => answers.job_live.is_some(),
         Question::JobLog(_) => answers.job_log.is_some(),
         Question::JobPod(_) => answers.job_pod.is_some(),
+        Question::Progress(job, _) => memory.heard.as_ref().is_some_and(|h| h.job == *job),
         Question::Flags(name) => answers.flags.contains_key(name),
     });
     Ok(())

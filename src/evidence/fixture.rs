@@ -58,6 +58,7 @@ pub(crate) fn measure(pods: &[&str]) -> Measure {
         probe_seconds: Vec::new(),
         since: second(0),
         hold_since: None,
+        before: None,
         source: "default".to_owned(),
         interval_seconds: 1,
         checks: vec![error_rate("errors", 1.0, 100)],

@@ -10,6 +10,10 @@ pub(super) struct Standing<'a> {
     pub spec: &'a CheckSpec,
     pub all: &'a Tally,
     pub hold: &'a Tally,
+    /// The share that may be bad; more fails the check beyond doubt.
+    pub share: f64,
+    /// What was before, where that is what counts are compared with.
+    pub before: Option<Before<'a>>,
     /// A pod of whose requests it is not known yet how many came since the hold began.
     pub uncounted: Option<&'a Uncounted>,
     pub metric: Metric,
@@ -24,12 +28,23 @@ pub(super) struct Standing<'a> {
     pub bound: Option<f64>,
 }
 
+/// What counts are compared with.
+pub(super) struct Before<'a> {
+    pub tally: &'a Tally,
+    /// There is enough of it.
+    pub is_known: bool,
+}
+
 /// Judges one check. A test that has failed stays failed, whatever the source says now;
 /// everything that stands in the way of a whole answer comes before a pass.
 pub(super) fn judge(s: &Standing<'_>) -> Reading {
     let (verdict, reason) = verdict(s);
     let failed = reason == Reason::Failing;
     let (value, figure) = figure(s, if failed { s.all } else { shown(s) });
+    let mut message = message(s, reason, &figure);
+    if let Some(before) = s.before.as_ref().filter(|_| rests_on_counts(reason)) {
+        message.push_str(&said_of(s, before.tally));
+    }
     let (unit, limit) = match s.spec.kind {
         CheckKind::ErrorRate { max_percent } => (Unit::Percent, max_percent),
         CheckKind::Latency {
@@ -53,7 +68,7 @@ pub(super) fn judge(s: &Standing<'_>) -> Reading {
             s.test.current()
         },
         threshold: s.threshold,
-        message: message(s, reason, &figure),
+        message,
     }
 }
 
@@ -66,7 +81,11 @@ fn probes_only(s: &Standing<'_>) -> bool {
 fn verdict(s: &Standing<'_>) -> (Verdict, Reason) {
     let inconclusive = |reason| (Verdict::Inconclusive, reason);
     if s.test.peak() >= s.threshold {
-        return (Verdict::Fail, Reason::Failing);
+        // Nobody knows whether it was better before.
+        return match s.before.as_ref().is_some_and(|before| !before.is_known) {
+            true => inconclusive(Reason::NotCompared),
+            false => (Verdict::Fail, Reason::Failing),
+        };
     }
     if let Some(fault) = s.obstacle {
         return inconclusive(fault.reason);
@@ -90,10 +109,28 @@ fn verdict(s: &Standing<'_>) -> (Verdict, Reason) {
     }
     // Written so that a figure that is no number would not pass; 29 of 100 is 29%, whatever
     // binary fractions make of it.
-    if s.hold.bad <= s.spec.kind.share() * s.hold.total * (1.0 + 1e-9) {
+    if s.hold.bad <= passing_share(s) * s.hold.total * (1.0 + 1e-9) {
         (Verdict::Pass, Reason::Passed)
     } else {
         inconclusive(Reason::AboveLimit)
+    }
+}
+
+/// Whether more was bad before than the limit allows.
+fn was_above(s: &Standing<'_>) -> bool {
+    s.before.as_ref().is_some_and(|before| {
+        let Tally { bad, total, .. } = *before.tally;
+        bad > s.spec.kind.share() * total * (1.0 + 1e-9)
+    })
+}
+
+/// The share that may be bad in a pass. What was only not seen to be within its limit before, for there
+/// was little to see, fails nobody; nor does it pass.
+fn passing_share(s: &Standing<'_>) -> f64 {
+    if was_above(s) {
+        s.share
+    } else {
+        s.spec.kind.share()
     }
 }
 
@@ -141,6 +178,38 @@ fn figure(s: &Standing<'_>, of: &Tally) -> (Option<f64>, String) {
     }
 }
 
+/// Whether what was counted before belongs to what is said.
+fn rests_on_counts(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Failing | Reason::Passed | Reason::AboveLimit | Reason::NotCompared
+    )
+}
+
+/// What was before, for the same sentence.
+fn said_of(s: &Standing<'_>, before: &Tally) -> String {
+    let (_, figure) = figure(s, before);
+    let figure = figure.split(", limit").next().unwrap_or_default();
+    let of = |share: f64| format!("{:.2}%", 100.0 * share);
+    let slow = match s.spec.kind {
+        CheckKind::Latency { .. } if before.total > 0.0 => {
+            format!(", {} slower", of(before.bad / before.total))
+        }
+        _ => String::new(),
+    };
+    let may = if s.share <= s.spec.kind.share() * (1.0 + 1e-9) {
+        String::new()
+    } else if was_above(s) {
+        format!(
+            ": above the limit already, so up to {} may be bad",
+            of(s.share)
+        )
+    } else {
+        format!(": of so few, up to {} may have been bad", of(s.share))
+    };
+    format!("; before: {figure}{slow}{may}")
+}
+
 fn message(s: &Standing<'_>, reason: Reason, figure: &str) -> String {
     match (reason, s.obstacle) {
         (Reason::Failing, _) => {
@@ -178,9 +247,21 @@ fn message(s: &Standing<'_>, reason: Reason, figure: &str) -> String {
              {:.0}): say with metric.matchers which requests are users'",
             s.probes.unwrap_or_default().floor()
         ),
+        (Reason::NotCompared, _) => format!(
+            "{figure}: above the limit beyond doubt (test {:.0}, fails at {:.0}), but fewer than {} \
+             requests are known from before to compare it with",
+            s.test.peak(),
+            s.threshold,
+            s.spec.min_requests.max(1)
+        ),
         (Reason::AboveLimit, _) => {
+            let but = if s.hold.bad <= s.share * s.hold.total {
+                "may have been so before"
+            } else {
+                "may be chance"
+            };
             format!(
-                "{figure}: above the limit, but it may be chance (test {:.0}, fails at {:.0})",
+                "{figure}: above the limit, but it {but} (test {:.0}, fails at {:.0})",
                 s.test.current(),
                 s.threshold
             )

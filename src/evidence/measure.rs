@@ -36,6 +36,9 @@ pub struct Measure {
     pub since: Timestamp,
     /// Where the counts that can pass a step start; `None` while the target is not available.
     pub hold_since: Option<Timestamp>,
+    /// Where something was done to the pods of which it is asked whether it hurts them: what they
+    /// served before it is what they are compared with, and nothing counts between it and the hold.
+    pub before: Option<Timestamp>,
     /// Name of the metric source.
     pub source: String,
     /// Seconds between two polls; values below 1 are read as 1.
@@ -56,6 +59,17 @@ impl Measure {
 }
 
 impl Measure {
+    /// The times whose counts are wanted at `at`, where the past is: all of it, or without what lies
+    /// between the comparison and the hold, which may be days.
+    pub(crate) fn past(&self, since: Timestamp, at: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+        match (self.before, self.hold_since) {
+            (Some(before), Some(hold)) if before < hold => {
+                vec![(since, before.min(at)), (hold.min(at), at)]
+            }
+            _ => vec![(since, at)],
+        }
+    }
+
     /// Probes that a pod may have failed in the so many seconds before it was ready. The last of
     /// them succeeded, or it would not be ready.
     pub(crate) fn probes_before_ready(&self, seconds: f64) -> f64 {

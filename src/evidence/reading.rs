@@ -38,6 +38,9 @@ pub enum Reason {
     OnlyProbes,
     /// The share since the hold began is above the limit, but the test has not failed it.
     AboveLimit,
+    /// The test would have failed it, but what was served before is not known well enough to compare
+    /// it with.
+    NotCompared,
     /// The answer is not whole: warnings, a ready pod that is not scraped, or one that was not
     /// counted yet since the hold began.
     PartialData,
@@ -87,6 +90,7 @@ impl Reason {
             Self::TooFewRequests => "TooFewRequests",
             Self::OnlyProbes => "OnlyProbes",
             Self::AboveLimit => "AboveLimit",
+            Self::NotCompared => "NotCompared",
             Self::PartialData => "PartialData",
             Self::NotANumber => "NotANumber",
             Self::NoStatusLabel => "NoStatusLabel",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::increments::{Ledger, Tally, Terms, Uncounted};
-use super::judge::{Standing, judge};
+use super::judge::{Before, Standing, judge};
 use super::recent::Recent;
 use super::{
     Answer, Answered, CheckKind, CheckSpec, Fault, Measure, Missing, PodSeen, Readings, Reason,
@@ -36,6 +36,8 @@ struct Track {
     recent: Recent,
     all: Tally,
     hold: Tally,
+    /// What was served before that of which it is asked whether it hurts.
+    before: Tally,
     /// A pod that serves, and of whose requests none is known to have come after the hold began.
     uncounted: Option<Uncounted>,
     /// What the latest answer says of the metric itself.
@@ -68,12 +70,37 @@ impl Track {
             recent: Recent::default(),
             all: Tally::default(),
             hold: Tally::default(),
+            before: Tally::default(),
             uncounted: None,
             metric: Metric::default(),
             caught_up: false,
             obstacle: Some(fault(Reason::NotYetPolled, "not polled yet")),
             bound: None,
         }
+    }
+
+    /// The share that fails the check if it is exceeded. What may have been above its limit before may
+    /// stay as it was: that is nobody's doing. Few requests say little of a share, so it is the highest
+    /// that is likely.
+    fn share(&self) -> f64 {
+        let limit = self.spec.kind.share();
+        let Tally { bad, total, .. } = self.before;
+        if total <= 0.0 {
+            return limit;
+        }
+        highest_likely(bad, total).clamp(limit, 1.0)
+    }
+
+    /// Enough is known of what was before.
+    fn is_compared(&self) -> bool {
+        self.before.total > 0.0 && self.before.total >= self.spec.min_requests as f64
+    }
+
+    /// Counts begin anew; what was before stays.
+    fn begin(&mut self) {
+        self.test = Sequential::new(self.share());
+        self.recent = Recent::default();
+        self.all = Tally::default();
     }
 
     fn measures(&self, spec: &CheckSpec) -> bool {
@@ -116,6 +143,9 @@ impl Tracker {
             self.hold_since = measure.hold_since;
             for track in self.checks.values_mut() {
                 track.hold = Tally::default();
+                if measure.before.is_some() {
+                    track.begin();
+                }
             }
         }
     }
@@ -164,6 +194,11 @@ impl Tracker {
                 spec: &track.spec,
                 all: &track.all,
                 hold: &track.hold,
+                share: track.share(),
+                before: measure.before.map(|_| Before {
+                    tally: &track.before,
+                    is_known: track.is_compared(),
+                }),
                 uncounted: track.uncounted.as_ref(),
                 metric: track.metric,
                 probes: self.probes(measure, track),
@@ -237,15 +272,16 @@ impl Track {
             unmatched: now.unmatched,
             scrape_interval: now.scrape_interval,
         };
-        let Tally { bad, total, .. } = step.tally;
-        self.recent.absorb(bad, total, measure.since, at);
-        let lasting = self.recent.is_above(self.spec.kind.share())
-            && match self.spec.kind {
-                CheckKind::ErrorRate { .. } => true,
-                CheckKind::Latency { .. } => self.recent.is_sustained(self.spec.kind.share()),
+        if measure.before.is_some_and(|before| at <= before) {
+            self.before.add(&step.tally);
+            self.begin();
+        } else {
+            let counted = match measure.before {
+                Some(_) => &step.hold,
+                None => &step.tally,
             };
-        self.test.absorb(bad, total - bad, lasting);
-        self.all.add(&step.tally);
+            self.judge(counted, measure.since, at);
+        }
         self.hold.add(&step.hold);
         self.uncounted = step.uncounted;
         if let Some(bound) = step.bound {
@@ -273,6 +309,20 @@ impl Track {
                 "more targets than are followed: counts are not whole",
             )
         })
+    }
+
+    /// Takes in requests that are judged.
+    fn judge(&mut self, counted: &Tally, since: Timestamp, at: Timestamp) {
+        let Tally { bad, total, .. } = *counted;
+        let share = self.share();
+        self.recent.absorb(bad, total, since, at);
+        let lasting = self.recent.is_above(share)
+            && match self.spec.kind {
+                CheckKind::ErrorRate { .. } => true,
+                CheckKind::Latency { .. } => self.recent.is_sustained(share),
+            };
+        self.test.absorb(bad, total - bad, lasting);
+        self.all.add(counted);
     }
 
     /// A ready pod that is not scraped makes the answer partial: it may be the one that fails.
@@ -314,6 +364,16 @@ impl Track {
         let counted: Vec<_> = self.ledger.targets_of(pod).collect();
         fresh.any(|s| counted.is_empty() || counted.contains(&&s.target))
     }
+}
+
+/// The highest share that is likely where so many of all were bad: two standard errors above what was
+/// seen (Wilson's score, 1927).
+fn highest_likely(bad: f64, total: f64) -> f64 {
+    const ERRORS: f64 = 2.0;
+    let square = ERRORS * ERRORS;
+    let seen = bad / total;
+    let spread = (seen * (1.0 - seen) / total + square / (4.0 * total * total)).max(0.0);
+    (seen + square / (2.0 * total) + ERRORS * spread.sqrt()) / (1.0 + square / total)
 }
 
 /// Why a moment's figures are not to be counted at all.
@@ -363,3 +423,7 @@ fn fault(reason: Reason, message: impl Into<String>) -> Fault {
 #[cfg(test)]
 #[path = "tracker_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "before_tests.rs"]
+mod before_tests;

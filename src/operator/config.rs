@@ -15,6 +15,7 @@ use clap::{ArgAction, Args};
 use super::lease::{Timing, TimingError};
 use super::telemetry::{self, LogFormat, TelemetryError};
 use crate::api::name::{DNS_LABEL_LENGTH, is_dns_label};
+use crate::plan::facts::Limits;
 
 /// The operator's flags.
 #[derive(Args, Clone, Debug)]
@@ -71,6 +72,25 @@ pub struct OperatorArgs {
         default_value = ""
     )]
     pub sql_image: String,
+
+    /// The longest that a schema phase may run, in seconds. A Rollout whose phase asks for more is
+    /// blocked, and no Job runs longer. Left out: as the Rollouts say.
+    #[arg(
+        long,
+        env = "STEPGATE_MAX_PHASE_SECONDS",
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(i64).range(1..)
+    )]
+    pub max_phase_seconds: Option<i64>,
+
+    /// The longest grace period of the pod of a schema phase, in seconds: longer ones are cut.
+    #[arg(
+        long,
+        env = "STEPGATE_MAX_PHASE_GRACE_SECONDS",
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(i64).range(1..)
+    )]
+    pub max_phase_grace_seconds: Option<i64>,
 
     /// Number of Rollouts that are reconciled at the same time.
     #[arg(
@@ -194,6 +214,8 @@ pub struct Settings {
     pub metric_sources: Option<PathBuf>,
     /// Image of the program that runs SQL; empty where there is none.
     pub sql_image: String,
+    /// What is permitted of a schema phase.
+    pub limits: Limits,
     /// Look of the log.
     pub log_format: LogFormat,
     /// Filter of the log.
@@ -235,6 +257,10 @@ impl OperatorArgs {
             scope: self.scope()?,
             metric_sources: self.metric_sources.clone(),
             sql_image: self.sql_image.trim().to_owned(),
+            limits: Limits {
+                phase_seconds: self.max_phase_seconds,
+                grace_seconds: self.max_phase_grace_seconds,
+            },
             log_format: self.log_format,
             log_level: self.log_level.clone(),
             listen: self.listen,

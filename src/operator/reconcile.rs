@@ -19,7 +19,7 @@ use crate::{
     },
     evidence::{Measure, Readings},
     plan::{
-        facts::{DatabaseObjects, Objects, Question},
+        facts::{DatabaseObjects, Limits, Objects, Question},
         intent::Write,
     },
 };
@@ -47,6 +47,8 @@ pub(crate) struct Passes<S> {
     pub sampler: S,
     /// Image of the program that runs SQL; empty where there is none.
     pub sql_image: Arc<str>,
+    /// What the administrator permits of a schema phase.
+    pub limits: Limits,
     /// Where Events go.
     pub events: Events,
     /// The lead that writes are under.
@@ -105,6 +107,7 @@ impl<S: Sampling> Reconcile for Passes<S> {
             readings: &readings,
             source_problem: &source_problem,
             sql_image: Arc::clone(&self.sql_image),
+            limits: self.limits,
             trusted_since: term.trusted_since,
             epoch: term.epoch,
             outranks: self.overruled.up_to(term.epoch),

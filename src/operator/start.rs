@@ -179,6 +179,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         index,
         sampler,
         sql_image: settings.sql_image.as_str().into(),
+        limits: settings.limits,
         events,
         leadership: leadership.clone(),
         clock: clock.clone(),

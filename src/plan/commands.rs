@@ -1,7 +1,7 @@
 //! What a person tells a Rollout: annotations bound to a revision and a request.
 //!
-//! `stepgate.io/promote: "<revision>/<step> <request-id>"`, and `undo`, `retry`, `pause`, `resume`
-//! with `"<revision> <request-id>"`. A command is acknowledged once, by its id; one that is bound
+//! `stepgate.io/promote: "<revision>/<step> <request-id>"`, where the step may be `without-undo`, and
+//! `undo`, `retry`, `pause`, `resume` with `"<revision> <request-id>"`. A command is acknowledged once, by its id; one that is bound
 //! to another revision or step than the present one is ignored, and that is said.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,13 +10,13 @@ use super::{
     decision::{Decided, Decision, Halt, Wait},
     draft::Draft,
     facts::Question,
-    flags,
-    gate::checks,
+    flags, floor,
+    gate::{checks, configuration},
     job::{self, Run, Turn, step_test},
     life,
     reason::Reason,
     release::{self, former_stables, swap_stable},
-    stepping, undoing,
+    soak, stepping, undoing,
 };
 use crate::api::{
     keys,
@@ -209,7 +209,7 @@ fn undo(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let Some(former) = former_stables(draft).into_iter().next() else {
         return Err("there is no former stable revision to return to".into());
     };
-    release::may_return(draft, &former)?;
+    floor::may_return(draft, &former)?;
     let decision = swap_stable(draft, &former, Outcome::Failed, reason, message)
         .ok_or("there is no stable revision to return from")?
         .warning(Reason::UndoStarted, format!("revision {stable}: {message}"))
@@ -232,6 +232,9 @@ fn resume(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let mut decision = draft.decision();
     let mut resumed = decision.status.paused_since.take().is_some();
     let fails = still_fails(draft);
+    if let Some(Stage::Soak(soak)) = decision.status.release.as_mut().map(|r| &mut r.stage) {
+        resumed |= soak::resume(draft, soak);
+    }
     if fails.is_none()
         && let Some(release) = &mut decision.status.release
         && let Stage::Step(at) = &mut release.stage
@@ -295,12 +298,16 @@ fn retry(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     if draft.outcome(wanted) != Some(Outcome::Failed) {
         return after_release("the revision has not failed".into());
     }
+    if let Some(decision) = life::revert::retry(draft)? {
+        return done(decision, "the revert may run again");
+    }
     release::is_possible(draft)?;
     let mut history = draft.status.history.iter();
     let last = history
         .find(|e| e.revision == wanted)
         .map_or(1, |e| e.attempt);
     let ran = job::terms::before_the_pods(draft.spec)
+        .filter(|terms| !job::terms::only_looks(terms.phase))
         .map(|terms| job::attempts(draft, wanted, terms.phase))
         .max();
     let attempt = last.max(ran.unwrap_or(0)) + 1;
@@ -322,7 +329,7 @@ fn accept_half_way(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignor
     let Stage::Job(phase) = release.stage else {
         return Err("nothing waits for a retry".into());
     };
-    let turn = Turn::of_release(release, phase);
+    let turn = Turn::of_release(draft, release, phase);
     let half_way = match job::run(draft, &turn) {
         Run::HalfWay { job, .. } => job,
         Run::Unread => {
@@ -334,18 +341,22 @@ fn accept_half_way(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignor
     };
     let mut release = release.clone();
     let vanished = job::vanished_hold(draft, &turn);
-    let again = vanished.filter(|holder| holder.revision == release.revision);
-    let job = release.job_mut(phase);
-    if job.told_dirty.as_ref() != Some(&half_way) {
+    let vanished = vanished.filter(|holder| holder.revision == release.revision);
+    if release.job(phase).told_dirty.as_ref() != Some(&half_way) {
         return Err(format!(
             "this retry predates the report that Job {half_way} may have left the database \
              inconsistent: check the database, then retry with a new id"
         )
         .into());
     }
-    match again {
-        Some(holder) => job.attempt = job.attempt.max(holder.attempt) + 1,
-        None => job.accepted_dirty = Some(half_way),
+    // For those that come after it too: it was told to the same person.
+    let kinds = job::terms::before_the_pods(draft.spec).map(|terms| terms.phase);
+    for kind in kinds.filter(|kind| *kind >= phase) {
+        let job = release.job_mut(kind);
+        job.accepted_dirty = Some(half_way.clone());
+        if let Some(holder) = vanished.filter(|holder| holder.phase == kind) {
+            job.attempt = job.attempt.max(holder.attempt) + 1;
+        }
     }
     let words = format!("its {} may run", phase.word());
     done(draft.goes(release), words)
@@ -355,10 +366,29 @@ fn promote(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let Some(release) = &draft.status.release else {
         return Err("nothing is in motion".into());
     };
+    let (revision, step) = target.split_once('/').unwrap_or((target, ""));
+    if step == keys::WITHOUT_UNDO {
+        bound_to(revision, &release.revision)?;
+        return without_undo(draft, release);
+    }
+    if release.soak().is_some() {
+        bound_to(revision, &release.revision)?;
+        if step != soak::NAME {
+            return Err(format!(
+                "it is bound to step {step:?}, but stable is being measured after the expand: say \
+                 {revision}/{}",
+                soak::NAME
+            )
+            .into());
+        }
+        return done(
+            soak::promote(draft, release)?,
+            "the soak after the expand is left",
+        );
+    }
     let Some(present) = release.step() else {
         return Err("it is not at a step".into());
     };
-    let (revision, step) = target.split_once('/').unwrap_or((target, ""));
     bound_to(revision, &release.revision)?;
     if step != present.name {
         return Err(format!(
@@ -375,4 +405,24 @@ fn promote(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     };
     let decision = stepping::promote(draft, release, present, target)?;
     done(decision, format!("step {step} is left"))
+}
+
+/// A person takes upon himself that stable could not come back.
+fn without_undo(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignored> {
+    if release.undo().is_some() {
+        return Err("it is being undone".into());
+    }
+    if release.without_undo {
+        return Err("it goes on without a way back already".into());
+    }
+    let Some(lack) = configuration::lack(draft)? else {
+        return Err("nothing is missing that stable needs to come back".into());
+    };
+    let mut release = release.clone();
+    release.without_undo = true;
+    let words = format!(
+        "revision {} goes on without a way back to stable: {}",
+        release.revision, lack.what
+    );
+    done(draft.goes(release), words)
 }

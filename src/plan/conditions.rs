@@ -9,10 +9,11 @@ use super::{
     flags,
     gate::checks,
     intent::{Event, Plan, RolloutState, Stands, Write},
-    job::told,
+    job::{progress, told},
     reason::Reason,
-    routes, services,
+    routes, services, soak,
     standing::{Standing, StandingKind, late_at, standing},
+    way_back,
 };
 use crate::{
     api::{
@@ -33,6 +34,8 @@ pub(super) fn describe(draft: &mut Draft<'_>) {
     counts(draft);
     figures(draft);
     draft.status.schema = told::status(draft);
+    progress::tell(draft);
+    draft.status.undo = way_back::now(draft);
     let since = draft.measured_since().map(Time);
     if let Some(release) = &mut draft.status.release {
         release.measured_since = since;
@@ -109,7 +112,9 @@ fn figures(draft: &mut Draft<'_>) {
     // Of a release that ends now, what it ended with: that stays until the next one is measured.
     let ends = || draft.seen.objects.rollout.status.release.clone();
     let ramp = || flags::as_release(draft);
-    let Some(release) = draft.status.release.clone().or_else(ramp).or_else(ends) else {
+    let soak = soak::as_release(draft);
+    let release = soak.or_else(|| draft.status.release.clone());
+    let Some(release) = release.or_else(ramp).or_else(ends) else {
         return;
     };
     let Some(readings) = checks::readings_of(draft, &release) else {
@@ -189,6 +194,7 @@ fn summary(draft: &Draft<'_>, standing: &Standing) -> Summary {
         share,
         checks: checks.join(", "),
         schema: schema.unwrap_or_default(),
+        backfill: progress::column(draft),
         paused: draft.paused_by().unwrap_or_default().to_owned(),
     }
 }
@@ -255,39 +261,12 @@ fn set_conditions(draft: &mut Draft<'_>, standing: &Standing) {
     };
     set(draft, "SchemaReady", ready, &word, &text);
 
-    let (possible, word, text) = undo_possible(draft);
+    let (possible, word, text) = way_back::possible(draft);
     set(draft, "UndoPossible", possible, word.word(), &text);
 
     match flags::condition(draft) {
         Some((ready, word, text)) => set(draft, "FlagsReady", ready, word.word(), &text),
         None => draft.status.conditions.retain(|c| c.type_ != "FlagsReady"),
-    }
-}
-
-/// Whether stable could come back.
-fn undo_possible(draft: &Draft<'_>) -> (bool, Reason, String) {
-    let obstacle = draft.wait.obstacle.as_ref();
-    if let Some(missing) = obstacle.filter(|o| o.reason == Reason::UndoImpossible) {
-        return (false, Reason::Missing, missing.message.clone());
-    }
-    let Some(stable) = draft.stable() else {
-        let words = "no revision has been stable yet".to_owned();
-        return (false, Reason::NoStable, words);
-    };
-    let child = draft.seen.objects.child(stable);
-    match child.filter(|c| c.edited) {
-        Some(child) => {
-            let words = format!(
-                "somebody changed the template of Deployment {}: what would be returned to is not \
-                 revision {stable}",
-                child.base.name
-            );
-            (false, Reason::ChildEdited, words)
-        }
-        None => {
-            let words = format!("revision {stable} can be returned to");
-            (true, Reason::StableKept, words)
-        }
     }
 }
 
@@ -437,6 +416,7 @@ fn essence(status: &RolloutStatus) -> RolloutStatus {
         condition.message.clear();
     }
     essence.summary = Summary::default();
+    essence.undo.iter_mut().for_each(way_back::essence);
     if let Some(release) = &mut essence.release {
         release.measured_since = None;
     }

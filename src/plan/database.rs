@@ -19,7 +19,7 @@ use super::{
 };
 use crate::api::{
     DatabaseRecord, PhaseKind,
-    database::{Dirty, Done, Holder, PhaseRecord},
+    database::{Done, Holder, PhaseRecord},
     keys,
 };
 
@@ -159,14 +159,7 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
     // What this version does not know may have left anything behind.
     let touched = succeeded || !end.nothing_applied;
     if touched && terms.is_none_or(|terms| terms.failure == Failure::Dirty) {
-        record.dirty = (!succeeded).then(|| Dirty {
-            rollout: holder.rollout.clone(),
-            revision: holder.revision.clone(),
-            phase: holder.phase,
-            attempt: holder.attempt,
-            job: holder.job.clone(),
-            since: Time(end.at),
-        });
+        record.dirty = (!succeeded).then(|| holder.left_dirty(Time(end.at)));
     }
     if succeeded {
         of_its_version(&mut record, holder, end);
@@ -219,7 +212,8 @@ fn of_its_version(record: &mut DatabaseRecord, holder: &Holder, end: &JobEnd) {
         ended: Time(end.at),
     });
     match holder.phase {
-        PhaseKind::Expand => {}
+        PhaseKind::Preflight | PhaseKind::Expand => {}
+        PhaseKind::Revert => version.reverted = done,
         PhaseKind::Backfill => version.backfilled = done,
         PhaseKind::Contract => version.contracted = done,
     }

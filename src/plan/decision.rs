@@ -88,6 +88,14 @@ impl Wait {
         }
     }
 
+    /// The same, with more words.
+    pub fn saying(mut self, words: &str) -> Self {
+        if let Some(obstacle) = &mut self.obstacle {
+            obstacle.message.push_str(words);
+        }
+        self
+    }
+
     /// Nothing but time.
     pub fn until(at: Timestamp) -> Self {
         Self::default().wake(at)

@@ -10,13 +10,13 @@ use super::{
     draft::Draft,
     exits::{self, STEADY_SECONDS},
     facts::{ChildFacts, Question, Refused, RevisionFacts},
-    flags,
+    flags, floor,
     intent::{Kind, Write},
     job::{self, Turn, protocol, step_test},
     life,
     mover::{self, Direction},
     reason::Reason,
-    release::{self, TRIES_AGAIN_AFTER},
+    release::TRIES_AGAIN_AFTER,
     render, routes, services,
     stepping::SLOW_SECONDS,
 };
@@ -99,10 +99,16 @@ fn drive_its_job(draft: &mut Draft<'_>) -> Result<(), Halt> {
     let Stage::Job(phase) = release.stage else {
         return Ok(());
     };
-    let turn = Turn::of_release(release, phase);
+    let turn = Turn::of_release(draft, release, phase);
     let job = Refused::Job(turn.name(draft));
     if !refused(draft, &job) && !refused(draft, &Refused::Other) {
         let write = protocol::drive(draft, &turn)?;
+        let database = draft.seen.objects.database.as_ref();
+        let gives_way = |write| database.is_some_and(|d| life::revert::gives_way(d, write));
+        if write.as_ref().is_some_and(gives_way) {
+            let words = "a revert of this version is not run: it is expanded again";
+            draft.inform(Reason::RevertGivesWay, words.to_owned());
+        }
         draft.writes.extend(write);
     }
     Ok(())
@@ -366,7 +372,7 @@ fn scale(draft: &mut Draft<'_>) -> Result<(), Halt> {
         let mut children = children.iter();
         let child = children.find(|c| c.base.uid == step.uid);
         let Some(child) = child else { continue };
-        match release::below_floor_live(draft, &child.revision) {
+        match floor::below_floor_live(draft, &child.revision) {
             Err(Halt::Wait(wait)) => {
                 draft.wait_for(wait);
                 return Ok(());

@@ -14,10 +14,12 @@ use serde_json::Value;
 
 pub use self::{
     adopted::{Adopted, Adoptee, DeploymentFacts},
-    questions::{Answers, ConfigRef, Overlap, Question, Remembered, Text, Texts},
+    questions::{
+        Answers, ConfigFacts, ConfigRef, JobLog, Overlap, Question, Remembered, Text, Texts,
+    },
     sharers::{SharerFacts, UserFacts},
 };
-use super::{order::EarlierFacts, revision::Wanted};
+use super::{job::progress::Heard, order::EarlierFacts, revision::Wanted};
 use crate::{
     api::{DatabaseRecord, RolloutStatus, database::AskedPhase, keys, status::Outcome},
     evidence::Readings,
@@ -39,6 +41,9 @@ pub struct Objects {
     pub jobs: Vec<JobFacts>,
     /// The DatabaseSchema that `spec.schema.database` names.
     pub database: Option<DatabaseFacts>,
+    /// Its flags that contracts on other databases of the namespace rely on: the spec may have left
+    /// the database whose contract has run.
+    pub frozen: Frozen,
     /// Names of the older Rollouts of the namespace whose selector overlaps.
     pub neighbours: Vec<String>,
     /// The other Rollouts on the database, while a version of this one waits for them.
@@ -52,6 +57,9 @@ pub struct Objects {
     /// Another Rollout that adopts the same Deployment, and goes first.
     pub rival: Option<String>,
 }
+
+/// Keys of flags that a contract relies on, and the version whose contract it is.
+pub type Frozen = BTreeMap<String, i64>;
 
 /// Services of the namespace that concern a Rollout: those that carry its label and, where it asks
 /// for `spec.traffic`, all others.
@@ -98,8 +106,12 @@ pub struct Observed {
     pub source_problem: Option<String>,
     /// Image of the program that runs SQL; empty where the administrator gave none.
     pub sql_image: Arc<str>,
+    /// What the operator's administrator permits of a phase.
+    pub limits: Limits,
     /// What the sampler last read of the canary.
     pub readings: Option<Readings>,
+    /// What the runner of a backfill last said, and when it was asked.
+    pub heard: Option<Heard>,
     /// When this was looked at. A pass has one time, but its writes take some.
     pub looked: Timestamp,
     /// From when on the clock is trusted: start of the process, of the leadership, or the last
@@ -114,6 +126,15 @@ pub struct Observed {
     pub epoch: i64,
     /// The highest epoch that is known to be of no later leadership.
     pub outranks: i64,
+}
+
+/// What the operator's administrator permits of a schema phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The most seconds that its Job may run.
+    pub phase_seconds: Option<i64>,
+    /// The most seconds that its pod may take to end when it is told to.
+    pub grace_seconds: Option<i64>,
 }
 
 /// One version of an object: what a write of it rests on.
@@ -298,6 +319,8 @@ pub struct DatabaseFacts {
     pub annotations: Arc<BTreeMap<String, String>>,
     /// What ran, and who holds it.
     pub record: Arc<DatabaseRecord>,
+    /// Names of the Rollouts that may use it; `None`: all.
+    pub allowed: Option<Arc<[String]>>,
     /// `metadata.finalizers`: [`keys::HELD`] while it has a holder, and
     /// those of others.
     pub finalizers: Vec<String>,

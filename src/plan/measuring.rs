@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::{draft::Draft, flags, revision::child_name};
+use super::{draft::Draft, flags, revision::child_name, soak};
 use crate::{
-    api::{Analysis, Check},
+    api::{Analysis, Check, RolloutStatus},
     evidence::{CheckKind, CheckSpec, Measure, PodSeen},
 };
 
@@ -13,7 +13,9 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
     let analysis = draft.spec.analysis.as_ref()?;
     // Apart from releases, what is measured is the stable revision while a flag is turned on.
     let ramp = flags::as_release(draft);
-    let release = draft.status.release.as_ref().or(ramp.as_ref())?;
+    let soak = soak::as_release(draft);
+    let release = soak.as_ref().or(draft.status.release.as_ref());
+    let release = release.or(ramp.as_ref())?;
     let step = release.step()?;
     let since = draft.measured_since_of(release)?;
     let rollout = &draft.seen.objects.rollout;
@@ -35,10 +37,23 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
         probe_seconds: probe_seconds(draft, &release.revision),
         since,
         hold_since: step.reached.as_ref().map(|t| t.0),
+        before: soak::before(draft),
         source: analysis.source.clone(),
         interval_seconds: analysis.interval_seconds,
         checks: checks(analysis),
     })
+}
+
+/// The revision that is measured, by what is on record.
+#[must_use]
+pub fn measured(status: &RolloutStatus) -> Option<&str> {
+    match &status.release {
+        Some(release) if release.soak().is_some() => {
+            status.stable.as_ref().map(|s| s.revision.as_str())
+        }
+        Some(release) => Some(&release.revision),
+        None => flags::measured(&status.flags),
+    }
 }
 
 /// What is to be judged.

@@ -10,12 +10,13 @@
 //! - `commands`: what a person tells it
 //! - `release`: begin, preflight, the Jobs before the pods, end
 //! - [`job`]: the terms of each kind of Job, and the protocol of all; [`database`]: their end
+//! - [`soak`]: what the expand does to stable, before the first pod
 //! - `stepping`: reach a target, hold it, go on; `gate`: what must be open for that, in order;
 //!   [`exits`]: containers that end meanwhile; `waiting`: pods that are not there yet
 //! - [`flags`]: feature flags that are turned on after the release
 //! - [`order`]: which other Rollouts go first
 //! - `life`: what runs for a schema version after the release: backfill, contract, and its gate
-//! - `undoing`: back
+//! - `undoing`: back; `floor`: what can run again; [`way_back`]: what that would do now
 //! - [`adopting`]: a running Deployment that counts as stable
 //! - [`services`]: which pods the Services of `spec.traffic` select; [`routes`]: how the requests
 //!   are shared between them
@@ -34,6 +35,7 @@ mod effects;
 pub mod exits;
 pub mod facts;
 pub mod flags;
+mod floor;
 mod gate;
 pub mod intent;
 pub mod job;
@@ -48,11 +50,13 @@ pub mod replicas;
 pub mod revision;
 pub mod routes;
 pub mod services;
+pub mod soak;
 mod standing;
 mod stepping;
 pub mod traffic;
 mod undoing;
 mod waiting;
+pub mod way_back;
 
 use jiff::Timestamp;
 
@@ -106,7 +110,10 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
         return ask(draft, questions);
     }
     match turn(&mut draft) {
-        Ok(decision) => finish(draft, decision),
+        Ok(decision) => match flags::unsure(&draft, decision.as_ref()) {
+            Some(question) => ask(draft, vec![question]),
+            None => finish(draft, decision),
+        },
         Err(Halt::Ask(questions)) => ask(draft, questions),
         Err(Halt::Wait(wait)) => {
             draft.wait = wait;
@@ -159,6 +166,10 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
         Err(ask) => return Err(ask),
     }
     effects::carry_out(draft)?;
+    if draft.writes.is_empty() {
+        // Last, as nothing waits for it.
+        job::progress::listen(draft)?;
+    }
     Ok(None)
 }
 

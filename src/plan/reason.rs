@@ -78,10 +78,13 @@ reasons! {
         "a new revision was seen",
         "";
     Preflight: Reconciling,
-        "the Deployment and ControllerRevision of the revision are being created",
-        "";
+        "the Deployment and ControllerRevision of the revision are being created; then its preflight asks whether the schema may be expanded, and is tried again until its `deadlineSeconds`",
+        "see the message; the command for what is missing is in it";
     Expanding: Reconciling,
         "the expand is about to run, or runs in its Job",
+        "";
+    Soaking: Reconciling,
+        "the expand has succeeded, no pod of the revision runs yet, and stable is measured: what it does worse now is the schema change's doing",
         "";
     WaitingForDatabase: Reconciling,
         "a phase of another Rollout runs on the same database",
@@ -189,9 +192,15 @@ reasons! {
     TemplateRefused: Stalled,
         "the API server rejects the template; no pod was started",
         "correct the template, which makes a new revision";
+    PreflightFailed: Stalled,
+        "the preflight did not pass within its `deadlineSeconds`; nothing has run, and the database is as it was",
+        "put right what the message names, then `retry`; or release another revision";
     ExpandFailed: Stalled,
         "the expand failed; no pod was started",
         "correct what failed (the script, the database, `schema.expand`), then `retry`. `schema.expand` is not part of the revision, so changing it alone starts nothing";
+    ExpandHurts: Stalled,
+        "stable does worse since the expand, and no pod of the new revision runs yet: the schema change hurts, not the new code. The message has the figures before and now. Also as an Event. The schema stays expanded",
+        "put right what hurts in the database, then `resume`, which measures anew; or `promote <revision>/expand` to go on all the same; or `undo`";
     JobRefused: Stalled,
         "the API server refuses the expand's Job; no pod was started",
         "as for `ExpandFailed`";
@@ -201,6 +210,12 @@ reasons! {
     NoSqlRunner: Stalled,
         "a phase is `sql`, and the operator was started without an image for it",
         "give the operator `--sql-image` (`sqlImage` of the chart), or run the phase as a `command`";
+    DatabaseNotAllowed: Stalled,
+        "the database's DatabaseSchema names the Rollouts that may use it, and this is none of them; nothing of it runs there",
+        "ask whoever administers the database to add it to `allowedRollouts`; it goes on by itself";
+    PhaseTooLong: Stalled,
+        "a phase's `deadlineSeconds` is above what the operator permits",
+        "write a shorter one, or ask the operator's administrator (`--max-phase-seconds`, `limits.phaseSeconds` of the chart)";
     DatabaseDirty: Stalled,
         "an earlier phase on this database failed and may have left it inconsistent",
         "check the database, then `retry`";
@@ -209,7 +224,7 @@ reasons! {
         "check the database, then `retry`";
     UndoImpossible: Stalled,
         "a ConfigMap or Secret that stable needs, or stable's ControllerRevision, is gone, so nothing is promoted",
-        "restore what the message names";
+        "restore what the message names, or let this release go on without a way back by the command in it";
     StableUnavailable: Stalled,
         "the canary has its pods but stable lacks some, so there is no automatic undo to it",
         "`promote` to continue with the canary, `undo`, or repair stable's pods";
@@ -317,6 +332,9 @@ reasons! {
     StableKept: Condition,
         "`UndoPossible`: stable can be returned to",
         "";
+    NotChecked: Condition,
+        "`UndoPossible`: stable can be returned to, if what the message names is still there: the operator may not look",
+        "give it the right that the message names, or see to it that nothing prunes that";
     NoStable: Condition,
         "`UndoPossible` is false: no revision has been stable yet",
         "";
@@ -342,6 +360,9 @@ reasons! {
     FlagChangedByHand: Condition,
         "`FlagsReady` is false: somebody changed a flag in its ConfigMap, and it is left as it is; also as an Event",
         "`retry <key>` to have it ramped again from off";
+    FlagFrozen: Event,
+        "a flag stays on for everybody, though its release goes back or the spec has it no more: a contract that names it has begun, and removes what its off variant needs",
+        "";
     FlagsNotOurs: Condition,
         "`FlagsReady` is false: the ConfigMap that a flag names is somebody else's, and is left as it is; releases go on",
         "delete it, or name another one";
@@ -352,14 +373,29 @@ reasons! {
     RolloutStarted: Event,
         "a release began",
         "";
+    PreflightSucceeded: Event,
+        "the preflight of a release found nothing that stands against its expand",
+        "";
     ExpandSucceeded: Event,
         "the expand of a release succeeded",
+        "";
+    BackfillProgress: Event,
+        "a quarter, a half or three quarters of the rows of a batch are filled in",
+        "";
+    SoakEnded: Event,
+        "stable was measured after the expand, or that was cut off, and the first pods may start; the message says what was found",
         "";
     BackfillSucceeded: Event,
         "on a DatabaseSchema: the backfill of a version succeeded",
         "";
     ContractSucceeded: Event,
         "on a DatabaseSchema: the contract of a version succeeded; no revision below it can run any more",
+        "";
+    RevertSucceeded: Event,
+        "on a DatabaseSchema: the revert of a version succeeded; its expands count as undone",
+        "";
+    RevertGivesWay: Event,
+        "a revert that was asked for is not run: the spec asks for something else by now, or the version has become stable",
         "";
     TestPassed: Event,
         "a test of a step succeeded",

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
@@ -10,10 +9,18 @@ use super::{
     decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, seconds_between},
     facts::{Overlap, Question, Refused},
-    job::{self, Run, Turn, terms::Terms},
+    floor,
+    job::{
+        self, Run, Turn,
+        preflight::{self, Step},
+        terms::{Failure, Terms},
+        told::{end_of_log, why_its_pod_waits},
+    },
     life, order,
     reason::Reason,
-    routes, services, stepping, undoing,
+    routes, services,
+    soak::{self, After},
+    stepping, undoing,
 };
 use crate::api::{
     OnNewRevision, PhaseKind,
@@ -21,8 +28,6 @@ use crate::api::{
     status::{Outcome, Stopwatch},
 };
 
-/// Seconds after which a Job's pod that does not run yet is worth a word, and between two looks.
-const POD_STARTS_WITHIN: i64 = 15;
 /// Seconds after which what the API server refused is tried again.
 pub(super) const TRIES_AGAIN_AFTER: i64 = 10;
 /// Seconds between two looks for Deployments that are not ours: they are not watched.
@@ -46,6 +51,7 @@ pub(super) fn decide(draft: &Draft<'_>) -> Decided {
         }
         Stage::Preflight => preflight(draft, release),
         Stage::Job(phase) => job_of_the_release(draft, release, *phase),
+        Stage::Soak(soak) => soak::decide(draft, release, soak),
         Stage::Step(at) => stepping::decide(draft, release, at),
     }
 }
@@ -101,7 +107,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
         return Halt::ask(Question::Revisions);
     }
     if former {
-        may_return(draft, wanted)?;
+        floor::may_return(draft, wanted)?;
         return return_to_former_stable(draft, wanted).map(Ok).transpose();
     }
     order::is_its_turn(draft)?;
@@ -115,6 +121,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
 pub(super) fn is_possible(draft: &Draft<'_>) -> Result<(), Halt> {
     is_above_floor(draft)?;
     life::is_unclaimed(draft)?;
+    job::permission::is_given(draft)?;
     let problem = draft.spec.problem().map(str::to_owned);
     if let Some(problem) = problem.or_else(|| draft.seen.source_problem.clone()) {
         return Err(Wait::stalled(Reason::InvalidSpec, problem).into());
@@ -145,76 +152,7 @@ pub(super) fn lacks_surge(draft: &Draft<'_>) -> Option<Wait> {
 }
 
 fn is_above_floor(draft: &Draft<'_>) -> Result<(), Halt> {
-    match below_floor(draft, draft.wanted, draft.spec.schema_version()) {
-        Some(words) => Err(Wait::stalled(Reason::BelowUndoFloor, words).into()),
-        None => Ok(()),
-    }
-}
-
-/// Why a revision of this schema version can no longer run, if it cannot.
-pub(super) fn below_floor(
-    draft: &Draft<'_>,
-    revision: &str,
-    version: Option<i64>,
-) -> Option<String> {
-    let floor = draft.seen.objects.database.as_ref()?.record.undo_floor?;
-    match version {
-        Some(version) => (version < floor).then(|| {
-            format!(
-                "revision {revision} needs schema version {version}, but what it needs was removed \
-                 by the contract of version {floor}: release a revision of version {floor} or above"
-            )
-        }),
-        None => draft.spec.database().map(|_| {
-            format!(
-                "revision {revision} gives no schema.version, and may need what the contract of \
-                 version {floor} has removed: give it the version that it needs"
-            )
-        }),
-    }
-}
-
-/// A former stable may run again.
-///
-/// # Errors
-/// Why it may not, or what must be read first.
-pub(super) fn may_return(draft: &Draft<'_>, revision: &str) -> Result<(), Halt> {
-    let known = draft.seen.objects.revision(revision);
-    let used = known.and_then(|r| r.database.as_deref().filter(|_| r.schema_version.is_some()));
-    if let Some(used) = used.filter(|used| Some(*used) != draft.spec.database()) {
-        let words = format!(
-            "revision {revision} uses database {used}, which spec.schema.database does not name any \
-             more: whether what it needs is still there is not known. Name that database to return"
-        );
-        return Err(Wait::stalled(Reason::BelowUndoFloor, words).into());
-    }
-    below_floor_live(draft, revision)
-}
-
-/// The same of a former stable, by the floor as it is on record now: a cache that lags may not show
-/// yet what a contract is about to remove.
-///
-/// # Errors
-/// That it can no longer run, or what must be read first.
-pub(super) fn below_floor_live(draft: &Draft<'_>, revision: &str) -> Result<(), Halt> {
-    let Some(database) = &draft.seen.objects.database else {
-        return Ok(());
-    };
-    let known = draft.seen.objects.revision(revision);
-    let version = known.and_then(|r| r.schema_version);
-    // Another database has another floor.
-    let used = known.and_then(|r| r.database.as_deref());
-    if used.is_some_and(|used| Some(used) != draft.spec.database()) {
-        return Ok(());
-    }
-    let record = &database.record;
-    if record.versions.is_empty() && record.undo_floor.is_none() {
-        return Ok(());
-    }
-    if draft.seen.answers.hold_live.as_ref() != Some(&database.base.uid) {
-        return Halt::ask(Question::Hold(database.base.name.clone()));
-    }
-    match below_floor(draft, revision, version) {
+    match floor::below_floor(draft, draft.wanted, draft.spec.schema_version()) {
         Some(words) => Err(Wait::stalled(Reason::BelowUndoFloor, words).into()),
         None => Ok(()),
     }
@@ -242,6 +180,8 @@ pub(super) fn start(
         unreached: Stopwatch::default(),
         lost: Vec::new(),
         tests: Vec::new(),
+        without_undo: false,
+        not_checked: Vec::new(),
     };
     if accepted_dirty.is_some() {
         for terms in job::terms::before_the_pods(draft.spec) {
@@ -363,6 +303,8 @@ pub(super) fn swap_stable(
         },
         lost: Vec::new(),
         tests: Vec::new(),
+        without_undo: false,
+        not_checked: Vec::new(),
     };
     let mut decision = draft.goes(release);
     decision.stable(to);
@@ -415,11 +357,12 @@ fn preflight(draft: &Draft<'_>, release: &Release) -> Decided {
 fn next_job(draft: &Draft<'_>, release: &Release, done: Option<&Terms>) -> Result<Decision, Halt> {
     // Who goes first may have been changed in the same moment, and seen later.
     order::is_its_turn(draft)?;
-    let mut all = job::terms::before_the_pods(draft.spec);
-    let next = match done {
-        Some(done) => all.skip_while(|t| t.phase != done.phase).nth(1),
-        None => all.next(),
-    };
+    let all = job::terms::before_the_pods(draft.spec);
+    let mut left = all.skip_while(|t| done.is_some_and(|done| t.phase < done.phase));
+    let next = left.find(|t| {
+        let is_done = done.is_some_and(|done| t.phase == done.phase);
+        !is_done && (!job::terms::only_looks(t.phase) || preflight::is_needed(draft))
+    });
     let Some(next) = next else {
         life::lets_pods_start(draft)?;
         return stepping::begin(draft, release);
@@ -436,6 +379,14 @@ fn next_job(draft: &Draft<'_>, release: &Release, done: Option<&Terms>) -> Resul
     Ok(draft.goes(release).note(note))
 }
 
+/// What comes after the expand, and what was measured after it.
+///
+/// # Errors
+/// What stands against it.
+pub(super) fn after_the_expand(draft: &Draft<'_>, release: &Release) -> Result<Decision, Halt> {
+    next_job(draft, release, job::terms::of(PhaseKind::Expand))
+}
+
 fn fails(draft: &Draft<'_>, release: &Release, reason: Reason, message: &str) -> Decision {
     draft.ends(release, Outcome::Failed, reason.word(), message)
 }
@@ -445,7 +396,15 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
     let Some(terms) = job::terms::of(phase) else {
         return next_job(draft, release, None)?.made();
     };
-    let turn = Turn::of_release(release, phase);
+    if phase == PhaseKind::Expand && preflight::comes_first(draft, release) {
+        let release = Release {
+            stage: Stage::Job(PhaseKind::Preflight),
+            ..release.clone()
+        };
+        let words = "its preflight comes before its expand";
+        return draft.goes(release).note(words.to_owned()).made();
+    }
+    let turn = Turn::of_release(draft, release, phase);
     let name = turn.name(draft);
     let mut refusals = draft.seen.refusals.iter();
     if let Some(refusal) = refusals.find(|r| r.what == Refused::Job(name.clone())) {
@@ -463,6 +422,25 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             .warning(Reason::JobRefused, words)
             .made();
     }
+    if terms.failure == Failure::Nothing {
+        match preflight::step(draft, release)? {
+            Step::Over(why) => {
+                let decision = next_job(draft, release, Some(terms))?;
+                let Some(why) = why else {
+                    return decision.made();
+                };
+                let message = format!("revision {}: {why}", release.revision);
+                return decision.event(terms.succeeded, message).made();
+            }
+            Step::Goes(decision) => return (*decision).made(),
+            Step::Waits(wait) => {
+                let (words, look) = why_its_pod_waits(draft, job::waits_for_its_pod(draft))?;
+                return Err(wait.saying(&words).and(look).into());
+            }
+            Step::Fails { words, job } => return preflight_failed(draft, release, words, job),
+            Step::Obstacle => {}
+        }
+    }
     match job::run(draft, &turn) {
         Run::NotAsked => next_job(draft, release, Some(terms))?.made(),
         Run::Succeeded => {
@@ -471,9 +449,22 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
                 "the schema is expanded for revision {} after {took} seconds",
                 release.revision
             );
-            next_job(draft, release, Some(terms))?
-                .event(terms.succeeded, message)
-                .made()
+            let after = match phase {
+                PhaseKind::Expand => soak::after(draft, release),
+                _ => After::NotAsked,
+            };
+            let (decision, message) = match after {
+                After::NotAsked => (next_job(draft, release, Some(terms))?, message),
+                After::Skipped(why) => {
+                    let message = format!("{message}; its soak is left out: {why}");
+                    (next_job(draft, release, Some(terms))?, message)
+                }
+                After::Soaks(soak) => {
+                    let message = format!("{message}; now stable is measured");
+                    (soak::enter(draft, release, soak), message)
+                }
+            };
+            decision.event(terms.succeeded, message).made()
         }
         Run::Failed {
             job,
@@ -481,15 +472,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             nothing_applied,
         } => {
             let schema = draft.spec.schema.as_ref();
-            let log = match &draft.seen.answers.job_log {
-                _ if schema.is_some_and(|schema| !schema.show_log) => {
-                    let namespace = &draft.seen.objects.rollout.namespace;
-                    format!("; its log: kubectl logs -n {namespace} job/{job}")
-                }
-                None => return Halt::ask(Question::JobLog(job)),
-                Some(log) if log.is_empty() => String::new(),
-                Some(log) => format!("; its log ends: {log}"),
-            };
+            let log = end_of_log(draft, job)?;
             let mut words = format!("{} failed: {message}{log}", phase.word());
             words.push_str(if nothing_applied && schema.is_some_and(|s| s.runs_sql(phase)) {
                 ". Nothing was applied, and the database is clean. No pod of the revision was \
@@ -545,26 +528,23 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
     }
 }
 
-/// What is to be said of a Job's pod that does not run: nothing, mostly; and when to look again.
-pub(super) fn why_its_pod_waits(
+/// Nothing has run that could be undone, and the database is as it was.
+fn preflight_failed(
     draft: &Draft<'_>,
-    waits: Option<(String, Timestamp)>,
-) -> Result<(String, Wait), Halt> {
-    let Some((job, since)) = waits else {
-        return Ok((String::new(), Wait::default()));
+    release: &Release,
+    words: String,
+    job: Option<String>,
+) -> Decided {
+    let log = match job {
+        Some(job) => end_of_log(draft, job)?,
+        None => String::new(),
     };
-    let look = |seconds| Wait::until(draft.in_seconds(seconds));
-    let waited = seconds_between(since, draft.now);
-    if waited < POD_STARTS_WITHIN {
-        return Ok((String::new(), look(POD_STARTS_WITHIN - waited)));
-    }
-    let Some(words) = &draft.seen.answers.job_pod else {
-        return Halt::ask(Question::JobPod(job));
-    };
-    let words = match words.as_str() {
-        "" => String::new(),
-        words => format!(": {words}"),
-    };
-    let words = format!(", but its pod does not start{words}");
-    Ok((words, look(POD_STARTS_WITHIN)))
+    let words = format!(
+        "preflight failed: {words}{log}. Nothing has run, and the database is as it was. Put right \
+         what failed, then set the annotation stepgate.io/retry"
+    );
+    let told = format!("revision {}: {words}", release.revision);
+    fails(draft, release, Reason::PreflightFailed, &words)
+        .warning(Reason::PreflightFailed, told)
+        .made()
 }

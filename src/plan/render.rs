@@ -9,7 +9,7 @@ use super::{
     draft::Draft,
     facts::{Base, ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
     intent::Kind,
-    job::{pod, sql, step_test},
+    job::{permission, pod, preflight, sql, step_test},
     revision::child_name,
 };
 use crate::api::{
@@ -111,6 +111,7 @@ pub(super) fn job(
     hashes: &[String],
 ) -> Option<Value> {
     let phase = schema.phase(holder.phase)?;
+    let seconds = preflight::seconds_left(draft, holder, phase.deadline_seconds);
     let sql = schema.runs_sql(holder.phase);
     let work = match &phase.template {
         Some(_) => pod::Work::Template,
@@ -120,12 +121,16 @@ pub(super) fn job(
     let mut template = match &phase.template {
         Some(template) => template.clone(),
         None if sql => {
+            let version = holder.version.and_then(|v| database.record.version(v));
+            let approved = version.is_some_and(|v| v.is_approved(holder.phase));
             let order = sql::order(
                 &draft.seen.objects.rollout.namespace,
                 schema,
                 holder,
                 &database.base.name,
                 hashes,
+                seconds,
+                approved,
             )?;
             sql::template(
                 of_the_pods,
@@ -140,7 +145,9 @@ pub(super) fn job(
             pod::of_command(of, schema.container.as_deref(), &phase.command, &schema.job)?
         }
     };
-    entry(&mut template, "spec")["restartPolicy"] = json!("Never");
+    let pod = entry(&mut template, "spec");
+    pod["restartPolicy"] = json!("Never");
+    permission::cut_grace(draft, pod);
     let labels = json!({keys::DATABASE: database.base.name, keys::PHASE: holder.phase.word()});
     label_pods(&mut template, &labels);
     let mut own = labels;
@@ -167,7 +174,7 @@ pub(super) fn job(
             "suspend": true,
             "backoffLimit": phase.retry_limit,
             "podFailurePolicy": pod::failure_policy(&template, work),
-            "activeDeadlineSeconds": sql::deadline(schema, holder.phase, phase.deadline_seconds),
+            "activeDeadlineSeconds": permission::deadline(draft, schema, holder.phase, seconds),
             "template": template,
         },
     }))
@@ -459,7 +466,7 @@ mod tests {
         assert!(words.contains("ConfigMaps"), "{words}");
         let mut phase = shop();
         let expand = phase.schema.as_mut().unwrap().expand.as_mut().unwrap();
-        expand.template = Some(json!({"spec": {"x": "x".repeat(TEMPLATE_BYTES)}}));
+        expand.run.template = Some(json!({"spec": {"x": "x".repeat(TEMPLATE_BYTES)}}));
         let words = template_problem(&phase).unwrap();
         assert!(
             words.starts_with("spec.schema.expand.template has "),
@@ -473,7 +480,7 @@ mod tests {
         let mut wrong = shop();
         assert_eq!(phase_problem(&wrong), None);
         let expand = wrong.schema.as_mut().unwrap().expand.as_mut().unwrap();
-        expand.template = Some(json!({"metadata": {"labels": {"app": "shop"}}, "spec": {}}));
+        expand.run.template = Some(json!({"metadata": {"labels": {"app": "shop"}}, "spec": {}}));
         assert!(
             phase_problem(&wrong)
                 .unwrap()
@@ -481,10 +488,11 @@ mod tests {
         );
         let mut own = shop();
         let expand = own.schema.as_mut().unwrap().expand.as_mut().unwrap();
-        expand.template = Some(json!({"metadata": {"labels": {"app": "migration"}}, "spec": {}}));
+        expand.run.template =
+            Some(json!({"metadata": {"labels": {"app": "migration"}}, "spec": {}}));
         assert_eq!(phase_problem(&own), None, "labels of its own");
         let expand = own.schema.as_mut().unwrap().expand.as_mut().unwrap();
-        expand.template = Some(json!({"spec": {}}));
+        expand.run.template = Some(json!({"spec": {}}));
         assert_eq!(phase_problem(&own), None, "and none at all");
         wrong.schema.as_mut().unwrap().container = Some("none".into());
         assert!(

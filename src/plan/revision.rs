@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{measuring::probes, render};
 use crate::api::{
-    Approval, PhaseKind, RolloutSpec, SchemaSpec,
+    Approval, PhaseKind, RevertWhen, RolloutSpec, SchemaSpec,
     database::{AskedPhase, FileRecord},
     schema::KeptBy,
     selector::template_labels,
@@ -68,6 +68,7 @@ pub struct Wanted {
     probes: Vec<i64>,
     problem: Option<String>,
     asked: Vec<AskedPhase>,
+    asked_after_failure: Vec<AskedPhase>,
 }
 
 impl Wanted {
@@ -79,6 +80,7 @@ impl Wanted {
         let probes = probes(&spec.template);
         let problem = render::template_problem(&spec);
         let asked = asked(&spec.template, spec.schema.as_ref());
+        let asked_after_failure = asked_after_failure(&spec.template, spec.schema.as_ref());
         spec.template = Value::Null;
         for test in spec.strategy.tests_mut() {
             test.template = test.template.take().map(|_| Value::Null);
@@ -98,6 +100,7 @@ impl Wanted {
             probes,
             problem,
             asked,
+            asked_after_failure,
         }
     }
 
@@ -123,6 +126,12 @@ impl Wanted {
     #[must_use]
     pub fn asked(&self) -> &[AskedPhase] {
         &self.asked
+    }
+
+    /// The phases that are to run after the release has failed.
+    #[must_use]
+    pub fn asked_after_failure(&self) -> &[AskedPhase] {
+        &self.asked_after_failure
     }
 
     /// What in the pod templates stands against a release, for people.
@@ -202,6 +211,7 @@ pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
         files: files(schema, PhaseKind::Backfill),
         kept_by: backfill.kept_by,
         after_seconds: 0,
+        flags: Vec::new(),
         approval: Approval::Automatic,
     });
     let contract = schema.contract.as_ref().map(|contract| AskedPhase {
@@ -211,9 +221,29 @@ pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
         files: files(schema, PhaseKind::Contract),
         kept_by: KeptBy::default(),
         after_seconds: contract.after_seconds,
+        flags: contract.flags.clone(),
         approval: contract.approval,
     });
     backfill.into_iter().chain(contract).collect()
+}
+
+/// The same after a release that has failed.
+#[must_use]
+pub fn asked_after_failure(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
+    let asked = schema.and_then(|schema| {
+        let revert = schema.revert.as_ref()?;
+        (revert.when == RevertWhen::AfterFailure).then(|| AskedPhase {
+            phase: PhaseKind::Revert,
+            digest: digest(template, schema, PhaseKind::Revert),
+            sql: schema.runs_sql(PhaseKind::Revert),
+            files: files(schema, PhaseKind::Revert),
+            kept_by: KeptBy::default(),
+            after_seconds: 0,
+            flags: Vec::new(),
+            approval: revert.approval,
+        })
+    });
+    asked.into_iter().collect()
 }
 
 /// Files of SQL of a phase, whatever they hold.
@@ -234,12 +264,12 @@ fn digest(template: &Value, schema: &SchemaSpec, kind: PhaseKind) -> String {
         _ if schema.runs_sql(kind) => {
             let batches = match kind {
                 PhaseKind::Backfill => schema.batches(),
-                PhaseKind::Expand | PhaseKind::Contract => &[],
+                _ => &[],
             };
             let sql = phase.and_then(|phase| phase.sql.as_ref());
             let proofs = match kind {
                 PhaseKind::Contract => proofs(schema),
-                PhaseKind::Expand | PhaseKind::Backfill => Value::Null,
+                _ => Value::Null,
             };
             serde_json::json!({
                 "sql": sql, "batches": batches, "postgres": schema.postgres, "proofs": proofs,

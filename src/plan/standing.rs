@@ -6,9 +6,9 @@ use super::{
     draft::{Draft, later},
     facts::ChildFacts,
     gate::checks,
-    job::step_test,
+    job::{step_test, terms::only_looks},
     reason::Reason,
-    services, waiting,
+    services, soak, waiting,
 };
 use crate::api::{
     release::{Release, Stage},
@@ -57,6 +57,10 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
                 (true, false) => "promote, resume, or release another revision",
                 (false, true) => "promote or undo",
                 (false, false) => "promote, resume or undo",
+            };
+            let ways = match release.soak() {
+                Some(_) => "promote, resume or undo",
+                None => ways,
             };
             let message = format!("waits for a person ({ways}): {}", paused.message);
             return say(StandingKind::Stalled, &paused.reason, message);
@@ -153,8 +157,12 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
         }
         Stage::Job(phase) => {
             let words = format!("{} for revision {revision} comes next", phase.word());
-            (Reason::Expanding, words)
+            match only_looks(*phase) {
+                true => (Reason::Preflight, words),
+                false => (Reason::Expanding, words),
+            }
         }
+        Stage::Soak(soak) => (Reason::Soaking, soak::words(draft, soak)),
         Stage::Step(at) => {
             let step = &at.step;
             let place = format!("step {} ({})", step.name, draft.course.number(step));

@@ -11,7 +11,10 @@ use super::{
     exits,
     facts::{Question, Refused},
     gate::{self, Passage, Verdict, checks},
-    job::step_test::{self, Ended, Next},
+    job::{
+        step_test::{self, Ended, Next},
+        told,
+    },
     mover,
     reason::Reason,
     release, routes, services, undoing, waiting,
@@ -56,6 +59,7 @@ fn enter(draft: &Draft<'_>, release: &Release, index: usize) -> Decision {
     let release = Release {
         stage,
         unreached,
+        not_checked: gate::not_checked(draft),
         ..release.clone()
     };
     draft.goes(release)
@@ -410,7 +414,7 @@ fn test(
         return Err(Wait::stalled(Reason::InvalidSpec, problem).into());
     }
     let waits = step_test::waits_for_its_pod(draft, &record);
-    let (words, look) = release::why_its_pod_waits(draft, waits)?;
+    let (words, look) = told::why_its_pod_waits(draft, waits)?;
     let told = step_test::words(release, step, target).unwrap_or_default();
     let words = format!("{place}: {told}{words}");
     Err(Wait::held(Reason::Testing, words).and(look).into())
@@ -443,8 +447,7 @@ fn test_ended(
     let log = match &draft.seen.answers.job_log {
         _ if ended.gone => String::new(),
         None => return Halt::ask(Question::JobLog(ended.job.clone())),
-        Some(log) if log.is_empty() => String::new(),
-        Some(log) => format!("; its log ends: {log}"),
+        Some(log) => log.to_string(),
     };
     let words = format!(
         "test {name} of step {} failed: {}{log}",

@@ -329,13 +329,12 @@ impl<S: MetricSource> Source<S> {
         ask: &Ask,
         room: &Room,
     ) -> Result<Answered, Error> {
-        let history = match since {
-            Some(since) => {
-                let step = ask.measure.interval_seconds;
-                self.api.history(query, since, ask.at, step, room).await?
-            }
-            None => Vec::new(),
-        };
+        let mut history = Vec::new();
+        let past = since.map(|since| ask.measure.past(since, ask.at));
+        for (since, until) in past.into_iter().flatten() {
+            let step = ask.measure.interval_seconds;
+            history.extend(self.api.history(query, since, until, step, room).await?);
+        }
         let now = self.api.now(query, room).await?;
         Ok(Answered { history, now })
     }

@@ -78,6 +78,7 @@ fn measure(rollout: &str, source: &str) -> Measure {
         probe_seconds: Vec::new(),
         since: now,
         hold_since: Some(now),
+        before: None,
         source: source.to_owned(),
         interval_seconds: 1,
         checks: vec![percentile(95.0), percentile(99.0)],

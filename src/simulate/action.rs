@@ -62,15 +62,23 @@ pub enum Action {
     Command {
         /// The Rollout.
         rollout: Name,
-        /// `promote`, `undo`, `retry`, `pause` or `resume`.
+        /// `promote`, `undo`, `retry`, `pause` or `resume`; `promote-without-undo` lets a release go
+        /// on though stable could not come back.
         verb: &'static str,
     },
-    /// Approves the contract that waits on a database: what would run now, or another digest.
+    /// Approves the contract or the revert that waits on a database: what would run now, or another digest.
     Approve {
         /// The DatabaseSchema.
         database: Name,
         /// Whether it is what would run.
         right: bool,
+    },
+    /// The administrator says which Rollouts may use a database; all of them where none is named.
+    Allow {
+        /// The DatabaseSchema.
+        database: Name,
+        /// The Rollouts.
+        rollouts: Option<Vec<String>>,
     },
     /// Gives up what is open of the lowest version of a database.
     Drop(Name),
@@ -366,6 +374,8 @@ pub enum Circumstance {
         /// Whether it is down.
         away: bool,
     },
+    /// What an expand has done to the code before it is put right in the database of this Rollout.
+    Mended(Name),
     /// Somebody does something to the ConfigMap of the flags.
     Flags(Tampering),
     /// The API server takes no request.
@@ -378,6 +388,11 @@ pub enum Circumstance {
         /// The schema version that its annotation gives: nothing where it has none. `None`: it is
         /// deleted.
         version: Option<Option<i64>>,
+    },
+    /// Whoever makes backups of the databases says when the last one was made.
+    Backup {
+        /// So many seconds ago; `None`: what it says is no time.
+        seconds_ago: Option<i64>,
     },
     /// A webhook that judges Deployments.
     Webhook {

@@ -123,6 +123,9 @@ fn concerned(caches: &Objects, object: &Object, gone: bool, keys: &mut BTreeSet<
                 spec.and_then(|spec| spec.database()) == Some(&*o.meta.name)
             });
             keys.extend(users.map(|r| rollout_key(&r.meta.name)));
+            let versions = o.record.versions.iter();
+            let frozen = versions.filter(|v| !v.frozen_flags.is_empty());
+            keys.extend(frozen.map(|v| rollout_key(&v.rollout)));
         }
     }
 }

@@ -29,7 +29,9 @@ use crate::{
     },
     evidence,
     plan::{
-        facts::{DatabaseObjects, Objects, Overlap, Question, Remembered},
+        facts::{
+            ConfigFacts, DatabaseObjects, JobLog, Limits, Objects, Overlap, Question, Remembered,
+        },
         intent::Write,
     },
 };
@@ -176,6 +178,7 @@ fn begin(world: &Arc<Mutex<World>>, life: Life, key: &Key) -> Pass {
             readings: &readings,
             source_problem: &|_: &str| None,
             sql_image: SQL_IMAGE.into(),
+            limits: Limits::default(),
             trusted_since: trust.since,
             epoch,
             outranks: epoch,
@@ -317,7 +320,10 @@ impl World {
             Question::Routes(asked) => Answer::Routes(self.read_routes(asked)),
             Question::Config(wanted) => {
                 let missing = wanted.iter().filter(|c| !self.configs.contains(c));
-                Answer::Config(missing.cloned().collect())
+                Answer::Config(ConfigFacts {
+                    missing: missing.cloned().collect(),
+                    unread: Vec::new(),
+                })
             }
             Question::Texts(keys) => Answer::Texts(self.texts_of(keys)),
             Question::Job(name) => {
@@ -328,8 +334,12 @@ impl World {
                 let map = self.live.config_maps.get(name.as_str());
                 Answer::Flags(map.map(|map| facts::config_map(map).into()))
             }
+            Question::Progress(job, _) => Answer::Progress(Some(self.progress_of(job))),
             Question::JobPod(_) => Answer::JobPod("ErrImagePull: image not found".into()),
-            Question::JobLog(name) => Answer::JobLog(format!("the last line of {name}")),
+            Question::JobLog(name) => {
+                let end = format!("the last line of {name}");
+                Answer::JobLog(JobLog::Ends(end))
+            }
         })
     }
 }

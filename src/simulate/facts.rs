@@ -181,6 +181,7 @@ pub fn database(o: &DatabaseObject) -> DatabaseFacts {
         base: o.meta.base(),
         annotations: Arc::clone(&o.annotations),
         record: Arc::clone(&o.record),
+        allowed: o.allowed.clone(),
         finalizers: o.finalizers.clone(),
         deleting: o.meta.deleting,
     }
@@ -271,6 +272,7 @@ pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
         database: database_name
             .and_then(|d| objects.databases.get(d))
             .map(|d| database(d)),
+        frozen: frozen(objects, name, database_name),
         neighbours: neighbours.map(|n| n.meta.name.to_string()).collect(),
         sharers: database_name.map_or_else(Vec::new, |d| sharers(objects, name, d)),
         earlier: EarlierFacts::all(&rollout(found), |name| others.get(name)),
@@ -285,6 +287,13 @@ fn own_children<'a>(
     name: &'a str,
 ) -> impl Iterator<Item = &'a DeploymentObject> {
     objects.children(name).filter(|d| d.foreign.is_none())
+}
+
+/// The flags of a Rollout that contracts on other databases than its own rely on.
+fn frozen(objects: &Objects, rollout: &str, database: Option<&str>) -> facts::Frozen {
+    let databases = objects.databases.values();
+    let others = databases.filter(|d| Some(&*d.meta.name) != database);
+    others.flat_map(|d| d.record.frozen_of(rollout)).collect()
 }
 
 /// The other Rollouts on a database, where a version of this one may wait for them.

@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{
+    coverage::Kind,
     event::{End, Event},
     object::{JobObject, Name},
     setting::{Health, MigrationEnd},
@@ -78,6 +79,7 @@ impl World {
         *attempt += 1;
         let left = self.seconds_left(&job);
         let hangs = !runs || migration.end == MigrationEnd::Hangs || migration.seconds > left;
+        self.job_takes(&job.meta.name, (!hangs).then_some(migration.seconds));
         let (seconds, end) = match migration.end {
             _ if hangs => (left, End::Deadline),
             MigrationEnd::Fails => (migration.seconds, End::Failed),
@@ -166,6 +168,9 @@ impl World {
             return;
         };
         let succeeded = end == End::Succeeded;
+        if succeeded && job.phase == Some(PhaseKind::Expand) {
+            self.expand_hurts(&job);
+        }
         let words = if succeeded { "succeeded" } else { "failed" };
         self.story
             .note(self.now, &job.rollout, format!("{name} {words}"));
@@ -181,6 +186,17 @@ impl World {
             }),
             ..job
         });
+    }
+
+    /// The code before it does worse from now on, if it is so.
+    fn expand_hurts(&mut self, job: &JobObject) {
+        let percent = self.setting.behaviour(&job.image).hurts_percent;
+        if percent > 0.0 {
+            self.coverage.count(Kind::ExpandHurts);
+            let (rollout, revision) = (&job.rollout, &job.revision);
+            self.traffic
+                .hurt(rollout, revision, percent / 100.0, self.now);
+        }
     }
 
     fn running_job(&self, name: &Name, uid: &Name) -> Option<JobObject> {

@@ -15,7 +15,11 @@ use super::{
     request::OnRecord,
 };
 use crate::{
-    api::{PhaseKind, RolloutStatus, database::FileRecord, status::Outcome},
+    api::{
+        PhaseKind, RolloutStatus,
+        database::FileRecord,
+        status::{Outcome, ProgressStatus},
+    },
     cluster::{Key, WriteError},
     plan::{intent::Write, revision::Whole},
 };
@@ -151,6 +155,8 @@ pub struct HeldTo {
 /// What the rules remember.
 #[derive(Debug, Default)]
 pub struct Ledger {
+    /// What the pods of Jobs have said of how far they are.
+    pub said: BTreeMap<Name, Vec<ProgressStatus>>,
     /// The change under way is made by hand.
     pub hand: bool,
     /// Sizes of each Deployment, by uid.

@@ -45,6 +45,7 @@ mod passes;
 pub mod people;
 mod polls;
 pub mod process;
+pub mod progress;
 pub mod prometheus;
 pub mod random;
 pub mod request;

@@ -234,6 +234,8 @@ pub struct DatabaseObject {
     pub annotations: Arc<BTreeMap<String, String>>,
     /// What ran, and who holds it.
     pub record: Arc<DatabaseRecord>,
+    /// Names of the Rollouts that may use it; `None`: all.
+    pub allowed: Option<Arc<[String]>>,
     /// What keeps it while it is being deleted.
     pub finalizers: Vec<String>,
 }

@@ -12,8 +12,8 @@ use super::{
     world::World,
 };
 use crate::{
-    api::{PhaseKind, RolloutSpec, RolloutStatus, flags::FlagState, keys},
-    plan::{adopting, facts::UserFacts, revision::Whole},
+    api::{RolloutSpec, RolloutStatus, flags::FlagState, keys},
+    plan::{adopting, facts::UserFacts, revision::Whole, soak},
 };
 
 impl World {
@@ -53,6 +53,7 @@ impl World {
             }
             Action::Command { rollout, verb } => self.command(&rollout, verb),
             Action::Approve { database, right } => self.approve(&database, right),
+            Action::Allow { database, rollouts } => self.allow(&database, rollouts),
             Action::Drop(database) => self.drop_version(&database),
             Action::Delete(rollout) => {
                 let found = self.live.rollouts.get(&rollout).cloned();
@@ -276,20 +277,32 @@ impl World {
             _ => release.map(|r| r.revision.clone()).or(wanted),
         };
         let Some(revision) = revision else { return };
-        let step = release.and_then(|r| r.step());
+        let step = release.and_then(|r| match r.soak() {
+            Some(_) => Some(soak::NAME),
+            None => Some(r.step()?.name.as_str()),
+        });
+        let step = step.map(Name::from);
+        let (verb, step) = match verb.strip_suffix("-without-undo") {
+            Some(verb) => (verb, Some(Name::from(keys::WITHOUT_UNDO))),
+            None => (verb, step),
+        };
         let id = format!("request-{}", self.commands.len() + 1);
-        let value = match (verb, step) {
-            ("promote", Some(step)) => format!("{revision}/{} {id}", step.name),
+        let value = match (verb, &step) {
+            ("promote", Some(step)) => format!("{revision}/{step} {id}"),
             _ => format!("{revision} {id}"),
         };
-        self.did(rollout, &format!("user says {verb} {revision}"));
+        let without = match step.as_deref() {
+            Some(keys::WITHOUT_UNDO) => ", without a way back",
+            _ => "",
+        };
+        self.did(rollout, &format!("user says {verb} {revision}{without}"));
         let at = self.now;
         self.commands.push(Command {
             rollout: rollout.clone(),
             verb,
             id,
             revision,
-            step: step.map(|s| s.name.clone()),
+            step: step.map(|step| step.to_string()),
             at,
         });
         let mut annotations: BTreeMap<String, String> = (*found.annotations).clone();
@@ -332,22 +345,45 @@ impl World {
         });
     }
 
-    /// A person approves the lowest contract that is open.
+    /// Whoever makes backups says when the last one was made.
+    pub(super) fn backed_up(&mut self, seconds_ago: Option<i64>) {
+        let text = match seconds_ago {
+            Some(seconds) => {
+                let at = self.now - jiff::SignedDuration::from_secs(seconds);
+                format!("{at:.0}")
+            }
+            None => "yesterday".to_owned(),
+        };
+        let all: Vec<_> = self.live.databases.values().cloned().collect();
+        for found in all {
+            let name = &found.meta.name;
+            self.did("", &format!("the last backup of {name} is of {text}"));
+            let mut annotations = (*found.annotations).clone();
+            annotations.insert(keys::BACKUP_AT.to_owned(), text.clone());
+            self.store(DatabaseObject {
+                annotations: Arc::new(annotations),
+                ..(*found).clone()
+            });
+        }
+    }
+
+    /// A person approves what is open of the lowest version.
     fn approve(&mut self, database: &Name, right: bool) {
         let Some(found) = self.live.databases.get(database).cloned() else {
             return;
         };
         let mut open: Vec<_> = found.record.versions.iter().collect();
-        open.retain(|version| version.lacks_contract());
-        let Some(version) = open.into_iter().min_by_key(|version| version.version) else {
+        open.retain(|version| version.to_approve().is_some());
+        let lowest = open.into_iter().min_by_key(|version| version.version);
+        let Some((version, phase)) = lowest.and_then(|v| Some((v, v.to_approve()?))) else {
             return;
         };
-        let digest = match version.asks(PhaseKind::Contract) {
+        let digest = match version.asks(phase) {
             Some(asked) if right => asked.digest.clone(),
             _ => "000000000000".to_owned(),
         };
-        let target = format!("{}/contract/{digest}", version.version);
-        let asked = version.asks(PhaseKind::Contract);
+        let target = format!("{}/{}/{digest}", version.version, phase.word());
+        let asked = version.asks(phase);
         let files = asked.map(|asked| asked.files.clone()).unwrap_or_default();
         self.ledger.approved.insert(target.clone(), files);
         self.annotate(&found, keys::APPROVE, "approve", &target, " dba");
@@ -391,13 +427,23 @@ impl World {
         });
     }
 
+    fn allow(&mut self, database: &Name, rollouts: Option<Vec<String>>) {
+        let words = match &rollouts {
+            Some(rollouts) => format!("{database} allows {rollouts:?}"),
+            None => format!("{database} allows everybody"),
+        };
+        self.did("", &words);
+        if let Some(found) = self.live.databases.get(database).cloned() {
+            self.store(DatabaseObject {
+                allowed: rollouts.map(Into::into),
+                ..(*found).clone()
+            });
+        }
+    }
+
     /// Everything that uses a database, as it is.
     pub(super) fn users(&self, database: &str) -> Vec<UserFacts> {
-        let user = |what: String, version: Option<i64>, serves: bool| UserFacts {
-            what,
-            version,
-            serves,
-        };
+        let user = UserFacts::of;
         let mut users = Vec::new();
         for rollout in self.live.rollouts.values() {
             let name = &rollout.meta.name;
@@ -415,8 +461,7 @@ impl World {
             let stable = status.stable.as_ref().map(|s| &s.revision);
             let release = status.release.as_ref().map(|r| &r.revision);
             versions.extend(stable.into_iter().chain(release).map(|r| needs(r)));
-            let lowest = versions.into_iter().min().flatten();
-            users.push(user(format!("Rollout {name}"), lowest, true));
+            users.push(UserFacts::of_rollout(name, &versions));
             let own = self.live.children(name).filter(|d| d.foreign.is_none());
             for child in own {
                 let what = format!("Deployment {}", child.meta.name);

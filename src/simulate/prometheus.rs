@@ -80,10 +80,14 @@ impl Source<'_> {
         let skew = ask.at.duration_since(self.now);
         let beat = SignedDuration::from_secs(ask.measure.interval_seconds.max(1));
         let mut history = Vec::new();
-        let mut at = check.history_since.unwrap_or(ask.at);
-        while at < ask.at {
-            history.push((at, self.snapshot(prefix, &check.spec, at - skew)));
-            at += beat;
+        let past = check
+            .history_since
+            .map(|since| ask.measure.past(since, ask.at));
+        for (mut at, until) in past.into_iter().flatten() {
+            while at < ask.at && at <= until {
+                history.push((at, self.snapshot(prefix, &check.spec, at - skew)));
+                at += beat;
+            }
         }
         let now = self.snapshot(prefix, &check.spec, self.now);
         Answered { history, now }
@@ -200,6 +204,7 @@ mod tests {
             probe_seconds: Vec::new(),
             since: second(0),
             hold_since: Some(second(0)),
+            before: None,
             source: "default".into(),
             interval_seconds: 15,
             checks: vec![

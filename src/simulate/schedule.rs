@@ -5,6 +5,8 @@ use jiff::SignedDuration;
 mod adopt;
 mod fate;
 mod flags;
+mod seldom;
+mod soak;
 
 use super::{
     action::{Action, Autoscaler, GitOps, Given},
@@ -64,8 +66,13 @@ const SWITCHES: u64 = 0x6e3a_51b7_0000_0000;
 const WEIGHTS: u64 = 0x29d6_b40f_0000_0000;
 /// Sets apart whether a running Deployment is moved in, and what becomes of it.
 const ADOPTIONS: u64 = 0x5a0c_83f1_0000_0000;
+/// Sets apart what expands do to the code before them, and whether that is looked at; chosen likewise.
+const SOAKS: u64 = 0x0183_76a6_0000_0000;
 /// Sets the churn of nodes apart.
 const CHURN: u64 = 0x3c19_a07d_0000_0000;
+
+/// Sets what people say seldom apart.
+const SELDOM: u64 = 0x71c5_0e9a_0000_0000;
 
 /// A schedule and what it came to.
 pub struct Played {
@@ -94,6 +101,11 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     let flagged = flags
         .chance(25)
         .then(|| flags::drawn(&mut flags, &mut setting));
+    let mut soaks = Random::new(seed ^ SOAKS);
+    let soaked = soaks.chance(25);
+    if soaked {
+        soak::hurt(&mut soaks, &mut setting);
+    }
     let processes = if random.chance(40) { 2 } else { 1 };
     let simulation = Simulation::new(setting, random.fork_seed(), processes);
     {
@@ -133,9 +145,13 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
             }
             if let (Some(flagged), "shop") = (&flagged, &**rollout) {
                 spec.flags.clone_from(flagged);
+                flags::gate_a_contract(spec);
             }
             if follows && &**rollout == "worker" {
                 **spec = after((**spec).clone(), &["shop"]);
+            }
+            if soaked {
+                soak::ask(&mut soaks, spec);
             }
             if tests {
                 test_steps(&mut ways, spec);
@@ -171,7 +187,17 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     for (second, action) in flagged.map_or_else(Vec::new, |_| flags::script(&mut flags)) {
         simulation.plan(second, action);
     }
+    for (second, action) in if soaked {
+        soak::script(&mut soaks)
+    } else {
+        Vec::new()
+    } {
+        simulation.plan(second, action);
+    }
     for (second, action) in fate::deletions(&mut Random::new(seed ^ DELETIONS)) {
+        simulation.plan(second, action);
+    }
+    for (second, action) in seldom::script(&mut Random::new(seed ^ SELDOM)) {
         simulation.plan(second, action);
     }
     for (second, action) in versions.script() {
@@ -460,7 +486,7 @@ fn vary(random: &mut Random, spec: &mut crate::api::RolloutSpec) {
         ])
         .unwrap_or(&OnInconclusive::Pause);
     if let Some(expand) = spec.schema.as_mut().and_then(|s| s.expand.as_mut()) {
-        expand.retry_limit = random.between(0, 2);
+        expand.run.retry_limit = random.between(0, 2);
     }
     for step in spec.strategy.steps_mut() {
         step.on_inconclusive = instead;

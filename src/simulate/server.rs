@@ -234,6 +234,7 @@ impl World {
             meta: self.meta(name, None),
             annotations: Arc::default(),
             record: Arc::new(record.unwrap_or_default()),
+            allowed: None,
             finalizers: Vec::new(),
         };
         Ok(Written::Database(facts::database(&self.store(object))))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{object::Name, random::Random};
+use super::{object::Name, progress::Telling, random::Random};
 use crate::api::PhaseKind;
 
 /// Name of the one namespace.
@@ -28,6 +28,9 @@ pub struct Behaviour {
     pub error_percent: f64,
     /// Percent of the requests of users for whom a flag is on that it answers with an error besides.
     pub flagged_error_percent: f64,
+    /// Percent of their requests that pods of other revisions answer with an error besides, from the
+    /// end of its expand on.
+    pub hurts_percent: f64,
     /// Its 95th percentile, in milliseconds.
     pub p95_milliseconds: f64,
     /// Seconds after it is ready in which it is slow, and its 95th percentile then.
@@ -100,6 +103,7 @@ impl Default for Behaviour {
             health: Health::Good,
             error_percent: 0.05,
             flagged_error_percent: 0.0,
+            hurts_percent: 0.0,
             p95_milliseconds: 80.0,
             cold: None,
             counts_probes: None,
@@ -201,6 +205,8 @@ pub struct Setting {
     pub scrape_seconds: i64,
     /// Seconds that a crashed operator is away.
     pub restart_seconds: i64,
+    /// What pods of backfills say of how far they are.
+    pub telling: Telling,
 }
 
 impl Default for Setting {
@@ -214,6 +220,7 @@ impl Default for Setting {
             requests_per_second: 200.0,
             scrape_seconds: 5,
             restart_seconds: 3,
+            telling: Telling::Truth,
         }
     }
 }

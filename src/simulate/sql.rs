@@ -25,7 +25,8 @@ pub(super) fn files(template: &Value) -> Vec<(KeyRef, String)> {
     };
     let sources = template.pointer("/spec/volumes/0/projected/sources");
     let sources = sources.and_then(Value::as_array).into_iter().flatten();
-    let listed = order["files"].as_array().into_iter().flatten();
+    let listed = [&order["files"], &order["upcoming"]];
+    let listed = listed.into_iter().filter_map(Value::as_array).flatten();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     sources
         .zip(listed)

@@ -358,6 +358,7 @@ fn stands(version: &VersionRecord) -> String {
     let mut words = vec![format!("version {}", version.version)];
     words.extend(version.backfilled.as_ref().map(|_| "filled in".to_owned()));
     words.extend(version.contracted.as_ref().map(|_| "contracted".to_owned()));
+    words.extend(version.reverted.as_ref().map(|_| "reverted".to_owned()));
     words.extend(version.dropped.then(|| "dropped".to_owned()));
     words.extend(version.is_open().then(|| "open".to_owned()));
     words.join(", ")

@@ -44,9 +44,14 @@ impl World {
                 self.consumer = version;
             }
             Circumstance::Adoptable(is) => self.adoptable(is),
+            Circumstance::Backup { seconds_ago } => self.backed_up(seconds_ago),
             Circumstance::Service { name, is } => self.give_service(name, is),
             Circumstance::Route { name, is } => self.give_route(name, is),
             Circumstance::Gateway { away } => self.gateway(away),
+            Circumstance::Mended(rollout) => {
+                self.did(&rollout, "somebody puts right what hurts in the database");
+                self.traffic.hurt(&rollout, "", 0.0, self.now);
+            }
             Circumstance::Flags(how) => self.tamper(how),
             Circumstance::ApiServer { away } => {
                 let words = if away {

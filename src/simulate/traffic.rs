@@ -11,6 +11,9 @@ use super::{object::Name, setting::Behaviour};
 #[derive(Clone, Debug, Default)]
 pub struct Traffic {
     pods: BTreeMap<Name, Served>,
+    /// What an expand does to the pods of each Rollout: all but this revision's answer this share of
+    /// their requests with an error.
+    hurt: BTreeMap<Name, (Name, f64)>,
 }
 
 /// What one pod has served; kept when the pod is gone, as a metric store keeps it.
@@ -22,6 +25,8 @@ struct Served {
     /// The same of users for whom a flag is on, besides; and since when it is on for which share.
     flagged_error_share: f64,
     flagged: Vec<(Timestamp, f64)>,
+    /// Since when it answers which share with an error besides, for what an expand has done.
+    hurt: Vec<(Timestamp, f64)>,
     /// How near it is to its next error when it starts, below 1: pods that serve the same do not
     /// err in the same moment.
     phase: f64,
@@ -101,6 +106,7 @@ impl Traffic {
             error_share: behaviour.error_percent / 100.0,
             flagged_error_share: behaviour.flagged_error_percent / 100.0,
             flagged: Vec::new(),
+            hurt: Vec::new(),
             phase: phase(pod),
             scale: scale(behaviour.p95_milliseconds),
             cold: behaviour.cold.map(|(seconds, p95)| (seconds, scale(p95))),
@@ -109,6 +115,11 @@ impl Traffic {
             ready: Vec::new(),
             points: Vec::new(),
         });
+        let hurt = self
+            .hurt
+            .get(rollout)
+            .filter(|(spared, _)| spared != revision);
+        served.hurt.extend(hurt.map(|(_, share)| (now, *share)));
         served.up.push((now, None));
         served.points.push(Point {
             at: now,
@@ -124,6 +135,17 @@ impl Traffic {
                 served.flagged.push((now, share));
             }
         }
+    }
+
+    /// From now on pods of all revisions but one answer this share of their requests with an error
+    /// besides.
+    pub fn hurt(&mut self, rollout: &str, spared: &str, share: f64, now: Timestamp) {
+        for served in self.pods.values_mut().filter(|s| &*s.rollout == rollout) {
+            if &*served.revision != spared && served.is_up(now) {
+                served.hurt.push((now, share));
+            }
+        }
+        self.hurt.insert(rollout.into(), (spared.into(), share));
     }
 
     /// A pod is ready.
@@ -181,7 +203,9 @@ impl Traffic {
             if &*served.rollout == rollout && &*served.revision == revision {
                 let total = served.served(from, to);
                 sum.0 += total;
-                sum.1 += total * served.error_share + served.flagged_errors(from, to);
+                sum.1 += total * served.error_share
+                    + served.flagged_errors(from, to)
+                    + served.under(&served.hurt, from, to);
             }
         }
         sum
@@ -223,7 +247,7 @@ impl Served {
         });
         Count {
             total,
-            errors: (total * self.error_share + self.flagged_since_start(at) + self.phase).floor(),
+            errors: (total * self.error_share + self.since_start(at) + self.phase).floor(),
             probes: self.probed(at),
             scale: self.scale,
             cold: (cold.min(total), scale),
@@ -232,27 +256,35 @@ impl Served {
 
     /// Errors of users for whom a flag was on, between two moments.
     fn flagged_errors(&self, from: Timestamp, to: Timestamp) -> f64 {
-        let ends = self.flagged.iter().skip(1).map(|(at, _)| *at);
+        self.under(&self.flagged, from, to) * self.flagged_error_share
+    }
+
+    /// Requests between two moments, each times the share that was so then.
+    fn under(&self, shares: &[(Timestamp, f64)], from: Timestamp, to: Timestamp) -> f64 {
+        let ends = shares.iter().skip(1).map(|(at, _)| *at);
         let ends = ends.chain(std::iter::once(Timestamp::MAX));
-        let spans = self.flagged.iter().zip(ends);
+        let spans = shares.iter().zip(ends);
         spans
             .map(|((since, share), end)| {
                 let (low, high) = ((*since).max(from), end.min(to));
                 match low < high {
-                    true => self.served(low, high) * share * self.flagged_error_share,
+                    true => self.served(low, high) * share,
                     false => 0.0,
                 }
             })
             .sum()
     }
 
-    /// The same since its container started.
-    fn flagged_since_start(&self, at: Timestamp) -> f64 {
-        if self.flagged.is_empty() {
+    /// Errors of users for whom a flag was on, and for what an expand has done, since its container
+    /// started.
+    fn since_start(&self, at: Timestamp) -> f64 {
+        if self.flagged.is_empty() && self.hurt.is_empty() {
             return 0.0;
         }
         let started = self.up.iter().rev().find(|(from, _)| *from <= at);
-        started.map_or(0.0, |(from, _)| self.flagged_errors(*from, at))
+        started.map_or(0.0, |(from, _)| {
+            self.flagged_errors(*from, at) + self.under(&self.hurt, *from, at)
+        })
     }
 
     /// The probes since its container started.

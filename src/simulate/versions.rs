@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{
     action::{Action, Circumstance},
+    progress::Telling,
     random::Random,
     scenarios::sql::text,
     schedule::BUSY,
@@ -15,6 +16,8 @@ use crate::api::{PhaseKind, RolloutSpec, SchemaSpec};
 
 /// Sets them apart.
 const VERSIONS: u64 = 0x5e1f_88d3_0000_0000;
+/// Sets apart preflights and reverts.
+const PHASES: u64 = 0x71d3_0c5a_0000_0000;
 /// Sets apart what is SQL of it.
 const SQL: u64 = 0x2c90_41b7_0000_0000;
 
@@ -34,7 +37,7 @@ fn as_sql(schema: &mut SchemaSpec) {
     let from = json!({"connection": {"secretKeyRef": {"name": "ddl", "key": "uri"}}});
     schema.postgres = serde_json::from_value(from).ok();
     let phases = [
-        schema.expand.as_mut(),
+        schema.expand.as_mut().map(|expand| &mut expand.run),
         schema.backfill.as_mut().map(|backfill| &mut backfill.run),
         schema.contract.as_mut().map(|contract| &mut contract.run),
     ];
@@ -54,6 +57,8 @@ pub struct Versions {
     drawn: bool,
     /// Its phases are SQL.
     sql: Option<Random>,
+    /// It has preflights and reverts.
+    phases: Option<Random>,
 }
 
 impl Versions {
@@ -64,11 +69,19 @@ impl Versions {
         let drawn = random.chance(50);
         let mut sql = Random::new(seed ^ SQL);
         let sql = (drawn && sql.chance(40)).then_some(sql);
-        Self { random, drawn, sql }
+        let mut phases = Random::new(seed ^ PHASES);
+        let phases = phases.chance(50).then_some(phases);
+        Self {
+            random,
+            drawn,
+            sql,
+            phases,
+        }
     }
 
     /// How these phases go.
     pub fn behave(&mut self, setting: &mut Setting) {
+        self.phases_behave(setting);
         if let Some(random) = &mut self.sql {
             let ends = [
                 MigrationEnd::Succeeds,
@@ -92,6 +105,13 @@ impl Versions {
                 ..Behaviour::default()
             };
             setting.behaviours.insert(SQL_IMAGE.into(), behaviour);
+            let telling = [
+                Telling::Truth,
+                Telling::Truth,
+                Telling::Nothing,
+                Telling::Nonsense,
+            ];
+            setting.telling = random.one_of(&telling).copied().unwrap_or_default();
         }
         for behaviour in setting.behaviours.values_mut() {
             for phase in [PhaseKind::Backfill, PhaseKind::Contract] {
@@ -117,8 +137,100 @@ impl Versions {
         }
     }
 
+    /// How preflights and reverts go.
+    fn phases_behave(&mut self, setting: &mut Setting) {
+        let Some(random) = &mut self.phases else {
+            return;
+        };
+        for behaviour in setting.behaviours.values_mut() {
+            for phase in [PhaseKind::Preflight, PhaseKind::Revert] {
+                let ends = [
+                    MigrationEnd::Succeeds,
+                    MigrationEnd::Succeeds,
+                    MigrationEnd::Fails,
+                    MigrationEnd::NothingApplied,
+                    MigrationEnd::Hangs,
+                ];
+                let end = random.one_of(&ends).copied();
+                let first = Migration {
+                    seconds: random.between(1, 100),
+                    end: end.unwrap_or(MigrationEnd::Succeeds),
+                };
+                let then = Migration {
+                    seconds: random.between(1, 30),
+                    end: MigrationEnd::Succeeds,
+                };
+                behaviour.migrations.insert(phase, vec![first, then]);
+            }
+        }
+    }
+
     /// A Rollout that is applied asks for them, mostly.
+    fn ask_for_phases(&mut self, spec: &mut RolloutSpec) {
+        let Some(random) = &mut self.phases else {
+            return;
+        };
+        let Some(schema) = spec.schema.as_mut().filter(|s| s.expand.is_some()) else {
+            return;
+        };
+        if random.chance(70) {
+            let mut preflight = json!({"deadlineSeconds": random.between(20, 200)});
+            if random.chance(80) {
+                preflight["command"] = json!(["shop", "check"]);
+            }
+            if random.chance(30) {
+                preflight["maxBackupAgeSeconds"] = json!(random.between(60, 900));
+            }
+            schema.preflight = serde_json::from_value(preflight).ok();
+        }
+        if schema.version.is_some() && random.chance(80) {
+            let revert = json!({
+                "command": ["shop", "revert"],
+                "deadlineSeconds": 120,
+                "when": random.one_of(&["AfterFailure", "AfterFailure", "Never"]),
+                "approval": random.one_of(&["Manual", "Automatic", "Automatic"]),
+            });
+            schema.revert = serde_json::from_value(revert).ok();
+        }
+    }
+
+    /// What people do about these.
+    fn script_of_phases(&mut self) -> Vec<(i64, Action)> {
+        let Some(random) = &mut self.phases else {
+            return Vec::new();
+        };
+        let count = random.between(1, 5);
+        let mut script = Vec::new();
+        for _ in 0..count {
+            let at = random.between(100, BUSY - 100);
+            let action = match random.below(4) {
+                0 => Action::Approve {
+                    database: "shop-db".into(),
+                    right: true,
+                },
+                1 => Action::Command {
+                    rollout: "shop".into(),
+                    verb: "undo",
+                },
+                _ => {
+                    let ago = random.between(-200, 1200);
+                    let seconds_ago = random.chance(90).then_some(ago);
+                    Action::Around(Circumstance::Backup { seconds_ago })
+                }
+            };
+            script.push((at, action));
+        }
+        script
+    }
+
+    /// A Rollout that is applied asks for what is drawn.
     pub fn ask(&mut self, spec: &mut RolloutSpec) {
+        self.ask_for_phases(spec);
+        self.ask_for_versions(spec);
+    }
+
+    /// For what runs after the release, mostly.
+    fn ask_for_versions(&mut self, spec: &mut RolloutSpec) {
         let random = &mut self.random;
         let Some(schema) = spec.schema.as_mut().filter(|_| self.drawn) else {
             return;
@@ -147,6 +259,12 @@ impl Versions {
 
     /// What people do about them.
     pub fn script(&mut self) -> Vec<(i64, Action)> {
+        let mut script = self.script_of_phases();
+        script.extend(self.script_of_versions());
+        script
+    }
+
+    fn script_of_versions(&mut self) -> Vec<(i64, Action)> {
         if !self.drawn {
             return Vec::new();
         }

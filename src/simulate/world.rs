@@ -87,6 +87,8 @@ pub struct World {
     pub(super) containers: BTreeMap<Name, Container>,
     pub(super) job_starts: BTreeMap<(Name, Option<crate::api::PhaseKind>), usize>,
     pub(super) started_jobs: BTreeSet<Name>,
+    /// Since when the pod of a Job runs, and for how many seconds, if it ends.
+    pub(super) job_spans: BTreeMap<Name, (Timestamp, Option<i64>)>,
     pub(super) turns: Vec<Turn>,
     /// What waits for the API server to be back.
     pub(super) frozen: Vec<Event>,
@@ -140,6 +142,7 @@ impl World {
             containers: BTreeMap::new(),
             job_starts: BTreeMap::new(),
             started_jobs: BTreeSet::new(),
+            job_spans: BTreeMap::new(),
             turns: Vec::new(),
             frozen: Vec::new(),
             handling: false,

@@ -37,8 +37,10 @@ struct State {
 
 /// Fills all batches, in their order.
 pub async fn run(runner: &mut Runner) -> Result<(), Failure> {
-    for batch in runner.order.batches.clone() {
-        fill(runner, &batch).await?;
+    runner.moved();
+    for (index, batch) in runner.order.batches.clone().iter().enumerate() {
+        runner.progress.turn_to(index + 1);
+        fill(runner, batch).await?;
     }
     Ok(())
 }

@@ -3,7 +3,12 @@
 
 use tokio_postgres::Client;
 
-use crate::{failure::Failure, order::Order, script::Script, session::LOCK};
+use crate::{
+    failure::Failure,
+    order::{Order, Phase},
+    script::Script,
+    session::LOCK,
+};
 
 const TABLES: &str = "\
 CREATE SCHEMA IF NOT EXISTS stepgate;
@@ -167,6 +172,23 @@ pub async fn anything(client: &Client, order: &Order) -> Result<bool, Failure> {
     Ok(row.try_get(0)?)
 }
 
+/// A revert takes back what the expand of its version did, and an expand what its revert did: what
+/// is on record of the other is so no longer, in the transaction of the work itself.
+async fn take_back(client: &Client, order: &Order) -> Result<(), Failure> {
+    let other = match order.phase {
+        Phase::Revert => Phase::Expand,
+        Phase::Expand => Phase::Revert,
+        Phase::Preflight | Phase::Backfill | Phase::Contract => return Ok(()),
+    };
+    for table in ["files", "intents"] {
+        let delete = format!("DELETE FROM stepgate.{table} WHERE version = $1 AND phase = $2");
+        client
+            .execute(&delete, &[&order.version, &other.to_string()])
+            .await?;
+    }
+    Ok(())
+}
+
 /// Records that so many statements of a file are done; the last one finishes it.
 pub async fn advance(
     client: &Client,
@@ -176,6 +198,7 @@ pub async fn advance(
 ) -> Result<(), Failure> {
     let all = i32::try_from(script.statements.len()).unwrap_or(i32::MAX);
     let done = i32::try_from(done).unwrap_or(i32::MAX);
+    take_back(client, order).await?;
     client
         .execute(
             "INSERT INTO stepgate.files (version, phase, file, sha256, statements, done, rollout, revision, finished) \
@@ -219,6 +242,7 @@ pub async fn intend(
     script: &Script,
     at: usize,
 ) -> Result<(), Failure> {
+    take_back(client, order).await?;
     client
         .execute(
             "INSERT INTO stepgate.intents (version, phase, file, statement, sha256) VALUES ($1, $2, $3, $4, $5) \

@@ -8,6 +8,7 @@ mod backfill;
 mod backoff;
 mod failure;
 mod ledger;
+mod lint;
 mod online;
 mod order;
 mod pooler;
@@ -58,6 +59,9 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Judges SQL for another process of this program, within limits.
+    #[command(hide = true, name = stepgate_lint_child::SUBCOMMAND)]
+    LintChild,
 }
 
 #[derive(Args)]
@@ -96,6 +100,10 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(run) => ExitCode::from(carry_out(run)),
         Command::Split { files } => show(&files),
+        Command::LintChild => match stepgate_lint_child::serve() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
     }
 }
 
@@ -158,11 +166,14 @@ fn prepare(run: &Run) -> Result<Prepared, Box<(Option<Order>, Failure)>> {
         for proof in &order.proofs {
             table::check_where(&format!("proofs[{}]", proof.name), &proof.r#where)?;
         }
-        let scripts = order
+        // Those that are only looked at come last.
+        let mut scripts = order
             .files
             .iter()
+            .chain(&order.upcoming)
             .map(Script::read)
             .collect::<Result<Vec<_>, _>>()?;
+        lint::check(&order, &mut scripts)?;
         if run.database_url.is_empty() {
             return Err(Failure::bad_input(
                 "BadUri",

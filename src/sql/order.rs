@@ -43,10 +43,16 @@ pub struct Order {
     pub phase: Phase,
     #[serde(default = "one")]
     pub attempt: u32,
-    /// The whole phase may take so long; a backfill, so long without progress.
+    /// The whole phase may take so long, but for batches.
     pub deadline_seconds: u64,
+    /// Batches may take so long without progress. Default: `deadlineSeconds`.
+    #[serde(default)]
+    pub stall_seconds: Option<u64>,
     #[serde(default)]
     pub files: Vec<File>,
+    /// Of a preflight: files that another phase is about to run. They are looked at.
+    #[serde(default)]
+    pub upcoming: Vec<File>,
     #[serde(default)]
     pub batches: Vec<Batch>,
     /// What must be empty before the first statement of a contract.
@@ -54,6 +60,24 @@ pub struct Order {
     pub proofs: Vec<Proof>,
     #[serde(default)]
     pub limits: Limits,
+    /// What becomes of files that would hurt users.
+    #[serde(default)]
+    pub lint: Lint,
+    /// Somebody has read the files and approved them.
+    #[serde(default)]
+    pub approved: bool,
+}
+
+/// What becomes of files that would hurt users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Lint {
+    /// They do not run.
+    Enforce,
+    /// They run, and it is said.
+    Warn,
+    /// Nobody looks.
+    #[default]
+    Off,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -151,10 +175,14 @@ impl Order {
         if self.version < 1 {
             return Err(format!("version {} is not 1 or more", self.version));
         }
-        if self.deadline_seconds == 0 {
-            return Err("deadlineSeconds is 0".into());
+        if self.deadline_seconds == 0 || self.stall_seconds == Some(0) {
+            return Err("deadlineSeconds or stallSeconds is 0".into());
         }
         unique("files", self.files.iter().map(|file| &file.name))?;
+        unique("upcoming", self.upcoming.iter().map(|file| &file.name))?;
+        if !self.upcoming.is_empty() && self.phase != Phase::Preflight {
+            return Err(format!("a {} looks at no other files", self.phase));
+        }
         unique("batches", self.batches.iter().map(|batch| &batch.name))?;
         unique("proofs", self.proofs.iter().map(|proof| &proof.name))?;
         if !self.batches.is_empty() && !matches!(self.phase, Phase::Backfill | Phase::Preflight) {
@@ -175,6 +203,11 @@ impl Order {
             return Err("limits: lockTimeoutMs, blockedSeconds and batchMs are 1 or more".into());
         }
         Ok(())
+    }
+
+    /// How long batches may take without progress.
+    pub fn stalls_after(&self) -> u64 {
+        self.stall_seconds.unwrap_or(self.deadline_seconds)
     }
 
     /// Whose session it is, for `pg_stat_activity`: PostgreSQL keeps 63 bytes of it.
@@ -223,6 +256,10 @@ mod tests {
         assert_eq!(orders[0].files.len(), 2);
         assert_eq!(orders[1].batches[0].max_rows, 5000);
         assert_eq!(orders[1].limits.max_lag_seconds, 20);
+        assert_eq!(orders[1].stalls_after(), 300);
         assert_eq!(orders[2].proofs.len(), 1);
+        assert_eq!(orders[0].lint, Lint::Enforce);
+        assert!(orders[2].approved && !orders[0].approved);
+        assert_eq!(orders[3].upcoming.len(), 2);
     }
 }

@@ -1,4 +1,5 @@
-//! What would stop a phase, found before it begins. Nothing is changed.
+//! What would stop a phase, found before it begins. Nothing is changed: its own files run in a
+//! transaction that may only read, and is rolled back.
 
 use crate::{
     backfill,
@@ -38,7 +39,7 @@ pub async fn run(runner: &mut Runner, scripts: &[Script]) -> Result<(), Failure>
         })
         .await?;
     let Some(first) = problems.first() else {
-        return Ok(());
+        return questions(runner, scripts).await;
     };
     let mut all = first.clone();
     all.message = problems
@@ -47,6 +48,28 @@ pub async fn run(runner: &mut Runner, scripts: &[Script]) -> Result<(), Failure>
         .collect::<Vec<_>>()
         .join("; ");
     Err(all)
+}
+
+/// Runs its own files; the rest of the scripts belongs to phases that come.
+async fn questions(runner: &mut Runner, scripts: &[Script]) -> Result<(), Failure> {
+    let own = runner.order.files.len();
+    for script in scripts.iter().take(own) {
+        runner
+            .persist(async |runner| {
+                runner.execute("BEGIN READ ONLY").await?;
+                for (at, statement) in script.statements.iter().enumerate() {
+                    let result = runner.execute(&statement.text).await;
+                    result.map_err(|mut failure| {
+                        failure.place = Some(script.place(at));
+                        failure
+                    })?;
+                }
+                runner.execute("ROLLBACK").await?;
+                Ok(())
+            })
+            .await?;
+    }
+    Ok(())
 }
 
 async fn rights(runner: &Runner, scripts: &[Script]) -> Result<Vec<Failure>, Failure> {

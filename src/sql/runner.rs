@@ -37,6 +37,8 @@ pub struct Runner {
     session: Option<Session>,
     watch: Option<Watch>,
     deadline: Instant,
+    /// The deadline is that of batches: it is for progress.
+    batches: bool,
     stop: Receiver<bool>,
 }
 
@@ -51,6 +53,7 @@ impl Runner {
             session: None,
             watch: None,
             deadline,
+            batches: false,
             stop,
         }
     }
@@ -72,11 +75,10 @@ impl Runner {
         self.watch.as_mut().ok_or_else(lost)
     }
 
-    /// A backfill's deadline is for progress; here is some.
+    /// The deadline of batches is for progress; here is some, or they begin.
     pub fn moved(&mut self) {
-        if self.order.phase == Phase::Backfill {
-            self.deadline = Instant::now() + Duration::from_secs(self.order.deadline_seconds);
-        }
+        self.batches = true;
+        self.deadline = Instant::now() + Duration::from_secs(self.order.stalls_after());
     }
 
     async fn open(&mut self) -> Result<(), Failure> {
@@ -142,7 +144,7 @@ impl Runner {
             self.report.again(&failure, began.elapsed() + pause);
             let left = self.deadline.saturating_duration_since(Instant::now());
             if left <= pause {
-                return Err(exceeded(&self.order, Some(&failure)));
+                return Err(exceeded(&self.order, self.batches, Some(&failure)));
             }
             say!(
                 "{failure}: next try in {:.1} s, {} s are left",
@@ -167,7 +169,7 @@ impl Runner {
         tokio::select! {
             () = sleep(pause) => Ok(()),
             () = stopped(&mut self.stop) => Err(stop()),
-            () = sleep_until(self.deadline.into()) => Err(exceeded(&self.order, None)),
+            () = sleep_until(self.deadline.into()) => Err(exceeded(&self.order, self.batches, None)),
         }
     }
 
@@ -203,6 +205,7 @@ impl Runner {
             limits: &self.order.limits,
             order: &self.order,
             deadline: self.deadline,
+            batches: self.batches,
         };
         guard.mind(work(&session.client), &mut self.stop).await
     }
@@ -229,6 +232,7 @@ struct Guard<'a> {
     limits: &'a Limits,
     order: &'a Order,
     deadline: Instant,
+    batches: bool,
 }
 
 impl Guard<'_> {
@@ -257,7 +261,7 @@ impl Guard<'_> {
                     failure
                 }),
                 () = stopped(stop_signal) => break stop(),
-                () = sleep_until(self.deadline.into()) => break exceeded(self.order, None),
+                () = sleep_until(self.deadline.into()) => break exceeded(self.order, self.batches, None),
                 _ = tick.tick() => match timeout(ANSWER, self.watch.look(self.pid, limit)).await {
                     Ok(Ok((0, held))) => holder = held.or(holder),
                     Ok(Ok((sessions, _))) => break Failure::again(
@@ -312,19 +316,30 @@ fn lost() -> Failure {
     failure
 }
 
-fn exceeded(order: &Order, last: Option<&Failure>) -> Failure {
-    let (what, way) = match order.phase {
-        Phase::Backfill => ("without progress", Way::Later),
+fn exceeded(order: &Order, batches: bool, last: Option<&Failure>) -> Failure {
+    let (seconds, what, way) = match (order.phase, batches) {
+        (_, true) => (
+            order.stalls_after(),
+            "without progress (stallSeconds)",
+            Way::Later,
+        ),
+        // What the files of a backfill have done is kept by the ledger.
+        (Phase::Backfill, false) => (
+            order.deadline_seconds,
+            "for the files (deadlineSeconds)",
+            Way::Later,
+        ),
         // Another pod of the Job would begin the whole time anew, and the Job's own ends before it.
-        _ => ("for the phase", Way::Fatal),
+        (_, false) => (
+            order.deadline_seconds,
+            "for the phase (deadlineSeconds)",
+            Way::Fatal,
+        ),
     };
     let mut failure = Failure::new(
         way,
         "DeadlineExceeded",
-        format!(
-            "{} s {what} (deadlineSeconds) are over",
-            order.deadline_seconds
-        ),
+        format!("{seconds} s {what} are over"),
     );
     if let Some(last) = last {
         failure.message = format!("{}. Last: {last}", failure.message);

@@ -17,6 +17,8 @@ pub const LARGE: usize = 256 * 1024;
 pub struct Script {
     pub name: String,
     pub sha256: String,
+    /// The whole text, until it has been judged.
+    pub text: String,
     pub statements: Vec<Statement>,
     /// One transaction for the whole file.
     pub whole: bool,
@@ -157,6 +159,7 @@ impl Script {
         Ok(Self {
             name: name.to_owned(),
             sha256,
+            text: text.to_owned(),
             statements,
             whole,
         })

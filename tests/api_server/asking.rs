@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, Deployment},
     rbac::v1::{Role, RoleBinding},
@@ -13,12 +13,13 @@ use kube::{
 };
 use serde_json::{Value, json};
 use stepgate::{
+    api::sql::KeyRef,
     cluster::{
         Answer, Cluster as _, Key,
         kubernetes::{Kubernetes, index::Index, stored},
     },
     operator::{client::Clients, metrics::Metrics},
-    plan::facts::{ConfigRef, Question, RolloutFacts},
+    plan::facts::{ConfigRef, JobLog, Question, RolloutFacts, Text},
 };
 
 use super::{
@@ -229,21 +230,35 @@ async fn missing_configuration_is_named_and_what_may_not_be_read_is_not() {
         .expect("a ConfigMap");
     let question = Question::Config(refs());
     let answer = adapter(&home).ask(&shop(&home), &question).await;
-    let Ok(Answer::Config(missing)) = answer else {
+    let Ok(Answer::Config(found)) = answer else {
         panic!("{answer:?}");
     };
-    assert_eq!(missing, refs()[1..]);
+    assert_eq!(found.missing, refs()[1..]);
+    assert_eq!(found.unread, []);
 
     // Somebody who may read ConfigMaps and no Secrets.
-    let user = format!("reader-of-{}", home.namespace);
-    let role: Role = serde_json::from_value(json!({
-        "metadata": {"name": "reader"},
-        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}],
-    }))
-    .expect("a Role");
+    let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]);
+    let limited = limited(&home, "reader", &rules).await;
+    // The authorizer learns of the Role a little later.
+    eventually("the Role to count", async || {
+        match limited.ask(&shop(&home), &question).await {
+            Ok(Answer::Config(found)) => {
+                (found.missing == refs()[1..2] && found.unread == refs()[2..]).then_some(())
+            }
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+}
+
+/// The adapter of somebody who may do this in the namespace, and nothing else.
+async fn limited(home: &Home, name: &str, rules: &Value) -> Kubernetes {
+    let user = format!("{name}-of-{}", home.namespace);
+    let role = json!({"metadata": {"name": name}, "rules": rules});
+    let role: Role = serde_json::from_value(role).expect("a Role");
     let binding: RoleBinding = serde_json::from_value(json!({
-        "metadata": {"name": "reader"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
         "subjects": [{"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}],
     }))
     .expect("a RoleBinding");
@@ -251,24 +266,61 @@ async fn missing_configuration_is_named_and_what_may_not_be_read_is_not() {
     let roles = Api::<Role>::namespaced(home.client.clone(), namespace);
     roles.create(&params, &role).await.expect("a Role");
     let bindings = Api::<RoleBinding>::namespaced(home.client.clone(), namespace);
-    bindings
-        .create(&params, &binding)
-        .await
-        .expect("a RoleBinding");
+    let bound = bindings.create(&params, &binding).await;
+    bound.expect("a RoleBinding");
     let mut config = config().await;
     config.auth_info.impersonate = Some(user);
     let clients = Clients::new(config, &Metrics::new()).expect("clients");
     let index = Arc::new(Index::new(Box::new(|_| {})));
     let (reads, writes) = (clients.reads.client(), clients.writes.client());
-    let limited = Kubernetes::new(index, reads, writes, Duration::from_secs(10));
-    // The authorizer learns of the Role a little later.
-    eventually("the Role to count", async || {
-        match limited.ask(&shop(&home), &question).await {
-            Ok(Answer::Config(missing)) => (missing == refs()[1..2]).then_some(()),
+    Kubernetes::new(index, reads, writes, Duration::from_secs(10))
+}
+
+#[tokio::test]
+async fn what_the_operator_may_not_read_is_said_with_the_role_that_grants_it() {
+    let home = Home::new("rights").await;
+    let pod = json!({
+        "metadata": {"name": "p", "labels": {"batch.kubernetes.io/job-name": "shop-r1-expand-1"}},
+        "spec": {"containers": [{"name": "app", "image": "app:1"}]},
+    });
+    let pods = Api::<Pod>::namespaced(home.client.clone(), &home.namespace);
+    let pod = serde_json::from_value(pod).expect("a pod");
+    let made = pods.create(&PostParams::default(), &pod).await;
+    made.expect("a pod");
+    let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]);
+    let limited = limited(&home, "lister", &rules).await;
+    let log = Question::JobLog("shop-r1-expand-1".into());
+    let words = eventually("the Role to count", async || {
+        match limited.ask(&shop(&home), &log).await {
+            Ok(Answer::JobLog(JobLog::Unread(words))) => {
+                (!words.contains("cannot list")).then_some(words)
+            }
             other => panic!("{other:?}"),
         }
     })
     .await;
+    let way = format!("kubectl logs -n {} job/shop-r1-expand-1", home.namespace);
+    for part in ["deploy/roles/pod-logs.yaml", &way] {
+        assert!(words.contains(part), "{words}");
+    }
+    let key = KeyRef {
+        name: "sql".into(),
+        key: "expand.sql".into(),
+    };
+    let texts = Question::Texts(vec![key.clone()]);
+    match limited.ask(&shop(&home), &texts).await {
+        Ok(Answer::Texts(texts)) => match &texts[&key] {
+            Text::Unusable(words) => {
+                assert!(words.contains("deploy/roles/config-maps.yaml"), "{words}");
+            }
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+    match limited.ask(&shop(&home), &Question::Config(refs())).await {
+        Ok(Answer::Config(found)) => assert_eq!((found.missing, found.unread), (vec![], refs())),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -276,7 +328,7 @@ async fn a_log_that_is_not_there_is_said_and_fails_nothing() {
     let home = Home::new("log").await;
     let question = Question::JobLog("shop-r1-expand-1".into());
     let answer = adapter(&home).ask(&shop(&home), &question).await;
-    let Ok(Answer::JobLog(log)) = answer else {
+    let Ok(Answer::JobLog(JobLog::Unread(log))) = answer else {
         panic!("{answer:?}");
     };
     assert!(log.contains("no pod any more"), "{log}");

@@ -164,3 +164,27 @@ async fn a_newcomer_with_a_broad_selector_stops_only_itself() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn annotations_of_240_kilobytes_silence_no_rollout() {
+    let home = Home::new("echoed").await;
+    let _operator = operator_with(&home, &["--leader-elect=false", "--listen=127.0.0.1:0"]);
+    let mut rollout = quick("shop");
+    // As much as the API server takes, in words that it escapes and that mean nothing.
+    let long = "\u{1}\"<".repeat(40_000);
+    rollout["metadata"]["annotations"] = json!({
+        "stepgate.io/promote": format!("{long} {long}"),
+        "stepgate.io/undo": "x ".repeat(500),
+    });
+    home.create(&rollout).await.expect("a Rollout");
+    until_ready(&home, "shop").await;
+    let object = home.rollouts().get("shop").await.expect("the Rollout");
+    let commands = object.data["status"]["commands"].as_array();
+    let commands = commands.expect("both are answered");
+    assert_eq!(commands.len(), 2, "{commands:?}");
+    for command in commands {
+        assert_eq!(command["result"], "Ignored", "{command}");
+    }
+    let size = object.data["status"].to_string().len();
+    assert!(size < 20_000, "a status of {size} bytes");
+}

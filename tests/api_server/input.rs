@@ -1,12 +1,16 @@
 //! What the API server itself refuses, with which words; and what it fills in.
 
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+};
 use serde_json::{Value, json};
 use stepgate::api::RolloutSpec;
 
 use super::{
     fixture::{Home, minimal},
-    mistakes::{mistakes, right, set},
+    mistakes::{mistakes, right, set, templates},
 };
 
 #[tokio::test]
@@ -20,6 +24,41 @@ async fn every_mistake_is_refused_and_named() {
             Err(kube::Error::Api(status)) if status.message.contains(mistake.told) => {}
             Err(other) => wrong.push(format!("{}: told {other}", mistake.name)),
             Ok(_) => wrong.push(format!("{}: accepted", mistake.name)),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// `stepgate simulate` names the same fields.
+#[tokio::test]
+async fn a_template_is_refused_as_a_deployment_with_the_field() {
+    let home = Home::new("templates").await;
+    let of = ApiResource::erase::<Deployment>(&());
+    let api = Api::<DynamicObject>::namespaced_with(home.client.clone(), &home.namespace, &of);
+    let params = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let mut wrong = Vec::new();
+    for (at, value, field) in templates() {
+        let mut deployment = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "shop"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "shop"}},
+                "template": minimal("shop")["spec"]["template"],
+            },
+        });
+        set(
+            &mut deployment,
+            &format!("/spec/template{at}"),
+            value.clone(),
+        );
+        let deployment = serde_json::from_value(deployment).expect("an object");
+        match api.create(&params, &deployment).await {
+            Err(kube::Error::Api(status)) if status.message.contains(field) => {}
+            Err(other) => wrong.push(format!("{at} = {value}: told {other}")),
+            Ok(_) => wrong.push(format!("{at} = {value}: accepted")),
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

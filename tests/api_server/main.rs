@@ -13,6 +13,7 @@
 )]
 
 mod adopting;
+mod allowed;
 mod answers;
 mod asking;
 mod attacks;
@@ -22,9 +23,11 @@ mod early;
 mod fixture;
 mod flags;
 mod following;
+mod given_up;
 mod input;
 mod mistakes;
 mod outage;
+mod policies;
 mod process;
 mod routes;
 mod telling;

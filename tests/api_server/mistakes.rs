@@ -1,13 +1,15 @@
 //! Mistakes in manifests, and what is right: one table for the API server and for
 //! `stepgate simulate`, which must say the same of each.
 
+#[path = "mistakes/phases.rs"]
+mod phases;
 #[path = "mistakes/values.rs"]
 mod values;
 
 use serde_json::{Value, json};
 
-pub use self::values::set;
-use self::values::{checks, flags, metric, step, steps, tested, traffic, weighted};
+use self::values::{checks, flags, metric, mistake, step, steps, tested, traffic, weighted};
+pub use self::values::{set, templates::templates};
 
 /// One mistake: where it is made in a minimal Rollout called `shop`, and what is to be read
 /// about it.
@@ -22,22 +24,13 @@ pub struct Mistake {
     pub told: &'static str,
 }
 
-fn mistake(name: &'static str, at: &'static str, value: Value, told: &'static str) -> Mistake {
-    Mistake {
-        name,
-        at,
-        value,
-        told,
-    }
-}
-
 /// All of them.
 pub fn mistakes() -> Vec<Mistake> {
     let rising = "steps must rise";
     let percentage = "must be a number of pods of at least 1, or a percentage";
     let surge = "must be a number of pods, or a percentage";
     let strategy = "/spec/strategy";
-    vec![
+    let mut all = vec![
         mistake(
             "template without the selector's labels",
             "/spec/template/metadata/labels",
@@ -274,6 +267,12 @@ pub fn mistakes() -> Vec<Mistake> {
             "the last step must have replicas: \"100%\"",
         ),
         mistake(
+            "a step that is called as a promotion is",
+            strategy,
+            json!({"canary": {"steps": [step("without-undo", json!("100%"))]}}),
+            "a step cannot be called without-undo",
+        ),
+        mistake(
             "two steps of one name",
             strategy,
             json!({"canary": {"steps": [step("a", json!(1)), step("a", json!("100%"))]}}),
@@ -454,12 +453,6 @@ pub fn mistakes() -> Vec<Mistake> {
             "spec.analysis.source",
         ),
         mistake(
-            "backfill without version",
-            "/spec/schema",
-            json!({"database": "db", "backfill": {"command": ["a"]}}),
-            "schema.version is needed with schema.backfill or schema.contract",
-        ),
-        mistake(
             "a phase that runs nothing",
             "/spec/schema",
             json!({"database": "db", "expand": {}}),
@@ -542,7 +535,9 @@ pub fn mistakes() -> Vec<Mistake> {
             json!(-1),
             "spec.replicas",
         ),
-    ]
+    ];
+    all.extend(phases::mistakes());
+    all
 }
 
 /// Values that are all right, by JSON pointer.

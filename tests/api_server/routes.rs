@@ -33,18 +33,22 @@ use super::{
     writes::adapter,
 };
 
-/// `httproutes`, with anything in their spec.
-async fn define(home: &Home) {
+const GROUP: &str = "gateway.networking.k8s.io";
+
+/// A kind of routes, with anything in its spec.
+pub async fn define(home: &Home, group: &str, kind: &str) {
+    let singular = kind.to_lowercase();
+    let plural = format!("{singular}s");
     let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let definition: CustomResourceDefinition = serde_json::from_value(json!({
         "metadata": {
-            "name": "httproutes.gateway.networking.k8s.io",
+            "name": format!("{plural}.{group}"),
             "annotations": {"api-approved.kubernetes.io": "unapproved, a stand-in of a test"},
         },
         "spec": {
-            "group": "gateway.networking.k8s.io",
+            "group": group,
             "scope": "Namespaced",
-            "names": {"plural": "httproutes", "singular": "httproute", "kind": "HTTPRoute"},
+            "names": {"plural": plural, "singular": singular, "kind": kind},
             "versions": [{
                 "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
                 "schema": {"openAPIV3Schema": {
@@ -63,7 +67,7 @@ async fn define(home: &Home) {
 }
 
 fn routes(home: &Home) -> Api<DynamicObject> {
-    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
+    let kind = GroupVersionKind::gvk(GROUP, "v1", "HTTPRoute");
     Api::namespaced_with(
         home.client.clone(),
         &home.namespace,
@@ -129,9 +133,9 @@ fn weigh(found: &Found, canary: i32) -> Write {
 async fn a_route_is_read_weighed_and_left_alone_otherwise() {
     let home = Home::new("routes").await;
     let adapter = adapter(&home);
-    let unknown = read(&adapter, &home, RouteKind::VirtualService).await;
+    let unknown = read(&adapter, &home, RouteKind::Grpc).await;
     assert_eq!(unknown, Err(Unusable::UnknownKind));
-    define(&home).await;
+    define(&home, GROUP, "HTTPRoute").await;
     eventually("the kind to be known", async || {
         let found = read(&adapter, &home, RouteKind::Http).await;
         (found == Err(Unusable::Missing)).then_some(())
@@ -188,7 +192,7 @@ async fn a_route_is_read_weighed_and_left_alone_otherwise() {
 #[tokio::test]
 async fn a_route_that_may_not_be_read_is_said_to_be_so() {
     let home = Home::new("shut").await;
-    define(&home).await;
+    define(&home, GROUP, "HTTPRoute").await;
     let mut config = config().await;
     config.auth_info.impersonate = Some(format!("nobody-in-{}", home.namespace));
     let clients = Clients::new(config, &Metrics::new()).expect("clients");

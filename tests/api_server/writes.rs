@@ -160,6 +160,8 @@ fn release() -> Release {
         unreached: Stopwatch::default(),
         lost: Vec::new(),
         tests: Vec::new(),
+        without_undo: false,
+        not_checked: Vec::new(),
     }
 }
 

@@ -53,6 +53,18 @@ fn the_example_of_sql_is_clean_and_goes_out() {
 }
 
 #[test]
+fn the_example_with_preflight_and_revert_goes_out() {
+    let ran = simulate(&file("deploy/examples/phases.yaml"), &[]);
+    assert_eq!(ran.status, 0, "{}", ran.told);
+    for words in [
+        "shop-new-preflight-1 succeeded",
+        "played as if a backup had just been made",
+    ] {
+        assert!(ran.told.contains(words), "{words}: {}", ran.told);
+    }
+}
+
+#[test]
 fn a_text_that_is_not_there_is_said_before_and_stalls_the_release() {
     let files = json!([{"configMapKeyRef": {"name": "sql-2", "key": "expand.sql"}}]);
     let mut schema = json!({

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::program::{document, file, simulate, stepgate};
 
-const EXAMPLES: [&str; 10] = [
+const EXAMPLES: [&str; 11] = [
     "adopted",
     "autoscaled",
     "minimal",
@@ -13,6 +13,7 @@ const EXAMPLES: [&str; 10] = [
     "rolling",
     "schema",
     "single-replica",
+    "soak",
     "tested",
     "weighted",
 ];
@@ -35,7 +36,7 @@ fn run<'a>(document: &'a Value, scenario: &str) -> &'a Value {
 #[test]
 fn a_bad_release_ends_where_the_examples_checks_put_it() {
     // What is not listed ends as it should.
-    let through: [(&str, &[&str]); 10] = [
+    let through: [(&str, &[&str]); 11] = [
         ("adopted", &[]),
         ("autoscaled", &["slow"]),
         ("minimal", &["errors", "slow"]),
@@ -44,6 +45,7 @@ fn a_bad_release_ends_where_the_examples_checks_put_it() {
         ("rolling", &[]),
         ("schema", &[]),
         ("single-replica", &["errors", "slow"]),
+        ("soak", &[]),
         ("tested", &[]),
         ("weighted", &[]),
     ];
@@ -52,7 +54,7 @@ fn a_bad_release_ends_where_the_examples_checks_put_it() {
         let (status, document) = document(&example(name), &["--scenario", "all"]);
         assert_eq!(status, i32::from(!through.is_empty()), "{name}");
         assert_eq!(document["exitStatus"], status);
-        assert_eq!(runs(&document).len(), 14);
+        assert_eq!(runs(&document).len(), 15);
         for run in runs(&document) {
             let scenario = run["scenario"].as_str().unwrap();
             if let Some(why) = run["notPlayed"].as_str() {
@@ -241,4 +243,30 @@ fn every_scenario_of_a_large_rollout_takes_seconds_at_most() {
     assert_eq!(ran.status, 0, "{}", ran.told);
     // About half a second where nothing else runs; the limit is for a machine under load.
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn an_expand_that_hurts_is_named_before_any_pod_of_the_new_revision() {
+    let (status, document) = document(&example("soak"), &["--scenario", "expand-hurts"]);
+    assert_eq!(status, 0);
+    let run = run(&document, "expand-hurts");
+    assert_eq!(
+        (&run["end"], &run["reason"]),
+        (&"Blocked".into(), &"ExpandHurts".into())
+    );
+    assert_eq!(run["users"]["toNew"], 0);
+    let steps = run["steps"].as_array().expect("steps");
+    let names: Vec<_> = steps
+        .iter()
+        .filter_map(|step| step["name"].as_str())
+        .collect();
+    assert_eq!(names, ["expand", "soak"]);
+    let message = run["message"].as_str().expect("a message");
+    for words in [
+        "stable old does worse",
+        "before: 0.00% errors",
+        "promote=\"new/expand",
+    ] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    mistakes::{mistakes, right, set},
+    mistakes::{mistakes, right, set, templates},
     program::{file, simulate, stepgate},
 };
 
@@ -44,6 +44,22 @@ fn what_is_right_is_played() {
         set(&mut rollout, at, value.clone());
         let ran = simulate(&rollout.to_string(), &[]);
         if ran.status != 0 {
+            wrong.push(format!("{at} = {value}: {} {}", ran.status, ran.told));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What the API server refuses when it is given the Deployment.
+#[test]
+fn what_a_deployment_would_be_refused_for_is_told_with_its_field() {
+    let mut wrong = Vec::new();
+    for (at, value, field) in templates() {
+        let mut rollout = minimal();
+        set(&mut rollout, &format!("/spec/template{at}"), value.clone());
+        let ran = simulate(&rollout.to_string(), &[]);
+        let mut lines = ran.told.lines();
+        if ran.status != 2 || !lines.any(|line| line.contains(field)) {
             wrong.push(format!("{at} = {value}: {} {}", ran.status, ran.told));
         }
     }

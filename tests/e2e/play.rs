@@ -146,9 +146,15 @@ impl Play for Namespace {
 
     async fn says(&self, words: &str) -> Result<()> {
         self.until(&format!("the words {words:?}"), PATIENCE, |state| {
-            let status = state.status(APP);
-            let message = &condition(&status, "Ready")?.message;
-            message.contains(words).then_some(())
+            // Words may stand for a few seconds only: each status of this generation counts.
+            let now = state.versions.last()?.1.metadata.generation;
+            let mut seen = state.versions.iter().rev().map(|(_, rollout)| rollout);
+            let said = seen.find(|rollout| {
+                let ready = rollout.status.as_ref().and_then(|s| condition(s, "Ready"));
+                rollout.metadata.generation == now
+                    && ready.is_some_and(|c| c.message.contains(words))
+            });
+            said.map(drop)
         })
         .await
     }

@@ -12,7 +12,7 @@ const ADD: &str = "ALTER TABLE users ADD COLUMN full_name text;\n";
 const DROP: &str = "ALTER TABLE users DROP COLUMN name;\n";
 const PASSWORD: &str = "a-password-that-nobody-reads";
 
-/// A table with twenty thousand rows, and a role that must give its password.
+/// A table with twenty thousand rows that are slow to change, and a role that must give its password.
 const SETUP: &str = "
 DO $do$ BEGIN EXECUTE format(
   'COPY (SELECT unnest(ARRAY[%L, %L, %L, %L])) TO %L',
@@ -25,6 +25,9 @@ GRANT CREATE, TEMPORARY ON DATABASE shop TO ddl;
 GRANT pg_monitor TO ddl;
 CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL);
 INSERT INTO users SELECT n, 'user ' || n FROM generate_series(1, 20000) n;
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+  $slow$ BEGIN PERFORM pg_sleep(0.0015); RETURN NEW; END $slow$;
+CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION slow();
 ALTER TABLE users OWNER TO ddl;
 GRANT USAGE ON SCHEMA public TO ddl;
 ";
@@ -68,9 +71,13 @@ async fn connection(ns: &Namespace, password: &str) -> Result<()> {
 
 /// The ConfigMap with the files.
 async fn files(ns: &Namespace, contract: &str) -> Result<()> {
+    texts(ns, ADD, contract).await
+}
+
+async fn texts(ns: &Namespace, expand: &str, contract: &str) -> Result<()> {
     ns.kubectl(&["delete", "configmap", "sql", "--ignore-not-found"])
         .await?;
-    let expand = format!("--from-literal=expand.sql={ADD}");
+    let expand = format!("--from-literal=expand.sql={expand}");
     let contract = format!("--from-literal=contract.sql={contract}");
     let create = [
         "create",
@@ -97,7 +104,7 @@ fn version_2() -> Value {
                 "name": "names", "table": "public.users", "key": ["id"],
                 "set": "full_name = name", "where": "full_name IS NULL",
             }],
-            "deadlineSeconds": 60,
+            "stallSeconds": 60,
         },
         "contract": sql("contract.sql"),
     });
@@ -175,11 +182,37 @@ async fn sql_runs_from_expand_to_contract_and_what_was_approved_is_what_runs() {
         assert_eq!(ns.view.now().databases["db"].spec.record.dirty, None);
         assert_eq!(columns(ns).await?, "id name");
 
+        // SQL that old code does not survive does not run, and the safe way is told.
         connection(ns, PASSWORD).await?;
         let wanted = ns.view.now().status(APP).history[0].revision.clone();
+        texts(ns, DROP, DROP).await?;
+        ns.tell(APP, "retry", &format!("{wanted} lint")).await?;
+        ns.says("expand.sql:1:19 ban-drop-column").await?;
+        let words = ns.stalled(generation, "ExpandFailed").await?;
+        assert!(words.contains("the database is clean"), "{words}");
+        assert_eq!(columns(ns).await?, "id name");
+
+        files(ns, DROP).await?;
         ns.tell(APP, "retry", &format!("{wanted} again")).await?;
         let stable = ns.ready(generation).await?;
         assert_eq!(stable, wanted);
+
+        // How far the backfill is: in the status, in a column, and as an Event at a quarter.
+        let progress = |least: i64| {
+            move |s: &SchemaStatus| s.progress.as_ref().is_some_and(|p| p.rows_done > least)
+        };
+        let first = schema(ns, "the progress of the backfill", progress(0)).await?;
+        let first = first.progress.expect("it").rows_done;
+        let next = schema(ns, "further progress", progress(first)).await?;
+        let next = next.progress.expect("it");
+        assert_eq!((next.batch.as_str(), next.rows_total), ("names", 20_000));
+        let wide = ns.kubectl(&["get", "sro", APP, "-o", "wide"]).await?;
+        assert!(wide.contains("% of about 20000 rows"), "{wide}");
+        let events = ns
+            .kubectl(&["get", "events", "-o", "jsonpath={.items[*].message}"])
+            .await?;
+        assert!(events.contains("backfill of version 2: names "), "{events}");
+
         let target = asked(ns, "").await?;
         assert_eq!(columns(ns).await?, "full_name id name");
         let left = "SELECT count(*) FROM users WHERE full_name IS DISTINCT FROM name";

@@ -338,7 +338,7 @@ pub fn found(answer: &Result<Answer, ReadError>) -> String {
             }
         },
         Ok(Answer::Config(missing)) => {
-            let names: Vec<&str> = missing.iter().map(|c| c.name.as_str()).collect();
+            let names: Vec<&str> = missing.missing.iter().map(|c| c.name.as_str()).collect();
             format!("missing {names:?}")
         }
         Ok(Answer::Revisions(revisions)) => {

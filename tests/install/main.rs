@@ -9,6 +9,7 @@
 
 mod author;
 mod chart;
+mod deciders;
 mod manifest;
 mod process;
 mod uninstall;

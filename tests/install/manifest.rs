@@ -56,19 +56,19 @@ fn the_operator_may_do_its_work_and_no_more() {
         ("delete", "deployments.apps"),
         ("create", "controllerrevisions.apps"),
         ("create", "jobs.batch"),
-        ("get", "pods/log"),
         ("create", "events.events.k8s.io"),
         ("patch", "events.events.k8s.io"),
         ("patch", "databaseschemas.stepgate.io"),
         ("list", "controllerrevisions.apps"),
-        ("get", "configmaps"),
     ] {
         assert!(may(verb, resource), "it may not {verb} {resource}");
     }
     for (verb, resource) in [
         ("get", "secrets"),
         ("list", "secrets"),
+        ("get", "configmaps"),
         ("list", "configmaps"),
+        ("get", "pods/log"),
         ("create", "rollouts.stepgate.io"),
         ("patch", "rollouts.stepgate.io"),
         ("update", "rollouts.stepgate.io"),
@@ -82,6 +82,25 @@ fn the_operator_may_do_its_work_and_no_more() {
         ("impersonate", "users"),
     ] {
         assert!(!may(verb, resource), "it may {verb} {resource}");
+    }
+}
+
+#[test]
+fn what_the_operator_may_read_is_given_in_one_namespace() {
+    definitions();
+    apply();
+    let (here, elsewhere) = (Namespace::new("given"), Namespace::new("not-given"));
+    for (file, verb, resource) in [
+        ("deploy/roles/pod-logs.yaml", "get", "pods/log"),
+        ("deploy/roles/config-maps.yaml", "get", "configmaps"),
+    ] {
+        kubectl(&["-n", &here.0, "apply", "-f", file]);
+        let may = |namespace: &Namespace, verb: &str| {
+            may("stepgate-system:stepgate", &namespace.0, verb, resource)
+        };
+        eventually("the role to count", || may(&here, verb));
+        assert!(!may(&here, "list"), "{resource}");
+        assert!(!may(&elsewhere, verb), "{resource}");
     }
 }
 
@@ -125,7 +144,8 @@ fn people_with_the_roles_edit_and_view_get_rights_on_rollouts() {
     });
     assert!(may("admin", "delete", "databaseschemas.stepgate.io"));
     assert!(may("admin", "create", "rollouts.stepgate.io"));
-    assert!(!may("admin", "create", "databaseschemas.stepgate.io"));
+    assert!(may("admin", "create", "databaseschemas.stepgate.io"));
+    assert!(!may("edit", "create", "databaseschemas.stepgate.io"));
     assert!(!may("admin", "patch", "rollouts.stepgate.io/status"));
 }
 

@@ -117,20 +117,26 @@ fn nothing_is_granted_by_wildcard_and_nobody_may_grant_more() {
 }
 
 #[test]
-fn secrets_are_never_listed_and_only_read_when_asked_for() {
-    let on_secrets = |objects: &Objects| -> Vec<String> {
+fn what_may_hold_secrets_is_never_listed_and_only_read_when_asked_for() {
+    let verbs = |objects: &Objects, of: &str| -> Vec<String> {
         let roles = all_roles(objects);
         let rules = roles.iter().flat_map(|role| rules(role));
         rules
-            .filter(|(_, resource, _)| resource == "secrets")
+            .filter(|(_, resource, _)| resource == of)
             .map(|(_, _, verb)| verb)
             .collect()
     };
-    assert!(on_secrets(&base()).is_empty());
-    assert!(on_secrets(&chart(&[])).is_empty());
-    assert_eq!(on_secrets(&chart(&["rbac.getSecrets=true"])), ["get"]);
-    let listed = chart(&["rbac.getSecrets=true", "namespaces={a,b}"]);
-    assert_eq!(on_secrets(&listed), ["get", "get"]);
+    for (resource, value) in [
+        ("secrets", "rbac.getSecrets=true"),
+        ("configmaps", "rbac.getConfigMaps=true"),
+        ("pods/log", "rbac.getPodLogs=true"),
+    ] {
+        assert!(verbs(&base(), resource).is_empty(), "{resource}");
+        assert!(verbs(&chart(&[]), resource).is_empty(), "{resource}");
+        assert_eq!(verbs(&chart(&[value]), resource), ["get"]);
+        let listed = chart(&[value, "namespaces={a,b}"]);
+        assert_eq!(verbs(&listed, resource), ["get", "get"]);
+    }
 }
 
 #[test]

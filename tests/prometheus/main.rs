@@ -12,4 +12,5 @@ mod counts;
 mod greedy;
 mod limits;
 mod server;
+mod soak;
 mod world;

@@ -268,6 +268,7 @@ pub fn measure(rollout: &str, pods: &[&str], checks: Vec<CheckSpec>) -> Measure 
         probe_seconds: Vec::new(),
         since: now,
         hold_since: None,
+        before: None,
         source: "default".to_owned(),
         interval_seconds: 1,
         checks,

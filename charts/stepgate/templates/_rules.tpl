@@ -1,7 +1,7 @@
 {{- /*
-What the operator may do with Rollouts and their children. It reads no Secrets (but for the opt-in
-to see whether one exists) and writes nothing that it has not made, but for the
-status of Rollouts, and the replicas of Deployments that they adopt.
+What the operator may do with Rollouts and their children. It reads no logs, ConfigMaps or
+Secrets (but for the opt-ins) and writes nothing that it has not made, but for the status of Rollouts,
+and the replicas of Deployments that they adopt.
 */ -}}
 {{- define "stepgate.rules" -}}
 # A Rollout is patched for its finalizer alone, while a Deployment is moved in.
@@ -41,15 +41,19 @@ status of Rollouts, and the replicas of Deployments that they adopt.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
-- apiGroups: [""]
-  resources: [pods/log]
-  verbs: [get]
-- apiGroups: [""]
-  resources: [configmaps]
-  verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- if .Values.rbac.getPodLogs }}
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+{{- end }}
+{{- if .Values.rbac.getConfigMaps }}
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
+{{- end }}
 {{- if .Values.rbac.getSecrets }}
 - apiGroups: [""]
   resources: [secrets]

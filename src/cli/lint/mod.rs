@@ -1,9 +1,8 @@
 //! `stepgate lint`: what the SQL of a Rollout's schema phases would do to users.
 //!
-//! [`source`] finds the SQL and its phase, [`child`] has it read in a process of its own, [`told`]
-//! and [`sarif`] write what was found. What is judged, and how, is in the crate `stepgate-lint`.
+//! [`source`] finds the SQL and its phase, [`told`] and [`sarif`] write what was found. What is judged,
+//! and how, is in the crate `stepgate-lint`; `stepgate-lint-child` has it read in a process of its own.
 
-mod child;
 mod sarif;
 mod source;
 mod told;
@@ -15,8 +14,6 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use stepgate_lint::{Finding, Phase};
-
-pub use child::serve;
 
 use super::simulate::report::Ink;
 
@@ -53,6 +50,8 @@ pub struct LintArgs {
 /// A phase of `spec.schema`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PhaseName {
+    /// Before everything: it only reads.
+    Preflight,
     /// Before the new code, beside the old.
     Expand,
     /// Beside both.
@@ -66,6 +65,7 @@ pub enum PhaseName {
 impl From<PhaseName> for Phase {
     fn from(name: PhaseName) -> Self {
         match name {
+            PhaseName::Preflight => Self::Preflight,
             PhaseName::Expand => Self::Expand,
             PhaseName::Backfill => Self::Backfill,
             PhaseName::Contract => Self::Contract,
@@ -135,7 +135,7 @@ fn lint(args: &LintArgs) -> Result<Vec<Linted>, String> {
         linted.push(Linted {
             phase,
             files: files.iter().map(|file| file.name.clone()).collect(),
-            findings: child::lint(phase, files)?,
+            findings: stepgate_lint_child::lint(phase, files)?,
         });
     }
     Ok(linted)
@@ -144,6 +144,7 @@ fn lint(args: &LintArgs) -> Result<Vec<Linted>, String> {
 /// The word for a phase, as the field is called.
 const fn word(phase: Phase) -> &'static str {
     match phase {
+        Phase::Preflight => "preflight",
         Phase::Expand => "expand",
         Phase::Backfill => "backfill",
         Phase::Contract => "contract",

@@ -14,7 +14,8 @@ use super::{
 };
 
 /// In the order in which they run.
-const PHASES: [Phase; 4] = [
+const PHASES: [Phase; 5] = [
+    Phase::Preflight,
     Phase::Expand,
     Phase::Backfill,
     Phase::Contract,

@@ -33,6 +33,9 @@ pub struct Account {
     pub noticed_after: Option<i64>,
     /// From when on no pod of the new revision served any more, after that.
     pub out_after: Option<i64>,
+    /// What an undo would have done at the last step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub way_back: Option<String>,
     /// What users got.
     pub users: Users,
 }
@@ -41,7 +44,7 @@ pub struct Account {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepTaken {
-    /// `preflight`, `expand`, or the step's name.
+    /// `preflight`, `expand`, `soak`, or the step's name.
     pub name: String,
     /// Pods of the new revision that were ready in it, at most.
     pub pods: Option<usize>,
@@ -103,6 +106,10 @@ pub fn account(played: &Played, on: &Manifest, scenario: &Scenario) -> Account {
         first_request_after: watched.first_ready.map(since),
         noticed_after: watched.noticed.map(since),
         out_after: watched.out.map(since),
+        way_back: watched.way_back.as_ref().map(|(step, words)| {
+            let words = known_names(words, played);
+            format!("at step {step} {words}")
+        }),
         users: users(played, on, scenario, &world.traffic, world.now),
     }
 }
@@ -176,15 +183,17 @@ fn steps(played: &Played, ended: Timestamp) -> Vec<StepTaken> {
     let watched = &played.watched;
     let mut taken = Vec::new();
     let steps: Vec<_> = watched.steps.values().collect();
-    let after_expand = steps.first().map(|step| step.began);
-    if let Some(began) = watched.stages.get("expand") {
-        let until = after_expand.unwrap_or(ended);
-        taken.push(StepTaken {
-            name: "expand".into(),
+    let first_step = steps.first().map(|step| step.began);
+    let before = ["expand", "soak"].map(|stage| (stage, watched.stages.get(stage).copied()));
+    for (index, (stage, began)) in before.iter().enumerate() {
+        let next = before[index + 1..].iter().find_map(|(_, began)| *began);
+        let until = next.or(first_step).unwrap_or(ended);
+        taken.extend(began.map(|began| StepTaken {
+            name: (*stage).into(),
             pods: None,
             reached_in: None,
-            seconds: seconds(*began, until),
-        });
+            seconds: seconds(began, until),
+        }));
     }
     for (index, step) in steps.iter().enumerate() {
         let undone = watched.noticed.unwrap_or(ended);

@@ -61,6 +61,8 @@ struct Pods {
     error_percent: Option<f64>,
     /// Of users for whom a flag is on, besides.
     flagged_error_percent: Option<f64>,
+    /// Of other revisions' requests, from the end of its expand on.
+    hurts_percent: Option<f64>,
     p95_milliseconds: Option<f64>,
     /// Seconds after a pod is ready in which it is slow.
     cold_seconds: Option<i64>,
@@ -152,6 +154,7 @@ enum Metrics {
 #[serde(rename_all = "camelCase")]
 enum Verb {
     Promote,
+    PromoteWithoutUndo,
     Undo,
     Retry,
     Pause,
@@ -245,6 +248,10 @@ impl Pods {
                 "{whose}.flaggedErrorPercent: {flagged} is no percentage"
             ));
         }
+        let hurts = self.hurts_percent.unwrap_or(usual.hurts_percent);
+        if !(0.0..=100.0).contains(&hurts) {
+            return Err(format!("{whose}.hurtsPercent: {hurts} is no percentage"));
+        }
         let p95 = self.p95_milliseconds.unwrap_or(usual.p95_milliseconds);
         if !(p95.is_finite() && p95 > 0.0) {
             return Err(format!("{whose}.p95Milliseconds: {p95} is no duration"));
@@ -290,6 +297,7 @@ impl Pods {
             health,
             error_percent: errors,
             flagged_error_percent: flagged,
+            hurts_percent: hurts,
             p95_milliseconds: p95,
             cold,
             counts_probes: self.counts_probes_every_seconds,
@@ -345,6 +353,7 @@ impl What {
                 rollout: rollout(),
                 verb: match verb {
                     Verb::Promote => "promote",
+                    Verb::PromoteWithoutUndo => "promote-without-undo",
                     Verb::Undo => "undo",
                     Verb::Retry => "retry",
                     Verb::Pause => "pause",

@@ -404,6 +404,12 @@ fn refused_later(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     }
 }
 
+/// Whether a release waits for a backup.
+pub(super) fn asks_for_a_backup(spec: &RolloutSpec) -> bool {
+    let preflight = spec.schema.as_ref().and_then(|s| s.preflight.as_ref());
+    preflight.is_some_and(|preflight| preflight.max_backup_age_seconds.is_some())
+}
+
 /// The schema of Rollouts, as the API server has it.
 fn definition() -> Result<Value, ReadError> {
     let definitions = crd::definitions()?;

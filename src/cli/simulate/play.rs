@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
-    manifest::Manifest,
+    manifest::{self, Manifest},
     scenario::{Assumed, End, Scenario},
     watched::Watched,
 };
@@ -12,8 +12,8 @@ use crate::{
     api::{PhaseKind, RolloutSpec, RolloutStatus, release::Stage, status::Outcome},
     plan::{course::course, flags::REACHES_PODS_WITHIN, render},
     simulate::{
-        Action, Ended, Simulation, event::Event, setting::Setting, sql::SQL_IMAGE, story::Detail,
-        world::World,
+        Action, Ended, Simulation, action::Circumstance, event::Event, setting::Setting,
+        sql::SQL_IMAGE, story::Detail, world::World,
     },
 };
 
@@ -105,7 +105,14 @@ pub fn play(
     let watched = Watched::new(&on.name, &old, &new(&on.spec));
     bring_up(&mut simulation, on, old)?;
     let released = simulation.world().now;
-    for (second, action) in &scenario.events {
+    // Whoever makes backups has just made one. The record of a first release is made with it.
+    let backed_up = [0, 5, 30].map(|second| {
+        let seconds_ago = Some(0);
+        (second, Action::Around(Circumstance::Backup { seconds_ago }))
+    });
+    let asks = manifest::asks_for_a_backup(&on.spec);
+    let backed_up = backed_up.iter().filter(|_| asks);
+    for (second, action) in scenario.events.iter().chain(backed_up) {
         let at = released.saturating_add(SignedDuration::from_secs(*second));
         let event = Event::Act(Box::new(action.clone()));
         simulation.world().at(at.unwrap_or(Timestamp::MAX), event);
@@ -127,6 +134,8 @@ fn old(spec: &RolloutSpec) -> RolloutSpec {
         }
         schema.backfill = None;
         schema.contract = None;
+        schema.preflight = None;
+        schema.revert = None;
         schema.version = schema.version.map(|version| version - 1);
         if schema.version == Some(0) {
             old.schema = None;
@@ -279,7 +288,7 @@ fn end(status: &RolloutStatus, watched: &Watched) -> Option<End> {
     Some(match stage {
         Some(Stage::Undo(_)) => End::Stuck,
         Some(Stage::Step(_)) => End::Paused,
-        Some(Stage::Preflight | Stage::Job(_)) => End::Blocked,
+        Some(Stage::Preflight | Stage::Job(_) | Stage::Soak(_)) => End::Blocked,
         None if failed && watched.came_to_a_step() => End::Undone,
         None => End::Blocked,
     })
@@ -316,7 +325,11 @@ fn longest(spec: &RolloutSpec) -> i64 {
         .map(|s| s.hold_seconds + s.deadline_seconds + strategy.progress_deadline_seconds)
         .sum();
     let expand = spec.schema.as_ref().and_then(|s| s.expand.as_ref());
-    let expand = expand.map_or(0, |phase| phase.deadline_seconds);
+    let expand = expand.map_or(0, |expand| {
+        let soak = expand.soak.as_ref();
+        expand.run.deadline_seconds
+            + soak.map_or(0, |soak| soak.hold_seconds + soak.deadline_seconds)
+    });
     let ramps = spec.flags.iter().flat_map(|flag| &flag.ramp);
     let ramps: i64 = ramps
         .map(|step| step.hold_seconds + 2 * REACHES_PODS_WITHIN)
@@ -337,6 +350,8 @@ pub fn expected_seconds(spec: &RolloutSpec, assumed: &Assumed) -> i64 {
         pods = target.canary;
     }
     let holds: i64 = course.way().map(|target| target.hold_seconds).sum();
-    let expand = spec.schema.as_ref().is_some_and(|s| s.expand.is_some());
-    holds + batches * startup + i64::from(expand) * assumed.migration_seconds
+    let expand = spec.schema.as_ref().and_then(|s| s.expand.as_ref());
+    let soak = expand.and_then(|expand| expand.soak.as_ref());
+    let soak = soak.map_or(0, |soak| soak.hold_seconds);
+    holds + batches * startup + expand.map_or(0, |_| assumed.migration_seconds + soak)
 }

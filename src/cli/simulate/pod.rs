@@ -1,5 +1,7 @@
 //! A pod template, as the API server reads it when it becomes a Deployment or a Job.
 
+mod rules;
+
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::Value;
 
@@ -47,15 +49,8 @@ fn check_containers(template: &Value, path: &str, found: &mut Vec<Finding>) -> b
                 found.push(Finding::error(field, "Required value"));
             }
         }
-        let name = &container["name"];
-        if containers[..index]
-            .iter()
-            .any(|other| other["name"] == *name)
-        {
-            let field = format!("{field}[{index}].name");
-            found.push(Finding::error(field, format!("Duplicate value: {name}")));
-        }
     }
+    rules::check(template, path, found);
     found.len() == before
 }
 

@@ -145,6 +145,9 @@ pub fn summary(scenario: &Scenario, told: &Account, ink: Ink) -> String {
     if let (Some(out), End::Undone) = (told.out_after, told.end) {
         row("out", format!("{} after the release", duration(out)));
     }
+    if let Some(words) = &told.way_back {
+        row("way back", words.clone());
+    }
     row("users", users(&told.users));
     let at_full = told.users.failed_per_minute_at_full;
     if let (End::Paused, failing @ 1..) = (told.end, told.users.failed_per_minute) {

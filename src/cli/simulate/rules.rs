@@ -12,7 +12,8 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 49] = [
+const RULES: [(&str, Rule); 56] = [
+    ("self != 'without-undo'", |me| *me != "without-undo"),
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
     }),
@@ -69,9 +70,26 @@ const RULES: [(&str, Rule); 49] = [
         },
     ),
     (
-        "has(self.version) || !(has(self.backfill) || has(self.contract))",
-        |me| has(me, "version") || !(has(me, "backfill") || has(me, "contract")),
+        "has(self.version) || !(has(self.backfill) || has(self.contract) || has(self.revert))",
+        |me| {
+            let mut needing = ["backfill", "contract", "revert"].into_iter();
+            has(me, "version") || !needing.any(|phase| has(me, phase))
+        },
     ),
+    (
+        "has(self.expand) || !(has(self.preflight) || has(self.revert))",
+        |me| has(me, "expand") || !(has(me, "preflight") || has(me, "revert")),
+    ),
+    (
+        "[has(self.command), has(self.template), has(self.sql)].filter(given, given).size() <= 1",
+        |me| {
+            let ways = ["command", "template", "sql"].into_iter();
+            ways.filter(|way| has(me, way)).count() <= 1
+        },
+    ),
+    ("!has(self.retryLimit) || self.retryLimit == 0", |me| {
+        !has(me, "retryLimit") || me["retryLimit"] == 0
+    }),
     (
         "!has(self.canary) || !has(self.type) || self.type == 'Canary'",
         |me| !has(me, "canary") || !has(me, "type") || me["type"] == "Canary",
@@ -103,6 +121,10 @@ const RULES: [(&str, Rule); 49] = [
         "!has(self.traffic) || (has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen') || (has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))",
         |me| !has(me, "traffic") || is_blue_green(me) || is_weighted(me),
     ),
+    (
+        "has(self.analysis) || !(has(self.schema) && has(self.schema.expand) && has(self.schema.expand.soak))",
+        |me| has(me, "analysis") || !has(&me["schema"]["expand"], "soak"),
+    ),
     ("self.stableService != self.canaryService", |me| {
         me["stableService"] != me["canaryService"]
     }),
@@ -114,16 +136,26 @@ const RULES: [(&str, Rule); 49] = [
         },
     ),
     (
-        "has(self.postgres) || !((has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)))",
+        "has(self.postgres) || !((has(self.preflight) && has(self.preflight.sql)) || (has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)) || (has(self.revert) && has(self.revert.sql)))",
         |me| has(me, "postgres") || !runs_sql(me),
     ),
     (
-        "(has(self.version) && self.version <= 2147483647) || !((has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)))",
+        "(has(self.version) && self.version <= 2147483647) || !((has(self.preflight) && has(self.preflight.sql)) || (has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)) || (has(self.revert) && has(self.revert.sql)))",
         |me| {
             let version = me["version"].as_i64();
             version.is_some_and(|version| version <= 2_147_483_647) || !runs_sql(me)
         },
     ),
+    (
+        "!(has(self.schema) && has(self.schema.contract) && has(self.schema.contract.flags)) || self.schema.contract.flags.all(k, has(self.flags) && self.flags.exists(f, f.key == k))",
+        |me| {
+            let mut named = list(&me["schema"]["contract"]["flags"]).iter();
+            named.all(|key| list(&me["flags"]).iter().any(|flag| flag["key"] == *key))
+        },
+    ),
+    ("has(self.batches) || !has(self.stallSeconds)", |me| {
+        has(me, "batches") || !has(me, "stallSeconds")
+    }),
     ("has(self.command) != has(self.template)", |me| {
         has(me, "command") != has(me, "template")
     }),
@@ -302,7 +334,7 @@ fn one_of(given: [bool; 3]) -> bool {
 
 /// Whether a phase is SQL.
 fn runs_sql(schema: &Value) -> bool {
-    let phases = ["expand", "backfill", "contract"].into_iter();
+    let phases = ["preflight", "expand", "backfill", "contract", "revert"].into_iter();
     let mut phases = phases.map(|phase| &schema[phase]);
     phases.any(|phase| has(phase, "sql") || has(phase, "batches"))
 }

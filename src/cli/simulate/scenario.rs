@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::Manifest;
 use crate::{
-    api::{Check, OnFailure, PhaseKind, RolloutSpec},
-    plan::course::{Target, course},
+    api::{Check, OnFailure, OnInconclusive, PhaseKind, RolloutSpec, Soak},
+    plan::{
+        course::{Target, course},
+        job::terms::only_looks,
+    },
     simulate::{
         Action,
         prometheus::Outage,
@@ -111,7 +114,7 @@ pub struct Scenario {
 const TEST_SECONDS: i64 = 10;
 
 /// The scenarios that are built in, with a line about each.
-pub const BUILT_IN: [(&str, &str); 14] = [
+pub const BUILT_IN: [(&str, &str); 15] = [
     ("good", "the new revision is as good as the old one"),
     ("errors", "it answers some requests with an error"),
     ("slow", "it answers slowly"),
@@ -124,6 +127,10 @@ pub const BUILT_IN: [(&str, &str); 14] = [
     ("no-image", "its image cannot be pulled"),
     ("migration-fails", "its schema.expand fails"),
     ("migration-hangs", "its schema.expand does not end"),
+    (
+        "expand-hurts",
+        "since its schema.expand the old code answers some requests with an error",
+    ),
     ("test-fails", "the first test of its steps fails"),
     (
         "prometheus-down",
@@ -201,7 +208,25 @@ fn fill(play: &mut Scenario, on: &Manifest, assumed: &Assumed) -> Result<(), Str
                 "migration-fails" => MigrationEnd::Fails,
                 _ => MigrationEnd::Hangs,
             };
-            play.new.migrations = migration(assumed.migration_seconds, end);
+            let mut migrations = migration(assumed.migration_seconds, end);
+            // It finds nothing: what is played is a migration that begins.
+            let passes = migration(assumed.migration_seconds, MigrationEnd::Succeeds);
+            migrations.extend(passes.into_iter().filter(|(kind, _)| only_looks(*kind)));
+            play.new.migrations = migrations;
+            play.expected = vec![End::Blocked];
+        }
+        "expand-hurts" => {
+            if soak(spec).is_none() {
+                return Err("the manifest has no spec.schema.expand.soak".into());
+            }
+            if checks(spec).all(|check| check.error_rate.is_none()) {
+                return Err("the manifest has no check of errors".into());
+            }
+            play.new.hurts_percent = bad_errors(spec, assumed);
+            play.about = format!(
+                "since its schema.expand the old code answers {}% of its requests with an error",
+                play.new.hurts_percent
+            );
             play.expected = vec![End::Blocked];
         }
         "test-fails" => {
@@ -227,10 +252,11 @@ fn fill(play: &mut Scenario, on: &Manifest, assumed: &Assumed) -> Result<(), Str
                 _ => Outage::Empty,
             };
             play.events.push((0, Action::Metrics(outage)));
-            play.expected = if course(spec).targets.iter().all(Target::is_blind) {
-                vec![End::Stable]
-            } else {
-                vec![End::Paused, End::Undone]
+            let blind = course(spec).targets.iter().all(Target::is_blind);
+            play.expected = match soak(spec).map(|soak| soak.on_inconclusive) {
+                Some(OnInconclusive::Pause | OnInconclusive::Undo) => vec![End::Blocked],
+                _ if blind => vec![End::Stable],
+                _ => vec![End::Paused, End::Undone],
             };
         }
         "no-room" => {
@@ -247,6 +273,10 @@ fn fill(play: &mut Scenario, on: &Manifest, assumed: &Assumed) -> Result<(), Str
         _ => play.expected = vec![End::Stable],
     }
     Ok(())
+}
+
+fn soak(spec: &RolloutSpec) -> Option<&Soak> {
+    spec.schema.as_ref()?.expand.as_ref()?.soak.as_ref()
 }
 
 /// A check whose author wants a person to decide is as it should be when it waits for one.

@@ -2,11 +2,12 @@
 
 use super::{
     finding::Finding,
-    manifest::{Documents, title},
+    manifest::{Documents, asks_for_a_backup, title},
 };
 use crate::{
     api::{
         PhaseKind, RolloutSpec,
+        schema::Lint,
         sql::{FILE_BYTES, KeyRef},
     },
     plan::job::pod,
@@ -112,14 +113,26 @@ pub(super) fn jobs(spec: &RolloutSpec, found: &mut Vec<Finding>) {
             ),
         ));
     }
+    if asks_for_a_backup(spec) {
+        let words = "played as if a backup had just been made; in the cluster whatever makes \
+                     backups sets the annotation stepgate.io/backup-at of the DatabaseSchema";
+        let field = "spec.schema.preflight.maxBackupAgeSeconds";
+        found.push(Finding::note(field, words.to_owned()));
+    }
     if let Some(postgres) = &schema.postgres {
         let KeyRef { name, key } = &postgres.connection.secret_key_ref;
+        let lint = match schema.lint {
+            Lint::Enforce => {
+                "what stepgate lint calls an error does not run (schema.lint), so see what it says"
+            }
+            Lint::Warn => "what stepgate lint finds is in the log of the Jobs (schema.lint)",
+            Lint::Off => "nobody looks what it does to users (schema.lint): see stepgate lint",
+        };
         found.push(Finding::note(
             "spec.schema.postgres",
             format!(
                 "stepgate-sql runs the SQL, in an image that the operator must have been given \
-                 (--sql-image), with the connection in key {key} of Secret {name}: stepgate lint \
-                 tells what the SQL does to users"
+                 (--sql-image), with the connection in key {key} of Secret {name}: {lint}"
             ),
         ));
     }

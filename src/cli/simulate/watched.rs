@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     api::{RolloutSpec, RolloutStatus, status::Outcome},
-    plan::revision,
+    plan::{revision, way_back},
     simulate::world::World,
 };
 
@@ -30,6 +30,8 @@ pub struct Watched {
     pub peak_share: f64,
     /// That share at the last look.
     pub share: f64,
+    /// The last step at which pods of it ran, and what an undo would have done there.
+    pub way_back: Option<(String, String)>,
     /// When an undo, or a pause for a person, was decided.
     pub noticed: Option<Timestamp>,
     /// From when on it had no ready pod any more, after that.
@@ -66,6 +68,7 @@ impl Watched {
             last_ready: None,
             peak_share: 0.0,
             share: 0.0,
+            way_back: None,
             noticed: None,
             out: None,
             pods_seen: false,
@@ -99,6 +102,8 @@ impl Watched {
         let stage = release.stage.word();
         self.stages.entry(stage).or_insert(world.now);
         if let Some(step) = release.step() {
+            let undo = status.undo.as_ref().map(way_back::sentence);
+            self.way_back = undo.map(|words| (step.name.clone(), words));
             let seen = self.steps.entry(step.index).or_insert_with(|| StepSeen {
                 name: step.name.clone(),
                 began: step.began.0,

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::{
     facts,
     index::Index,
-    ours,
+    ours, progress,
     redact::redacted,
     refusal, routes,
     stored::{self, Pods},
@@ -34,7 +34,7 @@ use crate::{
     },
     cluster::{Answer, Hold, Key, ReadError},
     plan::{
-        facts::{ConfigRef, Overlap, Question, Text, Texts},
+        facts::{ConfigFacts, ConfigRef, JobLog, Overlap, Question, Text, Texts},
         flags::file::ConfigMapFacts,
         revision::{Wanted, sha256},
     },
@@ -42,6 +42,8 @@ use crate::{
 
 /// Objects per page of a list.
 const PAGE: u32 = 100;
+/// Pods that are read of a Job. Anybody's pod can carry its label.
+const PODS: u32 = 50;
 /// What is kept of a log.
 const LOG_LINES: i64 = 10;
 const LOG_BYTES: usize = 1024;
@@ -86,7 +88,7 @@ pub async fn answer(
             let routes = routes::read(client, namespace, asked).await;
             routes.map(Answer::Routes)
         }
-        Question::Config(refs) => missing(client, namespace, refs).await.map(Answer::Config),
+        Question::Config(refs) => look_for(client, namespace, refs).await.map(Answer::Config),
         Question::Texts(keys) => texts(client, namespace, keys).await.map(Answer::Texts),
         Question::Job(name) => {
             if !is_object_name(name) {
@@ -100,8 +102,9 @@ pub async fn answer(
         Question::JobLog(job) => {
             let log = in_time(job_log(client, namespace, job)).await;
             // A log only adds to a message: nothing may fail because there is none.
-            let log = log.unwrap_or_else(|error| format!("(its log cannot be read: {error})"));
-            Ok(Answer::JobLog(log))
+            Ok(Answer::JobLog(
+                log.map_or_else(JobLog::Unread, JobLog::Ends),
+            ))
         }
         Question::Flags(name) => {
             let map = in_time(flags(client, namespace, name)).await;
@@ -109,6 +112,9 @@ pub async fn answer(
             let map = map.map_err(|message| ReadError { what, message })?;
             Ok(Answer::Flags(map))
         }
+        Question::Progress(job, uid) => Ok(Answer::Progress(
+            progress::of_job(client, namespace, job, uid).await,
+        )),
         Question::JobPod(job) => {
             let words = in_time(job_pod(client, namespace, job)).await;
             let words = words.unwrap_or_else(|error| format!("its pod cannot be read: {error}"));
@@ -240,24 +246,25 @@ where
     }
 }
 
-/// Which of these do not exist. Those that may not be read count as there: a missing right must
-/// not hold up a release.
-async fn missing(
+/// Which of these do not exist, and which may not be read.
+async fn look_for(
     client: &Client,
     namespace: &str,
     refs: &[ConfigRef],
-) -> Result<Vec<ConfigRef>, ReadError> {
-    let mut missing = Vec::new();
+) -> Result<ConfigFacts, ReadError> {
+    let mut found = ConfigFacts::default();
     for config in refs {
         let exists = match config.secret {
             true => exists::<Secret>(client, namespace, &config.name).await,
             false => exists::<ConfigMap>(client, namespace, &config.name).await,
         };
-        if !exists? {
-            missing.push(config.clone());
+        match exists? {
+            Some(true) => {}
+            Some(false) => found.missing.push(config.clone()),
+            None => found.unread.push(config.clone()),
         }
     }
-    Ok(missing)
+    Ok(found)
 }
 
 /// What these keys of ConfigMaps hold. Of a text only its hash is kept.
@@ -276,8 +283,8 @@ async fn texts(client: &Client, namespace: &str, keys: &[KeyRef]) -> Result<Text
         let map = match map {
             Ok(map) => Ok(map),
             Err(kube::Error::Api(status)) if status.code == 403 => Err(format!(
-                "the operator may not read ConfigMap {name}: {}. Grant its ServiceAccount the verb \
-                 get on configmaps in namespace {namespace}",
+                "the operator may not read ConfigMap {name}: {}. Set the chart's rbac.getConfigMaps, or \
+                 kubectl apply -n {namespace} -f deploy/roles/config-maps.yaml",
                 bounded(&status.message)
             )),
             Err(error) => return Err(unread(&format!("ConfigMap {name}"), &error)),
@@ -327,29 +334,31 @@ fn text_of(map: Option<&ConfigMap>, namespace: &str, KeyRef { name, key }: &KeyR
     }
 }
 
-/// Only the metadata is read: no secret comes into this process.
-async fn exists<K>(client: &Client, namespace: &str, name: &str) -> Result<bool, ReadError>
+/// Only the metadata is read: no secret comes into this process. `None`: that may not be read.
+async fn exists<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<bool>, ReadError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     K: Clone + DeserializeOwned + Debug,
 {
     // A name becomes part of a path. Nothing exists under one that could lead elsewhere.
     if !is_object_name(name) {
-        return Ok(false);
+        return Ok(Some(false));
     }
     let api = Api::<K>::namespaced(client.clone(), namespace);
     match api.get_metadata_opt(name).await {
-        Ok(object) => Ok(object.is_some()),
-        Err(kube::Error::Api(status)) if status.code == 403 => Ok(true),
+        Ok(object) => Ok(Some(object.is_some())),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
         Err(error) => Err(unread(&format!("{} {name}", K::kind(&())), &error)),
     }
 }
 
-async fn pods_of(api: &Api<Pod>, job: &str) -> Result<Vec<Pod>, String> {
+pub(super) async fn pods_of(api: &Api<Pod>, job: &str) -> Result<Vec<Pod>, String> {
     if !is_object_name(job) {
         return Err(format!("{job:?} is no name of a Job"));
     }
-    let params = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
+    let params = ListParams::default()
+        .labels(&format!("batch.kubernetes.io/job-name={job}"))
+        .limit(PODS);
     let pods = api.list(&params).await.map_err(|e| refusal::words(&e))?;
     Ok(pods.items)
 }
@@ -369,7 +378,9 @@ async fn job_pod(client: &Client, namespace: &str, job: &str) -> Result<String, 
 
 /// What nothing may wait for, or that nobody said it in time: a kubelet that cannot be reached keeps
 /// a request for a log for minutes.
-async fn in_time<T>(words: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+pub(super) async fn in_time<T>(
+    words: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
     let late = |_| format!("no answer within {} s", LOG_PATIENCE.as_secs());
     tokio::time::timeout(LOG_PATIENCE, words)
         .await
@@ -393,8 +404,16 @@ async fn job_log(client: &Client, namespace: &str, job: &str) -> Result<String, 
         tail_lines: Some(LOG_LINES),
         ..LogParams::default()
     };
-    let log = api.logs(&name, &params).await;
-    let log = log.map_err(|e| refusal::words(&e))?;
+    let log = api
+        .logs(&name, &params)
+        .await
+        .map_err(|error| match error {
+            kube::Error::Api(status) if status.code == 403 => format!(
+                "the operator has no right to read logs here (rbac.getPodLogs of the chart, or \
+             deploy/roles/pod-logs.yaml); kubectl logs -n {namespace} job/{job} shows it"
+            ),
+            error => refusal::words(&error),
+        })?;
     let log = redacted(&without_colours(&log));
     Ok(bounded(end_of(&log)))
 }

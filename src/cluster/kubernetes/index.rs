@@ -1,6 +1,8 @@
 //! What the caches hold: compact facts of our own objects, and which keys a change concerns.
 
 mod adopted;
+mod frozen;
+mod neighbours;
 mod order;
 mod places;
 mod sharers;
@@ -51,6 +53,8 @@ pub(super) struct State {
     near: Neighbours,
     /// Rollouts by those that they come after.
     followers: order::Followers,
+    /// Flags that contracts rely on, by Rollout.
+    frozen: frozen::FrozenFlags,
     /// Rollouts that Deployments say they belong to, and that are not there.
     missing: BTreeSet<Place>,
 }
@@ -127,18 +131,27 @@ impl Kept for DatabaseFacts {
         &mut state.databases
     }
 
-    /// The DatabaseSchema and every Rollout that names it.
+    fn note(state: &mut State, place: &Place, old: Option<&Self>, new: Option<&Self>) {
+        state.frozen.note(place, old, new);
+    }
+
+    /// The DatabaseSchema, and every Rollout that names it or has flags that are frozen there.
     fn concerned(
         state: &State,
         old: Option<&Entry<Self>>,
         new: Option<&Entry<Self>>,
     ) -> BTreeSet<Key> {
         let mut keys = BTreeSet::new();
-        for key in old.into_iter().chain(new).flat_map(|e| &e.keys) {
+        for (entry, key) in old
+            .into_iter()
+            .chain(new)
+            .flat_map(|e| e.keys.iter().map(move |key| (e, key)))
+        {
             let Key::Database { namespace, .. } = key else {
                 continue;
             };
             keys.insert(key.clone());
+            keys.extend(frozen::rollouts(&entry.facts).map(|name| rollout_key(namespace, name)));
             keys.extend(
                 state
                     .rollouts
@@ -281,35 +294,6 @@ fn concerns_others(old: &RolloutFacts, new: &RolloutFacts) -> bool {
 }
 
 impl State {
-    /// The other Rollouts of the namespace that select the same pods.
-    fn neighbours<'s>(
-        &'s self,
-        namespace: &'s str,
-        name: &'s str,
-        rollout: &RolloutFacts,
-    ) -> impl Iterator<Item = (&'s str, &'s RolloutFacts)> + use<'s> {
-        let ours = pods(rollout);
-        let candidates = ours
-            .as_ref()
-            .map(|ours| self.near.candidates(namespace, ours));
-        let others = candidates.into_iter().flatten();
-        let others = others.filter(move |other| *other != name);
-        others.filter_map(move |other| {
-            let facts = self.rollouts.get(&place(namespace, other))?;
-            let both = pods(facts).zip(ours.as_ref());
-            both.is_some_and(|(theirs, ours)| theirs.overlap(ours))
-                .then_some((other.as_str(), facts))
-        })
-    }
-
-    /// Those of them that were there before: a newcomer must not stop what runs.
-    fn older_neighbours(&self, namespace: &str, name: &str, of: &RolloutFacts) -> Vec<String> {
-        let age = |rollout: &RolloutFacts| (rollout.created, rollout.base.name.clone());
-        let near = self.neighbours(namespace, name, of);
-        let older = near.filter(|(_, other)| age(other) < age(of));
-        older.map(|(name, _)| name.to_owned()).collect()
-    }
-
     /// The Services of the namespace, for a Rollout that asks for some.
     fn services(&self, namespace: &str, rollout: &RolloutFacts) -> Services {
         if !asks_for_services(rollout) {
@@ -358,13 +342,16 @@ impl Index {
         let state = self.read();
         let rollout = state.rollouts.get(&place(namespace, name))?.clone();
         let key = rollout_key(namespace, name);
-        let database = database_of(&rollout).map(|database| place(namespace, database));
+        let database = database_of(&rollout);
+        let frozen = (state.frozen).elsewhere(&place(namespace, name), database);
+        let database = database.map(|database| place(namespace, database));
         let mut objects = Objects {
             revisions: facts_of(&state.revisions, &key),
             children: facts_of(&state.children, &key),
             pods: facts_of(&state.pods, &key),
             jobs: facts_of(&state.jobs, &key),
             database: database.and_then(|place| state.databases.get(&place).cloned()),
+            frozen,
             neighbours: state.older_neighbours(namespace, name, &rollout),
             sharers: state.sharers(namespace, name, &rollout),
             earlier: state.earlier(namespace, &rollout),

@@ -10,6 +10,7 @@ pub mod index;
 mod kept;
 mod neighbours;
 pub mod ours;
+mod progress;
 mod redact;
 pub mod refusal;
 mod routes;

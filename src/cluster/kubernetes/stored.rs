@@ -167,10 +167,13 @@ pub fn database(object: &DynamicObject) -> Result<DatabaseFacts, String> {
     let metadata = &object.metadata;
     let record = object.data.get("record").unwrap_or(&Value::Null);
     let record = read::<Option<DatabaseRecord>>(record)?;
+    let allowed = object.data.get("allowedRollouts").unwrap_or(&Value::Null);
+    let allowed = read::<Option<Vec<String>>>(allowed)?;
     Ok(DatabaseFacts {
         base: facts::base(metadata),
         annotations: facts::commands(metadata),
         record: Arc::new(record.unwrap_or_default()),
+        allowed: allowed.map(Arc::from),
         finalizers: metadata.finalizers.clone().unwrap_or_default(),
         deleting: metadata.deletion_timestamp.is_some(),
     })

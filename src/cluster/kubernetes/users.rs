@@ -121,14 +121,10 @@ impl Consumers<'_> {
             .await
             && status.code == 403
         {
-            users.push(UserFacts {
-                what: format!(
-                    "{kind}s cannot be listed: let the operator's account list them in this \
-                     namespace"
-                ),
-                version: None,
-                serves: true,
-            });
+            let what = format!(
+                "{kind}s cannot be listed: let the operator's account list them in this namespace"
+            );
+            users.push(UserFacts::of(what, None, true));
             return Ok(());
         }
         let found = list(&api, &labels, &format!("{kind}s"), |object: K| {
@@ -147,11 +143,7 @@ impl Consumers<'_> {
                 (true, Some(_)) => format!("{kind} {name}"),
             };
             let version = version.filter(|_| is_rolled_out(&object));
-            Some(UserFacts {
-                what,
-                version,
-                serves: true,
-            })
+            Some(UserFacts::of(what, version, true))
         })
         .await?;
         users.extend(found);
@@ -219,11 +211,8 @@ async fn of_rollouts(
     users.extend(
         list(&api, keys::ROLLOUT, "Deployments", |d| {
             let replicas = d.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
-            Some(UserFacts {
-                what: format!("Deployment {}", d.metadata.name.clone().unwrap_or_default()),
-                version: needs(&d.metadata)?,
-                serves: replicas > 0,
-            })
+            let what = format!("Deployment {}", d.metadata.name.clone().unwrap_or_default());
+            Some(UserFacts::of(what, needs(&d.metadata)?, replicas > 0))
         })
         .await?,
     );
@@ -231,11 +220,8 @@ async fn of_rollouts(
     users.extend(
         list(&api, keys::REVISION, "Pods", |p| {
             (!is_over(&p)).then_some(())?;
-            Some(UserFacts {
-                what: format!("Pod {}", p.metadata.name.clone().unwrap_or_default()),
-                version: needs(&p.metadata)?,
-                serves: true,
-            })
+            let what = format!("Pod {}", p.metadata.name.clone().unwrap_or_default());
+            Some(UserFacts::of(what, needs(&p.metadata)?, true))
         })
         .await?,
     );
@@ -254,11 +240,8 @@ fn asked_by(
 ) -> UserFacts {
     let name = &rollout.base.name;
     let Ok(spec) = &rollout.spec else {
-        return UserFacts {
-            what: format!("Rollout {name}, whose spec cannot be read"),
-            version: None,
-            serves: true,
-        };
+        let what = format!("Rollout {name}, whose spec cannot be read");
+        return UserFacts::of(what, None, true);
     };
     let status = &rollout.status;
     let stable = status.stable.as_ref().map(|s| &s.revision);
@@ -268,10 +251,5 @@ fn asked_by(
         let key = (name.clone(), revision.clone());
         known.get(&key).and_then(|(_, version)| *version)
     }));
-    UserFacts {
-        what: format!("Rollout {name}"),
-        // Nothing is lower than what nobody knows.
-        version: versions.into_iter().min().flatten(),
-        serves: true,
-    }
+    UserFacts::of_rollout(name, &versions)
 }

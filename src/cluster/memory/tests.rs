@@ -67,6 +67,7 @@ fn database(name: &str, version: u64) -> DatabaseFacts {
             resource_version: version.to_string(),
         },
         record: Arc::default(),
+        allowed: None,
         deleting: false,
     }
 }
@@ -100,6 +101,7 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
         pods: Vec::new(),
         jobs,
         database: None,
+        frozen: std::collections::BTreeMap::new(),
         neighbours: Vec::new(),
         services: Services::default(),
         adopted: None,

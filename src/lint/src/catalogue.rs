@@ -36,13 +36,20 @@ pub enum Concerns {
     Everything,
     /// All, and no comment helps: it cannot run, or nobody can say what it does.
     Everybody,
+    /// Those of a preflight, and no comment helps: PostgreSQL refuses it there.
+    Preflights,
 }
 
 impl Entry {
     /// How bad it is.
     #[must_use]
-    pub const fn severity(&self, phase: Phase) -> Option<Severity> {
+    pub fn severity(&self, phase: Phase) -> Option<Severity> {
         let letter = match phase {
+            // It reads: nothing but what cannot run, and what writes, is its matter.
+            Phase::Preflight if self.concerns == Concerns::Preflights => b'E',
+            Phase::Preflight if self.concerns != Concerns::Everybody => b'-',
+            Phase::Preflight if self.severities[0] == b'E' => b'E',
+            Phase::Preflight => b'-',
             Phase::Expand => self.severities[0],
             Phase::Backfill => self.severities[1],
             Phase::Contract | Phase::Revert => self.severities[2],
@@ -56,7 +63,7 @@ impl Entry {
     }
 
     pub(crate) fn may_be_suppressed(&self) -> bool {
-        self.concerns != Concerns::Everybody
+        !matches!(self.concerns, Concerns::Everybody | Concerns::Preflights)
     }
 }
 

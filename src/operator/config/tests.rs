@@ -97,6 +97,10 @@ fn what_is_wrong_is_said_with_the_flag() {
             "--retry-period-seconds do not fit together",
         ),
         (vec!["--workers", "0"], "--workers <COUNT>"),
+        (
+            vec!["--max-phase-seconds", "0"],
+            "--max-phase-seconds <SECONDS>",
+        ),
         (vec!["--listen", "8080"], "--listen <ADDRESS:PORT>"),
         (vec!["--log-format", "xml"], "--log-format <LOG_FORMAT>"),
     ] {

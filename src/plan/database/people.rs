@@ -12,7 +12,7 @@ use crate::{
     plan::{
         facts::DatabaseObjects,
         intent::{Event, Plan},
-        job::protocol,
+        job::{protocol, terms::is_after_release},
         reason::Reason,
     },
 };
@@ -88,17 +88,18 @@ fn approve(
              that waits for it"
         ));
     };
-    if phase != PhaseKind::Contract.word() {
+    let kinds = [PhaseKind::Contract, PhaseKind::Revert];
+    let Some(kind) = kinds.into_iter().find(|kind| kind.word() == phase) else {
         return Err(format!(
-            "no {phase} waits for an approval: only a contract does"
+            "no {phase} waits for an approval: only a contract and a revert do"
         ));
-    }
+    };
     let asked_for = version;
     let version = version.parse().ok().and_then(|v| record.version_mut(v));
-    let Some(version) = version.filter(|v| v.lacks_contract()) else {
-        return Err(format!("no contract of version {asked_for} is open here"));
+    let Some(version) = version.filter(|v| v.to_approve() == Some(kind)) else {
+        return Err(format!("no {phase} of version {asked_for} is open here"));
     };
-    let wanted = version.asks(PhaseKind::Contract);
+    let wanted = version.asks(kind);
     let wanted = wanted.map(|asked| asked.digest.clone()).unwrap_or_default();
     if digest != wanted {
         return Err(format!(
@@ -108,7 +109,7 @@ fn approve(
     }
     let user = words.get(2).cloned();
     let user = user.unwrap_or_else(|| "somebody who gave no name".to_owned());
-    let message = format!("the contract of version {asked_for} ({digest}) is approved by {user}");
+    let message = format!("the {phase} of version {asked_for} ({digest}) is approved by {user}");
     version.approved = Some(Approved {
         digest: wanted,
         user,
@@ -122,7 +123,7 @@ fn drop(record: &mut DatabaseRecord, words: &[String], _: Timestamp) -> Result<S
     let number = asked_for.parse::<i64>().ok();
     let runs = number.is_some_and(|number| {
         let mut holders = record.holders();
-        holders.any(|h| h.version == Some(number) && h.phase != PhaseKind::Expand)
+        holders.any(|h| h.version == Some(number) && is_after_release(h.phase))
     });
     if runs {
         return Err(format!(

@@ -34,7 +34,7 @@ pub enum Question {
     Hold(String),
     /// Everything of the namespace that uses the database of this name.
     Users(String),
-    /// Which of these ConfigMaps and Secrets do not exist.
+    /// Which of these ConfigMaps and Secrets exist.
     Config(Vec<ConfigRef>),
     /// The texts of these keys of ConfigMaps.
     Texts(Vec<KeyRef>),
@@ -48,6 +48,9 @@ pub enum Question {
     JobLog(String),
     /// Why the pod of this Job does not run, for a message.
     JobPod(String),
+    /// How far the batches of the Job of this name and uid are, by what its pod says. Nothing waits
+    /// for it.
+    Progress(String, String),
 }
 
 impl fmt::Display for Question {
@@ -77,6 +80,7 @@ impl fmt::Display for Question {
             Self::Job(job) => write!(f, "Job {job}"),
             Self::JobLog(job) => write!(f, "the log of Job {job}"),
             Self::JobPod(job) => write!(f, "the pod of Job {job}"),
+            Self::Progress(job, _) => write!(f, "the progress of Job {job}"),
         }
     }
 }
@@ -94,6 +98,36 @@ impl fmt::Display for ConfigRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.secret { "Secret" } else { "ConfigMap" };
         write!(f, "{kind} {}", self.name)
+    }
+}
+
+/// What became of looking for ConfigMaps and Secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigFacts {
+    /// Those that do not exist.
+    pub missing: Vec<ConfigRef>,
+    /// Those that the operator may not read. They count as there: a missing right must not hold up
+    /// a release.
+    pub unread: Vec<ConfigRef>,
+}
+
+/// The end of a Job's log, for a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobLog {
+    /// Its last lines; empty where it has none.
+    Ends(String),
+    /// It was not read: why, and what to do.
+    Unread(String),
+}
+
+impl fmt::Display for JobLog {
+    /// As it follows what failed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ends(log) if log.is_empty() => Ok(()),
+            Self::Ends(log) => write!(f, "; its log ends: {log}"),
+            Self::Unread(why) => write!(f, "; its log was not read: {why}"),
+        }
     }
 }
 
@@ -119,14 +153,14 @@ pub struct Answers {
     /// The DatabaseSchema of this uid was read live in this pass, with the Job of its holder, or
     /// its record was written.
     pub hold_live: Option<String>,
-    /// Missing ConfigMaps and Secrets. Those the operator may not read are not listed.
-    pub missing_config: Option<Vec<ConfigRef>>,
+    /// What became of looking for ConfigMaps and Secrets.
+    pub config: Option<ConfigFacts>,
     /// What was read of keys of ConfigMaps.
     pub texts: Texts,
     /// The Job of this name was read live in this pass.
     pub job_live: Option<String>,
     /// The end of a Job's log.
-    pub job_log: Option<String>,
+    pub job_log: Option<JobLog>,
     /// Why a Job's pod does not run, in the words of whoever knows; empty when nobody does.
     pub job_pod: Option<String>,
 }

@@ -1,8 +1,9 @@
 //! Who else uses a database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ChildFacts, PodFacts, RevisionFacts, RolloutFacts};
+use crate::api::status::Outcome;
 
 /// Something of the namespace that uses a database, read live.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct UserFacts {
     pub what: String,
     /// The lowest schema version that it may need; `None` when nobody says.
     pub version: Option<i64>,
+    /// The highest that it may need; `None` when nobody says.
+    pub highest: Option<i64>,
     /// Whether it runs or may run; otherwise it is a Deployment at 0, about to be deleted.
     pub serves: bool,
 }
@@ -28,6 +31,44 @@ pub struct SharerFacts {
     /// Revisions of it, each with the schema version that it needs, that have pods, are to have
     /// some, or are stable.
     pub running: BTreeMap<String, Option<i64>>,
+    /// The same of those that were stable and are kept: the spec or an undo may bring them back.
+    pub former: BTreeMap<String, Option<i64>>,
+    /// The same of all that were ever stable, whatever became of them.
+    pub was_stable: BTreeMap<String, Option<i64>>,
+    /// Revisions of which it is known how they ended, or that they have not.
+    pub kept: BTreeSet<String>,
+}
+
+impl UserFacts {
+    /// What is known of one that needs a single version.
+    #[must_use]
+    pub const fn of(what: String, version: Option<i64>, serves: bool) -> Self {
+        Self {
+            what,
+            version,
+            highest: version,
+            serves,
+        }
+    }
+
+    /// A Rollout: what its spec asks for, what is stable, and what is in motion.
+    #[must_use]
+    pub fn of_rollout(name: &str, versions: &[Option<i64>]) -> Self {
+        let unknown = versions.contains(&None);
+        let known = || versions.iter().flatten().copied();
+        Self {
+            what: format!("Rollout {name}"),
+            version: known().min().filter(|_| !unknown),
+            highest: known().max().filter(|_| !unknown),
+            serves: true,
+        }
+    }
+
+    /// Whether it is this Rollout itself, and not one of its Deployments or pods.
+    #[must_use]
+    pub fn is_rollout(&self, name: &str) -> bool {
+        self.what.strip_prefix("Rollout ") == Some(name)
+    }
 }
 
 impl SharerFacts {
@@ -40,9 +81,24 @@ impl SharerFacts {
         pods: impl Iterator<Item = &'a PodFacts>,
     ) -> Self {
         let spec = rollout.spec.as_deref();
-        let versions: BTreeMap<&str, Option<i64>> = revisions
-            .map(|r| (r.revision.as_str(), r.schema_version))
-            .collect();
+        let mut versions: BTreeMap<&str, Option<i64>> = BTreeMap::new();
+        let mut former = BTreeMap::new();
+        let mut was_stable = BTreeMap::new();
+        let database = spec.ok().and_then(|spec| spec.database());
+        let mut kept = BTreeSet::new();
+        for known in revisions {
+            versions.insert(&known.revision, known.schema_version);
+            kept.insert(known.revision.clone());
+            // Only what is stable gets a number. What it was stable on before is another database.
+            let used = known.database.as_deref();
+            let here = used.is_none() || database.is_none() || used == database;
+            if known.number > 0 && here {
+                was_stable.insert(known.revision.clone(), known.schema_version);
+            }
+            if known.outcome == Some(Outcome::Stable) && !known.deleting {
+                former.insert(known.revision.clone(), known.schema_version);
+            }
+        }
         let stable = rollout.status.stable.as_ref().map(|s| s.revision.as_str());
         let serving = children
             .filter(|c| c.replicas > 0 || c.status_replicas > 0)
@@ -66,6 +122,9 @@ impl SharerFacts {
             running: serving
                 .map(|revision| (revision.to_owned(), needs(revision)))
                 .collect(),
+            former,
+            was_stable,
+            kept,
         }
     }
 }

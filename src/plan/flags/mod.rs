@@ -5,16 +5,19 @@
 //! Whatever is refused here holds up no release.
 
 pub mod file;
+mod frozen;
 mod ramp;
 mod told;
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use self::file::{ConfigMapFacts, Contents, FILE, Found, Look, Note, entry};
 pub(super) use self::{
-    ramp::{as_release, command},
+    frozen::{missing, reach_pods_at, unsure},
+    ramp::{as_release, command, measured},
     told::{condition, summary},
 };
 use super::{
@@ -37,8 +40,6 @@ use crate::api::{
 /// Seconds after a write of a ConfigMap by which every pod has it: the kubelet looks again after a
 /// minute, and what it looks at may be half a minute old.
 pub const REACHES_PODS_WITHIN: i64 = 90;
-
-pub use self::ramp::measured;
 
 /// Seconds between two looks at a ConfigMap that is somebody else's, or cannot be read.
 const LOOKS_AGAIN_AFTER: i64 = 30;
@@ -137,7 +138,8 @@ fn with(draft: &Draft<'_>, flag: FlagStatus) -> Decision {
 
 /// The next decision about flags: which there are, what people have changed, and their ramp.
 pub(super) fn decide(draft: &Draft<'_>) -> Decided {
-    match list(draft).or_else(|| hands(draft)) {
+    let changed = list(draft).or_else(|| hands(draft));
+    match changed.or_else(|| frozen::reach(draft)) {
         Some(decision) => decision.made(),
         None => ramp::decide(draft),
     }
@@ -150,7 +152,7 @@ fn list(draft: &Draft<'_>) -> Option<Decision> {
         let known = draft.status.flags.iter().find(|f| f.key == flag.key);
         match known {
             Some(known) => {
-                let mut next = edited(flag, known);
+                let mut next = edited(draft, flag, known);
                 next.overwrites &= !is_written(draft, &next);
                 flags.push(next);
             }
@@ -166,7 +168,8 @@ fn list(draft: &Draft<'_>) -> Option<Decision> {
             Err(Problem::Forbidden(_)) => true,
             Err(Problem::NotOurs) => false,
         };
-        if asked(draft, &known.key).is_none() && is_there {
+        let stays = frozen::by(draft, &known.key).is_some();
+        if asked(draft, &known.key).is_none() && is_there && !stays {
             flags.push(known.clone());
         }
     }
@@ -175,6 +178,9 @@ fn list(draft: &Draft<'_>) -> Option<Decision> {
     }
     let mut decision = draft.decision();
     decision.status.flags = flags;
+    for (reason, message) in frozen::left(draft) {
+        decision.tell(reason, true, message);
+    }
     Some(decision.note("the flags of the spec are put on record"))
 }
 
@@ -196,6 +202,9 @@ fn new(draft: &Draft<'_>, flag: &Flag) -> Option<FlagStatus> {
         asked: digest(flag),
     };
     match found(draft, &flag.config_map.name, &flag.key) {
+        Some(Found::Missing) if frozen::by(draft, &flag.key).is_some() => {
+            frozen::begin(draft, &mut new);
+        }
         Some(Found::Missing) => {}
         Some(Found::AsWritten(note)) => {
             (new.state, new.percent, new.change) = (note.state, note.percent, note.change);
@@ -205,6 +214,9 @@ fn new(draft: &Draft<'_>, flag: &Flag) -> Option<FlagStatus> {
                 .rev()
                 .find(|step| step.percent <= note.percent);
             new.step = at.map(|step| step.name.clone());
+            if note.state == FlagState::On {
+                new.reaches_pods_by = Some(Time(ramp::reaches_pods(draft)));
+            }
             if matches!(note.state, FlagState::Paused | FlagState::TakenBack) {
                 let words = "it stood so when the status was lost";
                 new.why = Some(Why::new(Reason::Unknown, words));
@@ -221,7 +233,7 @@ fn new(draft: &Draft<'_>, flag: &Flag) -> Option<FlagStatus> {
 }
 
 /// A flag that was changed in the spec: one that was taken back begins anew, others go on.
-fn edited(flag: &Flag, known: &FlagStatus) -> FlagStatus {
+fn edited(draft: &Draft<'_>, flag: &Flag, known: &FlagStatus) -> FlagStatus {
     let digest = digest(flag);
     if known.asked == digest {
         return known.clone();
@@ -229,11 +241,9 @@ fn edited(flag: &Flag, known: &FlagStatus) -> FlagStatus {
     let mut next = known.clone();
     next.asked = digest;
     match known.state {
-        FlagState::TakenBack | FlagState::Paused => {
-            change(&mut next, FlagState::Waiting, 0, None);
-        }
+        FlagState::TakenBack | FlagState::Paused => frozen::begin(draft, &mut next),
         FlagState::ChangedByHand => {
-            change(&mut next, FlagState::Waiting, 0, None);
+            frozen::begin(draft, &mut next);
             next.overwrites = true;
         }
         FlagState::Waiting | FlagState::On => {
@@ -274,9 +284,11 @@ fn hands(draft: &Draft<'_>) -> Option<Decision> {
     let (flag, words) = changed.next()?;
     let why = by_hand(&flag.config_map, &words);
     let message = format!(
-        "flag {}: {}. It is left as it is; to ramp it again from off, set the annotation \
-         stepgate.io/retry: \"{} <id>\"",
-        flag.key, why.message, flag.key
+        "flag {}: {}. It is left as it is; {}, set the annotation stepgate.io/retry: \"{} <id>\"",
+        flag.key,
+        why.message,
+        frozen::again(draft, &flag.key),
+        flag.key
     );
     let mut next = flag.clone();
     next.state = FlagState::ChangedByHand;
@@ -285,20 +297,24 @@ fn hands(draft: &Draft<'_>) -> Option<Decision> {
     Some(with(draft, next).warning(Reason::FlagChangedByHand, message))
 }
 
-/// A release goes back: what was turned on under a revision that is later than the one that comes
-/// back goes off in the same record.
-pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
+fn begins_to_go_back(draft: &Draft<'_>, decision: &Decision) -> bool {
     let goes = |status: &RolloutStatus| {
         let release = status.release.as_ref();
         release.is_some_and(|release| release.undo().is_some())
     };
-    if goes(&draft.status) || !goes(&decision.status) {
+    !goes(&draft.status) && goes(&decision.status)
+}
+
+/// A release goes back: what was turned on under a revision that is later than the one that comes
+/// back goes off in the same record.
+pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
+    if !begins_to_go_back(draft, decision) {
         return;
     }
     let back_to = decision.status.stable.as_ref().map(|s| s.revision.clone());
     let leaves = decision.status.release.as_ref().map(|r| r.revision.clone());
     let number = |revision: &str| draft.seen.objects.revision(revision).map(|r| r.number);
-    let mut off = Vec::new();
+    let (mut off, mut kept) = (Vec::new(), Vec::new());
     for flag in &mut decision.status.flags {
         let on = matches!(
             flag.state,
@@ -315,6 +331,13 @@ pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
         if stays {
             continue;
         }
+        if let Some(version) = frozen::by(draft, &flag.key) {
+            let words = frozen::words(&flag.key, version);
+            kept.push(format!(
+                "{words}. Revision {under} goes back, and it stays on"
+            ));
+            continue;
+        }
         let words = format!("revision {under}, under which it was turned on, goes back");
         let why = Why::new(Reason::FlagWithRelease, words);
         off.push(format!("flag {}: off again: {}", flag.key, why.message));
@@ -322,6 +345,9 @@ pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
     }
     for message in off {
         decision.tell(Reason::FlagTakenBack, true, message);
+    }
+    for message in kept {
+        decision.tell(Reason::FlagFrozen, true, message);
     }
 }
 
@@ -376,7 +402,8 @@ fn is_owned(draft: &Draft<'_>, map: &ConfigMapFacts) -> bool {
 /// Puts into a ConfigMap what is on record, and takes out what is asked for no more.
 fn fill(draft: &Draft<'_>, name: &str, contents: &mut Contents) {
     let written: Vec<String> = contents.written().map(str::to_owned).collect();
-    for key in written.iter().filter(|key| asked(draft, key).is_none()) {
+    let gone = |key: &&String| asked(draft, key).is_none() && frozen::by(draft, key).is_none();
+    for key in written.iter().filter(gone) {
         contents.take(key);
     }
     for known in draft.status.flags.iter().filter(|f| f.config_map == name) {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Found, REACHES_PODS_WITHIN, asked, change, found, is_written, with};
+use super::{Found, REACHES_PODS_WITHIN, asked, change, found, frozen, is_written, with};
 use crate::{
     api::{
         Flag, OnFailure, Promotion,
@@ -73,12 +73,13 @@ pub(in crate::plan) fn as_release(draft: &Draft<'_>) -> Option<Release> {
         unreached: Stopwatch::default(),
         lost: Vec::new(),
         tests: Vec::new(),
+        without_undo: false,
+        not_checked: Vec::new(),
     })
 }
 
 /// The revision that is measured for a flag, by what is on record.
-#[must_use]
-pub fn measured(flags: &[FlagStatus]) -> Option<&str> {
+pub(in crate::plan) fn measured(flags: &[FlagStatus]) -> Option<&str> {
     let mut flags = flags.iter().filter(|flag| flag.since.is_some());
     flags.find_map(|flag| flag.revision.as_deref())
 }
@@ -144,7 +145,7 @@ pub(super) fn lacks(draft: &Draft<'_>) -> Result<String, String> {
 }
 
 /// By when every pod has what was just written.
-fn reaches_pods(draft: &Draft<'_>) -> Timestamp {
+pub(super) fn reaches_pods(draft: &Draft<'_>) -> Timestamp {
     later(
         whole_second(draft.now.max(draft.seen.looked)),
         REACHES_PODS_WITHIN,
@@ -180,7 +181,10 @@ fn raise(draft: &Draft<'_>, flag: &Flag, known: &FlagStatus, index: usize, said:
         said => format!(": {said}"),
     };
     let Some(step) = flag.ramp.get(index) else {
+        let at_its_end = known.reaches_pods_by.clone();
+        let at_its_end = at_its_end.filter(|_| known.percent == 100);
         change(&mut next, FlagState::On, 100, None);
+        next.reaches_pods_by = at_its_end;
         (next.step, next.since) = (None, None);
         let message = format!("flag {} is on for everybody{tail}", flag.key);
         return with(draft, next).event(Reason::FlagCompleted, message);
@@ -303,6 +307,9 @@ fn promote(draft: &Draft<'_>, target: &str) -> Told {
 /// `undo <key>`.
 fn undo(draft: &Draft<'_>, target: &str) -> Told {
     let (flag, known) = bound(draft, target)?;
+    if let Some(version) = frozen::by(draft, &flag.key) {
+        return Some(Err(frozen::words(&flag.key, version)));
+    }
     Some(match known.state {
         FlagState::Ramping | FlagState::Paused | FlagState::On => {
             let why = Why::new(Reason::UndoneByPerson, "a person gave the undo command");
@@ -319,10 +326,13 @@ fn retry(draft: &Draft<'_>, target: &str) -> Told {
     Some(match known.state {
         FlagState::TakenBack | FlagState::ChangedByHand => {
             let mut next = known.clone();
-            change(&mut next, FlagState::Waiting, 0, None);
+            frozen::begin(draft, &mut next);
             let there = found(draft, &flag.config_map.name, &flag.key);
             next.overwrites = matches!(there, Some(Found::ByHand(_)));
-            let words = format!("flag {} is ramped again, from off", flag.key);
+            let words = match next.state {
+                FlagState::On => format!("flag {} is frozen, and on again", flag.key),
+                _ => format!("flag {} is ramped again, from off", flag.key),
+            };
             Ok((with(draft, next), words))
         }
         state => Err(format!("flag {} is {}", flag.key, state.word())),

@@ -1,7 +1,7 @@
 //! What people read of flags.
 
 use super::{
-    Problem, asked, is_written, maps, own,
+    Problem, asked, frozen, is_written, maps, own,
     ramp::{active, lacks, may_rise, position},
 };
 use crate::{
@@ -45,10 +45,10 @@ pub(in crate::plan) fn condition(draft: &Draft<'_>) -> Option<(bool, Reason, Str
     };
     if let Some(flag) = first(FlagState::ChangedByHand) {
         let words = format!(
-            "flag {}: {}; it is left as it is. To ramp it again from off: stepgate.io/retry: \
-             \"{} <id>\"",
+            "flag {}: {}; it is left as it is; {}: stepgate.io/retry: \"{} <id>\"",
             flag.key,
             why(flag),
+            frozen::again(draft, &flag.key),
             flag.key
         );
         return Some((false, Reason::FlagChangedByHand, words));
@@ -63,7 +63,16 @@ pub(in crate::plan) fn condition(draft: &Draft<'_>) -> Option<(bool, Reason, Str
         return Some((false, Reason::FlagTakenBack, words));
     }
     let Some((flag, known)) = active(draft) else {
-        let words = "every flag is on for everybody".to_owned();
+        let flags = draft.status.flags.iter();
+        let frozen = flags.filter(|flag| frozen::by(draft, &flag.key).is_some());
+        let frozen: Vec<_> = frozen.map(|flag| flag.key.as_str()).collect();
+        let words = match frozen.as_slice() {
+            [] => "every flag is on for everybody".to_owned(),
+            keys => format!(
+                "every flag is on for everybody; frozen by a contract: {}",
+                keys.join(", ")
+            ),
+        };
         return Some((true, Reason::FlagsOn, words));
     };
     let key = &flag.key;

@@ -49,12 +49,36 @@ pub(in crate::plan) fn held(
     passed(draft, release, step, false).map_err(|lack| lack.message)
 }
 
+/// The same since the expand, of stable.
+///
+/// # Errors
+/// What is missing.
+pub(in crate::plan) fn soaked(draft: &Draft<'_>, stable: &Release) -> Result<String, Lack> {
+    let Some(step) = stable.step() else {
+        return Ok(String::new());
+    };
+    passed(draft, stable, step, false).map_err(|lack| Lack {
+        wake_at: next_poll(draft, stable),
+        ..lack
+    })
+}
+
+/// Why stable does worse than it did before the expand, if it does. What was measured of it before a
+/// person looked into that counts no more.
+pub(in crate::plan) fn hurting(draft: &Draft<'_>, stable: &Release) -> Option<Why> {
+    let since = stable.step()?.reached.as_ref().map(|t| t.0);
+    latest(draft, stable).filter(|r| r.hold_since == since)?;
+    failing(draft, stable).map(|(_, why)| why)
+}
+
 /// What the checks lack.
-struct Lack {
+pub(in crate::plan) struct Lack {
     /// For people.
-    message: String,
+    pub message: String,
     /// The first poll of something is still under way.
-    first_poll: bool,
+    pub first_poll: bool,
+    /// When to look again.
+    pub wake_at: Option<Timestamp>,
 }
 
 impl Lack {
@@ -62,6 +86,7 @@ impl Lack {
         Self {
             message: message.into(),
             first_poll: false,
+            wake_at: None,
         }
     }
 

@@ -1,13 +1,16 @@
 //! The ConfigMaps and Secrets that stable's template names exist: GitOps tools prune them, and
-//! without them stable's pods could not come back.
+//! without them stable's pods could not come back. A person may let a release go on all the same.
 
 use super::{Gate, Passage};
-use crate::plan::{
-    adopting,
-    decision::{Halt, Wait},
-    draft::Draft,
-    facts::Question,
-    reason::Reason,
+use crate::{
+    api::keys,
+    plan::{
+        adopting,
+        decision::{Halt, Wait},
+        draft::Draft,
+        facts::Question,
+        reason::Reason,
+    },
 };
 
 /// Seconds between two looks for what is missing: it is not watched.
@@ -21,35 +24,68 @@ pub(super) fn gate(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Gate, Hal
     Ok(Gate::Open(String::new()))
 }
 
-/// Stable can come back once its pods have gone.
+/// Stable can come back once its pods have gone, or a person has said that it need not.
 pub(super) fn stays_possible(draft: &Draft<'_>) -> Result<(), Halt> {
-    // What an adopted Deployment needs is its owner's business.
-    let own = |stable: &&str| adopting::deployment_of(stable).is_none();
-    let Some(stable) = draft.stable().filter(own) else {
-        return Ok(());
-    };
-    let Some(revision) = draft.seen.objects.revision(stable) else {
-        let words = format!(
-            "the ControllerRevision of stable revision {stable} is gone: apply that revision once \
-             more, so that it is put on record again"
-        );
-        return Err(Wait::stalled(Reason::UndoImpossible, words).into());
-    };
-    if revision.config.is_empty() {
+    let release = draft.status.release.as_ref();
+    if release.is_some_and(|release| release.without_undo) {
         return Ok(());
     }
-    let Some(missing) = &draft.seen.answers.missing_config else {
-        return Halt::ask(Question::Config(revision.config.to_vec()));
-    };
-    if missing.is_empty() {
+    let Some(lack) = lack(draft)? else {
         return Ok(());
-    }
-    let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    };
+    let rollout = &draft.seen.objects.rollout;
+    let revision = release.map_or(draft.wanted, |release| &release.revision);
     let words = format!(
-        "stable revision {stable} needs {} to come back, and that is gone: create it again; \
-         nothing is promoted before",
-        names.join(", ")
+        "{}: {}; nothing is promoted before. To go on without a way back to stable: kubectl \
+         annotate --overwrite -n {} rollouts.stepgate.io/{} \
+         stepgate.io/promote=\"{revision}/{} $(date +%s)\"",
+        lack.what,
+        lack.way_on,
+        rollout.namespace,
+        rollout.base.name,
+        keys::WITHOUT_UNDO
     );
     let wait = Wait::stalled(Reason::UndoImpossible, words);
     Err(wait.wake(draft.in_seconds(LOOKS_EVERY)).into())
+}
+
+/// Something that stable lacks to come back.
+pub(in crate::plan) struct Lack {
+    /// What that is.
+    pub what: String,
+    /// How it comes back.
+    way_on: &'static str,
+}
+
+/// What stable lacks to come back; `None`: nothing.
+///
+/// # Errors
+/// What must be known first.
+pub(in crate::plan) fn lack(draft: &Draft<'_>) -> Result<Option<Lack>, Halt> {
+    // What an adopted Deployment needs is its owner's business.
+    let own = |stable: &&str| adopting::deployment_of(stable).is_none();
+    let Some(stable) = draft.stable().filter(own) else {
+        return Ok(None);
+    };
+    let Some(revision) = draft.seen.objects.revision(stable) else {
+        return Ok(Some(Lack {
+            what: format!("the ControllerRevision of stable revision {stable} is gone"),
+            way_on: "apply that revision once more, so that it is put on record again",
+        }));
+    };
+    if revision.config.is_empty() {
+        return Ok(None);
+    }
+    let Some(found) = &draft.seen.answers.config else {
+        return Halt::ask(Question::Config(revision.config.to_vec()));
+    };
+    if found.missing.is_empty() {
+        return Ok(None);
+    }
+    let names: Vec<_> = found.missing.iter().map(ToString::to_string).collect();
+    let names = names.join(", ");
+    Ok(Some(Lack {
+        what: format!("stable revision {stable} needs {names} to come back, and that is gone"),
+        way_on: "create it again",
+    }))
 }

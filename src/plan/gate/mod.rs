@@ -4,7 +4,7 @@
 //! here and a line there.
 
 pub(super) mod checks;
-mod configuration;
+pub(super) mod configuration;
 mod hold;
 mod pause;
 mod promotion;
@@ -138,6 +138,14 @@ pub(super) fn ask_for_a_person(draft: &Draft<'_>, passage: &Passage<'_>) -> Resu
 /// As [`ask`].
 pub(super) fn ask_at_the_entry(draft: &Draft<'_>) -> Result<(), Halt> {
     configuration::stays_possible(draft)
+}
+
+/// What of this was not looked for, as the operator may not read it.
+pub(super) fn not_checked(draft: &Draft<'_>) -> Vec<String> {
+    const MOST: usize = 32;
+    let found = draft.seen.answers.config.iter();
+    let unread = found.flat_map(|found| &found.unread).take(MOST);
+    unread.map(ToString::to_string).collect()
 }
 
 /// The hold is over and something is missing: the target's deadline runs.

@@ -4,7 +4,10 @@
 //! [`protocol`]; what people read of it is [`told`]. Those that hold no database are tests of a step
 //! (`step_test`).
 
+pub(super) mod permission;
 pub mod pod;
+pub(super) mod preflight;
+pub mod progress;
 pub mod protocol;
 pub(super) mod sql;
 pub(super) mod step_test;
@@ -114,7 +117,10 @@ pub(super) fn run(draft: &Draft<'_>, turn: &Turn<'_>) -> Run {
                 holder.job,
                 match holder.phase {
                     PhaseKind::Backfill => "backfillHolder",
-                    PhaseKind::Expand | PhaseKind::Contract => "holder",
+                    PhaseKind::Preflight
+                    | PhaseKind::Expand
+                    | PhaseKind::Contract
+                    | PhaseKind::Revert => "holder",
                 }
             ),
         ),
@@ -123,6 +129,8 @@ pub(super) fn run(draft: &Draft<'_>, turn: &Turn<'_>) -> Run {
                 let words = dirty_words(name, dirty, turn.to_retry(draft));
                 half_way(&dirty.job, Reason::DatabaseDirty, words)
             }
+            // A preflight may have no more than the questions that are built in.
+            _ if !turn.has_job(draft) => Run::Succeeded,
             _ => prepared(draft, turn, format!("{word} of {name} is about to start")),
         },
     }
@@ -160,8 +168,8 @@ fn running(draft: &Draft<'_>, job: &JobFacts, mut message: String) -> Run {
     }
     if let Some(database) = draft.seen.objects.database.as_ref().filter(|d| d.deleting) {
         message = format!(
-            "{message}; DatabaseSchema {} is being deleted: when that Job has ended, the expand \
-             runs once more on a new one",
+            "{message}; DatabaseSchema {} is being deleted: when that Job has ended, it runs once \
+             more on a new one",
             database.base.name
         );
     }
@@ -242,12 +250,17 @@ enum Of<'a> {
 
 impl<'a> Turn<'a> {
     /// This Job of a release.
-    pub fn of_release(release: &'a Release, phase: PhaseKind) -> Self {
-        Self {
+    pub fn of_release(draft: &Draft<'_>, release: &'a Release, phase: PhaseKind) -> Self {
+        let mut turn = Self {
             of: Of::Release(release),
             job: release.job(phase),
             least: 0,
+        };
+        // What a preflight found for an earlier release is no answer for this one.
+        if let Some(first) = turn.job.first {
+            turn.least = first;
         }
+        turn.after_what_was_undone(draft)
     }
 
     /// This Job of a version, from the attempt `least` on.
@@ -260,17 +273,44 @@ impl<'a> Turn<'a> {
         let mut said = draft.status.version_jobs.iter();
         let said = said.find(|jobs| jobs.version == version.version);
         let known = said.and_then(|said| said.jobs.iter().find(|job| job.phase == phase));
-        let mut job = known.cloned().unwrap_or(JobStatus {
-            phase,
-            attempt: 1,
-            told_dirty: None,
-            accepted_dirty: None,
-        });
+        let mut job = known.cloned().unwrap_or(JobStatus::new(phase, 1));
         job.attempt = job.attempt.max(least);
-        Self {
+        let turn = Self {
             of: Of::Version(version),
             job,
             least,
+        };
+        turn.after_what_was_undone(draft)
+    }
+
+    /// What was taken back runs again, as an attempt that was not there before.
+    fn after_what_was_undone(mut self, draft: &Draft<'_>) -> Self {
+        let database = draft.seen.objects.database.as_ref();
+        let phases = database.into_iter().flat_map(|d| &d.record.phases);
+        let undone = phases.filter(|p| p.undone_by.is_some() && self.ran(draft, p));
+        if let Some(last) = undone.map(|p| p.attempt).max() {
+            self.job.attempt = self.job.attempt.max(last + 1);
+        }
+        self
+    }
+
+    /// Whether this is on record of it, of whatever attempt.
+    fn ran(&self, draft: &Draft<'_>, phase: &PhaseRecord) -> bool {
+        let of = match self.of {
+            Of::Release(release) => phase.revision == release.revision,
+            Of::Version(version) => phase.version == Some(version.version),
+        };
+        of && phase.rollout == draft.name() && phase.phase == self.job.phase
+    }
+
+    /// Whether a Job runs for it at all.
+    fn has_job(&self, draft: &Draft<'_>) -> bool {
+        match self.of {
+            Of::Release(_) => {
+                let schema = draft.spec.schema.as_ref();
+                schema.is_some_and(|schema| schema.has_job(self.job.phase))
+            }
+            Of::Version(_) => true,
         }
     }
 
@@ -357,8 +397,12 @@ impl<'a> Turn<'a> {
         let Of::Version(version) = self.of else {
             return true;
         };
-        let asked = revision::asked(template, Some(schema));
-        let mut asked = asked.iter().filter(|asked| asked.phase == self.job.phase);
+        let all = [
+            revision::asked(template, Some(schema)),
+            revision::asked_after_failure(template, Some(schema)),
+        ];
+        let asked = all.iter().flatten();
+        let mut asked = asked.filter(|asked| asked.phase == self.job.phase);
         let known = version.asks(self.job.phase);
         asked
             .next()
@@ -372,16 +416,11 @@ impl<'a> Turn<'a> {
     }
 
     /// Its end on record: its success, else its last failure. A success counts for good, whatever
-    /// the attempt.
+    /// the attempt, unless it was taken back; that of a preflight for its release.
     fn ended<'r>(&self, draft: &Draft<'_>, record: &'r DatabaseRecord) -> Option<&'r PhaseRecord> {
         let ours = || {
-            record.phases.iter().rev().filter(|p| {
-                let of = match self.of {
-                    Of::Release(release) => p.revision == release.revision,
-                    Of::Version(version) => p.version == Some(version.version),
-                };
-                of && p.rollout == draft.name() && p.phase == self.job.phase
-            })
+            let latest_first = record.phases.iter().rev();
+            latest_first.filter(|p| p.undone_by.is_none() && self.ran(draft, p))
         };
         let mut enough = ours().filter(|p| p.attempt >= self.least);
         enough
@@ -398,10 +437,13 @@ impl<'a> Turn<'a> {
         of && holder.rollout == draft.name() && holder.phase == self.job.phase
     }
 
-    /// Whether a person has said that a vanished Job's hold may be taken over.
-    fn may_take_over(&self, draft: &Draft<'_>, holder: &Holder) -> bool {
+    /// Whether a person has said that a vanished Job's hold may be taken over. Of one that only
+    /// looked, for something else than this, nobody needs to.
+    pub fn may_take_over(&self, draft: &Draft<'_>, holder: &Holder) -> bool {
+        let own = self.is_of(draft, holder);
         self.job.accepted_dirty.as_ref() == Some(&holder.job)
-            || (self.is_of(draft, holder) && holder.attempt < self.job.attempt)
+            || (own && holder.attempt < self.job.attempt)
+            || (!own && terms::only_looks(holder.phase))
     }
 
     /// Whether what a phase left half-way keeps it from running: nobody has accepted that for it.
@@ -458,8 +500,8 @@ pub(super) fn to_be_read(draft: &Draft<'_>) -> Option<String> {
     // What has vanished stays where it is; without a release that waits for it nobody misses it.
     let mut holders = database.record.holders();
     let unread = holders.any(|holder| {
-        (holder.job_uid.is_none() || waited_for || terms::is_after_release(holder.phase))
-            && rests_on_caches(draft, holder)
+        let matters = terms::is_after_release(holder.phase) || terms::only_looks(holder.phase);
+        (holder.job_uid.is_none() || waited_for || matters) && rests_on_caches(draft, holder)
     });
     unread.then(|| database.base.name.clone())
 }

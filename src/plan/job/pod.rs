@@ -349,10 +349,7 @@ pub(in crate::plan) fn problem(
             ));
         }
         let own = schema.container.as_deref().or(serving.first().copied());
-        let commands = [&schema.expand]
-            .into_iter()
-            .flatten()
-            .any(|p| !p.command.is_empty())
+        let commands = schema.expand.iter().any(|e| !e.run.command.is_empty())
             || schema.backfill.iter().any(|b| !b.run.command.is_empty())
             || schema.contract.iter().any(|c| !c.run.command.is_empty());
         if commands && own == Some(name.as_str()) {

@@ -8,8 +8,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Turn, has_vanished, job_of, rests_on_caches,
-    terms::{self, Runs},
+    Turn, has_vanished, job_of, preflight, rests_on_caches,
+    terms::{self, Failure, Runs},
 };
 use crate::{
     api::{
@@ -55,7 +55,10 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Optio
     }
     let makes_a_job = draft.spec.problem().is_none() || !turn.is_of_the_spec(draft);
     let Some(holder) = holder else {
-        let free = makes_a_job && !turn.is_dirty(record) && turn.is_usable(draft)?;
+        let free = makes_a_job
+            && !turn.is_dirty(record)
+            && preflight::lets_begin(draft, turn)
+            && turn.is_usable(draft)?;
         return Ok(free.then(|| take_hold(draft, database, turn)));
     };
     if rests_on_caches(draft, holder) {
@@ -63,6 +66,10 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Optio
     }
     Ok(match job_of(draft, holder) {
         Some(job) if ours => advance(draft, database, holder, job),
+        // Others wait for the database meanwhile.
+        None if ours && holder.job_uid.is_none() && turn.forbidden(draft).is_some() => {
+            return Ok(let_go(database, holder, None, draft.seen.epoch));
+        }
         None if ours && holder.job_uid.is_none() && makes_a_job => {
             let manifest = match turn.source(draft)? {
                 Some((template, schema)) if turn.is_asked(template, schema) => {
@@ -83,7 +90,10 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Optio
         }
         // It vanished, and a person has said to run it again.
         None if has_vanished(draft, holder) && turn.may_take_over(draft, holder) => {
-            makes_a_job.then(|| take_hold(draft, database, turn))
+            let may = makes_a_job
+                && turn.forbidden(draft).is_none()
+                && preflight::lets_begin(draft, turn);
+            may.then(|| take_hold(draft, database, turn))
         }
         _ => None,
     })
@@ -112,6 +122,11 @@ pub(in crate::plan) fn let_go(
                 epoch,
             });
         }
+        // Gone, and has changed nothing.
+        (None, Some(_)) if terms::only_looks(holder.phase) => {
+            *record.place_of(holder.phase) = None;
+            return Some(record_write(database, record));
+        }
         // It runs, or nobody knows how far it came.
         (_, Some(_)) => return None,
         (Some(job), None) if job.deleting => return None,
@@ -126,6 +141,16 @@ pub(in crate::plan) fn let_go(
             if holder.phase == PhaseKind::Contract {
                 // Nothing was removed.
                 record.undo_floor = holder.floor_before;
+                let floor = record.undo_floor;
+                for version in record.versions.iter_mut() {
+                    if Some(version.version) > floor {
+                        version.frozen_flags.clear();
+                    }
+                }
+            }
+            for phase in &mut record.phases {
+                // Nothing was taken back.
+                phase.undone_by.take_if(|by| *by == holder.job);
             }
             return Some(record_write(database, record));
         }
@@ -144,7 +169,7 @@ pub(in crate::plan) fn let_go_of_abandoned(draft: &Draft<'_>) -> Option<Write> {
     database.record.holders().find_map(|holder| {
         let needed = |release: &Release| {
             release.is_before_its_pods()
-                && Turn::of_release(release, holder.phase).is_of(draft, holder)
+                && Turn::of_release(draft, release, holder.phase).is_of(draft, holder)
         };
         let terms = terms::of(holder.phase);
         let of_release = terms.is_some_and(|terms| terms.runs == Runs::BeforePods);
@@ -170,9 +195,13 @@ pub(in crate::plan) fn let_go_of(
 
 /// Puts the end of a phase on record.
 pub(in crate::plan) fn keep_phase(record: &mut DatabaseRecord, phase: PhaseRecord) {
+    while record.phases.len() >= KEPT_PHASES {
+        // What only looked goes first: nothing rests on it once its release has ended.
+        let mut phases = record.phases.iter();
+        let looked = phases.position(|known| terms::only_looks(known.phase));
+        record.phases.remove(looked.unwrap_or(0));
+    }
     record.phases.push(phase);
-    let surplus = record.phases.len().saturating_sub(KEPT_PHASES);
-    record.phases.drain(..surplus);
 }
 
 /// Writes a record, with the finalizer that belongs to it.
@@ -195,17 +224,39 @@ fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, turn: &Turn<'_>) -> Wr
     let (phase, attempt) = (turn.job.phase, turn.job.attempt);
     let version = turn.version(draft);
     let mut record = (*database.record).clone();
-    let gone = record.place_of(phase).take();
+    give_up_gone(&mut record, phase, Time(draft.now));
     // Also where a contract is run again: the Job that is gone may have removed something.
     let floor_before = record.undo_floor;
-    if let Some(gone) = gone {
-        let message = "its Job was gone before its end was seen, and a retry went on without it";
-        let ended = gone.ended(false, Time(draft.now), message.into());
-        keep_phase(&mut record, ended);
-    }
     if phase == PhaseKind::Contract {
         // Before its Job runs: whoever begins something below it from now on is refused.
         record.undo_floor = record.undo_floor.max(version);
+        if let Some(version) = version.and_then(|version| record.version_mut(version)) {
+            let asked = version.asks(phase);
+            let asked = asked.map_or_else(Vec::new, |asked| asked.flags.clone());
+            // A contract that is run again asks for others, maybe: the first may have removed what
+            // users need without its own.
+            for flag in asked {
+                let frozen = &mut version.frozen_flags;
+                if !frozen.contains(&flag) {
+                    frozen.push(flag);
+                }
+            }
+        }
+    }
+    if let Some(taken) = terms::takes_back(phase).filter(|_| version.is_some()) {
+        // Before its Job runs, too: from now on nothing rests on what it takes back.
+        let name = turn.name(draft);
+        let phases = record.phases.iter_mut();
+        for known in phases.filter(|p| p.phase == taken && p.version == version) {
+            known.undone_by.get_or_insert(name.clone());
+        }
+    }
+    if phase == PhaseKind::Expand {
+        // A revert of what it adds would have to be asked for anew. What a person has dropped is
+        // not run after all.
+        record
+            .versions
+            .retain(|v| v.stable_since.is_some() || v.dropped || Some(v.version) != version);
     }
     *record.place_of(phase) = Some(Holder {
         rollout: draft.name().to_owned(),
@@ -219,6 +270,19 @@ fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, turn: &Turn<'_>) -> Wr
         floor_before: floor_before.filter(|_| phase == PhaseKind::Contract),
     });
     record_write(database, record)
+}
+
+/// The hold of a Job that is gone ends, as a person has said. What it left is still to be minded:
+/// whatever takes the database next may change nothing, and say nothing of that.
+pub(in crate::plan) fn give_up_gone(record: &mut DatabaseRecord, place: PhaseKind, now: Time) {
+    let Some(gone) = record.place_of(place).take() else {
+        return;
+    };
+    if terms::of(gone.phase).is_none_or(|terms| terms.failure == Failure::Dirty) {
+        record.dirty = Some(gone.left_dirty(gone.since.clone()));
+    }
+    let message = "its Job was gone before its end was seen, and a retry went on without it";
+    keep_phase(record, gone.ended(false, now, message.into()));
 }
 
 fn advance(

@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 
-use super::pod;
+use super::{pod, progress};
 use crate::api::{PhaseKind, RolloutSpec, SchemaSpec, database::Holder};
 
 /// Seconds that the Job outlives the runner's own deadline, so that the runner can say how it
 /// ended: also those in which its pod finds a node and its image is pulled.
-const GRACE_SECONDS: i64 = 600;
+pub(super) const GRACE_SECONDS: i64 = 600;
 
 /// The most that a Job may run: batches go on for as long as they come forward, which the runner
 /// watches.
 const A_WEEK: i64 = 604_800;
 
 /// `activeDeadlineSeconds` of a phase's Job.
-pub(in crate::plan) fn deadline(schema: &SchemaSpec, phase: PhaseKind, seconds: i64) -> i64 {
+pub(super) fn deadline(schema: &SchemaSpec, phase: PhaseKind, seconds: i64) -> i64 {
     match phase {
         PhaseKind::Backfill if !schema.batches().is_empty() => A_WEEK,
         _ if schema.runs_sql(phase) => (seconds + GRACE_SECONDS).min(A_WEEK),
@@ -22,16 +22,19 @@ pub(in crate::plan) fn deadline(schema: &SchemaSpec, phase: PhaseKind, seconds: 
     }
 }
 
-/// The order of one run, as the runner reads it. `None` where the hash of a file is not known.
+/// The order of one run, as the runner reads it; `approved`: a person has read and approved what
+/// runs. `None` where the hash of a file is not known.
 pub(in crate::plan) fn order(
     namespace: &str,
     schema: &SchemaSpec,
     holder: &Holder,
     database: &str,
     hashes: &[String],
+    seconds: i64,
+    approved: bool,
 ) -> Option<Value> {
     let phase = holder.phase;
-    let listed = schema.files(phase);
+    let listed = schema.read_files(phase);
     if listed.len() != hashes.len() || hashes.iter().any(String::is_empty) {
         return None;
     }
@@ -47,9 +50,12 @@ pub(in crate::plan) fn order(
             })
         })
         .collect();
+    // What comes later is looked at, and not run.
+    let mut files = files;
+    let upcoming = files.split_off(schema.files(phase).len());
     let batches: Vec<_> = schema.batches().iter().collect();
     let (batches, proofs) = match phase {
-        PhaseKind::Backfill => (json!(batches), json!([])),
+        PhaseKind::Backfill | PhaseKind::Preflight => (json!(batches), json!([])),
         // What was filled in is counted once more before anything is removed.
         PhaseKind::Contract => {
             let proofs = batches.into_iter();
@@ -57,8 +63,9 @@ pub(in crate::plan) fn order(
                 proofs.map(|b| json!({"name": b.name, "table": b.table, "where": b.r#where}));
             (json!([]), proofs.collect())
         }
-        PhaseKind::Expand => (json!([]), json!([])),
+        PhaseKind::Expand | PhaseKind::Revert => (json!([]), json!([])),
     };
+    let batches_run = batches.as_array().is_some_and(|b| !b.is_empty());
     let mut order = json!({
         "namespace": namespace,
         "rollout": holder.rollout,
@@ -67,13 +74,27 @@ pub(in crate::plan) fn order(
         "version": holder.version,
         "phase": phase,
         "attempt": holder.attempt,
-        "deadlineSeconds": schema.phase(phase)?.deadline_seconds,
+        "deadlineSeconds": seconds,
         "files": files,
         "batches": batches,
         "proofs": proofs,
+        "lint": schema.lint,
     });
+    if approved {
+        order["approved"] = json!(true);
+    }
+    if let Some(backfill) = schema.backfill.as_ref().filter(|_| batches_run) {
+        order["stallSeconds"] = json!(backfill.stalls_after());
+    }
     let lag = schema.backfill.as_ref().and_then(|b| b.max_lag_seconds);
-    if let Some(seconds) = lag.filter(|_| phase == PhaseKind::Backfill) {
+    if phase == PhaseKind::Preflight {
+        order["upcoming"] = json!(upcoming);
+        if order["batches"] == json!([]) {
+            // Replication is a matter of batches.
+            order["limits"] = json!({"maxLagSeconds": 0});
+        }
+    }
+    if let Some(seconds) = lag.filter(|_| order["batches"] != json!([])) {
         order["limits"] = json!({"maxLagSeconds": seconds});
     }
     Some(order)
@@ -112,7 +133,7 @@ pub(in crate::plan) fn template(
     ];
     let mut mounts = Vec::new();
     let mut volumes = Vec::new();
-    let files = schema.files(phase);
+    let files = schema.read_files(phase);
     if !files.is_empty() {
         let sources = files.iter().enumerate().map(|(index, file)| {
             let of = &file.config_map_key_ref;
@@ -134,11 +155,17 @@ pub(in crate::plan) fn template(
         mounts.push(json!({"name": "stepgate-ca", "mountPath": "/ca", "readOnly": true}));
         env.push(json!({"name": "STEPGATE_DATABASE_CA", "value": "/ca/ca.crt"}));
     }
+    let mut ports = json!([]);
+    if phase == PhaseKind::Backfill {
+        env.push(json!({"name": "STEPGATE_PROGRESS", "value": format!("[::]:{}", progress::PORT)}));
+        ports = json!([{"name": "progress", "containerPort": progress::PORT, "protocol": "TCP"}]);
+    }
     let container = json!({
         "name": "stepgate-sql",
         "image": image,
         "args": ["run"],
         "env": env,
+        "ports": ports,
         "resources": {
             "requests": {"cpu": "50m", "memory": "32Mi"},
             "limits": {"memory": "128Mi"},
@@ -191,9 +218,11 @@ mod tests {
                         "set": "full_name = name", "where": "full_name IS NULL",
                     }],
                     "maxLagSeconds": 20,
+                    "stallSeconds": 300,
                     "deadlineSeconds": 900,
                 },
                 "contract": {"sql": {"files": [file("c.sql")]}},
+                "preflight": {"sql": {"files": [file("check.sql")]}, "deadlineSeconds": 60},
             },
         }))
         .unwrap()
@@ -212,7 +241,13 @@ mod tests {
             floor_before: None,
         };
         let hashes: Vec<_> = hashes.iter().map(|hash| (*hash).to_owned()).collect();
-        order("shop", spec().schema.as_ref()?, &holder, "shop-db", &hashes)
+        let spec = spec();
+        let schema = spec.schema.as_ref()?;
+        let seconds = schema.phase(phase)?.deadline_seconds;
+        let approved = phase == PhaseKind::Contract;
+        order(
+            "shop", schema, &holder, "shop-db", &hashes, seconds, approved,
+        )
     }
 
     #[test]
@@ -221,9 +256,15 @@ mod tests {
             order_of(PhaseKind::Expand, &["0a", "0b"]).unwrap(),
             order_of(PhaseKind::Backfill, &[]).unwrap(),
             order_of(PhaseKind::Contract, &["0c"]).unwrap(),
+            order_of(PhaseKind::Preflight, &["0d", "0a", "0b"]).unwrap(),
         ];
         assert_eq!(orders[0]["files"][1]["sha256"], "0b");
         assert_eq!(orders[0]["files"][1]["path"], "/sql/1/b.sql");
+        // A preflight runs its own, and looks at those that come.
+        assert_eq!(orders[3]["files"][0]["path"], "/sql/0/check.sql");
+        assert_eq!(orders[3]["upcoming"][1]["path"], "/sql/2/b.sql");
+        assert_eq!(orders[3]["upcoming"][1]["sha256"], "0b");
+        assert_eq!(orders[3]["batches"][0]["name"], "names");
         assert_eq!(orders[2]["proofs"][0]["where"], "full_name IS NULL");
         // Without a hash nothing could be compared.
         assert_eq!(order_of(PhaseKind::Expand, &["0a"]), None);
@@ -269,6 +310,15 @@ mod tests {
         assert_eq!(sources[1], second);
         assert_eq!(pod["spec"]["volumes"][1]["configMap"]["optional"], true);
         assert_eq!(template(&spec.template, &spec, schema, "", &order), None);
+        assert_eq!(container["ports"], json!([]));
+        let order = order_of(PhaseKind::Backfill, &[]).unwrap();
+        let pod = template(&spec.template, &spec, schema, "stepgate-sql:1", &order).unwrap();
+        let container = &pod["spec"]["containers"][0];
+        assert_eq!(container["ports"][0]["containerPort"], progress::PORT);
+        let env = container["env"].as_array().unwrap();
+        let told =
+            json!({"name": "STEPGATE_PROGRESS", "value": format!("[::]:{}", progress::PORT)});
+        assert!(env.contains(&told));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct Terms {
 pub enum Runs {
     /// Before the first pod of the revision, once per revision, while it holds the database.
     BeforePods,
-    /// After a revision of a version has become stable, once per version.
+    /// Apart from the release, after it, once per version.
     AfterRelease,
 }
 
@@ -37,10 +37,19 @@ pub enum Failure {
     Dirty,
     /// Rows that are filled in or not: it is run again from where it is.
     Unfinished,
+    /// Nothing: it only looks. It is tried again by itself, and its answer is for one release.
+    Nothing,
 }
 
 /// All kinds that this version runs, in the order in which they run.
-pub const TERMS: [Terms; 3] = [
+pub const TERMS: [Terms; 5] = [
+    Terms {
+        phase: PhaseKind::Preflight,
+        runs: Runs::BeforePods,
+        failure: Failure::Nothing,
+        succeeded: Reason::PreflightSucceeded,
+        failed: Reason::PreflightFailed,
+    },
     Terms {
         phase: PhaseKind::Expand,
         runs: Runs::BeforePods,
@@ -62,12 +71,35 @@ pub const TERMS: [Terms; 3] = [
         succeeded: Reason::ContractSucceeded,
         failed: Reason::PhaseFailed,
     },
+    Terms {
+        phase: PhaseKind::Revert,
+        runs: Runs::AfterRelease,
+        failure: Failure::Dirty,
+        succeeded: Reason::RevertSucceeded,
+        failed: Reason::PhaseFailed,
+    },
 ];
 
 /// Whether a kind runs apart from the release, after it.
 #[must_use]
 pub fn is_after_release(phase: PhaseKind) -> bool {
     of(phase).is_some_and(|terms| terms.runs == Runs::AfterRelease)
+}
+
+/// Whether a kind changes nothing, whatever becomes of it.
+#[must_use]
+pub fn only_looks(phase: PhaseKind) -> bool {
+    of(phase).is_some_and(|terms| terms.failure == Failure::Nothing)
+}
+
+/// The kind whose successes for the same version a Job of this kind takes back.
+#[must_use]
+pub const fn takes_back(phase: PhaseKind) -> Option<PhaseKind> {
+    match phase {
+        PhaseKind::Revert => Some(PhaseKind::Expand),
+        PhaseKind::Expand => Some(PhaseKind::Revert),
+        PhaseKind::Preflight | PhaseKind::Backfill | PhaseKind::Contract => None,
+    }
 }
 
 /// The terms of a kind; nothing where this version does not run it.

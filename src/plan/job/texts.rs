@@ -24,9 +24,9 @@ use crate::{
 /// Seconds between two looks for what is missing: it is not watched.
 pub(in crate::plan) const LOOKS_EVERY: i64 = 15;
 
-/// The files of this phase, as a spec names them.
+/// The files that the runner reads for this phase, as a spec names them.
 fn named(schema: &SchemaSpec, kind: PhaseKind) -> Vec<KeyRef> {
-    let files = schema.files(kind).iter();
+    let files = schema.read_files(kind).into_iter();
     files.map(|file| file.config_map_key_ref.clone()).collect()
 }
 
@@ -108,16 +108,21 @@ impl Turn<'_> {
         }
     }
 
-    /// What stands against its SQL, as far as it is known in this pass.
+    /// What stands against its running, as far as it is known in this pass: it is not permitted, or
+    /// its SQL cannot be run.
     pub(super) fn unusable(&self, draft: &Draft<'_>) -> Option<Obstacle> {
-        problem(draft, &self.texts(draft)?)
+        self.forbidden(draft)
+            .or_else(|| problem(draft, &self.texts(draft)?))
     }
 
-    /// Whether its SQL can be run.
+    /// Whether it is permitted, and its SQL can be run.
     ///
     /// # Errors
     /// What must be read first.
     pub(in crate::plan) fn is_usable(&self, draft: &Draft<'_>) -> Result<bool, Halt> {
+        if self.forbidden(draft).is_some() {
+            return Ok(false);
+        }
         let Some(keys) = self.texts(draft) else {
             return Ok(true);
         };

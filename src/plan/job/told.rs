@@ -1,6 +1,11 @@
 //! What people read of the Jobs of a release.
 
-use super::{Run, terms};
+use jiff::Timestamp;
+
+use super::{
+    Run, progress,
+    terms::{self, Terms},
+};
 use crate::{
     api::{
         PhaseKind,
@@ -8,14 +13,25 @@ use crate::{
         release::{Release, Stage},
         status::{Outcome, SchemaStatus},
     },
-    plan::{draft::Draft, life, reason::Reason},
+    plan::{
+        decision::{Halt, Wait},
+        draft::{Draft, seconds_between},
+        facts::Question,
+        life,
+        reason::Reason,
+    },
 };
+
+/// Seconds after which a Job's pod that does not run yet is worth a word, and between two looks.
+const POD_STARTS_WITHIN: i64 = 15;
 
 /// What people read of the schema: of the Job that is under way, else of the last one that the
 /// release runs before its pods.
 pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
     let schema = draft.spec.schema.as_ref()?;
-    let of_a_job = |r: &Release| matches!(r.stage, Stage::Job(_) | Stage::Preflight);
+    // Its own Jobs come first; but not while it waits for a backfill that says how far it is.
+    let waits = progress::is_what_runs(draft);
+    let of_a_job = |r: &Release| matches!(r.stage, Stage::Job(_) | Stage::Preflight) && !waits;
     if !draft.status.release.as_ref().is_some_and(of_a_job)
         && let Some(status) = of_versions(draft, &schema.database)
     {
@@ -23,11 +39,22 @@ pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
     }
     let last = terms::before_the_pods(draft.spec).last()?;
     let release = draft.status.release.as_ref();
+    let revision = release.map_or(draft.wanted, |r| &r.revision).to_owned();
+    // The end of a release, where it is that of one of its Jobs.
+    let told = |terms: &Terms| {
+        let mut history = draft.status.history.iter();
+        history.find(|e| e.revision == revision && e.reason == terms.failed.word())
+    };
     let phase = match release.map(|r| &r.stage) {
         Some(Stage::Job(phase)) => *phase,
-        _ => last.phase,
+        _ => {
+            let mut all = terms::before_the_pods(draft.spec);
+            all.find(|terms| told(terms).is_some())
+                .unwrap_or(last)
+                .phase
+        }
     };
-    let revision = release.map_or(draft.wanted, |r| &r.revision).to_owned();
+    let told = terms::of(phase).and_then(told);
     let mut status = SchemaStatus {
         database: schema.database.clone(),
         version: schema.version,
@@ -37,6 +64,7 @@ pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
         state: Reason::Waiting.word().to_owned(),
         job: None,
         message: String::new(),
+        progress: None,
     };
     let database = draft.seen.objects.database.as_ref();
     let record = database.map(|d| &d.record);
@@ -50,20 +78,19 @@ pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
         let mut latest_first = r.phases.iter().rev();
         latest_first.find(|p| ours(&p.rollout, &p.revision, p.phase))
     });
+    let looks = terms::only_looks(phase);
     let state = match (holder, ended) {
         (Some(holder), _) => {
             status.attempt = holder.attempt;
             status.job = Some(holder.job.clone());
             Reason::Running
         }
+        // It is tried again.
+        (None, Some(ended)) if !ended.succeeded && release.is_some() && looks => Reason::Waiting,
         (None, Some(ended)) => {
             status.attempt = ended.attempt;
             status.job = Some(ended.job.clone());
             // With the end of the log, where this revision's own release has read it.
-            let failed = terms::of(phase).map(|terms| terms.failed.word());
-            let mut history = draft.status.history.iter();
-            let told =
-                history.find(|e| e.revision == ended.revision && Some(e.reason.as_str()) == failed);
             let message = told.filter(|_| !ended.succeeded).map(|e| &e.message);
             status.message.clone_from(message.unwrap_or(&ended.message));
             if ended.succeeded {
@@ -71,6 +98,11 @@ pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
             } else {
                 Reason::Failed
             }
+        }
+        (None, None) if told.is_some() => {
+            let message = told.map(|e| &e.message);
+            status.message.clone_from(message.unwrap_or(&String::new()));
+            Reason::Failed
         }
         // What was told stays, also where somebody deletes the record.
         (None, None) if !release.is_some_and(|r| r.is_before_its_pods()) => {
@@ -93,12 +125,28 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
         state: Reason::Waiting.word().to_owned(),
         job: None,
         message: String::new(),
+        progress: None,
     };
     let Some(duty) = life::duty(draft) else {
+        if let Some(stays) = life::revert::refused(draft) {
+            let version = draft.spec.schema_version()?;
+            return Some(SchemaStatus {
+                database: database.to_owned(),
+                version: Some(version),
+                phase: PhaseKind::Revert,
+                revision: draft.wanted.to_owned(),
+                attempt: 1,
+                state: Reason::Waiting.word().to_owned(),
+                job: None,
+                message: stays,
+                progress: None,
+            });
+        }
         let record = &draft.seen.objects.database.as_ref()?.record;
         let version = record.version(draft.spec.schema_version()?)?;
         let own = version.rollout == draft.name() && !version.dropped;
         let done = [
+            (PhaseKind::Revert, &version.reverted),
             (PhaseKind::Contract, &version.contracted),
             (PhaseKind::Backfill, &version.backfilled),
         ];
@@ -117,7 +165,10 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
     let (state, job, message) = match super::run(draft, &turn) {
         Run::Failed { job, message, .. } => {
             let back = match draft.stable() {
-                Some(stable) if draft.outcome(draft.wanted) == Some(Outcome::Failed) => {
+                Some(stable)
+                    if draft.outcome(draft.wanted) == Some(Outcome::Failed)
+                        && duty.phase != PhaseKind::Revert =>
+                {
                     format!("set the spec back to revision {stable}, ")
                 }
                 _ => String::new(),
@@ -126,9 +177,16 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
                 "" => draft.wanted,
                 _ => draft.stable().unwrap_or_default(),
             };
+            let instead = match duty.phase {
+                PhaseKind::Revert => {
+                    "; to release the revision again instead, set spec.schema.revert.when to Never \
+                     first"
+                }
+                _ => "",
+            };
             let words = format!(
                 "{message}; see kubectl logs -n {} job/{job}, put right what failed, {back}then \
-                 retry with the annotation stepgate.io/retry: \"{revision} <id>\"",
+                 retry with the annotation stepgate.io/retry: \"{revision} <id>\"{instead}",
                 draft.seen.objects.rollout.namespace
             );
             (Reason::Failed, Some(job), words)
@@ -146,7 +204,11 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
             let record = &draft.seen.objects.database.as_ref()?.record;
             let holder = record.held_for(duty.phase);
             match holder.filter(|holder| super::has_begun(draft, holder)) {
-                Some(holder) => (Reason::Running, Some(holder.job.clone()), message),
+                Some(holder) => {
+                    status.progress = progress::told(draft, holder);
+                    let words = progress::words(draft, holder, status.progress.as_ref());
+                    (Reason::Running, Some(holder.job.clone()), message + &words)
+                }
                 None => {
                     let missing = life::waits_for(draft, &duty);
                     let words = match missing.as_slice() {
@@ -162,4 +224,41 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
     status.job = job;
     status.message = message;
     Some(status)
+}
+
+/// The end of a Job's log, for a message.
+pub(in crate::plan) fn end_of_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
+    let schema = draft.spec.schema.as_ref();
+    Ok(match &draft.seen.answers.job_log {
+        _ if schema.is_some_and(|schema| !schema.show_log) => {
+            let namespace = &draft.seen.objects.rollout.namespace;
+            format!("; its log: kubectl logs -n {namespace} job/{job}")
+        }
+        None => return Halt::ask(Question::JobLog(job)),
+        Some(log) => log.to_string(),
+    })
+}
+
+/// What is to be said of a Job's pod that does not run: nothing, mostly; and when to look again.
+pub(in crate::plan) fn why_its_pod_waits(
+    draft: &Draft<'_>,
+    waits: Option<(String, Timestamp)>,
+) -> Result<(String, Wait), Halt> {
+    let Some((job, since)) = waits else {
+        return Ok((String::new(), Wait::default()));
+    };
+    let look = |seconds| Wait::until(draft.in_seconds(seconds));
+    let waited = seconds_between(since, draft.now);
+    if waited < POD_STARTS_WITHIN {
+        return Ok((String::new(), look(POD_STARTS_WITHIN - waited)));
+    }
+    let Some(words) = &draft.seen.answers.job_pod else {
+        return Halt::ask(Question::JobPod(job));
+    };
+    let words = match words.as_str() {
+        "" => String::new(),
+        words => format!(": {words}"),
+    };
+    let words = format!(", but its pod does not start{words}");
+    Ok((words, look(POD_STARTS_WITHIN)))
 }

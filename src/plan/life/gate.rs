@@ -1,35 +1,148 @@
-//! What a contract waits for: all that could still need what it removes, and who must agree.
+//! What a contract or a revert waits for: all that could still need what it removes, and who must
+//! agree.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::{
-    api::{Approval, PhaseKind, database::VersionRecord, sql::KeyRef},
+    api::{Approval, DatabaseRecord, PhaseKind, database::VersionRecord, sql::KeyRef},
     plan::{
         adopting,
         decision::Halt,
         draft::{Draft, later},
         facts::{Question, RolloutFacts, SharerFacts, UserFacts},
+        flags,
         job::terms,
     },
 };
 
-/// Which Rollouts keep a version from being the lowest on its database, by the caches: in words
-/// that do not change with every pod.
-pub(super) fn below(draft: &Draft<'_>, version: i64) -> Vec<String> {
-    let all = everybody(draft);
-    // Somebody may raise it at any time, and nobody says what it needs.
-    let moved = adopting::is_still_there(draft);
-    let moved = moved.map(|name| format!("Deployment {name}, which was moved in, is still there"));
-    all.iter()
-        .flat_map(|sharer| below_of(sharer, version))
-        .chain(moved)
-        .collect()
+/// Which side of a version would be hurt by what is to run: those below a contract's, those from a
+/// revert's on.
+#[derive(Clone, Copy)]
+pub(super) struct Side {
+    version: i64,
+    kind: PhaseKind,
+}
+
+impl Side {
+    /// Those whom the contract of a version would hurt.
+    pub const fn below(version: i64) -> Self {
+        Self {
+            version,
+            kind: PhaseKind::Contract,
+        }
+    }
+
+    /// Those whom its revert would hurt.
+    pub const fn from(version: i64) -> Self {
+        Self {
+            version,
+            kind: PhaseKind::Revert,
+        }
+    }
+
+    fn is_revert(self) -> bool {
+        self.kind == PhaseKind::Revert
+    }
+
+    /// Whether what needs this is among them. What nobody says may be anything.
+    fn has(self, needs: Option<i64>) -> bool {
+        needs.is_none_or(|needs| (needs >= self.version) == self.is_revert())
+    }
+
+    fn has_user(self, user: &UserFacts) -> bool {
+        self.has(if self.is_revert() {
+            user.highest
+        } else {
+            user.version
+        })
+    }
+
+    /// Which Rollouts are among them, by the caches: in words that do not change with every pod.
+    pub fn rollouts(self, draft: &Draft<'_>) -> Vec<String> {
+        let all = everybody(draft);
+        let words = all.iter().flat_map(|sharer| self.of(draft, sharer));
+        // Somebody may raise it at any time, and nobody says what it needs.
+        let moved = adopting::is_still_there(draft);
+        let moved =
+            moved.map(|name| format!("Deployment {name}, which was moved in, is still there"));
+        words.chain(moved).collect()
+    }
+
+    fn of(self, draft: &Draft<'_>, sharer: &SharerFacts) -> Vec<String> {
+        let name = &sharer.rollout;
+        let mut words = Vec::new();
+        // The spec still asks for the revision that has failed: that is what is taken back.
+        let itself = self.is_revert() && name == draft.name();
+        match sharer.wanted {
+            _ if itself => {}
+            None => words.push(format!("Rollout {name} cannot be read")),
+            Some(None) => words.push(format!("Rollout {name} gives no schema.version")),
+            Some(Some(wanted)) if self.has(Some(wanted)) => {
+                words.push(format!("Rollout {name} asks for version {wanted}"));
+            }
+            Some(Some(_)) => {}
+        }
+        if sharer.moves.iter().any(|of| self.has(*of)) {
+            let place = if self.is_revert() {
+                "at it or above"
+            } else {
+                "below"
+            };
+            words.push(format!(
+                "a release of Rollout {name} is in motion from or to a version {place}"
+            ));
+        }
+        let hurt = |(_, needs): &(&String, &Option<i64>)| self.has(**needs);
+        words.extend(
+            (sharer.running.iter().filter(hurt))
+                .map(|(revision, _)| format!("revision {revision} of Rollout {name} serves")),
+        );
+        if self.is_revert() {
+            let former = sharer.former.iter().filter(hurt);
+            let former = former.filter(|(revision, _)| !sharer.running.contains_key(*revision));
+            words.extend(former.map(|(revision, _)| {
+                format!("revision {revision} of Rollout {name} was stable, and can be returned to")
+            }));
+        }
+        words
+    }
+
+    /// Who is among them by what is read live: other workloads too.
+    ///
+    /// # Errors
+    /// That it must be read first.
+    pub fn users<'d>(self, draft: &'d Draft<'_>) -> Result<Vec<&'d UserFacts>, Halt> {
+        let name = draft.spec.database().unwrap_or_default();
+        let Some(users) = &draft.seen.answers.users else {
+            return Halt::ask(Question::Users(name.to_owned()));
+        };
+        // What a revert's own Rollout asks for is what it takes back; its record is at hand.
+        let itself = |user: &UserFacts| self.is_revert() && user.is_rollout(draft.name());
+        let users = users.iter();
+        Ok(users.filter(|u| self.has_user(u) && !itself(u)).collect())
+    }
+
+    /// The same for people, as far as it was read: those that run, or Deployments at 0.
+    pub fn named(self, draft: &Draft<'_>, serves: bool) -> Vec<String> {
+        let users = self.users(draft).unwrap_or_default();
+        let users = users.into_iter().filter(|user| user.serves == serves);
+        let needs = |user: &UserFacts| match self.is_revert() {
+            true => user.highest,
+            false => user.version,
+        };
+        users
+            .map(|user| match needs(user) {
+                Some(of) if serves => format!("{} needs version {of}", user.what),
+                _ => user.what.clone(),
+            })
+            .collect()
+    }
 }
 
 /// All Rollouts on the database, this one first.
-fn everybody(draft: &Draft<'_>) -> Vec<SharerFacts> {
+pub(super) fn everybody(draft: &Draft<'_>) -> Vec<SharerFacts> {
     let objects = &draft.seen.objects;
     let itself = SharerFacts::of(
         &RolloutFacts {
@@ -42,51 +155,6 @@ fn everybody(draft: &Draft<'_>) -> Vec<SharerFacts> {
     );
     let others = objects.sharers.iter().cloned();
     std::iter::once(itself).chain(others).collect()
-}
-
-fn below_of(sharer: &SharerFacts, version: i64) -> Vec<String> {
-    let name = &sharer.rollout;
-    let mut words = Vec::new();
-    match sharer.wanted {
-        None => words.push(format!("Rollout {name} cannot be read")),
-        Some(None) => words.push(format!("Rollout {name} gives no schema.version")),
-        Some(Some(wanted)) if wanted < version => {
-            words.push(format!("Rollout {name} asks for version {wanted}"));
-        }
-        Some(Some(_)) => {}
-    }
-    if sharer
-        .moves
-        .iter()
-        .any(|of| of.is_none_or(|of| of < version))
-    {
-        words.push(format!(
-            "a release of Rollout {name} is in motion from or to a version below"
-        ));
-    }
-    let lower = sharer.running.iter();
-    words.extend(
-        lower
-            .filter(|(_, needs)| needs.is_none_or(|needs| needs < version))
-            .map(|(revision, _)| format!("revision {revision} of Rollout {name} serves")),
-    );
-    words
-}
-
-/// Who is below the version by what is read live: other workloads too.
-///
-/// # Errors
-/// That it must be read first.
-pub(super) fn users_below<'d>(
-    draft: &'d Draft<'_>,
-    version: i64,
-) -> Result<Vec<&'d UserFacts>, Halt> {
-    let name = draft.spec.database().unwrap_or_default();
-    let Some(users) = &draft.seen.answers.users else {
-        return Halt::ask(Question::Users(name.to_owned()));
-    };
-    let lower = |user: &&UserFacts| user.version.is_none_or(|of| of < version);
-    Ok(users.iter().filter(lower).collect())
 }
 
 /// When the time after the last pod below the version is over.
@@ -102,19 +170,10 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String>
         return Vec::new();
     };
     let (number, record) = (version.version, &database.record);
-    let mut missing = below(draft, number);
+    let side = Side::below(number);
+    let mut missing = side.rollouts(draft);
     if missing.is_empty() && version.alone_since.is_none() {
-        let users = draft
-            .seen
-            .answers
-            .users
-            .iter()
-            .flat_map(|users| users.iter());
-        let lower = users.filter(|user| user.serves && user.version.is_none_or(|of| of < number));
-        missing.extend(lower.map(|user| match user.version {
-            Some(of) => format!("{} needs version {of}", user.what),
-            None => user.what.clone(),
-        }));
+        missing.extend(side.named(draft, true));
         if missing.is_empty() {
             missing.push("who else uses the database is being read".to_owned());
         }
@@ -135,34 +194,47 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String>
     if let Some(at) = opens_at(version).filter(|at| *at > draft.now) {
         missing.push(format!("its time, until {at:.0}"));
     }
-    missing.extend(approval(draft, version, &database.base.name));
-    let dirty = record.dirty.as_ref();
-    if let Some(dirty) = dirty.filter(|d| d.phase != PhaseKind::Contract) {
-        missing.push(format!("Job {} left the database half-way", dirty.job));
-    }
+    missing.extend(flags::missing(draft, version));
+    missing.extend(approval(
+        draft,
+        version,
+        PhaseKind::Contract,
+        &database.base.name,
+    ));
+    missing.extend(in_the_way(record, version, PhaseKind::Contract));
     let held = record.held_for(PhaseKind::Contract);
     if held.is_some_and(|h| h.phase == PhaseKind::Contract && h.version == Some(number)) {
-        let users = draft
-            .seen
-            .answers
-            .users
-            .iter()
-            .flat_map(|users| users.iter());
-        let empty = users.filter(|u| !u.serves && u.version.is_none_or(|of| of < number));
-        missing.extend(empty.map(|u| format!("{} is to be deleted", u.what)));
+        let empty = side.named(draft, false).into_iter();
+        missing.extend(empty.map(|what| format!("{what} is to be deleted")));
     }
-    let foreign = record.holders().filter(|h| {
-        h.version != Some(number)
-            || terms::of(h.phase).is_none_or(|t| t.phase != PhaseKind::Contract)
-    });
-    missing.extend(foreign.map(|h| format!("Job {} runs on the database", h.job)));
     missing
+}
+
+/// What another phase has left, or still does.
+pub(super) fn in_the_way(
+    record: &DatabaseRecord,
+    version: &VersionRecord,
+    kind: PhaseKind,
+) -> Vec<String> {
+    let dirty = record.dirty.iter().filter(|dirty| dirty.phase != kind);
+    let dirty = dirty.map(|dirty| format!("Job {} left the database half-way", dirty.job));
+    let foreign = record.holders().filter(|h| {
+        h.version != Some(version.version) || terms::of(h.phase).is_none_or(|t| t.phase != kind)
+    });
+    dirty
+        .chain(foreign.map(|h| format!("Job {} runs on the database", h.job)))
+        .collect()
 }
 
 /// The approval that is missing, with the way to give it. Where an expand has come later, what is
 /// to be removed was written without knowing of it.
-fn approval(draft: &Draft<'_>, version: &VersionRecord, database: &str) -> Option<String> {
-    let asked = version.asks(PhaseKind::Contract)?;
+pub(super) fn approval(
+    draft: &Draft<'_>,
+    version: &VersionRecord,
+    kind: PhaseKind,
+    database: &str,
+) -> Option<String> {
+    let asked = version.asks(kind)?;
     let number = version.version;
     if let Some(file) = asked.files.iter().find(|file| file.sha256.is_empty()) {
         let KeyRef { name, key } = &file.config_map;
@@ -201,7 +273,9 @@ fn approval(draft: &Draft<'_>, version: &VersionRecord, database: &str) -> Optio
     };
     Some(format!(
         "an approval{why}: kubectl annotate -n {} databaseschema {database} --overwrite \
-         stepgate.io/approve=\"{number}/contract/{} <id> <user>\"",
-        draft.seen.objects.rollout.namespace, asked.digest
+         stepgate.io/approve=\"{number}/{}/{} <id> <user>\"",
+        draft.seen.objects.rollout.namespace,
+        kind.word(),
+        asked.digest
     ))
 }

@@ -1,18 +1,23 @@
 //! What runs for a schema version after the release: the backfill, and the contract behind its
-//! gate. The Rollout of which a revision became stable first runs them, whatever it asks for later.
+//! gate; after a failed one the revert. The Rollout of which a revision became stable first runs them, whatever it asks for later.
 //!
 //! All of it is on record in the DatabaseSchema, and each step there is a compare-and-swap.
 
 mod gate;
 mod record;
+pub(super) mod revert;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use self::record::{lacks_texts, registration, with_new_texts};
+use self::{
+    gate::Side,
+    record::{lacks_texts, registration, with_new_texts},
+};
 use super::{
     decision::{Decision, Halt, Wait},
     draft::Draft,
     facts::{DatabaseFacts, Refused},
+    flags,
     intent::Write,
     job::{self, Run, Turn, protocol, texts},
     reason::Reason,
@@ -49,11 +54,16 @@ impl<'s> Duty<'s> {
         if version.lacks_backfill() || is_outdated(version) {
             return Some(backfill);
         }
-        version.lacks_contract().then_some(Self {
+        let next = version.to_approve()?;
+        Some(Self::first(version, next))
+    }
+
+    const fn first(version: &'s VersionRecord, phase: PhaseKind) -> Self {
+        Self {
             version,
-            phase: PhaseKind::Contract,
+            phase,
             least: 1,
-        })
+        }
     }
 
     /// Its Job.
@@ -105,7 +115,8 @@ pub(super) fn duty<'s>(draft: &Draft<'s>) -> Option<Duty<'s>> {
 pub(super) fn waits_for(draft: &Draft<'_>, duty: &Duty<'_>) -> Vec<String> {
     match duty.phase {
         PhaseKind::Contract => gate::missing(draft, duty.version),
-        PhaseKind::Expand | PhaseKind::Backfill => Vec::new(),
+        PhaseKind::Revert => revert::missing(draft, duty.version),
+        PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Backfill => Vec::new(),
     }
 }
 
@@ -124,6 +135,12 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
         return Ok(());
     };
     if database.deleting {
+        return Ok(());
+    }
+    if let Some(write) = revert::registration(draft)? {
+        let words = "the revert that the failed release asks for is put on record";
+        draft.notes.push(words.to_owned());
+        draft.writes.push(write);
         return Ok(());
     }
     if let Some(write) = let_go_of_dropped(draft, database) {
@@ -171,12 +188,15 @@ fn next(
     database: &DatabaseFacts,
     version: &VersionRecord,
 ) -> Result<Option<Write>, Halt> {
+    if version.lacks_revert() {
+        return revert::next(draft, database, version);
+    }
     let holder = database.record.held_for(PhaseKind::Contract);
     let contracting = holder.filter(|h| h.phase == PhaseKind::Contract && is_for(h, version));
     if contracting.is_some_and(|holder| job::has_begun(draft, holder)) {
         return Ok(None);
     }
-    let below = !gate::below(draft, version.version).is_empty();
+    let below = !Side::below(version.version).rollouts(draft).is_empty();
     if below && version.alone_since.is_some() {
         let number = version.version;
         draft
@@ -185,10 +205,12 @@ fn next(
         return Ok(Some(alone(database, version, None)));
     }
     if let Some(holder) = contracting {
-        if version.alone_since.is_some() {
+        let flags = flags::missing(draft, version).is_empty();
+        if version.alone_since.is_some() && flags {
             return contract(draft, database, version);
         }
-        // Somebody is below it after all: where nothing has run, the floor goes back.
+        // Somebody is below it after all, or has turned off a flag by hand: where nothing has run,
+        // the floor goes back.
         if let Some(write) = protocol::let_go_of(draft, database, holder) {
             let words = "the contract has not run, and lets the database go";
             draft.notes.push(words.to_owned());
@@ -221,7 +243,8 @@ fn next(
     }
     if duty.phase == PhaseKind::Backfill {
         // Beside an expand it may run, and not beside what removes something.
-        let removes = holder.is_some_and(|h| h.phase == PhaseKind::Contract);
+        let removes =
+            holder.is_some_and(|h| matches!(h.phase, PhaseKind::Contract | PhaseKind::Revert));
         return if removes {
             Ok(None)
         } else {
@@ -231,8 +254,10 @@ fn next(
     if below {
         return Ok(None);
     }
-    if let Some(at) = gate::opens_at(version).filter(|at| *at > draft.now) {
-        draft.wake(at);
+    for at in [gate::opens_at(version), flags::reach_pods_at(draft)] {
+        if let Some(at) = at.filter(|at| *at > draft.now) {
+            draft.wake(at);
+        }
     }
     if !gate::missing(draft, version).is_empty() {
         return Ok(None);
@@ -288,7 +313,7 @@ pub(super) fn voided_by(draft: &Draft<'_>, revision: &str) -> Option<Write> {
 
 /// Whether nobody who runs is below a version, by what is read live.
 fn is_alone(draft: &Draft<'_>, version: &VersionRecord) -> Result<bool, Halt> {
-    let below = gate::users_below(draft, version.version)?;
+    let below = Side::below(version.version).users(draft)?;
     Ok(!below.iter().any(|user| user.serves))
 }
 
@@ -317,16 +342,12 @@ fn contract(
     database: &DatabaseFacts,
     version: &VersionRecord,
 ) -> Result<Option<Write>, Halt> {
-    let duty = Duty {
-        version,
-        phase: PhaseKind::Contract,
-        least: 1,
-    };
+    let duty = Duty::first(version, PhaseKind::Contract);
     let write = drive(draft, &duty)?;
     if !matches!(write, Some(Write::ReleaseJob { .. })) {
         return Ok(write);
     }
-    let users = gate::users_below(draft, version.version)?;
+    let users = Side::below(version.version).users(draft)?;
     if users.iter().any(|user| user.serves) {
         return Ok(Some(alone(database, version, None)));
     }
@@ -347,7 +368,7 @@ pub(super) fn is_unclaimed(draft: &Draft<'_>) -> Result<(), Halt> {
     let other = |v: &&VersionRecord| !texts::is_same(asked, &v.asked) && !asked.is_empty();
     let claimed = database
         .and_then(|d| d.record.version(number))
-        .filter(|v| v.rollout != draft.name() && other(v));
+        .filter(|v| v.rollout != draft.name() && v.stable_since.is_some() && other(v));
     let Some(claimed) = claimed else {
         return Ok(());
     };
@@ -386,11 +407,7 @@ pub(super) fn lets_pods_start(draft: &Draft<'_>) -> Result<(), Halt> {
         open.rollout
     );
     let name = &database.base.name;
-    let give_up = format!(
-        "give it up with kubectl annotate -n {} databaseschema {name} --overwrite \
-         stepgate.io/drop=\"{number} <id>\"",
-        draft.seen.objects.rollout.namespace
-    );
+    let give_up = format!("give it up with {}", drop_of(draft, name, number));
     let others = &draft.seen.objects.sharers;
     let own = open.rollout == draft.name();
     if !own && !others.iter().any(|s| s.rollout == open.rollout) {
@@ -437,9 +454,14 @@ fn failed_backfill(record: &DatabaseRecord, version: i64) -> Option<&str> {
 /// # Errors
 /// What must be known first.
 pub(super) fn retry(draft: &Draft<'_>) -> Result<Option<Decision>, Halt> {
-    let Some(duty) = duty(draft) else {
-        return Ok(None);
-    };
+    match duty(draft) {
+        Some(duty) => again(draft, &duty),
+        None => Ok(None),
+    }
+}
+
+/// A retry of this.
+fn again(draft: &Draft<'_>, duty: &Duty<'_>) -> Result<Option<Decision>, Halt> {
     let turn = duty.turn(draft);
     let mut job = turn.job().clone();
     let database = draft.seen.objects.database.as_ref();
@@ -462,10 +484,10 @@ pub(super) fn retry(draft: &Draft<'_>) -> Result<Option<Decision>, Halt> {
                 return Ok(None);
             }
             let own = |h: &&Holder| is_for(h, duty.version) && h.phase == duty.phase;
-            match job::vanished_hold(draft, &turn).filter(own) {
-                Some(holder) => job.attempt = job.attempt.max(holder.attempt) + 1,
-                None => job.accepted_dirty = Some(left),
+            if let Some(holder) = job::vanished_hold(draft, &turn).filter(own) {
+                job.attempt = job.attempt.max(holder.attempt) + 1;
             }
+            job.accepted_dirty = Some(left);
         }
         Run::Unread => {
             let name = database.map(|d| d.base.name.clone()).unwrap_or_default();
@@ -495,4 +517,13 @@ pub(super) fn retry(draft: &Draft<'_>) -> Result<Option<Decision>, Halt> {
 /// The revision that is kept because what runs for a version runs in its pods.
 pub(super) fn needs(draft: &Draft<'_>, revision: &str) -> bool {
     own(draft).iter().any(|v| v.revision == revision)
+}
+
+/// The command by which what is open of a version is given up.
+pub(in crate::plan) fn drop_of(draft: &Draft<'_>, database: &str, version: i64) -> String {
+    format!(
+        "kubectl annotate -n {} databaseschema {database} --overwrite \
+         stepgate.io/drop=\"{version} <id>\"",
+        draft.seen.objects.rollout.namespace
+    )
 }

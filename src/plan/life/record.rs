@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{Duty, is_for, recorded};
 use crate::{
     api::{
-        PhaseKind,
+        DatabaseRecord, PhaseKind,
         database::{AskedPhase, VersionRecord},
     },
     plan::{
@@ -36,19 +36,24 @@ pub(super) fn registration(draft: &Draft<'_>) -> Result<Option<Write>, Halt> {
             manifest: render::database(draft, name),
         }));
     };
-    let new = match database.record.version(version) {
-        None if asked.is_empty() => return Ok(None),
+    // For whom nobody asks for a revert, what is kept of its revisions tells enough.
+    let asks = draft
+        .spec
+        .schema
+        .as_ref()
+        .is_some_and(|s| s.revert.is_some());
+    let highest = database.record.stable_version;
+    let marked = !asks || highest.is_some_and(|highest| highest >= version);
+    let mark = |record: &mut DatabaseRecord| {
+        record.stable_version = record.stable_version.max(Some(version));
+    };
+    let alone = || Ok((!marked).then(|| recorded(database, mark)));
+    let known = database.record.version(version);
+    let new = match known.filter(|known| known.stable_since.is_some()) {
+        None if asked.is_empty() => return alone(),
         None => VersionRecord {
-            version,
-            rollout: draft.name().to_owned(),
-            revision: stable.to_owned(),
-            stable_since: Time(draft.now),
-            asked: texts::with_texts(draft, asked)?,
-            backfilled: None,
-            alone_since: None,
-            approved: None,
-            contracted: None,
-            dropped: false,
+            stable_since: Some(Time(draft.now)),
+            ..of(draft, stable, version, texts::with_texts(draft, asked)?)
         },
         Some(known) => {
             let runs = database.record.holders().any(|h| is_for(h, known));
@@ -56,7 +61,7 @@ pub(super) fn registration(draft: &Draft<'_>) -> Result<Option<Write>, Halt> {
             // Once the spec has left it, what its ControllerRevision remembers is what runs.
             let left = !present && known.revision == stable;
             if known.rollout != draft.name() || !(present || left) || same || runs {
-                return Ok(None);
+                return alone();
             }
             let known = VersionRecord {
                 revision: stable.to_owned(),
@@ -66,9 +71,33 @@ pub(super) fn registration(draft: &Draft<'_>) -> Result<Option<Write>, Halt> {
         }
     };
     Ok(Some(recorded(database, |record| {
+        mark(record);
         record.versions.retain(|v| v.version != version);
         record.versions.push(new);
     })))
+}
+
+/// What goes on record of a version of which nothing is.
+pub(super) fn of(
+    draft: &Draft<'_>,
+    revision: &str,
+    version: i64,
+    asked: Vec<AskedPhase>,
+) -> VersionRecord {
+    VersionRecord {
+        version,
+        rollout: draft.name().to_owned(),
+        revision: revision.to_owned(),
+        stable_since: None,
+        asked,
+        backfilled: None,
+        alone_since: None,
+        approved: None,
+        contracted: None,
+        reverted: None,
+        frozen_flags: Vec::new(),
+        dropped: false,
+    }
 }
 
 /// The stable revision, its version on this database, and the phases that it asks for after its
@@ -89,18 +118,21 @@ fn asked_by_stable<'d>(draft: &'d Draft<'_>) -> Option<(&'d str, i64, &'d [Asked
 }
 
 /// A version that asks for these phases from now on. What was approved is what had that digest.
-fn asking(known: VersionRecord, asked: Vec<AskedPhase>) -> VersionRecord {
-    let mut all = asked.iter();
-    let contract = all.find(|asked| asked.phase == PhaseKind::Contract);
-    let digest = contract.map(|contract| contract.digest.clone());
+pub(super) fn asking(known: VersionRecord, asked: Vec<AskedPhase>) -> VersionRecord {
+    let still = |digest: &String| {
+        let mut all = asked.iter().filter(|asked| needs_approval(asked.phase));
+        all.any(|asked| asked.digest == *digest)
+    };
+    let approved = known.approved.clone();
     VersionRecord {
-        approved: known
-            .approved
-            .clone()
-            .filter(|given| Some(&given.digest) == digest.as_ref()),
+        approved: approved.filter(|given| still(&given.digest)),
         asked,
         ..known
     }
+}
+
+const fn needs_approval(phase: PhaseKind) -> bool {
+    matches!(phase, PhaseKind::Contract | PhaseKind::Revert)
 }
 
 /// The phases of a version with the texts of their files as they are now, where these are not what
@@ -114,7 +146,9 @@ fn changed_texts(
 ) -> Result<Option<Vec<AskedPhase>>, Halt> {
     let of_the_spec =
         draft.wanted == version.revision && draft.spec.schema_version() == Some(version.version);
-    let asked: &[AskedPhase] = if of_the_spec {
+    let asked: &[AskedPhase] = if version.stable_since.is_none() {
+        draft.spec.asked_after_failure()
+    } else if of_the_spec {
         draft.spec.asked()
     } else {
         let revision = draft.seen.objects.revision(&version.revision);

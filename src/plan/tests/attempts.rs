@@ -2,15 +2,17 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::config::settings;
 use super::fixture::{World, second, stalled};
 use crate::{
     api::{PhaseKind, database::PhaseRecord},
-    plan::{facts::ConfigRef, intent::Write},
+    plan::intent::Write,
 };
 
 fn phase(rollout: &str, revision: &str, attempt: i64) -> PhaseRecord {
     PhaseRecord {
         nothing_applied: false,
+        undone_by: None,
         rollout: rollout.into(),
         revision: revision.into(),
         version: None,
@@ -18,6 +20,7 @@ fn phase(rollout: &str, revision: &str, attempt: i64) -> PhaseRecord {
         attempt,
         succeeded: false,
         job: format!("{rollout}-{revision}-expand-{attempt}"),
+        began: None,
         ended: Time(second(0)),
         message: String::new(),
     }
@@ -58,10 +61,7 @@ fn an_expand_that_has_succeeded_is_not_run_again_while_a_retry_waits() {
     let mut world = failed();
     let v2 = world.revision("v2");
     world.needs("v1", "settings");
-    world.seen.answers.missing_config = Some(vec![ConfigRef {
-        secret: false,
-        name: "settings".into(),
-    }]);
+    world.lacks(&[settings()]);
     world.command("retry", &format!("{v2} r1"));
     let mut world = world.at_stage("expand");
     for _ in 0..5 {

@@ -49,6 +49,7 @@ fn job(n: i64) -> JobFacts {
 fn phase(job: &JobFacts) -> PhaseRecord {
     PhaseRecord {
         nothing_applied: false,
+        undone_by: None,
         rollout: "shop".into(),
         revision: "r1".into(),
         version: None,
@@ -56,6 +57,7 @@ fn phase(job: &JobFacts) -> PhaseRecord {
         attempt: 1,
         succeeded: true,
         job: job.base.name.clone(),
+        began: None,
         ended: Time(second(0)),
         message: String::new(),
     }
@@ -72,6 +74,7 @@ fn seen(jobs: Vec<JobFacts>, record: DatabaseRecord) -> DatabaseObjects {
             },
             finalizers: record.holder.iter().map(|_| keys::HELD.into()).collect(),
             record: Arc::new(record),
+            allowed: None,
             deleting: false,
         },
         jobs,

@@ -13,7 +13,7 @@ use crate::{
     plan::{
         self,
         facts::{
-            Answers, Base, ChildFacts, ConfigRef, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts,
+            Answers, Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobEnd, JobFacts, Limits,
             Objects, Observed, PodFacts, Question, RevisionFacts, RolloutFacts, Services,
         },
         intent::{Kind, Plan, Write},
@@ -100,6 +100,7 @@ impl World {
                 pods: Vec::new(),
                 jobs: Vec::new(),
                 database: None,
+                frozen: BTreeMap::new(),
                 neighbours: Vec::new(),
                 earlier: Vec::new(),
                 services: Services::default(),
@@ -115,7 +116,9 @@ impl World {
             unread: None,
             source_problem: None,
             sql_image: "stepgate-sql:test".into(),
+            limits: Limits::default(),
             readings: None,
+            heard: None,
             looked: second(0),
             trusted_since: second(-1_000_000),
             status_written: None,
@@ -369,27 +372,11 @@ impl World {
                     resource_version: "1".into(),
                 },
                 record: Arc::default(),
+                allowed: None,
                 finalizers: Vec::new(),
                 deleting: false,
             });
         Arc::make_mut(&mut database.record)
-    }
-
-    /// This revision's template names a ConfigMap.
-    pub fn needs(&mut self, version: &str, config: &str) {
-        let name = self.revision(version);
-        let facts = self
-            .seen
-            .objects
-            .revisions
-            .iter_mut()
-            .find(|r| r.revision == name)
-            .unwrap();
-        let config = ConfigRef {
-            secret: false,
-            name: config.into(),
-        };
-        facts.config = vec![config].into();
     }
 
     pub fn pod(&mut self, revision: &str) -> &mut PodFacts {

@@ -425,6 +425,97 @@ fn a_lost_status_is_rebuilt_from_what_the_config_map_notes() {
     assert_eq!(status(&world).state, FlagState::TakenBack);
 }
 
+/// The flag is on for everybody, and every pod has it.
+fn on() -> World {
+    let mut world = at_one();
+    for _ in 0..3 {
+        hold_ends(&mut world);
+        says(&mut world, Verdict::Pass);
+        world.settle();
+        if status(&world).state == FlagState::On {
+            break;
+        }
+    }
+    assert_eq!(status(&world).state, FlagState::On);
+    world
+}
+
+#[test]
+fn a_config_map_that_was_deleted_reaches_the_pods_so_long_after_it_is_made_again() {
+    for at in [on(), at_one()] {
+        let mut world = at;
+        hold_ends(&mut world);
+        world.settle();
+        let before = status(&world);
+        assert!(before.reaches_pods_by.is_some_and(|at| at.0 <= world.now));
+        let none = Look::Read(None);
+        world.seen.answers.flags.insert(MAP.into(), none);
+        world.record();
+        assert_eq!(status(&world).reaches_pods_by, None);
+        world.settle();
+        let reaches = status(&world).reaches_pods_by.unwrap().0;
+        let takes = reaches.duration_since(world.now).as_secs();
+        assert_eq!(takes, REACHES_PODS_WITHIN);
+        assert_eq!(status(&world).percent, before.percent);
+    }
+}
+
+#[test]
+fn a_flag_stays_frozen_when_the_spec_leaves_the_database_of_the_contract() {
+    let mut world = on();
+    world.seen.objects.frozen.insert("full-name".into(), 2);
+    world.command("undo", "full-name");
+    world.settle();
+    let told = world.status().commands[0].clone();
+    assert_eq!(told.result, "Ignored");
+    assert!(
+        told.message.contains("the contract of version 2"),
+        "{told:?}"
+    );
+    world.edit_spec(|spec| spec.flags.clear());
+    world.settle();
+    assert_eq!(world.status().flags, []);
+    let stays = file(&mut world)["flags"]["full-name"].clone();
+    assert_eq!(stays["defaultVariant"], "new");
+}
+
+/// A contract of version 2 names the flag, and has not begun as far as is known.
+fn named_by_a_contract() -> World {
+    let mut world = on();
+    world.edit_spec(|spec| {
+        spec.schema = serde_json::from_value(json!({
+            "database": "db", "expand": {"command": ["x"]},
+        }))
+        .unwrap();
+    });
+    world.settle();
+    let version = json!({
+        "version": 2, "rollout": "shop", "revision": "r", "stableSince": "2026-01-01T00:00:00Z",
+        "asked": [{"phase": "Contract", "digest": "d", "flags": ["full-name"]}],
+    });
+    let versions = &mut world.database_mut().versions;
+    *versions = serde_json::from_value(json!([version])).unwrap();
+    world
+}
+
+#[test]
+fn whether_a_contract_has_begun_is_read_live_before_its_flag_is_lowered() {
+    let hold = [Question::Hold("db".into())];
+    let mut world = named_by_a_contract();
+    world.seen.answers.hold_live = None;
+    assert_eq!(world.plan().questions, []);
+    world.command("undo", "full-name");
+    assert_eq!(world.plan().questions, hold);
+    world.seen.answers.hold_live = Some("u-db".into());
+    world.settle();
+    assert_eq!(status(&world).state, FlagState::TakenBack);
+
+    let mut world = named_by_a_contract();
+    world.seen.answers.hold_live = None;
+    world.edit_spec(|spec| spec.flags.clear());
+    assert_eq!(world.plan().questions, hold);
+}
+
 #[test]
 fn a_paused_rollout_raises_nothing_and_still_takes_back() {
     let mut world = at_one();

@@ -3,19 +3,24 @@
 mod adopting;
 mod attempts;
 mod commands;
+mod config;
 mod database;
 mod exits;
 mod first;
 mod fixture;
 mod flags;
+mod gone;
 mod hands;
 mod history;
 mod leaders;
 mod lost;
 mod order;
+mod permission;
+mod phases;
 mod routes;
 mod schema;
 mod services;
+mod soak;
 mod step_tests;
 mod steps;
 mod told;
@@ -23,13 +28,14 @@ mod undo;
 mod versions;
 mod waiting;
 mod waits;
+mod way_back;
 
 use serde_json::json;
 
 use self::adopting::legacy;
 use self::fixture::{World, reading, second};
 use super::{
-    facts::{ConfigRef, Question, Refusal, Refused},
+    facts::{JobLog, Question, Refusal, Refused},
     intent::{Kind, Write},
 };
 use crate::{
@@ -131,6 +137,7 @@ fn a_failed_expand_starts_no_pod_and_says_so() {
     let revision = world.revision("v2");
     world.database_mut().phases.push(PhaseRecord {
         nothing_applied: false,
+        undone_by: None,
         rollout: "shop".into(),
         revision,
         version: None,
@@ -138,6 +145,7 @@ fn a_failed_expand_starts_no_pod_and_says_so() {
         attempt: 1,
         succeeded: false,
         job: "shop-expand".into(),
+        began: None,
         ended: Time(second(1)),
         message: "BackoffLimitExceeded".into(),
     });
@@ -145,7 +153,7 @@ fn a_failed_expand_starts_no_pod_and_says_so() {
         world.plan().questions,
         [Question::JobLog("shop-expand".into())]
     );
-    world.seen.answers.job_log = Some("relation does not exist".into());
+    world.seen.answers.job_log = Some(JobLog::Ends("relation does not exist".into()));
     let status = world.decide();
     assert!(status.release.is_none());
     assert_eq!(status.history[0].outcome, Outcome::Failed);
@@ -304,27 +312,6 @@ fn time_that_nobody_watched_is_no_progress_missed() {
     let release = world.status().release.clone().unwrap();
     assert!(release.undo().is_none(), "{release:?}");
     assert!(release.unreached.seconds < 5, "{release:?}");
-}
-
-#[test]
-fn a_missing_config_map_of_stable_stops_promotion_and_not_an_undo() {
-    let mut world = World::stable("v1").wants("v2").at_step(0);
-    let name = ConfigRef {
-        secret: false,
-        name: "settings".into(),
-    };
-    world.needs("v1", "settings");
-    world.hold(100);
-    assert_eq!(
-        world.plan().questions,
-        [Question::Config(vec![name.clone()])]
-    );
-    world.seen.answers.missing_config = Some(vec![name]);
-    let status = world.record();
-    assert_eq!(fixture::stalled(&status), "UndoImpossible");
-    assert_eq!(fixture::condition(&status, "UndoPossible").status, "False");
-    world.fails("errors");
-    assert_eq!(world.decide().release.unwrap().stage.word(), "undo");
 }
 
 #[test]

@@ -132,6 +132,7 @@ fn an_attempt_that_runs_is_not_given_up_for_one_that_failed_before() {
     record.holder = Some(taken);
     record.phases.push(PhaseRecord {
         nothing_applied: false,
+        undone_by: None,
         rollout: "shop".into(),
         revision: revision.clone(),
         version: None,
@@ -139,6 +140,7 @@ fn an_attempt_that_runs_is_not_given_up_for_one_that_failed_before() {
         attempt: 1,
         succeeded: false,
         job: "shop-expand-1".into(),
+        began: None,
         ended: Time(second(0)),
         message: String::new(),
     });

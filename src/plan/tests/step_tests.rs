@@ -10,7 +10,7 @@ use crate::{
         status::Outcome,
     },
     plan::{
-        facts::{JobEnd, JobFacts, Question},
+        facts::{JobEnd, JobFacts, JobLog, Question},
         intent::{Kind, Write},
         render,
     },
@@ -128,7 +128,7 @@ fn a_failure_undoes_with_the_end_of_its_log_and_its_job_goes() {
     ends(&mut world, false);
     let name = job(&mut world).base.name.clone();
     assert_eq!(world.plan().questions, [Question::JobLog(name)]);
-    world.seen.answers.job_log = Some("expected 200, was 500".into());
+    world.seen.answers.job_log = Some(JobLog::Ends("expected 200, was 500".into()));
     let release = world.record().release.unwrap();
     let undo = release.undo().expect("an undo");
     assert_eq!(
@@ -159,7 +159,7 @@ fn a_failure_undoes_with_the_end_of_its_log_and_its_job_goes() {
 #[test]
 fn a_failure_that_pauses_is_tried_again_by_a_resume() {
     let mut world = running(OnFailure::Pause);
-    world.seen.answers.job_log = Some(String::new());
+    world.seen.answers.job_log = Some(JobLog::Ends(String::new()));
     ends(&mut world, false);
     quiet(&mut world);
     assert_eq!(stalled(world.status()), "TestFailed");

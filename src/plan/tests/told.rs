@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
+use super::config::settings;
 use super::fixture::{World, condition, reading, stalled};
 use crate::{
     evidence::Verdict,
-    plan::facts::{ConfigRef, JobEnd},
+    plan::facts::{JobEnd, JobLog},
     plan::reason::Reason,
 };
 
@@ -115,10 +116,7 @@ fn a_spec_that_cannot_be_read_is_said_once_with_the_time_when_that_began() {
 fn a_promotion_that_cannot_be_says_so_and_what_stops_it() {
     let mut world = World::stable("v1").wants("v2").at_step(0);
     world.needs("v1", "settings");
-    world.seen.answers.missing_config = Some(vec![ConfigRef {
-        secret: false,
-        name: "settings".into(),
-    }]);
+    world.lacks(&[settings()]);
     let v2 = world.revision("v2");
     world.command("promote", &format!("{v2}/canary p1"));
     let events = world.plan().events;
@@ -175,7 +173,7 @@ fn a_log_that_is_not_to_be_shown_is_neither_read_nor_repeated() {
 #[test]
 fn an_expand_that_failed_says_how_its_log_ends() {
     let mut world = expand_failed(true);
-    world.seen.answers.job_log = Some("relation does not exist".into());
+    world.seen.answers.job_log = Some(JobLog::Ends("relation does not exist".into()));
     world.record();
     world.settle();
     let told = condition(world.status(), "SchemaReady");

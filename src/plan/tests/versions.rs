@@ -7,7 +7,7 @@ use super::fixture::{World, second};
 use crate::{
     api::{
         PhaseKind,
-        database::{Approved, Done, VersionRecord},
+        database::{Approved, Done, Holder, VersionRecord},
     },
     plan::{
         facts::{Question, SharerFacts, UserFacts},
@@ -119,6 +119,9 @@ fn nobody_reads_live_while_the_caches_know_who_is_below() {
         wanted: Some(Some(1)),
         moves: Vec::new(),
         running: [("w1".to_owned(), Some(1))].into(),
+        former: [].into(),
+        was_stable: [].into(),
+        kept: [].into(),
     }];
     let version = world.database_mut().version_mut(2).expect("the version");
     version.alone_since = None;
@@ -135,6 +138,9 @@ fn whoever_is_below_again_voids_the_proof() {
         wanted: Some(None),
         moves: Vec::new(),
         running: [].into(),
+        former: [].into(),
+        was_stable: [].into(),
+        kept: [].into(),
     }];
     let version = recorded(&world).expect("a record");
     assert_eq!(version.alone_since, None);
@@ -176,20 +182,67 @@ fn the_floor_is_on_record_with_the_hold_of_the_contract() {
 }
 
 #[test]
+fn a_contract_that_is_run_again_keeps_the_flags_frozen_of_its_first_attempt() {
+    let mut world = filled();
+    world.now = second(60);
+    approve(&mut world, 2);
+    let version = world.database_mut().version_mut(2).expect("the version");
+    version.frozen_flags = vec!["full-name".to_owned()];
+    let version = recorded(&world).expect("a record");
+    assert_eq!(version.frozen_flags, ["full-name"]);
+}
+
+/// Version 2 is released; its backfill of SQL runs.
+fn filling() -> World {
+    let mut world = world();
+    world.step();
+    let jobs = &mut world.seen.objects.jobs;
+    let job = jobs.iter_mut().find(|j| j.base.name.contains("backfill"));
+    let job = job.expect("the Job of the backfill");
+    (job.runs, job.ended) = (true, None);
+    let (name, uid) = (job.base.name.clone(), job.base.uid.clone());
+    let record = world.database_mut();
+    let version = record.version_mut(2).expect("the version");
+    version.backfilled = None;
+    for asked in &mut version.asked {
+        asked.sql = true;
+    }
+    record.backfill_holder = Some(Holder {
+        rollout: "shop".into(),
+        revision: version.revision.clone(),
+        version: Some(2),
+        phase: PhaseKind::Backfill,
+        attempt: 1,
+        job: name,
+        job_uid: Some(uid),
+        since: Time(second(0)),
+        floor_before: None,
+    });
+    world
+}
+
+#[test]
+fn nobody_is_asked_how_far_a_backfill_is_while_a_read_stays_without_an_answer() {
+    let mut world = filling();
+    let asks = |world: &World| {
+        let questions = world.plan().questions;
+        questions
+            .iter()
+            .any(|q| matches!(q, Question::Progress(..)))
+    };
+    assert!(asks(&world), "{:?}", world.plan());
+    world.seen.unread = Some("Service shop: no answer".to_owned());
+    assert!(!asks(&world));
+}
+
+#[test]
 fn a_contract_whose_gate_closes_before_it_runs_gives_the_floor_back() {
     let mut world = filled();
     world.now = second(60);
     approve(&mut world, 2);
     world.step();
     assert_eq!(world.database_mut().undo_floor, Some(2));
-    world.seen.answers.users = Some(
-        [UserFacts {
-            what: "CronJob nightly".into(),
-            version: None,
-            serves: true,
-        }]
-        .into(),
-    );
+    world.seen.answers.users = Some([UserFacts::of("CronJob nightly".into(), None, true)].into());
     for _ in 0..20 {
         world.step();
     }

@@ -2,12 +2,20 @@
 
 use crate::{
     api::{
-        RolloutStatus,
+        PhaseKind, RolloutStatus,
         flags::{FlagState, FlagStatus, RampStep},
     },
-    plan::{intent::Kind, revision::Whole},
+    plan::{
+        intent::{Kind, Write},
+        revision::Whole,
+    },
     simulate::{
-        ledger::Happened, prometheus::Outage, rules::left::done, setting::Health, world::World,
+        ledger::Happened,
+        object::{Name, Object},
+        prometheus::Outage,
+        rules::left::done,
+        setting::Health,
+        world::World,
     },
 };
 
@@ -98,7 +106,11 @@ pub(super) fn flag_first(world: &World, happened: &Happened) -> Result<(), Strin
     let on = flags.find(|flag| {
         let left_alone = flag.state == FlagState::ChangedByHand;
         let under = flag.revision.as_ref();
-        flag.percent > 0 && !left_alone && under == revision && under != stable
+        !is_frozen(world, &before.meta.name, &flag.key)
+            && flag.percent > 0
+            && !left_alone
+            && under == revision
+            && under != stable
     });
     match on {
         Some(flag) => Err(format!(
@@ -147,4 +159,77 @@ fn goes_all_the_same(world: &World, rollout: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// *frozen* – the Job of a contract is let run only while every flag that the contract names is on
+/// for everybody, on record; and from then on none of them is recorded or written otherwise.
+pub(super) fn frozen(world: &World, happened: &Happened) -> Result<(), String> {
+    if let Some((_, before, after)) = happened.recorded() {
+        let was_on = |key: &str| {
+            let mut flags = before.status.flags.iter();
+            flags.any(|flag| flag.key == key && flag.percent == 100)
+        };
+        let mut flags = after.flags.iter();
+        let lowered = flags.find(|flag| {
+            let name = &before.meta.name;
+            flag.percent < 100 && was_on(&flag.key) && is_frozen(world, name, &flag.key)
+        });
+        return match lowered {
+            Some(flag) => Err(format!(
+                "flag {} goes to {}%, though a contract relies on it",
+                flag.key, flag.percent
+            )),
+            None => Ok(()),
+        };
+    }
+    let Some(arrival) = happened.accepted() else {
+        return Ok(());
+    };
+    match (&*arrival.write, &arrival.before, &arrival.after) {
+        (Write::Flags { .. }, Some(Object::ConfigMap(before)), Some(Object::ConfigMap(after))) => {
+            let rollout = after.rollout.as_ref();
+            let has = |file: &str, key: &str| file.contains(&format!("\"{key}\""));
+            let mut keys = rollout.into_iter().flat_map(|name| frozen_of(world, name));
+            match keys.find(|key| has(&before.file, key) && !has(&after.file, key)) {
+                Some(key) => Err(format!(
+                    "flag {key} is taken out, and a contract relies on it"
+                )),
+                None => Ok(()),
+            }
+        }
+        (Write::ReleaseJob { .. }, _, Some(Object::Job(job)))
+            if job.phase == Some(PhaseKind::Contract) =>
+        {
+            let status = arrival.on_record.status.as_deref();
+            let on = |key: &str| {
+                let mut flags = status.into_iter().flat_map(|status| &status.flags);
+                flags.any(|flag| flag.key == key && flag.state == FlagState::On)
+            };
+            let database = world.live.databases.get(&job.database);
+            let holder = database.and_then(|d| d.record.holder.as_ref());
+            let version = holder.and_then(|h| database?.record.version(h.version?));
+            let contract = version.and_then(|version| version.asks(PhaseKind::Contract));
+            let mut keys = contract.into_iter().flat_map(|contract| &contract.flags);
+            match keys.find(|key| !on(key)) {
+                Some(key) => Err(format!(
+                    "{} is released, and flag {key} is not on for everybody",
+                    job.meta.name
+                )),
+                None => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Flags of a Rollout that contracts which have begun rely on.
+fn frozen_of<'w>(world: &'w World, rollout: &'w Name) -> impl Iterator<Item = &'w str> {
+    let databases = world.live.databases.values();
+    let versions = databases.flat_map(|database| &database.record.versions);
+    let own = versions.filter(move |version| version.rollout == **rollout);
+    own.flat_map(|version| version.frozen_flags.iter().map(String::as_str))
+}
+
+fn is_frozen(world: &World, rollout: &Name, key: &str) -> bool {
+    frozen_of(world, rollout).any(|frozen| frozen == key)
 }

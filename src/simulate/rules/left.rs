@@ -43,15 +43,16 @@ fn forward(
     match &after.release {
         Some(next) if next.revision == release.revision => {
             let next = next.step().and_then(|next| at(&next.name));
+            let from = at(&status.name);
+            if release.first && from.is_none_or(|from| next == Some(from)) {
+                // A first deployment takes no steps: it is at the last, whatever that is called, and
+                // whatever the size of batches.
+                return false;
+            }
             if course.batch.is_some() && course.batch != status.batch {
                 return next > course.resume(status, pods);
             }
-            let from = match at(&status.name) {
-                // A first deployment takes no steps: it is at the last, whatever that is called.
-                None if release.first => return false,
-                from => from.unwrap_or(0),
-            };
-            next.is_some_and(|next| next > from)
+            next.is_some_and(|next| next > from.unwrap_or(0))
         }
         _ => after
             .stable
@@ -156,7 +157,7 @@ pub(super) fn done<'a>(
 }
 
 /// What people said that a record does.
-fn obeyed<'a>(
+pub(super) fn obeyed<'a>(
     world: &'a World,
     before: &'a RolloutStatus,
     after: &'a RolloutStatus,

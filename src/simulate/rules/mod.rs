@@ -7,12 +7,16 @@
 mod adopted;
 mod evidence;
 mod flags;
+mod heard;
 mod left;
 mod memory;
 mod order;
 mod people;
+mod permission;
+mod phases;
 mod replicas;
 mod schema;
+mod soak;
 mod steady;
 mod tests;
 mod traffic;
@@ -48,8 +52,13 @@ pub const RULES: &[(&str, Rule)] = &[
     ("order", order::order),
     ("ramp", flags::ramp),
     ("flag-first", flags::flag_first),
+    ("frozen", flags::frozen),
+    ("allowed", permission::allowed),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
+    ("soak", soak::soak),
+    ("preflight", phases::preflight),
+    ("revert", phases::revert),
     ("once", tests::once),
     ("tested", tests::tested),
     ("evidence", evidence::evidence),
@@ -58,6 +67,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("memory", memory::memory),
     ("undo", undo::undo),
     ("told", people::told),
+    ("heard", heard::heard),
     ("refused", people::refused),
     ("adopted", adopted::adopted),
     ("hands-off", writes::hands_off),

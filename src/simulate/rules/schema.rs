@@ -111,7 +111,7 @@ fn let_go(world: &World, before: &DatabaseObject, after: &DatabaseRecord) -> Res
     Ok(())
 }
 
-fn record_of<'w>(world: &'w World, job: &JobObject) -> Option<&'w DatabaseRecord> {
+pub(super) fn record_of<'w>(world: &'w World, job: &JobObject) -> Option<&'w DatabaseRecord> {
     world.live.databases.get(&job.database).map(|d| &*d.record)
 }
 
@@ -155,10 +155,11 @@ fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(),
         }
     }
     let running = world.live.jobs.values().find(|other| {
-        // A backfill runs beside an expand, and beside nothing else.
+        // A backfill runs beside an expand and its preflight, and beside nothing else.
         let both = [other.phase, job.phase];
-        let beside =
-            both.contains(&Some(PhaseKind::Backfill)) && both.contains(&Some(PhaseKind::Expand));
+        let beside = both.contains(&Some(PhaseKind::Backfill))
+            && (both.contains(&Some(PhaseKind::Expand))
+                || both.contains(&Some(PhaseKind::Preflight)));
         other.database == job.database
             && other.meta.uid != job.meta.uid
             && other.may_run()
@@ -181,12 +182,20 @@ fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(),
         });
         done.count()
     });
-    let proofs = if job.phase == Some(PhaseKind::Backfill) {
-        proofs
-    } else {
-        0
+    // What was taken back runs again.
+    let undone = record_of(world, job).map_or(0, |record| {
+        let undone = record.phases.iter().filter(|p| {
+            Some(p.phase) == job.phase && p.version == holder.version && p.undone_by.is_some()
+        });
+        undone.count()
+    });
+    let again = match job.phase {
+        Some(PhaseKind::Backfill) => proofs,
+        // It is tried again by itself: see its own rule.
+        Some(PhaseKind::Preflight) => return Ok(()),
+        _ => undone,
     };
-    let allowed = i64::try_from(retries + proofs)
+    let allowed = i64::try_from(retries + again)
         .unwrap_or(i64::MAX)
         .saturating_add(1);
     if holder.attempt > allowed {
@@ -238,14 +247,20 @@ pub(super) fn enter(world: &mut World, job: &JobObject) {
     }
 }
 
-/// What is on record as succeeded counts for good.
+/// What is on record as succeeded counts for good, unless a revert takes it back.
 pub(super) fn succeeded(ledger: &mut Ledger, database: &str, record: &DatabaseRecord) {
     let expands = record.phases.iter();
-    let expands = expands.filter(|p| p.phase == PhaseKind::Expand && p.succeeded);
-    ledger.expanded.extend(expands.map(|p| {
-        let of = (p.rollout.clone(), p.revision.clone());
-        (database.to_owned(), of.0, of.1)
-    }));
+    for done in expands.filter(|p| p.phase == PhaseKind::Expand && p.succeeded) {
+        let of = (
+            database.to_owned(),
+            done.rollout.clone(),
+            done.revision.clone(),
+        );
+        match done.undone_by {
+            None => ledger.expanded.insert(of),
+            Some(_) => ledger.expanded.remove(&of),
+        };
+    }
 }
 
 /// *contract-last* – a contract is released only when no pod of a lower version is left on the
@@ -412,7 +427,9 @@ pub(super) fn backfill_first(world: &World, happened: &Happened) -> Result<(), S
         v.rollout == **name
             && v.version < version
             && v.lacks_backfill()
-            && v.stable_since.0 < arrival.sent
+            && v.stable_since
+                .as_ref()
+                .is_some_and(|at| at.0 < arrival.sent)
     });
     match open {
         Some(open) => Err(format!(
@@ -423,7 +440,7 @@ pub(super) fn backfill_first(world: &World, happened: &Happened) -> Result<(), S
     }
 }
 
-fn version_of(world: &World, rollout: &str, revision: &str) -> Option<(String, i64)> {
+pub(super) fn version_of(world: &World, rollout: &str, revision: &str) -> Option<(String, i64)> {
     let mut revisions = world.live.revisions.values();
     let known = revisions.find(|r| &*r.rollout == rollout && &*r.revision == revision)?;
     let schema = known.schema.as_ref()?;

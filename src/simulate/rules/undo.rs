@@ -3,8 +3,9 @@
 
 use jiff::SignedDuration;
 
+use super::left::obeyed;
 use crate::{
-    api::{RolloutStatus, status::Outcome},
+    api::{RolloutStatus, keys, status::Outcome},
     plan::{course, reason::Reason, render},
     simulate::{
         ledger::{Arrival, Happened},
@@ -14,15 +15,45 @@ use crate::{
     },
 };
 
-/// *undo* – no step is entered while stable could not come back; an undo ends when stable is
+/// *undo* – no step is entered while stable could not come back, unless a person said so; an undo ends when stable is
 /// whole; a former stable returns without steps only within the rollback window.
 pub(super) fn undo(world: &World, happened: &Happened) -> Result<(), String> {
     let Some((arrival, before, after)) = happened.recorded() else {
         return Ok(());
     };
     stays_possible(world, arrival, before, after)?;
+    a_person_gave_it_up(world, before, after)?;
     ends_whole(arrival, before, after)?;
-    within_the_window(world, arrival, before, after)
+    within_the_window(world, arrival, before, after)?;
+    as_told(world, before, after)
+}
+
+/// An undo goes where `status.undo` said.
+fn as_told(world: &World, before: &RolloutObject, after: &RolloutStatus) -> Result<(), String> {
+    let undo = |status: &RolloutStatus| status.release.as_ref().and_then(|r| r.undo().cloned());
+    let (None, Some(undo)) = (undo(&before.status), undo(after)) else {
+        return Ok(());
+    };
+    let (Some(release), Some(stable)) = (&after.release, &after.stable) else {
+        return Ok(());
+    };
+    let rests = before.status.release.is_none();
+    // A former stable that the spec asks for is a choice of its own, and what is at hand at rest may
+    // have been deleted, or restored, since that was written.
+    let by_a_person = Reason::of(&undo.reason) == Some(Reason::UndoneByPerson);
+    let harmed = world.ledger.all_harmed || world.ledger.harmed.contains(&before.meta.name);
+    if rests && (!by_a_person || harmed || world.ledger.status_lost) {
+        return Ok(());
+    }
+    let told = before.status.undo.as_ref();
+    let told = told.map(|told| (told.from.as_str(), told.to.as_deref()));
+    if told == Some((&release.revision, Some(&stable.revision))) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} goes back to {}, and status.undo said {told:?}",
+        release.revision, stable.revision
+    ))
 }
 
 /// The ConfigMaps that stable's template names exist when the next step is entered.
@@ -44,6 +75,9 @@ fn stays_possible(
     let was = was.filter(|was| was.revision == release.revision);
     let was = was.and_then(|was| was.step());
     if was.is_some_and(|was| was.index >= step.index || was.name == step.name) {
+        return Ok(());
+    }
+    if release.without_undo {
         return Ok(());
     }
     let known = world
@@ -68,6 +102,35 @@ fn stays_possible(
         )),
         None => Ok(()),
     }
+}
+
+/// A release goes on without a way back only where a person has said so of it.
+fn a_person_gave_it_up(
+    world: &World,
+    before: &RolloutObject,
+    after: &RolloutStatus,
+) -> Result<(), String> {
+    let Some(release) = after.release.as_ref().filter(|r| r.without_undo) else {
+        return Ok(());
+    };
+    let was = before.status.release.as_ref();
+    if was.is_some_and(|was| was.revision == release.revision && was.without_undo) {
+        return Ok(());
+    }
+    let mut said = obeyed(world, &before.status, after);
+    let said = said.any(|command| {
+        command.verb == "promote"
+            && command.rollout == before.meta.name
+            && command.revision == release.revision
+            && command.step.as_deref() == Some(keys::WITHOUT_UNDO)
+    });
+    if !said {
+        return Err(format!(
+            "{} goes on without a way back, and nobody has said so",
+            release.revision
+        ));
+    }
+    Ok(())
 }
 
 /// When an undo ends its sender has seen stable with all its pods, enough of them available, and

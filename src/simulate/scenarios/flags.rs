@@ -2,13 +2,14 @@
 
 use serde_json::json;
 
+use super::versions::with_contract;
 use crate::{
     api::{Flag, Promotion, RolloutSpec},
     plan::intent::Kind,
     simulate::{
         action::{Action, Circumstance, Tampering},
         flags::MAP,
-        scenario::{SETTLED, Scenario, apply, command, name, pause, release, shop, wrong},
+        scenario::{SETTLED, Scenario, apply, command, name, pause, release, scale, shop, wrong},
         setting::Behaviour,
     },
 };
@@ -63,8 +64,57 @@ fn tamper(how: Tampering) -> Action {
     Action::Around(Circumstance::Flags(how))
 }
 
+/// `v2` has a contract that waits for its flag.
+fn gated() -> RolloutSpec {
+    let mut spec = with_contract(flagged(shop("v2", 4, Some(2))), "Automatic");
+    let contract = spec.schema.as_mut().and_then(|s| s.contract.as_mut());
+    if let Some(contract) = contract {
+        contract.flags = vec!["use-full-name".to_owned()];
+    }
+    spec
+}
+
+fn contract(name: &'static str) -> Scenario {
+    Scenario::new(name)
+        .then(1, apply(shop("v1", 4, Some(1))))
+        .then(SETTLED, apply(gated()))
+}
+
+/// When its contract has run.
+const CONTRACTED: i64 = 900;
+
 pub(super) fn flags() -> Vec<Scenario> {
     vec![
+        contract("flag-before-its-contract").lasts(1_200),
+        // The flag is taken back before the contract may run, which then waits on.
+        contract("flag-fails-before-its-contract")
+            .image(
+                "v2",
+                Behaviour {
+                    flagged_error_percent: 50.0,
+                    ..Behaviour::default()
+                },
+            )
+            .lasts(1_000),
+        contract("flag-frozen-by-its-contract")
+            .then(CONTRACTED, command("undo-flag"))
+            .then(CONTRACTED + 60, tamper(Tampering::Off))
+            .then(CONTRACTED + 100, scale(5))
+            .then(CONTRACTED + 160, command("retry-flag"))
+            .then(CONTRACTED + 260, Action::LoseStatus(name()))
+            .then(CONTRACTED + 360, tamper(Tampering::Gone))
+            .lasts(CONTRACTED + 500),
+        contract("flag-frozen-and-removed")
+            .then(CONTRACTED, apply(shop("v2", 4, Some(2))))
+            .then(CONTRACTED + 100, release("v3", Some(2)))
+            .lasts(CONTRACTED + 600),
+        // The spec leaves the database, and then the flag too.
+        contract("flag-frozen-and-its-database-left")
+            .then(CONTRACTED, apply(flagged(shop("v2", 4, None))))
+            .then(CONTRACTED + 60, command("undo-flag"))
+            .then(CONTRACTED + 160, apply(shop("v2", 4, None)))
+            .then(CONTRACTED + 260, release("v3", None))
+            .lasts(CONTRACTED + 700),
         good("flag"),
         bad("flag-fails")
             .then(700, command("retry-flag"))

@@ -6,7 +6,7 @@ use crate::{
     api::RolloutSpec,
     simulate::{
         action::{Action, Circumstance},
-        scenario::{SETTLED, Scenario, apply, good, name, pause, scale, shop, v2, wrong},
+        scenario::{SETTLED, Scenario, apply, command, good, name, pause, scale, shop, v2, wrong},
         setting::DAWN,
     },
 };
@@ -57,6 +57,16 @@ pub(super) fn hands() -> Vec<Scenario> {
             .then(130, config(false))
             .then(300, config(true))
             .lasts(800),
+        good("config-pruned-and-given-up")
+            .then(100, command("promote-without-undo"))
+            .then(130, config(false))
+            .then(200, command("promote-without-undo"))
+            .then(210, command("promote-without-undo"))
+            .lasts(700),
+        v2("config-pruned-given-up-and-wrong", wrong(5.0))
+            .then(SETTLED - 1, config(false))
+            .then(SETTLED + 20, command("promote-without-undo"))
+            .lasts(600),
         good("agent-re-applies-a-failed-release").then(130, reapply()),
         v2("git-keeps-asking-for-a-failed-release", wrong(5.0))
             .then(150, reapply())

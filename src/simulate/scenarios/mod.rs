@@ -9,9 +9,12 @@ mod hands;
 mod lives;
 mod metrics;
 pub(super) mod order;
+mod phases;
+mod progress;
 mod releases;
 mod schemas;
 mod sizes;
+pub(super) mod soak;
 pub(super) mod sql;
 mod versions;
 mod ways;
@@ -23,18 +26,21 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 16] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 19] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
         ("blue-green", blue_green::blue_green()),
         ("weights", weights::weights()),
         ("schemas", schemas::schemas()),
+        ("soak", soak::soak()),
         ("versions", versions::versions()),
         ("adopt", adopt::adopt()),
+        ("phases", phases::phases()),
         ("order", order::order()),
         ("flags", flags::flags()),
         ("sql", sql::sql()),
+        ("progress", progress::progress()),
         ("commands", commands::commands()),
         ("edits", edits::edits()),
         ("sizes", sizes::sizes()),

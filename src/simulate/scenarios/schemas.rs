@@ -26,7 +26,7 @@ fn every_second(seconds: i64, mut spec: RolloutSpec) -> RolloutSpec {
 fn tried_again(times: i64, mut spec: RolloutSpec) -> RolloutSpec {
     let schema = spec.schema.as_mut();
     if let Some(expand) = schema.and_then(|schema| schema.expand.as_mut()) {
-        expand.retry_limit = times;
+        expand.run.retry_limit = times;
     }
     spec
 }
@@ -35,6 +35,15 @@ fn tried_again(times: i64, mut spec: RolloutSpec) -> RolloutSpec {
 fn comes_late() -> Behaviour {
     let early = (3, MigrationEnd::NothingApplied);
     migrating(&[early, early, (20, MigrationEnd::Succeeds)])
+}
+
+/// The administrator names the Rollouts that may use the database.
+fn allow(rollouts: Option<&[&str]>) -> Action {
+    let rollouts = rollouts.map(|all| all.iter().map(ToString::to_string).collect());
+    Action::Allow {
+        database: "shop-db".into(),
+        rollouts,
+    }
 }
 
 pub(super) fn schemas() -> Vec<Scenario> {
@@ -56,6 +65,20 @@ pub(super) fn schemas() -> Vec<Scenario> {
             .then(1, Action::Deny(Some(Kind::Database)))
             .then(SETTLED, Action::Deny(None))
             .lasts(600),
+        good("database-not-allowed")
+            .then(100, allow(Some(&["worker"])))
+            .then(200, allow(Some(&["shop", "worker"])))
+            .lasts(600),
+        // What runs already runs to its end; what comes next does not begin.
+        v2(
+            "database-no-longer-allowed",
+            migrating(&[(60, fails), (10, MigrationEnd::Succeeds)]),
+        )
+        .then(SETTLED + 20, allow(Some(&[])))
+        .then(250, command("retry"))
+        .then(300, allow(None))
+        .then(320, command("retry"))
+        .lasts(900),
         Scenario::new("database-comes-late")
             .image("v1", comes_late())
             .then(1, apply(tried_again(3, shop("v1", 4, Some(1)))))

@@ -2,7 +2,7 @@
 
 use super::BUSY;
 use crate::{
-    api::Flag,
+    api::{Flag, RolloutSpec},
     plan::intent::Kind,
     simulate::{
         action::{Action, Circumstance, Tampering},
@@ -25,6 +25,17 @@ pub(super) fn drawn(random: &mut Random, setting: &mut Setting) -> Vec<Flag> {
         step.hold_seconds = random.between(0, 60);
     }
     flags
+}
+
+/// Every other contract waits for the flags.
+pub(super) fn gate_a_contract(spec: &mut RolloutSpec) {
+    let keys = spec.flags.iter().map(|flag| flag.key.clone()).collect();
+    let schema = spec.schema.as_mut();
+    if let Some(contract) = schema.and_then(|schema| schema.contract.as_mut())
+        && contract.after_seconds % 2 == 0
+    {
+        contract.flags = keys;
+    }
 }
 
 /// What people do to flags and their ConfigMap.

@@ -1,6 +1,19 @@
 //! Parts of a spec.
 
+pub mod templates;
+
 use serde_json::{Value, json};
+
+use super::Mistake;
+
+pub fn mistake(name: &'static str, at: &'static str, value: Value, told: &'static str) -> Mistake {
+    Mistake {
+        name,
+        at,
+        value,
+        told,
+    }
+}
 
 pub fn step(name: &str, replicas: Value) -> Value {
     json!({"name": name, "replicas": replicas})

@@ -114,7 +114,7 @@ fn each_trap_is_named_with_its_field() {
         ),
         (
             format!("{template}/startupProbe"),
-            json!({"failureThreshold": 100}),
+            json!({"failureThreshold": 100, "tcpSocket": {"port": 8080}}),
             Warning,
             "spec.strategy.progressDeadlineSeconds".into(),
         ),

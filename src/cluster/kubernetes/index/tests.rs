@@ -135,6 +135,43 @@ fn is_there(index: &Index, version: &str, facts: RolloutFacts) {
 }
 
 #[test]
+fn a_frozen_flag_is_known_whatever_database_the_spec_names() {
+    let (index, told) = index();
+    let facts = rollout("shop", &json!({"app": "shop"}), &Value::Null);
+    is_there(&index, "1", facts);
+    let version = json!({
+        "version": 2, "rollout": "shop", "revision": "a", "asked": [], "frozenFlags": ["full-name"],
+    });
+    let database = |name: &str, version: &str, versions: Value| {
+        let object = json!({
+            "apiVersion": "stepgate.io/v1alpha1", "kind": "DatabaseSchema",
+            "metadata": {"namespace": "n", "name": name, "uid": name, "resourceVersion": version},
+            "spec": {}, "record": {"versions": versions},
+        });
+        let facts =
+            super::super::stored::database(&serde_json::from_value(object).unwrap()).unwrap();
+        let keys = vec![database_key("n", name)];
+        let entry = Entry {
+            keys,
+            version: version.into(),
+            facts,
+        };
+        index.apply(place("n", name), entry);
+    };
+    let frozen = || index.rollout("n", "shop").unwrap().frozen;
+    told();
+    database("former", "1", json!([version]));
+    assert!(told().contains(&rollout_key("n", "shop")));
+    assert_eq!(frozen()["full-name"], 2);
+    // What the spec names is told by itself, and may be known better.
+    database("db", "1", json!([version]));
+    assert_eq!(frozen().len(), 1);
+    database("former", "2", json!([]));
+    assert!(told().contains(&rollout_key("n", "shop")));
+    assert!(frozen().is_empty());
+}
+
+#[test]
 fn a_status_of_ones_own_concerns_nobody_else() {
     let of = |labels: Value, status: Value| rollout("shop", &labels, &status);
     let old = of(json!({"app": "shop"}), Value::Null);

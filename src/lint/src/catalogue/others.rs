@@ -1,11 +1,20 @@
 //! Rules about what cannot run, what cannot be judged, and habits.
 
 use super::{
-    Concerns::{Everybody, Everything},
+    Concerns::{Everybody, Everything, Preflights},
     Entry, row,
 };
 
-pub(super) const ROWS: [Entry; 25] = [
+pub(super) const ROWS: [Entry; 26] = [
+    row(
+        "writes-in-preflight",
+        b"---",
+        Preflights,
+        "a preflight runs in a transaction that may only read: PostgreSQL refuses this there",
+        "ask with SELECT, or with a DO block that raises an exception; what changes something \
+         belongs into expand",
+        "",
+    ),
     row(
         "syntax-error",
         b"EEE",

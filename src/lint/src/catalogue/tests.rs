@@ -54,7 +54,9 @@ fn the_page_lists_every_rule() {
     let mut page = String::from(
         "# The rules of the lint\n\nWhat [`stepgate lint`](lint.md) finds in the SQL of a \
          phase, and how bad it is there: **error**; **approve**, where it cannot be judged and \
-         somebody has to read it; *warning*. The phase revert is judged as contract.\n",
+         somebody has to read it; *warning*. The phase revert is judged as contract; \
+         in a preflight every statement that writes is an error (`writes-in-preflight`), and so is \
+         what cannot run in any phase.\n",
     );
     let word = |severity| match severity {
         Some(Severity::Error) => "**error**",

@@ -32,7 +32,7 @@ fn shop() -> RolloutSpec {
 /// The pod of its expand.
 fn of(spec: &RolloutSpec) -> Value {
     let schema = spec.schema.as_ref().unwrap();
-    let command = &schema.expand.as_ref().unwrap().command;
+    let command = &schema.expand.as_ref().unwrap().run.command;
     let of = (&spec.template, &spec.selector);
     of_command(of, schema.container.as_deref(), command, &schema.job).unwrap()
 }

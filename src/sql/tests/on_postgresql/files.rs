@@ -264,3 +264,88 @@ fn the_session_is_as_it_should_be() {
         ]
     );
 }
+
+#[test]
+fn sql_that_would_hurt_users_does_not_run() {
+    let server = Server::start();
+    server.sql("CREATE TABLE users (id bigint PRIMARY KEY, name text)");
+    let drop = "ALTER TABLE users ADD COLUMN age bigint;\nALTER TABLE users DROP COLUMN name;\n";
+    let ended = Task::expand(&server, drop)
+        .with("lint", "Enforce")
+        .run()
+        .is(64, "LintFailed");
+    let words = ended.message();
+    assert!(
+        words.contains("expand.sql:2:19 ban-drop-column: "),
+        "{words}"
+    );
+    assert!(words.contains("Instead: in the contract"), "{words}");
+    let columns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'users'";
+    assert_eq!(server.number(columns), 2);
+    // It is meant so; or nobody is to look.
+    let meant = drop.replace(
+        "ALTER TABLE users DROP",
+        "-- squawk-ignore ban-drop-column\nALTER TABLE users DROP",
+    );
+    let names = |name: &str| drop.replace("name;", &format!("{name};"));
+    Task::expand(&server, &meant)
+        .with("lint", "Enforce")
+        .run()
+        .done();
+    server.sql("ALTER TABLE users DROP COLUMN age; ALTER TABLE users ADD COLUMN warned text");
+    let warned = names("warned");
+    let task = Task::expand(&server, &warned)
+        .with("version", 8)
+        .with("lint", "Warn");
+    let run = task.spawn();
+    run.says("lint: error: expand.sql:2:19 ban-drop-column: ");
+    run.end().done();
+}
+
+#[test]
+fn what_cannot_be_judged_is_for_whoever_approves_a_contract() {
+    let server = Server::start();
+    let block = "DO $$ BEGIN PERFORM 1; END $$;\n";
+    let contract =
+        || Task::files(&server, "Contract", &[("contract.sql", block)]).with("lint", "Enforce");
+    let ended = contract().run().is(64, "LintFailed");
+    assert!(ended.message().contains("approval: Manual"), "{ended:?}");
+    contract().with("approved", true).run().done();
+    // Nobody is asked before an expand: there it is a warning.
+    let task = Task::expand(&server, block).with("lint", "Enforce");
+    let run = task.spawn();
+    run.says("lint: cannot be judged: expand.sql:1:1 opaque-block: ");
+    run.end().done();
+}
+
+#[test]
+fn what_a_revert_takes_back_runs_again_and_so_does_a_later_revert() {
+    let server = Server::start();
+    server.sql("CREATE TABLE users (id bigint PRIMARY KEY)");
+    let run = |phase: &str, text: &str| {
+        let name = format!("{}.sql", phase.to_lowercase());
+        Task::files(&server, phase, &[(&name, text)]).run().done()
+    };
+    let (up, down) = (
+        "ALTER TABLE users ADD full_name text;\nCREATE INDEX CONCURRENTLY by_name ON users (full_name)",
+        "DROP INDEX CONCURRENTLY by_name;\nALTER TABLE users DROP full_name",
+    );
+    let there = || {
+        server.number("SELECT count(*) FROM pg_class WHERE relname = 'by_name'")
+            + server.number("SELECT count(*) FROM pg_attribute WHERE attname = 'full_name' AND NOT attisdropped AND attrelid = 'users'::regclass")
+    };
+    for _ in 0..2 {
+        run("Expand", up);
+        assert_eq!(there(), 2);
+        let again = run("Expand", up);
+        assert!(again.log.contains("was done before"), "{}", again.log);
+        run("Revert", down);
+        assert_eq!(there(), 0);
+        let again = run("Revert", down);
+        assert!(again.log.contains("was done before"), "{}", again.log);
+    }
+    assert_eq!(
+        server.texts("SELECT phase FROM stepgate.files ORDER BY 1"),
+        ["revert"]
+    );
+}

@@ -10,11 +10,50 @@ use crate::{
 };
 
 fn preflight(server: &Server) -> Task {
-    Task::files(
+    looking_at(
         server,
-        "Preflight",
         &[("expand.sql", "ALTER TABLE users ADD full_name text")],
     )
+}
+
+/// A preflight of files that another phase is about to run.
+fn looking_at(server: &Server, files: &[(&str, &str)]) -> Task {
+    let mut task = Task::files(server, "Preflight", files);
+    task.order["upcoming"] = task.order["files"].take();
+    task.order["files"] = json!([]);
+    task
+}
+
+#[test]
+fn files_of_its_own_may_only_read_and_say_what_is_wrong() {
+    let server = Server::start();
+    server.sql("CREATE TABLE users (id bigint PRIMARY KEY, name text)");
+    let check = "DO $$ BEGIN IF EXISTS (SELECT FROM users WHERE name IS NULL) THEN \
+                 RAISE EXCEPTION 'names are missing'; END IF; END $$";
+    let task = |text: &str| Task::files(&server, "Preflight", &[("check.sql", text)]);
+    task(check).run().done();
+    server.sql("INSERT INTO users VALUES (1, NULL)");
+    let refused = task(&format!("SELECT 1;\n{check}")).run();
+    let refused = refused.failed("StatementFailed");
+    assert!(refused.message().contains("raised an error"), "{refused:?}");
+    assert_eq!(refused.report["line"], 2);
+    for writes in [
+        "UPDATE users SET name = 'a'",
+        "ALTER TABLE users ADD full_name text",
+        "SELECT 1; DELETE FROM users",
+    ] {
+        let refused = task(writes).run().failed("StatementFailed");
+        assert_eq!(refused.report["sqlstate"], "25006", "{writes}");
+        assert_eq!(refused.report["applied"], false);
+    }
+    assert_eq!(
+        server.number("SELECT count(*) FROM users WHERE name IS NULL"),
+        1
+    );
+    assert_eq!(
+        server.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'stepgate'"),
+        0
+    );
 }
 
 #[test]
@@ -55,9 +94,8 @@ fn everything_that_is_missing_is_named_with_its_grant() {
              REVOKE TEMPORARY ON DATABASE shop FROM PUBLIC; REVOKE pg_monitor FROM ddl",
         )
         .unwrap();
-    let mut task = Task::files(
+    let mut task = looking_at(
         &server,
-        "Preflight",
         &[
             (
                 "expand.sql",

@@ -20,7 +20,7 @@ pub async fn show(arguments: &Arguments) -> Result<ExitCode> {
         return Err(kept(&arguments.name));
     }
     let shown = tokio::select! {
-        shown = run(arguments, &cluster) => shown,
+        shown = run(&cluster) => shown,
         // The demo inside hears an interrupt itself, and says how far it got.
         () = terminated() => Ok(ExitCode::from(143)),
     };
@@ -46,7 +46,7 @@ fn kept(name: &str) -> Error {
     ))
 }
 
-async fn run(arguments: &Arguments, cluster: &LocalCluster) -> Result<ExitCode> {
+async fn run(cluster: &LocalCluster) -> Result<ExitCode> {
     let interrupted = interrupted();
     tokio::pin!(interrupted);
     let prepare = async {
@@ -64,10 +64,8 @@ async fn run(arguments: &Arguments, cluster: &LocalCluster) -> Result<ExitCode> 
     }
     let us = std::env::current_exe();
     let us = us.map_err(|error| Error::refused(format!("who am I? {error}")))?;
-    let mut options = vec!["--inside".to_owned(), format!("--rate={}", arguments.rate)];
-    if arguments.keep {
-        options.push("--keep=true".to_owned());
-    }
+    // Settings from the environment are found there again.
+    let options = std::iter::once("--inside".to_owned()).chain(std::env::args().skip(1));
     let mut inside = cluster.inside(&us, options);
     let status = inside.status().await;
     let status = status.map_err(|error| Error::refused(format!("the demo inside: {error}")))?;

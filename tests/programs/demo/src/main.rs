@@ -1,7 +1,8 @@
-//! `make demo`: releases going out and coming back under real traffic, on a real cluster.
+//! `make demo`: releases going out and coming back under real traffic, on a real cluster; and
+//! `make study`: a column is renamed under load.
 //!
 //! Without a cluster of one's own it starts one ([`here`]), and runs itself again inside that
-//! cluster's network; [`there`] is the demo on a cluster, [`story`] what is shown.
+//! cluster's network; [`there`] is the demo on a cluster, [`story`] and [`study`] what is shown.
 
 mod figures;
 mod here;
@@ -9,11 +10,12 @@ mod promise;
 mod release;
 mod screen;
 mod story;
+mod study;
 mod there;
 
 use std::process::ExitCode;
 
-use clap::{Parser, builder::FalseyValueParser};
+use clap::{Parser, Subcommand, builder::FalseyValueParser};
 
 /// Releases a shop on a real cluster under steady traffic: good releases are promoted in steps, bad
 /// ones are rolled back. The exit status is 0 if everything went as promised.
@@ -22,6 +24,8 @@ use clap::{Parser, builder::FalseyValueParser};
 #[derive(Parser, Clone, Debug)]
 #[command(name = "demo")]
 pub struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Context of your kubeconfig: the demo runs on that cluster.
     #[arg(long, env = "CONTEXT")]
     context: Option<String>,
@@ -31,18 +35,30 @@ pub struct Arguments {
     /// URL of the shop's Service, such as http://192.0.2.7. Default: detected.
     #[arg(long, env = "URL")]
     url: Option<String>,
-    /// Requests per second.
-    #[arg(long, default_value_t = 320)]
-    rate: u32,
     /// Name of the cluster that the demo starts.
-    #[arg(long, default_value = "demo")]
+    #[arg(long, default_value = "demo", global = true)]
     name: String,
     /// The cluster was started by the demo, and the images are there.
     #[arg(long, hide = true)]
     inside: bool,
 }
 
+/// What is shown.
+#[derive(Subcommand, Clone, Debug)]
+enum What {
+    /// Six releases of a shop, good and bad (the default).
+    Releases(story::Options),
+    /// A column is renamed over millions of rows, from expand to contract; the exit status is 0 if no
+    /// request failed.
+    Study(study::Options),
+}
+
 impl Arguments {
+    fn what(&self) -> What {
+        let releases = || What::Releases(story::Options::default());
+        self.what.clone().unwrap_or_else(releases)
+    }
+
     /// Whether the cluster is somebody's own.
     fn has_cluster(&self) -> bool {
         let set = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());

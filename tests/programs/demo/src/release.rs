@@ -108,6 +108,11 @@ impl<'a> Stage<'a> {
     /// Applies a release.
     pub async fn apply(&mut self, name: &str, title: &str) -> Result<Opened> {
         let folder = format!("tests/programs/shop/manifests/releases/{name}");
+        self.apply_folder(name, &folder, title).await
+    }
+
+    /// Applies a release from this folder.
+    pub async fn apply_folder(&mut self, name: &str, folder: &str, title: &str) -> Result<Opened> {
         let command = format!("kubectl apply -k {folder}");
         self.screen.chapter(title, &command);
         name.clone_into(&mut self.playing);
@@ -116,7 +121,7 @@ impl<'a> Stage<'a> {
             versions: self.namespace.view.read(|state| state.versions.len()),
             generation: 0,
         };
-        self.namespace.kubectl(&["apply", "-k", &folder]).await?;
+        self.namespace.kubectl(&["apply", "-k", folder]).await?;
         let rollout = self.namespace.api::<Rollout>().get(SHOP).await;
         let rollout = rollout.map_err(Error::api("the shop's Rollout"))?;
         Ok(Opened {
@@ -127,7 +132,17 @@ impl<'a> Stage<'a> {
 
     /// Shows what happens until `done` says so.
     pub async fn follow(&mut self, what: &str, done: impl Fn(&State) -> bool) -> Result<()> {
-        let until = SystemTime::now() + LIMIT;
+        self.follow_within(what, LIMIT, done).await
+    }
+
+    /// Shows what happens until `done` says so, at the longest for `limit`.
+    pub async fn follow_within(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        done: impl Fn(&State) -> bool,
+    ) -> Result<()> {
+        let until = SystemTime::now() + limit;
         loop {
             let ended = self.show(&done)?;
             if ended {
@@ -136,7 +151,7 @@ impl<'a> Stage<'a> {
             if SystemTime::now() > until {
                 return Err(Error::NotInTime {
                     what: format!("{what} of {}", self.playing),
-                    limit: LIMIT,
+                    limit,
                 });
             }
             self.namespace

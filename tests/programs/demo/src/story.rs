@@ -26,11 +26,25 @@ struct Played {
     broken: Vec<String>,
 }
 
+/// How it is played.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Options {
+    /// Requests per second.
+    #[arg(long, default_value_t = 320)]
+    pub rate: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { rate: 320 }
+    }
+}
+
 /// Plays the six releases under steady traffic.
-pub async fn tell(arguments: &Arguments, namespace: &Namespace) -> Result<Told> {
+pub async fn tell(arguments: &Arguments, options: &Options, namespace: &Namespace) -> Result<Told> {
     let mut stage = Stage::new(namespace);
     let began = SystemTime::now();
-    let mut played = vec![first(&mut stage, arguments).await?];
+    let mut played = vec![first(&mut stage, arguments, options).await?];
     let sending = SystemTime::now();
     let good = ("through every step, nothing failed", Promise::Released);
     let errors = Promise::Undone {
@@ -82,17 +96,17 @@ pub async fn tell(arguments: &Arguments, namespace: &Namespace) -> Result<Told> 
 }
 
 /// v1, on nothing. Its bake needs traffic, as every step does.
-async fn first(stage: &mut Stage<'_>, arguments: &Arguments) -> Result<Played> {
+async fn first(stage: &mut Stage<'_>, arguments: &Arguments, options: &Options) -> Result<Played> {
     let opened = stage.apply("v1", "v1: the first deployment").await?;
     stage.follow("pods in the Service", State::serves).await?;
     let url = match &arguments.url {
         Some(url) => url.clone(),
         None => reach::service(stage.namespace, SHOP).await?,
     };
-    stage.traffic = Some(Traffic::start(&url, arguments.rate)?);
+    stage.traffic = Some(Traffic::start(&url, options.rate)?);
     let words = format!(
         "clients begin: {} requests a second to {url}, each over a new connection",
-        arguments.rate
+        options.rate
     );
     stage.screen.aside(&words);
     Ok(Played {

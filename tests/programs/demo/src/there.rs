@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use testbed::traffic::Traffic;
 use testbed::{Error, Namespace, Result, Testbed, diagnosis, images, install};
 
-use crate::{Arguments, figures, story};
+use crate::{Arguments, What, figures, story, study};
 
 /// The namespace of the demo.
 pub const NAMESPACE: &str = "demo";
@@ -48,10 +48,14 @@ pub async fn show(arguments: &Arguments) -> Result<ExitCode> {
 async fn play(arguments: &Arguments, testbed: &Testbed) -> Result<ExitCode> {
     println!("installing Prometheus and Stepgate (deploy/install.yaml)");
     install::install(testbed).await?;
-    println!("PostgreSQL and the shop's Service, in namespace {NAMESPACE}");
     let namespace = Namespace::create(testbed, NAMESPACE).await?;
+    let options = match arguments.what() {
+        What::Releases(options) => options,
+        What::Study(options) => return study::play(arguments, &options, &namespace).await,
+    };
+    println!("PostgreSQL and the shop's Service, in namespace {NAMESPACE}");
     namespace.add_database_and_service().await?;
-    let told = story::tell(arguments, &namespace).await?;
+    let told = story::tell(arguments, &options, &namespace).await?;
     println!("\n{}", figures::table(&told));
     Ok(ExitCode::from(u8::from(!told.as_promised())))
 }

@@ -114,11 +114,10 @@ async fn started(testbed: &Testbed, namespace: &str, workload: &str) -> Result<(
 fn manifest(prometheus: &str) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for file in ["deploy/crds.yaml", "deploy/install.yaml"] {
-        let path = program::repository().join(file);
-        let text = std::fs::read_to_string(&path);
-        let text = text.map_err(|error| Error::refused(format!("{}: {error}", path.display())))?;
-        objects.extend(documents(&text)?);
+        objects.extend(read(file)?);
     }
+    let mut given = rules("deploy/roles/pod-logs.yaml")?;
+    given.extend(rules("deploy/roles/config-maps.yaml")?);
     let (mut images, mut sources) = (0, 0);
     for object in &mut objects {
         match object["kind"].as_str() {
@@ -132,6 +131,11 @@ fn manifest(prometheus: &str) -> Result<Vec<Value>> {
                     one["value"] = json!("localhost/stepgate/stepgate-sql:test");
                 }
                 images += 1;
+            }
+            // What an administrator gives where it is wanted.
+            Some("ClusterRole") if object["metadata"]["name"] == "stepgate-operator" => {
+                let rules = object["rules"].as_array_mut().into_iter();
+                rules.for_each(|rules| rules.append(&mut given));
             }
             Some("ConfigMap") => {
                 let file = &mut object["data"]["sources.yaml"];
@@ -149,6 +153,23 @@ fn manifest(prometheus: &str) -> Result<Vec<Value>> {
         return Err(Error::refused(words));
     }
     Ok(objects)
+}
+
+/// The objects in a file of the repository.
+fn read(file: &str) -> Result<Vec<Value>> {
+    let path = program::repository().join(file);
+    let text = std::fs::read_to_string(&path);
+    let text = text.map_err(|error| Error::refused(format!("{}: {error}", path.display())))?;
+    documents(&text)
+}
+
+/// The rules of the Roles in a file of the repository.
+fn rules(file: &str) -> Result<Vec<Value>> {
+    let objects = read(file)?;
+    let rules = objects
+        .iter()
+        .filter_map(|object| object["rules"].as_array());
+    Ok(rules.flatten().cloned().collect())
 }
 
 /// The documents of a YAML text; empty ones left out.
@@ -170,5 +191,6 @@ mod tests {
         assert!(text.contains("localhost/stepgate/stepgate:test"));
         assert!(text.contains("http://10.96.0.9:9090"));
         assert!(!text.contains("prometheus.monitoring.svc"));
+        assert!(text.contains("pods/log"));
     }
 }

@@ -94,7 +94,15 @@ impl Namespace {
     /// # Errors
     /// When PostgreSQL does not get ready.
     pub async fn add_database_and_service(&self) -> Result<()> {
-        for part in ["database", "service"] {
+        self.add_shop_parts(&["database", "service"]).await
+    }
+
+    /// These of the shop's manifests; PostgreSQL, which is one of them, is ready.
+    ///
+    /// # Errors
+    /// As [`Namespace::add_database_and_service`].
+    pub async fn add_shop_parts(&self, parts: &[&str]) -> Result<()> {
+        for part in parts {
             let folder = format!("tests/programs/shop/manifests/{part}");
             self.kubectl(&["apply", "--kustomize", &folder]).await?;
         }

@@ -1,5 +1,8 @@
 //! A process of its own for the parser: SQL that exhausts its stack or its memory ends that process
 //! and no other.
+//!
+//! A program that has SQL judged calls [`lint`], and [`serve`] where it is started with
+//! [`SUBCOMMAND`].
 
 use std::{
     env,
@@ -12,7 +15,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use stepgate_lint::{Finding, Phase, Source, wire};
 
 /// The subcommand that the process is started with.
-const SUBCOMMAND: &str = "lint-child";
+pub const SUBCOMMAND: &str = "lint-child";
 /// What it may use of memory, the program itself not counted.
 const MEGABYTES: u64 = 64;
 /// What it may use of a processor, for all files.
@@ -26,7 +29,7 @@ const SIGSEGV: i32 = 11;
 ///
 /// # Errors
 /// When no process can be started.
-pub(super) fn lint(phase: Phase, files: Vec<Source>) -> Result<Vec<Finding>, String> {
+pub fn lint(phase: Phase, files: Vec<Source>) -> Result<Vec<Finding>, String> {
     let mut session = wire::Session::new(phase, files);
     while let Some(request) = session.request() {
         let output = start(&request)

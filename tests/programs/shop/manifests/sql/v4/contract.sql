@@ -1,0 +1,2 @@
+ALTER TABLE users DROP COLUMN name;
+INSERT INTO schema_version (version, phase) VALUES (4, 'contract');
