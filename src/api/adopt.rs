@@ -20,6 +20,8 @@ pub struct Adopt {
 pub struct AdoptedStatus {
     /// Its name.
     pub deployment: String,
+    /// Its uid: another Deployment of that name is not the one that was adopted.
+    pub uid: String,
     /// The replicas that it had when it was adopted.
     pub replicas: i32,
     /// Its generation when its replicas were last found to be in order, whoever wrote them. What

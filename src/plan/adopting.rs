@@ -15,6 +15,7 @@ use super::{
     },
     intent::{Event, Plan, Write},
     reason::Reason,
+    release::TRIES_AGAIN_AFTER,
 };
 use crate::api::{AdoptedStatus, RolloutStatus, keys, status::Outcome};
 
@@ -37,6 +38,16 @@ pub fn deployment_of(revision: &str) -> Option<&str> {
     revision.strip_prefix(PREFIX)
 }
 
+/// What the names of its pods begin with: as the youngest of its ReplicaSets is called, so that they
+/// are told apart from those of others whose names begin alike.
+pub(super) fn pod_prefix(draft: &Draft<'_>, deployment: &str) -> String {
+    let revision = revision_of(deployment);
+    let pods = draft.seen.objects.pods_of(&revision);
+    let youngest = pods.max_by_key(|pod| pod.created);
+    let set = youngest.and_then(|pod| Some(pod.name.rsplit_once('-')?.0));
+    format!("{}-", set.unwrap_or(deployment))
+}
+
 /// The adopted Deployment that is stable by this status, if one is.
 #[must_use]
 pub fn stable(status: &RolloutStatus) -> Option<&str> {
@@ -55,12 +66,24 @@ pub fn named(rollout: &RolloutFacts) -> Option<&str> {
 }
 
 /// Puts the adopted Deployment among the children, where it is one of them: while it is stable, and
-/// afterwards until what Stepgate has asked for is gone.
+/// afterwards until what Stepgate has asked for is gone. Another one of its name is somebody else's.
 pub fn join(objects: &mut Objects) {
+    if is_another(objects) {
+        objects.adopted = Some(Adoptee::Gone);
+    }
     let joins = joins(objects).cloned();
     let own = |pod: &PodFacts| deployment_of(&pod.revision).is_none();
     objects.pods.retain(|pod| joins.is_some() || own(pod));
     objects.children.extend(joins);
+}
+
+/// The Deployment of the name on record is not the one that was adopted, which is gone.
+fn is_another(objects: &Objects) -> bool {
+    let recorded = objects.rollout.status.adopted.as_ref();
+    let (Some(Adoptee::There(child)), Some(recorded)) = (&objects.adopted, recorded) else {
+        return false;
+    };
+    child.base.name == recorded.deployment && child.base.uid != recorded.uid
 }
 
 fn joins(objects: &Objects) -> Option<&ChildFacts> {
@@ -143,6 +166,7 @@ pub(super) fn takes_over(draft: &Draft<'_>) -> Result<Option<AdoptedStatus>, Hal
     }
     Ok(Some(AdoptedStatus {
         deployment: name.clone(),
+        uid: child.base.uid.clone(),
         replicas: has,
         generation: child.adopted.as_ref().map_or(0, |a| a.generation),
     }))
@@ -259,14 +283,13 @@ fn writer(child: &ChildFacts) -> &str {
         .unwrap_or("somebody")
 }
 
-/// It stood at 0, another revision is stable, and somebody has raised it again.
+/// Another revision is stable, and somebody has raised it again, or made it anew.
 pub(super) fn raised_again(draft: &Draft<'_>) -> Option<Wait> {
     let Some(Adoptee::There(child)) = &draft.seen.objects.adopted else {
         return None;
     };
-    let recorded = draft.status.adopted.as_ref()?;
     let name = &child.base.name;
-    let left = stable(&draft.status).is_none() && *name == recorded.deployment;
+    let left = stable(&draft.status).is_none();
     if !left || child.replicas == 0 || child.deleting || child.epoch.is_some() {
         return None;
     }
@@ -290,7 +313,7 @@ pub(super) fn decide(draft: &Draft<'_>) -> Decided {
     };
     let gone = matches!(draft.seen.objects.adopted, Some(Adoptee::Gone));
     if gone && stable(&draft.status).is_some() {
-        return is_gone(draft, &adopted.deployment);
+        return is_gone(draft, adopted);
     }
     if gone && draft.status.release.is_none() && draft.stable().is_some() {
         let mut decision = draft.decision().note("the adopted Deployment is deleted");
@@ -323,13 +346,17 @@ pub(super) fn accept(draft: &Draft<'_>, decision: &mut Decision) {
 
 /// Somebody deleted the Deployment while it was stable. There is nothing to go back to: what runs of
 /// the Rollout's own goes on as a first deployment.
-fn is_gone(draft: &Draft<'_>, name: &str) -> Decided {
-    match &draft.seen.answers.deployment {
-        None => return Halt::ask(Question::Deployment(name.to_owned())),
-        // The caches have not seen it come back.
-        Some(Some(_)) => return Err(Wait::until(draft.in_seconds(2)).into()),
-        Some(None) => {}
-    }
+fn is_gone(draft: &Draft<'_>, adopted: &AdoptedStatus) -> Decided {
+    let name = &adopted.deployment;
+    let again = match &draft.seen.answers.deployment {
+        None => return Halt::ask(Question::Deployment(name.clone())),
+        // The caches have not seen it yet.
+        Some(Some(found)) if found.child.base.uid == adopted.uid => {
+            return Err(Wait::until(draft.in_seconds(2)).into());
+        }
+        Some(Some(_)) => " (somebody has made another of that name, which is left alone)",
+        Some(None) => "",
+    };
     let mut decision = draft.decision();
     decision.status.stable = None;
     decision.status.adopted = None;
@@ -352,7 +379,7 @@ fn is_gone(draft: &Draft<'_>, name: &str) -> Decided {
         }
         None => "there is nothing to go back to",
     };
-    let words = format!("Deployment {name} was deleted while it was stable: {goes_on}");
+    let words = format!("Deployment {name} was deleted while it was stable{again}: {goes_on}");
     decision.warning(Reason::AdoptedGone, words).made()
 }
 
@@ -462,10 +489,11 @@ pub(super) fn leave(seen: &Observed, now: Timestamp) -> Plan {
     let total = spec.map_or_else(|_| recorded(), |spec| spec.replicas);
     let limit = spec.map_or(600, |spec| spec.strategy.progress_deadline_seconds);
     let late = rollout.deleted.map_or(now, |at| later(at, limit));
-    let refused = seen.refusals.iter().any(|r| r.what == Refused::Scale);
+    let mut refusals = seen.refusals.iter();
+    let refused = refusals.find(|r| r.what == Refused::Scale);
+    let mut warns = false;
     let (writes, words, wake_at) = match child {
         None => (vec![done()], "nothing is to be given back".to_owned(), None),
-        Some(_) if refused => (Vec::new(), "its scaling is refused".to_owned(), Some(late)),
         Some(child) => {
             let contested = is_contested(&rollout.status, child);
             let total = if contested { child.replicas } else { total };
@@ -474,24 +502,36 @@ pub(super) fn leave(seen: &Observed, now: Timestamp) -> Plan {
                 .map_or(total, |spec| course::bounds(spec).floor)
                 .min(total);
             let back = child.current && child.available >= floor;
-            let name = &child.base.name;
-            if child.replicas < total || unsettled && !contested {
-                let words = format!("Deployment {name} gets its {total} replicas back");
-                let to = total.max(child.replicas);
-                let write = scale(child, seen.epoch, child.replicas, to);
-                (vec![write], words, None)
-            } else if back || late <= now {
-                (
-                    vec![done()],
-                    format!("Deployment {name} has its replicas"),
-                    None,
-                )
-            } else {
-                (
-                    Vec::new(),
-                    format!("Deployment {name} comes back"),
-                    Some(late),
-                )
+            let (name, has) = (&child.base.name, child.replicas);
+            let lacks = has < total || unsettled && !contested;
+            let over = late <= now;
+            match refused {
+                Some(refusal) if lacks && over => {
+                    warns = true;
+                    let words = format!(
+                        "Deployment {name} keeps {has} of {total} replicas, because its scaling is \
+                         refused: {}. Run kubectl scale -n {} deployment/{name} --replicas={total}",
+                        refusal.message, rollout.namespace
+                    );
+                    (vec![done()], words, None)
+                }
+                Some(_) if lacks => {
+                    let again = later(now, TRIES_AGAIN_AFTER).min(late);
+                    (Vec::new(), "its scaling is refused".to_owned(), Some(again))
+                }
+                None if lacks => {
+                    let words = format!("Deployment {name} gets its {total} replicas back");
+                    let write = scale(child, seen.epoch, has, total.max(has));
+                    (vec![write], words, None)
+                }
+                _ if back || over => {
+                    let words = format!("Deployment {name} has its replicas");
+                    (vec![done()], words, None)
+                }
+                _ => {
+                    let words = format!("Deployment {name} comes back");
+                    (Vec::new(), words, Some(late))
+                }
             }
         }
     };
@@ -507,12 +547,12 @@ pub(super) fn leave(seen: &Observed, now: Timestamp) -> Plan {
     let event = Event {
         reason: Reason::AdoptedGivenBack,
         message: format!("the Rollout is being deleted: {words}"),
-        warning: false,
+        warning: warns,
         undo: None,
     };
     Plan {
         writes,
-        events: told.then_some(event).into_iter().collect(),
+        events: (told || warns).then_some(event).into_iter().collect(),
         wake_at,
         notes: vec![words],
         ..Plan::default()
@@ -524,11 +564,4 @@ pub(super) fn is_moved_in(draft: &Draft<'_>, deployment: &str, empty: bool) -> b
     let adopts = stable(&draft.status) == Some(deployment);
     let first = draft.stable().is_none();
     named(&draft.seen.objects.rollout) == Some(deployment) && (adopts || first || empty)
-}
-
-/// The Deployment that was moved in, as long as it is there: whoever raises it runs old code.
-pub(super) fn is_still_there<'d>(draft: &'d Draft<'_>) -> Option<&'d str> {
-    let recorded = draft.status.adopted.as_ref()?;
-    let gone = matches!(draft.seen.objects.adopted, None | Some(Adoptee::Gone));
-    (!gone).then_some(recorded.deployment.as_str())
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{draft::Draft, flags, revision::child_name, soak};
+use super::{adopting, draft::Draft, flags, revision::child_name, soak};
 use crate::{
     api::{Analysis, Check, RolloutStatus},
     evidence::{CheckKind, CheckSpec, Measure, PodSeen},
@@ -32,7 +32,10 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
         namespace: rollout.namespace.clone(),
         rollout: rollout.base.name.clone(),
         revision: release.revision.clone(),
-        pod_prefix: format!("{}-", child_name(&rollout.base.name, &release.revision)),
+        pod_prefix: match adopting::deployment_of(&release.revision) {
+            Some(deployment) => adopting::pod_prefix(draft, deployment),
+            None => format!("{}-", child_name(&rollout.base.name, &release.revision)),
+        },
         pods: pods.collect(),
         probe_seconds: probe_seconds(draft, &release.revision),
         since,

@@ -462,6 +462,7 @@ impl World {
             let release = status.release.as_ref().map(|r| &r.revision);
             versions.extend(stable.into_iter().chain(release).map(|r| needs(r)));
             users.push(UserFacts::of_rollout(name, &versions));
+            users.extend(UserFacts::of_adopted(name, status));
             let own = self.live.children(name).filter(|d| d.foreign.is_none());
             for child in own {
                 let what = format!("Deployment {}", child.meta.name);

@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use crate::{
     api::{Approval, DatabaseRecord, PhaseKind, database::VersionRecord, sql::KeyRef},
     plan::{
-        adopting,
         decision::Halt,
         draft::{Draft, later},
         facts::{Question, RolloutFacts, SharerFacts, UserFacts},
@@ -63,11 +62,7 @@ impl Side {
     pub fn rollouts(self, draft: &Draft<'_>) -> Vec<String> {
         let all = everybody(draft);
         let words = all.iter().flat_map(|sharer| self.of(draft, sharer));
-        // Somebody may raise it at any time, and nobody says what it needs.
-        let moved = adopting::is_still_there(draft);
-        let moved =
-            moved.map(|name| format!("Deployment {name}, which was moved in, is still there"));
-        words.chain(moved).collect()
+        words.collect()
     }
 
     fn of(self, draft: &Draft<'_>, sharer: &SharerFacts) -> Vec<String> {
@@ -99,6 +94,11 @@ impl Side {
             (sharer.running.iter().filter(hurt))
                 .map(|(revision, _)| format!("revision {revision} of Rollout {name} serves")),
         );
+        // Somebody may raise it at any time, and nobody says what it needs.
+        let moved = sharer.adopted.iter();
+        words.extend(moved.map(|moved| {
+            format!("Deployment {moved}, which Rollout {name} moved in, is still there")
+        }));
         if self.is_revert() {
             let former = sharer.former.iter().filter(hurt);
             let former = former.filter(|(revision, _)| !sharer.running.contains_key(*revision));

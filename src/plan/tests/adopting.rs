@@ -1,13 +1,17 @@
 //! A running Deployment that is moved in.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, iter, sync::Arc};
 
-use super::fixture::{World, condition, second, stalled};
+use super::fixture::{World, condition, stalled};
 use crate::{
     api::{Adopt, keys},
     plan::{
         adopting,
-        facts::{Adopted, Adoptee, Base, ChildFacts, DeploymentFacts, Overlap, Question},
+        draft::later,
+        facts::{
+            Adopted, Adoptee, Base, ChildFacts, DeploymentFacts, Overlap, Question, Refusal,
+            Refused, SharerFacts, UserFacts,
+        },
         intent::Write,
     },
 };
@@ -238,7 +242,64 @@ fn a_deployment_that_is_gone_leaves_a_first_deployment() {
 }
 
 #[test]
-fn who_deletes_the_rollout_gets_its_replicas_back() {
+fn another_of_its_name_is_not_the_one_that_was_adopted() {
+    let mut world = adopted(4).at_stage("step");
+    let mut other = web(2);
+    other.child.base.uid = "u-other".into();
+    other.child.adopted.as_mut().unwrap().generation = 1;
+    world.seen.objects.children.retain(|c| c.adopted.is_none());
+    world.seen.objects.adopted = Some(Adoptee::There(other.child.clone().into()));
+    adopting::join(&mut world.seen.objects);
+    let children = &world.seen.objects.children;
+    assert!(
+        children.iter().all(|c| c.adopted.is_none()),
+        "it is none of them"
+    );
+    world.seen.answers.deployment = None;
+    let asked = [Question::Deployment("web".into())];
+    assert_eq!(world.plan().questions, asked);
+    world.seen.answers.deployment = Some(Some(Arc::new(other.clone())));
+    let status = world.decide();
+    assert!(status.stable.is_none() && status.release.unwrap().first);
+    // The caches are behind: it is still there.
+    world.seen.answers.deployment = Some(Some(Arc::new(web(4))));
+    let status = world.decide();
+    assert_eq!(status.stable.unwrap().revision, "deployment/web");
+}
+
+#[test]
+fn who_made_it_anew_after_the_move_is_told() {
+    let mut world = World::stable("v1");
+    world.edit_spec(|spec| {
+        spec.adopt = Some(Adopt {
+            deployment: "web".into(),
+        });
+    });
+    world.seen.objects.adopted = Some(Adoptee::There(web(3).child.into()));
+    adopting::join(&mut world.seen.objects);
+    let status = world.decide();
+    assert_eq!(stalled(&status), "AdoptedContested");
+    let message = &condition(&status, "Stalled").message;
+    assert!(message.contains("kubectl has set the replicas of Deployment web to 3"));
+}
+
+#[test]
+fn those_on_its_database_learn_of_it() {
+    let mut world = adopted(4);
+    let status = Arc::make_mut(&mut world.seen.objects.rollout.status);
+    status.stable.as_mut().unwrap().revision = "r1".into();
+    let rollout = &world.seen.objects.rollout;
+    let sharer = SharerFacts::of(rollout, iter::empty(), iter::empty(), iter::empty());
+    assert_eq!(sharer.adopted.as_deref(), Some("web"));
+    let user = UserFacts::of_adopted("shop", &rollout.status).unwrap();
+    assert_eq!(
+        (user.version, user.highest, user.serves),
+        (None, None, true)
+    );
+}
+
+/// It has 2 of 4 replicas, and the Rollout is being deleted.
+fn deleted() -> World {
     let mut world = adopted(4).at_stage("step");
     let lowered = child(&mut world);
     lowered.replicas = 2;
@@ -246,8 +307,45 @@ fn who_deletes_the_rollout_gets_its_replicas_back() {
     lowered.available = 2;
     let there = Adoptee::There(lowered.clone().into());
     world.seen.objects.adopted = Some(there);
-    world.seen.objects.rollout.deleted = Some(second(0));
+    world.seen.objects.rollout.deleted = Some(world.now);
     world.seen.objects.rollout.finalizers = vec![keys::ADOPTING.into(), "other".into()];
+    world
+}
+
+#[test]
+fn a_deletion_ends_though_the_scaling_is_refused() {
+    let mut world = deleted();
+    world.seen.refusals.push(Refusal {
+        what: Refused::Scale,
+        message: "a webhook says no".into(),
+        transient: false,
+    });
+    let soon = world.plan();
+    assert!(soon.writes.is_empty(), "{:?}", soon.writes);
+    let again = soon.wake_at.expect("it is tried again");
+    assert!(again <= later(world.now, 10), "{again}");
+    let limit = world.spec.strategy.progress_deadline_seconds;
+    world.now = later(world.now, limit);
+    let end = world.plan();
+    assert!(
+        matches!(end.writes.as_slice(), [Write::Finalize { .. }]),
+        "{:?}",
+        end.writes
+    );
+    let [told] = end.events.as_slice() else {
+        panic!("{:?}", end.events);
+    };
+    assert!(told.warning, "{told:?}");
+    assert!(
+        told.message.contains("keeps 2 of 4 replicas")
+            && told.message.contains("a webhook says no"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn who_deletes_the_rollout_gets_its_replicas_back() {
+    let mut world = deleted();
     let back = world.plan().writes;
     assert!(
         matches!(back.as_slice(), [Write::Resize { from: 2, to: 4, .. }]),

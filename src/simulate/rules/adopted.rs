@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// *adopted* – of an adopted Deployment nothing but the replicas is written, never over what somebody
-/// else has written of them, and none go before they could be given back; whoever deletes the Rollout
-/// in mid-move gets them back.
+/// else has written of them, never of another one of its name, and none go before they could be given
+/// back; whoever deletes the Rollout in mid-move gets them back.
 pub(super) fn adopted(world: &World, happened: &Happened) -> Result<(), String> {
     if let Happened::RolloutGone(rollout) = happened {
         return given_back(world, rollout);
@@ -47,7 +47,9 @@ pub(super) fn adopted(world: &World, happened: &Happened) -> Result<(), String> 
         let mut known = records(world, arrival, &after.rollout);
         let known = known.any(|status| {
             let recorded = status.adopted.as_ref();
-            recorded.is_some_and(|a| a.generation >= before.meta.generation)
+            recorded.is_some_and(|a| {
+                a.generation >= before.meta.generation && *a.uid == *before.meta.uid
+            })
         });
         if !known {
             return Err(format!("{words}, over what somebody else has written"));

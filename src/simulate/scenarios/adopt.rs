@@ -2,8 +2,9 @@
 
 use jiff::SignedDuration;
 
+use super::soak::soaked;
 use crate::{
-    api::{Adopt, RolloutSpec},
+    api::{Adopt, OnInconclusive, RolloutSpec},
     simulate::{
         action::{Action, Adoptable, Circumstance},
         scenario::{
@@ -70,6 +71,20 @@ pub(super) fn adopt() -> Vec<Scenario> {
         moved("deleted-in-the-foreground-in-mid-move")
             .then(250, Action::DeleteInForeground(name())),
         moved("the-deployment-is-deleted-in-mid-move").then(250, web(Adoptable::Gone)),
+        moved("the-deployment-is-made-again-in-mid-move")
+            .then(250, web(Adoptable::Gone))
+            .then(250, runs(2))
+            .then(700, scaled("kubectl", 0)),
+        Scenario::new("an-expand-is-measured-on-the-deployment")
+            .then(0, runs(4))
+            .then(
+                60,
+                apply(adopts(soaked(
+                    OnInconclusive::Pause,
+                    shop("v1", 4, Some(1)),
+                ))),
+            )
+            .lasts(900),
         moved("undone-by-a-person-in-mid-move").then(250, command("undo")),
         moved("scaled-in-mid-move").then(250, scale(6)).lasts(900),
         moved("another-release-after-the-move")
