@@ -221,7 +221,7 @@ async fn the_operator_changes_nothing_in_a_rollout_but_its_finalizer() {
         };
         mine.patch("shop", &dry, &Patch::Merge(&patch)).await
     };
-    let replicas = json!({"spec": {"replicas": 1}});
+    let replicas = json!({"spec": {"replicas": 7}});
     eventually("the policy", async || match patch(replicas.clone()).await {
         Err(kube::Error::Api(status)) => status.message.contains(WORDS).then_some(()),
         _ => None,
