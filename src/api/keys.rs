@@ -55,5 +55,8 @@ pub(crate) const BACKUP_AT: &str = "stepgate.io/backup-at";
 /// Finalizer on a DatabaseSchema while a phase holds it.
 pub const HELD: &str = "stepgate.io/held";
 
+/// Finalizer on a Rollout while a Deployment that it adopts is stable.
+pub(crate) const ADOPTING: &str = "stepgate.io/adopting";
+
 /// How all keys begin, those of the command annotations too (`stepgate.io/promote`).
 pub const PREFIX: &str = "stepgate.io/";

@@ -3,6 +3,7 @@
 //! The CRDs in `crds/` are generated from these types (`stepgate crds`), so what a field's
 //! documentation says here is what `kubectl explain` says.
 
+pub mod adopt;
 pub mod after;
 pub mod analysis;
 pub mod crd;
@@ -23,6 +24,7 @@ pub(crate) mod text;
 pub mod traffic;
 pub mod way_back;
 
+pub use adopt::{Adopt, AdoptedStatus};
 pub use after::After;
 pub use analysis::{Analysis, Check, ErrorRate, Latency, OnFailure};
 pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};

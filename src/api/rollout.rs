@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, Strategy, Traffic};
+use super::{Adopt, After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, Strategy, Traffic};
 
 /// A workload that is released in steps: schema first, then code, with automatic rollback.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -54,6 +54,10 @@ use super::{After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, Strategy
         .message("steps with a weight need spec.traffic with its routes, which are told the weight: add it, or give the steps replicas alone"),
     validation = Rule::new("!has(self.traffic) || (has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen') || (has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))")
         .message("spec.traffic is for strategy.type: BlueGreen, and for steps with a weight: write one of them, or remove spec.traffic"),
+    validation = Rule::new("!has(self.adopt) || !has(self.traffic)")
+        .message("spec.adopt and spec.traffic cannot be combined: the Services of spec.traffic select by a label that the pods of the adopted Deployment do not have; add spec.traffic when the Deployment stands at 0 and spec.adopt is removed"),
+    validation = Rule::new("!has(self.adopt) || !has(oldSelf.adopt) || self.adopt == oldSelf.adopt")
+        .message("spec.adopt.deployment cannot be changed: remove spec.adopt when the Deployment that it names stands at 0"),
     validation = Rule::new("!(has(self.schema) && has(self.schema.contract) && has(self.schema.contract.flags)) || self.schema.contract.flags.all(k, has(self.flags) && self.flags.exists(f, f.key == k))")
         .message("schema.contract.flags names a key that spec.flags does not have: write the flag there too, so that it is turned on before the contract"),
     validation = Rule::new("has(self.analysis) || !(has(self.schema) && has(self.schema.expand) && has(self.schema.expand.soak))")
@@ -73,6 +77,13 @@ pub struct RolloutSpec {
     /// The pod template, as in a Deployment.
     #[schemars(schema_with = "super::crd::pod_template")]
     pub template: Value,
+
+    /// A running Deployment that is moved in: its pods count as stable, and the Rollout's first
+    /// revision replaces them by the ordinary steps and checks. Then it stands at 0 and may be deleted.
+    /// Nothing of it is written but its replicas. Only for a Rollout without a stable revision of its
+    /// own; afterwards it may be removed or stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adopt>,
 
     /// The database schema that the template needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]

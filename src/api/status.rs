@@ -1,6 +1,8 @@
 //! `Rollout.status`: the authority for where a rollout stands, and what people read.
 
-use super::{flags::FlagStatus, release::Release, traffic::TrafficStatus, way_back::WayBack};
+use super::{
+    AdoptedStatus, flags::FlagStatus, release::Release, traffic::TrafficStatus, way_back::WayBack,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,9 @@ pub struct RolloutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
 
+    /// The Deployment that was moved in, or is being moved in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<AdoptedStatus>,
     /// What an undo would do now. It is brought up to date together with the rest of the status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo: Option<WayBack>,
@@ -88,7 +93,7 @@ pub struct RolloutStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RevisionStatus {
-    /// The revision's hash.
+    /// The revision's hash; of an adopted Deployment `deployment/` and its name.
     pub revision: String,
     /// Number of requested pods.
     #[serde(default)]

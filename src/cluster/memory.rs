@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Hold, Written};
 use crate::plan::{
+    adopting,
     facts::{
         Base, ChildFacts, DatabaseFacts, DatabaseObjects, Heard, JobFacts, Objects, Report,
         RevisionFacts, RolloutFacts, ServiceFacts, Services,
@@ -136,6 +137,7 @@ impl Memory {
             }
             _ => self.rollout = None,
         }
+        adopting::join(cached);
         let revisions = hide(&self.gone, &mut cached.revisions);
         let jobs = hide(&self.gone, &mut cached.jobs);
         let children = hide(&self.gone, &mut cached.children);
@@ -309,7 +311,7 @@ impl Memory {
             let version = base.resource_version.clone();
             self.unsettled.insert(base.uid.clone(), version);
         }
-        if let Write::Scale { base, from, to } = write {
+        if let Write::Scale { base, from, to } | Write::Resize { base, from, to, .. } = write {
             let mut open = Unanswered {
                 resource_version: base.resource_version.clone(),
                 low: *from.min(to),
@@ -332,7 +334,7 @@ impl Memory {
         fn review<T>(mine: &mut Own<T>, uid: &str, now: Timestamp) {
             mine.retain(|of, own| of != uid || own.is_kept_at(now));
         }
-        if let Write::RecordStatus { .. } = write {
+        if let Write::RecordStatus { .. } | Write::Finalize { .. } = write {
             self.rollout.take_if(|own| !own.is_kept_at(now));
         }
         if let Some(base) = write.base() {

@@ -14,8 +14,8 @@ use thiserror::Error;
 
 use crate::plan::{
     facts::{
-        ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, Question, Remembered,
-        Report, RevisionFacts, RolloutFacts, ServiceFacts, UserFacts,
+        ChildFacts, DatabaseFacts, DatabaseObjects, DeploymentFacts, JobFacts, Objects, Overlap,
+        Question, Remembered, Report, RevisionFacts, RolloutFacts, ServiceFacts, UserFacts,
     },
     flags::file::ConfigMapFacts,
     intent::Write,
@@ -87,7 +87,9 @@ pub enum Answer {
     /// What uses a database.
     Users(Vec<UserFacts>),
     /// Overlapping Deployments.
-    Overlaps(Vec<String>),
+    Overlaps(Vec<Overlap>),
+    /// A Deployment of somebody else; `None` when there is none of its name.
+    Deployment(Option<Arc<DeploymentFacts>>),
     /// The live list.
     Revisions(Vec<RevisionFacts>),
     /// A database, and who holds it.

@@ -437,7 +437,8 @@ fn take(
             };
             answers.template = Some((name.clone(), template));
         }
-        Answer::Overlaps(names) => answers.overlaps = Some(names),
+        Answer::Overlaps(others) => answers.overlaps = Some(others),
+        Answer::Deployment(deployment) => answers.deployment = Some(deployment),
         Answer::Revisions(list) => {
             answers.revisions_live = true;
             list.into_iter()
@@ -491,6 +492,7 @@ fn take(
         Question::Rollout(_) => memory.confirmed(&rollout.base.uid),
         Question::Template(_) => answers.template.is_some(),
         Question::Overlaps(_) => answers.overlaps.is_some(),
+        Question::Deployment(_) => answers.deployment.is_some(),
         Question::Revisions => answers.revisions_live,
         Question::Hold(_) => answers.hold_live.is_some(),
         Question::Users(_) => answers.users.is_some(),

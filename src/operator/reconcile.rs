@@ -233,7 +233,7 @@ impl Cluster for Led<'_> {
 /// What a write is counted as.
 fn counted(write: &Write) -> WriteKind {
     match write {
-        Write::Scale { .. } => WriteKind::Scale,
+        Write::Scale { .. } | Write::Resize { .. } => WriteKind::Scale,
         _ => write
             .kind()
             .map_or(WriteKind::RolloutStatus, WriteKind::Object),

@@ -21,7 +21,11 @@ use super::{
     shutdown::{Ended, Phase, Signals, Supervisor, TaskError},
 };
 use crate::{
-    cluster::kubernetes::{Kubernetes, index::Index, table::rollout_key, watch::Watches},
+    cluster::kubernetes::{
+        Kubernetes,
+        index::{Index, rollout_key},
+        watch::Watches,
+    },
     evidence::{Measure, Readings},
     prometheus::{self, Sampler, SourcesFile},
 };

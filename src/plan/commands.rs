@@ -317,7 +317,7 @@ fn retry(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
         let own = dirty.rollout == draft.name() && dirty.revision == wanted;
         own.then(|| dirty.job.clone())
     });
-    let decision = release::start(draft, attempt, dirty);
+    let decision = release::start(draft, attempt, dirty)?;
     let words = format!("revision {wanted} is released again, attempt {attempt}");
     done(decision, words)
 }

@@ -21,6 +21,9 @@ use crate::api::{
     status::{Ended, Outcome, Stopwatch},
 };
 
+/// Seconds after which what the API server refused is tried again.
+pub(super) const TRIES_AGAIN_AFTER: i64 = 10;
+
 /// The working copy.
 pub(super) struct Draft<'a> {
     pub seen: &'a Observed,
@@ -74,7 +77,7 @@ impl<'a> Draft<'a> {
 
     /// When what the API server has refused is tried again.
     pub fn tries_again(&self) -> Timestamp {
-        self.in_seconds(10)
+        self.in_seconds(TRIES_AGAIN_AFTER)
     }
 
     /// What the API server has refused in this pass is not tried again in it.

@@ -5,6 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use jiff::Timestamp;
 
 use super::{
+    adopting,
     decision::{Halt, Wait},
     draft::Draft,
     exits::{self, STEADY_SECONDS},
@@ -29,6 +30,7 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
     let records = !draft.was_refused(&Refused::Other);
     if records {
         adopt(draft);
+        draft.writes.extend(adopting::hold(draft));
     }
     let unread = make_children(draft).err();
     // Users are led away from a revision that hurts before anything else is written for that.
@@ -172,6 +174,7 @@ fn forgotten<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = &'d ChildFacts> {
         let revision = child.revision.as_str();
         let named = [Some(draft.wanted), draft.stable(), in_motion];
         !child.deleting
+            && child.adopted.is_none()
             && draft.seen.objects.revision(revision).is_none()
             && !named.contains(&Some(revision))
     })
@@ -192,7 +195,7 @@ pub(super) fn adopt(draft: &mut Draft<'_>) {
         }
     }
     for child in draft.seen.objects.children.iter().filter(|c| !c.deleting) {
-        if child.owner_uid.as_ref() != Some(&rollout.base.uid) {
+        if child.adopted.is_none() && child.owner_uid.as_ref() != Some(&rollout.base.uid) {
             let owner = serde_json::json!([render::owned_by_rollout(rollout)]);
             draft.writes.push(Write::Adopt {
                 kind: Kind::Deployment,
@@ -331,6 +334,7 @@ fn scale(draft: &mut Draft<'_>) -> Result<(), Halt> {
         return Ok(());
     }
     hold_back(draft, &mut targets);
+    adopting::pin(draft, &mut targets);
     if let Err(fences) = services::hold_back(draft, &mut targets) {
         draft.writes.extend(fences);
         return Ok(());
@@ -384,12 +388,12 @@ fn scale(draft: &mut Draft<'_>) -> Result<(), Halt> {
             .iter()
             .find(|c| c.base.uid == step.uid)
         {
+            if !adopting::is_free(draft, child) {
+                continue;
+            }
             draft.notes.push(step.note);
-            draft.writes.push(Write::Scale {
-                base: child.base.clone(),
-                from: step.from,
-                to: step.to,
-            });
+            let write = adopting::scale(child, draft.seen.epoch, step.from, step.to);
+            draft.writes.push(write);
         }
     }
     Ok(())
@@ -486,10 +490,14 @@ pub(super) fn fences(draft: &Draft<'_>) -> Vec<Write> {
         .children
         .iter()
         .filter(|c| !c.deleting && c.epoch != Some(draft.seen.epoch))
-        .map(|child| Write::Fence {
-            kind: Kind::Deployment,
-            base: child.base.clone(),
-            epoch: draft.seen.epoch,
+        .filter(|child| adopting::is_free(draft, child))
+        .map(|child| match child.adopted {
+            Some(_) => adopting::fence(child, draft.seen.epoch),
+            None => Write::Fence {
+                kind: Kind::Deployment,
+                base: child.base.clone(),
+                epoch: draft.seen.epoch,
+            },
         })
         .chain(step_test::fences(draft))
         .chain(services::fences(draft))

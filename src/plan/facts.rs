@@ -3,6 +3,7 @@
 //! Small copies of what the cluster said, without client types, so that a decision can be
 //! replayed from a value.
 
+mod adopted;
 mod earlier;
 mod heard;
 mod questions;
@@ -14,9 +15,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use self::{
+    adopted::{Adopted, Adoptee, DeploymentFacts},
     earlier::{EarlierFacts, Stands},
     heard::{Heard, Report},
-    questions::{Answers, ConfigFacts, JobLog, Question, Remembered, Text, Texts},
+    questions::{Answers, ConfigFacts, JobLog, Overlap, Question, Remembered, Text, Texts},
     sharers::{SharerFacts, UserFacts},
 };
 use super::revision::Wanted;
@@ -53,6 +55,10 @@ pub struct Objects {
     pub earlier: Vec<EarlierFacts>,
     /// Services of the namespace that concern it.
     pub services: Services,
+    /// The Deployment that it adopts or has adopted; nothing where it adopts none.
+    pub adopted: Option<Adoptee>,
+    /// Another Rollout that adopts the same Deployment, and goes first.
+    pub rival: Option<String>,
 }
 
 /// Keys of flags that a contract relies on, and the version whose contract it is.
@@ -158,8 +164,10 @@ pub struct RolloutFacts {
     pub generation: i64,
     /// Its annotations.
     pub annotations: Arc<BTreeMap<String, String>>,
-    /// Whether it is being deleted.
-    pub deleting: bool,
+    /// `metadata.finalizers`.
+    pub finalizers: Vec<String>,
+    /// When somebody began to delete it.
+    pub deleted: Option<Timestamp>,
     /// What the user asked for; or why it could not be read.
     pub spec: Result<Arc<Wanted>, String>,
     /// What was recorded.
@@ -220,6 +228,8 @@ pub struct ChildFacts {
     pub status_replicas: i32,
     /// `status.availableReplicas`.
     pub available: i32,
+    /// It is somebody else's, and adopted.
+    pub adopted: Option<Adopted>,
     /// Somebody changed its template after it was made.
     pub edited: bool,
     /// Why it cannot make pods, in the words of its controller (quota, refused pods).
@@ -385,6 +395,14 @@ pub enum Refused {
     Flags(String),
     /// Anything else.
     Other,
+}
+
+impl RolloutFacts {
+    /// Whether it is being deleted.
+    #[must_use]
+    pub const fn is_deleting(&self) -> bool {
+        self.deleted.is_some()
+    }
 }
 
 impl ServiceFacts {

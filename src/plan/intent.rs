@@ -114,6 +114,28 @@ pub enum Write {
         /// Replicas wanted.
         to: i32,
     },
+    /// The replicas of a Deployment that is adopted, by server-side apply: nothing else of it is
+    /// written. Who applies them is called by the epoch, so this fences too. Where `to` is what they
+    /// are already it does nothing else, or settles an unanswered one.
+    Resize {
+        /// The Deployment as it was read.
+        base: Base,
+        /// The present epoch.
+        epoch: i64,
+        /// Replicas now.
+        from: i32,
+        /// Replicas wanted.
+        to: i32,
+        /// It settles an unanswered one.
+        settles: bool,
+    },
+    /// All finalizers of the Rollout.
+    Finalize {
+        /// The Rollout as it was read.
+        base: Base,
+        /// The finalizers.
+        finalizers: Vec<String>,
+    },
     /// The epoch on a Deployment or suspended Job, so that a deposed leader's writes are refused.
     Fence {
         /// What kind of object.
@@ -280,6 +302,8 @@ impl Write {
             | Self::MarkRevision { base, .. }
             | Self::Adopt { base, .. }
             | Self::Scale { base, .. }
+            | Self::Resize { base, .. }
+            | Self::Finalize { base, .. }
             | Self::Fence { base, .. }
             | Self::RecordDatabase { base, .. }
             | Self::ReleaseJob { base }
@@ -295,9 +319,9 @@ impl Write {
     #[must_use]
     pub const fn kind(&self) -> Option<Kind> {
         match self {
-            Self::RecordStatus { .. } => None,
+            Self::RecordStatus { .. } | Self::Finalize { .. } => None,
             Self::MarkRevision { .. } => Some(Kind::Revision),
-            Self::Scale { .. } => Some(Kind::Deployment),
+            Self::Scale { .. } | Self::Resize { .. } => Some(Kind::Deployment),
             Self::RecordDatabase { .. } => Some(Kind::Database),
             Self::ReleaseJob { .. } => Some(Kind::Job),
             Self::Select { .. } => Some(Kind::Service),
@@ -321,6 +345,7 @@ impl Write {
                 ..
             } => Refused::Deployment,
             Self::Scale { .. }
+            | Self::Resize { .. }
             | Self::Fence {
                 kind: Kind::Deployment,
                 ..
@@ -369,7 +394,10 @@ impl Write {
     /// Kind and name of the object that it is about, for messages.
     #[must_use]
     pub fn object(&self) -> String {
-        let kind = self.kind().map_or("status of Rollout", Kind::name);
+        let kind = match self {
+            Self::Finalize { .. } => "Rollout",
+            _ => self.kind().map_or("status of Rollout", Kind::name),
+        };
         format!("{kind} {}", self.name())
     }
 }

@@ -1,6 +1,6 @@
 //! What is to be measured of a canary.
 
-use super::{draft::Draft, flags, measurable, revision::child_name, soak};
+use super::{adopting, draft::Draft, flags, measurable, revision::child_name, soak};
 use crate::{
     api::RolloutStatus,
     evidence::{Measure, PodSeen},
@@ -30,7 +30,10 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
         namespace: rollout.namespace.clone(),
         rollout: rollout.base.name.clone(),
         revision: release.revision.clone(),
-        pod_prefix: format!("{}-", child_name(&rollout.base.name, &release.revision)),
+        pod_prefix: match adopting::deployment_of(&release.revision) {
+            Some(deployment) => adopting::pod_prefix(draft, deployment),
+            None => format!("{}-", child_name(&rollout.base.name, &release.revision)),
+        },
         pods: pods.collect(),
         probe_seconds: probe_seconds(draft, &release.revision),
         since,

@@ -17,12 +17,14 @@
 //! - [`order`]: which other Rollouts go first
 //! - `life`: what runs for a schema version after the release: backfill, contract, and its gate
 //! - `undoing`: back; `floor`: what can run again; [`way_back`]: what that would do now
+//! - [`adopting`]: a running Deployment that counts as stable
 //! - [`services`]: which pods the Services of `spec.traffic` select; [`routes`]: how the requests
 //!   are shared between them
 //! - `effects`: what a recorded decision asks for, through the [`mover`]; [`traffic`]: who gets the
 //!   requests
 //! - `standing`, `conditions`: what people read; [`reason`]: by which words
 
+pub mod adopting;
 mod before_pods;
 mod commands;
 mod conditions;
@@ -74,9 +76,12 @@ use crate::api::status::Outcome;
 #[must_use]
 pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
     let rollout = &seen.objects.rollout;
-    if rollout.deleting {
+    if rollout.is_deleting() {
         // Its children go with it; a Job that runs belongs to the database and goes on.
-        return Plan::default();
+        return match newer_leader(&seen.objects, seen.outranks) {
+            Some(_) => Plan::default(),
+            None => adopting::leave(seen, now),
+        };
     }
     let wanted = match &rollout.spec {
         Ok(wanted) => wanted,
@@ -94,6 +99,12 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
     if services::are_awaited(seen) {
         return Plan {
             notes: vec!["the Services of the namespace are being listed".to_owned()],
+            ..Plan::default()
+        };
+    }
+    if adopting::is_awaited(seen) {
+        return Plan {
+            notes: vec!["the Deployments of the namespace are being listed".to_owned()],
             ..Plan::default()
         };
     }
@@ -119,6 +130,7 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
     for decide in [
         commands::forget_what_was_said,
         remember_stable,
+        adopting::decide,
         commands::take,
     ] {
         if let Some(decision) = decide(draft)? {
@@ -141,6 +153,11 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
         Ok(None) => {}
         Err(Halt::Wait(wait)) => draft.wait = wait,
         decided => return decided,
+    }
+    if draft.status.release.is_none()
+        && let Some(wait) = adopting::raised_again(draft)
+    {
+        draft.wait_for(wait);
     }
     match flags::decide(draft) {
         Ok(None) => {}

@@ -101,6 +101,9 @@ reasons! {
     JobSuspended: Reconciling,
         "somebody suspended the phase's Job after it had begun; Stepgate does not resume it",
         "set the Job's `spec.suspend` to false, or delete the Job and check the database";
+    WaitingForDeployment: Reconciling,
+        "the Deployment that `spec.adopt` names has a rollout of its own under way; it is moved in afterwards",
+        "wait, or see `kubectl rollout status`";
     Stepping: Reconciling,
         "pods are on their way to the step's target",
         "";
@@ -230,7 +233,13 @@ reasons! {
         "remove the cause that the message names (often a lack of room); the undo then continues by itself";
     SelectorOverlap: Stalled,
         "a Deployment or an older Rollout selects the same pods",
-        "delete that Deployment; or create this Rollout anew with a selector of its own";
+        "move that Deployment in with `spec.adopt`, or delete it with `--cascade=orphan` (see [moving a Deployment in](adopt.md)); or create this Rollout anew with a selector of its own";
+    AdoptImpossible: Stalled,
+        "the Deployment that `spec.adopt` names cannot be moved in: it does not exist, belongs to another controller or Rollout, is paused, selects other pods, or has more replicas than the Rollout asks for",
+        "do what the message says; it is looked at again as soon as the Deployment changes";
+    AdoptedContested: Stalled,
+        "somebody else writes the replicas of the Deployment that is moved in, or has raised it afterwards; they are not set back",
+        "remove `spec.replicas`, or the whole Deployment, from Git, and its autoscaler; then run the command of the message";
     ServicesForbidden: Stalled,
         "`spec.traffic` needs the right to read and write Services, and the operator does not have it; everything else goes on as before",
         "grant it: `rbac.services` of the chart, or the Role in `deploy/roles/services.yaml`";
@@ -411,6 +420,18 @@ reasons! {
         "`promote`, `resume` or `undo`";
     RolloutCompleted: Event,
         "the revision is stable",
+        "";
+    Adopted: Event,
+        "a running Deployment counts as stable from here on, by `spec.adopt`",
+        "";
+    MovedIn: Event,
+        "the adopted Deployment has been replaced, and stands at 0",
+        "delete it, in Git too";
+    AdoptedGone: Event,
+        "the adopted Deployment was deleted while it was stable; the release goes on without a way back",
+        "";
+    AdoptedGivenBack: Event,
+        "the Rollout is being deleted, and the adopted Deployment gets its replicas back",
         "";
     RolloutWithdrawn: Event,
         "a first deployment was replaced by a newer revision",

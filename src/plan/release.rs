@@ -5,10 +5,10 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    before_pods,
+    adopting, before_pods,
     decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, seconds_between},
-    facts::{Question, Refused},
+    facts::{Overlap, Question, Refused},
     floor,
     job::{
         self, Run, Turn,
@@ -67,6 +67,9 @@ fn begin(draft: &Draft<'_>) -> Decided {
     if draft.stable() == Some(wanted) {
         return Ok(None);
     }
+    if let Some(wait) = adopting::contested(draft) {
+        return Err(wait.into());
+    }
     if draft.outcome(wanted) == Some(Outcome::Failed) {
         let (reason, message) = draft.outcome_reason(wanted);
         // One of another version's is said where it stands.
@@ -106,7 +109,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
         return return_to_former_stable(draft, wanted).map(Ok).transpose();
     }
     order::is_its_turn(draft)?;
-    start(draft, 1, None).made()
+    start(draft, 1, None)?.made()
 }
 
 /// Nothing stands against a release of the wanted revision.
@@ -138,12 +141,20 @@ fn is_above_floor(draft: &Draft<'_>) -> Result<(), Halt> {
 }
 
 /// Starts the release of the wanted revision.
-pub(super) fn start(draft: &Draft<'_>, attempt: i64, accepted_dirty: Option<String>) -> Decision {
+///
+/// # Errors
+/// What keeps a Deployment from being adopted, or must be known first.
+pub(super) fn start(
+    draft: &Draft<'_>,
+    attempt: i64,
+    accepted_dirty: Option<String>,
+) -> Result<Decision, Halt> {
     let revision = draft.wanted;
+    let adopted = adopting::takes_over(draft)?;
     let mut release = Release {
         revision: revision.to_owned(),
         stage: Stage::Preflight,
-        first: draft.stable().is_none(),
+        first: draft.stable().is_none() && adopted.is_none(),
         started: Time(draft.now),
         attempt,
         jobs: Vec::new(),
@@ -163,15 +174,18 @@ pub(super) fn start(draft: &Draft<'_>, attempt: i64, accepted_dirty: Option<Stri
     let history = &mut decision.status.history;
     history.retain(|e| e.revision != revision || e.outcome == Outcome::Stable);
     decision.status.checks.clear();
-    let message = match draft.stable() {
-        Some(stable) => format!("revision {revision} is to replace {stable}"),
+    if let Some(adopted) = adopted {
+        adopting::record(&mut decision, adopted);
+    }
+    let message = match &decision.status.stable {
+        Some(stable) => format!("revision {revision} is to replace {}", stable.revision),
         None => format!("first deployment, revision {revision}"),
     };
-    decision.event(Reason::RolloutStarted, message)
+    Ok(decision.event(Reason::RolloutStarted, message))
 }
 
 /// Another Deployment or Rollout that selects the same pods makes everything that is counted a
-/// lie: nothing is written before that is resolved.
+/// lie: nothing is written before that is resolved. One that is adopted counts as stable.
 fn is_alone(draft: &Draft<'_>) -> Result<(), Halt> {
     if let Some(other) = draft.seen.objects.neighbours.first() {
         let words = format!(
@@ -183,13 +197,27 @@ fn is_alone(draft: &Draft<'_>) -> Result<(), Halt> {
     let Some(others) = &draft.seen.answers.overlaps else {
         return Halt::ask(Question::Overlaps(Arc::clone(draft.spec)));
     };
-    let Some(other) = others.first() else {
+    let counts = |o: &&Overlap| !adopting::is_moved_in(draft, &o.deployment, o.empty);
+    let Some(other) = others.iter().find(counts) else {
         return Ok(());
     };
-    let words = format!(
-        "Deployment {other} selects the same pods: delete it, or give the Rollout a selector of \
-         its own"
-    );
+    let (name, namespace) = (&other.deployment, &draft.seen.objects.rollout.namespace);
+    let own = draft
+        .stable()
+        .is_some_and(|s| adopting::deployment_of(s).is_none());
+    let words = match own {
+        true => format!(
+            "Deployment {name} selects the same pods, beside the stable revision. Delete it: \
+             kubectl delete -n {namespace} deployment {name}"
+        ),
+        // Who obeys \"delete it\" while it serves takes the pods that users reach.
+        false => format!(
+            "Deployment {name} selects the same pods. If it serves, move it in without downtime: set \
+             spec.adopt: {{deployment: {name}}}. Or let its pods run on while the Rollout makes its \
+             own: kubectl delete -n {namespace} deployment {name} --cascade=orphan, and delete its \
+             ReplicaSets when the Rollout is Ready. Or give the Rollout a selector of its own"
+        ),
+    };
     let wait = Wait::stalled(Reason::SelectorOverlap, words);
     Err(wait.wake(draft.in_seconds(LOOKS_AT_OTHERS_EVERY)).into())
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
+    adopting,
     course::Target,
     decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, seconds_between, whole_second},
@@ -93,7 +94,7 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
     if at.paused.is_some() {
         return Ok(None);
     }
-    if let Some(wait) = edited(draft, release) {
+    if let Some(wait) = edited(draft, release).or_else(|| adopting::contested(draft)) {
         return watched(draft, release, wait);
     }
     let hidden = target.is_hidden();
@@ -587,5 +588,7 @@ fn leave(draft: &Draft<'_>, passage: &Passage<'_>, summary: &str) -> Decision {
     let reason = Reason::Released.word();
     let mut decision = draft.ends(release, Outcome::Stable, reason, &message);
     decision.stable(revision);
-    decision.event(Reason::RolloutCompleted, message)
+    let mut decision = decision.event(Reason::RolloutCompleted, message);
+    adopting::moved_in(draft, &mut decision, revision);
+    decision
 }

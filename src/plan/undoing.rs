@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
+    adopting,
     decision::{Decided, Decision, Wait},
     draft::{Draft, seconds_between},
     mover,
@@ -37,6 +38,8 @@ pub(super) fn begin(
         ..release.clone()
     };
     let mut decision = draft.goes(undone);
+    // For the way back its replicas are written, whoever has written them since.
+    adopting::accept(draft, &mut decision);
     let words = format!("revision {}: {message}", release.revision);
     decision.tell(Reason::UndoStarted, outcome == Outcome::Failed, words);
     decision.undoes(Reason::of(reason).unwrap_or(Reason::Unknown))
@@ -57,6 +60,9 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, undo: &Undo) -> Decid
         let warning = undo.outcome == Outcome::Failed;
         decision.tell(Reason::UndoCompleted, warning, words);
         return decision.made();
+    }
+    if let Some(wait) = adopting::contested(draft) {
+        return Err(wait.into());
     }
     let stable = draft.stable().unwrap_or_default();
     let mut watched = release.clone();

@@ -237,6 +237,33 @@ pub enum Action {
     },
 }
 
+/// What becomes of a Deployment of somebody else that may be adopted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adoptable {
+    /// It runs an image with so many pods.
+    Runs {
+        /// The image.
+        image: &'static str,
+        /// `spec.replicas`.
+        replicas: i32,
+    },
+    /// Its replicas are written.
+    Scaled {
+        /// By whom.
+        by: &'static str,
+        /// `spec.replicas`.
+        replicas: i32,
+    },
+    /// It is paused, or not.
+    Paused(bool),
+    /// It belongs to another controller, or not.
+    Owned(bool),
+    /// Its pods have another label.
+    Labelled(&'static str),
+    /// It is deleted, and its pods with it.
+    Gone,
+}
+
 /// How somebody makes a Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Given {
@@ -324,6 +351,9 @@ pub enum Circumstance {
         /// Whether it exists.
         exists: bool,
     },
+    /// A Deployment of somebody else, `web`, is so from now on; Rollout `shop` selects its pods, and
+    /// may adopt it.
+    Adoptable(Adoptable),
     /// A Service of this name is so from now on; it selects the pods of `shop`.
     Service {
         /// Its name.

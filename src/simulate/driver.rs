@@ -29,7 +29,9 @@ use crate::{
     },
     evidence,
     plan::{
-        facts::{ConfigFacts, DatabaseObjects, JobLog, Limits, Objects, Question, Remembered},
+        facts::{
+            ConfigFacts, DatabaseObjects, JobLog, Limits, Objects, Overlap, Question, Remembered,
+        },
         intent::Write,
     },
 };
@@ -280,7 +282,24 @@ impl World {
             Question::Overlaps(spec) => {
                 let selected = |labels| spec.selector.selects(labels);
                 let others = self.foreign.iter().filter(|(_, labels)| selected(labels));
-                Answer::Overlaps(others.map(|(name, _)| name.clone()).collect())
+                let others = others.map(|(name, _)| Overlap {
+                    deployment: name.clone(),
+                    empty: false,
+                });
+                let adoptable = self.live.deployments.values().filter(|d| {
+                    let foreign = d.foreign.as_ref();
+                    foreign.is_some_and(|foreign| selected(&foreign.labels))
+                });
+                let adoptable = adoptable.map(|d| Overlap {
+                    deployment: d.meta.name.to_string(),
+                    empty: d.replicas == 0 && d.status_replicas == 0,
+                });
+                Answer::Overlaps(others.chain(adoptable).collect())
+            }
+            Question::Deployment(name) => {
+                let found = self.live.deployments.get(name.as_str());
+                let found = found.and_then(|found| facts::deployment(found));
+                Answer::Deployment(found.map(Arc::new))
             }
             Question::Revisions => {
                 let all = self.live.revisions.values();

@@ -13,9 +13,10 @@ use super::{
 use crate::{
     cluster::Live,
     plan::{
+        adopting,
         facts::{
-            self, ChildFacts, DatabaseFacts, EarlierFacts, JobFacts, PodFacts, RevisionFacts,
-            RolloutFacts, ServiceFacts, Services, SharerFacts,
+            self, Adopted, Adoptee, ChildFacts, DatabaseFacts, DeploymentFacts, EarlierFacts,
+            JobFacts, PodFacts, RevisionFacts, RolloutFacts, ServiceFacts, Services, SharerFacts,
         },
         flags::file::ConfigMapFacts,
         measurable::probes,
@@ -32,7 +33,8 @@ pub fn rollout(o: &RolloutObject) -> RolloutFacts {
         created: o.meta.created,
         generation: o.meta.generation,
         annotations: Arc::clone(&o.annotations),
-        deleting: o.meta.deleting,
+        finalizers: o.finalizers.clone(),
+        deleted: o.deleted,
         spec: o
             .spec
             .as_ref()
@@ -84,10 +86,52 @@ pub fn child(o: &DeploymentObject) -> ChildFacts {
         current: o.observed == o.meta.generation,
         status_replicas: o.status_replicas,
         available: o.available,
+        adopted: o.foreign.as_ref().map(|foreign| Adopted {
+            generation: o.meta.generation,
+            writer: o.epoch.is_none().then(|| foreign.writer.clone()),
+        }),
         edited: o.edited,
         problem: o.problem.clone(),
         deleting: o.meta.deleting,
     }
+}
+
+/// A Deployment of somebody else, read live.
+#[must_use]
+pub fn deployment(o: &DeploymentObject) -> Option<DeploymentFacts> {
+    let foreign = o.foreign.as_ref()?;
+    let selector = serde_json::json!({"matchLabels": {"app": foreign.labels.get("app")}});
+    Some(DeploymentFacts {
+        child: child(o),
+        selector: serde_json::from_value(selector).ok(),
+        labels: foreign.labels.clone(),
+        owner: foreign.owner.clone(),
+        paused: foreign.paused,
+        rolling: false,
+    })
+}
+
+/// The Deployment that a Rollout adopts, as a cache holds it.
+fn adoptee(objects: &Objects, of: &RolloutFacts) -> Option<Adoptee> {
+    let name = adopting::named(of)?;
+    let found = objects
+        .deployments
+        .get(name)
+        .filter(|d| d.foreign.is_some());
+    Some(match found {
+        Some(found) => Adoptee::There(child(found).into()),
+        None => Adoptee::Gone,
+    })
+}
+
+/// Another Rollout that adopts the same and goes first.
+fn rival(objects: &Objects, of: &RolloutFacts) -> Option<String> {
+    let name = adopting::named(of)?;
+    let rank = |r: &RolloutFacts| (r.status.adopted.is_none(), r.created, r.base.name.clone());
+    let others = objects.rollouts.values().map(|o| rollout(o));
+    let mut others = others.filter(|o| o.base.name != of.base.name);
+    let first = others.find(|o| adopting::named(o) == Some(name) && rank(o) < rank(of));
+    first.map(|o| o.base.name)
 }
 
 /// A pod.
@@ -207,13 +251,15 @@ pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
     let revisions = objects.revisions.values();
     let pods = objects.pods.values();
     let jobs = objects.jobs.values();
+    let adopted = adoptee(objects, &rollout(found));
     Some(facts::Objects {
+        rival: rival(objects, &rollout(found)),
         rollout: rollout(found),
         revisions: revisions
             .filter(|r| &*r.rollout == name)
             .map(|r| revision(r))
             .collect(),
-        children: objects.children(name).map(child).collect(),
+        children: own_children(objects, name).map(child).collect(),
         pods: pods
             .filter(|p| &*p.rollout == name)
             .map(|p| pod(p))
@@ -230,7 +276,16 @@ pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
         sharers: database_name.map_or_else(Vec::new, |d| sharers(objects, name, d)),
         earlier: EarlierFacts::all(&rollout(found), |name| others.get(name)),
         services: services(objects, found),
+        adopted,
     })
+}
+
+/// Deployments that the operator made for a Rollout.
+fn own_children<'a>(
+    objects: &'a Objects,
+    name: &'a str,
+) -> impl Iterator<Item = &'a DeploymentObject> {
+    objects.children(name).filter(|d| d.foreign.is_none())
 }
 
 /// The flags of a Rollout that contracts on other databases than its own rely on.
@@ -260,8 +315,9 @@ pub fn sharer(objects: &Objects, of: &RolloutObject) -> SharerFacts {
     let name = &of.meta.name;
     let revisions = objects.revisions.values().filter(|r| r.rollout == *name);
     let revisions: Vec<_> = revisions.map(|r| revision(r)).collect();
-    let children: Vec<_> = objects.children(name).map(child).collect();
+    let children: Vec<_> = own_children(objects, name).map(child).collect();
     let pods = objects.pods.values().filter(|p| p.rollout == *name);
+    let pods = pods.filter(|p| adopting::deployment_of(&p.revision).is_none());
     let pods: Vec<_> = pods.map(|p| pod(p)).collect();
     SharerFacts::of(&rollout(of), revisions.iter(), children.iter(), pods.iter())
 }

@@ -197,6 +197,7 @@ impl World {
             self.store(RolloutObject {
                 meta,
                 status,
+                deleted: None,
                 ..(**object).clone()
             });
         }
@@ -217,6 +218,8 @@ impl World {
             }
             let fresh = DeploymentObject {
                 meta,
+                // Who owns which field is not restored.
+                epoch: object.epoch.filter(|_| object.foreign.is_none()),
                 observed: 0,
                 status_replicas: 0,
                 available: 0,

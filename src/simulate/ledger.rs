@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    action::Action,
+    action::{Action, Circumstance},
     event::Life,
     object::{DeploymentObject, Name, Object, Objects, RolloutObject},
     process::{Seen, Trust},
@@ -38,6 +38,8 @@ pub enum Happened {
         /// The Deployment.
         deployment: Name,
     },
+    /// A Rollout is gone, and was so at its end.
+    RolloutGone(Arc<RolloutObject>),
     /// A Job was collected while it might still change the database.
     JobCut(Name),
     /// A pass has ended in which the API server refused writes for good.
@@ -117,7 +119,7 @@ impl Happened {
         let arrival = self.accepted()?;
         match (&*arrival.write, &arrival.before, &arrival.after) {
             (
-                Write::Scale { .. },
+                Write::Scale { .. } | Write::Resize { .. },
                 Some(Object::Deployment(before)),
                 Some(Object::Deployment(after)),
             ) => Some((arrival, before, after)),
@@ -275,6 +277,9 @@ impl Ledger {
                     // Whoever creates it again begins anew.
                     self.failed.retain(|(name, _)| name != rollout);
                 }
+            }
+            Action::Around(Circumstance::Adoptable(_)) => {
+                self.harmed.insert("shop".into());
             }
             Action::Config { name, exists } => self.config(name, *exists, now),
             Action::ForgetRevision { rollout, image } => {

@@ -67,6 +67,10 @@ pub struct RolloutObject {
     pub meta: Meta,
     /// Its annotations.
     pub annotations: Arc<BTreeMap<String, String>>,
+    /// What keeps it while it is being deleted.
+    pub finalizers: Vec<String>,
+    /// When somebody began to delete it.
+    pub deleted: Option<Timestamp>,
     /// What the user asked for, or why it cannot be read.
     pub spec: Result<Arc<Whole>, String>,
     /// What the operator recorded.
@@ -109,6 +113,9 @@ pub struct DeploymentObject {
     pub epoch: Option<i64>,
     /// Image of the first container: names the behaviour of its pods.
     pub image: Name,
+    /// Somebody else's, which a Rollout may adopt: `rollout` is then the one whose selector selects
+    /// its pods, and `epoch` that by which Stepgate owns its replicas.
+    pub foreign: Option<Foreign>,
     /// Its template is no longer the one it was made with.
     pub edited: bool,
     /// `spec.replicas`.
@@ -121,6 +128,19 @@ pub struct DeploymentObject {
     pub available: i32,
     /// Message of the condition `ReplicaFailure`.
     pub problem: Option<String>,
+}
+
+/// What is known of a Deployment of somebody else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Foreign {
+    /// Labels of its pods.
+    pub labels: BTreeMap<String, String>,
+    /// What it belongs to.
+    pub owner: Option<String>,
+    /// `spec.paused`.
+    pub paused: bool,
+    /// Who wrote its replicas last.
+    pub writer: String,
 }
 
 /// A pod of a Deployment.

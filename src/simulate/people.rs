@@ -7,12 +7,13 @@ use serde_json::Value;
 use super::{
     action::{Action, Command},
     event::Sync,
+    ledger::Happened,
     object::{DatabaseObject, DeploymentObject, Meta, Name, Object, RolloutObject},
     world::World,
 };
 use crate::{
     api::{RolloutSpec, RolloutStatus, flags::FlagState, keys},
-    plan::{facts::UserFacts, revision::Whole, soak},
+    plan::{adopting, facts::UserFacts, revision::Whole, soak},
 };
 
 impl World {
@@ -61,8 +62,17 @@ impl World {
                     _ => "user deletes the Rollout",
                 };
                 self.did(&rollout, words);
-                if let Some(found) = found {
-                    self.erase(&Object::Rollout(found));
+                match found {
+                    Some(found) if !found.finalizers.is_empty() => {
+                        let deleted = found.deleted.or(Some(self.now));
+                        let mut going = (*found).clone();
+                        going.meta.generation += i64::from(going.deleted.is_none());
+                        // Its children are gone, if it was in the foreground.
+                        (going.meta.deleting, going.deleted) = (false, deleted);
+                        self.store(going);
+                    }
+                    Some(found) => self.rollout_goes(found),
+                    None => {}
                 }
             }
             Action::DeleteInForeground(rollout) => self.delete_in_foreground(rollout),
@@ -139,6 +149,8 @@ impl World {
             let object = RolloutObject {
                 meta: self.meta(rollout, None),
                 annotations: Arc::default(),
+                finalizers: Vec::new(),
+                deleted: None,
                 spec: Ok(Arc::new(spec)),
                 status: Arc::new(unseen()),
             };
@@ -168,6 +180,10 @@ impl World {
         let object = RolloutObject {
             meta,
             annotations: Arc::default(),
+            finalizers: known
+                .as_ref()
+                .map_or_else(Vec::new, |k| k.finalizers.clone()),
+            deleted: known.as_ref().and_then(|k| k.deleted),
             spec: Err("spec.template: missing field `spec`".into()),
             status: known.map_or_else(|| Arc::new(unseen()), |k| Arc::clone(&k.status)),
         };
@@ -204,10 +220,18 @@ impl World {
         let words = "user deletes the Rollout in the foreground: its children go first";
         self.did(&rollout, words);
         let mut going = (*found).clone();
-        going.meta.generation += i64::from(!going.meta.deleting);
+        going.meta.generation += i64::from(going.deleted.is_none());
         going.meta.deleting = true;
+        going.deleted = going.deleted.or(Some(self.now));
         self.store(going);
         self.sync(Sync::Garbage);
+    }
+
+    /// A Rollout is no more.
+    pub(super) fn rollout_goes(&mut self, rollout: Arc<RolloutObject>) {
+        self.happened
+            .push(Happened::RolloutGone(Arc::clone(&rollout)));
+        self.erase(&Object::Rollout(rollout));
     }
 
     fn by_hand(
@@ -438,11 +462,15 @@ impl World {
             let release = status.release.as_ref().map(|r| &r.revision);
             versions.extend(stable.into_iter().chain(release).map(|r| needs(r)));
             users.push(UserFacts::of_rollout(name, &versions));
-            for child in self.live.children(name) {
+            users.extend(UserFacts::of_adopted(name, status));
+            let own = self.live.children(name).filter(|d| d.foreign.is_none());
+            for child in own {
                 let what = format!("Deployment {}", child.meta.name);
                 users.push(user(what, needs(&child.revision), child.replicas > 0));
             }
-            for pod in self.live.pods.values().filter(|p| p.rollout == *name) {
+            let pods = self.live.pods.values().filter(|p| p.rollout == *name);
+            let own = pods.filter(|p| adopting::deployment_of(&p.revision).is_none());
+            for pod in own {
                 let what = format!("Pod {}", pod.meta.name);
                 users.push(user(what, needs(&pod.revision), true));
             }

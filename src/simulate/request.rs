@@ -91,6 +91,7 @@ impl Faults {
                 kind: intent::Kind::Deployment,
                 ..
             } | Write::Scale { .. }
+                | Write::Resize { .. }
                 | Write::Fence { .. }
         );
         if self.webhook_down && of_deployment {
@@ -157,6 +158,19 @@ pub fn describe(write: &Write) -> String {
         },
         Write::Adopt { base, .. } => format!("adopt {}", base.name),
         Write::Scale { base, from, to } => format!("scale {} {from} -> {to}", base.name),
+        Write::Resize {
+            base,
+            epoch,
+            from,
+            to,
+            settles,
+        } => match (settles, from == to) {
+            (false, true) => format!("fence {} epoch {epoch}", base.name),
+            _ => format!("scale {} {from} -> {to}", base.name),
+        },
+        Write::Finalize { base, finalizers } => {
+            format!("finalizers of {}: {}", base.name, finalizers.join(", "))
+        }
         Write::Fence { base, epoch, .. } => format!("fence {} epoch {epoch}", base.name),
         Write::RecordDatabase { base, .. } => format!("record of database {}", base.name),
         Write::ReleaseJob { base } => format!("release {}", base.name),

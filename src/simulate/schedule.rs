@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 
+mod adopt;
 mod fate;
 mod flags;
 mod seldom;
@@ -60,6 +61,8 @@ const WAYS: u64 = 0x4d0b_92e5_0000_0000;
 const SWITCHES: u64 = 0x6e3a_51b7_0000_0000;
 /// Sets releases by weight and their routes apart.
 const WEIGHTS: u64 = 0x29d6_b40f_0000_0000;
+/// Sets apart whether a running Deployment is moved in, and what becomes of it.
+const ADOPTIONS: u64 = 0x5a0c_83f1_0000_0000;
 /// Sets apart what expands do to the code before them, and whether that is looked at; chosen likewise.
 const SOAKS: u64 = 0x0183_76a6_0000_0000;
 /// Sets the churn of nodes apart.
@@ -120,6 +123,9 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     let blue_green = (rolling.is_none() && switches.chance(30)).then(|| sets(&mut switches));
     let mut weights = Random::new(seed ^ WEIGHTS);
     let by_weight = rolling.is_none() && blue_green.is_none() && weights.chance(40);
+    let mut adoptions = Random::new(seed ^ ADOPTIONS);
+    let free = blue_green.is_none() && !by_weight;
+    let adopts = adoptions.chance(20) && free;
     for (second, mut action) in script(&mut random, processes) {
         if let Action::Apply { spec, rollout, .. } = &mut action {
             spec.strategy.on_new_revision = order;
@@ -146,6 +152,12 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
             }
             if tests {
                 test_steps(&mut ways, spec);
+            }
+            if adopts && &**rollout == "shop" {
+                **spec = crate::simulate::scenarios::adopt::adopts((**spec).clone());
+                for (second, action) in adopt::script(&mut adoptions, spec.replicas) {
+                    simulation.plan(second, action);
+                }
             }
         }
         simulation.plan(second, action);

@@ -74,6 +74,31 @@ impl World {
                 }
                 Ok(Written::Child(facts::child(&self.store(next))))
             }
+            Write::Resize {
+                base, epoch, to, ..
+            } => {
+                let before: DeploymentObject = self.read(write, base)?;
+                let mut next = before.clone();
+                next.meta.generation += i64::from(next.replicas != *to);
+                (next.replicas, next.epoch) = (*to, Some(*epoch));
+                // What settles has another manager each time, so that it always changes something.
+                let answer = match next == before {
+                    true => facts::child(&self.bump(&before)),
+                    false => facts::child(&self.store(next)),
+                };
+                Ok(Written::Child(answer))
+            }
+            Write::Finalize { base, finalizers } => {
+                let mut next: RolloutObject = self.read(write, base)?;
+                next.finalizers.clone_from(finalizers);
+                if next.deleted.is_some() && finalizers.is_empty() {
+                    let answer = facts::rollout(&next);
+                    self.did(&base.name, "the Rollout is gone");
+                    self.rollout_goes(Arc::new(next));
+                    return Ok(Written::Rollout(answer));
+                }
+                Ok(Written::Rollout(facts::rollout(&self.store(next))))
+            }
             Write::Fence {
                 kind: Kind::Job,
                 base,
@@ -189,6 +214,7 @@ impl World {
             revision: label(manifest, keys::REVISION),
             epoch: epoch(manifest),
             image,
+            foreign: None,
             edited: false,
             replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
             observed: 0,

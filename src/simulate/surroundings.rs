@@ -8,12 +8,12 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::{
-    action::{Circumstance, Given},
+    action::{Adoptable, Circumstance, Given},
     event::Event,
-    object::{Object, ServiceObject},
+    object::{DeploymentObject, Foreign, Object, ServiceObject},
     world::World,
 };
-use crate::plan::facts::Reach;
+use crate::plan::{adopting, facts::Reach};
 
 impl World {
     pub(super) fn around(&mut self, circumstance: Circumstance) {
@@ -43,6 +43,7 @@ impl World {
                 self.did("", &words);
                 self.consumer = version;
             }
+            Circumstance::Adoptable(is) => self.adoptable(is),
             Circumstance::Backup { seconds_ago } => self.backed_up(seconds_ago),
             Circumstance::Service { name, is } => self.give_service(name, is),
             Circumstance::Route { name, is } => self.give_route(name, is),
@@ -117,6 +118,85 @@ impl World {
             },
         };
         self.store(service);
+    }
+
+    fn adoptable(&mut self, is: Adoptable) {
+        const NAME: &str = "web";
+        let found = self.live.deployments.get(NAME).cloned();
+        let words = match is {
+            Adoptable::Runs { image, replicas } => {
+                format!("somebody runs Deployment {NAME}: {image}, {replicas} replicas")
+            }
+            Adoptable::Scaled { by, replicas } => {
+                if found
+                    .as_ref()
+                    .is_none_or(|found| found.replicas == replicas)
+                {
+                    return;
+                }
+                format!("{by} sets the replicas of Deployment {NAME} to {replicas}")
+            }
+            Adoptable::Paused(paused) => {
+                format!("somebody sets Deployment {NAME} paused: {paused}")
+            }
+            Adoptable::Owned(owned) => format!("Deployment {NAME} has another owner: {owned}"),
+            Adoptable::Labelled(app) => {
+                format!("pods of Deployment {NAME} have the label app={app}")
+            }
+            Adoptable::Gone => format!("somebody deletes Deployment {NAME}"),
+        };
+        self.did("", &words);
+        let Some(found) = found else {
+            if let Adoptable::Runs { image, replicas } = is {
+                let deployment = DeploymentObject {
+                    meta: self.meta(NAME, None),
+                    rollout: "shop".into(),
+                    revision: adopting::revision_of(NAME).as_str().into(),
+                    epoch: None,
+                    image: image.into(),
+                    foreign: Some(Foreign {
+                        labels: BTreeMap::from([("app".to_owned(), "shop".to_owned())]),
+                        owner: None,
+                        paused: false,
+                        writer: "kubectl-client-side-apply".to_owned(),
+                    }),
+                    edited: false,
+                    replicas,
+                    observed: 0,
+                    status_replicas: 0,
+                    available: 0,
+                    problem: None,
+                };
+                self.store(deployment);
+            }
+            return;
+        };
+        let mut next = (*found).clone();
+        let Some(foreign) = &mut next.foreign else {
+            return;
+        };
+        match is {
+            Adoptable::Runs { .. } => return,
+            Adoptable::Gone => return self.erase(&Object::Deployment(found)),
+            Adoptable::Scaled { by, replicas } => {
+                by.clone_into(&mut foreign.writer);
+                (next.replicas, next.epoch) = (replicas, None);
+                next.meta.generation += 1;
+            }
+            Adoptable::Paused(paused) => {
+                foreign.paused = paused;
+                next.meta.generation += 1;
+            }
+            Adoptable::Owned(owned) => {
+                foreign.owner = owned.then(|| "Application web".to_owned());
+            }
+            Adoptable::Labelled(app) => {
+                foreign.labels = BTreeMap::from([("app".to_owned(), app.to_owned())]);
+            }
+        }
+        self.ledger.hand = true;
+        self.store(next);
+        self.ledger.hand = false;
     }
 
     /// Everybody comes back to it in his own time: watches within two seconds, controllers, which

@@ -127,9 +127,10 @@ async fn deployments_that_would_share_pods_are_named() {
     let adapter = Kubernetes::new(followed.index.clone(), reads, writes, patience);
     let spec = rollout.spec.clone().expect("a spec");
     let answer = adapter.ask(&shop(&home), &Question::Overlaps(spec)).await;
-    let Ok(Answer::Overlaps(mut names)) = answer else {
+    let Ok(Answer::Overlaps(all)) = answer else {
         panic!("{answer:?}");
     };
+    let mut names: Vec<_> = all.into_iter().map(|one| one.deployment).collect();
     names.sort();
     assert_eq!(
         names,

@@ -20,8 +20,7 @@ use stepgate::{
     cluster::{
         Answer, Cluster as _, Key,
         kubernetes::{
-            index::Index,
-            table::{database_key, rollout_key},
+            index::{Index, database_key, rollout_key},
             watch::Watches,
         },
     },

@@ -12,6 +12,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod adopting;
 mod allowed;
 mod answers;
 mod asking;

@@ -8,6 +8,7 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
 };
 use serde_json::{Value, json};
+use stepgate::api::Rollout;
 
 use super::{
     fixture::{Home, config, eventually, minimal},
@@ -168,6 +169,76 @@ async fn the_operator_writes_no_config_map_but_its_flags() {
     assert!(!patch("shop-flags", flags).await);
     let more = json!({"data": {"settings.json": "{}"}});
     assert!(patch("shop-flags", more).await);
+}
+
+#[tokio::test]
+async fn the_operator_changes_nothing_in_a_rollout_but_its_finalizer() {
+    const WORDS: &str = "may change nothing in a Rollout but its own finalizer";
+    let home = Home::new("finalizer-only").await;
+    rollout(&home).await;
+    let everybody = home.rollouts();
+    let theirs = json!({"metadata": {"finalizers": ["example.com/theirs"], "labels": {"a": "b"}}});
+    everybody
+        .patch("shop", &PatchParams::default(), &Patch::Merge(&theirs))
+        .await
+        .expect("a finalizer of somebody's");
+    let group = |kind: &str| {
+        let gvk = GroupVersionKind::gvk("rbac.authorization.k8s.io", "v1", kind);
+        let kind = ApiResource::from_gvk(&gvk);
+        Api::<DynamicObject>::namespaced_with(home.client.clone(), &home.namespace, &kind)
+    };
+    let name = json!({"name": "patches-rollouts"});
+    for (kind, object) in [
+        (
+            "Role",
+            json!({"metadata": name, "rules": [
+                {"apiGroups": ["stepgate.io"], "resources": ["rollouts"], "verbs": ["patch"]},
+            ]}),
+        ),
+        (
+            "RoleBinding",
+            json!({
+                "metadata": name,
+                "roleRef": {
+                    "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "patches-rollouts",
+                },
+                "subjects": [
+                    {"kind": "ServiceAccount", "name": "stepgate", "namespace": "stepgate-system"},
+                ],
+            }),
+        ),
+    ] {
+        let object = serde_json::from_value(object).expect("an object");
+        let made = group(kind).create(&PostParams::default(), &object).await;
+        made.expect(kind);
+    }
+    install(&home, "policies/finalizer-only.yaml").await;
+    let mine = Api::<Rollout>::namespaced(operator().await, &home.namespace);
+    let patch = async |patch: Value| {
+        let dry = PatchParams {
+            dry_run: true,
+            ..PatchParams::default()
+        };
+        mine.patch("shop", &dry, &Patch::Merge(&patch)).await
+    };
+    let replicas = json!({"spec": {"replicas": 7}});
+    eventually("the policy", async || match patch(replicas.clone()).await {
+        Err(kube::Error::Api(status)) => status.message.contains(WORDS).then_some(()),
+        _ => None,
+    })
+    .await;
+    let finalizers = |all: &[&str]| json!({"metadata": {"finalizers": all}});
+    let own = finalizers(&["example.com/theirs", "stepgate.io/adopting"]);
+    assert!(!refused(patch(own).await, WORDS));
+    for change in [
+        finalizers(&[]),
+        finalizers(&["stepgate.io/adopting"]),
+        finalizers(&["example.com/theirs", "example.com/more"]),
+        json!({"metadata": {"labels": {"a": "c"}}}),
+        json!({"metadata": {"annotations": {"stepgate.io/promote": "x 1"}}}),
+    ] {
+        assert!(refused(patch(change.clone()).await, WORDS), "{change}");
+    }
 }
 
 /// A place in a route, and what somebody puts there; `null` takes it away.

@@ -3,7 +3,7 @@
 use k8s_openapi::api::events::v1::Event as Published;
 use kube::{Api, api::ListParams};
 use stepgate::{
-    cluster::kubernetes::table::rollout_key,
+    cluster::kubernetes::index::rollout_key,
     operator::{
         events::{Events, Subject},
         metrics::Metrics,

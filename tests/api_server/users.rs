@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::{
     Api,
-    api::{DynamicObject, PostParams},
+    api::{DynamicObject, Patch, PatchParams, PostParams},
     core::{ApiResource, GroupVersionKind},
 };
 use serde_json::{Value, json};
@@ -95,6 +95,12 @@ async fn shop(home: &Home) {
 async fn everybody_on_a_database_is_found_with_the_version_that_they_need() {
     let home = Home::new("users").await;
     shop(&home).await;
+    // A Deployment that was moved in carries no mark of Stepgate.
+    let moved = json!({"status": {"adopted": {
+        "deployment": "web", "uid": "u-web", "replicas": 4, "generation": 3}}});
+    let (params, moved) = (PatchParams::default(), Patch::Merge(moved));
+    let told = home.rollouts().patch_status("shop", &params, &moved).await;
+    told.expect("a status");
     let mut other = minimal("other");
     other["spec"]["schema"] =
         json!({"database": "another", "version": 1, "expand": {"command": ["x"]}});
@@ -133,6 +139,7 @@ async fn everybody_on_a_database_is_found_with_the_version_that_they_need() {
     let expected = [
         ("Rollout shop", Some(2), true),
         ("Deployment shop-r1", Some(1), false),
+        ("Deployment web, which Rollout shop moved in", None, true),
         ("StatefulSet set", Some(2), true),
         ("DaemonSet each", Some(3), true),
         ("CronJob nightly, without the annotation", None, true),

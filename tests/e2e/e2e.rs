@@ -5,6 +5,7 @@
 // What a test gives up on ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod adopt;
 mod app;
 mod blue_green;
 mod bounds;

@@ -13,7 +13,7 @@ use crate::play::{PATIENCE, condition, play};
 
 pub const SHOP: &str = "shop";
 /// Requests a second: enough for a verdict, little enough for several at a time.
-const RATE: u32 = 100;
+pub const RATE: u32 = 100;
 
 /// Applies a release of the shop, for a small machine that does much else: four pods, a limit of
 /// one second, and a slow release that is slower still.

@@ -325,7 +325,10 @@ pub fn found(answer: &Result<Answer, ReadError>) -> String {
             let spec = live.facts.spec.as_ref().expect("a spec");
             format!("there, {} replicas", spec.replicas)
         }
-        Ok(Answer::Overlaps(names)) => format!("overlapping {names:?}"),
+        Ok(Answer::Overlaps(all)) => {
+            let names: Vec<_> = all.iter().map(|one| &one.deployment).collect();
+            format!("overlapping {names:?}")
+        }
         Ok(Answer::Hold(hold)) => match &hold.database {
             None => "not there".into(),
             Some(database) => {

@@ -85,6 +85,11 @@ fn an_author_must_be_allowed_what_a_rollout_starts() {
     let error = apply_as(ns, "pods", schema).unwrap_err();
     assert!(error.contains("the right to create jobs.batch"), "{error}");
     assert_eq!(apply_as(ns, "all", schema), Ok(()));
+    let error = apply_as(ns, "pods", "deploy/examples/adopted.yaml").unwrap_err();
+    assert!(
+        error.contains("the right to patch deployments.apps"),
+        "{error}"
+    );
 
     // Without a change of the spec nothing more is asked: commands and labels stay possible.
     let label = |who: &str, label: &str| {

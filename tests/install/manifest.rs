@@ -52,6 +52,8 @@ fn the_operator_may_do_its_work_and_no_more() {
     for (verb, resource) in [
         ("update", "rollouts.stepgate.io/status"),
         ("create", "databaseschemas.stepgate.io"),
+        // For its finalizer.
+        ("patch", "rollouts.stepgate.io"),
         ("patch", "deployments.apps"),
         ("delete", "deployments.apps"),
         ("create", "controllerrevisions.apps"),
@@ -70,7 +72,6 @@ fn the_operator_may_do_its_work_and_no_more() {
         ("list", "configmaps"),
         ("get", "pods/log"),
         ("create", "rollouts.stepgate.io"),
-        ("patch", "rollouts.stepgate.io"),
         ("update", "rollouts.stepgate.io"),
         ("delete", "rollouts.stepgate.io"),
         ("create", "pods"),

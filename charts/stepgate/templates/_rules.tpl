@@ -1,11 +1,13 @@
 {{- /*
 What the operator may do with Rollouts and their children. It reads no logs, ConfigMaps or
-Secrets (but for the opt-ins) and writes nothing that it has not made, but for the status of Rollouts.
+Secrets (but for the opt-ins) and writes nothing that it has not made, but for the status of Rollouts,
+and the replicas of Deployments that they adopt.
 */ -}}
 {{- define "stepgate.rules" -}}
+# A Rollout is patched for its finalizer alone, while a Deployment is moved in.
 - apiGroups: [stepgate.io]
   resources: [rollouts]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
 - apiGroups: [stepgate.io]
   resources: [rollouts/status]
   verbs: [update]

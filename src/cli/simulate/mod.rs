@@ -132,6 +132,7 @@ impl Telling {
                 on.disk_of_one_node = disk && on.spec.replicas == 1;
                 findings.extend(promoted(&mut on));
                 findings.extend(alone(&mut on));
+                findings.extend(adopted(&mut on));
                 on.services = manifest::services(&on.spec, documents.all(), &mut findings);
                 manifest::routes(&on.spec, documents.all(), &mut findings);
                 on.texts = sql::texts(&on.spec, documents, &mut findings);
@@ -296,6 +297,18 @@ fn alone(on: &mut Manifest) -> Option<Finding> {
         let message = format!("played as if {} had gone first", names.join(", "));
         Finding::note("spec.after", message)
     })
+}
+
+/// A Deployment that is moved in is played as the revision that runs before.
+fn adopted(on: &mut Manifest) -> Option<Finding> {
+    let name = on.spec.adopt.take()?.deployment;
+    let message = format!(
+        "Deployment {name} is played as the revision that runs before: its pods go by the same \
+         steps. Of the Deployment itself only the replicas are written, and at the end it stands at \
+         0. The Rollout must ask for as many as it has; whatever else writes its replicas (Git, an \
+         autoscaler) stops the release"
+    );
+    Some(Finding::note("spec.adopt", message))
 }
 
 /// How many pods are played.

@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 54] = [
+const RULES: [(&str, Rule); 56] = [
     ("self != 'without-undo'", |me| *me != "without-undo"),
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
@@ -50,6 +50,13 @@ const RULES: [(&str, Rule); 54] = [
     }),
     // There is no older object to differ from.
     ("self.selector == oldSelf.selector", |_| true),
+    (
+        "!has(self.adopt) || !has(oldSelf.adopt) || self.adopt == oldSelf.adopt",
+        |_| true,
+    ),
+    ("!has(self.adopt) || !has(self.traffic)", |me| {
+        !has(me, "adopt") || !has(me, "traffic")
+    }),
     (
         "!has(self.selector.matchLabels) || (has(self.template.metadata) && has(self.template.metadata.labels) && self.selector.matchLabels.all(k, k in self.template.metadata.labels && self.template.metadata.labels[k] == self.selector.matchLabels[k]))",
         template_carries_labels,

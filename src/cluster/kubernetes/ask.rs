@@ -35,7 +35,7 @@ use crate::{
     },
     cluster::{Answer, Hold, Key, ReadError},
     plan::{
-        facts::{ConfigFacts, ConfigRef, JobLog, Question, Text, Texts},
+        facts::{ConfigFacts, ConfigRef, JobLog, Overlap, Question, Text, Texts},
         flags::file::ConfigMapFacts,
         revision::{Wanted, sha256},
     },
@@ -62,6 +62,16 @@ pub async fn answer(
         Question::Overlaps(spec) => {
             let overlaps = overlaps(client, index, namespace, name, spec).await;
             overlaps.map(Answer::Overlaps)
+        }
+        Question::Deployment(name) => {
+            let api = Api::<Deployment>::namespaced(client.clone(), namespace);
+            let found = match is_object_name(name) {
+                true => api.get_opt(name).await,
+                false => Ok(None),
+            };
+            let found = found.map_err(|error| unread(&question.to_string(), &error))?;
+            let found = found.map(|found| Arc::new(facts::deployment(&found)));
+            Ok(Answer::Deployment(found))
         }
         Question::Revisions => revisions(client, namespace, name).await,
         Question::Hold(database) => hold(client, namespace, database).await,
@@ -123,7 +133,7 @@ async fn flags(
     Ok(map.map(|map| facts::config_map(map).into()))
 }
 
-/// Names of the Deployments that are not this Rollout's and would share pods with it: those that
+/// The Deployments that are not this Rollout's and would share pods with it: those that
 /// are no Rollout's, whatever their labels say, and those that Rollouts have left behind. Those of
 /// other Rollouts are not read, or many Rollouts in a namespace would all read each other's; the
 /// Rollouts themselves are compared (see [`Objects::neighbours`](crate::plan::facts::Objects)).
@@ -133,15 +143,18 @@ async fn overlaps(
     namespace: &str,
     rollout: &str,
     spec: &Wanted,
-) -> Result<Vec<String>, ReadError> {
+) -> Result<Vec<Overlap>, ReadError> {
     let pods = Pods::of(rollout, spec);
     let overlaps = |d: Deployment| {
-        let name = d.metadata.name.clone()?;
+        let child = facts::child(&d);
         let theirs = Pods {
             labels: facts::template_labels(&d),
             selector: facts::selector(&d)?,
         };
-        pods.overlap(&theirs).then_some(name)
+        pods.overlap(&theirs).then_some(Overlap {
+            empty: child.replicas == 0 && child.status_replicas == 0,
+            deployment: child.base.name,
+        })
     };
     let api = Api::<Deployment>::namespaced(client.clone(), namespace);
     let foreign = format!("!{}", keys::ROLLOUT);

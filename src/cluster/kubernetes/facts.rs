@@ -9,7 +9,7 @@ use k8s_openapi::{
         batch::v1::Job,
         core::v1::{ConfigMap, ContainerStatus, Pod, Service, ServicePort, ServiceSpec},
     },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta},
 };
 
 use serde_json::{Value, json};
@@ -18,7 +18,11 @@ use super::ours::{self, label};
 use crate::{
     api::{Selector, keys, text::bounded},
     plan::{
-        facts::{Base, ChildFacts, JobEnd, JobFacts, PodFacts, Reach, ServiceFacts},
+        adopting,
+        facts::{
+            Adopted, Base, ChildFacts, DeploymentFacts, JobEnd, JobFacts, PodFacts, Reach,
+            ServiceFacts,
+        },
         flags::file::{ConfigMapFacts, FILE},
         job::pod,
     },
@@ -46,9 +50,82 @@ pub fn child(object: &Deployment) -> ChildFacts {
         current: observed >= metadata.generation,
         status_replicas: status.and_then(|s| s.replicas).unwrap_or(0),
         available: status.and_then(|s| s.available_replicas).unwrap_or(0),
+        adopted: None,
         edited: annotation(metadata, DEPLOYMENT_REVISION).is_some_and(|r| r != "1"),
         problem: child_problem(object),
         deleting: metadata.deletion_timestamp.is_some(),
+    }
+}
+
+/// A Deployment of somebody else: what is Stepgate's of it stands in `managedFields`.
+#[must_use]
+pub fn foreign(object: &Deployment) -> ChildFacts {
+    let metadata = &object.metadata;
+    let writers = || {
+        metadata
+            .managed_fields
+            .iter()
+            .flatten()
+            .filter(owns_replicas)
+    };
+    let name = |entry: &ManagedFieldsEntry| entry.manager.clone().unwrap_or_default();
+    let last = writers().max_by_key(|entry| entry.time.clone());
+    let facts = child(object);
+    ChildFacts {
+        revision: adopting::revision_of(&facts.base.name),
+        epoch: writers()
+            .filter_map(|entry| epoch_of_manager(&name(entry)))
+            .max(),
+        adopted: Some(Adopted {
+            generation: metadata.generation.unwrap_or(0),
+            writer: last.map(|entry| bounded(&name(entry))),
+        }),
+        edited: false,
+        ..facts
+    }
+}
+
+fn owns_replicas(entry: &&ManagedFieldsEntry) -> bool {
+    let fields = entry.fields_v1.as_ref();
+    fields.is_some_and(|fields| !fields.0["f:spec"]["f:replicas"].is_null())
+}
+
+/// The manager by whose name the replicas of an adopted Deployment are applied. One that settles has
+/// another, so that it always changes something.
+#[must_use]
+pub fn manager(epoch: i64, settles: Option<&str>) -> String {
+    match settles {
+        None => format!("{}-{epoch}", keys::FIELD_MANAGER),
+        Some(version) => format!("{}-{epoch}-{version}", keys::FIELD_MANAGER),
+    }
+}
+
+fn epoch_of_manager(manager: &str) -> Option<i64> {
+    let rest = manager
+        .strip_prefix(keys::FIELD_MANAGER)?
+        .strip_prefix('-')?;
+    rest.split('-').next()?.parse().ok()
+}
+
+/// The same, with what is asked of it before it is adopted.
+#[must_use]
+pub fn deployment(object: &Deployment) -> DeploymentFacts {
+    let metadata = &object.metadata;
+    let status = object.status.as_ref();
+    let child = foreign(object);
+    let mut owners = metadata.owner_references.iter().flatten();
+    let owner = owners.find(|owner| owner.controller == Some(true));
+    let owner = owner.map(|owner| format!("{} {}", owner.kind, owner.name));
+    let rollout = label(metadata, keys::ROLLOUT);
+    let labelled = (!rollout.is_empty()).then(|| format!("Rollout {rollout}, as its label says"));
+    let updated = status.and_then(|s| s.updated_replicas).unwrap_or(0);
+    DeploymentFacts {
+        selector: selector(object),
+        labels: template_labels(object),
+        owner: owner.or(labelled),
+        paused: object.spec.as_ref().and_then(|s| s.paused) == Some(true),
+        rolling: updated != child.status_replicas,
+        child,
     }
 }
 

@@ -1,9 +1,14 @@
 //! What the caches hold: compact facts of our own objects, and which keys a change concerns.
 
+mod adopted;
 mod frozen;
 mod neighbours;
 mod order;
+mod places;
 mod sharers;
+
+pub(super) use self::{adopted::Foreign, places::place};
+pub use places::{database_key, rollout_key};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -15,13 +20,13 @@ use tokio::sync::watch;
 use super::{
     neighbours::Neighbours,
     stored::Pods,
-    table::{Entry, Place, Table, database_key, place, rollout_key},
+    table::{Entry, Place, Table},
 };
 use crate::{
     cluster::Key,
     plan::facts::{
-        ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, PodFacts, RevisionFacts,
-        RolloutFacts, ServiceFacts, Services, Unread,
+        Adoptee, ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, PodFacts,
+        RevisionFacts, RolloutFacts, ServiceFacts, Services, Unread,
     },
 };
 
@@ -38,6 +43,10 @@ pub(super) struct State {
     jobs: Table<JobFacts>,
     databases: Table<DatabaseFacts>,
     services: Table<ServiceFacts>,
+    /// Deployments and pods of somebody else, where Rollouts adopt.
+    foreign: adopted::Tables,
+    /// Rollouts by the Deployment that they adopt.
+    adopters: adopted::Adopters,
     /// What is known of the Services of each namespace.
     switched: BTreeMap<String, Switched>,
     /// Rollouts by their labels and selectors.
@@ -69,6 +78,8 @@ pub struct Index {
     notify: Notify,
     /// Namespaces whose Services are to be watched.
     switched: watch::Sender<BTreeSet<String>>,
+    /// Namespaces whose Deployments and pods of somebody else are to be watched.
+    adopting: watch::Sender<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Index {
@@ -208,6 +219,7 @@ impl Kept for RolloutFacts {
             };
         }
         state.followers.note(place, old, new);
+        state.adopters.note(place, old, new);
         let (old, new) = (old.and_then(pods), new.and_then(pods));
         if old != new {
             if let Some(old) = old {
@@ -221,6 +233,7 @@ impl Kept for RolloutFacts {
 
     fn follow(index: &Index) {
         index.tell_switched();
+        index.tell_adopting();
     }
 
     /// The Rollout; those that come after it, if how it stands has changed; and, unless only its
@@ -235,7 +248,8 @@ impl Kept for RolloutFacts {
             .chain(new)
             .flat_map(|e| e.keys.iter().cloned())
             .collect();
-        let follow = state.followers.concerned(old, new);
+        let mut follow = state.followers.concerned(old, new);
+        follow.extend(state.adopters.concerned(old, new));
         if let (Some(old), Some(new)) = (old, new)
             && !concerns_others(&old.facts, &new.facts)
         {
@@ -276,7 +290,7 @@ fn concerns_others(old: &RolloutFacts, new: &RolloutFacts) -> bool {
     database_of(new) != database_of(old)
         || pods(new) != pods(old)
         || new.base.uid != old.base.uid
-        || new.deleting != old.deleting
+        || new.is_deleting() != old.is_deleting()
 }
 
 impl State {
@@ -318,6 +332,7 @@ impl Index {
             state: RwLock::default(),
             notify,
             switched: watch::Sender::default(),
+            adopting: watch::Sender::default(),
         }
     }
 
@@ -330,7 +345,7 @@ impl Index {
         let database = database_of(&rollout);
         let frozen = (state.frozen).elsewhere(&place(namespace, name), database);
         let database = database.map(|database| place(namespace, database));
-        Some(Objects {
+        let mut objects = Objects {
             revisions: facts_of(&state.revisions, &key),
             children: facts_of(&state.children, &key),
             pods: facts_of(&state.pods, &key),
@@ -341,8 +356,15 @@ impl Index {
             sharers: state.sharers(namespace, name, &rollout),
             earlier: order::earlier(&state.rollouts, namespace, &rollout),
             services: state.services(namespace, &rollout),
+            adopted: state.adoptee(namespace, &rollout),
+            rival: state.rival(namespace, &rollout),
             rollout,
-        })
+        };
+        if let Some(Adoptee::There(child)) = &objects.adopted {
+            let pods = state.foreign_pods(namespace, &child.base.name);
+            objects.pods.extend(pods);
+        }
+        Some(objects)
     }
 
     /// What is held of a DatabaseSchema.

@@ -7,6 +7,7 @@
 pub mod ask;
 pub mod facts;
 pub mod index;
+mod kept;
 mod neighbours;
 pub mod ours;
 mod progress;
@@ -123,6 +124,10 @@ impl Cluster for Kubernetes {
             Answered::Object(Kind::Deployment) => {
                 let child = self.send(&object, prepared).await?;
                 Ok(Written::Child(facts::child(&child)))
+            }
+            Answered::Adopted => {
+                let child = self.send(&object, prepared).await?;
+                Ok(Written::Child(facts::foreign(&child)))
             }
             Answered::Object(Kind::Job) => {
                 let job = self.send(&object, prepared).await?;

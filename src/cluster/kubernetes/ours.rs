@@ -46,6 +46,17 @@ pub fn is_pod(object: &Pod) -> bool {
         .is_some_and(|c| c.kind == "ReplicaSet" && c.api_version == "apps/v1" && c.name == set)
 }
 
+/// The Deployment that a pod belongs to, by the ReplicaSet that controls it.
+#[must_use]
+pub fn deployment_of(object: &Pod) -> Option<&str> {
+    let metadata = &object.metadata;
+    let hash = label(metadata, POD_TEMPLATE_HASH);
+    let set =
+        controller(metadata).filter(|c| c.kind == "ReplicaSet" && c.api_version == "apps/v1")?;
+    let deployment = set.name.strip_suffix(&hash)?.strip_suffix('-')?;
+    (!hash.is_empty()).then_some(deployment)
+}
+
 /// Whether Stepgate made this Service: the Rollout in its label controls it. Its name is the user's
 /// choice and proves nothing, so one that nobody controls is believed to be somebody else's, unless
 /// it carries the epoch that the operator gives to what it makes (a restored backup has no owner).

@@ -93,7 +93,8 @@ fn facts_of(object: &DynamicObject, spec: Result<Arc<Wanted>, String>) -> Rollou
         created: facts::created(metadata),
         generation: metadata.generation.unwrap_or(0),
         annotations: facts::commands(metadata),
-        deleting: metadata.deletion_timestamp.is_some(),
+        finalizers: metadata.finalizers.clone().unwrap_or_default(),
+        deleted: metadata.deletion_timestamp.as_ref().map(|t| t.0),
         spec,
         status: Arc::new(status.ok().flatten().unwrap_or_default()),
     }

@@ -13,32 +13,6 @@ pub struct Place {
     pub name: String,
 }
 
-/// The place of an object.
-pub(super) fn place(namespace: &str, name: &str) -> Place {
-    Place {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
-}
-
-/// A Rollout's key.
-#[must_use]
-pub fn rollout_key(namespace: &str, name: &str) -> Key {
-    Key::Rollout {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
-}
-
-/// A DatabaseSchema's key.
-#[must_use]
-pub fn database_key(namespace: &str, name: &str) -> Key {
-    Key::Database {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    }
-}
-
 /// An object and the keys it belongs to.
 #[derive(Clone, Debug)]
 pub struct Entry<F> {

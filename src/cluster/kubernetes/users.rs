@@ -197,6 +197,8 @@ async fn of_rollouts(
         };
         if names_it {
             users.push(asked_by(&rollout, &known));
+            let name = &rollout.base.name;
+            users.extend(UserFacts::of_adopted(name, &rollout.status));
             rollouts.push(rollout.base.name);
         }
     }

@@ -3,18 +3,10 @@
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, future::BoxFuture};
-use k8s_openapi::{
-    NamespaceResourceScope,
-    api::{
-        apps::v1::{ControllerRevision, Deployment},
-        batch::v1::Job,
-        core::v1::{Pod, Service},
-    },
-};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Service};
 use kube::{
     Api, Client, Resource,
     api::{ApiResource, DynamicObject},
-    core::ObjectMeta,
     runtime::watcher,
 };
 use serde::de::DeserializeOwned;
@@ -22,18 +14,14 @@ use tokio::{sync::watch, task::JoinSet};
 use tracing::{debug, info, warn};
 
 use super::{
-    facts,
     index::{Index, Kept},
-    ours, stored,
-    table::{Entry, Place, database_key, place, rollout_key},
-};
-use crate::{
-    api::{DatabaseSchema, Rollout, keys, text::bounded},
-    cluster::Key,
-    plan::facts::{
-        ChildFacts, DatabaseFacts, JobFacts, PodFacts, RevisionFacts, RolloutFacts, ServiceFacts,
+    kept::{
+        keep_child, keep_database, keep_foreign, keep_foreign_pod, keep_job, keep_pod,
+        keep_revision, keep_rollout, keep_service, place_of,
     },
+    table::{Entry, Place},
 };
+use crate::api::{DatabaseSchema, Rollout, keys, text::bounded};
 
 /// Objects per page of a list, where the API server cannot stream lists: what is held at once while
 /// it is read.
@@ -88,6 +76,15 @@ impl Contact {
     }
 }
 
+/// What is watched in one namespace, while a Rollout there needs it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Extra {
+    /// Its Services.
+    Services(String),
+    /// Deployments and pods of somebody else.
+    Adopted(String),
+}
+
 /// What an object is kept as; `None`: not at all.
 type Keep<K, F> = fn(&K) -> Option<Entry<F>>;
 
@@ -139,36 +136,75 @@ impl Watches {
         let watches: Vec<BoxFuture<'static, ()>> =
             scopes.into_iter().flat_map(|s| self.within(s)).collect();
         self.pending.send_replace(watches.len());
-        // Each ends with the namespace whose Services it watched, if it was such a one.
-        let mut tasks: JoinSet<Option<String>> = JoinSet::new();
+        // Each ends with what it watched in one namespace, if it was such a one.
+        let mut tasks: JoinSet<Option<Extra>> = JoinSet::new();
         for watch in watches {
             tasks.spawn(async {
                 watch.await;
                 None
             });
         }
-        let mut switched = self.index.switched();
+        let (mut switched, mut adopting) = (self.index.switched(), self.index.adopting());
         let mut watched = BTreeSet::new();
         loop {
-            for namespace in switched.borrow_and_update().difference(&watched.clone()) {
-                watched.insert(namespace.clone());
-                tasks.spawn(self.services(namespace));
+            for namespace in switched.borrow_and_update().iter() {
+                if watched.insert(Extra::Services(namespace.clone())) {
+                    tasks.spawn(self.services(namespace));
+                }
+            }
+            for namespace in adopting.borrow_and_update().iter() {
+                if watched.insert(Extra::Adopted(namespace.clone())) {
+                    tasks.spawn(self.adopted(namespace));
+                }
             }
             tokio::select! {
                 ended = tasks.join_next() => match ended {
-                    Some(ended) => if let Some(namespace) = ended? {
-                        watched.remove(&namespace);
+                    Some(ended) => if let Some(extra) = ended? {
+                        watched.remove(&extra);
                     },
                     None => return Ok(()),
                 },
                 Ok(()) = switched.changed() => {}
+                Ok(()) = adopting.changed() => {}
             }
+        }
+    }
+
+    /// What is somebody else's is watched where a Rollout adopts, as long as one does.
+    fn adopted(&self, namespace: &str) -> impl Future<Output = Option<Extra>> + use<> {
+        let of_others = format!("!{}", keys::ROLLOUT);
+        let config = watcher::Config::default()
+            .streaming_lists()
+            .labels(&of_others);
+        let within = Some(namespace.to_owned());
+        let deployments = Api::namespaced(self.client.clone(), namespace);
+        let pods = Api::namespaced(self.client.clone(), namespace);
+        let mut of_deployments = self.feed("Deployment".to_owned(), &within, keep_foreign);
+        of_deployments.pending = None;
+        let index = self.index.clone();
+        let listed = namespace.to_owned();
+        of_deployments.listed_now = Some(Box::new(move || index.adopted_are(&listed, true)));
+        let mut of_pods = self.feed("Pod".to_owned(), &within, keep_foreign_pod);
+        of_pods.pending = None;
+        let watches = futures::future::join(
+            of_deployments.run(deployments, config.clone()),
+            of_pods.run(pods, config),
+        );
+        let mut adopting = self.index.adopting();
+        let (index, namespace) = (self.index.clone(), namespace.to_owned());
+        async move {
+            tokio::select! {
+                _ = watches => {}
+                _ = adopting.wait_for(|asked| !asked.contains(&namespace)) => {}
+            }
+            index.adopted_are(&namespace, false);
+            Some(Extra::Adopted(namespace))
         }
     }
 
     /// Services are watched where a Rollout asks for some, as long as one does, and nowhere else: that
     /// needs a right that is not given everywhere. Nothing else waits until they are listed.
-    fn services(&self, namespace: &str) -> impl Future<Output = Option<String>> + use<> {
+    fn services(&self, namespace: &str) -> impl Future<Output = Option<Extra>> + use<> {
         let api = Api::namespaced(self.client.clone(), namespace);
         let kind = Service::kind(&()).into_owned();
         let mut feed = self.feed(kind, &Some(namespace.to_owned()), keep_service);
@@ -183,7 +219,7 @@ impl Watches {
                 _ = switched.wait_for(|asked| !asked.contains(&namespace)) => {}
             }
             index.services_are_unwatched(&namespace);
-            Some(namespace)
+            Some(Extra::Services(namespace))
         }
     }
 
@@ -263,6 +299,7 @@ impl Watches {
             listed: Vec::new(),
             pending: Some(self.pending.clone()),
             optional: false,
+            listed_now: None,
             broken: false,
             contact: self.contact.0.subscribe(),
             blind: self.blind.clone(),
@@ -281,6 +318,8 @@ struct Feed<K, F> {
     pending: Option<watch::Sender<usize>>,
     /// It needs a right that may not be given: what lacks it is told to those that ask for it.
     optional: bool,
+    /// Is called when everything has been listed.
+    listed_now: Option<Box<dyn Fn() + Send + Sync>>,
     broken: bool,
     contact: watch::Receiver<u64>,
     blind: Arc<dyn Fn() + Send + Sync>,
@@ -357,6 +396,9 @@ where
                 if let (true, Some(namespace)) = (self.optional, &self.namespace) {
                     self.index.services_are(namespace, Ok(()));
                 }
+                if let Some(listed) = &self.listed_now {
+                    listed();
+                }
                 if let Some(pending) = self.pending.take() {
                     pending.send_modify(|n| *n = n.saturating_sub(1));
                 }
@@ -430,97 +472,4 @@ fn is_unanswered(error: &watcher::Error) -> bool {
         watcher::Error::InitialListFailed(_) | watcher::Error::WatchStartFailed(_) => true,
         _ => false,
     }
-}
-
-fn place_of(metadata: &ObjectMeta) -> Place {
-    let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    place(namespace, metadata.name.as_deref().unwrap_or_default())
-}
-
-fn entry<F>(metadata: &ObjectMeta, keys: Vec<Key>, facts: F) -> Entry<F> {
-    Entry {
-        keys,
-        version: metadata.resource_version.clone().unwrap_or_default(),
-        facts,
-    }
-}
-
-/// The key that the label `stepgate.io/rollout` names.
-fn of_rollout(metadata: &ObjectMeta) -> Vec<Key> {
-    let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    let rollout = ours::label(metadata, keys::ROLLOUT);
-    vec![rollout_key(namespace, &rollout)]
-}
-
-fn keep_rollout(object: &DynamicObject) -> Option<Entry<RolloutFacts>> {
-    let metadata = &object.metadata;
-    let Place { namespace, name } = place_of(metadata);
-    let rollout = stored::rollout(object);
-    let mut keys = vec![rollout_key(&namespace, &name)];
-    let spec = rollout.spec.as_deref().ok();
-    let database = spec.and_then(|spec| spec.database());
-    keys.extend(database.map(|d| database_key(&namespace, d)));
-    Some(entry(metadata, keys, rollout))
-}
-
-fn keep_database(object: &DynamicObject) -> Option<Entry<DatabaseFacts>> {
-    let metadata = &object.metadata;
-    let Place { namespace, name } = place_of(metadata);
-    let database = stored::database(object)
-        .inspect_err(|error| stored::report_unreadable(object, error))
-        .ok()?;
-    Some(entry(
-        metadata,
-        vec![database_key(&namespace, &name)],
-        database,
-    ))
-}
-
-fn keep_revision(object: &ControllerRevision) -> Option<Entry<RevisionFacts>> {
-    let metadata = &object.metadata;
-    let keys = of_rollout(metadata);
-    ours::is_revision(object).then(|| entry(metadata, keys, stored::revision(object)))
-}
-
-/// One that is not believed is kept as nobody's: it may select pods all the same.
-fn keep_child(object: &Deployment) -> Option<Entry<ChildFacts>> {
-    let metadata = &object.metadata;
-    let keys = match ours::is_child(object) {
-        true => of_rollout(metadata),
-        false => Vec::new(),
-    };
-    Some(entry(metadata, keys, facts::child(object)))
-}
-
-fn keep_pod(object: &Pod) -> Option<Entry<PodFacts>> {
-    let metadata = &object.metadata;
-    ours::is_pod(object).then(|| entry(metadata, of_rollout(metadata), facts::pod(object)))
-}
-
-fn keep_job(object: &Job) -> Option<Entry<JobFacts>> {
-    let metadata = &object.metadata;
-    let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    let database = ours::label(metadata, keys::DATABASE);
-    let mut keys = of_rollout(metadata);
-    // That of a test belongs to no database.
-    if !database.is_empty() {
-        keys.push(database_key(namespace, &database));
-    }
-    Some(entry(metadata, keys, facts::job(object)))
-}
-
-/// Whoever made it, every Rollout of the namespace that asks for Services looks at it. Which these
-/// are is known when it changes: a key without a name stands for them.
-fn keep_service(object: &Service) -> Option<Entry<ServiceFacts>> {
-    let metadata = &object.metadata;
-    let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    let service = facts::service(object);
-    let mut keys = vec![rollout_key(namespace, "")];
-    keys.extend(
-        service
-            .rollout
-            .iter()
-            .map(|name| rollout_key(namespace, name)),
-    );
-    Some(entry(metadata, keys, service))
 }

@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 use kube::{Resource, api::DynamicObject};
 use serde_json::{Map, Value, json};
 
-use super::routes::resource;
+use super::{facts::manager, routes::resource};
 use crate::{
     api::{DatabaseSchema, Rollout, keys},
     plan::{
@@ -23,6 +23,7 @@ use crate::{
 
 const MERGE: &str = "application/merge-patch+json";
 const JSON_PATCH: &str = "application/json-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
 const JSON: &str = "application/json";
 
 /// What the API server answers with.
@@ -32,6 +33,8 @@ pub enum Answered {
     Rollout,
     /// An object of this kind.
     Object(Kind),
+    /// A Deployment of somebody else.
+    Adopted,
     /// Nothing that is of interest.
     Nothing,
 }
@@ -104,6 +107,50 @@ pub fn prepare(namespace: &str, write: &Write) -> Result<Prepared, hyper::http::
                 change["metadata"] = json!({"annotations": {keys::SETTLED: base.resource_version}});
             }
             target.merge(Kind::Deployment, base, change)
+        }
+        Write::Resize {
+            base,
+            epoch,
+            to,
+            settles,
+            ..
+        } => {
+            let manager = manager(*epoch, settles.then_some(&base.resource_version));
+            let body = json!({
+                "apiVersion": Kind::Deployment.api_version(),
+                "kind": Kind::Deployment.name(),
+                "metadata": {
+                    "name": base.name,
+                    "uid": base.uid,
+                    "resourceVersion": base.resource_version,
+                },
+                "spec": {"replicas": to},
+            });
+            let collection = target.collection(Kind::Deployment);
+            // By force: whoever else owns the replicas is found out by this, and not by a conflict.
+            let path = format!(
+                "{collection}/{}?fieldManager={manager}&force=true",
+                base.name
+            );
+            Ok(Prepared {
+                creates: false,
+                answered: Answered::Adopted,
+                request: request(Method::PATCH, &path, APPLY, &body)?,
+            })
+        }
+        Write::Finalize { base, finalizers } => {
+            let change = json!({"metadata": {
+                "finalizers": finalizers,
+                "uid": base.uid,
+                "resourceVersion": base.resource_version,
+            }});
+            let collection = Rollout::url_path(&(), Some(namespace));
+            let path = format!("{collection}/{}?{MANAGER}", base.name);
+            Ok(Prepared {
+                creates: false,
+                answered: Answered::Rollout,
+                request: request(Method::PATCH, &path, MERGE, &change)?,
+            })
         }
         Write::Fence { kind, base, epoch } => {
             let labels = json!({keys::EPOCH: epoch.to_string()});

@@ -28,6 +28,7 @@ fn child(version: u64, replicas: i32) -> ChildFacts {
         current: true,
         status_replicas: replicas,
         available: replicas,
+        adopted: None,
         edited: false,
         problem: None,
         deleting: false,
@@ -90,7 +91,8 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
             created: Timestamp::UNIX_EPOCH,
             generation: 1,
             annotations: Arc::default(),
-            deleting: false,
+            finalizers: Vec::new(),
+            deleted: None,
             spec: Ok(Arc::new(Wanted::new(serde_json::from_value(spec).unwrap()))),
             status: Arc::default(),
         },
@@ -102,6 +104,8 @@ fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
         frozen: std::collections::BTreeMap::new(),
         neighbours: Vec::new(),
         services: Services::default(),
+        adopted: None,
+        rival: None,
     }
 }
 

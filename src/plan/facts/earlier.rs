@@ -45,7 +45,7 @@ impl EarlierFacts {
                 .map(|c| c.reason.clone())
         };
         let observed = status.observed_generation == Some(rollout.generation);
-        let stands = if rollout.deleting {
+        let stands = if rollout.is_deleting() {
             Stands::Going
         } else if !observed {
             Stands::OnItsWay(None)
@@ -56,7 +56,7 @@ impl EarlierFacts {
         } else {
             Stands::OnItsWay(holds("Reconciling"))
         };
-        let serves = holds("Available").is_some() && !goes_back(status) && !rollout.deleting;
+        let serves = holds("Available").is_some() && !goes_back(status) && !rollout.is_deleting();
         let stable = status.stable.as_ref().filter(|_| serves);
         Self {
             rollout: rollout.base.name.clone(),

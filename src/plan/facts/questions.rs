@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde_json::Value;
 
-use super::UserFacts;
+use super::{DeploymentFacts, UserFacts};
 use crate::{
     api::{SchemaSpec, sql::KeyRef},
     plan::{
@@ -23,9 +23,11 @@ pub enum Question {
     Rollout(String),
     /// What the ControllerRevision of this name remembers.
     Template(String),
-    /// Names of the Deployments of the namespace that are not the Rollout's own and whose selector
-    /// overlaps that of this spec.
+    /// The Deployments of the namespace that are not the Rollout's own and whose selector overlaps
+    /// that of this spec.
     Overlaps(Arc<Wanted>),
+    /// The Deployment of this name, which is somebody else's.
+    Deployment(String),
     /// A live list of the Rollout's ControllerRevisions: replaces the cached one.
     Revisions,
     /// The DatabaseSchema of this name, and then the Jobs of its holders: they replace the cached
@@ -59,6 +61,7 @@ impl fmt::Display for Question {
             Self::Rollout(name) => write!(f, "Rollout {name}"),
             Self::Template(name) => write!(f, "ControllerRevision {name}"),
             Self::Overlaps(_) => f.write_str("Deployments"),
+            Self::Deployment(name) => write!(f, "Deployment {name}"),
             Self::Revisions => f.write_str("ControllerRevisions"),
             Self::Hold(name) => write!(f, "DatabaseSchema {name} and its Job"),
             Self::Users(name) => write!(f, "the users of database {name}"),
@@ -126,8 +129,10 @@ pub struct Answers {
     pub routes: Option<Arc<[RouteFacts]>>,
     /// The ConfigMaps of its flags, by name.
     pub flags: BTreeMap<String, Look>,
-    /// Names of overlapping Deployments.
-    pub overlaps: Option<Vec<String>>,
+    /// Overlapping Deployments.
+    pub overlaps: Option<Vec<Overlap>>,
+    /// The Deployment that is adopted; `Some(None)`: there is none.
+    pub deployment: Option<Option<Arc<DeploymentFacts>>>,
     /// The ControllerRevisions were read live in this pass.
     pub revisions_live: bool,
     /// The DatabaseSchema of this uid was read live in this pass, with the Job of its holder, or
@@ -143,6 +148,15 @@ pub struct Answers {
     pub job_log: Option<JobLog>,
     /// Why a Job's pod does not run, in the words of whoever knows; empty when nobody does.
     pub job_pod: Option<String>,
+}
+
+/// A Deployment that selects the same pods.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Overlap {
+    /// Its name.
+    pub deployment: String,
+    /// It asks for no pods and has none.
+    pub empty: bool,
 }
 
 /// What was read of keys of ConfigMaps.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ChildFacts, PodFacts, RevisionFacts, RolloutFacts};
-use crate::api::status::Outcome;
+use crate::api::{RolloutStatus, status::Outcome};
 
 /// Something of the namespace that uses a database, read live.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct SharerFacts {
     pub was_stable: BTreeMap<String, Option<i64>>,
     /// Revisions of which it is known how they ended, or that they have not.
     pub kept: BTreeSet<String>,
+    /// The Deployment that was moved in, as long as it is there, whatever its replicas.
+    pub adopted: Option<String>,
 }
 
 impl UserFacts {
@@ -62,6 +64,14 @@ impl UserFacts {
             highest: known().max().filter(|_| !unknown),
             serves: true,
         }
+    }
+
+    /// The Deployment that a Rollout has moved in, as long as it is there: nobody says what it needs.
+    #[must_use]
+    pub fn of_adopted(rollout: &str, status: &RolloutStatus) -> Option<Self> {
+        let deployment = &status.adopted.as_ref()?.deployment;
+        let what = format!("Deployment {deployment}, which Rollout {rollout} moved in,");
+        Some(Self::of(what, None, true))
     }
 
     /// Whether it is this Rollout itself, and not one of its Deployments or pods.
@@ -125,6 +135,7 @@ impl SharerFacts {
             former,
             was_stable,
             kept,
+            adopted: status.adopted.as_ref().map(|a| a.deployment.clone()),
         }
     }
 }

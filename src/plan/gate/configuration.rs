@@ -5,6 +5,7 @@ use super::passage::{Gate, Passage};
 use crate::{
     api::keys,
     plan::{
+        adopting,
         decision::{Halt, Wait},
         draft::Draft,
         facts::Question,
@@ -61,7 +62,9 @@ pub(in crate::plan) struct Lack {
 /// # Errors
 /// What must be known first.
 pub(in crate::plan) fn lack(draft: &Draft<'_>) -> Result<Option<Lack>, Halt> {
-    let Some(stable) = draft.stable() else {
+    // What an adopted Deployment needs is its owner's business.
+    let own = |stable: &&str| adopting::deployment_of(stable).is_none();
+    let Some(stable) = draft.stable().filter(own) else {
         return Ok(None);
     };
     let Some(revision) = draft.seen.objects.revision(stable) else {

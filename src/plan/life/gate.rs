@@ -94,6 +94,11 @@ impl Side {
             (sharer.running.iter().filter(hurt))
                 .map(|(revision, _)| format!("revision {revision} of Rollout {name} serves")),
         );
+        // Somebody may raise it at any time, and nobody says what it needs.
+        let moved = sharer.adopted.iter();
+        words.extend(moved.map(|moved| {
+            format!("Deployment {moved}, which Rollout {name} moved in, is still there")
+        }));
         if self.is_revert() {
             let former = sharer.former.iter().filter(hurt);
             let former = former.filter(|(revision, _)| !sharer.running.contains_key(*revision));

@@ -18,6 +18,7 @@ fn child(revision: &str, replicas: i32, available: i32) -> ChildFacts {
         current: true,
         status_replicas: replicas,
         available,
+        adopted: None,
         edited: false,
         problem: None,
         deleting: false,

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::adopting::legacy;
 use super::fixture::{World, condition, reading};
 use crate::{
     api::{RolloutSpec, RolloutStatus, status::Outcome},
@@ -60,7 +61,7 @@ fn nobody_returns_below_the_undo_floor() {
 #[test]
 fn what_stops_it_is_told_once() {
     let mut world = World::stable("v1").wants("v2");
-    world.seen.answers.overlaps = Some(vec!["legacy".into()]);
+    world.seen.answers.overlaps = Some(vec![legacy()]);
     let told = |world: &World| {
         let events = world.plan().events;
         events

@@ -86,7 +86,8 @@ impl World {
             created: second(-1_000),
             generation: 1,
             annotations: Arc::default(),
-            deleting: false,
+            finalizers: Vec::new(),
+            deleted: None,
             spec: Ok(spec.clone()),
             status: Arc::default(),
         };
@@ -103,6 +104,8 @@ impl World {
                 neighbours: Vec::new(),
                 earlier: Vec::new(),
                 services: Services::default(),
+                adopted: None,
+                rival: None,
             },
             answers: Answers {
                 whole: Some((1, Arc::clone(&whole))),
@@ -377,12 +380,8 @@ impl World {
     }
 
     pub fn pod(&mut self, revision: &str) -> &mut PodFacts {
-        self.seen
-            .objects
-            .pods
-            .iter_mut()
-            .find(|p| p.revision == revision)
-            .unwrap()
+        let mut pods = self.seen.objects.pods.iter_mut();
+        pods.find(|p| p.revision == revision).unwrap()
     }
 
     fn finish_jobs(&mut self) {
@@ -451,7 +450,10 @@ impl World {
                 facts.outcome_reason = reason;
                 facts.number = number.unwrap_or(facts.number);
             }
-            Write::Scale { base, to, .. } => self.scale(&base.uid, to, version),
+            Write::Scale { base, to, .. } | Write::Resize { base, to, .. } => {
+                self.scale(&base.uid, to, version);
+            }
+            Write::Finalize { finalizers, .. } => objects.rollout.finalizers = finalizers,
             Write::RecordDatabase {
                 record, finalizers, ..
             } => {
@@ -512,6 +514,7 @@ impl World {
                 current: true,
                 status_replicas: 0,
                 available: 0,
+                adopted: None,
                 edited: false,
                 problem: None,
                 deleting: false,
@@ -542,6 +545,7 @@ impl World {
         let now = self.now;
         let mut children = self.seen.objects.children.iter_mut();
         let child = children.find(|c| c.base.uid == uid).unwrap();
+        child.epoch = Some(self.seen.epoch);
         child.replicas = to;
         child.possible = (to, to);
         child.status_replicas = to;

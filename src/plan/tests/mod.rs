@@ -1,5 +1,6 @@
 //! Decisions in tables: one fact changed, one decision looked at.
 
+mod adopting;
 mod attempts;
 mod commands;
 mod config;
@@ -31,6 +32,7 @@ mod way_back;
 
 use serde_json::json;
 
+use self::adopting::legacy;
 use self::fixture::{World, reading, second};
 use super::{
     facts::{JobLog, Question, Refusal, Refused},
@@ -78,7 +80,7 @@ fn a_decision_is_recorded_before_anything_rests_on_it() {
 #[test]
 fn an_overlapping_selector_stops_it_before_any_other_write() {
     let mut world = World::stable("v1").wants("v2");
-    world.seen.answers.overlaps = Some(vec!["legacy".into()]);
+    world.seen.answers.overlaps = Some(vec![legacy()]);
     let status = world.decide();
     assert!(status.release.is_none());
     assert_eq!(fixture::stalled(&status), "SelectorOverlap");

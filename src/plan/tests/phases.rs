@@ -355,11 +355,16 @@ fn whoever_is_at_the_version_or_above_keeps_the_gate_shut() {
             former: [].into(),
             was_stable: [].into(),
             kept: [].into(),
+            adopted: None,
         };
         edit(&mut sharer);
         sharer
     };
-    let cases: [(Edit, &str); 7] = [
+    let cases: [(Edit, &str); 8] = [
+        (
+            |s| s.adopted = Some("web".into()),
+            "Deployment web, which Rollout worker moved in, is still there",
+        ),
         (
             |s| s.wanted = Some(Some(2)),
             "Rollout worker asks for version 2",

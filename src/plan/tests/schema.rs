@@ -60,7 +60,7 @@ fn a_refused_job_holds_the_database_no_longer() {
 #[test]
 fn a_rollout_that_is_deleted_cuts_no_job() {
     let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|job| !job.suspended));
-    world.seen.objects.rollout.deleting = true;
+    world.seen.objects.rollout.deleted = Some(second(0));
     assert_eq!(world.plan().writes, [], "what runs belongs to the database");
 }
 

@@ -122,6 +122,7 @@ fn nobody_reads_live_while_the_caches_know_who_is_below() {
         former: [].into(),
         was_stable: [].into(),
         kept: [].into(),
+        adopted: None,
     }];
     let version = world.database_mut().version_mut(2).expect("the version");
     version.alone_since = None;
@@ -141,6 +142,7 @@ fn whoever_is_below_again_voids_the_proof() {
         former: [].into(),
         was_stable: [].into(),
         kept: [].into(),
+        adopted: None,
     }];
     let version = recorded(&world).expect("a record");
     assert_eq!(version.alone_since, None);

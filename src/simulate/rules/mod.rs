@@ -4,6 +4,7 @@
 //! They are judged against what the plan could have seen and against the operator's own accepted
 //! writes: a pod that dies by itself is nobody's breach.
 
+mod adopted;
 mod evidence;
 mod flags;
 mod heard;
@@ -68,6 +69,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("told", people::told),
     ("heard", heard::heard),
     ("refused", people::refused),
+    ("adopted", adopted::adopted),
     ("hands-off", writes::hands_off),
     ("fenced", writes::fenced),
     ("poison", writes::poison),
@@ -107,7 +109,7 @@ impl World {
     /// What a later rule needs to know of an accepted write.
     fn enter(&mut self, arrival: &Arrival) {
         match (&*arrival.write, &arrival.before, &arrival.after) {
-            (Write::Scale { .. }, _, Some(Object::Deployment(child))) => {
+            (Write::Scale { .. } | Write::Resize { .. }, _, Some(Object::Deployment(child))) => {
                 let epoch = self.ledger.epochs.entry(child.rollout.clone()).or_default();
                 *epoch = (*epoch).max(arrival.epoch);
                 replicas::enter(self, arrival, child);

@@ -5,6 +5,7 @@ use crate::{
     simulate::{
         ledger::{Arrival, Happened, HeldTo, Size},
         object::{DeploymentObject, Object},
+        rules::adopted,
         world::World,
     },
 };
@@ -108,8 +109,13 @@ pub(super) fn ceiling(world: &World, happened: &Happened) -> Result<(), String> 
         return Ok(());
     };
     let others = world.live.children(&after.rollout);
+    if seen.rollout.deleted.is_some() {
+        // What is given back is given at once: the others go.
+        return Ok(());
+    }
     let requested: i32 = others
         .filter(|child| child.meta.name != after.meta.name)
+        .filter(|child| adopted::counts(child, &seen.rollout))
         .map(|child| {
             let known = seen.children.get(&child.meta.name);
             let Some(known) = known else {

@@ -9,7 +9,10 @@ use crate::{
         release::Release,
         schema::KeptBy,
     },
-    plan::intent::{Kind, Write},
+    plan::{
+        adopting,
+        intent::{Kind, Write},
+    },
     simulate::{
         ledger::{Happened, Ledger},
         object::{DatabaseObject, JobObject, Object},
@@ -275,7 +278,11 @@ pub(super) fn contract_last(world: &World, happened: &Happened) -> Result<(), St
         {
             contract_released(world, job)
         }
-        (Write::Scale { to, .. }, Some(Object::Deployment(before)), _) if *to > before.replicas => {
+        (
+            Write::Scale { to, .. } | Write::Resize { to, .. },
+            Some(Object::Deployment(before)),
+            _,
+        ) if *to > before.replicas => {
             let version = version_of(world, &before.rollout, &before.revision);
             let Some((database, version)) = version else {
                 return Ok(());
@@ -320,6 +327,17 @@ fn contract_released(world: &World, job: &JobObject) -> Result<(), String> {
             "{name} is released while {} still runs",
             pod.meta.name
         ));
+    }
+    // Whoever raises it runs code of which nobody knows what it needs.
+    let moved = world.live.rollouts.values().find_map(|rollout| {
+        let spec = rollout.spec.as_deref().ok()?;
+        let adopted = rollout.status.adopted.as_ref()?;
+        let there = world.live.deployments.get(adopted.deployment.as_str())?;
+        let moved = adopting::stable(&rollout.status).is_none() && *adopted.uid == *there.meta.uid;
+        (moved && spec.database() == Some(&*job.database)).then(|| there.meta.name.clone())
+    });
+    if let Some(moved) = moved {
+        return Err(format!("{name} is released while {moved} is still there"));
     }
     if world
         .consumer

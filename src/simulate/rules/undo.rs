@@ -10,6 +10,7 @@ use crate::{
     simulate::{
         ledger::{Arrival, Happened},
         object::RolloutObject,
+        rules::adopted,
         world::World,
     },
 };
@@ -161,7 +162,8 @@ fn ends_whole(
             release.revision, stable.revision
         ));
     }
-    let mut others = living().filter(|c| *c.revision != *stable.revision);
+    let mut others =
+        living().filter(|c| *c.revision != *stable.revision && adopted::counts(c, &seen.rollout));
     match others.find(|c| c.replicas > 0 || c.status_replicas > 0) {
         Some(other) => Err(format!(
             "the undo of {} ends while {} has pods",

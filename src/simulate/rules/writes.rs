@@ -335,7 +335,9 @@ pub(super) fn fenced(world: &World, happened: &Happened) -> Result<(), String> {
         return Ok(());
     };
     let rollout = match (&*arrival.write, &arrival.after) {
-        (Write::Scale { .. }, Some(Object::Deployment(child))) => &child.rollout,
+        (Write::Scale { .. } | Write::Resize { .. }, Some(Object::Deployment(child))) => {
+            &child.rollout
+        }
         (Write::ReleaseJob { .. }, Some(Object::Job(job))) => &job.rollout,
         (Write::Select { .. }, Some(Object::Service(service))) => match &service.rollout {
             Some(rollout) => rollout,

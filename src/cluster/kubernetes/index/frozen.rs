@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::places::place;
 use crate::{
-    cluster::kubernetes::table::{Place, place},
+    cluster::kubernetes::table::Place,
     plan::facts::{DatabaseFacts, Frozen},
 };
 

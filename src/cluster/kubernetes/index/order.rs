@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::places::{place, rollout_key};
 use crate::{
     cluster::Key,
-    cluster::kubernetes::table::{Entry, Place, Table, place, rollout_key},
+    cluster::kubernetes::table::{Entry, Place, Table},
     plan::facts::{EarlierFacts, RolloutFacts},
 };
 

@@ -293,6 +293,7 @@ fn a_rollout_is_missing_while_a_deployment_names_it_and_it_is_not_there() {
         current: true,
         status_replicas: 0,
         available: 0,
+        adopted: None,
         edited: false,
         problem: None,
         deleting: false,

@@ -39,7 +39,7 @@ fn a_rollout_is_kept_without_its_pod_templates_and_is_the_same_revision() {
     assert_eq!(kept.database(), Some("db"));
     assert_eq!(kept.labels()["app"], "shop");
     assert_eq!(facts.status.observed_generation, Some(-1));
-    assert_eq!((facts.generation, facts.deleting), (3, false));
+    assert_eq!((facts.generation, facts.deleted), (3, None));
     let whole = live(&object).whole.expect("a spec");
     let read: RolloutSpec = serde_json::from_value(asked).unwrap();
     assert_eq!(**whole, read);

@@ -1,0 +1,43 @@
+//! A Deployment of somebody else that a Rollout adopts.
+
+use std::collections::BTreeMap;
+
+use super::ChildFacts;
+use crate::api::Selector;
+
+/// What of a Deployment is only known of one that is somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Who wrote its replicas last, if that was not Stepgate.
+    pub writer: Option<String>,
+}
+
+/// What the caches hold of the Deployment that a Rollout adopts.
+#[derive(Clone, Debug)]
+pub enum Adoptee {
+    /// The Deployments of the namespace have not been listed yet.
+    Unread,
+    /// There is none of its name.
+    Gone,
+    /// It is so.
+    There(Box<ChildFacts>),
+}
+
+/// A Deployment of somebody else, read live.
+#[derive(Clone, Debug)]
+pub struct DeploymentFacts {
+    /// What is known of every child.
+    pub child: ChildFacts,
+    /// Its selector; `None`: it cannot be read.
+    pub selector: Option<Selector>,
+    /// Labels of its pods.
+    pub labels: BTreeMap<String, String>,
+    /// Kind and name of what it belongs to.
+    pub owner: Option<String>,
+    /// `spec.paused`.
+    pub paused: bool,
+    /// Pods of an older template of its own are still there.
+    pub rolling: bool,
+}
