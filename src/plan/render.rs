@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{
-    course::course,
     draft::Draft,
     facts::{Base, ConfigRef, DatabaseFacts, RevisionFacts, RolloutFacts},
     intent::Kind,
@@ -187,21 +186,29 @@ pub(super) fn test_job(
     record: &TestStatus,
     test: &StepTest,
     mut template: Value,
+    services: Option<[&str; 2]>,
     epoch: i64,
 ) -> Value {
     let spec = entry(&mut template, "spec");
     spec["restartPolicy"] = json!("Never");
+    let [stable, canary] = services.map_or([None; 2], |names| names.map(Some));
     let environment = [
-        ("STEPGATE_ROLLOUT", &rollout.base.name),
-        ("STEPGATE_REVISION", &release.revision),
-        ("STEPGATE_STEP", &record.step),
+        ("STEPGATE_ROLLOUT", Some(rollout.base.name.as_str())),
+        ("STEPGATE_REVISION", Some(&release.revision)),
+        ("STEPGATE_STEP", Some(&record.step)),
+        ("STEPGATE_STABLE_SERVICE", stable),
+        ("STEPGATE_CANARY_SERVICE", canary),
     ];
     let containers = spec.get_mut("containers").and_then(Value::as_array_mut);
     for container in containers.into_iter().flatten() {
         let given = container["env"].as_array().cloned().unwrap_or_default();
         let named = |one: &Value| environment.iter().any(|(name, _)| one["name"] == *name);
         let mut all: Vec<Value> = given.into_iter().filter(|one| !named(one)).collect();
-        all.extend(environment.map(|(name, value)| json!({"name": name, "value": value})));
+        let known = environment.iter().filter_map(|(name, value)| {
+            let value = (*value)?;
+            Some(json!({"name": name, "value": value}))
+        });
+        all.extend(known);
         container["env"] = json!(all);
     }
     label_pods(&mut template, &json!({keys::TEST: record.name}));
@@ -253,13 +260,9 @@ pub fn template_problem(spec: &RolloutSpec) -> Option<String> {
         let template = schema?.phase(kind)?.template.as_ref()?;
         Some((format!("spec.schema.{}.template", kind.word()), template))
     });
-    let targets = course(spec).targets;
-    let tests = targets.iter().flat_map(|target| {
-        let tests = target.tests.iter().enumerate();
-        tests.filter_map(|(index, test)| {
-            let field = format!("{}.tests[{index}].template", target.field);
-            Some((field, test.template.as_ref()?))
-        })
+    let tests = spec.strategy.tests().filter_map(|(field, test)| {
+        let template = test.template.as_ref()?;
+        Some((format!("{field}.template"), template))
     });
     let own = std::iter::once(("spec.template".to_owned(), &spec.template));
     let mut templates = own.chain(phases).chain(tests);

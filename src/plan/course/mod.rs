@@ -9,7 +9,7 @@ mod rolling;
 
 use crate::{
     api::{
-        OnInconclusive, Promotion, RolloutSpec, StepTest, Strategy, StrategyType,
+        OnInconclusive, Promotion, RolloutSpec, StepTest, Strategy, StrategyType, TestAfter,
         release::StepStatus,
     },
     plan::replicas::Bounds,
@@ -57,6 +57,8 @@ pub struct Target {
     pub on_inconclusive: OnInconclusive,
     /// What must succeed once it is reached, before its hold begins.
     pub tests: Vec<StepTest>,
+    /// What must succeed after its hold and its checks, before the release ends.
+    pub final_tests: Vec<StepTest>,
 }
 
 /// Whom users reach in a state.
@@ -127,7 +129,18 @@ pub fn bounds(spec: &RolloutSpec) -> Bounds {
     (strategic(&spec.strategy).bounds)(&spec.strategy, spec.replicas)
 }
 
+/// The tests of a list that run at this time.
+fn tests(all: &[StepTest], after: TestAfter) -> Vec<StepTest> {
+    let tests = all.iter().filter(|test| test.after == after);
+    tests.cloned().collect()
+}
+
 impl Target {
+    /// All of its tests, in order.
+    pub fn all_tests(&self) -> impl Iterator<Item = &StepTest> {
+        self.tests.iter().chain(&self.final_tests)
+    }
+
     /// No user reaches the new revision yet.
     #[must_use]
     pub fn is_hidden(&self) -> bool {

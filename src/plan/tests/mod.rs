@@ -16,6 +16,7 @@ mod lost;
 mod order;
 mod permission;
 mod phases;
+mod release_tests;
 mod routes;
 mod schema;
 mod services;
