@@ -37,7 +37,7 @@ pub use status::RolloutStatus;
 pub use strategy::{
     BlueGreen, OnInconclusive, OnNewRevision, Promotion, Rolling, Step, Strategy, StrategyType,
 };
-pub use test::StepTest;
+pub use test::{StepTest, TestAfter};
 pub use traffic::Traffic;
 pub use way_back::WayBack;
 

@@ -118,6 +118,8 @@ pub struct Canary {
             .message("each step needs replicas, or a weight; once one step has a weight, give every step its own"),
         validation = Rule::new("!has(self[size(self) - 1].weight) || self[size(self) - 1].weight == 100")
             .message("the last step must have weight: 100: add one, so that the release ends with all requests on the new revision"),
+        validation = Rule::new("self.all(s, s.name == self[size(self) - 1].name || !has(s.tests) || s.tests.all(t, !has(t.after) || t.after != 'Release'))")
+            .message("a test with after: Release runs after the last step: write it into the last one's tests"),
         validation = Rule::new("self.filter(s, has(s.weight)).map(s, s.weight).isSorted()")
             .message("weights must rise: order the steps from the smallest weight to the largest"),
         // The API server reckons with strings of any length here, so no rule may turn them into
@@ -179,7 +181,8 @@ pub struct Step {
     #[serde(default)]
     pub on_inconclusive: OnInconclusive,
 
-    /// Tests that must succeed, one after the other, before the hold begins.
+    /// Tests that must succeed, one after the other, before the hold begins; at the last step those
+    /// with `after: Release` come after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -219,7 +222,7 @@ pub struct Rolling {
     pub on_inconclusive: OnInconclusive,
 
     /// Tests that must succeed, one after the other, when the first batch is complete, before its
-    /// hold begins.
+    /// hold begins; those with `after: Release` when the last one has been held.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -229,22 +232,33 @@ pub struct Rolling {
 /// Two whole sets of pods, of which users reach one. The steps are `preview` (few pods, which
 /// `canaryService` alone selects), `switch` (all of them), and `live` (`stableService` selects them,
 /// and the old set stays). `maxSurge` is not used: there are twice the pods.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct BlueGreen {
     /// Pods of the new revision before it is grown to full size. They take work from queues and open
     /// connections as all pods do.
+    #[serde(default = "default_preview")]
     #[schemars(range(min = 1, max = 100000))]
     pub preview_replicas: i32,
 
     /// Whether users are switched as soon as the new set is whole and no check fails, or when a
     /// person says `promote <revision>/switch`.
+    #[serde(default)]
     pub promotion: Promotion,
 
     /// Seconds for which the old set stays after the switch, at full size. Checks go on, and a
     /// return within them is one write. Then the revision is stable.
+    #[serde(default = "default_scale_down_delay")]
     #[schemars(range(min = 0, max = 2592000))]
     pub scale_down_delay_seconds: i64,
+
+    /// Tests that must succeed, one after the other: when the preview is ready, which no user
+    /// reaches; those with `after: Release` when users have been switched, before the old set's time
+    /// begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub tests: Vec<StepTest>,
 }
 
 /// Who says that a step is left.
@@ -287,6 +301,14 @@ const fn default_step_deadline() -> i64 {
 
 const fn default_batch_hold() -> i64 {
     30
+}
+
+const fn default_preview() -> i32 {
+    1
+}
+
+const fn default_scale_down_delay() -> i64 {
+    600
 }
 
 const fn default_bake() -> i64 {
@@ -347,9 +369,10 @@ impl Default for Rolling {
 impl Default for BlueGreen {
     fn default() -> Self {
         Self {
-            preview_replicas: 1,
+            preview_replicas: default_preview(),
             promotion: Promotion::default(),
-            scale_down_delay_seconds: 600,
+            scale_down_delay_seconds: default_scale_down_delay(),
+            tests: Vec::new(),
         }
     }
 }
@@ -370,7 +393,28 @@ impl Strategy {
             .rolling
             .iter_mut()
             .flat_map(|rolling| &mut rolling.tests);
-        steps.flat_map(|step| &mut step.tests).chain(batches)
+        let sets = self.blue_green.iter_mut().flat_map(|sets| &mut sets.tests);
+        let tests = steps.flat_map(|step| &mut step.tests);
+        tests.chain(batches).chain(sets)
+    }
+
+    /// The same, with where each stands in the spec.
+    pub(crate) fn tests(&self) -> impl Iterator<Item = (String, &StepTest)> {
+        const FIELD: &str = "spec.strategy";
+        let steps = self.canary.iter().flat_map(|canary| &canary.steps);
+        let steps = steps.enumerate().map(|(index, step)| {
+            let field = format!("{FIELD}.canary.steps[{index}]");
+            (field, &step.tests)
+        });
+        let batches = self.rolling.iter();
+        let batches = batches.map(|rolling| (format!("{FIELD}.rolling"), &rolling.tests));
+        let sets = self.blue_green.iter();
+        let sets = sets.map(|sets| (format!("{FIELD}.blueGreen"), &sets.tests));
+        let all = steps.chain(batches).chain(sets);
+        all.flat_map(|(field, tests)| {
+            let tests = tests.iter().enumerate();
+            tests.map(move |(index, test)| (format!("{field}.tests[{index}]"), test))
+        })
     }
 
     /// The way of a release.

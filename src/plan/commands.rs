@@ -403,8 +403,8 @@ fn promote(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let Some(target) = draft.course.find(present) else {
         return Err("the spec no longer has that step".into());
     };
-    let decision = stepping::promote(draft, release, present, target)?;
-    done(decision, format!("step {step} is left"))
+    let (decision, words) = stepping::promote(draft, release, present, target)?;
+    done(decision, words)
 }
 
 /// A person takes upon himself that stable could not come back.

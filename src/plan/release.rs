@@ -14,7 +14,7 @@ use super::{
         self, Run, Turn,
         preflight::{self, Step},
         terms::Failure,
-        told::{end_of_log, why_its_pod_waits},
+        told::{end_of_phase_log, why_its_pod_waits},
     },
     life, order,
     reason::Reason,
@@ -420,7 +420,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             nothing_applied,
         } => {
             let schema = draft.spec.schema.as_ref();
-            let log = end_of_log(draft, job)?;
+            let log = end_of_phase_log(draft, job)?;
             let mut words = format!("{} failed: {message}{log}", phase.word());
             words.push_str(if nothing_applied && schema.is_some_and(|s| s.runs_sql(phase)) {
                 ". Nothing was applied, and the database is clean. No pod of the revision was \
@@ -484,7 +484,7 @@ fn preflight_failed(
     job: Option<String>,
 ) -> Decided {
     let log = match job {
-        Some(job) => end_of_log(draft, job)?,
+        Some(job) => end_of_phase_log(draft, job)?,
         None => String::new(),
     };
     let words = format!(

@@ -183,21 +183,29 @@ pub(super) fn test_job(
     record: &TestStatus,
     test: &StepTest,
     mut template: Value,
+    services: Option<[&str; 2]>,
     epoch: i64,
 ) -> Value {
     let spec = entry(&mut template, "spec");
     spec["restartPolicy"] = json!("Never");
+    let [stable, canary] = services.map_or([None; 2], |names| names.map(Some));
     let environment = [
-        ("STEPGATE_ROLLOUT", &rollout.base.name),
-        ("STEPGATE_REVISION", &release.revision),
-        ("STEPGATE_STEP", &record.step),
+        ("STEPGATE_ROLLOUT", Some(rollout.base.name.as_str())),
+        ("STEPGATE_REVISION", Some(&release.revision)),
+        ("STEPGATE_STEP", Some(&record.step)),
+        ("STEPGATE_STABLE_SERVICE", stable),
+        ("STEPGATE_CANARY_SERVICE", canary),
     ];
     let containers = spec.get_mut("containers").and_then(Value::as_array_mut);
     for container in containers.into_iter().flatten() {
         let given = container["env"].as_array().cloned().unwrap_or_default();
         let named = |one: &Value| environment.iter().any(|(name, _)| one["name"] == *name);
         let mut all: Vec<Value> = given.into_iter().filter(|one| !named(one)).collect();
-        all.extend(environment.map(|(name, value)| json!({"name": name, "value": value})));
+        let known = environment.iter().filter_map(|(name, value)| {
+            let value = (*value)?;
+            Some(json!({"name": name, "value": value}))
+        });
+        all.extend(known);
         container["env"] = json!(all);
     }
     label_pods(&mut template, &json!({keys::TEST: record.name}));

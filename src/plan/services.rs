@@ -67,6 +67,25 @@ fn names(draft: &Draft<'_>) -> Option<[(Role, String); 2]> {
     }
 }
 
+/// Names of the two Services that a release uses: that of users first.
+pub(super) fn used<'d>(draft: &'d Draft<'_>) -> Option<[&'d str; 2]> {
+    draft.spec.traffic.as_ref()?;
+    let known = draft.status.traffic.as_ref()?;
+    Some([&known.stable_service.name, &known.canary_service.name])
+}
+
+/// Until when not everybody has heard what the Services select, if that is so.
+pub(super) fn settle_at(draft: &Draft<'_>) -> Option<Timestamp> {
+    used(draft)?;
+    let known = draft.status.traffic.as_ref()?;
+    let both = [&known.stable_service, &known.canary_service];
+    let last = both.into_iter().map(|service| service.since.0).max()?;
+    let settled = later(last, SETTLES_WITHIN);
+    // Recorded in whole seconds; what lies further ahead is of a clock that was set back since.
+    let open = settled > draft.now && last <= later(draft.now, 1);
+    open.then_some(settled)
+}
+
 /// Pods of a release run, or are going.
 fn runs(draft: &Draft<'_>) -> bool {
     let release = draft.status.release.as_ref();

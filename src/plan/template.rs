@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde_json::{Value, json};
 
-use super::{course::course, job::pod};
+use super::job::pod;
 use crate::api::{PhaseKind, RolloutSpec, selector::template_labels};
 
 /// The most bytes that a pod template may have as JSON. What serves from memory is bounded by it,
@@ -19,13 +19,9 @@ pub fn problem(spec: &RolloutSpec) -> Option<String> {
         let template = schema?.phase(kind)?.template.as_ref()?;
         Some((format!("spec.schema.{}.template", kind.word()), template))
     });
-    let targets = course(spec).targets;
-    let tests = targets.iter().flat_map(|target| {
-        let tests = target.tests.iter().enumerate();
-        tests.filter_map(|(index, test)| {
-            let field = format!("{}.tests[{index}].template", target.field);
-            Some((field, test.template.as_ref()?))
-        })
+    let tests = spec.strategy.tests().filter_map(|(field, test)| {
+        let template = test.template.as_ref()?;
+        Some((format!("{field}.template"), template))
     });
     let own = std::iter::once(("spec.template".to_owned(), &spec.template));
     let mut templates = own.chain(phases).chain(tests);
@@ -103,28 +99,23 @@ fn becomes_an_endpoint(spec: &RolloutSpec, template: &Value) -> bool {
 
 /// What in the spec would make the Job of a test wrong, for people.
 fn test_problem(spec: &RolloutSpec) -> Option<String> {
-    let targets = course(spec).targets;
-    targets.iter().find_map(|target| {
-        let mut tests = target.tests.iter().enumerate();
-        tests.find_map(|(index, test)| {
-            let field = format!("{}.tests[{index}]", target.field);
-            has_no_container(spec, test.container.as_deref())
-                .map(|name| {
+    spec.strategy.tests().find_map(|(field, test)| {
+        has_no_container(spec, test.container.as_deref())
+            .map(|name| {
+                format!(
+                    "{field}.container: the template has no container {name:?}: name one of its \
+                     containers"
+                )
+            })
+            .or_else(|| {
+                let template = test.template.as_ref()?;
+                becomes_an_endpoint(spec, template).then(|| {
                     format!(
-                        "{field}.container: the template has no container {name:?}: name one of \
-                         its containers"
+                        "{field}.template.metadata.labels match spec.selector: the Job's pods \
+                         would get the traffic of users; give them other labels"
                     )
                 })
-                .or_else(|| {
-                    let template = test.template.as_ref()?;
-                    becomes_an_endpoint(spec, template).then(|| {
-                        format!(
-                            "{field}.template.metadata.labels match spec.selector: the Job's pods \
-                             would get the traffic of users; give them other labels"
-                        )
-                    })
-                })
-        })
+            })
     })
 }
 

@@ -153,6 +153,7 @@ pub fn sets(random: &mut Random) -> BlueGreen {
             false => Promotion::Automatic,
         },
         scale_down_delay_seconds: random.between(0, 120),
+        tests: Vec::new(),
     }
 }
 

@@ -31,7 +31,7 @@ use super::{
     versions::Versions,
 };
 use crate::{
-    api::{OnFailure, OnNewRevision, RolloutSpec, StrategyType},
+    api::{OnFailure, OnNewRevision, RolloutSpec, StrategyType, TestAfter},
     plan::{facts::ConfigRef, intent::Kind},
 };
 
@@ -350,16 +350,26 @@ fn test_steps(random: &mut Random, spec: &mut RolloutSpec) {
         true => OnFailure::Undo,
         false => OnFailure::Pause,
     };
-    let mut some = || {
-        let all = ["smoke", "contract"].map(|name| test(name, on_failure));
-        all.into_iter().filter(|_| random.chance(50)).collect()
+    let mut some = |last: bool| {
+        let all = ["smoke", "contract", "release"].map(|name| test(name, on_failure));
+        let mut some = all
+            .into_iter()
+            .filter(|_| random.chance(50))
+            .collect::<Vec<_>>();
+        some.retain(|test| last || test.name != "release");
+        for test in some.iter_mut().filter(|test| test.name == "release") {
+            test.after = TestAfter::Release;
+        }
+        some
     };
     match spec.strategy.way() {
-        StrategyType::Rolling => spec.strategy.rolling_mut().tests = some(),
-        StrategyType::BlueGreen => {}
+        StrategyType::Rolling => spec.strategy.rolling_mut().tests = some(true),
+        StrategyType::BlueGreen => spec.strategy.blue_green_mut().tests = some(true),
         StrategyType::Canary => {
-            for step in spec.strategy.steps_mut() {
-                step.tests = some();
+            let steps = spec.strategy.steps_mut();
+            let last = steps.len() - 1;
+            for (index, step) in steps.iter_mut().enumerate() {
+                step.tests = some(index == last);
             }
         }
     }

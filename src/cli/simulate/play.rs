@@ -324,7 +324,10 @@ fn longest(spec: &RolloutSpec) -> i64 {
     let strategy = &spec.strategy;
     let targets = course(spec).targets.into_iter();
     let steps: i64 = targets
-        .map(|s| s.hold_seconds + s.deadline_seconds + strategy.progress_deadline_seconds)
+        .map(|s| {
+            let tests: i64 = s.all_tests().map(|test| test.deadline_seconds).sum();
+            s.hold_seconds + s.deadline_seconds + strategy.progress_deadline_seconds + tests
+        })
         .sum();
     let expand = spec.schema.as_ref().and_then(|s| s.expand.as_ref());
     let expand = expand.map_or(0, |expand| {

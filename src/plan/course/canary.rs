@@ -2,9 +2,9 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::target::{Active, Strategic, Target};
+use super::target::{Active, Strategic, Target, tests};
 use crate::{
-    api::{Step, Strategy, strategy::Canary},
+    api::{Step, Strategy, TestAfter, strategy::Canary},
     plan::replicas::{self, Bounds, Round, pods},
 };
 
@@ -50,7 +50,8 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
             hold_seconds: step.hold_seconds,
             deadline_seconds: step.deadline_seconds,
             on_inconclusive: step.on_inconclusive,
-            tests: step.tests.clone(),
+            tests: tests(&step.tests, TestAfter::Target),
+            final_tests: tests(&step.tests, TestAfter::Release),
         });
     }
     targets

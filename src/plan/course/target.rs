@@ -1,7 +1,7 @@
 //! What a strategy consists of: the states of a release, and their bounds.
 
 use crate::{
-    api::{OnInconclusive, Promotion, StepTest, Strategy},
+    api::{OnInconclusive, Promotion, StepTest, Strategy, TestAfter},
     plan::replicas::Bounds,
 };
 
@@ -33,6 +33,8 @@ pub struct Target {
     pub on_inconclusive: OnInconclusive,
     /// What must succeed once it is reached, before its hold begins.
     pub tests: Vec<StepTest>,
+    /// What must succeed after its hold and its checks, before the release ends.
+    pub final_tests: Vec<StepTest>,
 }
 
 /// Whom users reach in a state.
@@ -57,7 +59,18 @@ pub(super) struct Strategic {
     pub batch: fn(&Strategy) -> Option<String>,
 }
 
+/// The tests of a list that run at this time.
+pub(super) fn tests(all: &[StepTest], after: TestAfter) -> Vec<StepTest> {
+    let tests = all.iter().filter(|test| test.after == after);
+    tests.cloned().collect()
+}
+
 impl Target {
+    /// All of its tests, in order.
+    pub fn all_tests(&self) -> impl Iterator<Item = &StepTest> {
+        self.tests.iter().chain(&self.final_tests)
+    }
+
     /// No user reaches the new revision yet.
     #[must_use]
     pub fn is_hidden(&self) -> bool {

@@ -25,6 +25,8 @@ use crate::api::{OnInconclusive, release::Why};
 enum Binds {
     /// A person may promote past it.
     Evidence,
+    /// The same, but what it asks must be so again after the last tests.
+    Moment,
     /// A person too.
     Everybody,
 }
@@ -34,8 +36,8 @@ type Ask = fn(&Draft<'_>, &Passage<'_>) -> Result<Gate, Halt>;
 /// All gates, in order.
 const GATES: [(Ask, Binds); 6] = [
     (hold::gate, Binds::Evidence),
-    (pause::gate, Binds::Evidence),
-    (steadiness::gate, Binds::Evidence),
+    (pause::gate, Binds::Moment),
+    (steadiness::gate, Binds::Moment),
     (checks::gate, Binds::Evidence),
     (promotion::gate, Binds::Evidence),
     (configuration::gate, Binds::Everybody),
@@ -59,7 +61,7 @@ pub(super) fn ask(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Verdict, H
     let mut said = String::new();
     let mut unseen = false;
     for (gate, binds) in GATES {
-        if unseen && binds == Binds::Evidence {
+        if unseen && binds != Binds::Everybody || passage.passed && binds == Binds::Evidence {
             continue;
         }
         match gate(draft, passage)? {

@@ -34,6 +34,8 @@ pub(in crate::plan) struct Passage<'a> {
     pub target: &'a Target,
     /// Nothing comes after it.
     pub last: bool,
+    /// It was passed already, by its gates or by a person, and its last tests have run since.
+    pub passed: bool,
 }
 
 impl Passage<'_> {

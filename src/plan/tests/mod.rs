@@ -17,6 +17,7 @@ mod lost;
 mod order;
 mod permission;
 mod phases;
+mod release_tests;
 mod routes;
 mod schema;
 mod services;
