@@ -136,7 +136,7 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
     exits::note_losses(draft);
     match release::decide(draft) {
         Ok(None) => {}
-        Err(Halt::Wait(wait)) => draft.wait = wait,
+        Err(Halt::Wait(wait)) => draft.wait_for(wait),
         decided => return decided,
     }
     match flags::decide(draft) {
@@ -186,6 +186,10 @@ fn remember_stable(draft: &Draft<'_>) -> Decided {
     decision.stable(name);
     // What was in motion is not known any more: a release begins again at its first step.
     decision.status.release = None;
+    // Nor what the routes were told: they are brought to rest.
+    if let Some(traffic) = services::remembered(draft, name) {
+        decision.status.traffic = Some(traffic);
+    }
     decision.made()
 }
 

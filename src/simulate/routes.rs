@@ -38,6 +38,8 @@ pub struct RouteObject {
     observed: i64,
     /// Percent for the Service of users, and for that of the canary.
     pub weights: (i32, i32),
+    /// What the latter was before that.
+    pub former: i32,
     /// Percent of the requests that go to the latter.
     pub share: i32,
     /// Somebody else wrote it last.
@@ -90,6 +92,7 @@ impl World {
             generation: 0,
             observed: 0,
             weights: (100, 0),
+            former: 0,
             share: 0,
             by_hand: true,
             touched: None,
@@ -101,6 +104,7 @@ impl World {
         if route.generation > 0 && route.weights == weights {
             return;
         }
+        route.former = route.weights.1;
         route.weights = weights;
         route.by_hand = true;
         route.touched = Some(now);
@@ -115,6 +119,7 @@ impl World {
             generation: 1,
             observed: 1,
             weights: (100, 0),
+            former: 0,
             share: 0,
             by_hand: true,
             touched: None,
@@ -253,6 +258,7 @@ impl World {
             all.find(|(at, _)| at == pointer)
                 .map_or(before, |(_, value)| *value)
         };
+        route.former = route.weights.1;
         route.weights = (said(STABLE, route.weights.0), said(CANARY, route.weights.1));
         route.by_hand = false;
         let words = format!(

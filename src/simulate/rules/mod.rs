@@ -4,6 +4,7 @@
 //! They are judged against what the plan could have seen and against the operator's own accepted
 //! writes: a pod that dies by itself is nobody's breach.
 
+mod carried;
 mod evidence;
 mod flags;
 mod heard;
@@ -42,6 +43,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("traffic-first", traffic::traffic_first),
     ("unserved", traffic::unserved),
     ("weight", traffic::weight),
+    ("carried", carried::carried),
     ("batches", replicas::batches),
     ("steady", steady::steady),
     ("waits", steady::waits),

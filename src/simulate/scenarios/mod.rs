@@ -25,12 +25,13 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 18] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 19] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
         ("blue-green", blue_green::blue_green()),
         ("weights", weights::weights()),
+        ("shrink", weights::shrinks()),
         ("schemas", schemas::schemas()),
         ("soak", soak::soak()),
         ("versions", versions::versions()),
