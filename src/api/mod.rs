@@ -35,7 +35,8 @@ pub use schema::{Approval, Expand, Phase, PhaseKind, RevertWhen, SchemaSpec, Soa
 pub use selector::Selector;
 pub use status::RolloutStatus;
 pub use strategy::{
-    BlueGreen, OnInconclusive, OnNewRevision, Promotion, Rolling, Step, Strategy, StrategyType,
+    BlueGreen, OnInconclusive, OnNewRevision, Promotion, Rolling, StablePods, Step, Strategy,
+    StrategyType,
 };
 pub use test::{StepTest, TestAfter};
 pub use traffic::Traffic;

@@ -106,7 +106,16 @@ pub struct RollbackWindow {
 /// The steps of a release.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.stablePods) || self.steps.exists(s, has(s.weight))")
+        .message("strategy.canary.stablePods says what becomes of stable's pods while routes share the requests: give each step a weight and spec.traffic its routes, or remove stablePods"),
+)]
 pub struct Canary {
+    /// What becomes of the stable revision's pods while requests go to the new one by weight. Left
+    /// out: `Keep`. It is given with weights alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_pods: Option<StablePods>,
+
     /// Target states in ascending order. The last must be 100%.
     #[serde(default = "default_steps")]
     #[schemars(length(min = 1, max = 32))]
@@ -132,6 +141,22 @@ pub struct Canary {
     pub steps: Vec<Step>,
 }
 
+/// What becomes of the stable revision's pods while requests go to the new one by weight; it needs
+/// steps with weights. `Keep`, and also when it is left out: all of them stay until the release ends,
+/// so up to twice `spec.replicas` run, and an undo is one write. `Shrink`: they become fewer as the
+/// weight rises, within `maxSurge`, and in an undo requests go back only as fast as pods of stable
+/// are ready for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StablePods {
+    /// All of them stay until the release ends: an undo finds everybody, and takes seconds. Up to
+    /// twice `spec.replicas` run.
+    Keep,
+    /// They become fewer as the weight rises: no more pods run than `maxSurge` allows, or than the
+    /// steps ask for. In an undo requests go back only as fast as pods of stable are ready for them,
+    /// so it takes as long as these take to start.
+    Shrink,
+}
+
 /// A target state: how many pods run the new revision, and how long that is held.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -155,8 +180,8 @@ pub struct Step {
     pub replicas: Option<IntOrString>,
 
     /// Percent of the requests that go to the new revision, through the routes of `spec.traffic`.
-    /// They get there once its pods of this step are ready. Until the release ends, the stable
-    /// revision keeps all its pods.
+    /// They get there once its pods of this step are ready. What becomes of the stable revision's
+    /// pods meanwhile is said by `stablePods`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub weight: Option<i32>,
@@ -348,6 +373,7 @@ impl Default for RollbackWindow {
 impl Default for Canary {
     fn default() -> Self {
         Self {
+            stable_pods: None,
             steps: default_steps(),
         }
     }
@@ -386,6 +412,13 @@ impl Canary {
 }
 
 impl Strategy {
+    /// Stable's pods become fewer as the weight of the new revision rises.
+    #[must_use]
+    pub(crate) fn shrinks(&self) -> bool {
+        let canary = self.canary.as_ref().filter(|canary| canary.is_weighted());
+        canary.is_some_and(|canary| canary.stable_pods == Some(StablePods::Shrink))
+    }
+
     /// All tests of its steps.
     pub(crate) fn tests_mut(&mut self) -> impl Iterator<Item = &mut StepTest> {
         let steps = self.canary.iter_mut().flat_map(|canary| &mut canary.steps);

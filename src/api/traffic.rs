@@ -141,6 +141,9 @@ pub struct WeightStatus {
     /// How often somebody else has changed it since.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resets: i32,
+    /// Stable's pods follow the weight, or have not all come back since they did.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shrinks: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]

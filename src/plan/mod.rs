@@ -151,7 +151,7 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
     exits::note_losses(draft);
     match release::decide(draft) {
         Ok(None) => {}
-        Err(Halt::Wait(wait)) => draft.wait = wait,
+        Err(Halt::Wait(wait)) => draft.wait_for(wait),
         decided => return decided,
     }
     if draft.status.release.is_none()
@@ -206,6 +206,10 @@ fn remember_stable(draft: &Draft<'_>) -> Decided {
     decision.stable(name);
     // What was in motion is not known any more: a release begins again at its first step.
     decision.status.release = None;
+    // Nor what the routes were told: they are brought to rest.
+    if let Some(traffic) = services::remembered(draft, name) {
+        decision.status.traffic = Some(traffic);
+    }
     decision.made()
 }
 

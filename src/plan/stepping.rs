@@ -122,7 +122,8 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         );
     }
     let there = are_there(draft, release);
-    if there && let Some(wait) = routes::on_the_way(draft) {
+    let waits = there || routes::hold_pods_up(draft);
+    if waits && let Some(wait) = routes::on_the_way(draft) {
         return match keep_time(draft, release, Run::Weighed) {
             Some(changed) => changed.waiting(wait).made(),
             None => Err(wait.into()),

@@ -55,6 +55,9 @@ impl Amendment {
         match self {
             Self::Steps(steps) => {
                 *spec.strategy.steps_mut() = steps;
+                if let Some(canary) = &mut spec.strategy.canary {
+                    canary.stable_pods = None;
+                }
                 spec.traffic = None;
             }
             Self::Rolling(rolling) => {

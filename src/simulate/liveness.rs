@@ -233,9 +233,7 @@ impl World {
             // Pods come and go by themselves: a moment ago it may have been true.
             return None;
         }
-        // With the status it is lost what the routes were told; the next release names them.
-        let left = self.unrested(&rollout.meta.name);
-        if let Some(left) = left.filter(|_| !self.ledger.status_lost) {
+        if let Some(left) = self.unrested(&rollout.meta.name) {
             return Some(left);
         }
         let floor = plan::course::bounds(spec).floor;

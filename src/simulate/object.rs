@@ -553,6 +553,8 @@ pub struct RouteObject {
     pub(super) observed: i64,
     /// Percent for the Service of users, and for that of the canary.
     pub weights: (i32, i32),
+    /// What the latter was before that.
+    pub former: i32,
     /// Percent of the requests that go to the latter.
     pub share: i32,
     /// Somebody else wrote it last.

@@ -63,6 +63,7 @@ impl World {
             generation: 0,
             observed: 0,
             weights: (100, 0),
+            former: 0,
             share: 0,
             by_hand: true,
             touched: None,
@@ -74,6 +75,7 @@ impl World {
         if route.generation > 0 && route.weights == weights {
             return;
         }
+        route.former = route.weights.1;
         route.weights = weights;
         route.by_hand = true;
         route.touched = Some(now);
@@ -88,6 +90,7 @@ impl World {
             generation: 1,
             observed: 1,
             weights: (100, 0),
+            former: 0,
             share: 0,
             by_hand: true,
             touched: None,
@@ -226,6 +229,7 @@ impl World {
             all.find(|(at, _)| at == pointer)
                 .map_or(before, |(_, value)| *value)
         };
+        route.former = route.weights.1;
         route.weights = (said(STABLE, route.weights.0), said(CANARY, route.weights.1));
         route.by_hand = false;
         let words = format!(

@@ -24,7 +24,7 @@ use super::{
         blue_green::{service, traffic},
         order::follows as after,
         test,
-        weights::{gateway, route, weighted},
+        weights::{gateway, route, shrinking, weighted},
     },
     setting::{BUSY, Behaviour, DAWN, Delay, Health, Migration, MigrationEnd, Setting, Timing},
     story::Detail,
@@ -63,6 +63,8 @@ const SWITCHES: u64 = 0x6e3a_51b7_0000_0000;
 const WEIGHTS: u64 = 0x29d6_b40f_0000_0000;
 /// Sets apart whether a running Deployment is moved in, and what becomes of it.
 const ADOPTIONS: u64 = 0x5a0c_83f1_0000_0000;
+/// Sets apart whether stable's pods follow the weights.
+const SHRINKS: u64 = 0x53a1_7c88_0000_0000;
 /// Sets apart what expands do to the code before them, and whether that is looked at; chosen likewise.
 const SOAKS: u64 = 0x0183_76a6_0000_0000;
 /// Sets the churn of nodes apart.
@@ -126,6 +128,7 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     let mut adoptions = Random::new(seed ^ ADOPTIONS);
     let free = blue_green.is_none() && !by_weight;
     let adopts = adoptions.chance(20) && free;
+    let shrinks = Random::new(seed ^ SHRINKS).chance(50);
     for (second, mut action) in script(&mut random, processes) {
         if let Action::Apply { spec, rollout, .. } = &mut action {
             spec.strategy.on_new_revision = order;
@@ -138,7 +141,8 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
                 spec.traffic = Some(traffic());
             }
             if by_weight && &**rollout == "shop" {
-                **spec = weighted((**spec).clone());
+                let way = if shrinks { shrinking } else { weighted };
+                **spec = way((**spec).clone());
             }
             if let (Some(flagged), "shop") = (&flagged, &**rollout) {
                 spec.flags.clone_from(flagged);

@@ -100,6 +100,18 @@ pub fn mistakes() -> Vec<Mistake> {
             "steps with a weight need spec.traffic with its routes",
         ),
         mistake(
+            "stable's pods without weights",
+            strategy,
+            json!({"canary": {"stablePods": "Shrink", "steps": [{"name": "full", "replicas": "100%"}]}}),
+            "give each step a weight and spec.traffic its routes, or remove stablePods",
+        ),
+        mistake(
+            "a way for stable's pods that does not exist",
+            strategy,
+            json!({"canary": {"stablePods": "Drop", "steps": [{"name": "full", "replicas": "100%"}]}}),
+            "supported values: \"Keep\", \"Shrink\"",
+        ),
+        mistake(
             "weights that fall",
             strategy,
             weighted(&[50, 5, 100]),

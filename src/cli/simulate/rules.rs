@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 57] = [
+const RULES: [(&str, Rule); 58] = [
     ("self != 'without-undo'", |me| *me != "without-undo"),
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
@@ -101,6 +101,13 @@ const RULES: [(&str, Rule); 57] = [
     (
         "!has(self.blueGreen) || (has(self.type) && self.type == 'BlueGreen')",
         |me| !has(me, "blueGreen") || me["type"] == "BlueGreen",
+    ),
+    (
+        "!has(self.stablePods) || self.steps.exists(s, has(s.weight))",
+        |me| {
+            let mut steps = list(&me["steps"]).iter();
+            !has(me, "stablePods") || steps.any(|step| has(step, "weight"))
+        },
     ),
     (
         "has(self.traffic) || !(has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen')",

@@ -5,6 +5,7 @@
 //! writes: a pod that dies by itself is nobody's breach.
 
 mod adopted;
+mod carried;
 mod evidence;
 mod flags;
 mod heard;
@@ -43,6 +44,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("traffic-first", traffic::traffic_first),
     ("unserved", traffic::unserved),
     ("weight", traffic::weight),
+    ("carried", carried::carried),
     ("batches", replicas::batches),
     ("steady", steady::steady),
     ("waits", steady::waits),

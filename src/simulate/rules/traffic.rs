@@ -2,7 +2,10 @@
 
 use jiff::SignedDuration;
 
-use super::writes::{led_to, records};
+use super::{
+    carried,
+    writes::{led_to, records},
+};
 use crate::{
     api::RolloutStatus,
     plan::{course, intent::Write, services::SETTLES_WITHIN},
@@ -87,6 +90,10 @@ pub(super) fn traffic_first(world: &World, happened: &Happened) -> Result<(), St
         if service.revision() == Some(&*after.revision) {
             if after.replicas > 0 && !world.users_address(&after.rollout, name) {
                 // Testers reach what is left.
+                continue;
+            }
+            if after.replicas > 0 && carried::is_asked(arrival, spec) {
+                // How many must be left is another rule's.
                 continue;
             }
             return Err(format!(
@@ -181,7 +188,13 @@ pub(super) fn weight(world: &World, happened: &Happened) -> Result<(), String> {
         if !statuses().any(told) {
             return Err(format!("a route is told {canary}%, which is not on record"));
         }
-        if *canary > 0 && !statuses().filter_map(most).any(|most| *canary <= most) {
+        // Back, it falls; or it brings stable, behind users that are led to the new revision.
+        let back = carried::is_asked(arrival, spec)
+            && (world
+                .routed(rollout)
+                .is_some_and(|route| *canary <= route.former)
+                || carried::users_are_away(world, arrival));
+        if *canary > 0 && !back && !statuses().filter_map(most).any(|most| *canary <= most) {
             return Err(format!(
                 "a route is told {canary}%, which is more than a step asks for"
             ));
