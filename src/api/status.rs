@@ -90,6 +90,9 @@ pub struct RolloutStatus {
 pub struct RevisionStatus {
     /// The revision's hash.
     pub revision: String,
+    /// The images of its containers, without registry and path, e.g. `shop:1.4.2`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub images: String,
     /// Number of requested pods.
     #[serde(default)]
     pub replicas: i32,
@@ -130,6 +133,9 @@ pub enum Outcome {
 pub struct Ended {
     /// The revision.
     pub revision: String,
+    /// The images of its containers, without registry and path, e.g. `shop:1.4.2`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub images: String,
     /// How it ended.
     pub outcome: Outcome,
     /// One CamelCase word.
@@ -272,6 +278,12 @@ pub struct Summary {
     /// What paused it: the command or the spec.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub paused: String,
+    /// The revision that the spec asks for, where it failed and is not tried again.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub failed: String,
+    /// The message of `Ready`, in fewer than 120 letters.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
 }
 
 pub(super) const fn one() -> i64 {

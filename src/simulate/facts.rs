@@ -61,6 +61,7 @@ pub fn revision(o: &RevisionObject) -> RevisionFacts {
         number: o.number,
         outcome: o.outcome,
         outcome_reason: o.reason.clone(),
+        images: render::images(&o.template).into(),
         config: render::config_refs(&o.template).into(),
         probes: probes(&o.template).into(),
         schema_version: o.schema.as_ref().and_then(|schema| schema.version),

@@ -128,6 +128,7 @@ pub fn revision(object: &ControllerRevision) -> RevisionFacts {
         number: object.revision,
         outcome,
         outcome_reason: bounded(reason.unwrap_or_default()),
+        images: render::images(&data["template"]).into(),
         config: render::config_refs(&data["template"]).into(),
         probes: probes(&data["template"]).into(),
         schema_version: data["schema"]["version"].as_i64(),

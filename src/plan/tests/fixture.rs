@@ -491,6 +491,7 @@ impl World {
                 number: 0,
                 outcome: None,
                 outcome_reason: String::new(),
+                images: crate::plan::render::images(&manifest["data"]["template"]).into(),
                 config: crate::plan::render::config_refs(&manifest["data"]["template"]).into(),
                 probes: crate::plan::measuring::probes(&manifest["data"]["template"]).into(),
                 schema_version: None,

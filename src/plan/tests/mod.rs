@@ -17,6 +17,7 @@ mod order;
 mod permission;
 mod phases;
 mod routes;
+mod said;
 mod schema;
 mod services;
 mod soak;
