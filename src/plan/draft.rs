@@ -118,6 +118,7 @@ impl<'a> Draft<'a> {
             0,
             Ended {
                 revision: release.revision.clone(),
+                images: self.images(&release.revision),
                 outcome,
                 reason: reason.to_owned(),
                 message: message.to_owned(),
@@ -219,6 +220,12 @@ impl<'a> Draft<'a> {
             Some((reason, message)) => (reason.to_owned(), message.to_owned()),
             None => (Reason::Failed.word().to_owned(), text),
         }
+    }
+
+    /// The images of a revision, for people.
+    pub fn images(&self, revision: &str) -> String {
+        let known = self.seen.objects.revision(revision);
+        known.map(|r| r.images.to_string()).unwrap_or_default()
     }
 
     /// Who holds the rollout, if anybody.

@@ -187,6 +187,8 @@ pub struct RevisionFacts {
     pub outcome: Option<Outcome>,
     /// Why, as `Reason: message`.
     pub outcome_reason: String,
+    /// The images of its containers, for people.
+    pub images: Arc<str>,
     /// ConfigMaps and Secrets that its pod template cannot start without. The template itself is
     /// read when a Deployment is rendered from it.
     pub config: Arc<[ConfigRef]>,

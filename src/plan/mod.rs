@@ -22,7 +22,7 @@
 //!   are shared between them
 //! - `effects`: what a recorded decision asks for, through the [`mover`]; [`traffic`]: who gets the
 //!   requests
-//! - `standing`, `conditions`: what people read; [`reason`]: by which words
+//! - `standing`, `conditions`, `words`: what people read; [`reason`]: by which words
 
 pub mod adopting;
 mod before_pods;
@@ -60,6 +60,7 @@ pub mod traffic;
 mod undoing;
 mod waiting;
 pub mod way_back;
+mod words;
 
 use jiff::Timestamp;
 

@@ -12,7 +12,7 @@ use super::{
     draft::{Draft, later, seconds_between, whole_second},
     gate::checks,
     reason::Reason,
-    undoing,
+    undoing, words,
 };
 use crate::api::{
     OnInconclusive, PhaseKind, Soak,
@@ -248,14 +248,8 @@ fn hurts(draft: &Draft<'_>, release: &Release, figures: &str) -> String {
 
 /// The ways out, as commands.
 fn ways(draft: &Draft<'_>, release: &Release) -> String {
-    let (rollout, revision) = (&draft.seen.objects.rollout, &release.revision);
-    let command = |verb: &str, target: &str| {
-        format!(
-            "kubectl annotate --overwrite -n {} rollouts.stepgate.io/{} \
-             stepgate.io/{verb}=\"{target} $(date +%s)\"",
-            rollout.namespace, rollout.base.name
-        )
-    };
+    let revision = &release.revision;
+    let command = |verb: &str, target: &str| words::command(draft, verb, target);
     format!(
         "To measure anew: {}. To go on all the same: {}. To give the release up: {}",
         command("resume", revision),

@@ -9,7 +9,7 @@ use super::{
     gate::checks,
     job::{step_test, terms::only_looks},
     reason::Reason,
-    services, soak, waiting,
+    services, soak, waiting, words,
 };
 use crate::api::{
     release::{Release, Stage},
@@ -70,7 +70,7 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
         return say(StandingKind::Reconciling, reason.word(), message);
     }
     if draft.outcome(draft.wanted) == Some(Outcome::Failed) {
-        let (reason, message) = draft.outcome_reason(draft.wanted);
+        let (reason, message) = words::failed(draft, draft.wanted);
         return say(StandingKind::Stalled, &reason, message);
     }
     let Some(stable) = draft.stable() else {

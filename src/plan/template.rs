@@ -135,6 +135,35 @@ impl fmt::Display for ConfigRef {
     }
 }
 
+/// The images of a template's containers as people call them: without registry and path, and a
+/// digest by its beginning.
+pub fn images(template: &Value) -> String {
+    const LONGEST: usize = 60;
+    const MOST: usize = 3;
+    let containers = template["spec"]["containers"].as_array();
+    let all: Vec<&str> = containers
+        .into_iter()
+        .flatten()
+        .filter_map(|container| container["image"].as_str())
+        .collect();
+    let short = |image: &&str| {
+        let own = image.rsplit('/').next().unwrap_or(image);
+        let (name, digest) = own.split_once("@sha256:").unwrap_or((own, ""));
+        let name: String = name.chars().take(LONGEST).collect();
+        match digest {
+            "" => name,
+            // A tag says more to people.
+            _ if name.contains(':') => name,
+            digest => format!("{name}@{}", digest.chars().take(8).collect::<String>()),
+        }
+    };
+    let mut named: Vec<_> = all.iter().take(MOST).map(short).collect();
+    if all.len() > MOST {
+        named.push(format!("{} more", all.len() - MOST));
+    }
+    named.join(", ")
+}
+
 /// ConfigMaps and Secrets that a pod template cannot start without.
 #[must_use]
 pub fn config_refs(template: &Value) -> Vec<ConfigRef> {

@@ -62,6 +62,7 @@ pub fn revision(o: &RevisionObject) -> RevisionFacts {
         number: o.number,
         outcome: o.outcome,
         outcome_reason: o.reason.clone(),
+        images: template::images(&o.template).into(),
         config: template::config_refs(&o.template).into(),
         probes: probes(&o.template).into(),
         schema_version: o.schema.as_ref().and_then(|schema| schema.version),

@@ -129,6 +129,7 @@ pub fn revision(object: &ControllerRevision) -> RevisionFacts {
         number: object.revision,
         outcome,
         outcome_reason: bounded(reason.unwrap_or_default()),
+        images: template::images(&data["template"]).into(),
         config: template::config_refs(&data["template"]).into(),
         probes: probes(&data["template"]).into(),
         schema_version: data["schema"]["version"].as_i64(),

@@ -116,8 +116,16 @@ fn late(draft: &Draft<'_>, target: &Target, missing: Missing) -> Result<Why, Hal
     let watched = seconds_between(draft.seen.trusted_since, draft.now);
     let waited = missing.waited.min(watched);
     if waited < target.deadline_seconds {
-        let message = format!("step {} is held on: {}", target.name, missing.message);
         let at = draft.in_seconds(target.deadline_seconds - waited);
+        let then = match target.on_inconclusive {
+            OnInconclusive::Pause => "it is paused",
+            OnInconclusive::Undo => "it is undone",
+            OnInconclusive::Proceed => "it goes on without a verdict",
+        };
+        let message = format!(
+            "step {} is held on until {at:.0}, then {then}: {}",
+            target.name, missing.message
+        );
         let wait = Wait::held(Reason::Inconclusive, message).wake(at);
         let times = [wait.wake_at, missing.wake_at];
         let wake_at = times.into_iter().flatten().min();

@@ -493,6 +493,7 @@ impl World {
                 number: 0,
                 outcome: None,
                 outcome_reason: String::new(),
+                images: crate::plan::template::images(&manifest["data"]["template"]).into(),
                 config: crate::plan::template::config_refs(&manifest["data"]["template"]).into(),
                 probes: crate::plan::measurable::probes(&manifest["data"]["template"]).into(),
                 schema_version: None,

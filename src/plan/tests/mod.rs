@@ -19,6 +19,7 @@ mod permission;
 mod phases;
 mod release_tests;
 mod routes;
+mod said;
 mod schema;
 mod services;
 mod soak;
