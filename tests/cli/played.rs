@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::program::{document, file, simulate, stepgate};
 
-const EXAMPLES: [&str; 10] = [
+const EXAMPLES: [&str; 11] = [
     "autoscaled",
+    "flagged-contract",
     "minimal",
     "one-disk",
     "opentelemetry",
@@ -35,8 +36,9 @@ fn run<'a>(document: &'a Value, scenario: &str) -> &'a Value {
 #[test]
 fn a_bad_release_ends_where_the_examples_checks_put_it() {
     // What is not listed ends as it should.
-    let through: [(&str, &[&str]); 10] = [
+    let through: [(&str, &[&str]); 11] = [
         ("autoscaled", &["slow"]),
+        ("flagged-contract", &[]),
         ("minimal", &["errors", "slow"]),
         ("one-disk", &["slow"]),
         ("opentelemetry", &[]),
