@@ -118,11 +118,21 @@ fn said(draft: &Draft<'_>) -> Vec<(&'static str, String, String)> {
     found.collect()
 }
 
+fn is_known(draft: &Draft<'_>, command: &str, id: &str) -> bool {
+    let mut known = draft.status.commands.iter();
+    known.any(|c| c.command == command && c.id == id)
+}
+
+/// A command stands there that has not been acknowledged.
+pub(super) fn are_new(draft: &Draft<'_>) -> bool {
+    let mut said = said(draft).into_iter();
+    said.any(|(command, _, id)| !is_known(draft, command, &id))
+}
+
 /// Takes at most one command that has not been acknowledged.
 pub(super) fn take(draft: &Draft<'_>) -> Decided {
     for (command, target, id) in said(draft) {
-        let mut known = draft.status.commands.iter();
-        if known.any(|c| c.command == command && c.id == id) {
+        if is_known(draft, command, &id) {
             continue;
         }
         let Some((_, handler)) = COMMANDS.iter().find(|(name, _)| *name == command) else {

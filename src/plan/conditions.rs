@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     api::{
-        RolloutStatus, keys,
+        RolloutStatus,
+        flags::{FlagState, FlagStatus},
+        keys,
         release::{Release, Stage},
         status::{CheckStatus, Outcome, RevisionStatus, Summary},
     },
@@ -343,9 +345,12 @@ pub(super) fn stands(status: &RolloutStatus) -> Option<Stands> {
     } else {
         (RolloutState::Ready, holds("Ready")?)
     };
+    let own = |flag: &&FlagStatus| flag.state != FlagState::ChangedByHand;
+    let flags = status.flags.iter().filter(own);
     Some(Stands {
         state,
         reason: Reason::of(&condition.reason),
+        flags: flags.map(|f| (f.key.clone(), f.percent)).collect(),
     })
 }
 

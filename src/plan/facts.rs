@@ -115,6 +115,8 @@ pub struct Observed {
     pub readings: Option<Readings>,
     /// What the runner of a backfill last said, and when it was asked.
     pub heard: Option<Heard>,
+    /// When this process last read the ConfigMaps of its flags.
+    pub flags_looked: Option<Timestamp>,
     /// When this was looked at. A pass has one time, but its writes take some.
     pub looked: Timestamp,
     /// From when on the clock is trusted: start of the process, of the leadership, or the last

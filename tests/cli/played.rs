@@ -7,6 +7,7 @@ use super::program::{document, file, simulate, stepgate};
 const EXAMPLES: [&str; 11] = [
     "adopted",
     "autoscaled",
+    "flagged-contract",
     "minimal",
     "one-disk",
     "opentelemetry",
@@ -39,6 +40,7 @@ fn a_bad_release_ends_where_the_examples_checks_put_it() {
     let through: [(&str, &[&str]); 11] = [
         ("adopted", &[]),
         ("autoscaled", &["slow"]),
+        ("flagged-contract", &[]),
         ("minimal", &["errors", "slow"]),
         ("one-disk", &["slow"]),
         ("opentelemetry", &[]),

@@ -119,6 +119,7 @@ impl World {
             limits: Limits::default(),
             readings: None,
             heard: None,
+            flags_looked: None,
             looked: second(0),
             trusted_since: second(-1_000_000),
             status_written: None,

@@ -9,6 +9,7 @@ mod exits;
 mod first;
 mod fixture;
 mod flags;
+mod flags_at_rest;
 mod gone;
 mod hands;
 mod history;

@@ -54,6 +54,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("order", order::order),
     ("ramp", flags::ramp),
     ("flag-first", flags::flag_first),
+    ("flag-by-hand", flags::by_hand),
     ("frozen", flags::frozen),
     ("allowed", permission::allowed),
     ("contract-last", schema::contract_last),
