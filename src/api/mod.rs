@@ -14,6 +14,7 @@ pub mod metric;
 pub mod name;
 pub mod release;
 pub mod rollout;
+pub mod rollout_status;
 pub mod schema;
 pub mod selector;
 pub mod sql;
@@ -31,9 +32,9 @@ pub use database::{DatabaseRecord, DatabaseSchema, DatabaseSchemaSpec};
 pub use flags::Flag;
 pub use metric::{BuiltIn, Convention, Matcher, TimeUnit};
 pub use rollout::{Rollout, RolloutSpec};
+pub use rollout_status::RolloutStatus;
 pub use schema::{Approval, Expand, Phase, PhaseKind, RevertWhen, SchemaSpec, Soak};
 pub use selector::Selector;
-pub use status::RolloutStatus;
 pub use strategy::{
     BlueGreen, OnInconclusive, OnNewRevision, Promotion, Rolling, StablePods, Step, Strategy,
     StrategyType,

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
-use jiff::Timestamp;
 pub(super) use self::hold::{fences, hold_back};
 use self::manifest::{manifest, selector, spec_of};
 use super::{
@@ -29,6 +28,7 @@ use crate::api::{
     release::Stage,
     traffic::{ServiceStatus, TrafficStatus},
 };
+use jiff::Timestamp;
 
 /// Seconds after a Service has left a revision before that revision's pods may go: endpoints and
 /// every node's kube-proxy follow within them.

@@ -74,17 +74,17 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
             let wait = Wait::stalled(Reason::CrashLooping, why.message);
             return watched(draft, release, wait);
         }
-        return refuse(draft, release, OnFailure::Undo, &why);
+        return undoing::refuse(draft, release, OnFailure::Undo, &why);
     }
     if let Some(why) = exits::flapping(draft, release, target.hold_seconds) {
         if release.first {
             let wait = Wait::stalled(Reason::ReadinessLost, why.message);
             return watched(draft, release, wait);
         }
-        return refuse(draft, release, OnFailure::Undo, &why);
+        return undoing::refuse(draft, release, OnFailure::Undo, &why);
     }
     if let Some((on_failure, why)) = checks::failing(draft, release) {
-        return refuse(draft, release, on_failure, &why);
+        return undoing::refuse(draft, release, on_failure, &why);
     }
     if let Some(ended) = step_test::ended(draft, release, &at.step, target)? {
         return testing::ended(draft, release, &at.step, &ended);
@@ -181,8 +181,8 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
                 }
             }
         }
-        Verdict::Undo(why) => refuse(draft, release, OnFailure::Undo, &why),
-        Verdict::Pause(why) => pause(draft, release, why).made(),
+        Verdict::Undo(why) => undoing::refuse(draft, release, OnFailure::Undo, &why),
+        Verdict::Pause(why) => undoing::pause(draft, release, why).made(),
     }
 }
 
@@ -249,30 +249,6 @@ fn idle_at_zero(draft: &Draft<'_>, release: &Release) -> Decided {
         return draft.goes(release).waiting(wait).made();
     }
     Err(wait.into())
-}
-
-/// The revision has failed: back, or wait for a person where there is nothing to go back to.
-fn refuse(draft: &Draft<'_>, release: &Release, on_failure: OnFailure, why: &Why) -> Decided {
-    if on_failure == OnFailure::Undo && !release.first {
-        let (reason, message) = (&why.reason, &why.message);
-        return undoing::begin(draft, release, Outcome::Failed, reason, message).made();
-    }
-    // What it waits for may have become worse than it was when it was paused.
-    let known = release.paused().is_some_and(|p| p.reason == why.reason);
-    if known {
-        return Ok(None);
-    }
-    pause(draft, release, why.clone()).made()
-}
-
-/// Waits for a person.
-fn pause(draft: &Draft<'_>, release: &Release, why: Why) -> Decision {
-    let mut release = release.clone();
-    let words = why.message.clone();
-    if let Stage::Step(at) = &mut release.stage {
-        at.paused = Some(why);
-    }
-    draft.goes(release).warning(Reason::RolloutPaused, words)
 }
 
 /// All of the target runs, the canary's part is available (but for few pods that merely start), and
@@ -469,7 +445,7 @@ fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Dec
     if release.first {
         return Err(Wait::stalled(reason, message).into());
     }
-    refuse(draft, release, OnFailure::Undo, &Why::new(reason, message))
+    undoing::refuse(draft, release, OnFailure::Undo, &Why::new(reason, message))
 }
 
 /// Stable, where pods of stable are all that the step lacks.

@@ -11,7 +11,8 @@ use super::{
     services, waiting,
 };
 use crate::api::{
-    release::{Release, Stage, Undo},
+    OnFailure,
+    release::{Release, Stage, Undo, Why},
     status::{Outcome, Stopwatch},
 };
 
@@ -118,4 +119,33 @@ fn is_whole(draft: &Draft<'_>) -> bool {
         .filter(|c| c.revision != stable && !c.deleting)
         .all(|c| c.possible == (0, 0) && c.current && c.status_replicas == 0);
     restored && gone && mover::assured(&objects.children) >= floor
+}
+
+/// The revision has failed: back, or wait for a person where there is nothing to go back to.
+pub(super) fn refuse(
+    draft: &Draft<'_>,
+    release: &Release,
+    on_failure: OnFailure,
+    why: &Why,
+) -> Decided {
+    if on_failure == OnFailure::Undo && !release.first {
+        let (reason, message) = (&why.reason, &why.message);
+        return begin(draft, release, Outcome::Failed, reason, message).made();
+    }
+    // What it waits for may have become worse than it was when it was paused.
+    let known = release.paused().is_some_and(|p| p.reason == why.reason);
+    if known {
+        return Ok(None);
+    }
+    pause(draft, release, why.clone()).made()
+}
+
+/// Waits for a person.
+pub(super) fn pause(draft: &Draft<'_>, release: &Release, why: Why) -> Decision {
+    let mut release = release.clone();
+    let words = why.message.clone();
+    if let Stage::Step(at) = &mut release.stage {
+        at.paused = Some(why);
+    }
+    draft.goes(release).warning(Reason::RolloutPaused, words)
 }

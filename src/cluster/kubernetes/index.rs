@@ -1,13 +1,14 @@
 //! What the caches hold: compact facts of our own objects, and which keys a change concerns.
 
 mod adopted;
+mod foreign;
 mod frozen;
 mod neighbours;
 mod order;
 mod places;
 mod sharers;
 
-pub(super) use self::{adopted::Foreign, places::place};
+pub(super) use self::{foreign::Foreign, places::place};
 pub use places::{database_key, rollout_key};
 
 use std::{
@@ -44,9 +45,9 @@ pub(super) struct State {
     databases: Table<DatabaseFacts>,
     services: Table<ServiceFacts>,
     /// Deployments and pods of somebody else, where Rollouts adopt.
-    foreign: adopted::Tables,
+    foreign: foreign::Tables,
     /// Rollouts by the Deployment that they adopt.
-    adopters: adopted::Adopters,
+    adopters: foreign::Adopters,
     /// What is known of the Services of each namespace.
     switched: BTreeMap<String, Switched>,
     /// Rollouts by their labels and selectors.

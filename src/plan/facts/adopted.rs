@@ -2,17 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::ChildFacts;
+use super::objects::ChildFacts;
 use crate::api::Selector;
-
-/// What of a Deployment is only known of one that is somebody else's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Adopted {
-    /// `metadata.generation`.
-    pub generation: i64,
-    /// Who wrote its replicas last, if that was not Stepgate.
-    pub writer: Option<String>,
-}
 
 /// What the caches hold of the Deployment that a Rollout adopts.
 #[derive(Clone, Debug)]

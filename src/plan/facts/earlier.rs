@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::RolloutFacts;
+use super::objects::RolloutFacts;
 use crate::api::{After, RolloutStatus};
 
 /// A Rollout that goes first, directly or by way of another one, as the caches hold it.

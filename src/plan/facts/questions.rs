@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde_json::Value;
 
-use super::{DeploymentFacts, UserFacts};
+use super::{adopted::DeploymentFacts, sharers::UserFacts};
 use crate::{
     api::{SchemaSpec, sql::KeyRef},
     plan::{

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ChildFacts, PodFacts, RevisionFacts, RolloutFacts};
+use super::objects::{ChildFacts, PodFacts, RevisionFacts, RolloutFacts};
 use crate::api::{RolloutStatus, status::Outcome};
 
 /// Something of the namespace that uses a database, read live.

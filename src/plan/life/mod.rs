@@ -25,8 +25,8 @@ use super::{
 use crate::api::{
     DatabaseRecord, PhaseKind,
     database::{Holder, VersionRecord},
+    rollout_status::VersionJobs,
     schema::KeptBy,
-    status::VersionJobs,
 };
 
 /// Seconds between two looks at what sends no news: other Rollouts on the database.

@@ -1,6 +1,5 @@
 //! Tests of a step: what waits for them, and what their end means.
 
-use super::refuse;
 use crate::{
     api::release::{Release, StepStatus, TestResult, Why},
     plan::{
@@ -13,6 +12,7 @@ use crate::{
             told,
         },
         reason::Reason,
+        undoing,
     },
 };
 
@@ -52,9 +52,7 @@ pub(super) fn next(
             refusal.message
         );
         let wait = Wait::at(Reason::JobRefused, words, !refusal.transient);
-        return Err(wait
-            .wake(draft.tries_again())
-            .into());
+        return Err(wait.wake(draft.tries_again()).into());
     }
     if let Some(problem) = draft.spec.problem().filter(|_| record.job_uid.is_none()) {
         return Err(Wait::stalled(Reason::InvalidSpec, problem).into());
@@ -99,7 +97,7 @@ pub(super) fn ended(
         step.name, ended.message
     );
     let why = Why::new(Reason::TestFailed, words);
-    match refuse(draft, &known, test.on_failure, &why)? {
+    match undoing::refuse(draft, &known, test.on_failure, &why)? {
         // It waits for a person already, and has one reason more.
         None => draft.goes(known).note(why.message).made(),
         decision => Ok(decision),

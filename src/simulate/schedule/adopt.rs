@@ -2,12 +2,11 @@
 
 use jiff::SignedDuration;
 
-use super::BUSY;
 use crate::simulate::{
     action::{Action, Adoptable},
     random::Random,
     scenarios::adopt::web,
-    setting::DAWN,
+    setting::{BUSY, DAWN},
 };
 
 /// What becomes of it.

@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 use kube::runtime::{WatchStreamExt as _, watcher, watcher::Event};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use stepgate::api::{DatabaseSchema, Rollout, keys, status::RolloutStatus};
+use stepgate::api::{DatabaseSchema, Rollout, RolloutStatus, keys};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
