@@ -1,6 +1,6 @@
 # The commands of the project. `make demo` and `make test` do all their set-up themselves.
 
-.PHONY: help demo study image test gateways quick lint generate golden story soak faults bench clean
+.PHONY: help demo study image test gateways fuzz quick lint generate golden story soak faults bench clean
 
 # While editing: without optimization a build takes seconds, with it minutes.
 QUICK = --config profile.dev.package.stepgate.opt-level=0
@@ -22,6 +22,9 @@ test: ## Everything that CI asks for, with a verdict at the end.
 
 gateways: ## Releases through a real Envoy Gateway and a real istiod, which CI does not run.
 	@tests/run gateways
+
+fuzz: ## A thousand mutations of Rollouts and DatabaseSchemas on a real API server (SEED=, MUTATIONS= set others).
+	@SEED=$(SEED) MUTATIONS=$(MUTATIONS) tests/run fuzz
 
 quick: ## While editing: unit tests and golden stories, in half a minute.
 	cargo test --quiet $(QUICK) --workspace --lib

@@ -35,9 +35,10 @@ pub use schema::{Approval, Expand, Phase, PhaseKind, RevertWhen, SchemaSpec, Soa
 pub use selector::Selector;
 pub use status::RolloutStatus;
 pub use strategy::{
-    BlueGreen, OnInconclusive, OnNewRevision, Promotion, Rolling, Step, Strategy, StrategyType,
+    BlueGreen, OnInconclusive, OnNewRevision, Promotion, Rolling, StablePods, Step, Strategy,
+    StrategyType,
 };
-pub use test::StepTest;
+pub use test::{StepTest, TestAfter};
 pub use traffic::Traffic;
 pub use way_back::WayBack;
 

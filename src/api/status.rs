@@ -95,6 +95,9 @@ pub struct RolloutStatus {
 pub struct RevisionStatus {
     /// The revision's hash; of an adopted Deployment `deployment/` and its name.
     pub revision: String,
+    /// The images of its containers, without registry and path, e.g. `shop:1.4.2`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub images: String,
     /// Number of requested pods.
     #[serde(default)]
     pub replicas: i32,
@@ -135,6 +138,9 @@ pub enum Outcome {
 pub struct Ended {
     /// The revision.
     pub revision: String,
+    /// The images of its containers, without registry and path, e.g. `shop:1.4.2`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub images: String,
     /// How it ended.
     pub outcome: Outcome,
     /// One CamelCase word.
@@ -277,6 +283,12 @@ pub struct Summary {
     /// What paused it: the command or the spec.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub paused: String,
+    /// The revision that the spec asks for, where it failed and is not tried again.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub failed: String,
+    /// The message of `Ready`, in fewer than 120 letters.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
 }
 
 pub(super) const fn one() -> i64 {

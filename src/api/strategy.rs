@@ -106,7 +106,16 @@ pub struct RollbackWindow {
 /// The steps of a release.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.stablePods) || self.steps.exists(s, has(s.weight))")
+        .message("strategy.canary.stablePods says what becomes of stable's pods while routes share the requests: give each step a weight and spec.traffic its routes, or remove stablePods"),
+)]
 pub struct Canary {
+    /// What becomes of the stable revision's pods while requests go to the new one by weight. Left
+    /// out: `Keep`. It is given with weights alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_pods: Option<StablePods>,
+
     /// Target states in ascending order. The last must be 100%.
     #[serde(default = "default_steps")]
     #[schemars(length(min = 1, max = 32))]
@@ -118,6 +127,8 @@ pub struct Canary {
             .message("each step needs replicas, or a weight; once one step has a weight, give every step its own"),
         validation = Rule::new("!has(self[size(self) - 1].weight) || self[size(self) - 1].weight == 100")
             .message("the last step must have weight: 100: add one, so that the release ends with all requests on the new revision"),
+        validation = Rule::new("self.all(s, s.name == self[size(self) - 1].name || !has(s.tests) || s.tests.all(t, !has(t.after) || t.after != 'Release'))")
+            .message("a test with after: Release runs after the last step: write it into the last one's tests"),
         validation = Rule::new("self.filter(s, has(s.weight)).map(s, s.weight).isSorted()")
             .message("weights must rise: order the steps from the smallest weight to the largest"),
         // The API server reckons with strings of any length here, so no rule may turn them into
@@ -128,6 +139,22 @@ pub struct Canary {
             .message("steps must rise: order the pod counts from small to large"),
     )]
     pub steps: Vec<Step>,
+}
+
+/// What becomes of the stable revision's pods while requests go to the new one by weight; it needs
+/// steps with weights. `Keep`, and also when it is left out: all of them stay until the release ends,
+/// so up to twice `spec.replicas` run, and an undo is one write. `Shrink`: they become fewer as the
+/// weight rises, within `maxSurge`, and in an undo requests go back only as fast as pods of stable
+/// are ready for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StablePods {
+    /// All of them stay until the release ends: an undo finds everybody, and takes seconds. Up to
+    /// twice `spec.replicas` run.
+    Keep,
+    /// They become fewer as the weight rises: no more pods run than `maxSurge` allows, or than the
+    /// steps ask for. In an undo requests go back only as fast as pods of stable are ready for them,
+    /// so it takes as long as these take to start.
+    Shrink,
 }
 
 /// A target state: how many pods run the new revision, and how long that is held.
@@ -153,8 +180,8 @@ pub struct Step {
     pub replicas: Option<IntOrString>,
 
     /// Percent of the requests that go to the new revision, through the routes of `spec.traffic`.
-    /// They get there once its pods of this step are ready. Until the release ends, the stable
-    /// revision keeps all its pods.
+    /// They get there once its pods of this step are ready. What becomes of the stable revision's
+    /// pods meanwhile is said by `stablePods`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub weight: Option<i32>,
@@ -179,7 +206,8 @@ pub struct Step {
     #[serde(default)]
     pub on_inconclusive: OnInconclusive,
 
-    /// Tests that must succeed, one after the other, before the hold begins.
+    /// Tests that must succeed, one after the other, before the hold begins; at the last step those
+    /// with `after: Release` come after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -219,7 +247,7 @@ pub struct Rolling {
     pub on_inconclusive: OnInconclusive,
 
     /// Tests that must succeed, one after the other, when the first batch is complete, before its
-    /// hold begins.
+    /// hold begins; those with `after: Release` when the last one has been held.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -229,22 +257,33 @@ pub struct Rolling {
 /// Two whole sets of pods, of which users reach one. The steps are `preview` (few pods, which
 /// `canaryService` alone selects), `switch` (all of them), and `live` (`stableService` selects them,
 /// and the old set stays). `maxSurge` is not used: there are twice the pods.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct BlueGreen {
     /// Pods of the new revision before it is grown to full size. They take work from queues and open
     /// connections as all pods do.
+    #[serde(default = "default_preview")]
     #[schemars(range(min = 1, max = 100000))]
     pub preview_replicas: i32,
 
     /// Whether users are switched as soon as the new set is whole and no check fails, or when a
     /// person says `promote <revision>/switch`.
+    #[serde(default)]
     pub promotion: Promotion,
 
     /// Seconds for which the old set stays after the switch, at full size. Checks go on, and a
     /// return within them is one write. Then the revision is stable.
+    #[serde(default = "default_scale_down_delay")]
     #[schemars(range(min = 0, max = 2592000))]
     pub scale_down_delay_seconds: i64,
+
+    /// Tests that must succeed, one after the other: when the preview is ready, which no user
+    /// reaches; those with `after: Release` when users have been switched, before the old set's time
+    /// begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub tests: Vec<StepTest>,
 }
 
 /// Who says that a step is left.
@@ -289,6 +328,14 @@ const fn default_batch_hold() -> i64 {
     30
 }
 
+const fn default_preview() -> i32 {
+    1
+}
+
+const fn default_scale_down_delay() -> i64 {
+    600
+}
+
 const fn default_bake() -> i64 {
     300
 }
@@ -326,6 +373,7 @@ impl Default for RollbackWindow {
 impl Default for Canary {
     fn default() -> Self {
         Self {
+            stable_pods: None,
             steps: default_steps(),
         }
     }
@@ -347,9 +395,10 @@ impl Default for Rolling {
 impl Default for BlueGreen {
     fn default() -> Self {
         Self {
-            preview_replicas: 1,
+            preview_replicas: default_preview(),
             promotion: Promotion::default(),
-            scale_down_delay_seconds: 600,
+            scale_down_delay_seconds: default_scale_down_delay(),
+            tests: Vec::new(),
         }
     }
 }
@@ -363,6 +412,13 @@ impl Canary {
 }
 
 impl Strategy {
+    /// Stable's pods become fewer as the weight of the new revision rises.
+    #[must_use]
+    pub(crate) fn shrinks(&self) -> bool {
+        let canary = self.canary.as_ref().filter(|canary| canary.is_weighted());
+        canary.is_some_and(|canary| canary.stable_pods == Some(StablePods::Shrink))
+    }
+
     /// All tests of its steps.
     pub(crate) fn tests_mut(&mut self) -> impl Iterator<Item = &mut StepTest> {
         let steps = self.canary.iter_mut().flat_map(|canary| &mut canary.steps);
@@ -370,7 +426,28 @@ impl Strategy {
             .rolling
             .iter_mut()
             .flat_map(|rolling| &mut rolling.tests);
-        steps.flat_map(|step| &mut step.tests).chain(batches)
+        let sets = self.blue_green.iter_mut().flat_map(|sets| &mut sets.tests);
+        let tests = steps.flat_map(|step| &mut step.tests);
+        tests.chain(batches).chain(sets)
+    }
+
+    /// The same, with where each stands in the spec.
+    pub(crate) fn tests(&self) -> impl Iterator<Item = (String, &StepTest)> {
+        const FIELD: &str = "spec.strategy";
+        let steps = self.canary.iter().flat_map(|canary| &canary.steps);
+        let steps = steps.enumerate().map(|(index, step)| {
+            let field = format!("{FIELD}.canary.steps[{index}]");
+            (field, &step.tests)
+        });
+        let batches = self.rolling.iter();
+        let batches = batches.map(|rolling| (format!("{FIELD}.rolling"), &rolling.tests));
+        let sets = self.blue_green.iter();
+        let sets = sets.map(|sets| (format!("{FIELD}.blueGreen"), &sets.tests));
+        let all = steps.chain(batches).chain(sets);
+        all.flat_map(|(field, tests)| {
+            let tests = tests.iter().enumerate();
+            tests.map(move |(index, test)| (format!("{field}.tests[{index}]"), test))
+        })
     }
 
     /// The way of a release.

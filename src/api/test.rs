@@ -1,13 +1,14 @@
 //! `tests` of a step: commands that must succeed before its hold begins.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{OnFailure, name::DNS_LABEL};
 
-/// A command that runs to completion in a Job of its own, once, when the step's target is reached
-/// and before its hold begins.
+/// A command that runs to completion in a Job of its own, once in a release: when the step's target
+/// is reached and before its hold begins, or after the last step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -22,9 +23,15 @@ pub struct StepTest {
     )]
     pub name: String,
 
+    /// When it runs. `Release` is for the last step of a canary, and for `rolling.tests` and
+    /// `blueGreen.tests`.
+    #[serde(default)]
+    pub after: TestAfter,
+
     /// Command and arguments. They run in the revision's own pod spec, without probes, ports,
     /// lifecycle and labels. `STEPGATE_ROLLOUT`, `STEPGATE_REVISION` and `STEPGATE_STEP` are in the
-    /// environment.
+    /// environment; with `spec.traffic` also `STEPGATE_STABLE_SERVICE` and `STEPGATE_CANARY_SERVICE`,
+    /// the names of the two Services.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 64), inner(length(max = 4096)))]
     pub command: Vec<String>,
@@ -49,6 +56,19 @@ pub struct StepTest {
     /// What happens when the test fails.
     #[serde(default)]
     pub on_failure: OnFailure,
+}
+
+/// When a test runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TestAfter {
+    /// When the target of its step is reached, before the hold begins; in a rolling release that of
+    /// the first batch, in a blue-green one that of the preview, before any user.
+    #[default]
+    Target,
+    /// Once in a release, when every user has the new revision: after the last step's hold and
+    /// checks; in a blue-green release right after the switch. The revision is stable when it has
+    /// succeeded, and not before.
+    Release,
 }
 
 const fn default_deadline() -> i64 {

@@ -74,6 +74,18 @@ pub enum RouteKind {
     VirtualService,
 }
 
+impl RouteKind {
+    /// Its name in the API.
+    #[must_use]
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "HTTPRoute",
+            Self::Grpc => "GRPCRoute",
+            Self::VirtualService => "VirtualService",
+        }
+    }
+}
+
 /// A Service of the namespace whose ports and session affinity are copied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -129,6 +141,9 @@ pub struct WeightStatus {
     /// How often somebody else has changed it since.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resets: i32,
+    /// Stable's pods follow the weight, or have not all come back since they did.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shrinks: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]

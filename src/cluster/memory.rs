@@ -8,11 +8,10 @@ use super::{Hold, Written};
 use crate::plan::{
     adopting,
     facts::{
-        Base, ChildFacts, DatabaseFacts, DatabaseObjects, JobFacts, Objects, RevisionFacts,
-        RolloutFacts, ServiceFacts, Services,
+        Base, ChildFacts, DatabaseFacts, DatabaseObjects, Heard, JobFacts, Objects, Report,
+        RevisionFacts, RolloutFacts, ServiceFacts, Services,
     },
     intent::Write,
-    job::progress::{Heard, Report},
 };
 
 /// What this process remembers of one Rollout or DatabaseSchema between passes: the answers to
@@ -39,6 +38,8 @@ pub struct Memory {
     /// Writes in a row, but for those of status, that got no answer.
     unwritten: u32,
     pub(super) status_written: Option<Timestamp>,
+    /// When the ConfigMaps of its flags were read last.
+    pub(super) flags_looked: Option<Timestamp>,
     /// What the runner of a backfill said last.
     pub(super) heard: Option<Heard>,
     /// Uid of the Rollout that the API server has shown to this process itself.

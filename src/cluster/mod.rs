@@ -15,11 +15,10 @@ use thiserror::Error;
 use crate::plan::{
     facts::{
         ChildFacts, DatabaseFacts, DatabaseObjects, DeploymentFacts, JobFacts, Objects, Overlap,
-        Question, Remembered, RevisionFacts, RolloutFacts, ServiceFacts, UserFacts,
+        Question, Remembered, Report, RevisionFacts, RolloutFacts, ServiceFacts, UserFacts,
     },
     flags::file::ConfigMapFacts,
     intent::Write,
-    job::progress::Report,
     revision::Whole,
     routes::RouteFacts,
 };

@@ -395,6 +395,7 @@ fn observe<C: Cluster>(
         limits: around.limits,
         readings,
         heard: memory.heard.clone(),
+        flags_looked: memory.flags_looked,
         looked,
         trusted_since: around.trusted_since,
         status_written: memory.status_written,
@@ -485,6 +486,7 @@ fn take(
         Answer::Flags(map) => {
             if let Question::Flags(name) = question {
                 answers.flags.insert(name.clone(), Look::Read(map));
+                memory.flags_looked = Some(now);
             }
         }
     }
@@ -521,7 +523,7 @@ async fn act<C: Cluster>(
 ) -> Result<(), Failed> {
     ran.notes.extend(plan.notes);
     ran.wake_at = plan.wake_at;
-    ran.stands = plan.stands.or(ran.stands);
+    ran.stands = plan.stands.or(ran.stands.take());
     let mut events = Some(plan.events);
     let mut measure = Some(plan.measure);
     if plan.writes.is_empty() {

@@ -2,8 +2,18 @@
 
 use super::histogram::{Quantile, quantile};
 use super::increments::{Tally, Uncounted};
-use super::tracker::Metric;
 use super::{CheckKind, CheckSpec, Fault, Reading, Reason, Sequential, Unit, Verdict};
+
+/// What an answer says of a metric, whatever it counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Metric {
+    /// Matchers say which requests are counted.
+    pub filtered: bool,
+    /// They let none of those through that there are.
+    pub unmatched: bool,
+    /// Seconds between two scrapes of a pod.
+    pub scrape_interval: f64,
+}
 
 /// How one check stands.
 pub(super) struct Standing<'a> {

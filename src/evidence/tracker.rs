@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::increments::{Ledger, Tally, Terms, Uncounted};
-use super::judge::{Before, Standing, judge};
+use super::judge::{Before, Metric, Standing, judge};
 use super::recent::Recent;
 use super::{
     Answer, Answered, CheckKind, CheckSpec, Fault, Measure, Missing, PodSeen, Readings, Reason,
@@ -48,17 +48,6 @@ struct Track {
     obstacle: Option<Fault>,
     /// The bucket that stands for the limit, in milliseconds.
     bound: Option<f64>,
-}
-
-/// What an answer says of a metric, whatever it counts.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Metric {
-    /// Matchers say which requests are counted.
-    pub filtered: bool,
-    /// They let none of those through that there are.
-    pub unmatched: bool,
-    /// Seconds between two scrapes of a pod.
-    pub scrape_interval: f64,
 }
 
 impl Track {

@@ -146,6 +146,13 @@ struct RolloutLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FlagLabels {
+    rollout_namespace: String,
+    rollout: String,
+    flag: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: Outcome,
 }
@@ -197,10 +204,13 @@ pub struct Metrics {
     errors: Family<ReasonLabels, Counter>,
     polls: Family<PollLabels, Counter>,
     undos: Family<UndoLabels, Counter>,
+    flags_taken_back: Family<UndoLabels, Counter>,
     states: Family<StateLabels, Gauge>,
     /// How each Rollout stands, where that is asked for.
     rollouts: Option<Family<RolloutLabels, Gauge>>,
-    /// What both were made from.
+    /// For how many users its flags are on; shown with the former.
+    flags: Family<FlagLabels, Gauge>,
+    /// What these were made from.
     standings: Arc<Mutex<BTreeMap<(String, String), Stands>>>,
     leader: Gauge,
     epoch: Gauge,
@@ -227,8 +237,10 @@ impl Metrics {
             errors: Family::default(),
             polls: Family::default(),
             undos: Family::default(),
+            flags_taken_back: Family::default(),
             states: Family::default(),
             rollouts,
+            flags: Family::default(),
             standings: Arc::default(),
             leader: Gauge::default(),
             epoch: Gauge::default(),
@@ -260,8 +272,11 @@ impl Metrics {
         for state in RolloutState::ALL {
             drop(self.states.get_or_create(&StateLabels { state }));
         }
-        for cause in UndoCause::ALL {
+        for cause in UndoCause::OF_RELEASES {
             drop(self.undos.get_or_create(&UndoLabels { cause }));
+        }
+        for cause in UndoCause::OF_FLAGS {
+            drop(self.flags_taken_back.get_or_create(&UndoLabels { cause }));
         }
     }
 
@@ -300,7 +315,17 @@ impl Metrics {
                 "1 for how each Rollout stands, and why; shown by the process that leads",
                 rollouts.clone(),
             );
+            r.register(
+                "flag_percent",
+                "Percentage of users for whom each flag is on, but for flags that somebody changed by hand; shown by the process that leads",
+                self.flags.clone(),
+            );
         }
+        r.register(
+            "flags_taken_back",
+            "Flags turned off again, by cause",
+            self.flags_taken_back.clone(),
+        );
         r.register("undos", "Releases taken back, by cause", self.undos.clone());
         r.register("leader", "1 while this process leads", self.leader.clone());
         r.register(
@@ -348,6 +373,12 @@ impl Metrics {
         self.undos.get_or_create(&UndoLabels { cause }).inc();
     }
 
+    /// Counts a flag taken back; once it is on record.
+    pub(crate) fn flag_taken_back(&self, cause: UndoCause) {
+        let labels = UndoLabels { cause };
+        self.flags_taken_back.get_or_create(&labels).inc();
+    }
+
     /// Shows how a Rollout stands; `None`: it is gone, or another process sees to it.
     pub fn stands(&self, namespace: &str, rollout: &str, stands: Option<Stands>) {
         let mut standings = self
@@ -355,27 +386,41 @@ impl Metrics {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let key = (namespace.to_owned(), rollout.to_owned());
-        let before = match stands {
+        let before = match stands.clone() {
             Some(stands) => standings.insert(key, stands),
             None => standings.remove(&key),
         };
         if before == stands {
             return;
         }
-        let named = |stands: Stands| RolloutLabels {
+        let named = |stands: &Stands| RolloutLabels {
             rollout_namespace: namespace.to_owned(),
             rollout: rollout.to_owned(),
             state: stands.state,
             reason: stands.reason.map_or("Other", Reason::word),
         };
-        for (stands, by) in [(before, -1), (stands, 1)] {
-            let Some(stands) = stands else { continue };
-            let state = stands.state;
-            self.states.get_or_create(&StateLabels { state }).inc_by(by);
+        let flag = |key: &String| FlagLabels {
+            rollout_namespace: namespace.to_owned(),
+            rollout: rollout.to_owned(),
+            flag: key.clone(),
+        };
+        if let Some(before) = before {
+            let state = before.state;
+            self.states.get_or_create(&StateLabels { state }).dec();
             if let Some(rollouts) = &self.rollouts {
-                match by {
-                    1 => _ = rollouts.get_or_create(&named(stands)).set(1),
-                    _ => _ = rollouts.remove(&named(stands)),
+                rollouts.remove(&named(&before));
+                for key in before.flags.keys() {
+                    self.flags.remove(&flag(key));
+                }
+            }
+        }
+        if let Some(stands) = stands {
+            let state = stands.state;
+            self.states.get_or_create(&StateLabels { state }).inc();
+            if let Some(rollouts) = &self.rollouts {
+                rollouts.get_or_create(&named(&stands)).set(1);
+                for (key, percent) in &stands.flags {
+                    self.flags.get_or_create(&flag(key)).set((*percent).into());
                 }
             }
         }
@@ -442,99 +487,4 @@ fn class(status: Option<u16>) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_family_has_our_prefix_and_reads_as_documented() {
-        let metrics = Metrics::new();
-        metrics.reconciled(Outcome::Changed, Duration::from_millis(3));
-        metrics.wrote(WriteKind::Object(Kind::Deployment), WriteResult::Conflict);
-        metrics.error(ErrorReason::EventDropped);
-        metrics.polled(PollResult::Empty);
-        metrics.undone(UndoCause::Check);
-        metrics.leads(Some(7));
-        metrics.requested("PATCH", Some(201));
-        metrics.requested("BREW", None);
-        let text = metrics.render();
-        for line in [
-            "stepgate_reconciles_total{outcome=\"Changed\"} 1",
-            "stepgate_reconcile_duration_seconds_bucket{le=\"0.004\",outcome=\"Changed\"} 1",
-            "stepgate_writes_total{kind=\"Deployment\",result=\"Conflict\"} 1",
-            "stepgate_errors_total{reason=\"EventDropped\"} 1",
-            "stepgate_evidence_polls_total{result=\"Empty\"} 1",
-            "stepgate_undos_total{cause=\"Check\"} 1",
-            "stepgate_leader 1",
-            "stepgate_leader_epoch 7",
-            "stepgate_client_requests_total{verb=\"patch\",code=\"2xx\"} 1",
-            "stepgate_client_requests_total{verb=\"other\",code=\"none\"} 1",
-        ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "no `{line}` in\n{text}"
-            );
-        }
-        let foreign = |l: &&str| !l.starts_with("stepgate_") && !l.starts_with('#');
-        assert_eq!(text.lines().find(foreign), None);
-    }
-
-    #[test]
-    fn counters_are_there_before_the_first_event() {
-        let text = Metrics::new().render();
-        assert!(
-            text.contains("stepgate_reconciles_total{outcome=\"Panicked\"} 0\n"),
-            "{text}"
-        );
-        assert!(text.contains("stepgate_undos_total{cause=\"Check\"} 0\n"));
-        let series = text.lines().filter(|line| !line.starts_with('#')).count();
-        assert!(series < 200, "{series} series");
-    }
-
-    #[test]
-    fn rollouts_are_counted_by_how_they_stand_and_named_where_that_is_asked_for() {
-        let stands = |state, reason| {
-            Some(Stands {
-                state,
-                reason: Some(reason),
-            })
-        };
-        let has = |metrics: &Metrics, line: &str| metrics.render().lines().any(|l| l == line);
-        for metrics in [Metrics::new(), Metrics::naming_rollouts()] {
-            let holding = stands(RolloutState::Reconciling, Reason::Holding);
-            metrics.stands("shop", "web", holding);
-            metrics.stands("shop", "cart", holding);
-            metrics.stands("shop", "web", holding);
-            assert!(has(&metrics, "stepgate_rollouts{state=\"Reconciling\"} 2"));
-            let failed = stands(RolloutState::Stalled, Reason::CheckFailed);
-            metrics.stands("shop", "web", failed);
-            assert!(has(&metrics, "stepgate_rollouts{state=\"Stalled\"} 1"));
-            let named = "stepgate_rollout_state{rollout_namespace=\"shop\",rollout=\"web\",\
-                         state=\"Stalled\",reason=\"CheckFailed\"} 1";
-            assert_eq!(has(&metrics, named), metrics.rollouts.is_some());
-            metrics.stands("shop", "web", None);
-            metrics.stands("shop", "cart", None);
-            metrics.stands("shop", "never", None);
-            assert!(has(&metrics, "stepgate_rollouts{state=\"Reconciling\"} 0"));
-            assert!(!metrics.render().contains("rollout=\"web\""), "it is gone");
-        }
-    }
-
-    #[test]
-    fn losing_the_lead_keeps_the_epoch() {
-        let metrics = Metrics::new();
-        metrics.leads(Some(7));
-        metrics.leads(None);
-        let text = metrics.render();
-        assert!(text.contains("stepgate_leader 0\n") && text.contains("stepgate_leader_epoch 7\n"));
-    }
-
-    #[test]
-    fn answers_fall_into_few_classes() {
-        let all = (100..600).map(Some).chain([None]);
-        let classes: std::collections::BTreeSet<_> = all.map(class).collect();
-        let expected = [
-            "2xx", "3xx", "403", "404", "409", "429", "4xx", "5xx", "none",
-        ];
-        assert!(classes.into_iter().eq(expected));
-    }
-}
+mod tests;

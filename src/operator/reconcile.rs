@@ -21,6 +21,7 @@ use crate::{
     plan::{
         facts::{DatabaseObjects, Limits, Objects, Question},
         intent::Write,
+        reason::Reason,
     },
 };
 
@@ -119,7 +120,7 @@ impl<S: Sampling> Reconcile for Passes<S> {
         {
             self.sampler.measure(namespace, name, ran.measure.take());
         }
-        if let Some(stands) = ran.stands {
+        if let Some(stands) = ran.stands.take() {
             self.metrics.stands(namespace, name, Some(stands));
         }
         self.publish(key, &mut ran);
@@ -174,8 +175,12 @@ impl<S> Passes<S> {
         if ran.events.is_empty() {
             return;
         }
-        for cause in ran.events.iter().filter_map(|event| event.undo) {
-            self.metrics.undone(cause);
+        for event in &ran.events {
+            match (event.undo, event.reason) {
+                (Some(cause), Reason::FlagTakenBack) => self.metrics.flag_taken_back(cause),
+                (Some(cause), _) => self.metrics.undone(cause),
+                (None, _) => {}
+            }
         }
         if let Some(uid) = self.index.uid(key) {
             let subject = Subject {

@@ -8,14 +8,13 @@ use jiff::Timestamp;
 use super::{
     course,
     decision::{Decided, Decision, Halt, Wait},
-    draft::{Draft, later},
+    draft::{self, Draft, later},
     facts::{
         Adoptee, ChildFacts, DeploymentFacts, Objects, Observed, PodFacts, Question, Refused,
         RolloutFacts,
     },
     intent::{Event, Plan, Write},
     reason::Reason,
-    release::TRIES_AGAIN_AFTER,
 };
 use crate::api::{AdoptedStatus, RolloutStatus, keys, status::Outcome};
 
@@ -516,7 +515,7 @@ pub(super) fn leave(seen: &Observed, now: Timestamp) -> Plan {
                     (vec![done()], words, None)
                 }
                 Some(_) if lacks => {
-                    let again = later(now, TRIES_AGAIN_AFTER).min(late);
+                    let again = later(now, draft::TRIES_AGAIN_AFTER).min(late);
                     (Vec::new(), "its scaling is refused".to_owned(), Some(again))
                 }
                 None if lacks => {

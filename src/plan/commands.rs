@@ -16,7 +16,7 @@ use super::{
     life,
     reason::Reason,
     release::{self, former_stables, swap_stable},
-    soak, stepping, undoing,
+    soak, stepping, undoing, words,
 };
 use crate::api::{
     keys,
@@ -34,6 +34,8 @@ const COMMANDS: [(&str, Handler); 5] = [
 
 /// The most letters of a word of a command: longer than any revision, step or sensible id.
 const LONGEST_WORD: usize = 200;
+/// The most annotations that are answered though they are no command.
+const UNKNOWN: usize = 3;
 
 /// What a command did, or why it was ignored.
 type Handler = fn(&Draft<'_>, &str) -> Result<Answer, Ignored>;
@@ -116,11 +118,21 @@ fn said(draft: &Draft<'_>) -> Vec<(&'static str, String, String)> {
     found.collect()
 }
 
+fn is_known(draft: &Draft<'_>, command: &str, id: &str) -> bool {
+    let mut known = draft.status.commands.iter();
+    known.any(|c| c.command == command && c.id == id)
+}
+
+/// A command stands there that has not been acknowledged.
+pub(super) fn are_new(draft: &Draft<'_>) -> bool {
+    let mut said = said(draft).into_iter();
+    said.any(|(command, _, id)| !is_known(draft, command, &id))
+}
+
 /// Takes at most one command that has not been acknowledged.
 pub(super) fn take(draft: &Draft<'_>) -> Decided {
     for (command, target, id) in said(draft) {
-        let mut known = draft.status.commands.iter();
-        if known.any(|c| c.command == command && c.id == id) {
+        if is_known(draft, command, &id) {
             continue;
         }
         let Some((_, handler)) = COMMANDS.iter().find(|(name, _)| *name == command) else {
@@ -149,7 +161,53 @@ pub(super) fn take(draft: &Draft<'_>) -> Decided {
         );
         return answer.decision.made();
     }
-    Ok(None)
+    answer_unknown(draft)
+}
+
+/// Says of what looks like a command that there is none of that name. The answers to some are kept,
+/// so that each is given once.
+fn answer_unknown(draft: &Draft<'_>) -> Decided {
+    let annotations = &draft.seen.objects.rollout.annotations;
+    let unknown: Vec<_> = annotations
+        .iter()
+        .filter_map(|(key, text)| Some((key.strip_prefix(keys::PREFIX)?, text)))
+        .filter(|(name, _)| COMMANDS.iter().all(|(known, _)| known != name))
+        .take(UNKNOWN)
+        .map(|(name, text)| {
+            let id = text.split_whitespace().nth(1).unwrap_or(text);
+            (name, id.chars().take(LONGEST_WORD).collect::<String>())
+        })
+        .collect();
+    let is_known = |c: &CommandStatus| COMMANDS.iter().any(|(name, _)| *name == c.command);
+    let answered = |name: &str, id: &str| {
+        let mut commands = draft.status.commands.iter();
+        commands.any(|c| c.command == name && c.id == id)
+    };
+    let Some((name, id)) = unknown.iter().find(|(name, id)| !answered(name, id)) else {
+        return Ok(None);
+    };
+    let mut decision = draft.decision();
+    let commands = &mut decision.status.commands;
+    commands.retain(|c| is_known(c) || unknown.iter().any(|(name, _)| *name == c.command));
+    acknowledge(&mut decision, name, id.clone(), false, no_such(name));
+    decision.made()
+}
+
+/// What there is in place of a command that there is not.
+fn no_such(name: &str) -> String {
+    if [keys::APPROVE, keys::DROP, keys::BACKUP_AT].contains(&&*format!("{}{name}", keys::PREFIX)) {
+        return "that is said to the DatabaseSchema, not to a Rollout".into();
+    }
+    let near = COMMANDS.iter().map(|(known, _)| *known);
+    let near = near.min_by_key(|known| strsim::damerau_levenshtein(name, known));
+    let near = near.filter(|known| strsim::damerau_levenshtein(name, known) <= 2);
+    let near = near.map(|known| format!(" Did you mean {known}?"));
+    let all: Vec<_> = COMMANDS.iter().map(|(known, _)| *known).collect();
+    format!(
+        "there is no such command.{} The commands are {}",
+        near.unwrap_or_default(),
+        all.join(", ")
+    )
 }
 
 fn acknowledge(decision: &mut Decision, command: &str, id: String, done: bool, message: String) {
@@ -172,14 +230,15 @@ fn acknowledge(decision: &mut Decision, command: &str, id: String, done: bool, m
     );
 }
 
-fn bound_to(target: &str, revision: &str) -> Result<(), String> {
+fn bound_to(draft: &Draft<'_>, target: &str, revision: &str) -> Result<(), String> {
     if target == revision {
-        Ok(())
-    } else {
-        Err(format!(
-            "it is bound to {target:?}, but the present revision is {revision}"
-        ))
+        return Ok(());
     }
+    let meaning = words::meaning(draft, target);
+    Err(match revision {
+        "" => format!("it is bound to {target:?}, {meaning}; no revision is stable yet"),
+        _ => format!("it is bound to {target:?}, {meaning}; the present revision is {revision}"),
+    })
 }
 
 fn done(decision: Decision, message: impl Into<String>) -> Result<Answer, Ignored> {
@@ -194,7 +253,7 @@ fn undo(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let message = "undone by the undo command";
     let reason = Reason::UndoneByPerson;
     if let Some(release) = &draft.status.release {
-        bound_to(target, &release.revision)?;
+        bound_to(draft, target, &release.revision)?;
         if release.undo().is_some() {
             return Err("it is being undone already".into());
         }
@@ -205,7 +264,7 @@ fn undo(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
         return done(decision, format!("revision {target} goes back to stable"));
     }
     let stable = draft.stable().unwrap_or_default();
-    bound_to(target, stable)?;
+    bound_to(draft, target, stable)?;
     let Some(former) = former_stables(draft).into_iter().next() else {
         return Err("there is no former stable revision to return to".into());
     };
@@ -219,7 +278,7 @@ fn undo(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
 }
 
 fn pause(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
-    bound_to(target, draft.wanted)?;
+    bound_to(draft, target, draft.wanted)?;
     let mut decision = draft.decision();
     let paused = &mut decision.status.paused_since;
     paused.get_or_insert(Time(draft.now));
@@ -228,7 +287,7 @@ fn pause(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
 }
 
 fn resume(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
-    bound_to(target, draft.wanted)?;
+    bound_to(draft, target, draft.wanted)?;
     let mut decision = draft.decision();
     let mut resumed = decision.status.paused_since.take().is_some();
     let fails = still_fails(draft);
@@ -287,7 +346,7 @@ fn still_fails(draft: &Draft<'_>) -> Option<String> {
 
 fn retry(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let wanted = draft.wanted;
-    bound_to(target, wanted)?;
+    bound_to(draft, target, wanted)?;
     let after_release = |why: Ignored| match life::retry(draft)? {
         Some(decision) => done(decision, "what comes after the release may run again"),
         None => Err(why),
@@ -368,11 +427,11 @@ fn promote(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     };
     let (revision, step) = target.split_once('/').unwrap_or((target, ""));
     if step == keys::WITHOUT_UNDO {
-        bound_to(revision, &release.revision)?;
+        bound_to(draft, revision, &release.revision)?;
         return without_undo(draft, release);
     }
     if release.soak().is_some() {
-        bound_to(revision, &release.revision)?;
+        bound_to(draft, revision, &release.revision)?;
         if step != soak::NAME {
             return Err(format!(
                 "it is bound to step {step:?}, but stable is being measured after the expand: say \
@@ -389,7 +448,7 @@ fn promote(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let Some(present) = release.step() else {
         return Err("it is not at a step".into());
     };
-    bound_to(revision, &release.revision)?;
+    bound_to(draft, revision, &release.revision)?;
     if step != present.name {
         return Err(format!(
             "it is bound to step {step:?}, but the present one is {}",
@@ -403,8 +462,8 @@ fn promote(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let Some(target) = draft.course.find(present) else {
         return Err("the spec no longer has that step".into());
     };
-    let decision = stepping::promote(draft, release, present, target)?;
-    done(decision, format!("step {step} is left"))
+    let (decision, words) = stepping::promote(draft, release, present, target)?;
+    done(decision, words)
 }
 
 /// A person takes upon himself that stable could not come back.

@@ -13,13 +13,15 @@ use super::{
     reason::Reason,
     routes, services, soak,
     standing::{Standing, StandingKind, late_at, standing},
-    way_back,
+    way_back, words,
 };
 use crate::{
     api::{
-        RolloutStatus, keys,
+        RolloutStatus,
+        flags::{FlagState, FlagStatus},
+        keys,
         release::{Release, Stage},
-        status::{CheckStatus, RevisionStatus, Summary},
+        status::{CheckStatus, Outcome, RevisionStatus, Summary},
     },
     evidence::Reading,
 };
@@ -95,10 +97,13 @@ fn counts(draft: &mut Draft<'_>) {
         None => selector,
     });
     let schema_version = |revision: &str| objects.revision(revision).and_then(|r| r.schema_version);
+    let images = |revision: &str| objects.revision(revision).map(|r| r.images.to_string());
+    let images = |revision: &str| images(revision).unwrap_or_default();
     let of = |revision: &str| {
         let child = objects.child(revision);
         RevisionStatus {
             revision: revision.to_owned(),
+            images: images(revision),
             replicas: child.map_or(0, |c| c.replicas),
             available: child.map_or(0, |c| c.available),
             schema_version: schema_version(revision),
@@ -196,6 +201,11 @@ fn summary(draft: &Draft<'_>, standing: &Standing) -> Summary {
         schema: schema.unwrap_or_default(),
         backfill: progress::column(draft),
         paused: draft.paused_by().unwrap_or_default().to_owned(),
+        failed: match draft.outcome(draft.wanted) {
+            Some(Outcome::Failed) if draft.status.release.is_none() => draft.wanted.to_owned(),
+            _ => String::new(),
+        },
+        message: words::for_column(&standing.message),
     }
 }
 
@@ -335,9 +345,12 @@ pub(super) fn stands(status: &RolloutStatus) -> Option<Stands> {
     } else {
         (RolloutState::Ready, holds("Ready")?)
     };
+    let own = |flag: &&FlagStatus| flag.state != FlagState::ChangedByHand;
+    let flags = status.flags.iter().filter(own);
     Some(Stands {
         state,
         reason: Reason::of(&condition.reason),
+        flags: flags.map(|f| (f.key.clone(), f.percent)).collect(),
     })
 }
 
@@ -409,6 +422,7 @@ fn essence(status: &RolloutStatus) -> RolloutStatus {
         revision.replicas = 0;
         revision.available = 0;
         revision.schema_version = None;
+        revision.images.clear();
     }
     // A verdict that decides comes with its decision; until then it may change with every poll.
     essence.checks.clear();
@@ -444,6 +458,7 @@ pub(super) fn unreadable(rollout: &RolloutFacts, message: &str, now: Timestamp) 
             observed_generation: Some(rollout.generation),
         });
     }
+    status.summary.message = words::for_column(&message);
     status.observed_generation = Some(rollout.generation);
     let mut plan = Plan {
         stands: stands(&status),

@@ -147,12 +147,17 @@ impl Decision {
         });
     }
 
-    /// The same, where it begins an undo for this reason.
+    /// The same, where it takes something back for this reason.
     pub fn undoes(mut self, reason: Reason) -> Self {
+        self.counts(reason);
+        self
+    }
+
+    /// What was told last takes something back for this reason.
+    pub fn counts(&mut self, reason: Reason) {
         if let Some(event) = self.events.last_mut() {
             event.undo = Some(UndoCause::of(reason));
         }
-        self
     }
 
     pub fn note(mut self, note: impl Into<String>) -> Self {

@@ -21,6 +21,9 @@ use crate::api::{
     status::{Ended, Outcome, Stopwatch},
 };
 
+/// Seconds after which what the API server refused is tried again.
+pub(super) const TRIES_AGAIN_AFTER: i64 = 10;
+
 /// The working copy.
 pub(super) struct Draft<'a> {
     pub seen: &'a Observed,
@@ -72,6 +75,17 @@ impl<'a> Draft<'a> {
         later(self.now, seconds)
     }
 
+    /// When what the API server has refused is tried again.
+    pub fn tries_again(&self) -> Timestamp {
+        self.in_seconds(TRIES_AGAIN_AFTER)
+    }
+
+    /// What the API server has refused in this pass is not tried again in it.
+    pub fn was_refused(&self, what: &Refused) -> bool {
+        let mut refusals = self.seen.refusals.iter();
+        refusals.any(|refusal| refusal.what == *what)
+    }
+
     /// A decision that changes nothing yet.
     pub fn decision(&self) -> Decision {
         Decision {
@@ -104,6 +118,7 @@ impl<'a> Draft<'a> {
             0,
             Ended {
                 revision: release.revision.clone(),
+                images: self.images(&release.revision),
                 outcome,
                 reason: reason.to_owned(),
                 message: message.to_owned(),
@@ -205,6 +220,12 @@ impl<'a> Draft<'a> {
             Some((reason, message)) => (reason.to_owned(), message.to_owned()),
             None => (Reason::Failed.word().to_owned(), text),
         }
+    }
+
+    /// The images of a revision, for people.
+    pub fn images(&self, revision: &str) -> String {
+        let known = self.seen.objects.revision(revision);
+        known.map(|r| r.images.to_string()).unwrap_or_default()
     }
 
     /// Who holds the rollout, if anybody.

@@ -16,7 +16,6 @@ use super::{
     life,
     mover::{self, Direction},
     reason::Reason,
-    release::TRIES_AGAIN_AFTER,
     render, routes, services,
     stepping::SLOW_SECONDS,
 };
@@ -28,7 +27,7 @@ use crate::api::{release::Stage, status::Outcome};
 /// What must be known first.
 pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
     let undoing = draft.is_undoing();
-    let records = !refused(draft, &Refused::Other);
+    let records = !draft.was_refused(&Refused::Other);
     if records {
         adopt(draft);
         draft.writes.extend(adopting::hold(draft));
@@ -53,7 +52,7 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
             }
             Err(halt) => Some(halt),
         });
-        let unread = match refused(draft, &Refused::Scale) {
+        let unread = match draft.was_refused(&Refused::Scale) {
             true => unread,
             false => unread.or(scale(draft).err()),
         };
@@ -101,7 +100,7 @@ fn drive_its_job(draft: &mut Draft<'_>) -> Result<(), Halt> {
     };
     let turn = Turn::of_release(draft, release, phase);
     let job = Refused::Job(turn.name(draft));
-    if !refused(draft, &job) && !refused(draft, &Refused::Other) {
+    if !draft.was_refused(&job) && !draft.was_refused(&Refused::Other) {
         let write = protocol::drive(draft, &turn)?;
         let database = draft.seen.objects.database.as_ref();
         let gives_way = |write| database.is_some_and(|d| life::revert::gives_way(d, write));
@@ -119,7 +118,7 @@ fn drive_its_job(draft: &mut Draft<'_>) -> Result<(), Halt> {
 pub(super) fn say_refused(draft: &mut Draft<'_>) {
     let mut refusals = draft.seen.refusals.iter();
     if refusals.any(|r| matches!(r.what, Refused::Flags(_))) {
-        draft.wake(draft.in_seconds(TRIES_AGAIN_AFTER));
+        draft.wake(draft.tries_again());
     }
     // What is refused of flags is said in a condition of theirs.
     let mut refusals = draft.seen.refusals.iter();
@@ -136,7 +135,7 @@ pub(super) fn say_refused(draft: &mut Draft<'_>) {
     };
     let message = format!("the API server refuses {what}: {}", refusal.message);
     // It is tried again, whoever may have put it right.
-    draft.wake(draft.in_seconds(TRIES_AGAIN_AFTER));
+    draft.wake(draft.tries_again());
     match &mut draft.wait.obstacle {
         Some(obstacle) if obstacle.message.contains(&refusal.message) => {}
         Some(obstacle) if obstacle.stalled => {
@@ -144,12 +143,6 @@ pub(super) fn say_refused(draft: &mut Draft<'_>) {
         }
         obstacle => *obstacle = Wait::held(reason, message).obstacle,
     }
-}
-
-/// What the API server has refused in this pass is not tried again in it.
-pub(super) fn refused(draft: &Draft<'_>, what: &Refused) -> bool {
-    let mut refusals = draft.seen.refusals.iter();
-    refusals.any(|refusal| refusal.what == *what)
 }
 
 /// Pods run of a revision that nothing remembers, neither a ControllerRevision nor the status:
@@ -239,7 +232,7 @@ fn make_children(draft: &mut Draft<'_>) -> Result<(), Halt> {
     for name in needed {
         let Some(revision) = objects.revision(&name) else {
             // Only the spec can say what a revision is that nothing remembers.
-            if name == draft.wanted && !refused(draft, &Refused::Other) {
+            if name == draft.wanted && !draft.was_refused(&Refused::Other) {
                 let whole = match draft.whole() {
                     Ok(whole) => whole,
                     Err(halt) => {
@@ -253,7 +246,7 @@ fn make_children(draft: &mut Draft<'_>) -> Result<(), Halt> {
             }
             continue;
         };
-        if objects.child(&name).is_none() && !refused(draft, &Refused::Deployment) {
+        if objects.child(&name).is_none() && !draft.was_refused(&Refused::Deployment) {
             let epoch = draft.seen.epoch;
             let template = match draft.template(revision) {
                 Ok(template) => template,

@@ -4,6 +4,8 @@
 //! replayed from a value.
 
 mod adopted;
+mod earlier;
+mod heard;
 mod questions;
 mod sharers;
 
@@ -14,12 +16,13 @@ use serde_json::Value;
 
 pub use self::{
     adopted::{Adopted, Adoptee, DeploymentFacts},
-    questions::{
-        Answers, ConfigFacts, ConfigRef, JobLog, Overlap, Question, Remembered, Text, Texts,
-    },
+    earlier::{EarlierFacts, Stands},
+    heard::{Heard, Report},
+    questions::{Answers, ConfigFacts, JobLog, Overlap, Question, Remembered, Text, Texts},
     sharers::{SharerFacts, UserFacts},
 };
-use super::{job::progress::Heard, order::EarlierFacts, revision::Wanted};
+use super::revision::Wanted;
+pub use super::template::ConfigRef;
 use crate::{
     api::{DatabaseRecord, RolloutStatus, database::AskedPhase, keys, status::Outcome},
     evidence::Readings,
@@ -112,6 +115,8 @@ pub struct Observed {
     pub readings: Option<Readings>,
     /// What the runner of a backfill last said, and when it was asked.
     pub heard: Option<Heard>,
+    /// When this process last read the ConfigMaps of its flags.
+    pub flags_looked: Option<Timestamp>,
     /// When this was looked at. A pass has one time, but its writes take some.
     pub looked: Timestamp,
     /// From when on the clock is trusted: start of the process, of the leadership, or the last
@@ -184,6 +189,8 @@ pub struct RevisionFacts {
     pub outcome: Option<Outcome>,
     /// Why, as `Reason: message`.
     pub outcome_reason: String,
+    /// The images of its containers, for people.
+    pub images: Arc<str>,
     /// ConfigMaps and Secrets that its pod template cannot start without. The template itself is
     /// read when a Deployment is rendered from it.
     pub config: Arc<[ConfigRef]>,

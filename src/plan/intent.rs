@@ -1,5 +1,7 @@
 //! What the planner wants: writes in order, and what to tell people.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -32,12 +34,14 @@ pub struct Plan {
 }
 
 /// How a Rollout stands, in a word, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stands {
     /// The word.
     pub state: RolloutState,
     /// Its condition's reason, where that is one of ours.
     pub reason: Option<Reason>,
+    /// For how many percent of users each of its flags is on, but for those that somebody changed.
+    pub flags: BTreeMap<String, i32>,
 }
 
 /// How a Rollout stands.
@@ -231,11 +235,11 @@ pub struct Event {
     pub message: String,
     /// Whether it is a warning.
     pub warning: bool,
-    /// Set where it says that an undo begins: why, as it is counted.
+    /// Set where it says that an undo begins, or that a flag is taken back: why, as it is counted.
     pub undo: Option<UndoCause>,
 }
 
-/// Why a release is taken back, as it is counted.
+/// Why a release or a flag is taken back, as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UndoCause {
     /// A check failed.
@@ -256,6 +260,8 @@ pub enum UndoCause {
     Superseded,
     /// The spec asks for a former stable revision within the rollback window.
     Returned,
+    /// A flag goes with the release under which it was turned on.
+    Release,
     /// Nobody knows: the status was edited by hand.
     Unknown,
 }
@@ -274,12 +280,22 @@ impl UndoCause {
             Reason::UndoneByPerson => Self::Person,
             Reason::Superseded => Self::Superseded,
             Reason::ReturnedToFormerStable => Self::Returned,
+            Reason::FlagWithRelease => Self::Release,
             _ => Self::Unknown,
         }
     }
 
-    /// All of them.
-    pub const ALL: [Self; 10] = [
+    /// Those of flags.
+    pub const OF_FLAGS: [Self; 5] = [
+        Self::Check,
+        Self::Crash,
+        Self::Person,
+        Self::Release,
+        Self::Unknown,
+    ];
+
+    /// Those of releases.
+    pub const OF_RELEASES: [Self; 10] = [
         Self::Check,
         Self::Test,
         Self::Crash,
@@ -445,9 +461,9 @@ impl Kind {
             Self::Job => ("batch/v1", "Job"),
             Self::Database => (keys::API_VERSION, "DatabaseSchema"),
             Self::Service => ("v1", "Service"),
-            Self::HttpRoute => ("gateway.networking.k8s.io/v1", "HTTPRoute"),
-            Self::GrpcRoute => ("gateway.networking.k8s.io/v1", "GRPCRoute"),
-            Self::VirtualService => ("networking.istio.io/v1", "VirtualService"),
+            Self::HttpRoute => ("gateway.networking.k8s.io/v1", RouteKind::Http.name()),
+            Self::GrpcRoute => ("gateway.networking.k8s.io/v1", RouteKind::Grpc.name()),
+            Self::VirtualService => ("networking.istio.io/v1", RouteKind::VirtualService.name()),
             Self::ConfigMap => ("v1", "ConfigMap"),
         }
     }

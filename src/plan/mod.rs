@@ -8,7 +8,7 @@
 //!
 //! - [`revision`]: what a revision is, and its name; [`course`]: the targets that it goes through
 //! - `commands`: what a person tells it
-//! - `release`: begin, preflight, the Jobs before the pods, end
+//! - `release`: begin, preflight, the Jobs before the pods, end; `before_pods`: which of them is next
 //! - [`job`]: the terms of each kind of Job, and the protocol of all; [`database`]: their end
 //! - [`soak`]: what the expand does to stable, before the first pod
 //! - `stepping`: reach a target, hold it, go on; `gate`: what must be open for that, in order;
@@ -22,9 +22,10 @@
 //!   are shared between them
 //! - `effects`: what a recorded decision asks for, through the [`mover`]; [`traffic`]: who gets the
 //!   requests
-//! - `standing`, `conditions`: what people read; [`reason`]: by which words
+//! - `standing`, `conditions`, `words`: what people read; [`reason`]: by which words
 
 pub mod adopting;
+mod before_pods;
 mod commands;
 mod conditions;
 pub mod course;
@@ -40,6 +41,7 @@ mod gate;
 pub mod intent;
 pub mod job;
 mod life;
+pub mod measurable;
 pub mod measuring;
 pub mod mover;
 pub mod order;
@@ -53,10 +55,12 @@ pub mod services;
 pub mod soak;
 mod standing;
 mod stepping;
+pub mod template;
 pub mod traffic;
 mod undoing;
 mod waiting;
 pub mod way_back;
+mod words;
 
 use jiff::Timestamp;
 
@@ -137,7 +141,7 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
     if let Some(lost) = effects::memory_lost(draft)? {
         // Nothing is decided or moved, but what is there is not left to the garbage collector.
         draft.wait = lost;
-        if !effects::refused(draft, &Refused::Other) {
+        if !draft.was_refused(&Refused::Other) {
             effects::adopt(draft);
         }
         return Ok(None);
@@ -148,7 +152,7 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
     exits::note_losses(draft);
     match release::decide(draft) {
         Ok(None) => {}
-        Err(Halt::Wait(wait)) => draft.wait = wait,
+        Err(Halt::Wait(wait)) => draft.wait_for(wait),
         decided => return decided,
     }
     if draft.status.release.is_none()
@@ -203,6 +207,10 @@ fn remember_stable(draft: &Draft<'_>) -> Decided {
     decision.stable(name);
     // What was in motion is not known any more: a release begins again at its first step.
     decision.status.release = None;
+    // Nor what the routes were told: they are brought to rest.
+    if let Some(traffic) = services::remembered(draft, name) {
+        decision.status.traffic = Some(traffic);
+    }
     decision.made()
 }
 
@@ -218,7 +226,7 @@ fn ask(draft: Draft<'_>, questions: Vec<Question>) -> Plan {
     // Nothing is decided without the answer.
     let mut draft = draft.anew();
     let message = format!("what must be known to go on cannot be read: {words}");
-    let again = draft.in_seconds(release::TRIES_AGAIN_AFTER);
+    let again = draft.tries_again();
     draft.wait = Wait::held(Reason::ReadFailed, message).wake(again);
     finish(draft, None)
 }
@@ -233,7 +241,7 @@ fn finish(mut draft: Draft<'_>, decision: Option<Decision>) -> Plan {
     // What only waits costs a new leader nothing.
     if acts && draft.seen.objects.rollout.status.release.is_some() {
         let fences = effects::fences(&draft);
-        let refused = effects::refused(&draft, &Refused::Scale);
+        let refused = draft.was_refused(&Refused::Scale);
         if !fences.is_empty() && !draft.seen.confirmed {
             let rollout = Question::Rollout(draft.name().to_owned());
             return ask(draft, vec![rollout]);

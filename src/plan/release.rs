@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    adopting,
+    adopting, before_pods,
     decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, seconds_between},
     facts::{Overlap, Question, Refused},
@@ -13,14 +13,14 @@ use super::{
     job::{
         self, Run, Turn,
         preflight::{self, Step},
-        terms::{Failure, Terms},
-        told::{end_of_log, why_its_pod_waits},
+        terms::Failure,
+        told::{end_of_phase_log, why_its_pod_waits},
     },
     life, order,
     reason::Reason,
     routes, services,
     soak::{self, After},
-    stepping, undoing,
+    stepping, undoing, waiting,
 };
 use crate::api::{
     OnNewRevision, PhaseKind,
@@ -28,8 +28,6 @@ use crate::api::{
     status::{Outcome, Stopwatch},
 };
 
-/// Seconds after which what the API server refused is tried again.
-pub(super) const TRIES_AGAIN_AFTER: i64 = 10;
 /// Seconds between two looks for Deployments that are not ours: they are not watched.
 const LOOKS_AT_OTHERS_EVERY: i64 = 30;
 
@@ -126,29 +124,13 @@ pub(super) fn is_possible(draft: &Draft<'_>) -> Result<(), Halt> {
     if let Some(problem) = problem.or_else(|| draft.seen.source_problem.clone()) {
         return Err(Wait::stalled(Reason::InvalidSpec, problem).into());
     }
-    if let Some(wait) = lacks_surge(draft) {
+    if let Some(wait) = waiting::for_surge(draft) {
         return Err(wait.into());
     }
     services::are_possible(draft)?;
     routes::are_possible(draft)?;
     job::texts::are_usable(draft)?;
     is_alone(draft)
-}
-
-/// A single replica has no canary without surge. An autoscaler may make it one at any time, so that
-/// is said by the release, and no rule stands in the way of its scaling.
-pub(super) fn lacks_surge(draft: &Draft<'_>) -> Option<Wait> {
-    draft.stable()?;
-    let target = draft.course.beyond_its_bounds()?;
-    let words = format!(
-        "step {} needs {} pods, and strategy.maxSurge permits {}: a single replica gets its canary \
-         by surge. Set maxSurge to 1, scale to 2 or more, or set strategy.type: Rolling, by which \
-         the old pod goes first",
-        target.name,
-        target.canary + target.stable,
-        draft.bounds().ceiling
-    );
-    Some(Wait::stalled(Reason::SurgeNeeded, words))
 }
 
 fn is_above_floor(draft: &Draft<'_>) -> Result<(), Halt> {
@@ -333,7 +315,7 @@ fn preflight(draft: &Draft<'_>, release: &Release) -> Decided {
         let message = format!("its Deployment was refused: {}", refusal.message);
         if refusal.transient {
             let wait = Wait::held(Reason::DeploymentRefused, message);
-            return Err(wait.wake(draft.in_seconds(TRIES_AGAIN_AFTER)).into());
+            return Err(wait.wake(draft.tries_again()).into());
         }
         let message = format!("{message}. Correct spec.template");
         let words = format!(
@@ -350,41 +332,7 @@ fn preflight(draft: &Draft<'_>, release: &Release) -> Decided {
     if !made || !services::exist(draft) {
         return Ok(None);
     }
-    next_job(draft, release, None)?.made()
-}
-
-/// The next Job before the pods, after that of `done`; the first step when none is left.
-fn next_job(draft: &Draft<'_>, release: &Release, done: Option<&Terms>) -> Result<Decision, Halt> {
-    // Who goes first may have been changed in the same moment, and seen later.
-    order::is_its_turn(draft)?;
-    let all = job::terms::before_the_pods(draft.spec);
-    let mut left = all.skip_while(|t| done.is_some_and(|done| t.phase < done.phase));
-    let next = left.find(|t| {
-        let is_done = done.is_some_and(|done| t.phase == done.phase);
-        !is_done && (!job::terms::only_looks(t.phase) || preflight::is_needed(draft))
-    });
-    let Some(next) = next else {
-        life::lets_pods_start(draft)?;
-        return stepping::begin(draft, release);
-    };
-    let note = format!(
-        "revision {}: children made, {} next",
-        release.revision,
-        next.phase.word()
-    );
-    let release = Release {
-        stage: Stage::Job(next.phase),
-        ..release.clone()
-    };
-    Ok(draft.goes(release).note(note))
-}
-
-/// What comes after the expand, and what was measured after it.
-///
-/// # Errors
-/// What stands against it.
-pub(super) fn after_the_expand(draft: &Draft<'_>, release: &Release) -> Result<Decision, Halt> {
-    next_job(draft, release, job::terms::of(PhaseKind::Expand))
+    before_pods::first(draft, release)?.made()
 }
 
 fn fails(draft: &Draft<'_>, release: &Release, reason: Reason, message: &str) -> Decision {
@@ -394,7 +342,7 @@ fn fails(draft: &Draft<'_>, release: &Release, reason: Reason, message: &str) ->
 /// The schema before the first pod.
 fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) -> Decided {
     let Some(terms) = job::terms::of(phase) else {
-        return next_job(draft, release, None)?.made();
+        return before_pods::first(draft, release)?.made();
     };
     if phase == PhaseKind::Expand && preflight::comes_first(draft, release) {
         let release = Release {
@@ -412,7 +360,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
         let message = format!("its {word} Job was refused: {}", refusal.message);
         if refusal.transient {
             let wait = Wait::held(Reason::JobRefused, message);
-            return Err(wait.wake(draft.in_seconds(TRIES_AGAIN_AFTER)).into());
+            return Err(wait.wake(draft.tries_again()).into());
         }
         let message = format!(
             "{message}. Correct spec.schema.{word}, then set the annotation stepgate.io/retry"
@@ -425,7 +373,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
     if terms.failure == Failure::Nothing {
         match preflight::step(draft, release)? {
             Step::Over(why) => {
-                let decision = next_job(draft, release, Some(terms))?;
+                let decision = before_pods::after(draft, release, phase)?;
                 let Some(why) = why else {
                     return decision.made();
                 };
@@ -442,7 +390,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
         }
     }
     match job::run(draft, &turn) {
-        Run::NotAsked => next_job(draft, release, Some(terms))?.made(),
+        Run::NotAsked => before_pods::after(draft, release, phase)?.made(),
         Run::Succeeded => {
             let took = seconds_between(release.started.0, draft.now);
             let message = format!(
@@ -454,10 +402,10 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
                 _ => After::NotAsked,
             };
             let (decision, message) = match after {
-                After::NotAsked => (next_job(draft, release, Some(terms))?, message),
+                After::NotAsked => (before_pods::after(draft, release, phase)?, message),
                 After::Skipped(why) => {
                     let message = format!("{message}; its soak is left out: {why}");
-                    (next_job(draft, release, Some(terms))?, message)
+                    (before_pods::after(draft, release, phase)?, message)
                 }
                 After::Soaks(soak) => {
                     let message = format!("{message}; now stable is measured");
@@ -472,7 +420,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             nothing_applied,
         } => {
             let schema = draft.spec.schema.as_ref();
-            let log = end_of_log(draft, job)?;
+            let log = end_of_phase_log(draft, job)?;
             let mut words = format!("{} failed: {message}{log}", phase.word());
             words.push_str(if nothing_applied && schema.is_some_and(|s| s.runs_sql(phase)) {
                 ". Nothing was applied, and the database is clean. No pod of the revision was \
@@ -536,7 +484,7 @@ fn preflight_failed(
     job: Option<String>,
 ) -> Decided {
     let log = match job {
-        Some(job) => end_of_log(draft, job)?,
+        Some(job) => end_of_phase_log(draft, job)?,
         None => String::new(),
     };
     let words = format!(

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{measuring::probes, render};
+use super::{measurable::probes, template};
 use crate::api::{
     Approval, PhaseKind, RevertWhen, RolloutSpec, SchemaSpec,
     database::{AskedPhase, FileRecord},
@@ -78,7 +78,7 @@ impl Wanted {
         let revision = wanted(&spec);
         let labels = template_labels(&spec.template);
         let probes = probes(&spec.template);
-        let problem = render::template_problem(&spec);
+        let problem = template::problem(&spec);
         let asked = asked(&spec.template, spec.schema.as_ref());
         let asked_after_failure = asked_after_failure(&spec.template, spec.schema.as_ref());
         spec.template = Value::Null;

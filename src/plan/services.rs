@@ -3,25 +3,26 @@
 //! Both always select pods that serve. That of users follows a decision on record, and a revision's
 //! pods go only after both Services have left it, and everybody has had time to hear of that.
 
+mod hold;
 mod manifest;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
+use jiff::Timestamp;
+pub(super) use self::hold::{fences, hold_back};
 use self::manifest::{manifest, selector, spec_of};
 use super::{
     course::{Active, Target},
     decision::{Halt, Wait},
     draft::{Draft, later, whole_second},
-    effects::refused,
     facts::{Observed, Reach, Refused, ServiceFacts, Unread},
     intent::{Kind, Write},
     mover,
     reason::Reason,
-    routes,
+    routes::{self, carry},
 };
 use crate::api::{
     keys,
@@ -42,16 +43,6 @@ enum Role {
     Canary,
 }
 
-/// Why pods of a revision may not go.
-enum Held {
-    /// A Service selects them.
-    Selected,
-    /// Until then not everybody has heard that no Service does.
-    Until(Timestamp),
-    /// An earlier write to a Service may still arrive.
-    Open,
-}
-
 /// Names of the two Services. While pods of a release run, they are those that it began with.
 fn names(draft: &Draft<'_>) -> Option<[(Role, String); 2]> {
     let roles = |[stable, canary]: [&str; 2]| {
@@ -66,6 +57,25 @@ fn names(draft: &Draft<'_>) -> Option<[(Role, String); 2]> {
         }
         _ => roles(draft.spec.traffic.as_ref()?.own()),
     }
+}
+
+/// Names of the two Services that a release uses: that of users first.
+pub(super) fn used<'d>(draft: &'d Draft<'_>) -> Option<[&'d str; 2]> {
+    draft.spec.traffic.as_ref()?;
+    let known = draft.status.traffic.as_ref()?;
+    Some([&known.stable_service.name, &known.canary_service.name])
+}
+
+/// Until when not everybody has heard what the Services select, if that is so.
+pub(super) fn settle_at(draft: &Draft<'_>) -> Option<Timestamp> {
+    used(draft)?;
+    let known = draft.status.traffic.as_ref()?;
+    let both = [&known.stable_service, &known.canary_service];
+    let last = both.into_iter().map(|service| service.since.0).max()?;
+    let settled = later(last, SETTLES_WITHIN);
+    // Recorded in whole seconds; what lies further ahead is of a clock that was set back since.
+    let open = settled > draft.now && last <= later(draft.now, 1);
+    open.then_some(settled)
 }
 
 /// Pods of a release run, or are going.
@@ -229,6 +239,7 @@ pub(super) fn on_the_way(draft: &Draft<'_>) -> Option<String> {
         let from = own(draft, &name).and_then(ServiceFacts::revision);
         let pods = match role {
             Role::Stable => draft.bounds().floor.max(1),
+            Role::Canary if carry::shrinks(draft) => draft.bounds().floor.max(1),
             Role::Canary => 1,
         };
         (from != Some(&*aim)).then(|| {
@@ -281,6 +292,13 @@ fn led_to<'d>(draft: &'d Draft<'_>, role: Role, name: &str) -> Option<&'d str> {
         .or_else(|| draft.stable())
 }
 
+/// The revisions that the two Services lead to.
+pub(super) fn lead<'d>(draft: &'d Draft<'_>) -> Option<[&'d str; 2]> {
+    let [(users, stable), (other, canary)] = names(draft)?;
+    let users = led_to(draft, users, &stable)?;
+    Some([users, led_to(draft, other, &canary)?])
+}
+
 /// Pods that users reach for sure, of all children or of those that a Service leads to.
 pub(super) fn assured(draft: &Draft<'_>) -> i32 {
     match active(draft) {
@@ -290,9 +308,15 @@ pub(super) fn assured(draft: &Draft<'_>) -> i32 {
 }
 
 /// Pods of a revision that are available and also asked for.
-fn available(draft: &Draft<'_>, revision: &str) -> i32 {
+pub(super) fn available(draft: &Draft<'_>, revision: &str) -> i32 {
     let child = draft.seen.objects.child(revision);
     child.map_or(0, |c| c.available.min(c.possible.0))
+}
+
+/// Pods of a revision that are asked for.
+pub(super) fn asked(draft: &Draft<'_>, revision: &str) -> i32 {
+    let child = draft.seen.objects.child(revision);
+    child.map_or(0, |c| c.replicas)
 }
 
 /// The revision that a Service is to select as soon as that serves.
@@ -326,9 +350,15 @@ fn goes(draft: &Draft<'_>, role: Role, name: &str) -> Option<String> {
     };
     let (there, here) = (available(draft, &to), available(draft, from));
     let enough = match role {
-        Role::Stable => there >= draft.bounds().floor.max(1) || there >= here,
+        Role::Stable => {
+            there >= draft.bounds().floor.max(1) || carry::may_lead_to_few(draft, there, here)
+        }
         Role::Canary => {
-            (there > 0 || here == 0) && (Some(&*to) == draft.stable() || routes::admit(draft))
+            let free = match Some(&*to) == draft.stable() {
+                true => carry::may_lead_back(draft),
+                false => routes::admit(draft),
+            };
+            (there > 0 || here == 0) && free
         }
     };
     Some(if enough { to } else { from.to_owned() })
@@ -378,6 +408,26 @@ pub(super) fn note(draft: &mut Draft<'_>) {
     });
 }
 
+/// What is put on record where nothing is, though a release may have told the routes something.
+pub(super) fn remembered(draft: &Draft<'_>, stable: &str) -> Option<TrafficStatus> {
+    let spec = draft.spec.traffic.as_ref()?;
+    let now = Time(whole_second(draft.now.max(draft.seen.looked)));
+    let weight = routes::to_be_at_rest(draft, now.clone())?;
+    let leads = |name: &str| ServiceStatus {
+        name: name.to_owned(),
+        revision: own(draft, name)
+            .and_then(ServiceFacts::revision)
+            .unwrap_or(stable)
+            .to_owned(),
+        since: now.clone(),
+    };
+    Some(TrafficStatus {
+        stable_service: leads(&spec.stable_service),
+        canary_service: leads(&spec.canary_service),
+        weight: Some(weight),
+    })
+}
+
 /// The next writes to Services.
 pub(super) fn carry_out(draft: &mut Draft<'_>) {
     // Where it goes on all the same that is no matter for the whole Rollout.
@@ -390,7 +440,7 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) {
         return;
     }
     for (role, name) in names(draft).into_iter().flatten() {
-        if refused(draft, &Refused::Service(name.clone())) {
+        if draft.was_refused(&Refused::Service(name.clone())) {
             continue;
         }
         match draft.seen.objects.service(&name) {
@@ -459,7 +509,7 @@ fn forget_others(draft: &mut Draft<'_>) {
         let named = asked.is_some_and(|names| names.contains(&s.base.name.as_str()));
         is_own(draft, s) && !s.deleting && !named
     });
-    let refused = |name: &str| refused(draft, &Refused::Service(name.to_owned()));
+    let refused = |name: &str| draft.was_refused(&Refused::Service(name.to_owned()));
     let left: Vec<_> = left
         .filter(|s| !refused(&s.base.name))
         .map(|s| s.base.clone())
@@ -472,101 +522,4 @@ fn forget_others(draft: &mut Draft<'_>) {
             base,
         });
     }
-}
-
-/// Keeps pods that a Service may still lead to. `Err`: the Services must be fenced first.
-pub(super) fn hold_back(
-    draft: &mut Draft<'_>,
-    targets: &mut BTreeMap<String, i32>,
-) -> Result<(), Vec<Write>> {
-    let total = draft.spec.replicas;
-    let mut looks = None;
-    let children = draft.seen.objects.children.iter();
-    for child in children.filter(|c| !c.deleting) {
-        let asked = targets.get(&child.revision).copied().unwrap_or(0);
-        let keeps = child.replicas.min(total);
-        if keeps <= asked {
-            continue;
-        }
-        match held(draft, &child.revision, asked) {
-            None => continue,
-            Some(Held::Selected) => {}
-            Some(Held::Until(at)) => looks = Some(looks.map_or(at, |l: Timestamp| l.min(at))),
-            Some(Held::Open) => {
-                let fences = fences(draft);
-                if !fences.is_empty() {
-                    return Err(fences);
-                }
-            }
-        }
-        targets.insert(child.revision.clone(), keeps);
-    }
-    if let Some(at) = looks {
-        draft.wake(at);
-    }
-    Ok(())
-}
-
-/// Why pods of this revision may not go until so many are left, if a Service may lead to them. Where
-/// testers alone reach it, and go on to, one is enough.
-fn held(draft: &Draft<'_>, revision: &str, left: i32) -> Option<Held> {
-    let names = names(draft)?;
-    if draft.seen.objects.services.unread.is_some() {
-        // What is on record may be old news, but nobody else moves them.
-        let known = draft.status.traffic.as_ref()?;
-        let both = [&known.stable_service, &known.canary_service];
-        return both
-            .iter()
-            .any(|s| s.revision == revision)
-            .then_some(Held::Selected);
-    }
-    let mut until: Option<Held> = None;
-    for (role, name) in names {
-        let service = own(draft, &name);
-        if service.is_none() && draft.seen.objects.service(&name).is_some() {
-            // Somebody else's.
-            continue;
-        }
-        if led_to(draft, role, &name) == Some(revision) {
-            let stays = aim(draft, role).as_deref() == Some(revision);
-            if role == Role::Canary && stays && left > 0 {
-                continue;
-            }
-            return Some(Held::Selected);
-        }
-        // One that is missing is made where it led before.
-        let Some(service) = service else {
-            continue;
-        };
-        if service.uncertain || service.epoch != Some(draft.seen.epoch) {
-            return Some(Held::Open);
-        }
-        let entry = known(draft, role, &name);
-        let entry = entry.filter(|e| Some(&*e.revision) == service.revision());
-        let since = entry.map_or(draft.seen.looked, |e| {
-            e.since.0.max(draft.seen.trusted_since)
-        });
-        let settled = later(since, SETTLES_WITHIN);
-        if settled > draft.now {
-            until = Some(Held::Until(settled));
-        }
-    }
-    until
-}
-
-/// Both Services carry this leadership's epoch before what rests on them is written. What is still
-/// to be written for that.
-pub(super) fn fences(draft: &Draft<'_>) -> Vec<Write> {
-    let epoch = draft.seen.epoch;
-    let names = names(draft).into_iter().flatten();
-    let services = names.filter_map(|(_, name)| own(draft, &name));
-    services
-        .filter(|s| !s.deleting && s.epoch != Some(epoch))
-        .filter(|s| !refused(draft, &Refused::Service(s.base.name.clone())))
-        .map(|service| Write::Fence {
-            kind: Kind::Service,
-            base: service.base.clone(),
-            epoch,
-        })
-        .collect()
 }

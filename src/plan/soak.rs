@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
+    before_pods,
     decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, later, seconds_between, whole_second},
     gate::checks,
     reason::Reason,
-    release, undoing,
+    undoing, words,
 };
 use crate::api::{
     OnInconclusive, PhaseKind, Soak,
@@ -247,14 +248,8 @@ fn hurts(draft: &Draft<'_>, release: &Release, figures: &str) -> String {
 
 /// The ways out, as commands.
 fn ways(draft: &Draft<'_>, release: &Release) -> String {
-    let (rollout, revision) = (&draft.seen.objects.rollout, &release.revision);
-    let command = |verb: &str, target: &str| {
-        format!(
-            "kubectl annotate --overwrite -n {} rollouts.stepgate.io/{} \
-             stepgate.io/{verb}=\"{target} $(date +%s)\"",
-            rollout.namespace, rollout.base.name
-        )
-    };
+    let revision = &release.revision;
+    let command = |verb: &str, target: &str| words::command(draft, verb, target);
     format!(
         "To measure anew: {}. To go on all the same: {}. To give the release up: {}",
         command("resume", revision),
@@ -289,7 +284,7 @@ fn pause(
 
 /// Goes on to the first pods.
 fn leave(draft: &Draft<'_>, release: &Release, said: &str) -> Result<Decision, Halt> {
-    let mut decision = release::after_the_expand(draft, release)?;
+    let mut decision = before_pods::after(draft, release, PhaseKind::Expand)?;
     // They are stable's, and the next are the new revision's.
     decision.status.checks.clear();
     let message = format!(

@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 
 use super::{
+    course::Target,
     draft::{Draft, later},
     facts::ChildFacts,
     gate::checks,
     job::{step_test, terms::only_looks},
     reason::Reason,
-    services, soak, waiting,
+    services, soak, waiting, words,
 };
 use crate::api::{
     release::{Release, Stage},
@@ -69,7 +70,7 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
         return say(StandingKind::Reconciling, reason.word(), message);
     }
     if draft.outcome(draft.wanted) == Some(Outcome::Failed) {
-        let (reason, message) = draft.outcome_reason(draft.wanted);
+        let (reason, message) = words::failed(draft, draft.wanted);
         return say(StandingKind::Stalled, &reason, message);
     }
     let Some(stable) = draft.stable() else {
@@ -166,6 +167,13 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
         Stage::Step(at) => {
             let step = &at.step;
             let place = format!("step {} ({})", step.name, draft.course.number(step));
+            let passed = |at: &&Target| step_test::is_passed(release, step, at);
+            if let Some(target) = draft.course.at(step).filter(passed)
+                && release.unreached.since.is_none()
+                && let Some(tests) = step_test::words(release, step, target)
+            {
+                return (Reason::Testing, format!("{place}: {tests}"));
+            }
             let until = draft.course.near(step).and_then(|target| {
                 let since = step.held.since.as_ref()?.0;
                 Some(later(since, target.hold_seconds - step.held.seconds))

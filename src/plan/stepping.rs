@@ -1,5 +1,7 @@
 //! A step: reach the target, hold it, pass its gates, go on.
 
+mod testing;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -9,15 +11,11 @@ use super::{
     decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, seconds_between, whole_second},
     exits,
-    facts::{Question, Refused},
     gate::{self, Passage, Verdict, checks},
-    job::{
-        step_test::{self, Ended, Next},
-        told,
-    },
+    job::step_test::{self, Next},
     mover,
     reason::Reason,
-    release, routes, services, undoing, waiting,
+    routes, services, undoing, waiting,
 };
 use crate::api::{
     OnFailure,
@@ -89,7 +87,7 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         return refuse(draft, release, on_failure, &why);
     }
     if let Some(ended) = step_test::ended(draft, release, &at.step, target)? {
-        return test_ended(draft, release, &at.step, &ended);
+        return testing::ended(draft, release, &at.step, &ended);
     }
     if at.paused.is_some() {
         return Ok(None);
@@ -106,7 +104,7 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         return idle_at_zero(draft, release);
     }
     if target.canary + target.stable > draft.bounds().ceiling
-        && let Some(wait) = release::lacks_surge(draft)
+        && let Some(wait) = waiting::for_surge(draft)
     {
         return watched(draft, release, wait);
     }
@@ -116,7 +114,7 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         };
         // Pods and Services go their way without it.
         let words = format!("what must be known to go on cannot be read: {words}");
-        let again = draft.in_seconds(release::TRIES_AGAIN_AFTER);
+        let again = draft.tries_again();
         return watched(
             draft,
             release,
@@ -124,14 +122,19 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         );
     }
     let there = are_there(draft, release);
-    if there && let Some(wait) = routes::on_the_way(draft) {
+    let waits = there || routes::hold_pods_up(draft);
+    if waits && let Some(wait) = routes::on_the_way(draft) {
         return match keep_time(draft, release, Run::Weighed) {
             Some(changed) => changed.waiting(wait).made(),
             None => Err(wait.into()),
         };
     }
     let reached = there && services::are_in_place(draft) && routes::are_in_place(draft);
-    let next = reached.then(|| step_test::next(draft, release, &at.step, target));
+    let passed = step_test::is_passed(release, &at.step, target);
+    let next = reached.then(|| match passed {
+        true => Next::Nothing,
+        false => step_test::next(draft, release, &at.step, &target.tests),
+    });
     let run = match &next {
         None => Run::Lost,
         Some(Next::Nothing) => Run::Held,
@@ -143,14 +146,21 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
     match next {
         None => return wait_for_target(draft, release, target),
         Some(Next::Nothing) => {}
-        Some(next) => return test(draft, release, &at.step, target, next),
+        Some(next) => return testing::next(draft, release, &at.step, target, next),
     }
     let passage = Passage {
         release,
         step: &at.step,
         target,
         last: is_last(draft, &at.step),
+        passed,
     };
+    if passed {
+        match step_test::next(draft, release, &at.step, &target.final_tests) {
+            Next::Nothing => {}
+            next => return testing::next(draft, release, &at.step, target, next),
+        }
+    }
     let verdict = gate::ask(draft, &passage).map_err(|halt| match halt {
         // A pod that does not come up in time is no longer one that merely starts.
         Halt::Wait(wait) => {
@@ -161,7 +171,16 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         ask @ Halt::Ask(_) => ask,
     })?;
     match verdict {
-        Verdict::Open(said) => leave(draft, &passage, &said).made(),
+        Verdict::Open(said) => {
+            match step_test::next(draft, release, &at.step, &target.final_tests) {
+                Next::Nothing => leave(draft, &passage, &said).made(),
+                next => {
+                    let begun = testing::next(draft, release, &at.step, target, next)?;
+                    let words = passed_words(&passage, &said);
+                    Ok(begun.map(|begun| begun.event(Reason::StepPassed, words)))
+                }
+            }
+        }
         Verdict::Undo(why) => refuse(draft, release, OnFailure::Undo, &why),
         Verdict::Pause(why) => pause(draft, release, why).made(),
     }
@@ -377,90 +396,6 @@ fn keep_time(draft: &Draft<'_>, release: &Release, run: Run) -> Option<Decision>
     changed.then(|| draft.goes(release).note(note))
 }
 
-/// The target is reached, and its tests come before the hold.
-fn test(
-    draft: &Draft<'_>,
-    release: &Release,
-    step: &StepStatus,
-    target: &Target,
-    next: Next,
-) -> Decided {
-    let place = format!("step {} ({})", step.name, draft.course.number(step));
-    let record = match next {
-        Next::Record(tests, note) => {
-            let release = Release {
-                tests,
-                ..release.clone()
-            };
-            return draft.goes(release).note(note).made();
-        }
-        Next::Runs(record) => record,
-        Next::Nothing | Next::Failed => return Ok(None),
-    };
-    let (name, job) = (&record.name, &record.job);
-    let mut refusals = draft.seen.refusals.iter();
-    if let Some(refusal) = refusals.find(|r| r.what == Refused::Job(job.clone())) {
-        let words = format!(
-            "{place}: the Job of test {name} was refused: {}. Correct it in the spec, or promote \
-             the step without it",
-            refusal.message
-        );
-        let wait = Wait::at(Reason::JobRefused, words, !refusal.transient);
-        return Err(wait
-            .wake(draft.in_seconds(release::TRIES_AGAIN_AFTER))
-            .into());
-    }
-    if let Some(problem) = draft.spec.problem().filter(|_| record.job_uid.is_none()) {
-        return Err(Wait::stalled(Reason::InvalidSpec, problem).into());
-    }
-    let waits = step_test::waits_for_its_pod(draft, &record);
-    let (words, look) = told::why_its_pod_waits(draft, waits)?;
-    let told = step_test::words(release, step, target).unwrap_or_default();
-    let words = format!("{place}: {told}{words}");
-    Err(Wait::held(Reason::Testing, words).and(look).into())
-}
-
-/// A test has succeeded, or it fails the revision.
-fn test_ended(
-    draft: &Draft<'_>,
-    release: &Release,
-    step: &StepStatus,
-    ended: &Ended<'_>,
-) -> Decided {
-    let test = ended.test;
-    let result = match ended.passed {
-        true => TestResult::Passed,
-        false => TestResult::Failed,
-    };
-    let known = Release {
-        tests: step_test::with_result(release, step, result),
-        ..release.clone()
-    };
-    let (revision, name) = (&release.revision, &test.name);
-    if ended.passed {
-        let words = format!(
-            "revision {revision} passed test {name} of step {}",
-            step.name
-        );
-        return draft.goes(known).event(Reason::TestPassed, words).made();
-    }
-    let log = match &draft.seen.answers.job_log {
-        _ if ended.gone => String::new(),
-        None => return Halt::ask(Question::JobLog(ended.job.clone())),
-        Some(log) => log.to_string(),
-    };
-    let words = format!(
-        "test {name} of step {} failed: {}{log}",
-        step.name, ended.message
-    );
-    let why = Why::new(Reason::TestFailed, words);
-    match refuse(draft, &known, test.on_failure, &why)? {
-        // It waits for a person already, and has one reason more.
-        None => draft.goes(known).note(why.message).made(),
-        decision => Ok(decision),
-    }
-}
-
 /// The target is not reached: until when may that be?
 fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Decided {
     let revision = &release.revision;
@@ -551,21 +486,49 @@ fn is_last(draft: &Draft<'_>, step: &StepStatus) -> bool {
     draft.course.after(step).is_none()
 }
 
-/// Leaves a step that a person promotes.
+/// Leaves a step that a person promotes; with what is to be told of that. The tests that come after
+/// the last step are begun: promoted once more, the release ends without them.
 pub(super) fn promote(
     draft: &Draft<'_>,
     release: &Release,
     step: &StepStatus,
     target: &Target,
-) -> Result<Decision, Halt> {
+) -> Result<(Decision, String), Halt> {
     let passage = Passage {
         release,
         step,
         target,
         last: is_last(draft, step),
+        passed: step_test::is_passed(release, step, target),
     };
     gate::ask_for_a_person(draft, &passage)?;
-    Ok(leave(draft, &passage, "promoted by a person"))
+    let name = &step.name;
+    if let Some(test) = target.final_tests.first().filter(|_| !passage.passed) {
+        let mut release = release.clone();
+        release.tests = step_test::with_result(&release, step, TestResult::Skipped);
+        release.tests = step_test::begin(draft, &release, step, &test.name);
+        if let Stage::Step(at) = &mut release.stage {
+            at.paused = None;
+        }
+        let event = passed_words(&passage, "promoted by a person");
+        let decision = draft.goes(release).event(Reason::StepPassed, event);
+        let words = format!("step {name} is passed, and the tests of the release begin");
+        return Ok((decision, words));
+    }
+    let decision = leave(draft, &passage, "promoted by a person");
+    Ok((decision, format!("step {name} is left")))
+}
+
+fn passed_words(passage: &Passage<'_>, summary: &str) -> String {
+    let (revision, name) = (&passage.release.revision, &passage.target.name);
+    format!("revision {revision} passed step {name}{}", tail(summary))
+}
+
+fn tail(summary: &str) -> String {
+    match summary {
+        "" => String::new(),
+        summary => format!(": {summary}"),
+    }
 }
 
 /// Leaves a step whose gates are open.
@@ -575,16 +538,12 @@ fn leave(draft: &Draft<'_>, passage: &Passage<'_>, summary: &str) -> Decision {
         tests: step_test::with_result(passage.release, passage.step, TestResult::Skipped),
         ..passage.release.clone()
     };
-    let revision = &release.revision;
-    let tail = match summary {
-        "" => String::new(),
-        summary => format!(": {summary}"),
-    };
     if let Some(index) = draft.course.after(passage.step) {
-        let name = &passage.target.name;
-        let message = format!("revision {revision} passed step {name}{tail}");
-        return enter(draft, release, index).event(Reason::StepPassed, message);
+        let words = passed_words(passage, summary);
+        return enter(draft, release, index).event(Reason::StepPassed, words);
     }
+    let revision = &release.revision;
+    let tail = tail(summary);
     let took = seconds_between(release.started.0, draft.now);
     let message = format!("revision {revision} is stable after {took} seconds{tail}");
     let reason = Reason::Released.word();

@@ -26,6 +26,22 @@ pub(super) struct NoRoom {
     pub until: Timestamp,
 }
 
+/// A single replica has no canary without surge. An autoscaler may make it one at any time, so that
+/// is said by the release, and no rule stands in the way of its scaling.
+pub(super) fn for_surge(draft: &Draft<'_>) -> Option<Wait> {
+    draft.stable()?;
+    let target = draft.course.beyond_its_bounds()?;
+    let words = format!(
+        "step {} needs {} pods, and strategy.maxSurge permits {}: a single replica gets its canary \
+         by surge. Set maxSurge to 1, scale to 2 or more, or set strategy.type: Rolling, by which \
+         the old pod goes first",
+        target.name,
+        target.canary + target.stable,
+        draft.bounds().ceiling
+    );
+    Some(Wait::stalled(Reason::SurgeNeeded, words))
+}
+
 /// Seconds that a pod of this revision is given to become ready: twice what half of those that did
 /// needed, a minute at least, and the progress deadline at most.
 pub(super) fn patience(draft: &Draft<'_>, revision: &str) -> i64 {

@@ -10,6 +10,7 @@ use super::{
     floor::why_not_back,
     reason::Reason,
     release::former_stables,
+    routes::carry,
 };
 use crate::api::{PhaseKind, WayBack, release::Release, text::bounded};
 
@@ -74,7 +75,8 @@ fn of_release(draft: &Draft<'_>, release: &Release) -> WayBack {
         let starts = (draft.spec.replicas - pods(stable)).max(0);
         (way.starts, way.stops) = (Some(starts), Some(pods(&release.revision)));
         // Where none of it runs any more, the others are the same program, or nearly.
-        let about = |revision: &str| about(draft, revision, starts);
+        let paced = carry::way_back(draft, pods(stable), pods(&release.revision));
+        let about = |revision: &str| about(draft, revision, starts, paced);
         way.about_seconds = about(stable).or_else(|| about(&release.revision));
         let refused = objects.child(stable).and_then(|c| c.problem.clone());
         way.obstacles.extend(refused.filter(|_| starts > 0));
@@ -88,7 +90,7 @@ fn of_release(draft: &Draft<'_>, release: &Release) -> WayBack {
 }
 
 /// About how long so many pods take to start, from what those of a revision took that run.
-fn about(draft: &Draft<'_>, revision: &str, starts: i32) -> Option<i64> {
+fn about(draft: &Draft<'_>, revision: &str, starts: i32, paced: Option<(i64, i64)>) -> Option<i64> {
     let pods = draft.seen.objects.pods_of(revision);
     let mut took: Vec<_> = pods
         .filter_map(|pod| Some(seconds_between(pod.since(), pod.ready_since?)))
@@ -103,7 +105,8 @@ fn about(draft: &Draft<'_>, revision: &str, starts: i32) -> Option<i64> {
     let bounds = draft.bounds();
     let at_once = (bounds.ceiling - bounds.floor).max(1);
     let rounds = i64::from((starts + at_once - 1) / at_once);
-    let seconds = (rounds * usual).max(1);
+    let (rounds, besides) = paced.unwrap_or((rounds, 0));
+    let seconds = (rounds * (usual + besides)).max(1);
     Some((seconds + ABOUT - 1) / ABOUT * ABOUT)
 }
 

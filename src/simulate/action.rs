@@ -1,16 +1,15 @@
 //! What people, programs and fate do: the nouns of every script.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{
-    amend::Amendment,
     object::{Name, Watched},
     prometheus::Outage,
-    routes::Routed,
     setting::Behaviour,
 };
 use crate::{
-    api::{RolloutSpec, sql::KeyRef},
+    api::{Analysis, BlueGreen, Rolling, RolloutSpec, Step, sql::KeyRef},
     plan::intent::Kind,
 };
 
@@ -399,4 +398,39 @@ pub enum Circumstance {
         /// Whether it is down: nobody knows then what became of a write.
         down: bool,
     },
+}
+
+/// How somebody makes a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routed {
+    /// As Git has it: at 100 and 0.
+    AtRest,
+    /// So many percent for the canary's Service.
+    At(i32),
+    /// It is deleted.
+    Gone,
+}
+
+/// What a person changes beside the pods themselves.
+#[derive(Clone, Debug)]
+pub enum Amendment {
+    /// `spec.strategy.canary.steps`.
+    Steps(Vec<Step>),
+    /// `spec.strategy.rolling`.
+    Rolling(Rolling),
+    /// `spec.strategy.blueGreen`, with `spec.traffic`.
+    BlueGreen(BlueGreen),
+    /// `spec.strategy.maxSurge` and `spec.strategy.maxUnavailable`.
+    Bounds {
+        /// Pods more than `spec.replicas`.
+        surge: IntOrString,
+        /// Pods fewer.
+        unavailable: IntOrString,
+    },
+    /// `spec.analysis.checks`, or all of `spec.analysis`.
+    Analysis(Option<Analysis>),
+    /// `spec.strategy.progressDeadlineSeconds`.
+    Deadline(i64),
+    /// `spec.strategy.rollbackWindow.revisions`.
+    Window(i64),
 }

@@ -2,34 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{random::Random, scenarios::blue_green::traffic};
+use super::{action::Amendment, random::Random, scenarios::blue_green::traffic};
 use crate::api::{
     Analysis, BlueGreen, Check, OnInconclusive, Promotion, Rolling, RolloutSpec, Step,
 };
-
-/// What a person changes beside the pods themselves.
-#[derive(Clone, Debug)]
-pub enum Amendment {
-    /// `spec.strategy.canary.steps`.
-    Steps(Vec<Step>),
-    /// `spec.strategy.rolling`.
-    Rolling(Rolling),
-    /// `spec.strategy.blueGreen`, with `spec.traffic`.
-    BlueGreen(BlueGreen),
-    /// `spec.strategy.maxSurge` and `spec.strategy.maxUnavailable`.
-    Bounds {
-        /// Pods more than `spec.replicas`.
-        surge: IntOrString,
-        /// Pods fewer.
-        unavailable: IntOrString,
-    },
-    /// `spec.analysis.checks`, or all of `spec.analysis`.
-    Analysis(Option<Analysis>),
-    /// `spec.strategy.progressDeadlineSeconds`.
-    Deadline(i64),
-    /// `spec.strategy.rollbackWindow.revisions`.
-    Window(i64),
-}
 
 const INSTEAD: [OnInconclusive; 3] = [
     OnInconclusive::Pause,
@@ -79,6 +55,9 @@ impl Amendment {
         match self {
             Self::Steps(steps) => {
                 *spec.strategy.steps_mut() = steps;
+                if let Some(canary) = &mut spec.strategy.canary {
+                    canary.stable_pods = None;
+                }
                 spec.traffic = None;
             }
             Self::Rolling(rolling) => {
@@ -177,6 +156,7 @@ pub fn sets(random: &mut Random) -> BlueGreen {
             false => Promotion::Automatic,
         },
         scale_down_delay_seconds: random.between(0, 120),
+        tests: Vec::new(),
     }
 }
 

@@ -16,10 +16,10 @@ use super::{
     event::{Event, Life, Turn},
     facts,
     object::Object,
+    object::SQL_IMAGE,
     process::Process,
     rules::Broken,
     setting::{DAWN, Setting},
-    sql::SQL_IMAGE,
     world::World,
 };
 use crate::{

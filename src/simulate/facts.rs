@@ -15,13 +15,12 @@ use crate::{
     plan::{
         adopting,
         facts::{
-            self, Adopted, Adoptee, ChildFacts, DatabaseFacts, DeploymentFacts, JobFacts, PodFacts,
-            RevisionFacts, RolloutFacts, ServiceFacts, Services, SharerFacts,
+            self, Adopted, Adoptee, ChildFacts, DatabaseFacts, DeploymentFacts, EarlierFacts,
+            JobFacts, PodFacts, RevisionFacts, RolloutFacts, ServiceFacts, Services, SharerFacts,
         },
         flags::file::ConfigMapFacts,
-        measuring::probes,
-        order::EarlierFacts,
-        render,
+        measurable::probes,
+        template,
     },
 };
 
@@ -63,7 +62,8 @@ pub fn revision(o: &RevisionObject) -> RevisionFacts {
         number: o.number,
         outcome: o.outcome,
         outcome_reason: o.reason.clone(),
-        config: render::config_refs(&o.template).into(),
+        images: template::images(&o.template).into(),
+        config: template::config_refs(&o.template).into(),
         probes: probes(&o.template).into(),
         schema_version: o.schema.as_ref().and_then(|schema| schema.version),
         database: o.schema.as_ref().map(|schema| schema.database.clone()),

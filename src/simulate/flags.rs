@@ -110,9 +110,22 @@ fn notes(manifest: &Value) -> Option<String> {
 /// For which share of users a flag is on: the sum over all flags, as flagd would have it.
 #[must_use]
 pub fn share(file: &str) -> f64 {
-    let file: Value = serde_json::from_str(file).unwrap_or_default();
-    let flags = file["flags"].as_object().into_iter().flatten();
-    let on = flags.map(|(_, flag)| {
+    let shares = shares(file).into_iter().map(|(_, share)| share);
+    shares.sum::<f64>().min(1.0)
+}
+
+/// The flags that are on for some users.
+pub(super) fn on(file: &str) -> Vec<String> {
+    let on = shares(file).into_iter().filter(|(_, share)| *share > 0.0);
+    on.map(|(key, _)| key).collect()
+}
+
+fn shares(file: &str) -> Vec<(String, f64)> {
+    let mut file: Value = serde_json::from_str(file).unwrap_or_default();
+    let Value::Object(flags) = file["flags"].take() else {
+        return Vec::new();
+    };
+    let share = |flag: &Value| {
         let usual = text(&flag["defaultVariant"]);
         let weights = flag["targeting"]["fractional"].as_array();
         if flag["state"] != "ENABLED" {
@@ -124,6 +137,10 @@ pub fn share(file: &str) -> f64 {
         } else {
             0.0
         }
+    };
+    let told = flags.into_iter().map(|(key, flag)| {
+        let share = share(&flag);
+        (key, share)
     });
-    on.sum::<f64>().min(1.0)
+    told.collect()
 }

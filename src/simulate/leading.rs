@@ -2,17 +2,15 @@
 //! gateway.
 
 use super::{
-    action::{Action, Given},
-    amend::Amendment,
+    action::{Action, Amendment, Given, Routed},
     object::Watched,
     random::Random,
-    routes::Routed,
     scenario::command,
     scenarios::{
         blue_green::service,
         weights::{gateway, route},
     },
-    schedule::BUSY,
+    setting::BUSY,
 };
 use crate::plan::intent::Kind;
 

@@ -1,11 +1,18 @@
 //! Liveness: once the world is quiet, every Rollout comes to an end, and then nothing is written.
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 
 use super::{
-    driver::Ended, driver::Simulation, object::RolloutObject, prometheus::Outage, world::World,
+    driver::Ended,
+    driver::Simulation,
+    flags,
+    object::{ConfigMapObject, RolloutObject},
+    prometheus::Outage,
+    world::World,
 };
-use crate::plan;
+use crate::plan::{self, intent::Kind};
 
 /// Reasons for which a Rollout may wait for somebody else, for ever.
 const WAITING: [&str; 10] = [
@@ -160,7 +167,8 @@ impl World {
         };
         if holds("Ready").is_some() {
             let words = || self.why_a_flag_waits(rollout);
-            return self.why_not_ready(rollout).or_else(words);
+            let on = || self.why_a_flag_is_on(rollout);
+            return self.why_not_ready(rollout).or_else(words).or_else(on);
         }
         if let Some(condition) = holds("Stalled") {
             let hurts = condition.reason == "Inconclusive" && self.hurts(rollout);
@@ -186,6 +194,23 @@ impl World {
             .is_ok_and(|s| s.replicas > 0 && !s.paused);
         let free = rollout.status.paused_since.is_none() && asked;
         (goes && !held && free).then(|| format!("has a flag on its way ({})", flags.message))
+    }
+
+    /// A flag that is off on record is on in the ConfigMap: nobody ever turns one on there by hand.
+    fn why_a_flag_is_on(&self, rollout: &RolloutObject) -> Option<String> {
+        if self.faults.denied == Some(Kind::ConfigMap) {
+            return None;
+        }
+        let own = |map: &&Arc<ConfigMapObject>| map.rollout.as_ref() == Some(&rollout.meta.name);
+        let map = self.live.config_maps.values().find(own)?;
+        let off = |key: &str| {
+            let mut flags = rollout.status.flags.iter();
+            flags.any(|flag| flag.key == key && flag.percent == 0)
+        };
+        let key = flags::on(&map.file).into_iter().find(|key| off(key))?;
+        Some(format!(
+            "has flag {key} off on record, and on in its ConfigMap"
+        ))
     }
 
     /// Far more answers of the canary are wrong than its checks allow, and the metric source says
@@ -233,9 +258,7 @@ impl World {
             // Pods come and go by themselves: a moment ago it may have been true.
             return None;
         }
-        // With the status it is lost what the routes were told; the next release names them.
-        let left = self.unrested(&rollout.meta.name);
-        if let Some(left) = left.filter(|_| !self.ledger.status_lost) {
+        if let Some(left) = self.unrested(&rollout.meta.name) {
             return Some(left);
         }
         let floor = plan::course::bounds(spec).floor;

@@ -6,7 +6,6 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::sql::SQL_IMAGE;
 use crate::{
     api::{
         DatabaseRecord, PhaseKind, RolloutStatus, SchemaSpec, database::AskedPhase, keys,
@@ -17,6 +16,9 @@ use crate::{
         revision::Whole,
     },
 };
+
+/// Image of the runner.
+pub const SQL_IMAGE: &str = "stepgate-sql";
 
 /// A name; cloned often.
 pub type Name = Arc<str>;
@@ -540,4 +542,23 @@ pub struct Notice {
     pub object: Object,
     /// Whether it is gone.
     pub gone: bool,
+}
+
+/// A route with one rule, which names both Services of a Rollout.
+#[derive(Clone, Debug)]
+pub struct RouteObject {
+    pub(super) uid: String,
+    pub(super) version: u64,
+    pub(super) generation: i64,
+    pub(super) observed: i64,
+    /// Percent for the Service of users, and for that of the canary.
+    pub weights: (i32, i32),
+    /// What the latter was before that.
+    pub former: i32,
+    /// Percent of the requests that go to the latter.
+    pub share: i32,
+    /// Somebody else wrote it last.
+    pub by_hand: bool,
+    /// When somebody else wrote it.
+    pub touched: Option<Timestamp>,
 }

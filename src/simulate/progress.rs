@@ -3,20 +3,8 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{coverage::Kind, object::Name, world::World};
-use crate::plan::job::progress::Report;
-
-/// What pods of backfills say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Telling {
-    /// How far they are.
-    #[default]
-    Truth,
-    /// Nothing: nobody reaches them.
-    Nothing,
-    /// What they like, another thing each time.
-    Nonsense,
-}
+use super::{coverage::Kind, object::Name, setting::Telling, world::World};
+use crate::plan::facts::Report;
 
 /// Rows of every table.
 const ROWS: i64 = 100_000;

@@ -1,10 +1,11 @@
 //! Routes of others, and the gateway that follows them late.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::{
+    action::Routed,
     event::{Event, Sync},
-    object::Name,
+    object::{Name, RouteObject},
     setting::Delay,
     story::Detail,
     world::World,
@@ -28,34 +29,6 @@ const REPORTS: Delay = Delay {
     high: 1_500,
 };
 const FOLLOWS: Delay = REPORTS;
-
-/// A route with one rule, which names both Services of a Rollout.
-#[derive(Clone, Debug)]
-pub struct RouteObject {
-    uid: String,
-    version: u64,
-    generation: i64,
-    observed: i64,
-    /// Percent for the Service of users, and for that of the canary.
-    pub weights: (i32, i32),
-    /// Percent of the requests that go to the latter.
-    pub share: i32,
-    /// Somebody else wrote it last.
-    pub by_hand: bool,
-    /// When somebody else wrote it.
-    pub touched: Option<Timestamp>,
-}
-
-/// How somebody makes a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Routed {
-    /// As Git has it: at 100 and 0.
-    AtRest,
-    /// So many percent for the canary's Service.
-    At(i32),
-    /// It is deleted.
-    Gone,
-}
 
 const STABLE: &str = "/stable";
 const CANARY: &str = "/canary";
@@ -90,6 +63,7 @@ impl World {
             generation: 0,
             observed: 0,
             weights: (100, 0),
+            former: 0,
             share: 0,
             by_hand: true,
             touched: None,
@@ -101,6 +75,7 @@ impl World {
         if route.generation > 0 && route.weights == weights {
             return;
         }
+        route.former = route.weights.1;
         route.weights = weights;
         route.by_hand = true;
         route.touched = Some(now);
@@ -115,6 +90,7 @@ impl World {
             generation: 1,
             observed: 1,
             weights: (100, 0),
+            former: 0,
             share: 0,
             by_hand: true,
             touched: None,
@@ -253,6 +229,7 @@ impl World {
             all.find(|(at, _)| at == pointer)
                 .map_or(before, |(_, value)| *value)
         };
+        route.former = route.weights.1;
         route.weights = (said(STABLE, route.weights.0), said(CANARY, route.weights.1));
         route.by_hand = false;
         let words = format!(

@@ -9,15 +9,14 @@ mod seldom;
 mod soak;
 
 use super::{
-    action::{Action, Autoscaler, GitOps, Given},
-    amend::{Amendment, batches, sets, share},
+    action::{Action, Amendment, Autoscaler, GitOps, Given, Routed},
+    amend::{batches, sets, share},
     driver::Simulation,
     leading::{routes, services},
     liveness::NoEnd,
     object::Watched,
     prometheus::Outage,
     random::Random,
-    routes::Routed,
     scenario::{
         apply_to, command, migrating, pause, release, scale, shop, slow, unwell, workload, wrong,
     },
@@ -25,19 +24,17 @@ use super::{
         blue_green::{service, traffic},
         order::follows as after,
         test,
-        weights::{gateway, route, weighted},
+        weights::{gateway, route, shrinking, weighted},
     },
-    setting::{Behaviour, DAWN, Delay, Health, Migration, MigrationEnd, Setting, Timing},
+    setting::{BUSY, Behaviour, DAWN, Delay, Health, Migration, MigrationEnd, Setting, Timing},
     story::Detail,
     versions::Versions,
 };
 use crate::{
-    api::{OnFailure, OnNewRevision, RolloutSpec, StrategyType},
+    api::{OnFailure, OnNewRevision, RolloutSpec, StrategyType, TestAfter},
     plan::{facts::ConfigRef, intent::Kind},
 };
 
-/// Seconds in which things happen.
-pub(super) const BUSY: i64 = 1_500;
 /// Seconds after which every Rollout must be at its end: the longest chain of deadlines of the
 /// Rollouts made here and edited on their way, twice.
 const QUIET: i64 = 6_300;
@@ -66,6 +63,8 @@ const SWITCHES: u64 = 0x6e3a_51b7_0000_0000;
 const WEIGHTS: u64 = 0x29d6_b40f_0000_0000;
 /// Sets apart whether a running Deployment is moved in, and what becomes of it.
 const ADOPTIONS: u64 = 0x5a0c_83f1_0000_0000;
+/// Sets apart whether stable's pods follow the weights.
+const SHRINKS: u64 = 0x53a1_7c88_0000_0000;
 /// Sets apart what expands do to the code before them, and whether that is looked at; chosen likewise.
 const SOAKS: u64 = 0x0183_76a6_0000_0000;
 /// Sets the churn of nodes apart.
@@ -129,6 +128,7 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     let mut adoptions = Random::new(seed ^ ADOPTIONS);
     let free = blue_green.is_none() && !by_weight;
     let adopts = adoptions.chance(20) && free;
+    let shrinks = Random::new(seed ^ SHRINKS).chance(50);
     for (second, mut action) in script(&mut random, processes) {
         if let Action::Apply { spec, rollout, .. } = &mut action {
             spec.strategy.on_new_revision = order;
@@ -141,7 +141,8 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
                 spec.traffic = Some(traffic());
             }
             if by_weight && &**rollout == "shop" {
-                **spec = weighted((**spec).clone());
+                let way = if shrinks { shrinking } else { weighted };
+                **spec = way((**spec).clone());
             }
             if let (Some(flagged), "shop") = (&flagged, &**rollout) {
                 spec.flags.clone_from(flagged);
@@ -353,16 +354,26 @@ fn test_steps(random: &mut Random, spec: &mut RolloutSpec) {
         true => OnFailure::Undo,
         false => OnFailure::Pause,
     };
-    let mut some = || {
-        let all = ["smoke", "contract"].map(|name| test(name, on_failure));
-        all.into_iter().filter(|_| random.chance(50)).collect()
+    let mut some = |last: bool| {
+        let all = ["smoke", "contract", "release"].map(|name| test(name, on_failure));
+        let mut some = all
+            .into_iter()
+            .filter(|_| random.chance(50))
+            .collect::<Vec<_>>();
+        some.retain(|test| last || test.name != "release");
+        for test in some.iter_mut().filter(|test| test.name == "release") {
+            test.after = TestAfter::Release;
+        }
+        some
     };
     match spec.strategy.way() {
-        StrategyType::Rolling => spec.strategy.rolling_mut().tests = some(),
-        StrategyType::BlueGreen => {}
+        StrategyType::Rolling => spec.strategy.rolling_mut().tests = some(true),
+        StrategyType::BlueGreen => spec.strategy.blue_green_mut().tests = some(true),
         StrategyType::Canary => {
-            for step in spec.strategy.steps_mut() {
-                step.tests = some();
+            let steps = spec.strategy.steps_mut();
+            let last = steps.len() - 1;
+            for (index, step) in steps.iter_mut().enumerate() {
+                step.tests = some(index == last);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{object::Name, progress::Telling, random::Random};
+use super::{object::Name, random::Random};
 use crate::api::PhaseKind;
 
 /// Name of the one namespace.
@@ -12,6 +12,21 @@ pub const NAMESPACE: &str = "default";
 
 /// When every world begins: 2027-01-15 08:00:00 UTC.
 pub const DAWN: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
+/// Seconds of a random schedule in which things happen.
+pub const BUSY: i64 = 1_500;
+
+/// What pods of backfills say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Telling {
+    /// How far they are.
+    #[default]
+    Truth,
+    /// Nothing: nobody reaches them.
+    Nothing,
+    /// What they like, another thing each time.
+    Nonsense,
+}
 
 /// How the pods of one image behave.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,9 +11,6 @@ use crate::{
     },
 };
 
-/// Image of the runner.
-pub const SQL_IMAGE: &str = "stepgate-sql";
-
 /// Files that the pod of a Job mounts, each with the hash that its order gives.
 pub(super) fn files(template: &Value) -> Vec<(KeyRef, String)> {
     let container = &template["spec"]["containers"][0];

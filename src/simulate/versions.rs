@@ -5,12 +5,12 @@ use serde_json::json;
 
 use super::{
     action::{Action, Circumstance},
-    progress::Telling,
+    object::SQL_IMAGE,
     random::Random,
     scenarios::sql::text,
-    schedule::BUSY,
+    setting::BUSY,
+    setting::Telling,
     setting::{Behaviour, Migration, MigrationEnd, Setting},
-    sql::SQL_IMAGE,
 };
 use crate::api::{PhaseKind, RolloutSpec, SchemaSpec};
 

@@ -23,6 +23,7 @@ mod early;
 mod fixture;
 mod flags;
 mod following;
+mod fuzz;
 mod given_up;
 mod input;
 mod mistakes;

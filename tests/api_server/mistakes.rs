@@ -3,12 +3,14 @@
 
 #[path = "mistakes/phases.rs"]
 mod phases;
+#[path = "mistakes/tests_of_steps.rs"]
+mod tests_of_steps;
 #[path = "mistakes/values.rs"]
 mod values;
 
 use serde_json::{Value, json};
 
-use self::values::{checks, flags, metric, mistake, step, steps, tested, traffic, weighted};
+use self::values::{checks, flags, metric, mistake, step, steps, traffic, weighted};
 pub use self::values::{set, templates::templates};
 
 /// One mistake: where it is made in a minimal Rollout called `shop`, and what is to be read
@@ -98,6 +100,18 @@ pub fn mistakes() -> Vec<Mistake> {
             "steps with a weight need spec.traffic with its routes",
         ),
         mistake(
+            "stable's pods without weights",
+            strategy,
+            json!({"canary": {"stablePods": "Shrink", "steps": [{"name": "full", "replicas": "100%"}]}}),
+            "give each step a weight and spec.traffic its routes, or remove stablePods",
+        ),
+        mistake(
+            "a way for stable's pods that does not exist",
+            strategy,
+            json!({"canary": {"stablePods": "Drop", "steps": [{"name": "full", "replicas": "100%"}]}}),
+            "supported values: \"Keep\", \"Shrink\"",
+        ),
+        mistake(
             "weights that fall",
             strategy,
             weighted(&[50, 5, 100]),
@@ -157,48 +171,6 @@ pub fn mistakes() -> Vec<Mistake> {
             strategy,
             json!({"type": "Rolling", "rolling": {"batch": "0%"}}),
             percentage,
-        ),
-        mistake(
-            "a test that runs nothing",
-            strategy,
-            tested(json!([{"name": "smoke"}])),
-            "give a test either a command",
-        ),
-        mistake(
-            "a test that runs two things",
-            strategy,
-            tested(json!([{"name": "smoke", "command": ["t"], "template": {"spec": {}}}])),
-            "give a test either a command",
-        ),
-        mistake(
-            "two tests of one name",
-            strategy,
-            tested(json!([{"name": "a", "command": ["t"]}, {"name": "a", "command": ["u"]}])),
-            "Duplicate value",
-        ),
-        mistake(
-            "five tests at a step",
-            strategy,
-            tested(
-                (0..5)
-                    .map(|n| json!({"name": format!("t{n}"), "command": ["t"]}))
-                    .collect(),
-            ),
-            "must have at most 4 items",
-        ),
-        mistake(
-            "a test that may not run",
-            strategy,
-            tested(json!([{"name": "a", "command": ["t"], "deadlineSeconds": 0}])),
-            "should be greater than or equal to 1",
-        ),
-        mistake(
-            "five tests of a rolling release",
-            strategy,
-            json!({"type": "Rolling", "rolling": {"tests": (0..5)
-                .map(|n| json!({"name": format!("t{n}"), "command": ["t"]}))
-                .collect::<Value>()}}),
-            "must have at most 4 items",
         ),
         mistake(
             "percentages out of order",
@@ -537,6 +509,7 @@ pub fn mistakes() -> Vec<Mistake> {
         ),
     ];
     all.extend(phases::mistakes());
+    all.extend(tests_of_steps::mistakes());
     all
 }
 
@@ -556,6 +529,13 @@ pub fn right() -> Vec<(&'static str, Value)> {
             steps(&[json!(1), json!("10%"), json!(5), json!("100%")]),
         ),
         ("/spec/strategy", steps(&[json!("100%")])),
+        (
+            "/spec/strategy",
+            json!({"canary": {"steps": [
+                {"name": "one", "replicas": 1, "tests": [{"name": "a", "command": ["t"]}]},
+                {"name": "full", "replicas": "100%", "tests": [
+                    {"name": "a", "command": ["t"], "after": "Release"}]}]}}),
+        ),
         ("/spec/strategy", json!({"maxUnavailable": 0})),
         ("/spec/replicas", json!(0)),
         ("/metadata/name", json!("a".repeat(40))),

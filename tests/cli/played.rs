@@ -7,6 +7,7 @@ use super::program::{document, file, simulate, stepgate};
 const EXAMPLES: [&str; 11] = [
     "adopted",
     "autoscaled",
+    "flagged-contract",
     "minimal",
     "one-disk",
     "opentelemetry",
@@ -39,6 +40,7 @@ fn a_bad_release_ends_where_the_examples_checks_put_it() {
     let through: [(&str, &[&str]); 11] = [
         ("adopted", &[]),
         ("autoscaled", &["slow"]),
+        ("flagged-contract", &[]),
         ("minimal", &["errors", "slow"]),
         ("one-disk", &["slow"]),
         ("opentelemetry", &[]),
@@ -71,6 +73,25 @@ fn a_bad_release_ends_where_the_examples_checks_put_it() {
             }
         }
     }
+}
+
+/// The example says where to write it.
+#[test]
+fn stable_s_pods_follow_the_weight_where_that_is_asked_for() {
+    let kept = example("weighted");
+    let shrinks = kept.replace("# stablePods: Shrink ", "stablePods: Shrink ");
+    assert_ne!(shrinks, kept);
+    assert_eq!(document(&shrinks, &["--scenario", "all"]).0, 0);
+    let gone = |document: &Value| {
+        let story = document.to_string();
+        story.contains("4 -> 2 on the way to 2")
+    };
+    assert!(gone(&play(&shrinks)), "stable has half of its pods at 50%");
+    assert!(!gone(&play(&kept)));
+}
+
+fn play(example: &str) -> Value {
+    document(example, &["--scenario", "good"]).1
 }
 
 #[test]

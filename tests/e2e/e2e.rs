@@ -13,6 +13,7 @@ mod clients;
 mod commands;
 mod deletion;
 mod first;
+mod flags;
 mod gateways;
 mod memory;
 mod motion;

@@ -170,6 +170,7 @@ fn alerts(named: bool) {
     let stands = Stands {
         state: RolloutState::Stalled,
         reason: Some(Reason::CheckFailed),
+        flags: [("new-search".to_owned(), 25)].into(),
     };
     metrics.stands("shop", "web", Some(stands));
     let metrics = metrics.render();

@@ -1,6 +1,7 @@
 //! Every shipped alert fires when it should, every query of the dashboard has an answer: in a real
 //! Prometheus, from the operator's own metrics.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -100,10 +101,12 @@ const LEADER: (&str, u64) = ("stepgate_leader", 1);
 const STALLED: Stands = Stands {
     state: RolloutState::Stalled,
     reason: Some(Reason::CheckFailed),
+    flags: BTreeMap::new(),
 };
 const WAITS: Stands = Stands {
     state: RolloutState::WaitsForPerson,
     reason: Some(Reason::Inconclusive),
+    flags: BTreeMap::new(),
 };
 
 #[tokio::test]
@@ -165,6 +168,10 @@ async fn every_alert_fires_when_it_should_and_none_when_all_is_well() {
     };
     until_fires(&world, "StepgateFailing", failing).await;
     fired.push("StepgateFailing");
+    let taken = "stepgate_flags_taken_back_total{cause=\"Check\"}";
+    let back = |turn| vec![page(&metrics, &[LEADER, (taken, turn)])];
+    until_fires(&world, "StepgateFlagTakenBack", back).await;
+    fired.push("StepgateFlagTakenBack");
     for (name, alert, stands) in [
         ("web", "StepgateRolloutStalled", STALLED),
         ("cart", "StepgateRolloutWaits", WAITS),

@@ -3,6 +3,7 @@
 //! [`source`] finds the SQL and its phase, [`told`] and [`sarif`] write what was found. What is judged,
 //! and how, is in the crate `stepgate-lint`; `stepgate-lint-child` has it read in a process of its own.
 
+mod linted;
 mod sarif;
 mod source;
 mod told;
@@ -15,6 +16,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use stepgate_lint::{Finding, Phase};
 
+use self::linted::Linted;
 use super::simulate::report::Ink;
 
 /// Nothing that needs anybody.
@@ -85,13 +87,6 @@ pub enum Format {
     Sarif,
 }
 
-/// The files of a phase, and what was found in them.
-struct Linted {
-    phase: Phase,
-    files: Vec<String>,
-    findings: Vec<Finding>,
-}
-
 /// Runs the command; the status that the program ends with.
 #[must_use]
 pub fn run(args: &LintArgs) -> u8 {
@@ -139,15 +134,4 @@ fn lint(args: &LintArgs) -> Result<Vec<Linted>, String> {
         });
     }
     Ok(linted)
-}
-
-/// The word for a phase, as the field is called.
-const fn word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Preflight => "preflight",
-        Phase::Expand => "expand",
-        Phase::Backfill => "backfill",
-        Phase::Contract => "contract",
-        Phase::Revert => "revert",
-    }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stepgate_lint::{Finding, Severity, catalogue};
 
-use super::{Linted, word};
+use super::linted::{Linted, word};
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 

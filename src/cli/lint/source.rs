@@ -10,7 +10,7 @@ use stepgate_lint::{Phase, Source};
 
 use super::{
     super::simulate::manifest::{self, Documents},
-    word,
+    linted::word,
 };
 
 /// In the order in which they run.

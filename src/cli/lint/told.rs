@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use stepgate_lint::{Finding, Severity};
 
-use super::{Linted, word};
+use super::linted::{Linted, word};
 use crate::cli::simulate::{
     finding::{Finding as Line, Level},
     report::{self, Ink},

@@ -87,6 +87,8 @@ fn in_short(told: &[story::Line], index: usize) -> Option<String> {
             let (reason, message) = (&condition.reason, &condition.message);
             let mut near = told[index.saturating_sub(6)..(index + 6).min(told.len())].iter();
             let repeats = SAID_OTHERWISE.contains(&reason.as_str())
+                // What was undone, and why, is told as it happens.
+                || message.contains(" is not tried again; ")
                 || near.any(|other| says(&other.told, message));
             (!repeats).then(|| format!("{reason}: {message}"))
         }

@@ -14,11 +14,12 @@ use crate::{
     plan::{
         facts::Base,
         intent::Kind,
-        render, revision,
+        revision,
         routes::{
             RoutesAsked,
             facts::{Pair, Unusable},
         },
+        template,
     },
 };
 
@@ -391,7 +392,7 @@ fn refused_later(spec: &RolloutSpec, found: &mut Vec<Finding>) {
             "spec.template.metadata.labels do not meet it: the Deployment would be refused",
         ));
     }
-    if let Some(problem) = render::template_problem(spec) {
+    if let Some(problem) = template::problem(spec) {
         let (field, message) = problem.split_once(' ').unwrap_or(("", &problem));
         found.push(Finding::error(field.trim_end_matches(':'), message));
     }

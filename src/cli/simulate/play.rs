@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     api::{PhaseKind, RolloutSpec, RolloutStatus, release::Stage, status::Outcome},
-    plan::{course::course, flags::REACHES_PODS_WITHIN, render},
+    plan::{course::course, flags::REACHES_PODS_WITHIN, template},
     simulate::{
-        Action, Ended, Simulation, action::Circumstance, event::Event, setting::Setting,
-        sql::SQL_IMAGE, story::Detail, world::World,
+        Action, Ended, Simulation, action::Circumstance, event::Event, object::SQL_IMAGE,
+        setting::Setting, story::Detail, world::World,
     },
 };
 
@@ -91,7 +91,9 @@ pub fn play(
     {
         let mut world = simulation.world();
         world.story.detail = detail;
-        world.configs = render::config_refs(&on.spec.template).into_iter().collect();
+        world.configs = template::config_refs(&on.spec.template)
+            .into_iter()
+            .collect();
         world.texts.extend(on.texts.iter().cloned());
         for service in &on.services {
             world.give(service);
@@ -322,7 +324,10 @@ fn longest(spec: &RolloutSpec) -> i64 {
     let strategy = &spec.strategy;
     let targets = course(spec).targets.into_iter();
     let steps: i64 = targets
-        .map(|s| s.hold_seconds + s.deadline_seconds + strategy.progress_deadline_seconds)
+        .map(|s| {
+            let tests: i64 = s.all_tests().map(|test| test.deadline_seconds).sum();
+            s.hold_seconds + s.deadline_seconds + strategy.progress_deadline_seconds + tests
+        })
         .sum();
     let expand = spec.schema.as_ref().and_then(|s| s.expand.as_ref());
     let expand = expand.map_or(0, |expand| {

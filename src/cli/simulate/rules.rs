@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 56] = [
+const RULES: [(&str, Rule); 58] = [
     ("self != 'without-undo'", |me| *me != "without-undo"),
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
@@ -101,6 +101,13 @@ const RULES: [(&str, Rule); 56] = [
     (
         "!has(self.blueGreen) || (has(self.type) && self.type == 'BlueGreen')",
         |me| !has(me, "blueGreen") || me["type"] == "BlueGreen",
+    ),
+    (
+        "!has(self.stablePods) || self.steps.exists(s, has(s.weight))",
+        |me| {
+            let mut steps = list(&me["steps"]).iter();
+            !has(me, "stablePods") || steps.any(|step| has(step, "weight"))
+        },
     ),
     (
         "has(self.traffic) || !(has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen')",
@@ -207,6 +214,14 @@ const RULES: [(&str, Rule); 56] = [
             list(me)
                 .last()
                 .is_some_and(|step| !has(step, "weight") || step["weight"] == 100)
+        },
+    ),
+    (
+        "self.all(s, s.name == self[size(self) - 1].name || !has(s.tests) || s.tests.all(t, !has(t.after) || t.after != 'Release'))",
+        |me| {
+            let before = list(me).split_last().map_or(&[][..], |(_, before)| before);
+            let tests = before.iter().flat_map(|step| list(&step["tests"]));
+            tests.into_iter().all(|test| test["after"] != "Release")
         },
     ),
     (

@@ -231,7 +231,7 @@ fn fill(play: &mut Scenario, on: &Manifest, assumed: &Assumed) -> Result<(), Str
         }
         "test-fails" => {
             let targets = course(spec).targets;
-            let mut tests = targets.iter().flat_map(|target| &target.tests);
+            let mut tests = targets.iter().flat_map(Target::all_tests);
             let Some(first) = tests.next() else {
                 return Err("the manifest has no test of a step".into());
             };

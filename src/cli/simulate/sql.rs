@@ -137,33 +137,3 @@ pub(super) fn jobs(spec: &RolloutSpec, found: &mut Vec<Finding>) {
         ));
     }
 }
-
-/// Whether a field that nobody knows belongs into `spec.schema.job`.
-pub(super) fn belongs_to_job(place: &str) -> bool {
-    let mut parts = place.split('.').rev();
-    let name = parts.next().unwrap_or_default();
-    let fields = [
-        "labels",
-        "annotations",
-        "serviceAccountName",
-        "keepContainers",
-    ];
-    fields.contains(&name)
-        && PhaseKind::ALL
-            .iter()
-            .any(|kind| place == format!("spec.schema.{}.{name}", kind.word()))
-        || place == format!("spec.schema.{name}") && fields.contains(&name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_of_a_phases_pod_have_one_place() {
-        assert!(belongs_to_job("spec.schema.expand.labels"));
-        assert!(belongs_to_job("spec.schema.labels"));
-        assert!(!belongs_to_job("spec.schema.expand.template.labels"));
-        assert!(!belongs_to_job("spec.template.labels"));
-    }
-}

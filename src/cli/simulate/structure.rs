@@ -4,7 +4,8 @@
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::{super::convert::hints, finding::Finding, rules, sql};
+use super::{super::convert::hints, finding::Finding, rules};
+use crate::api::PhaseKind;
 
 /// Fills in what the definition's schema has defaults for, and removes nulls, which Kubernetes
 /// reads as absent. Raw parts are left as they are.
@@ -110,7 +111,7 @@ fn check_object(schema: &Value, map: &Map<String, Value>, path: &str, found: &mu
             (None, None) => {
                 let known = properties(schema).map(|(known, _)| known.as_str());
                 let message = match hints::of(&place) {
-                    _ if sql::belongs_to_job(&place) => format!(
+                    _ if belongs_to_job(&place) => format!(
                         "unknown field: what the pods of phases have is given in spec.schema.job.{name}"
                     ),
                     Some(hint) => format!("unknown field, known to other tools: {hint}"),
@@ -269,5 +270,35 @@ fn join(path: &str, name: &str) -> String {
         ("", _) => name.to_owned(),
         (_, true) => format!("{path}.{name}"),
         (_, false) => format!("{path}[{name}]"),
+    }
+}
+
+/// Whether a field that nobody knows belongs into `spec.schema.job`.
+fn belongs_to_job(place: &str) -> bool {
+    let mut parts = place.split('.').rev();
+    let name = parts.next().unwrap_or_default();
+    let fields = [
+        "labels",
+        "annotations",
+        "serviceAccountName",
+        "keepContainers",
+    ];
+    fields.contains(&name)
+        && PhaseKind::ALL
+            .iter()
+            .any(|kind| place == format!("spec.schema.{}.{name}", kind.word()))
+        || place == format!("spec.schema.{name}") && fields.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_a_phases_pod_have_one_place() {
+        assert!(belongs_to_job("spec.schema.expand.labels"));
+        assert!(belongs_to_job("spec.schema.labels"));
+        assert!(!belongs_to_job("spec.schema.expand.template.labels"));
+        assert!(!belongs_to_job("spec.template.labels"));
     }
 }

@@ -1,6 +1,6 @@
 //! Live reads, for what no cache holds.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource,
-    api::{ApiResource, DynamicObject, ListParams, LogParams},
+    api::{ApiResource, DynamicObject, LogParams},
 };
 use serde::de::DeserializeOwned;
 
@@ -20,6 +20,7 @@ use super::{
     facts,
     index::Index,
     ours, progress,
+    read::{in_time, list, pods_of, unread},
     redact::redacted,
     refusal, routes,
     stored::{self, Pods},
@@ -40,15 +41,9 @@ use crate::{
     },
 };
 
-/// Objects per page of a list.
-const PAGE: u32 = 100;
-/// Pods that are read of a Job. Anybody's pod can carry its label.
-const PODS: u32 = 50;
 /// What is kept of a log.
 const LOG_LINES: i64 = 10;
 const LOG_BYTES: usize = 1024;
-/// How long one waits for what only adds to a message; shorter than for any answer that counts.
-const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Answers a question about a Rollout or DatabaseSchema.
 ///
@@ -168,7 +163,7 @@ async fn overlaps(
     missing.remove(rollout);
     if !missing.is_empty() || index.has_foreign_children(namespace) {
         let not_ours = |d: Deployment| {
-            let left_behind = missing.contains(&facts::label(&d.metadata, keys::ROLLOUT));
+            let left_behind = missing.contains(&ours::label(&d.metadata, keys::ROLLOUT));
             (left_behind || !ours::is_child(&d)).then(|| overlaps(d))?
         };
         names.extend(list(&api, keys::ROLLOUT, "Deployments", not_ours).await?);
@@ -222,28 +217,6 @@ async fn revisions(client: &Client, namespace: &str, rollout: &str) -> Result<An
     let read = |r: ControllerRevision| ours::is_revision(&r).then(|| stored::revision(&r));
     let revisions = list(&api, &own, "ControllerRevisions", read).await?;
     Ok(Answer::Revisions(revisions))
-}
-
-/// A list, page by page, of what `pick` makes of its objects.
-pub(super) async fn list<K, T>(
-    api: &Api<K>,
-    labels: &str,
-    what: &str,
-    pick: impl Fn(K) -> Option<T>,
-) -> Result<Vec<T>, ReadError>
-where
-    K: Resource + Clone + DeserializeOwned + Debug,
-{
-    let mut params = ListParams::default().labels(labels).limit(PAGE);
-    let mut picked = Vec::new();
-    loop {
-        let page = api.list(&params).await.map_err(|e| unread(what, &e))?;
-        picked.extend(page.items.into_iter().filter_map(&pick));
-        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-        if params.continue_token.is_none() {
-            return Ok(picked);
-        }
-    }
 }
 
 /// Which of these do not exist, and which may not be read.
@@ -352,17 +325,6 @@ where
     }
 }
 
-pub(super) async fn pods_of(api: &Api<Pod>, job: &str) -> Result<Vec<Pod>, String> {
-    if !is_object_name(job) {
-        return Err(format!("{job:?} is no name of a Job"));
-    }
-    let params = ListParams::default()
-        .labels(&format!("batch.kubernetes.io/job-name={job}"))
-        .limit(PODS);
-    let pods = api.list(&params).await.map_err(|e| refusal::words(&e))?;
-    Ok(pods.items)
-}
-
 /// Why the newest pod of a Job does not run; empty when nobody has said.
 async fn job_pod(client: &Client, namespace: &str, job: &str) -> Result<String, String> {
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
@@ -374,17 +336,6 @@ async fn job_pod(client: &Client, namespace: &str, job: &str) -> Result<String, 
         ));
     };
     Ok(facts::pod(&pod).why_it_waits().unwrap_or_default())
-}
-
-/// What nothing may wait for, or that nobody said it in time: a kubelet that cannot be reached keeps
-/// a request for a log for minutes.
-pub(super) async fn in_time<T>(
-    words: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
-    let late = |_| format!("no answer within {} s", LOG_PATIENCE.as_secs());
-    tokio::time::timeout(LOG_PATIENCE, words)
-        .await
-        .map_err(late)?
 }
 
 /// The end of the log of the pod that a Job failed with.
@@ -447,13 +398,6 @@ fn end_of(log: &str) -> &str {
     match end.split_once('\n') {
         Some((_, lines)) if !lines.is_empty() => lines,
         _ => end,
-    }
-}
-
-pub(super) fn unread(what: &str, error: &kube::Error) -> ReadError {
-    ReadError {
-        what: what.to_owned(),
-        message: refusal::words(error),
     }
 }
 

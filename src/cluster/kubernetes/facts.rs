@@ -14,7 +14,7 @@ use k8s_openapi::{
 
 use serde_json::{Value, json};
 
-use super::ours;
+use super::ours::{self, label};
 use crate::{
     api::{Selector, keys, text::bounded},
     plan::{
@@ -387,11 +387,6 @@ pub(super) fn base(metadata: &ObjectMeta) -> Base {
 pub(super) fn created(metadata: &ObjectMeta) -> Timestamp {
     let created = metadata.creation_timestamp.as_ref();
     created.map_or(Timestamp::UNIX_EPOCH, |t| t.0)
-}
-
-pub(super) fn label(metadata: &ObjectMeta, key: &str) -> String {
-    let value = metadata.labels.as_ref().and_then(|l| l.get(key));
-    value.cloned().unwrap_or_default()
 }
 
 pub(super) fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {

@@ -354,7 +354,7 @@ impl Index {
             frozen,
             neighbours: state.older_neighbours(namespace, name, &rollout),
             sharers: state.sharers(namespace, name, &rollout),
-            earlier: state.earlier(namespace, &rollout),
+            earlier: order::earlier(&state.rollouts, namespace, &rollout),
             services: state.services(namespace, &rollout),
             adopted: state.adoptee(namespace, &rollout),
             rival: state.rival(namespace, &rollout),

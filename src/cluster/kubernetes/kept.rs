@@ -41,7 +41,7 @@ pub(super) fn entry<F>(metadata: &ObjectMeta, keys: Vec<Key>, facts: F) -> Entry
 /// The key that the label `stepgate.io/rollout` names.
 pub(super) fn of_rollout(metadata: &ObjectMeta) -> Vec<Key> {
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    let rollout = facts::label(metadata, keys::ROLLOUT);
+    let rollout = ours::label(metadata, keys::ROLLOUT);
     vec![rollout_key(namespace, &rollout)]
 }
 
@@ -93,7 +93,7 @@ pub(super) fn keep_pod(object: &Pod) -> Option<Entry<PodFacts>> {
 pub(super) fn keep_job(object: &Job) -> Option<Entry<JobFacts>> {
     let metadata = &object.metadata;
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    let database = facts::label(metadata, keys::DATABASE);
+    let database = ours::label(metadata, keys::DATABASE);
     let mut keys = of_rollout(metadata);
     // That of a test belongs to no database.
     if !database.is_empty() {

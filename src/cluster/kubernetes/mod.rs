@@ -11,6 +11,7 @@ mod kept;
 mod neighbours;
 pub mod ours;
 mod progress;
+mod read;
 mod redact;
 pub mod refusal;
 mod routes;

@@ -10,7 +10,6 @@ use k8s_openapi::{
 };
 use kube::Resource as _;
 
-use super::facts::label;
 use crate::{
     api::{Rollout, keys},
     plan::revision::child_name,
@@ -95,6 +94,12 @@ fn name_by_labels(metadata: &ObjectMeta) -> String {
 fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     let mut owners = metadata.owner_references.iter().flatten();
     owners.find(|owner| owner.controller == Some(true))
+}
+
+/// The value of a label; empty where there is none.
+pub(super) fn label(metadata: &ObjectMeta, key: &str) -> String {
+    let value = metadata.labels.as_ref().and_then(|l| l.get(key));
+    value.cloned().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -17,8 +17,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use tokio::{net::TcpStream, time::timeout};
 
-use super::ask;
-use crate::plan::job::progress::{ANSWER_BYTES, PORT, Report};
+use super::read::{in_time, pods_of};
+use crate::plan::{
+    facts::Report,
+    job::progress::{ANSWER_BYTES, PORT},
+};
 
 /// How long one waits for a pod.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -75,7 +78,7 @@ async fn address_of(
     uid: &str,
 ) -> Result<SocketAddr, String> {
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
-    let pods = ask::in_time(ask::pods_of(&api, job)).await?;
+    let pods = in_time(pods_of(&api, job)).await?;
     let newest = |p: &&Pod| p.metadata.creation_timestamp.clone();
     let running = pods.iter().filter(|pod| is_of(pod, uid));
     let pod = running.max_by_key(newest).ok_or("its pod does not run")?;

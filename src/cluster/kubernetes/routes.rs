@@ -8,7 +8,7 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind},
 };
 
-use super::{ask::unread, facts, refusal};
+use super::{facts, read::unread, refusal};
 use crate::{
     api::{name::is_object_name, traffic::RouteRef},
     cluster::ReadError,

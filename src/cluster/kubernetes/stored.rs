@@ -9,7 +9,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use tracing::{error, warn};
 
-use super::facts;
+use super::{facts, ours};
 use crate::{
     api::{
         DatabaseRecord, RolloutSpec, RolloutStatus, SchemaSpec, Selector, keys, status::Outcome,
@@ -18,9 +18,9 @@ use crate::{
     cluster::Live,
     plan::{
         facts::{DatabaseFacts, Remembered, RevisionFacts, RolloutFacts},
-        measuring::probes,
-        render,
+        measurable::probes,
         revision::{Wanted, Whole, asked},
+        template,
     },
 };
 
@@ -125,11 +125,12 @@ pub fn revision(object: &ControllerRevision) -> RevisionFacts {
     let data = object.data.as_ref().map_or(&Value::Null, |data| &data.0);
     RevisionFacts {
         base: facts::base(metadata),
-        revision: facts::label(metadata, keys::REVISION),
+        revision: ours::label(metadata, keys::REVISION),
         number: object.revision,
         outcome,
         outcome_reason: bounded(reason.unwrap_or_default()),
-        config: render::config_refs(&data["template"]).into(),
+        images: template::images(&data["template"]).into(),
+        config: template::config_refs(&data["template"]).into(),
         probes: probes(&data["template"]).into(),
         schema_version: data["schema"]["version"].as_i64(),
         database: data["schema"]["database"].as_str().map(str::to_owned),

@@ -20,8 +20,9 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
 use super::{
-    ask::{list, unread},
-    facts, ours, stored,
+    facts, ours,
+    read::{list, unread},
+    stored,
 };
 use crate::{
     api::{Rollout, keys},
@@ -231,7 +232,7 @@ async fn of_rollouts(
 }
 
 fn owner_of(metadata: &ObjectMeta) -> (String, String) {
-    let of = |key| facts::label(metadata, key);
+    let of = |key| ours::label(metadata, key);
     (of(keys::ROLLOUT), of(keys::REVISION))
 }
 

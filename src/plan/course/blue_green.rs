@@ -1,8 +1,8 @@
 //! Blue-green: two whole sets, of which users reach one.
 
-use super::{Active, Strategic, Target};
+use super::target::{Active, Strategic, Target, tests};
 use crate::{
-    api::{BlueGreen, OnInconclusive, Promotion, Strategy},
+    api::{BlueGreen, OnInconclusive, Promotion, Strategy, TestAfter},
     plan::replicas::{self, Bounds},
 };
 
@@ -29,6 +29,7 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
         preview_replicas,
         promotion,
         scale_down_delay_seconds,
+        tests: all,
     } = asked;
     let total = total.max(0);
     let target = |name: &str, canary, active| Target {
@@ -44,15 +45,21 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
         deadline_seconds: DEADLINE,
         on_inconclusive: OnInconclusive::Pause,
         tests: Vec::new(),
+        final_tests: Vec::new(),
     };
     vec![
-        target("preview", preview_replicas.min(total), Active::Stable),
+        Target {
+            tests: tests(&all, TestAfter::Target),
+            ..target("preview", preview_replicas.min(total), Active::Stable)
+        },
         Target {
             promotion,
             ..target("switch", total, Active::Stable)
         },
         Target {
             hold_seconds: scale_down_delay_seconds,
+            // Before the old set's time begins: the way back is one write for all of it.
+            tests: tests(&all, TestAfter::Release),
             ..target("live", total, Active::Canary)
         },
     ]

@@ -2,9 +2,9 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Active, Strategic, Target};
+use super::target::{Active, Strategic, Target, tests};
 use crate::{
-    api::{Step, Strategy, strategy::Canary},
+    api::{Step, Strategy, TestAfter, strategy::Canary},
     plan::replicas::{self, Bounds, Round, pods},
 };
 
@@ -31,8 +31,7 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
         let mut split = split(step, before, total);
         before = split;
         if weighted {
-            // It stays whole, so that whoever goes back finds everybody.
-            split.stable = total.max(0);
+            split.stable = beside(strategy, step, split, total);
         }
         targets.push(Target {
             name: step.name.clone(),
@@ -50,7 +49,8 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
             hold_seconds: step.hold_seconds,
             deadline_seconds: step.deadline_seconds,
             on_inconclusive: step.on_inconclusive,
-            tests: step.tests.clone(),
+            tests: tests(&step.tests, TestAfter::Target),
+            final_tests: tests(&step.tests, TestAfter::Release),
         });
     }
     targets
@@ -63,6 +63,20 @@ struct Split {
     canary: i32,
     /// The canary has the whole workload.
     full: bool,
+}
+
+/// Pods of stable beside a revision that gets requests by weight: all of them, so that whoever goes
+/// back finds everybody; or those that the rest of the requests need.
+fn beside(strategy: &Strategy, step: &Step, split: Split, total: i32) -> i32 {
+    if !strategy.shrinks() {
+        return total.max(0);
+    }
+    if split.full || total <= 0 {
+        return 0;
+    }
+    let rest = 100 - step.weight.unwrap_or(100);
+    let rest = pods(&IntOrString::String(format!("{rest}%")), total, Round::Up);
+    rest.max(total - split.canary).max(1)
 }
 
 /// canary = min(max(share, 1, the previous step's canary), max(total − 1, 1)) and
@@ -101,15 +115,21 @@ fn replicas(step: &Step) -> IntOrString {
     step.replicas.clone().unwrap_or_else(needed)
 }
 
-/// Stable stays whole beside a canary that shares users by weight.
+/// Stable stays whole beside a canary that shares users by weight, or its pods become fewer: then
+/// no more run than the steps ask for.
 fn bounds(strategy: &Strategy, total: i32) -> Bounds {
     let plain = replicas::bounds(strategy, total);
     let beside = strategy
         .canary
         .as_ref()
         .filter(|canary| canary.is_weighted());
+    let asked = || {
+        let targets = targets(strategy, total).into_iter();
+        targets.map(|target| target.canary + target.stable).max()
+    };
     Bounds {
         ceiling: match beside {
+            Some(_) if strategy.shrinks() => plain.ceiling.max(asked().unwrap_or(total)),
             Some(_) => plain.ceiling.max(total.saturating_mul(2)),
             None => plain.ceiling,
         },
@@ -136,6 +156,7 @@ mod tests {
             ..template.clone()
         };
         let canary = Canary {
+            stable_pods: None,
             steps: shares.iter().map(step).collect(),
         };
         let strategy = Strategy {

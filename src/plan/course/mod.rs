@@ -6,12 +6,12 @@
 mod blue_green;
 mod canary;
 mod rolling;
+mod target;
 
+pub use self::target::{Active, Target};
+use self::target::{LAST_BATCH, Strategic};
 use crate::{
-    api::{
-        OnInconclusive, Promotion, RolloutSpec, StepTest, Strategy, StrategyType,
-        release::StepStatus,
-    },
+    api::{RolloutSpec, Strategy, StrategyType, release::StepStatus},
     plan::replicas::Bounds,
 };
 
@@ -29,60 +29,8 @@ pub struct Course {
     pub batch: Option<String>,
 }
 
-/// A state to be reached, held and passed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Target {
-    /// Its name, shown and used in commands.
-    pub name: String,
-    /// Where it stands in the spec, for messages.
-    pub field: String,
-    /// Pods of the new revision.
-    pub canary: i32,
-    /// Pods of the stable revision.
-    pub stable: i32,
-    /// Whom users reach.
-    pub active: Active,
-    /// Percent of the requests that go to the new revision, where a traffic router is told; else
-    /// they follow the pods.
-    pub weight: Option<i32>,
-    /// Who says that it is left.
-    pub promotion: Promotion,
-    /// The field of the spec that says how long it is held.
-    pub held_by: &'static str,
-    /// Seconds it is held, all of it available, before its gates may open.
-    pub hold_seconds: i64,
-    /// Seconds after the hold within which its gates must have opened.
-    pub deadline_seconds: i64,
-    /// What is done at that deadline.
-    pub on_inconclusive: OnInconclusive,
-    /// What must succeed once it is reached, before its hold begins.
-    pub tests: Vec<StepTest>,
-}
-
-/// Whom users reach in a state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Active {
-    /// The stable revision alone.
-    Stable,
-    /// Both revisions, by their weights or pods.
-    Both,
-    /// The new revision alone.
-    Canary,
-}
-
-/// Name of the last batch.
-const LAST_BATCH: &str = "last";
-
 /// Seconds for which a first deployment is held that nothing measures.
 const UNMEASURED_HOLD: i64 = 30;
-
-/// What a strategy says, for so many pods.
-struct Strategic {
-    field: &'static str,
-    targets: fn(&Strategy, i32) -> Vec<Target>,
-    bounds: fn(&Strategy, i32) -> Bounds,
-    batch: fn(&Strategy) -> Option<String>,
-}
 
 /// The strategy of a spec: a new one is an arm here.
 fn strategic(strategy: &Strategy) -> Strategic {
@@ -125,20 +73,6 @@ pub(crate) fn of_release(spec: &RolloutSpec, first: bool) -> Course {
 #[must_use]
 pub fn bounds(spec: &RolloutSpec) -> Bounds {
     (strategic(&spec.strategy).bounds)(&spec.strategy, spec.replicas)
-}
-
-impl Target {
-    /// No user reaches the new revision yet.
-    #[must_use]
-    pub fn is_hidden(&self) -> bool {
-        self.active == Active::Stable
-    }
-
-    /// It is passed without a verdict.
-    #[must_use]
-    pub fn is_blind(&self) -> bool {
-        self.on_inconclusive == OnInconclusive::Proceed
-    }
 }
 
 impl Course {

@@ -2,9 +2,9 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Active, LAST_BATCH, Strategic, Target};
+use super::target::{Active, LAST_BATCH, Strategic, Target, tests};
 use crate::{
-    api::{Promotion, Rolling, Strategy},
+    api::{Promotion, Rolling, Strategy, TestAfter},
     plan::replicas::{self, Round, pods},
 };
 
@@ -73,7 +73,11 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
         deadline_seconds: rolling.deadline_seconds,
         on_inconclusive: rolling.on_inconclusive,
         tests: match sizes.first() == Some(&canary) {
-            true => rolling.tests.clone(),
+            true => tests(&rolling.tests, TestAfter::Target),
+            false => Vec::new(),
+        },
+        final_tests: match index + 1 == last {
+            true => tests(&rolling.tests, TestAfter::Release),
             false => Vec::new(),
         },
     };

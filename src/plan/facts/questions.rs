@@ -11,6 +11,7 @@ use crate::{
         flags::file::Look,
         revision::{Wanted, Whole},
         routes::{RouteFacts, RoutesAsked},
+        template::ConfigRef,
     },
 };
 
@@ -82,22 +83,6 @@ impl fmt::Display for Question {
             Self::JobPod(job) => write!(f, "the pod of Job {job}"),
             Self::Progress(job, _) => write!(f, "the progress of Job {job}"),
         }
-    }
-}
-
-/// A ConfigMap or Secret that a template names.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ConfigRef {
-    /// Whether it is a Secret.
-    pub secret: bool,
-    /// Its name.
-    pub name: String,
-}
-
-impl fmt::Display for ConfigRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.secret { "Secret" } else { "ConfigMap" };
-        write!(f, "{kind} {}", self.name)
     }
 }
 

@@ -1,12 +1,7 @@
 //! Flags that a contract has relied on: what their off variant needs is gone, or about to go. They
 //! stay on for everybody, whatever a check, a person or a release that goes back says.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
-use super::{
-    FlagState, FlagStatus, Found, asked, begins_to_go_back, change, found, is_written, own, ramp,
-    with,
-};
+use super::{FlagState, FlagStatus, asked, begins_to_go_back, change, found, is_written, own};
 use crate::{
     api::{PhaseKind, database::VersionRecord},
     plan::{decision::Decision, draft::Draft, facts::Question, life, reason::Reason},
@@ -151,36 +146,6 @@ fn lacks(draft: &Draft<'_>, version: &VersionRecord, key: &str) -> Option<String
         }
         Some(_) => None,
     }
-}
-
-/// The next decision about when flags reach the pods: so long after they are written. What a
-/// ConfigMap has lost begins anew with the next write.
-pub(super) fn reach(draft: &Draft<'_>) -> Option<Decision> {
-    draft.status.flags.iter().find_map(|known| {
-        let on = known.state == FlagState::On;
-        if !(on || known.state == FlagState::Ramping) || asked(draft, &known.key).is_none() {
-            return None;
-        }
-        // What cannot be read says nothing.
-        let is_there = match found(draft, &known.config_map, &known.key)? {
-            Found::AsWritten(note) => note.percent == known.percent,
-            _ => false,
-        };
-        let (key, map) = (&known.key, &known.config_map);
-        let mut next = known.clone();
-        let note = match &known.reaches_pods_by {
-            None if on && is_written(draft, known) => {
-                next.reaches_pods_by = Some(Time(ramp::reaches_pods(draft)));
-                format!("flag {key} is in ConfigMap {map}, on for everybody")
-            }
-            Some(_) if !is_there => {
-                next.reaches_pods_by = None;
-                format!("flag {key} is to be written to ConfigMap {map}")
-            }
-            _ => return None,
-        };
-        Some(with(draft, next).note(note))
-    })
 }
 
 /// When the last of them has reached every pod, if that is only a matter of time.

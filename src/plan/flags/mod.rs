@@ -1,12 +1,15 @@
 //! Feature flags that are turned on for more and more users, apart from the release.
 //!
 //! The record is in the status; the ConfigMap follows it, and has beside each flag what was written,
-//! so that a change by hand is respected. It is read live in each pass, and written on nothing else.
+//! so that a change by hand is respected. It is read live in each pass in which anything moves, and
+//! written on nothing else.
 //! Whatever is refused here holds up no release.
 
 pub mod file;
 mod frozen;
+mod out;
 mod ramp;
+mod rest;
 mod told;
 
 use std::collections::BTreeSet;
@@ -23,7 +26,6 @@ pub(super) use self::{
 use super::{
     decision::{Decided, Decision, Halt},
     draft::Draft,
-    effects::refused,
     facts::{Question, Refused},
     intent::{Kind, Write},
     reason::Reason,
@@ -59,11 +61,14 @@ fn maps<'d>(draft: &'d Draft<'_>) -> BTreeSet<&'d str> {
     asked.chain(known).collect()
 }
 
-/// The ConfigMaps are read before anything is said of them.
+/// The ConfigMaps are read before anything is said of them, unless all is at rest.
 ///
 /// # Errors
 /// That they have not been.
 pub(super) fn look(draft: &Draft<'_>) -> Result<(), Halt> {
+    if rest::unread(draft) && rest::rests(draft) {
+        return Ok(());
+    }
     let read = &draft.seen.answers.flags;
     let names = maps(draft)
         .into_iter()
@@ -138,8 +143,11 @@ fn with(draft: &Draft<'_>, flag: FlagStatus) -> Decision {
 
 /// The next decision about flags: which there are, what people have changed, and their ramp.
 pub(super) fn decide(draft: &Draft<'_>) -> Decided {
+    if rest::unread(draft) {
+        return Ok(None);
+    }
     let changed = list(draft).or_else(|| hands(draft));
-    match changed.or_else(|| frozen::reach(draft)) {
+    match changed.or_else(|| out::reach(draft)) {
         Some(decision) => decision.made(),
         None => ramp::decide(draft),
     }
@@ -215,7 +223,7 @@ fn new(draft: &Draft<'_>, flag: &Flag) -> Option<FlagStatus> {
                 .find(|step| step.percent <= note.percent);
             new.step = at.map(|step| step.name.clone());
             if note.state == FlagState::On {
-                new.reaches_pods_by = Some(Time(ramp::reaches_pods(draft)));
+                new.reaches_pods_by = Some(Time(out::reaches_pods(draft)));
             }
             if matches!(note.state, FlagState::Paused | FlagState::TakenBack) {
                 let words = "it stood so when the status was lost";
@@ -316,11 +324,8 @@ pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
     let number = |revision: &str| draft.seen.objects.revision(revision).map(|r| r.number);
     let (mut off, mut kept) = (Vec::new(), Vec::new());
     for flag in &mut decision.status.flags {
-        let on = matches!(
-            flag.state,
-            FlagState::Ramping | FlagState::Paused | FlagState::On
-        );
-        let Some(under) = flag.revision.clone().filter(|_| on) else {
+        let is_off = matches!(flag.state, FlagState::Waiting | FlagState::TakenBack);
+        let Some(under) = flag.revision.clone().filter(|_| !is_off) else {
             continue;
         };
         let stays = back_to.as_deref().is_some_and(|to| {
@@ -331,11 +336,21 @@ pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
         if stays {
             continue;
         }
-        if let Some(version) = frozen::by(draft, &flag.key) {
-            let words = frozen::words(&flag.key, version);
-            kept.push(format!(
-                "{words}. Revision {under} goes back, and it stays on"
-            ));
+        let key = &flag.key;
+        if let Some(version) = frozen::by(draft, key) {
+            let words = frozen::words(key, version);
+            let words = format!("{words}. Revision {under} goes back, and it stays on");
+            kept.push((Reason::FlagFrozen, words));
+            continue;
+        }
+        if flag.state == FlagState::ChangedByHand {
+            let words = format!(
+                "flag {key}: revision {under}, under which it was turned on, goes back, and the flag is \
+                 left as somebody made it in ConfigMap {}. To turn it off, set the annotation \
+                 stepgate.io/undo: \"{key} <id>\"",
+                flag.config_map
+            );
+            kept.push((Reason::FlagChangedByHand, words));
             continue;
         }
         let words = format!("revision {under}, under which it was turned on, goes back");
@@ -345,17 +360,21 @@ pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
     }
     for message in off {
         decision.tell(Reason::FlagTakenBack, true, message);
+        decision.counts(Reason::FlagWithRelease);
     }
-    for message in kept {
-        decision.tell(Reason::FlagFrozen, true, message);
+    for (reason, message) in kept {
+        decision.tell(reason, true, message);
     }
 }
 
 /// The next writes of ConfigMaps.
 pub(super) fn carry_out(draft: &mut Draft<'_>) {
+    if rest::unread(draft) {
+        return;
+    }
     let names: Vec<String> = maps(draft).into_iter().map(str::to_owned).collect();
     for name in names {
-        if refused(draft, &Refused::Flags(name.clone())) {
+        if draft.was_refused(&Refused::Flags(name.clone())) {
             continue;
         }
         let present = match own(draft, &name) {

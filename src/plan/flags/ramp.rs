@@ -1,9 +1,8 @@
 //! The ramp of a flag: on for few users, held, checked, on for more; and back when a check fails.
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Found, REACHES_PODS_WITHIN, asked, change, found, frozen, is_written, with};
+use super::{Found, asked, change, found, frozen, is_written, out, with};
 use crate::{
     api::{
         Flag, OnFailure, Promotion,
@@ -107,7 +106,7 @@ pub(super) fn decide(draft: &Draft<'_>) -> Decided {
     }
     let Some(reaches) = &known.reaches_pods_by else {
         let mut next = known.clone();
-        next.reaches_pods_by = Some(Time(reaches_pods(draft)));
+        next.reaches_pods_by = Some(Time(out::reaches_pods(draft)));
         let note = format!("flag {} is written, at {}%", known.key, known.percent);
         return with(draft, next).note(note).made();
     };
@@ -142,14 +141,6 @@ pub(super) fn lacks(draft: &Draft<'_>) -> Result<String, String> {
         return Ok(String::new());
     };
     checks::held(draft, &release, step)
-}
-
-/// By when every pod has what was just written.
-pub(super) fn reaches_pods(draft: &Draft<'_>) -> Timestamp {
-    later(
-        whole_second(draft.now.max(draft.seen.looked)),
-        REACHES_PODS_WITHIN,
-    )
 }
 
 /// Where in its ramp the flag is: at the step of its name, or at the last that it has reached.
@@ -209,7 +200,7 @@ fn at(draft: &Draft<'_>, known: &FlagStatus) -> Decision {
     let mut next = known.clone();
     next.revision = draft.stable().map(str::to_owned);
     next.since = Some(Time(whole_second(draft.now)));
-    next.reaches_pods_by = Some(Time(reaches_pods(draft)));
+    next.reaches_pods_by = Some(Time(out::reaches_pods(draft)));
     let revision = draft.stable().unwrap_or_default();
     let note = format!("flag {} goes on under revision {revision}", known.key);
     with(draft, next).note(note)
@@ -240,14 +231,20 @@ fn fails(draft: &Draft<'_>, known: &FlagStatus) -> Option<Decision> {
 
 /// The flag goes off for everybody, and stays so.
 fn take_back(draft: &Draft<'_>, known: &FlagStatus, why: Why) -> Decision {
+    let was = match known.state {
+        FlagState::ChangedByHand => "was changed by hand".to_owned(),
+        _ => format!("was on for {}% of users", known.percent),
+    };
     let message = format!(
-        "flag {} was on for {}% of users and is off again: {}. It stays off until the annotation \
+        "flag {} {was} and is off again: {}. It stays off until the annotation \
          stepgate.io/retry: \"{} <id>\" is set, or it is changed in the spec",
-        known.key, known.percent, why.message, known.key
+        known.key, why.message, known.key
     );
     let mut next = known.clone();
+    let reason = Reason::of(&why.reason).unwrap_or(Reason::Unknown);
     change(&mut next, FlagState::TakenBack, 0, Some(why));
-    with(draft, next).warning(Reason::FlagTakenBack, message)
+    let decision = with(draft, next).warning(Reason::FlagTakenBack, message);
+    decision.undoes(reason)
 }
 
 /// The flag that a command is bound to, if it is bound to one: `<key>` or `<key>/<step>`.
@@ -311,10 +308,13 @@ fn undo(draft: &Draft<'_>, target: &str) -> Told {
         return Some(Err(frozen::words(&flag.key, version)));
     }
     Some(match known.state {
-        FlagState::Ramping | FlagState::Paused | FlagState::On => {
+        FlagState::Ramping | FlagState::Paused | FlagState::On | FlagState::ChangedByHand => {
             let why = Why::new(Reason::UndoneByPerson, "a person gave the undo command");
             let words = format!("flag {} goes off", flag.key);
-            Ok((take_back(draft, known, why), words))
+            // Who says so means what somebody has made of it too.
+            let mut known = known.clone();
+            known.overwrites = known.state == FlagState::ChangedByHand;
+            Ok((take_back(draft, &known, why), words))
         }
         state => Err(format!("flag {} is {}", flag.key, state.word())),
     })

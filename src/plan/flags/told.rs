@@ -3,6 +3,7 @@
 use super::{
     Problem, asked, frozen, is_written, maps, own,
     ramp::{active, lacks, may_rise, position},
+    rest,
 };
 use crate::{
     api::{
@@ -33,7 +34,8 @@ pub(in crate::plan) fn condition(draft: &Draft<'_>) -> Option<(bool, Reason, Str
     if draft.spec.flags.is_empty() && draft.status.flags.is_empty() {
         return None;
     }
-    if let Some((reason, words)) = maps(draft).into_iter().find_map(|map| problem(draft, map)) {
+    let mut maps = maps(draft).into_iter().filter(|_| !rest::unread(draft));
+    if let Some((reason, words)) = maps.find_map(|map| problem(draft, map)) {
         return Some((false, reason, words));
     }
     let first = |state: FlagState| draft.status.flags.iter().find(|f| f.state == state);
@@ -44,18 +46,25 @@ pub(in crate::plan) fn condition(draft: &Draft<'_>) -> Option<(bool, Reason, Str
             .to_owned()
     };
     if let Some(flag) = first(FlagState::ChangedByHand) {
+        let key = &flag.key;
+        let off = match frozen::by(draft, key) {
+            Some(_) => String::new(),
+            None => format!("; to turn it off: stepgate.io/undo: \"{key} <id>\""),
+        };
         let words = format!(
-            "flag {}: {}; it is left as it is; {}: stepgate.io/retry: \"{} <id>\"",
-            flag.key,
+            "flag {key}: {}; it is left as it is; {}: stepgate.io/retry: \"{key} <id>\"{off}",
             why(flag),
-            frozen::again(draft, &flag.key),
-            flag.key
+            frozen::again(draft, key),
         );
         return Some((false, Reason::FlagChangedByHand, words));
     }
     if let Some(flag) = first(FlagState::TakenBack) {
+        let reaches = match &flag.reaches_pods_by {
+            Some(at) => format!("every pod has it off by {:.0}", at.0),
+            None => "that is being written to its ConfigMap".to_owned(),
+        };
         let words = format!(
-            "flag {} is off: {}. Put right what failed, then stepgate.io/retry: \"{} <id>\"",
+            "flag {} is off: {}; {reaches}. Put right what failed, then stepgate.io/retry: \"{} <id>\"",
             flag.key,
             why(flag),
             flag.key

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Gate, Missing, Passage};
+use super::passage::{Gate, Missing, Passage};
 use crate::{
     api::{
         Check, OnFailure,
@@ -12,7 +12,7 @@ use crate::{
     plan::{
         decision::Halt,
         draft::{Draft, seconds_between},
-        measuring,
+        measurable,
         reason::Reason,
     },
 };
@@ -132,7 +132,7 @@ pub(in crate::plan) fn unreadable(draft: &Draft<'_>, release: &Release) -> Optio
 /// Whether the readings judge a check by the limit and the metric that it has now, whatever became
 /// of others.
 fn is_judged(readings: &Readings, check: &Check) -> bool {
-    let asked = measuring::check(check);
+    let asked = measurable::check(check);
     asked.is_some_and(|asked| {
         let mut judged = readings.checks.iter();
         judged.any(|c| {
@@ -158,7 +158,7 @@ pub(in crate::plan) fn readings_of<'a>(
     draft: &Draft<'a>,
     release: &Release,
 ) -> Option<&'a Readings> {
-    let asked = measuring::checks(draft.spec.analysis.as_ref()?);
+    let asked = measurable::checks(draft.spec.analysis.as_ref()?);
     latest(draft, release).filter(|r| r.checks == asked)
 }
 
@@ -190,14 +190,25 @@ fn passed(
         return Err(Lack::first_poll("the first poll of this hold is under way"));
     }
     let mut words = Vec::new();
+    // All of them: a person who sees to one should not be told of the next only then.
+    let mut lack: Option<Lack> = None;
+    let mut lacks = |more: Lack| match &mut lack {
+        Some(lack) => {
+            lack.message.push_str("; ");
+            lack.message.push_str(&more.message);
+        }
+        None => lack = Some(more),
+    };
     for check in &analysis.checks {
         let Some(reading) = readings.readings.iter().find(|r| r.name == check.name) else {
             let words = format!("check {} has not been polled yet", check.name);
-            return Err(Lack::new(words));
+            lacks(Lack::new(words));
+            continue;
         };
         let said = format!("check {}: {}", check.name, reading.message);
         if reading.reason == evidence::Reason::NotYetPolled {
-            return Err(Lack::first_poll(said));
+            lacks(Lack::first_poll(said));
+            continue;
         }
         let unused = matches!(
             reading.reason,
@@ -206,9 +217,13 @@ fn passed(
                 | evidence::Reason::OnlyProbes
         );
         if reading.verdict != Verdict::Pass && !(hidden && unused) {
-            return Err(Lack::new(said));
+            lacks(Lack::new(said));
+            continue;
         }
         words.push(said);
+    }
+    if let Some(lack) = lack {
+        return Err(lack);
     }
     if readings.complete_polls == 0 {
         return Err(Lack::new(

@@ -1,7 +1,7 @@
 //! The ConfigMaps and Secrets that stable's template names exist: GitOps tools prune them, and
 //! without them stable's pods could not come back. A person may let a release go on all the same.
 
-use super::{Gate, Passage};
+use super::passage::{Gate, Passage};
 use crate::{
     api::keys,
     plan::{
@@ -10,6 +10,7 @@ use crate::{
         draft::Draft,
         facts::Question,
         reason::Reason,
+        words,
     },
 };
 
@@ -33,17 +34,13 @@ pub(super) fn stays_possible(draft: &Draft<'_>) -> Result<(), Halt> {
     let Some(lack) = lack(draft)? else {
         return Ok(());
     };
-    let rollout = &draft.seen.objects.rollout;
     let revision = release.map_or(draft.wanted, |release| &release.revision);
+    let target = format!("{revision}/{}", keys::WITHOUT_UNDO);
     let words = format!(
-        "{}: {}; nothing is promoted before. To go on without a way back to stable: kubectl \
-         annotate --overwrite -n {} rollouts.stepgate.io/{} \
-         stepgate.io/promote=\"{revision}/{} $(date +%s)\"",
+        "{}: {}; nothing is promoted before. To go on without a way back to stable: {}",
         lack.what,
         lack.way_on,
-        rollout.namespace,
-        rollout.base.name,
-        keys::WITHOUT_UNDO
+        words::command(draft, "promote", &target)
     );
     let wait = Wait::stalled(Reason::UndoImpossible, words);
     Err(wait.wake(draft.in_seconds(LOOKS_EVERY)).into())

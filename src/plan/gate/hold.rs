@@ -1,6 +1,6 @@
 //! The target is held for its seconds.
 
-use super::{Gate, Passage};
+use super::passage::{Gate, Passage};
 use crate::plan::{
     decision::{Halt, Wait},
     draft::Draft,

@@ -6,65 +6,27 @@
 pub(super) mod checks;
 pub(super) mod configuration;
 mod hold;
+mod passage;
 mod pause;
 mod promotion;
 mod steadiness;
 
-use jiff::Timestamp;
-
+pub(super) use self::passage::{Gate, Missing, Passage};
 use super::{
     course::Target,
     decision::{Halt, Wait},
     draft::{Draft, seconds_between},
     reason::Reason,
 };
-use crate::api::{
-    OnInconclusive,
-    release::{Release, StepStatus, Why},
-};
-
-/// What a gate says.
-pub(super) enum Gate {
-    /// Nothing against it; with what is to be told of that.
-    Open(String),
-    /// Not yet, however long it takes.
-    Wait(Wait),
-    /// Not yet, and the target's deadline runs.
-    Missing(Missing),
-}
-
-/// What a gate that times out lacks.
-pub(super) struct Missing {
-    /// For people.
-    pub message: String,
-    /// Seconds for which it has been waited for after the hold.
-    pub waited: i64,
-    /// When to look again.
-    pub wake_at: Option<Timestamp>,
-}
-
-/// A target that is reached, and is to be left.
-pub(super) struct Passage<'a> {
-    pub release: &'a Release,
-    pub step: &'a StepStatus,
-    pub target: &'a Target,
-    /// Nothing comes after it.
-    pub last: bool,
-}
-
-impl Passage<'_> {
-    /// Seconds for which the target has been held beyond its hold.
-    fn over(&self, draft: &Draft<'_>) -> i64 {
-        let held = self.step.held.elapsed(draft.now, Timestamp::MIN);
-        held - self.target.hold_seconds
-    }
-}
+use crate::api::{OnInconclusive, release::Why};
 
 /// Whom a gate stands before.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Binds {
     /// A person may promote past it.
     Evidence,
+    /// The same, but what it asks must be so again after the last tests.
+    Moment,
     /// A person too.
     Everybody,
 }
@@ -74,8 +36,8 @@ type Ask = fn(&Draft<'_>, &Passage<'_>) -> Result<Gate, Halt>;
 /// All gates, in order.
 const GATES: [(Ask, Binds); 6] = [
     (hold::gate, Binds::Evidence),
-    (pause::gate, Binds::Evidence),
-    (steadiness::gate, Binds::Evidence),
+    (pause::gate, Binds::Moment),
+    (steadiness::gate, Binds::Moment),
     (checks::gate, Binds::Evidence),
     (promotion::gate, Binds::Evidence),
     (configuration::gate, Binds::Everybody),
@@ -99,7 +61,7 @@ pub(super) fn ask(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Verdict, H
     let mut said = String::new();
     let mut unseen = false;
     for (gate, binds) in GATES {
-        if unseen && binds == Binds::Evidence {
+        if unseen && binds != Binds::Everybody || passage.passed && binds == Binds::Evidence {
             continue;
         }
         match gate(draft, passage)? {
@@ -154,8 +116,16 @@ fn late(draft: &Draft<'_>, target: &Target, missing: Missing) -> Result<Why, Hal
     let watched = seconds_between(draft.seen.trusted_since, draft.now);
     let waited = missing.waited.min(watched);
     if waited < target.deadline_seconds {
-        let message = format!("step {} is held on: {}", target.name, missing.message);
         let at = draft.in_seconds(target.deadline_seconds - waited);
+        let then = match target.on_inconclusive {
+            OnInconclusive::Pause => "it is paused",
+            OnInconclusive::Undo => "it is undone",
+            OnInconclusive::Proceed => "it goes on without a verdict",
+        };
+        let message = format!(
+            "step {} is held on until {at:.0}, then {then}: {}",
+            target.name, missing.message
+        );
         let wait = Wait::held(Reason::Inconclusive, message).wake(at);
         let times = [wait.wake_at, missing.wake_at];
         let wake_at = times.into_iter().flatten().min();

@@ -1,6 +1,6 @@
 //! A person holds the rollout.
 
-use super::{Gate, Passage};
+use super::passage::{Gate, Passage};
 use crate::plan::{
     decision::{Halt, Wait},
     draft::Draft,

@@ -1,12 +1,13 @@
 //! A person says when.
 
-use super::{Gate, Passage};
+use super::passage::{Gate, Passage};
 use crate::{
     api::Promotion,
     plan::{
         decision::{Halt, Wait},
         draft::Draft,
         reason::Reason,
+        words,
     },
 };
 
@@ -16,12 +17,8 @@ pub(super) fn gate(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Gate, Hal
         return Ok(Gate::Open(String::new()));
     }
     let (step, revision) = (&passage.target.name, &passage.release.revision);
-    let rollout = &draft.seen.objects.rollout;
-    let words = format!(
-        "step {step} is ready and waits for a person: kubectl annotate --overwrite -n {} \
-         rollouts.stepgate.io/{} stepgate.io/promote=\"{revision}/{step} $(date +%s)\"",
-        rollout.namespace, rollout.base.name,
-    );
+    let promote = words::command(draft, "promote", &format!("{revision}/{step}"));
+    let words = format!("step {step} is ready and waits for a person: {promote}");
     let wait = Wait::held(Reason::WaitingForPromotion, words);
     Ok(Gate::Wait(wait))
 }

@@ -1,7 +1,7 @@
 //! No container of the revision has just ended, and no more of its pods than may be missing have
 //! just stopped being ready.
 
-use super::{Gate, Missing, Passage};
+use super::passage::{Gate, Missing, Passage};
 use crate::plan::{
     decision::Halt,
     draft::{Draft, later},

@@ -4,11 +4,12 @@
 //! create its Job suspended, record the uid, release the Job, record its end. What crashes in
 //! between is gone on with from the record. An undo takes its Jobs away: a test may be cut off.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{
-        RolloutSpec, StepTest,
+        StepTest,
         release::{Release, Stage, StepStatus, TestResult, TestStatus},
         schema::JobPods,
     },
@@ -19,7 +20,7 @@ use crate::{
         facts::{JobFacts, Question, Refused},
         intent::{Kind, Write},
         job::pod,
-        render, revision,
+        render, revision, services,
     },
 };
 
@@ -37,10 +38,12 @@ pub(in crate::plan) struct Ended<'a> {
     pub gone: bool,
 }
 
-/// What comes next before a step's hold begins.
+/// What comes next of some tests of a step.
 pub(in crate::plan) enum Next {
     /// Every test has passed, or was passed over.
     Nothing,
+    /// This test begins then: not everybody has heard yet where the Services lead.
+    Settles(String, Timestamp),
     /// This goes on record first: the next test, or the uid of its Job.
     Record(Vec<TestStatus>, String),
     /// This test runs, or is about to.
@@ -58,7 +61,7 @@ fn open<'a>(
     let record = release.tests.iter();
     let mut open = record.filter(|record| record.result.is_none() && record.step == step.name);
     open.find_map(|record| {
-        let test = target.tests.iter().find(|test| test.name == record.name)?;
+        let test = target.all_tests().find(|test| test.name == record.name)?;
         Some((record, test))
     })
 }
@@ -107,14 +110,14 @@ pub(in crate::plan) fn ended<'a>(
     }
 }
 
-/// What comes next before the hold of a target that is reached.
+/// What comes next of these tests of a step whose target is reached.
 pub(in crate::plan) fn next(
     draft: &Draft<'_>,
     release: &Release,
     step: &StepStatus,
-    target: &Target,
+    tests: &[StepTest],
 ) -> Next {
-    for test in &target.tests {
+    for test in tests {
         let mut records = release.tests.iter();
         let known = records.find(|r| r.step == step.name && r.name == test.name);
         match known.map(|record| (record, record.result)) {
@@ -122,8 +125,10 @@ pub(in crate::plan) fn next(
             Some((_, Some(TestResult::Failed))) => return Next::Failed,
             Some((record, None)) => return on_record(draft, release, record),
             None => {
-                let mut all = release.tests.clone();
-                all.push(begun(draft, release, step, &test.name, release.attempt));
+                if let Some(at) = services::settle_at(draft) {
+                    return Next::Settles(test.name.clone(), at);
+                }
+                let all = begin(draft, release, step, &test.name);
                 let note = format!("test {} of step {} begins", test.name, step.name);
                 return Next::Record(all, note);
             }
@@ -145,6 +150,24 @@ fn on_record(draft: &Draft<'_>, release: &Release, record: &TestStatus) -> Next 
         one.job_uid = Some(job.base.uid.clone());
     }
     Next::Record(all, format!("{} is on record", record.job))
+}
+
+/// The step was passed, and the first of its last tests begun.
+pub(in crate::plan) fn is_passed(release: &Release, step: &StepStatus, target: &Target) -> bool {
+    let mut records = release.tests.iter().filter(|r| r.step == step.name);
+    records.any(|record| target.final_tests.iter().any(|t| t.name == record.name))
+}
+
+/// The tests of a release, once this one of a step begins.
+pub(in crate::plan) fn begin(
+    draft: &Draft<'_>,
+    release: &Release,
+    step: &StepStatus,
+    name: &str,
+) -> Vec<TestStatus> {
+    let mut all = release.tests.clone();
+    all.push(begun(draft, release, step, name, release.attempt));
+    all
 }
 
 /// A test that begins, as it is put on record.
@@ -202,22 +225,26 @@ pub(in crate::plan) fn with_result(
     tests
 }
 
-/// What people read of the tests of a step whose target is reached, until its hold begins; nothing
-/// where it has none.
+/// What people read of the tests of a step whose target is reached: until its hold begins, and once
+/// it was passed; nothing where it has none.
 pub(in crate::plan) fn words(
     release: &Release,
     step: &StepStatus,
     target: &Target,
 ) -> Option<String> {
+    let (tests, then) = match is_passed(release, step, target) {
+        true => (&target.final_tests, "the revision is stable"),
+        false => (&target.tests, "the hold begins"),
+    };
     let of = |name: &str| {
         let mut records = release.tests.iter();
         records.find(|record| record.step == step.name && record.name == name)
     };
-    let all = target.tests.len();
-    let mut numbered = target.tests.iter().enumerate();
+    let all = tests.len();
+    let mut numbered = tests.iter().enumerate();
     let open = numbered.find(|(_, test)| of(&test.name).is_none_or(|r| r.result.is_none()));
     let Some((index, test)) = open else {
-        return (all > 0).then(|| "its tests are over, the hold begins".to_owned());
+        return (all > 0).then(|| format!("its tests are over, {then}"));
     };
     let place = match of(&test.name) {
         Some(record) => format!("runs in Job {}", record.job),
@@ -225,7 +252,7 @@ pub(in crate::plan) fn words(
     };
     let (name, number) = (&test.name, index + 1);
     Some(format!(
-        "test {name} ({number}/{all}) {place}; the hold begins when all have succeeded"
+        "test {name} ({number}/{all}) {place}; {then} when all have succeeded"
     ))
 }
 
@@ -242,7 +269,7 @@ fn job_of<'s>(draft: &Draft<'s>, record: &TestStatus) -> Option<&'s JobFacts> {
 pub(in crate::plan) fn waits_for_its_pod(
     draft: &Draft<'_>,
     record: &TestStatus,
-) -> Option<(String, jiff::Timestamp)> {
+) -> Option<(String, Timestamp)> {
     let uid = record.job_uid.as_ref()?;
     let mut jobs = draft.seen.objects.jobs.iter();
     let job = jobs.find(|job| job.base.uid == *uid)?;
@@ -321,11 +348,12 @@ fn manifest(
     let template = if test.command.is_empty() {
         let whole = draft.whole()?;
         let targets = course(whole).targets.into_iter();
-        let mut tests = targets
-            .filter(|t| t.name == record.step)
-            .flat_map(|t| t.tests);
-        let test = tests.find(|test| test.name == record.name);
-        test.and_then(|test| test.template)
+        let mut targets = targets.filter(|target| target.name == record.step);
+        targets.find_map(|target| {
+            let mut tests = target.all_tests();
+            let test = tests.find(|test| test.name == record.name)?;
+            test.template.clone()
+        })
     } else {
         // The revision's own, whatever the spec asks for by now.
         let Some(known) = objects.revision(&release.revision) else {
@@ -343,6 +371,7 @@ fn manifest(
             record,
             test,
             template,
+            services::used(draft),
             draft.seen.epoch,
         )
     }))
@@ -376,31 +405,4 @@ pub(in crate::plan) fn go(draft: &Draft<'_>) -> Vec<Write> {
             base: job.base.clone(),
         })
         .collect()
-}
-
-/// What in the spec would make the Job of a test wrong, for people.
-pub(in crate::plan) fn problem(spec: &RolloutSpec) -> Option<String> {
-    let targets = course(spec).targets;
-    targets.iter().find_map(|target| {
-        let mut tests = target.tests.iter().enumerate();
-        tests.find_map(|(index, test)| {
-            let field = format!("{}.tests[{index}]", target.field);
-            render::has_no_container(spec, test.container.as_deref())
-                .map(|name| {
-                    format!(
-                        "{field}.container: the template has no container {name:?}: name one of \
-                         its containers"
-                    )
-                })
-                .or_else(|| {
-                    let template = test.template.as_ref()?;
-                    render::becomes_an_endpoint(spec, template).then(|| {
-                        format!(
-                            "{field}.template.metadata.labels match spec.selector: the Job's pods \
-                             would get the traffic of users; give them other labels"
-                        )
-                    })
-                })
-        })
-    })
 }

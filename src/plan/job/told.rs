@@ -226,17 +226,28 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
     Some(status)
 }
 
-/// The end of a Job's log, for a message.
+/// The end of the log of a Job that has failed, for a message.
+///
+/// # Errors
+/// When it must be read first.
 pub(in crate::plan) fn end_of_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
+    match &draft.seen.answers.job_log {
+        None => Halt::ask(Question::JobLog(job)),
+        Some(log) => Ok(log.to_string()),
+    }
+}
+
+/// The same, of a schema phase; where the spec has it so, only the command that shows it.
+///
+/// # Errors
+/// As [`end_of_log`].
+pub(in crate::plan) fn end_of_phase_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
     let schema = draft.spec.schema.as_ref();
-    Ok(match &draft.seen.answers.job_log {
-        _ if schema.is_some_and(|schema| !schema.show_log) => {
-            let namespace = &draft.seen.objects.rollout.namespace;
-            format!("; its log: kubectl logs -n {namespace} job/{job}")
-        }
-        None => return Halt::ask(Question::JobLog(job)),
-        Some(log) => log.to_string(),
-    })
+    if schema.is_none_or(|schema| schema.show_log) {
+        return end_of_log(draft, job);
+    }
+    let namespace = &draft.seen.objects.rollout.namespace;
+    Ok(format!("; its log: kubectl logs -n {namespace} job/{job}"))
 }
 
 /// What is to be said of a Job's pod that does not run: nothing, mostly; and when to look again.

@@ -329,7 +329,7 @@ fn alone(database: &DatabaseFacts, version: &VersionRecord, since: Option<Time>)
 fn drive(draft: &Draft<'_>, duty: &Duty<'_>) -> Result<Option<Write>, Halt> {
     let turn = duty.turn(draft);
     let job = Refused::Job(turn.name(draft));
-    if super::effects::refused(draft, &job) {
+    if draft.was_refused(&job) {
         return Ok(None);
     }
     protocol::drive(draft, &turn)

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     api::traffic::{RouteKind, RouteRef},
-    plan::{facts::Base, intent::Kind},
+    plan::facts::Base,
 };
 
 /// Which routes are to be read, and whose weights count.
@@ -89,7 +89,7 @@ impl Unusable {
 
 impl fmt::Display for RouteRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", Kind::from(self.kind).name(), self.name)
+        write!(f, "{} {}", self.kind.name(), self.name)
     }
 }
 

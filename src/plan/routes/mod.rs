@@ -4,21 +4,22 @@
 //! route is told late and asked seldom, and neither a pod nor an undo ever waits for one: the
 //! Services lead users back. Routes are read live, and only while a release makes use of them.
 
+pub mod carry;
 pub mod facts;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+mod record;
 
 use self::facts::{Found, Unusable};
 pub use self::facts::{RouteFacts, RoutesAsked};
+use self::record::{is_contested, is_settled};
+pub(super) use self::record::{note, to_be_at_rest};
 use super::{
     course::{Active, Target},
     decision::{Halt, Wait},
-    draft::{Draft, later, whole_second},
-    effects::refused,
+    draft::{Draft, later},
     facts::{Question, Refused},
     intent::Write,
     reason::Reason,
-    services, waiting,
+    waiting,
 };
 use crate::api::{
     release::Release,
@@ -61,13 +62,15 @@ fn weighed<'d>(draft: &'d Draft<'_>) -> Option<(&'d Release, &'d Target, i32)> {
 
 /// Both revisions serve users, by weight.
 pub(super) fn share_users(draft: &Draft<'_>) -> bool {
-    weighed(draft).is_some_and(|(_, target, _)| target.active == Active::Both)
+    let both = |target: &Target| target.active == Active::Both;
+    let plain = || weighed(draft).is_some_and(|(_, target, _)| both(target));
+    carry::share_users(draft).unwrap_or_else(plain)
 }
 
 /// Percent of the requests that the new revision gets by the routes.
 pub(super) fn weight(draft: &Draft<'_>) -> Option<i32> {
     let shared = share_users(draft);
-    shared.then(|| told(draft).map_or(0, |told| told.canary))
+    shared.then(|| carry::of_new(draft, told(draft).map_or(0, |told| told.canary)))
 }
 
 /// The routes that the spec names are not those that were told something.
@@ -214,25 +217,6 @@ fn problem_with(draft: &Draft<'_>, matters: impl Fn(&Unusable) -> bool) -> Optio
     })
 }
 
-/// Percent of the requests that the routes are to send to the Service of the new revision; nothing
-/// where they are left as they are.
-fn wanted(draft: &Draft<'_>) -> Option<i32> {
-    let told = told(draft).map(|told| told.canary);
-    let Some((release, target, weight)) = weighed(draft) else {
-        return told.map(|_| 0);
-    };
-    if target.active == Active::Canary {
-        // The Service of users leads there by then, and both do: any weight comes to the same.
-        let led = services::leads_users_to(draft, &release.revision);
-        return told.map(|told| if led { 0 } else { told });
-    }
-    // More requests come when there are pods for them.
-    if weight > told.unwrap_or(0) && !is_ready(draft, release, target) {
-        return told;
-    }
-    Some(weight)
-}
-
 /// The new revision has the pods that its step asks for.
 fn is_ready(draft: &Draft<'_>, release: &Release, target: &Target) -> bool {
     let child = draft.seen.objects.child(&release.revision);
@@ -240,106 +224,10 @@ fn is_ready(draft: &Draft<'_>, release: &Release, target: &Target) -> bool {
         || waiting::is_made_up(draft, release, target.canary)
 }
 
-/// Puts on record what the routes are to do, and since when they are seen to do it. It forbids
-/// nothing, so it is written beside whatever else is.
-pub(super) fn note(draft: &mut Draft<'_>) {
-    if draft.status.traffic.is_none() {
-        return;
-    }
-    let Some(wanted) = wanted(draft) else {
-        return;
-    };
-    let now = Time(whole_second(draft.now.max(draft.seen.looked)));
-    let known = told(draft);
-    let same = known.filter(|told| told.canary == wanted);
-    let routes = || draft.spec.traffic.as_ref().map(|t| t.routes.clone());
-    let mut next = match same {
-        Some(told) => told.clone(),
-        None => WeightStatus {
-            routes: known
-                .map(|told| told.routes.clone())
-                .or_else(routes)
-                .unwrap_or_default(),
-            canary: wanted,
-            since: now.clone(),
-            seen: false,
-            accepted: None,
-            resets: 0,
-        },
-    };
-    if next.resets >= RESETS && !is_contested(draft, &next) {
-        (next.resets, next.since) = (0, now.clone());
-    }
-    if let Some(read) = read(draft) {
-        let found: Vec<&Found> = read.iter().filter_map(|r| r.found.as_ref().ok()).collect();
-        let shown = found.iter().all(|f| shows(f, wanted));
-        // What is not there sends nobody anywhere; of what cannot be read nothing is known.
-        let is_known = |route: &RouteFacts| {
-            let why = route.found.as_ref().err();
-            why.is_none_or(Unusable::leads_nowhere)
-        };
-        if !read.iter().all(is_known) {
-            next.accepted = None;
-        } else if next.seen && !shown {
-            next.resets += 1;
-            next.since = now.clone();
-            (next.seen, next.accepted) = (false, None);
-        } else if shown {
-            next.seen = true;
-            if next.accepted.is_none() && found.iter().all(|f| f.accepted) {
-                next.accepted = Some(now.clone());
-            }
-        }
-    }
-    let news = next.accepted.is_some() && same.is_none_or(|told| told.accepted.is_none());
-    let release = draft.status.release.as_ref();
-    if let Some(release) = release.filter(|_| news && wanted > 0) {
-        let words = format!(
-            "{wanted}% of the requests go to revision {}, through {}",
-            release.revision,
-            names(&next.routes)
-        );
-        draft.inform(Reason::TrafficWeighted, words);
-    }
-    let rested = next
-        .accepted
-        .as_ref()
-        .is_some_and(|at| later(at.0, RESTS_FOR) <= draft.now);
-    let forgotten = rested && draft.status.release.is_none() && read(draft).is_some();
-    let looks = match (&next.accepted, wanted, draft.status.release.is_some()) {
-        (None, ..) if is_contested(draft, &next) || is_late(draft, &next) => {
-            draft.in_seconds(LOOKS_EVERY.1)
-        }
-        (None, ..) => draft.in_seconds(LOOKS_EVERY.0),
-        (Some(at), 0, false) => later(at.0, RESTS_FOR).max(draft.in_seconds(LOOKS_EVERY.0)),
-        (Some(at), ..) if later(at.0, settle(&next)) > draft.now => later(at.0, settle(&next)),
-        _ => draft.in_seconds(LOOKS_EVERY.1),
-    };
-    if !forgotten {
-        draft.wake(looks);
-    }
-    if let Some(traffic) = &mut draft.status.traffic {
-        traffic.weight = (!forgotten).then_some(next);
-    }
-}
-
 /// A route that sends so many percent of the requests to the Service of the new revision.
 fn shows(found: &Found, canary: i32) -> bool {
     let mut rules = found.rules.iter();
     rules.all(|rule| rule.canary.value == canary && rule.stable.value == 100 - canary)
-}
-
-/// Seconds after which requests follow it.
-fn settle(told: &WeightStatus) -> i64 {
-    let mut routes = told.routes.iter();
-    match routes.any(|route| route.kind == RouteKind::VirtualService) {
-        true => UNREPORTED_WITHIN,
-        false => SETTLES_WITHIN,
-    }
-}
-
-fn is_contested(draft: &Draft<'_>, told: &WeightStatus) -> bool {
-    told.resets >= RESETS && later(told.since.0, TRIES_AGAIN_AFTER) > draft.now
 }
 
 /// Routes have not followed for so long that it is said.
@@ -360,10 +248,7 @@ pub(super) fn are_in_place(draft: &Draft<'_>) -> bool {
     if target.active == Active::Canary {
         return true;
     }
-    told(draft).is_some_and(|told| {
-        let accepted = told.accepted.as_ref().map(|at| later(at.0, settle(told)));
-        told.canary == weight && accepted.is_some_and(|at| at <= draft.now)
-    })
+    told(draft).is_some_and(|told| told.canary == weight && is_settled(draft, told))
 }
 
 /// The Service that routes lead to by weight may select the pods of the new revision: no more of
@@ -372,7 +257,8 @@ pub(super) fn admit(draft: &Draft<'_>) -> bool {
     let Some((release, target, weight)) = weighed(draft) else {
         return true;
     };
-    if target.active == Active::Canary {
+    let paced = carry::most(draft);
+    if target.active == Active::Canary && paced.is_none_or(|most| most == 100) {
         return true;
     }
     let Some(routes) = read(draft) else {
@@ -380,7 +266,8 @@ pub(super) fn admit(draft: &Draft<'_>) -> bool {
     };
     // Where they send some already, as many pods as the step asks for take them.
     let ready = is_ready(draft, release, target);
-    let fits = |share: i32| share == 0 || share <= weight && ready;
+    let most = paced.unwrap_or(if ready { weight } else { 0 });
+    let fits = |share: i32| share <= most;
     routes.iter().all(|route| match &route.found {
         Ok(found) => found.accepted && found.rules.iter().all(|rule| fits(rule.share())),
         Err(why) => why.leads_nowhere(),
@@ -401,19 +288,26 @@ pub(super) fn exceed(draft: &Draft<'_>) -> bool {
     target.active == Active::Both && rules.any(|rule| rule.share() > most)
 }
 
+/// Pods wait for routes that do not follow.
+pub(super) fn hold_pods_up(draft: &Draft<'_>) -> bool {
+    carry::waits_for_routes(draft)
+}
+
 /// Why a step is not reached whose pods are all there, if the routes are why.
 pub(super) fn on_the_way(draft: &Draft<'_>) -> Option<Wait> {
     let (release, target, weight) = weighed(draft)?;
     if let Some(wait) = problem(draft) {
         return Some(wait.wake(draft.in_seconds(LOOKS_EVERY.1)));
     }
-    if target.active == Active::Canary {
+    let paced = carry::waits_for_routes(draft);
+    if target.active == Active::Canary && !paced {
         return None;
     }
     let told = told(draft)?;
-    if are_in_place(draft) {
+    if are_in_place(draft) && !paced {
         return None;
     }
+    let weight = if paced { told.canary } else { weight };
     let place = format!("step {}", target.name);
     if is_contested(draft, told) {
         let again = later(told.since.0, TRIES_AGAIN_AFTER);
@@ -470,7 +364,7 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) {
         let Ok(found) = &route.found else {
             continue;
         };
-        if shows(found, canary) || refused(draft, &Refused::Route(route.asked.to_string())) {
+        if shows(found, canary) || draft.was_refused(&Refused::Route(route.asked.to_string())) {
             continue;
         }
         let weights = found.rules.iter().flat_map(|rule| {

@@ -17,7 +17,7 @@ use crate::{
             Objects, Observed, PodFacts, Question, RevisionFacts, RolloutFacts, Services,
         },
         intent::{Kind, Plan, Write},
-        measuring,
+        measurable,
         revision::{self, Wanted, Whole},
     },
 };
@@ -119,6 +119,7 @@ impl World {
             limits: Limits::default(),
             readings: None,
             heard: None,
+            flags_looked: None,
             looked: second(0),
             trusted_since: second(-1_000_000),
             status_written: None,
@@ -339,7 +340,7 @@ impl World {
             revision: release.revision.clone(),
             since: since.unwrap_or(self.now),
             source: analysis.map(|a| a.source.clone()).unwrap_or_default(),
-            checks: analysis.map(measuring::checks).unwrap_or_default(),
+            checks: analysis.map(measurable::checks).unwrap_or_default(),
             hold_since: release.step().and_then(|s| s.reached.clone()).map(|t| t.0),
             polled_at: Some(self.now),
             complete_polls: 3,
@@ -493,8 +494,9 @@ impl World {
                 number: 0,
                 outcome: None,
                 outcome_reason: String::new(),
-                config: crate::plan::render::config_refs(&manifest["data"]["template"]).into(),
-                probes: crate::plan::measuring::probes(&manifest["data"]["template"]).into(),
+                images: crate::plan::template::images(&manifest["data"]["template"]).into(),
+                config: crate::plan::template::config_refs(&manifest["data"]["template"]).into(),
+                probes: crate::plan::measurable::probes(&manifest["data"]["template"]).into(),
                 schema_version: None,
                 database: manifest["data"]["schema"]["database"]
                     .as_str()

@@ -17,11 +17,11 @@ use crate::{
             file::{ConfigMapFacts, FILE, Look},
         },
         intent::{Kind, Write},
-        measuring,
+        measurable,
     },
 };
 
-const MAP: &str = "shop-flags";
+pub const MAP: &str = "shop-flags";
 
 /// What a write makes of a ConfigMap.
 pub fn write(seen: &mut Observed, name: &str, change: &Value) {
@@ -61,22 +61,22 @@ fn flag(key: &str) -> Flag {
     .unwrap()
 }
 
-fn map(world: &mut World) -> &mut ConfigMapFacts {
+pub fn map(world: &mut World) -> &mut ConfigMapFacts {
     match world.seen.answers.flags.get_mut(MAP) {
         Some(Look::Read(Some(map))) => map,
         other => panic!("{other:?}"),
     }
 }
 
-fn file(world: &mut World) -> Value {
+pub fn file(world: &mut World) -> Value {
     serde_json::from_str(map(world).file.as_ref().unwrap()).unwrap()
 }
 
-fn status(world: &World) -> FlagStatus {
+pub fn status(world: &World) -> FlagStatus {
     world.status().flags[0].clone()
 }
 
-fn told(world: &World) -> (String, String) {
+pub fn told(world: &World) -> (String, String) {
     let condition = condition(world.status(), "FlagsReady");
     (condition.reason.clone(), condition.message.clone())
 }
@@ -91,7 +91,7 @@ fn world() -> World {
 }
 
 /// The flag is on for 1%, and every pod has it.
-fn at_one() -> World {
+pub fn at_one() -> World {
     let mut world = world();
     world.settle();
     world
@@ -107,7 +107,7 @@ fn says(world: &mut World, verdict: Verdict) {
         revision,
         since,
         source: analysis.source.clone(),
-        checks: measuring::checks(analysis),
+        checks: measurable::checks(analysis),
         hold_since: hold,
         polled_at: Some(world.now),
         complete_polls: 3,
@@ -116,7 +116,7 @@ fn says(world: &mut World, verdict: Verdict) {
 }
 
 /// The hold of the step is over.
-fn hold_ends(world: &mut World) {
+pub fn hold_ends(world: &mut World) {
     world.now += jiff::SignedDuration::from_secs(REACHES_PODS_WITHIN + 100);
 }
 
@@ -298,7 +298,7 @@ fn a_config_map_of_somebody_else_is_told_and_holds_up_no_release() {
 }
 
 /// Under `v2` the flag was turned on.
-fn on_under_v2() -> World {
+pub fn on_under_v2() -> World {
     let mut world = World::stable("v1").wants("v2");
     for _ in 0..4 {
         world.settle();
@@ -426,7 +426,7 @@ fn a_lost_status_is_rebuilt_from_what_the_config_map_notes() {
 }
 
 /// The flag is on for everybody, and every pod has it.
-fn on() -> World {
+pub fn on() -> World {
     let mut world = at_one();
     for _ in 0..3 {
         hold_ends(&mut world);

@@ -4,8 +4,8 @@ use super::fixture::{World, condition, stalled};
 use crate::{
     api::After,
     plan::{
+        facts::{EarlierFacts, Stands},
         intent::Write,
-        order::{EarlierFacts, Stands},
     },
 };
 

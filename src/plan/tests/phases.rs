@@ -253,6 +253,7 @@ pub fn failed(approval: &str) -> World {
     status.release = None;
     status.history = vec![Ended {
         revision,
+        images: String::new(),
         outcome: Outcome::Failed,
         reason: "CheckFailed".into(),
         message: "it was bad".into(),

@@ -1,5 +1,7 @@
 //! What routes are told, and what is believed of them.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
@@ -22,7 +24,7 @@ use crate::{
     },
 };
 
-fn weigh(spec: &mut RolloutSpec) {
+pub fn weigh(spec: &mut RolloutSpec) {
     spec.strategy.canary = serde_json::from_value(json!({"steps": [
         {"name": "five", "weight": 5, "holdSeconds": 300},
         {"name": "full", "weight": 100},
@@ -52,6 +54,7 @@ fn told() -> World {
         seen: true,
         accepted: Some(Time(world.now)),
         resets: 0,
+        shrinks: false,
     });
     world.seen.objects.rollout.status = status.into();
     world
@@ -122,6 +125,25 @@ fn routes_that_a_release_has_left_are_brought_to_rest_and_forgotten_a_minute_lat
     wait(&mut world, 2);
     world.settle();
     assert_eq!(kept(&world), None);
+}
+
+#[test]
+fn routes_are_brought_to_rest_when_the_status_was_lost_that_knew_of_them() {
+    let mut world = told();
+    answer(&mut world, at(5));
+    world.seen.objects.rollout.status = Arc::default();
+    world.settle();
+    let route = &world.seen.answers.routes.as_ref().unwrap()[0];
+    assert_eq!(route.found, at(0));
+    wait(&mut world, 61);
+    world.settle();
+    assert_eq!(kept(&world), None);
+    // What is not known to be lost is left as it is.
+    answer(&mut world, at(50));
+    wait(&mut world, 100);
+    world.settle();
+    let route = &world.seen.answers.routes.as_ref().unwrap()[0];
+    assert_eq!(route.found, at(50));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::fixture::{World, condition, reading, second, stalled};
 use crate::{
     api::{PhaseKind, database::PhaseRecord, release::SoakStatus},
     evidence::{Readings, Verdict},
-    plan::{draft::later, measuring, soak},
+    plan::{draft::later, measurable, soak},
 };
 
 /// `v1` is stable, and `v2`'s expand is soaked for 100 seconds.
@@ -40,7 +40,7 @@ fn says(world: &mut World, verdict: Verdict) {
         revision: world.revision("v1"),
         since: soak.before_from.0,
         source: analysis.source.clone(),
-        checks: measuring::checks(analysis),
+        checks: measurable::checks(analysis),
         hold_since: Some(soak.since.0),
         polled_at: Some(world.now),
         complete_polls: 3,

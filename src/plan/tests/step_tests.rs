@@ -12,7 +12,7 @@ use crate::{
     plan::{
         facts::{JobEnd, JobFacts, JobLog, Question},
         intent::{Kind, Write},
-        render,
+        template,
     },
 };
 
@@ -244,7 +244,7 @@ fn what_would_make_a_test_wrong_names_its_field() {
             "strategy": {"canary": {"steps": [
                 {"name": "full", "replicas": "100%", "tests": [test]}]}},
         });
-        render::template_problem(&serde_json::from_value(spec).unwrap()).unwrap_or_default()
+        template::problem(&serde_json::from_value(spec).unwrap()).unwrap_or_default()
     };
     let labels = json!({"metadata": {"labels": {"app": "shop"}}, "spec": {}});
     let words = problem(json!({"name": "a", "template": labels}));

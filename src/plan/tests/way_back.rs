@@ -1,8 +1,11 @@
 //! `status.undo`: what an undo would do now.
 
-use super::fixture::{World, condition};
+use super::{
+    fixture::{World, condition},
+    routes,
+};
 use crate::{
-    api::WayBack,
+    api::{StablePods, WayBack},
     plan::{draft::later, facts::ChildFacts, way_back::sentence},
 };
 
@@ -42,6 +45,19 @@ fn in_motion_it_says_who_comes_back_and_what_that_takes() {
     let words =
         format!("an undo goes back from {v2} to {v1}: it starts 2 pods and stops 2, in about 45 s");
     assert_eq!(sentence(&way), words);
+}
+
+#[test]
+fn where_pods_follow_the_weight_their_requests_take_time_too() {
+    let about = |world: &World| world.decide().undo.unwrap().about_seconds;
+    let mut world = at_quarter(44);
+    assert_eq!(about(&world), Some(45));
+    world.edit_spec(|spec| {
+        routes::weigh(spec);
+        let canary = spec.strategy.canary.as_mut().unwrap();
+        canary.stable_pods = Some(StablePods::Shrink);
+    });
+    assert_eq!(about(&world), Some(50), "two seconds for a route");
 }
 
 #[test]

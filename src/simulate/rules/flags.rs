@@ -1,5 +1,7 @@
 //! Flags: up only for what is stable and found well, and down before the pods go back.
 
+use serde_json::Value;
+
 use crate::{
     api::{
         PhaseKind, RolloutStatus,
@@ -159,6 +161,34 @@ fn goes_all_the_same(world: &World, rollout: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// *flag-by-hand* – a flag that somebody has turned off in the ConfigMap is written over only where a
+/// person's command, or an edit of the flag, has said so on record.
+pub(super) fn by_hand(_: &World, happened: &Happened) -> Result<(), String> {
+    let Some(arrival) = happened.accepted() else {
+        return Ok(());
+    };
+    let (Write::Flags { .. }, Some(Object::ConfigMap(before)), Some(Object::ConfigMap(after))) =
+        (&*arrival.write, &arrival.before, &arrival.after)
+    else {
+        return Ok(());
+    };
+    let read = |file: &str| serde_json::from_str::<Value>(file).unwrap_or_default();
+    let (before, after) = (read(&before.file), read(&after.file));
+    let status = arrival.on_record.status.as_deref();
+    let told = |key: &str| {
+        let mut flags = status.into_iter().flat_map(|status| &status.flags);
+        flags.any(|flag| flag.key == key && flag.overwrites)
+    };
+    let off = before["flags"].as_object().into_iter().flatten();
+    let mut off = off.filter(|(_, flag)| flag["state"] == "DISABLED");
+    match off.find(|(key, flag)| after["flags"][key.as_str()] != **flag && !told(key)) {
+        Some((key, _)) => Err(format!(
+            "flag {key} was turned off by hand, and is written over"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// *frozen* – the Job of a contract is let run only while every flag that the contract names is on

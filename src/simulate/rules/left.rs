@@ -27,6 +27,16 @@ pub(super) struct Left<'a> {
     pub(super) status: &'a StepStatus,
     pub(super) spec: &'a RolloutSpec,
     pub(super) target: Target,
+    /// It had been passed before, and its last tests begun.
+    was_passed: bool,
+    /// It is passed, and its last tests begin; the release goes on.
+    passes: bool,
+}
+
+/// One of the last tests of a step is on record.
+fn is_passed(release: &Release, step: &str, target: &Target) -> bool {
+    let mut records = release.tests.iter().filter(|test| test.step == step);
+    records.any(|record| target.final_tests.iter().any(|t| t.name == record.name))
 }
 
 /// Whether a record leaves a step for a later one of these, or for good. A step of the same name
@@ -88,11 +98,23 @@ impl Left<'_> {
         Left::found(world, happened)?.ok()
     }
 
-    /// The same, or the name of a step that is left though the spec has it no more.
+    /// The same, or the name of a step that is left though the spec has it no more. A step with tests
+    /// after it is left when the first of them begins.
     pub(super) fn found<'a>(
         world: &World,
         happened: &'a Happened,
     ) -> Option<Result<Left<'a>, String>> {
+        let left = Left::raw(world, happened)?;
+        (!left.as_ref().is_ok_and(|left| left.was_passed)).then_some(left)
+    }
+
+    /// A step that a record leaves together with all of its tests.
+    pub(super) fn whole<'a>(world: &World, happened: &'a Happened) -> Option<Left<'a>> {
+        let left = Left::raw(world, happened)?.ok()?;
+        (!left.passes).then_some(left)
+    }
+
+    fn raw<'a>(world: &World, happened: &'a Happened) -> Option<Result<Left<'a>, String>> {
         let (arrival, rollout, after) = happened.recorded()?;
         let release = rollout.status.release.as_ref()?;
         let status = release.step()?;
@@ -102,13 +124,23 @@ impl Left<'_> {
         let mut children = seen.into_iter().flatten();
         let child = children.find(|c| *c.revision == *release.revision && !c.meta.deleting);
         let pods = child.map_or(0, |child| child.replicas);
-        if !forward(release, status, after, &course, pods) {
+        let target = course.find(status);
+        let is_passed = |release: &Release| {
+            target.is_some_and(|target| is_passed(release, &status.name, target))
+        };
+        let was_passed = is_passed(release);
+        let next = after.release.as_ref().filter(|next| {
+            let same = next.revision == release.revision && next.started == release.started;
+            same && next.step().is_some_and(|step| step.name == status.name)
+        });
+        let passes = !was_passed && next.is_some_and(is_passed);
+        if !passes && !forward(release, status, after, &course, pods) {
             return None;
         }
         if remembered(world, rollout, after) {
             return None;
         }
-        let Some(target) = course.find(status).cloned() else {
+        let Some(target) = target.cloned() else {
             return Some(Err(status.name.clone()));
         };
         Some(Ok(Left {
@@ -119,6 +151,8 @@ impl Left<'_> {
             status,
             spec,
             target,
+            was_passed,
+            passes,
         }))
     }
 

@@ -5,6 +5,7 @@
 //! writes: a pod that dies by itself is nobody's breach.
 
 mod adopted;
+mod carried;
 mod evidence;
 mod flags;
 mod heard;
@@ -43,6 +44,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("traffic-first", traffic::traffic_first),
     ("unserved", traffic::unserved),
     ("weight", traffic::weight),
+    ("carried", carried::carried),
     ("batches", replicas::batches),
     ("steady", steady::steady),
     ("waits", steady::waits),
@@ -52,6 +54,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("order", order::order),
     ("ramp", flags::ramp),
     ("flag-first", flags::flag_first),
+    ("flag-by-hand", flags::by_hand),
     ("frozen", flags::frozen),
     ("allowed", permission::allowed),
     ("contract-last", schema::contract_last),

@@ -75,7 +75,7 @@ pub(super) fn enter(world: &mut World, job: &JobObject) {
 }
 
 /// *tested* – a step is not left before its tests passed, but by a person; its hold does not begin
-/// before.
+/// before. Tests after the last step begin when it is passed, and the release ends after them.
 pub(super) fn tested(world: &World, happened: &Happened) -> Result<(), String> {
     if let Some((arrival, before, after)) = happened.recorded()
         && let Some(release) = &after.release
@@ -90,6 +90,16 @@ pub(super) fn tested(world: &World, happened: &Happened) -> Result<(), String> {
         return Err(format!(
             "the hold of step {} begins, and its test {test} has not passed",
             step.name
+        ));
+    }
+    if let Some(left) = Left::whole(world, happened)
+        && let names = left.target.final_tests.iter().map(|test| &test.name)
+        && let Some(test) = lacks(left.release, &left.status.name, names)
+        && !left.promoted(world)
+    {
+        let revision = &left.release.revision;
+        return Err(format!(
+            "the release of {revision} ends, and its test {test} has not passed"
         ));
     }
     let Some(left) = Left::of(world, happened) else {

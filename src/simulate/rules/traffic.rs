@@ -2,9 +2,12 @@
 
 use jiff::SignedDuration;
 
-use super::writes::records;
+use super::{
+    carried,
+    writes::{led_to, records},
+};
 use crate::{
-    api::{RolloutStatus, traffic::TrafficStatus},
+    api::RolloutStatus,
     plan::{course, intent::Write, services::SETTLES_WITHIN},
     simulate::{
         ledger::{Arrival, Happened},
@@ -32,13 +35,6 @@ fn moved(happened: &Happened) -> Option<(&Arrival, &str, &ServiceObject)> {
     };
     let before = before.or_else(known)?;
     (Some(before) != after.revision()).then_some((arrival, before, after))
-}
-
-/// The revision that a Service leads to, by what is on record.
-pub(super) fn led_to<'a>(traffic: &'a TrafficStatus, service: &str) -> Option<&'a str> {
-    let known = [&traffic.stable_service, &traffic.canary_service];
-    let mut known = known.into_iter().filter(|k| k.name == service);
-    known.next().map(|k| k.revision.as_str())
 }
 
 /// *switch* – users are switched to no fewer pods than the floor, unless those that they leave are no
@@ -94,6 +90,10 @@ pub(super) fn traffic_first(world: &World, happened: &Happened) -> Result<(), St
         if service.revision() == Some(&*after.revision) {
             if after.replicas > 0 && !world.users_address(&after.rollout, name) {
                 // Testers reach what is left.
+                continue;
+            }
+            if after.replicas > 0 && carried::is_asked(arrival, spec) {
+                // How many must be left is another rule's.
                 continue;
             }
             return Err(format!(
@@ -188,7 +188,13 @@ pub(super) fn weight(world: &World, happened: &Happened) -> Result<(), String> {
         if !statuses().any(told) {
             return Err(format!("a route is told {canary}%, which is not on record"));
         }
-        if *canary > 0 && !statuses().filter_map(most).any(|most| *canary <= most) {
+        // Back, it falls; or it brings stable, behind users that are led to the new revision.
+        let back = carried::is_asked(arrival, spec)
+            && (world
+                .routed(rollout)
+                .is_some_and(|route| *canary <= route.former)
+                || carried::users_are_away(world, arrival));
+        if *canary > 0 && !back && !statuses().filter_map(most).any(|most| *canary <= most) {
             return Err(format!(
                 "a route is told {canary}%, which is more than a step asks for"
             ));

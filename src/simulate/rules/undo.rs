@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use super::left::obeyed;
 use crate::{
     api::{RolloutStatus, keys, status::Outcome},
-    plan::{course, reason::Reason, render},
+    plan::{course, reason::Reason, template},
     simulate::{
         ledger::{Arrival, Happened},
         object::RolloutObject,
@@ -86,7 +86,7 @@ fn stays_possible(
         .values()
         .find(|r| r.rollout == before.meta.name && *r.revision == *stable.revision);
     let Some(known) = known else { return Ok(()) };
-    let missing = render::config_refs(&known.template)
+    let missing = template::config_refs(&known.template)
         .into_iter()
         .filter(|config| !config.secret && !world.configs.contains(config))
         .find(|config| {

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use crate::{
-    api::{RolloutSpec, RolloutStatus, status::Outcome},
+    api::{RolloutSpec, RolloutStatus, status::Outcome, traffic::TrafficStatus},
     plan::{
         course::{Active, course},
         intent::{Kind, Write},
@@ -12,7 +12,6 @@ use crate::{
         ledger::{Arrival, Happened, Ledger},
         object::{DeploymentObject, Object, RolloutObject},
         request::describe,
-        rules::traffic::led_to,
         world::World,
     },
 };
@@ -127,6 +126,13 @@ pub(super) fn record_first(world: &World, happened: &Happened) -> Result<(), Str
         }
         _ => Ok(()),
     }
+}
+
+/// The revision that a Service leads to, by what is on record.
+pub(super) fn led_to<'a>(traffic: &'a TrafficStatus, service: &str) -> Option<&'a str> {
+    let known = [&traffic.stable_service, &traffic.canary_service];
+    let mut known = known.into_iter().filter(|k| k.name == service);
+    known.next().map(|k| k.revision.as_str())
 }
 
 /// What a sender may have known to be on record: what is, what was when he sent, what he saw, and

@@ -1,7 +1,7 @@
 //! Blue-green: two whole sets, and a Service that leads users to one of them.
 
 use crate::{
-    api::{Promotion, RolloutSpec, Traffic, traffic::PortsFrom},
+    api::{OnFailure, Promotion, RolloutSpec, Traffic, traffic::PortsFrom},
     plan::intent::Kind,
     simulate::{
         action::{Action, Circumstance, Given},
@@ -10,6 +10,7 @@ use crate::{
             SETTLED, Scenario, apply, command, migrating, name, pause, release, scale, shop, slow,
             unwell, wrong,
         },
+        scenarios::ways,
         setting::{Behaviour, Health, MigrationEnd},
     },
 };
@@ -61,6 +62,21 @@ fn good(name: &'static str) -> Scenario {
     v2(name, Behaviour::default())
 }
 
+/// Its preview is tested, and once more what users have been switched to; the tests go so.
+fn tested(name: &'static str, ends: &[MigrationEnd]) -> Scenario {
+    let mut spec = automatic(shop("v1", 4, Some(1)));
+    let blue_green = spec.strategy.blue_green_mut();
+    blue_green.scale_down_delay_seconds = 60;
+    blue_green.tests = vec![
+        ways::test("smoke", OnFailure::Undo),
+        ways::at_the_end("journey", OnFailure::Undo),
+    ];
+    world(name)
+        .image("v2", ways::testing(ends))
+        .then(1, apply(spec))
+        .then(SETTLED, release("v2", Some(2)))
+}
+
 /// A release of a Rollout of one revision with this Service beside it.
 fn beside(scenario: &'static str, name: &'static str, is: Given) -> Scenario {
     good(scenario).then(60, service(name, is))
@@ -73,6 +89,15 @@ pub(super) fn blue_green() -> Vec<Scenario> {
             .then(1, apply(manual(shop("v1", 4, Some(1)))))
             .then(SETTLED, release("v2", Some(2)))
             .then(300, command("promote")),
+        tested("blue-green-tested", &[MigrationEnd::Succeeds]),
+        tested(
+            "blue-green-test-of-the-preview-fails",
+            &[MigrationEnd::Fails],
+        ),
+        tested(
+            "blue-green-test-after-the-switch-fails",
+            &[MigrationEnd::Succeeds, MigrationEnd::Fails],
+        ),
         v2("blue-green-errors", wrong(5.0)),
         v2("blue-green-slow", slow(600.0)),
         v2("blue-green-never-ready", unwell(Health::NeverReady)),

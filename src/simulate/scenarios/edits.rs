@@ -6,7 +6,7 @@ use crate::{
     api::{RolloutSpec, Step},
     simulate::{
         action::Action,
-        amend::Amendment,
+        action::Amendment,
         scenario::{SETTLED, Scenario, good, name, shop, v2, wrong},
     },
 };

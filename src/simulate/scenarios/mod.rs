@@ -32,6 +32,7 @@ pub fn themes() -> [(&'static str, Vec<Scenario>); 19] {
         ("ways", ways::ways()),
         ("blue-green", blue_green::blue_green()),
         ("weights", weights::weights()),
+        ("shrink", weights::shrinks()),
         ("schemas", schemas::schemas()),
         ("soak", soak::soak()),
         ("versions", versions::versions()),

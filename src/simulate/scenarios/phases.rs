@@ -7,9 +7,9 @@ use crate::{
     api::{PhaseKind, RolloutSpec},
     simulate::{
         action::{Action, Circumstance},
+        object::SQL_IMAGE,
         scenario::{SETTLED, Scenario, apply, apply_to, command, release, shop, workload, wrong},
         setting::{Behaviour, Migration, MigrationEnd},
-        sql::SQL_IMAGE,
     },
 };
 

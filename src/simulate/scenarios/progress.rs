@@ -4,10 +4,10 @@ use crate::{
     api::PhaseKind,
     simulate::{
         action::Action,
-        progress::Telling,
+        object::SQL_IMAGE,
         scenario::{SETTLED, Scenario, apply, command, shop},
+        setting::Telling,
         setting::{Behaviour, Migration, MigrationEnd},
-        sql::SQL_IMAGE,
     },
 };
 

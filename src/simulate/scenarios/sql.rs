@@ -6,9 +6,9 @@ use crate::{
     api::{PhaseKind, RolloutSpec, sql::KeyRef},
     simulate::{
         action::Action,
+        object::SQL_IMAGE,
         scenario::{SETTLED, Scenario, apply, command, shop},
         setting::{Behaviour, Migration, MigrationEnd},
-        sql::SQL_IMAGE,
     },
 };
 

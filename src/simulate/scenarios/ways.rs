@@ -3,10 +3,10 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::{
-    api::{OnFailure, Rolling, RolloutSpec, StepTest},
+    api::{OnFailure, Rolling, RolloutSpec, StepTest, TestAfter},
     simulate::{
         action::Action,
-        amend::Amendment,
+        action::Amendment,
         scenario::{
             SETTLED, Scenario, apply, command, name, pause, release, scale, shop, slow, unwell,
             wrong,
@@ -32,7 +32,10 @@ fn rolling(mut spec: RolloutSpec) -> RolloutSpec {
 
 fn rolling_tested(spec: RolloutSpec) -> RolloutSpec {
     let mut spec = rolling(spec);
-    spec.strategy.rolling_mut().tests = vec![test("smoke", OnFailure::Undo)];
+    spec.strategy.rolling_mut().tests = vec![
+        test("smoke", OnFailure::Undo),
+        at_the_end("journey", OnFailure::Undo),
+    ];
     spec
 }
 
@@ -70,10 +73,32 @@ fn tested(mut spec: RolloutSpec, on_failure: OnFailure) -> RolloutSpec {
     spec
 }
 
+/// A test at the first step, and two after the last.
+fn tested_at_the_end(mut spec: RolloutSpec, on_failure: OnFailure) -> RolloutSpec {
+    let steps = spec.strategy.steps_mut();
+    steps[0].tests = vec![test("smoke", on_failure)];
+    if let Some(last) = steps.last_mut() {
+        last.tests = vec![
+            at_the_end("journey", on_failure),
+            at_the_end("report", on_failure),
+        ];
+    }
+    spec
+}
+
+/// A test that runs after the last step.
+pub(crate) fn at_the_end(name: &str, on_failure: OnFailure) -> StepTest {
+    StepTest {
+        after: TestAfter::Release,
+        ..test(name, on_failure)
+    }
+}
+
 /// A test as people write it.
 pub(crate) fn test(name: &str, on_failure: OnFailure) -> StepTest {
     StepTest {
         name: name.into(),
+        after: TestAfter::Target,
         command: vec!["shop".into(), name.into()],
         container: None,
         template: None,
@@ -82,18 +107,38 @@ pub(crate) fn test(name: &str, on_failure: OnFailure) -> StepTest {
     }
 }
 
-/// `v2`, whose tests go so, one after the other.
-fn v2_tested(name: &'static str, on_failure: OnFailure, ends: &[MigrationEnd]) -> Scenario {
+/// Tests that go so, one after the other.
+pub(super) fn testing(ends: &[MigrationEnd]) -> Behaviour {
     let test = |end: &MigrationEnd| Migration {
         seconds: 10,
         end: *end,
     };
-    let behaviour = Behaviour {
+    Behaviour {
         tests: ends.iter().map(test).collect(),
         ..Behaviour::default()
-    };
+    }
+}
+
+/// `v2`, whose tests go so: one at the first step, and two after the last.
+fn v2_tested_at_the_end(
+    name: &'static str,
+    on_failure: OnFailure,
+    ends: &[MigrationEnd],
+) -> Scenario {
     Scenario::new(name)
-        .image("v2", behaviour)
+        .image("v2", testing(ends))
+        .then(
+            1,
+            apply(tested_at_the_end(shop("v1", 4, Some(1)), on_failure)),
+        )
+        .then(SETTLED, release("v2", Some(2)))
+        .lasts(700)
+}
+
+/// `v2`, whose tests go so, one after the other.
+fn v2_tested(name: &'static str, on_failure: OnFailure, ends: &[MigrationEnd]) -> Scenario {
+    Scenario::new(name)
+        .image("v2", testing(ends))
         .then(1, apply(tested(shop("v1", 4, None), on_failure)))
         .then(SETTLED, release("v2", None))
         .lasts(600)
@@ -129,6 +174,25 @@ pub(super) fn ways() -> Vec<Scenario> {
                 count: 5,
             },
         ),
+        v2_tested_at_the_end("tests-after-the-release-pass", undo, &[Succeeds]),
+        v2_tested_at_the_end(
+            "a-test-after-the-release-fails",
+            undo,
+            &[Succeeds, Succeeds, Fails],
+        ),
+        v2_tested_at_the_end(
+            "a-test-after-the-release-pauses-and-is-resumed",
+            pause_it,
+            &[Succeeds, Fails, Succeeds],
+        )
+        .then(560, command("resume")),
+        v2_tested_at_the_end(
+            "the-last-step-is-promoted-to-its-tests-and-past-them",
+            undo,
+            &[Succeeds, Hangs],
+        )
+        .then(300, command("promote"))
+        .then(330, command("promote")),
         good("rolling"),
         Scenario::new("rolling-tested")
             .then(1, apply(rolling_tested(shop("v1", 8, None))))

@@ -3,13 +3,13 @@
 use super::blue_green::{service, traffic};
 use crate::{
     api::{
-        Promotion, RolloutSpec, Step,
+        Promotion, RolloutSpec, StablePods, Step,
         traffic::{RouteKind, RouteRef},
     },
     plan::intent::Kind,
     simulate::{
+        action::Routed,
         action::{Action, Circumstance, Given},
-        routes::Routed,
         scenario::{
             SETTLED, Scenario, apply, command, pause, release, scale, shop, slow, unwell, wrong,
         },
@@ -43,6 +43,16 @@ pub(crate) fn weighted(mut spec: RolloutSpec) -> RolloutSpec {
     spec
 }
 
+/// The same, and stable's pods follow the weight.
+pub(crate) fn shrinking(spec: RolloutSpec) -> RolloutSpec {
+    let mut spec = weighted(spec);
+    if let Some(canary) = &mut spec.strategy.canary {
+        canary.stable_pods = Some(StablePods::Shrink);
+        canary.steps[1].weight = Some(50);
+    }
+    spec
+}
+
 fn by_a_person(spec: RolloutSpec) -> RolloutSpec {
     let mut spec = weighted(spec);
     spec.strategy.steps_mut()[1].promotion = Promotion::Manual;
@@ -72,6 +82,42 @@ fn v2(name: &'static str, behaviour: Behaviour) -> Scenario {
 
 fn good(name: &'static str) -> Scenario {
     v2(name, Behaviour::default())
+}
+
+fn small(name: &'static str, behaviour: Behaviour) -> Scenario {
+    world(name)
+        .image("v2", behaviour)
+        .then(1, apply(shrinking(shop("v1", 8, Some(1)))))
+        .then(SETTLED, release("v2", Some(2)))
+}
+
+pub(super) fn shrinks() -> Vec<Scenario> {
+    let good = |name| small(name, Behaviour::default());
+    vec![
+        good("shrink"),
+        small("shrink-errors", wrong(5.0)),
+        small("shrink-never-ready", unwell(Health::NeverReady)),
+        good("shrink-undone-at-half").then(SETTLED + 130, command("undo")),
+        good("shrink-undone-at-the-last-step").then(SETTLED + 260, command("undo")),
+        good("shrink-undone-on-the-way-to-all").then(SETTLED + 165, command("undo")),
+        good("shrink-replaced-by-a-third").then(SETTLED + 130, release("v3", Some(2))),
+        good("shrink-scaled").then(SETTLED + 130, scale(12)),
+        good("shrink-undone-while-the-gateway-is-down")
+            .then(SETTLED + 125, gateway(true))
+            .then(SETTLED + 130, command("undo"))
+            .then(SETTLED + 400, gateway(false)),
+        good("shrink-waits-for-its-gateway")
+            .then(SETTLED + 75, gateway(true))
+            .then(SETTLED + 900, gateway(false)),
+        good("shrink-loses-its-status").then(SETTLED + 130, Action::LoseStatus("shop".into())),
+        good("shrink-is-turned-off-and-undone")
+            .then(SETTLED + 130, apply(weighted(shop("v2", 8, Some(2)))))
+            .then(SETTLED + 131, command("undo")),
+        good("the-operator-dies-while-pods-shrink")
+            .then(SETTLED + 90, Action::Crash(0))
+            .then(SETTLED + 105, Action::Crash(0))
+            .then(SETTLED + 200, Action::Crash(0)),
+    ]
 }
 
 pub(super) fn weights() -> Vec<Scenario> {

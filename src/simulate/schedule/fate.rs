@@ -2,11 +2,10 @@
 
 use jiff::SignedDuration;
 
-use super::BUSY;
 use crate::simulate::{
     action::Action,
     random::Random,
-    setting::{DAWN, Health, Setting},
+    setting::{BUSY, DAWN, Health, Setting},
 };
 
 /// Somebody deletes the DatabaseSchema once or twice, or (mostly) never.

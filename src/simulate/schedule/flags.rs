@@ -1,6 +1,5 @@
 //! Flags, and what people do to them.
 
-use super::BUSY;
 use crate::{
     api::{Flag, RolloutSpec},
     plan::intent::Kind,
@@ -9,7 +8,7 @@ use crate::{
         random::Random,
         scenario::command,
         scenarios::flags::flag,
-        setting::Setting,
+        setting::{BUSY, Setting},
     },
 };
 

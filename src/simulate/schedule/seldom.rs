@@ -1,7 +1,6 @@
 //! What people say seldom: that a release goes on without a way back, and who may use a database.
 
-use super::BUSY;
-use crate::simulate::{action::Action, random::Random, scenario::command};
+use crate::simulate::{action::Action, random::Random, scenario::command, setting::BUSY};
 
 /// Mostly nothing of it.
 pub(super) fn script(random: &mut Random) -> Vec<(i64, Action)> {

@@ -1,13 +1,12 @@
 //! Expands that are soaked, and what they do to the code before them.
 
-use super::BUSY;
 use crate::{
     api::{OnInconclusive, RolloutSpec, Soak},
     simulate::{
         action::{Action, Circumstance},
         random::Random,
         scenario::command,
-        setting::Setting,
+        setting::{BUSY, Setting},
     },
 };
 

@@ -1,10 +1,12 @@
-// The libraries by which GitOps tools read objects: Argo CD's Lua, Flux's kstatus.
+// The libraries by which GitOps tools read objects: Argo CD's Lua and jq, Flux's kstatus.
 module stepgate.io/tests/gitops/readers
 
 go 1.26.0
 
 require (
+	github.com/itchyny/gojq v0.12.17
 	github.com/yuin/gopher-lua v1.1.2
+	gopkg.in/evanphx/json-patch.v4 v4.13.0
 	gopkg.in/yaml.v2 v2.4.0
 	k8s.io/apimachinery v0.37.2
 	layeh.com/gopher-json v0.0.0-20190114024228-97fed8db8427
@@ -15,6 +17,7 @@ require (
 	github.com/fxamacker/cbor/v2 v2.9.1 // indirect
 	github.com/go-logr/logr v1.4.3 // indirect
 	github.com/gogo/protobuf v1.3.2 // indirect
+	github.com/itchyny/timefmt-go v0.1.6 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
 	github.com/modern-go/reflect2 v1.0.3-0.20250322232337-35a7c28c31ee // indirect

@@ -9,7 +9,7 @@ use crate::{
     api::{Analysis, Check, OnInconclusive, RolloutSpec},
     plan::{
         course::{Target, course},
-        measuring, traffic,
+        measurable, traffic,
     },
 };
 
@@ -133,7 +133,7 @@ pub(super) fn metrics(spec: &RolloutSpec, found: &mut Vec<Finding>) {
 
 /// Whether probes alone could pass a check.
 fn probed(spec: &RolloutSpec, assumed: &Assumed, step: &Target, found: &mut Vec<Finding>) {
-    let probes = measuring::probes(&spec.template);
+    let probes = measurable::probes(&spec.template);
     let filtered = |check: &Check| {
         check
             .metric

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::place;
+use super::places::place;
 use crate::{
     cluster::kubernetes::table::Place,
     plan::facts::{DatabaseFacts, Frozen},

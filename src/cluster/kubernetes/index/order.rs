@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{State, place, rollout_key};
+use super::places::{place, rollout_key};
 use crate::{
     cluster::Key,
-    cluster::kubernetes::table::{Entry, Place},
-    plan::{facts::RolloutFacts, order::EarlierFacts},
+    cluster::kubernetes::table::{Entry, Place, Table},
+    plan::facts::{EarlierFacts, RolloutFacts},
 };
 
 /// Rollouts by those that they name in `spec.after`.
@@ -74,9 +74,11 @@ impl Followers {
     }
 }
 
-impl State {
-    /// The Rollouts that go before this one.
-    pub(super) fn earlier(&self, namespace: &str, of: &RolloutFacts) -> Vec<EarlierFacts> {
-        EarlierFacts::all(of, |name| self.rollouts.get(&place(namespace, name)))
-    }
+/// The Rollouts that go before this one.
+pub(super) fn earlier(
+    rollouts: &Table<RolloutFacts>,
+    namespace: &str,
+    of: &RolloutFacts,
+) -> Vec<EarlierFacts> {
+    EarlierFacts::all(of, |name| rollouts.get(&place(namespace, name)))
 }

@@ -19,6 +19,7 @@ mount mount
 buildah buildah
 busybox busybox-static
 pgbouncer pgbouncer
+protoc protobuf-compiler
 PROGRAMS
 }
 
@@ -30,6 +31,7 @@ cni_folder() {
   return 1
 }
 
+# protoc and its files: a crate of the shop's reads them when it is built.
 # PostgreSQL's server programs are in no PATH; the images of tests are made of this package.
 has_postgresql() { compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null; }
 
@@ -42,6 +44,7 @@ missing_packages() {
     if [[ $1 == node ]]; then
       cni_folder >/dev/null || echo containernetworking-plugins
       has_postgresql || echo postgresql
+      [[ -e /usr/include/google/protobuf/struct.proto ]] || echo libprotobuf-dev
     fi
   } | sort -u
 }

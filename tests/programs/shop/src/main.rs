@@ -3,6 +3,7 @@
 
 mod database;
 mod fault;
+mod flags;
 mod metrics;
 mod migrate;
 mod readiness;

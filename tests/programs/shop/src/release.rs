@@ -3,7 +3,7 @@
 //! | release | reads | writes | its schema change |
 //! |---|---|---|---|
 //! | v1 | `name` | `name` | makes the table |
-//! | v2 | `name` | both | expand: adds `full_name`; backfill: fills it |
+//! | v2 | `name`; `full_name` for users who have the flag `use-full-name` | both | expand: adds `full_name`; backfill: fills it |
 //! | v3 | `full_name` | both | none; its pods need v2's backfill |
 //! | v4 | `full_name` | `full_name` | expand: `name` may be null; contract: drops `name` |
 //!
@@ -35,11 +35,14 @@ impl Release {
         }
     }
 
-    /// The statement that reads one user: parameter `id`, one nullable text column.
-    pub fn select(self) -> &'static str {
-        match self {
-            Self::V1 | Self::V2 => "SELECT name FROM users WHERE id = $1",
-            Self::V3 | Self::V4 => "SELECT full_name FROM users WHERE id = $1",
+    /// The statement that reads one user: parameter `id`, one nullable text column. `flagged`: the
+    /// feature flag is on for him.
+    pub fn select(self, flagged: bool) -> &'static str {
+        match (self, flagged) {
+            (Self::V1, _) | (Self::V2, false) => "SELECT name FROM users WHERE id = $1",
+            (Self::V2, true) | (Self::V3 | Self::V4, _) => {
+                "SELECT full_name FROM users WHERE id = $1"
+            }
         }
     }
 

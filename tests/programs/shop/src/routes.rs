@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::database;
 use crate::fault::{Fault, Share};
+use crate::flags::Flags;
 use crate::metrics::{self, Metrics};
 use crate::readiness::Readiness;
 use crate::release::Release;
@@ -27,6 +28,8 @@ pub struct App {
     pub fault: Fault,
     /// The requests that fail, where the fault is `Errors`.
     pub failing: Share,
+    /// For whom the new column is read already.
+    pub flags: Flags,
     /// The database.
     pub pool: Pool,
     /// What Prometheus is told.
@@ -108,13 +111,21 @@ impl IntoResponse for Problem {
     }
 }
 
-async fn read(
-    State(app): State<Arc<App>>,
-    id: Result<Path<i64>, PathRejection>,
-) -> Result<Json<User>, Problem> {
-    let Path(id) = id.map_err(|error| Problem::BadRequest(error.body_text()))?;
+async fn read(State(app): State<Arc<App>>, id: Result<Path<i64>, PathRejection>) -> Response {
+    let id = match id {
+        Ok(Path(id)) => id,
+        Err(error) => return Problem::BadRequest(error.body_text()).into_response(),
+    };
+    let flagged = app.flags.is_on(id).await;
+    let answer = find(&app, id, flagged).await;
+    // Whoever counts the answers sees whom the flag has reached.
+    let flag = [("x-flag", if flagged { "on" } else { "off" })];
+    (flag, answer).into_response()
+}
+
+async fn find(app: &App, id: i64, flagged: bool) -> Result<Json<User>, Problem> {
     let client = app.pool.get().await?;
-    let select = client.prepare_cached(app.release.select()).await?;
+    let select = client.prepare_cached(app.release.select(flagged)).await?;
     let row = client
         .query_opt(&select, &[&id])
         .await?

@@ -5,6 +5,7 @@
 //! nothing new is accepted, idle connections are closed and running requests are finished.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use tokio_postgres::Config;
 
 use crate::database;
 use crate::fault::{Fault, Share};
+use crate::flags::{self, Flags};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::release::Release;
@@ -46,6 +48,9 @@ pub struct Options {
     /// Seconds that running requests may take after that.
     #[arg(long, env = "SHOP_GRACE_SECONDS", default_value_t = 10.0, value_parser = seconds)]
     grace_seconds: f64,
+    /// Where the feature flags are, in flagd's format.
+    #[arg(long, env = "FLAGD_OFFLINE_FLAG_SOURCE_PATH")]
+    flags: Option<PathBuf>,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -65,6 +70,9 @@ pub enum Error {
     /// The pool could not be made.
     #[error(transparent)]
     Database(#[from] database::Error),
+    /// There is a file of flags, and nothing to read it with.
+    #[error(transparent)]
+    Flags(#[from] flags::Error),
     /// Requests were cut off.
     #[error("{0} connections were still busy after the grace time, and were cut")]
     Cut(usize),
@@ -90,6 +98,7 @@ pub async fn run(
     tracing::info!("{release} listens on {address}");
 
     let pool = database::pool(config, options.pool)?;
+    let flags = Flags::open(options.flags.as_deref()).await?;
     let readiness = Readiness::new();
     tokio::spawn(readiness.clone().watch(pool.clone(), release, fault));
     let share = if let Fault::Errors(share) = fault {
@@ -101,6 +110,7 @@ pub async fn run(
         release,
         fault,
         failing: Share::new(share),
+        flags,
         pool,
         metrics: Metrics::new(),
         readiness: readiness.clone(),

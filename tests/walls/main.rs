@@ -5,6 +5,8 @@
 // What a test gives up on ends the test.
 #![allow(clippy::unwrap_used)]
 
+mod circles;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -190,15 +192,27 @@ fn names(path: &str, name: &str) -> bool {
 /// All paths that a file names, those of `use` trees one by one, and their lines. Those through
 /// `super` and `self` are written from `crate` on.
 fn paths(file: &str, text: &str) -> Vec<(usize, String)> {
+    paths_of(&tokens(text), &module(file))
+}
+
+/// The module that a file is, by its parts.
+fn module(file: &str) -> Vec<&str> {
     let module = file.trim_end_matches(".rs").trim_end_matches("/mod");
-    let module: Vec<&str> = ["crate"].into_iter().chain(module.split('/')).collect();
+    ["crate"].into_iter().chain(module.split('/')).collect()
+}
+
+fn paths_of(tokens: &[Token], module: &[&str]) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    let tokens = tokens(text);
     let mut at = 0;
     while at < tokens.len() {
-        tree(&tokens, &mut at, &[], &module, &mut found);
+        tree(tokens, &mut at, &[], module, &mut found);
     }
     found
+}
+
+/// Whether a token begins a path.
+fn begins(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
 type Token = (usize, String);
@@ -212,7 +226,6 @@ fn tree(
     found: &mut Vec<(usize, String)>,
 ) {
     let text = |at: usize| tokens.get(at).map_or("", |(_, text)| text.as_str());
-    let begins = |text: &str| text.starts_with(|c: char| c.is_alphabetic() || c == '_');
     if !begins(text(*at)) {
         *at += 1;
         return;
