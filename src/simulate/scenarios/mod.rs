@@ -26,7 +26,7 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 19] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 20] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
