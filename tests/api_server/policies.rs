@@ -239,6 +239,11 @@ async fn the_operator_changes_nothing_in_a_rollout_but_its_finalizer() {
     ] {
         assert!(refused(patch(change.clone()).await, WORDS), "{change}");
     }
+    let free = Patch::Merge(finalizers(&[]));
+    let freed = everybody
+        .patch("shop", &PatchParams::default(), &free)
+        .await;
+    freed.expect("nobody keeps it");
 }
 
 /// A place in a route, and what somebody puts there; `null` takes it away.

@@ -74,7 +74,11 @@ fn the_pods_outlive_the_operator_and_the_definitions() {
     assert_eq!(stalled, "False", "it knows the Rollout again");
     assert!(operator.end().success(), "a clean stop exits with 0");
 
-    // A phase that nobody ends any more.
+    // A move and a phase that nobody ends any more.
+    let moving = r#"{"metadata":{"finalizers":["stepgate.io/adopting"]}}"#;
+    kubectl(&[
+        "-n", ns, "patch", "sro", "hello", "--type", "merge", "-p", moving,
+    ]);
     let held = format!(
         "kubectl -n {ns} create -f - <<'E'\n\
          apiVersion: stepgate.io/v1alpha1\nkind: DatabaseSchema\n\
