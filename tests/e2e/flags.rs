@@ -103,16 +103,16 @@ fn is_about(count: usize, percent: u32) -> bool {
 /// The flag is on for so many percent, in every pod, and its hold goes on.
 async fn reached(ns: &Namespace, percent: u32) -> Result<()> {
     let percent = i32::try_from(percent).expect("a percentage");
-    ns.until(
-        &format!("the flag at {percent}% in every pod"),
-        REACHES,
-        |state| {
-            let flag = flag(state).filter(|flag| flag.percent == percent)?;
-            let at = SystemTime::from(flag.reaches_pods_by?.0);
-            (at <= SystemTime::now()).then_some(())
-        },
-    )
-    .await
+    let what = format!("the flag at {percent}%, written");
+    let reaches = ns.until(&what, REACHES, |state| {
+        let flag = flag(state).filter(|flag| flag.percent == percent)?;
+        Some(SystemTime::from(flag.reaches_pods_by?.0))
+    });
+    let reaches = reaches.await?;
+    while SystemTime::now() < reaches {
+        ns.view.changed(Duration::from_millis(200)).await;
+    }
+    Ok(())
 }
 
 /// Asks for a user who has the flag until no pod says so any more. When each said so last.
@@ -175,7 +175,7 @@ async fn a_flag_ramps_for_the_same_users_and_a_kill_reaches_every_pod() {
         let address = reach::service(ns, SHOP).await?;
         let steps = &[1, 5, 25, 100];
         let generation = apply_so(ns, "v2", |spec| {
-            flagged(steps, 40)(spec);
+            flagged(steps, 25)(spec);
             let backfill =
                 json!({"command": ["shop", "migrate", "backfill"], "deadlineSeconds": 60});
             spec["schema"]["backfill"] = backfill;
