@@ -117,7 +117,7 @@ reasons! {
         "the step's target is reached and being held",
         "";
     Testing: Reconciling,
-        "the step's target is reached, and its tests run; the hold begins when they have succeeded",
+        "the step's target is reached, and its tests run; the hold begins when they have succeeded. Or the last step is passed, and the tests after the release run",
         "";
     CheckUnreadable: Reconciling,
         "the step's target is reached and being held, but a check cannot be read as it is written, or has counted only what may be probes; also as an Event",
