@@ -154,7 +154,7 @@ pub struct Step {
 
     /// Percent of the requests that go to the new revision, through the routes of `spec.traffic`.
     /// They get there once its pods of this step are ready. Until the release ends, the stable
-    /// revision keeps all its pods.
+    /// revision keeps all its pods. Left out: requests follow the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub weight: Option<i32>,
