@@ -74,7 +74,8 @@ pub struct Check {
         .message("errorRate.maxPercent must lie between 0 and 100, both excluded, e.g. \"0.5\"")
 )]
 pub struct ErrorRate {
-    /// Maximum percentage of failed requests, as a decimal string, e.g. "0.5".
+    /// Maximum percentage of failed requests, as a decimal string, e.g. "0.5"; between 0 and 100,
+    /// both excluded.
     #[schemars(
         length(min = 1, max = 12),
         regex(pattern = r"^[0-9]{1,3}(\.[0-9]{1,6})?$")
@@ -97,7 +98,7 @@ pub struct Latency {
 
     /// Seconds after a pod has become ready in which its requests are not counted here, for
     /// processes that answer their first requests slowly. Each pod has them for itself; checks of
-    /// `errorRate` count from the first.
+    /// `errorRate` count from the first. Default: 0.
     #[serde(default, skip_serializing_if = "super::is_zero")]
     #[schemars(range(min = 0, max = 3600))]
     pub warm_up_seconds: i64,

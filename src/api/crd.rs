@@ -4,7 +4,7 @@ use kube::CustomResourceExt;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
-use super::{DatabaseSchema, Rollout};
+use super::{DatabaseSchema, Rollout, explained::explain};
 
 /// The custom resource definitions by file name, each as JSON.
 ///
@@ -19,6 +19,12 @@ pub fn definitions() -> Result<Vec<(&'static str, Value)>, serde_json::Error> {
     let mut database = serde_json::to_value(DatabaseSchema::crd())?;
     for definition in [&mut rollout, &mut database] {
         tidy(definition);
+        let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        for part in ["spec", "allowedRollouts"] {
+            if let Some(part) = schema["properties"].get_mut(part) {
+                explain(part);
+            }
+        }
     }
     Ok(vec![
         ("rollouts.yaml", rollout),

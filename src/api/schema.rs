@@ -35,7 +35,8 @@ pub struct SchemaSpec {
     )]
     pub database: String,
 
-    /// Schema version that the pods of this template need. Raise it with every schema change.
+    /// Schema version that the pods of this template need. Raise it with every schema change. Left
+    /// out: none; then there is no backfill, contract or undo floor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 9007199254740991_i64))]
     pub version: Option<i64>,

@@ -180,8 +180,8 @@ pub struct Step {
     pub replicas: Option<IntOrString>,
 
     /// Percent of the requests that go to the new revision, through the routes of `spec.traffic`.
-    /// They get there once its pods of this step are ready. What becomes of the stable revision's
-    /// pods meanwhile is said by `stablePods`.
+    /// They get there once its pods of this step are ready. `stablePods` says what happens to the
+    /// pods of the stable revision meanwhile. Left out: requests follow the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub weight: Option<i32>,

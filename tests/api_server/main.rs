@@ -20,6 +20,7 @@ mod attacks;
 mod blackout;
 mod counted;
 mod early;
+mod fields;
 mod fixture;
 mod flags;
 mod following;

@@ -2,10 +2,10 @@
 
 mod rules;
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::Value;
 
 use super::{finding::Finding, structure};
+use crate::api::template::typed;
 
 /// What a Deployment with this template would be refused for.
 pub(super) fn check(template: &Value, path: &str, found: &mut Vec<Finding>) {
@@ -125,39 +125,6 @@ const NAMES: [&str; 22] = [
     "terminationGracePeriodSeconds",
     "volumeMounts",
 ];
-
-type TypeError = serde_path_to_error::Error<serde_json::Error>;
-
-fn typed(template: &Value) -> Result<PodTemplateSpec, TypeError> {
-    let mut template = template.clone();
-    write_quantities(&mut template);
-    serde_path_to_error::deserialize(&template)
-}
-
-/// A quantity may be written as a number; the API server reads both.
-fn write_quantities(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            for (name, inner) in map {
-                match (name.as_str(), inner) {
-                    ("limits" | "requests" | "overhead", Value::Object(quantities)) => {
-                        quantities.values_mut().for_each(as_text);
-                    }
-                    ("sizeLimit" | "divisor" | "storage", inner) => as_text(inner),
-                    (_, inner) => write_quantities(inner),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(write_quantities),
-        _ => {}
-    }
-}
-
-fn as_text(value: &mut Value) {
-    if value.is_number() {
-        *value = Value::String(value.to_string());
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -122,7 +122,8 @@ impl Cluster for Kubernetes {
                 Ok(Written::Revision(stored::revision(&revision)))
             }
             Answered::Object(Kind::Deployment) => {
-                let child = self.send(&object, prepared).await?;
+                let child = self.send(&object, prepared).await;
+                let child = child.map_err(|error| refusal::with_field(write, error))?;
                 Ok(Written::Child(facts::child(&child)))
             }
             Answered::Adopted => {
@@ -130,7 +131,8 @@ impl Cluster for Kubernetes {
                 Ok(Written::Child(facts::foreign(&child)))
             }
             Answered::Object(Kind::Job) => {
-                let job = self.send(&object, prepared).await?;
+                let job = self.send(&object, prepared).await;
+                let job = job.map_err(|error| refusal::with_field(write, error))?;
                 Ok(Written::Job(facts::job(&job)))
             }
             Answered::Object(Kind::Service) => {

@@ -3,7 +3,11 @@
 
 use kube::core::Status;
 
-use crate::{api::text::bounded, cluster::WriteError};
+use crate::{
+    api::{template, text::bounded},
+    cluster::WriteError,
+    plan::intent::Write,
+};
 
 /// Sorts the error that the write of `object` ended with.
 #[must_use]
@@ -22,6 +26,31 @@ pub fn sort(object: &str, creates: bool, error: &kube::Error) -> WriteError {
             object,
             message: words(error),
         },
+    }
+}
+
+/// The same with field and index, where a pod template was refused in words that lack them.
+#[must_use]
+pub fn with_field(write: &Write, error: WriteError) -> WriteError {
+    let (Write::Create { manifest, .. }, WriteError::Refused { .. }) = (write, &error) else {
+        return error;
+    };
+    let Some((field, why)) = template::misread(&manifest["spec"]["template"]) else {
+        return error;
+    };
+    match error {
+        WriteError::Refused {
+            object,
+            message,
+            transient: false,
+        } if !message.contains(&field) => WriteError::Refused {
+            object,
+            message: bounded(&format!(
+                "spec.template.{field}: {why}. The API server says: {message}"
+            )),
+            transient: false,
+        },
+        other => other,
     }
 }
 

@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::{
-    api::name::{is_dns_label, is_object_name},
+    api::{
+        name::{is_dns_label, is_object_name},
+        template::quantity,
+    },
     cli::simulate::finding::Finding,
 };
 
@@ -230,50 +233,6 @@ fn text(value: &Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A quantity, as far as two can be compared.
-fn quantity(value: &Value) -> Option<f64> {
-    if let Some(number) = value.as_f64() {
-        return Some(number);
-    }
-    let text = value.as_str()?;
-    const BINARY: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-    const DECIMAL: [(&str, i32); 9] = [
-        ("n", -9),
-        ("u", -6),
-        ("m", -3),
-        ("k", 3),
-        ("M", 6),
-        ("G", 9),
-        ("T", 12),
-        ("P", 15),
-        ("E", 18),
-    ];
-    let plain = |number: &str| {
-        let digits = number.trim_start_matches(['+', '-']);
-        let is_number = digits.chars().all(|c| c.is_ascii_digit() || c == '.');
-        let is_number = is_number && digits.chars().any(|c| c.is_ascii_digit());
-        is_number.then(|| number.parse::<f64>().ok())?
-    };
-    for (index, unit) in BINARY.iter().enumerate() {
-        if let Some(number) = text.strip_suffix(unit) {
-            let power = i32::try_from(index).ok()? + 1;
-            return Some(plain(number)? * 1024_f64.powi(power));
-        }
-    }
-    for (unit, power) in DECIMAL {
-        if let Some(number) = text.strip_suffix(unit) {
-            return Some(plain(number)? * 10_f64.powi(power));
-        }
-    }
-    match text.split_once(['e', 'E']) {
-        Some((number, power)) => {
-            let power: i32 = power.parse().ok()?;
-            Some(plain(number)? * 10_f64.powi(power))
-        }
-        None => plain(text),
-    }
-}
-
 fn probes(container: &Value, path: &str, may_have: bool, found: &mut Vec<Finding>) {
     for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let probe = &container[kind];
@@ -348,31 +307,6 @@ fn handler(of: &Value, kinds: &[&str], path: &str, found: &mut Vec<Finding>) {
         if port.is_some_and(|port| !(1..=65_535).contains(&port)) {
             let field = format!("{path}.{kind}.port");
             refuse(found, field, "must be between 1 and 65535");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn quantities_are_compared_whatever_their_unit() {
-        for (smaller, larger) in [
-            (json!("500m"), json!(1)),
-            (json!("1023Ki"), json!("1Mi")),
-            (json!("1G"), json!("1Gi")),
-            (json!("1e2"), json!("101")),
-            (json!("0.1"), json!("101m")),
-        ] {
-            assert!(quantity(&smaller) < quantity(&larger), "{smaller} {larger}");
-        }
-        assert_eq!(quantity(&json!("1Gi")), quantity(&json!("1024Mi")));
-        assert_eq!(quantity(&json!("2E3")), Some(2000.0));
-        for none in ["", "m", "1Mb", "1 Gi", "one", "inf"] {
-            assert_eq!(quantity(&json!(none)), None, "{none}");
         }
     }
 }
