@@ -199,7 +199,7 @@ pub struct VersionRecord {
     /// The revert, once it has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverted: Option<Done>,
-    /// A person has said that what is open of it is not to run any more.
+    /// A person cancelled the remaining phases of the version (`stepgate.io/drop`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dropped: bool,
 }

@@ -17,9 +17,9 @@ use super::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.onVariant != self.offVariant")
-        .message("flags[].onVariant and offVariant must be two names: users who have one must differ from users who have the other"),
+        .message("flags[].onVariant and offVariant must be different names"),
     validation = Rule::new("self.configMap.name == oldSelf.configMap.name")
-        .message("flags[].configMap cannot be changed, because pods read the flag where it is: remove the flag, and add it again with the other ConfigMap"),
+        .message("flags[].configMap is immutable, because pods read the flag from it: remove the flag, then add it again with the other ConfigMap"),
 )]
 pub struct Flag {
     /// Key of the flag, by which the application asks for it.
@@ -66,8 +66,8 @@ pub struct RampStep {
     #[schemars(length(min = 1, max = 40), regex(pattern = DNS_LABEL))]
     pub name: String,
 
-    /// Percentage of users for whom the flag is on. A user is told by the targeting key of the
-    /// request, and keeps what he has until the flag is taken back.
+    /// Percentage of users for whom the flag is on. The targeting key of a request identifies the
+    /// user. A user for whom the flag is on keeps it until the flag is turned off.
     #[schemars(range(min = 1, max = 100))]
     pub percent: i32,
 

@@ -51,7 +51,7 @@ pub enum TimeUnit {
     validation = Rule::new("!has(self.errorValues) || !has(self.successValues)")
         .message("give either errorValues or successValues"),
     validation = Rule::new("!has(self.failedCounter) || !(has(self.statusLabel) || has(self.errorValues) || has(self.successValues))")
-        .message("failedCounter says by itself which requests failed: leave out statusLabel, errorValues and successValues"),
+        .message("failedCounter already counts the failed requests: leave out statusLabel, errorValues and successValues"),
     validation = Rule::new("!has(self.counter) || !self.counter.endsWith('_bucket')")
         .message("counter must count each request once: write the counter of all requests, such as the histogram's name with _count"),
     validation = Rule::new("!has(self.histogram) || !self.histogram.endsWith('_bucket')")

@@ -26,7 +26,7 @@ pub struct Release {
     pub started: Time,
     /// Which release of this revision it is; raised by a retry.
     pub attempt: i64,
-    /// Its Jobs, as far as more is to be said of them than that they are at this attempt.
+    /// Its Jobs. A Job without an entry is at this attempt and has nothing else to report.
     pub jobs: Vec<JobStatus>,
     /// When the first pod of the revision was ready: the evidence starts there.
     pub measured_since: Option<Time>,

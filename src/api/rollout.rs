@@ -41,20 +41,20 @@ use super::{Adopt, After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, S
     validation = Rule::new("self.metadata.name.size() <= 40")
         .message("a Rollout's name may have at most 40 characters, so that its Deployments, Jobs and pods fit in Kubernetes' limits: shorten metadata.name"),
     validation = Rule::new("!has(self.spec.after) || self.spec.after.all(a, a.rollout != self.metadata.name)")
-        .message("spec.after names the Rollout itself, which can never go before itself: remove that entry"),
+        .message("spec.after names this Rollout itself: remove that entry"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("a Rollout's name must start with a letter and have only lower case letters, digits and dashes: it begins the names of its children"),
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.selector == oldSelf.selector")
-        .message("spec.selector cannot be changed: running pods would be lost from sight; create a Rollout of another name instead"),
+        .message("spec.selector is immutable, or Stepgate would lose track of pods: create a Rollout with another name"),
     validation = Rule::new("has(self.traffic) || !(has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen')")
         .message("strategy.type: BlueGreen needs spec.traffic: name the Service whose ports are copied, and the two that Stepgate makes"),
     validation = Rule::new("!has(self.traffic) || (has(self.traffic.routes) && size(self.traffic.routes) > 0) == (has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))")
         .message("spec.traffic.routes and steps with a weight go together: write both, or neither"),
     validation = Rule::new("has(self.traffic) || !(has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))")
-        .message("steps with a weight need spec.traffic with its routes, which are told the weight: add it, or give the steps replicas alone"),
+        .message("steps with a weight need spec.traffic.routes, which get the weight: add the routes, or give the steps only replicas"),
     validation = Rule::new("!has(self.traffic) || (has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen') || (has(self.strategy) && has(self.strategy.canary) && self.strategy.canary.steps.exists(s, has(s.weight)))")
         .message("spec.traffic is for strategy.type: BlueGreen, and for steps with a weight: write one of them, or remove spec.traffic"),
     validation = Rule::new("!has(self.adopt) || !has(self.traffic)")

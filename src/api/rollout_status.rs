@@ -100,7 +100,7 @@ pub struct RolloutStatus {
 pub struct VersionJobs {
     /// The version.
     pub version: i64,
-    /// Those of which more is to be said than that they are at their first attempt.
+    /// The Jobs. A Job without an entry is at its first attempt.
     #[schemars(length(max = 16))]
     pub jobs: Vec<super::release::JobStatus>,
 }

@@ -20,7 +20,7 @@ use super::{
     validation = Rule::new("has(self.version) || !(has(self.backfill) || has(self.contract) || has(self.revert))")
         .message("schema.version is needed with schema.backfill, schema.contract or schema.revert: give this schema change a number higher than the last one's"),
     validation = Rule::new("has(self.expand) || !(has(self.preflight) || has(self.revert))")
-        .message("schema.preflight looks at what schema.expand needs, and schema.revert takes back what it added: give schema.expand too, or leave them out"),
+        .message("schema.preflight and schema.revert need schema.expand: add schema.expand, or remove schema.preflight and schema.revert"),
     validation = Rule::new("has(self.postgres) || !((has(self.preflight) && has(self.preflight.sql)) || (has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)) || (has(self.revert) && has(self.revert.sql)))")
         .message("schema.postgres is needed with sql and batches: name the Secret with the connection in schema.postgres.connection.secretKeyRef"),
     validation = Rule::new("(has(self.version) && self.version <= 2147483647) || !((has(self.preflight) && has(self.preflight.sql)) || (has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)) || (has(self.revert) && has(self.revert.sql)))")
@@ -53,8 +53,8 @@ pub struct SchemaSpec {
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub show_log: bool,
 
-    /// What the pods of phases carry beside what they take over of the Rollout's own. A phase with a
-    /// `template` is run as that says.
+    /// What the pods of phases have in addition to what they inherit from the Rollout's pods. It
+    /// does not apply to a phase with a `template`.
     #[serde(default, skip_serializing_if = "JobPods::is_empty")]
     pub job: JobPods,
 
@@ -62,18 +62,18 @@ pub struct SchemaSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<Postgres>,
 
-    /// What becomes of files of `sql` that would hurt users, by the rules of `stepgate lint` for their
-    /// phase. They are judged in the Job, before anything of them runs. `Enforce`: errors keep all of
-    /// the phase from running, and the database is clean; what cannot be judged needs
-    /// `approval: Manual` in a contract, and is a warning elsewhere. `Warn`: it is in the log of the
-    /// Job. `Off`: nobody looks.
+    /// How to treat files of `sql` that would hurt users. The Job checks them with the rules of
+    /// `stepgate lint` for their phase, before it runs any statement. `Enforce`: after an error,
+    /// nothing of the phase runs, and the database is unchanged; statements that lint cannot judge
+    /// need `approval: Manual` in a contract, and are warnings in other phases. `Warn`: findings
+    /// are only in the Job's log. `Off`: no check.
     #[serde(default, skip_serializing_if = "Lint::is_enforced")]
     pub lint: Lint,
-    /// Asks whether the expand of a version may run, and changes nothing: whether nothing left the
-    /// database half-way, no other phase runs there, no higher version has been expanded, the backup
-    /// is recent; and for SQL what the runner itself needs. Then its own command runs. Whatever
-    /// fails is tried again until `deadlineSeconds`; then the release is blocked, and the database is
-    /// as it was. Not run for a version that is expanded already.
+    /// Checks whether the expand of a version may run, and changes nothing. It passes if the
+    /// database is not dirty, no other phase runs on it, no higher version has been expanded, the
+    /// backup is recent enough, and, for SQL, the runner has what it needs. Then its own command
+    /// runs. Failures are retried until `deadlineSeconds`; then the release is blocked, and the
+    /// database is unchanged. Not run for a version that is already expanded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preflight: Option<Preflight>,
 
@@ -223,9 +223,10 @@ impl Lint {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobPods {
-    /// Labels of their own, for whoever lets pods into the network by a label. Of the Rollout's pods
-    /// they have those with a prefix, such as `azure.workload.identity/use`, but none that
-    /// `spec.selector` names, and none of `kubernetes.io`, `k8s.io` and of tools that deploy.
+    /// Additional labels, for example for a NetworkPolicy that selects pods by a label. From the
+    /// Rollout's pods, the pods of phases inherit labels with a prefix, such as
+    /// `azure.workload.identity/use`, except those in `spec.selector` and those of `kubernetes.io`,
+    /// `k8s.io` and deployment tools.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "super::crd::labels")]
     pub labels: BTreeMap<String, String>,
@@ -349,7 +350,7 @@ const fn default_soak_deadline() -> i64 {
     validation = Rule::new("[has(self.command), has(self.template), has(self.sql)].filter(given, given).size() <= 1")
         .message("give a preflight at most one of command (run with the revision's own image), template (a pod template of its own) and sql (files that Stepgate runs on PostgreSQL, read-only)"),
     validation = Rule::new("!has(self.retryLimit) || self.retryLimit == 0")
-        .message("a preflight that fails is tried again until its deadlineSeconds anyway: leave retryLimit out")
+        .message("a failed preflight is always retried until its deadlineSeconds: remove retryLimit")
 )]
 pub struct Preflight {
     /// What runs, if anything does beside the questions that are built in.
@@ -376,8 +377,9 @@ pub struct Revert {
     #[serde(flatten)]
     pub run: Phase,
 
-    /// When it runs. `Never`, the default: what expand added stays, which old code does not mind.
-    /// `AfterFailure`: after a release of the version has failed and was undone, behind the gate.
+    /// When it runs. `Never` (default): what the expand added stays; old code works with it.
+    /// `AfterFailure`: after a release of the version has failed and was undone, once the gate is
+    /// open.
     #[serde(default)]
     pub when: RevertWhen,
 
@@ -404,7 +406,7 @@ pub enum RevertWhen {
     validation = Rule::new("[has(self.command), has(self.template), has(self.sql) || has(self.batches)].exists_one(given, given)")
         .message("give a backfill exactly one of command (run with the revision's own image), template (a pod template of its own) and sql or batches, or both of these (run on PostgreSQL by Stepgate)"),
     validation = Rule::new("has(self.batches) || !has(self.maxLagSeconds)")
-        .message("maxLagSeconds pauses batches, and there are none"),
+        .message("maxLagSeconds applies only to batches: add batches, or remove maxLagSeconds"),
     validation = Rule::new("has(self.batches) || !has(self.stallSeconds)")
         .message("stallSeconds is about batches, and there are none: only of these is it seen how far they are; deadlineSeconds is for the whole backfill then")
 )]

@@ -186,8 +186,8 @@ pub struct Step {
     #[schemars(range(min = 0, max = 100))]
     pub weight: Option<i32>,
 
-    /// Whether the step is passed as soon as nothing stands against it, or when a person says
-    /// `promote <revision>/<step>`.
+    /// Whether the step passes as soon as nothing holds it, or when a person gives `promote
+    /// <revision>/<step>`.
     #[serde(default = "automatic")]
     pub promotion: Promotion,
 
@@ -292,7 +292,7 @@ pub enum Promotion {
     /// A person, by the `promote` command.
     #[default]
     Manual,
-    /// Nobody: it is left as soon as nothing stands against it.
+    /// Automatic: the release leaves the step as soon as nothing holds it there.
     Automatic,
 }
 

@@ -580,7 +580,10 @@ fn remember_failure(
             };
             return WriteError::Refused {
                 object: object.clone(),
-                message: format!("{object} exists already and Stepgate does not know it: {remedy}"),
+                message: format!(
+                    "{object} already exists, and Stepgate did not create it: \
+                                  {remedy}"
+                ),
                 transient: true,
             };
         }

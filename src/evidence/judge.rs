@@ -215,7 +215,10 @@ fn said_of(s: &Standing<'_>, before: &Tally) -> String {
             of(s.share)
         )
     } else {
-        format!(": of so few, up to {} may have been bad", of(s.share))
+        format!(
+            ": with so few requests, a bad share of up to {} cannot be ruled out",
+            of(s.share)
+        )
     };
     format!("; before: {figure}{slow}{may}")
 }
@@ -258,8 +261,8 @@ fn message(s: &Standing<'_>, reason: Reason, figure: &str) -> String {
             s.probes.unwrap_or_default().floor()
         ),
         (Reason::NotCompared, _) => format!(
-            "{figure}: above the limit beyond doubt (test {:.0}, fails at {:.0}), but fewer than {} \
-             requests are known from before to compare it with",
+            "{figure}: above the limit beyond doubt (test {:.0}, fails at {:.0}), but there are \
+             fewer than {} requests from before the expand to compare with",
             s.test.peak(),
             s.threshold,
             s.spec.min_requests.max(1)
@@ -282,7 +285,7 @@ fn message(s: &Standing<'_>, reason: Reason, figure: &str) -> String {
             match s.uncounted.and_then(|u| u.warms_up_until) {
                 Some(until) => format!("{figure}; pod {pod} warms up until {until:.0}"),
                 None => format!(
-                    "{figure}; those of pod {pod} since the hold began are known from the next \
+                    "{figure}; requests of pod {pod} since the hold began count from the next \
                      poll on"
                 ),
             }

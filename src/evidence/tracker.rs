@@ -295,7 +295,7 @@ impl Track {
         step.dropped.then(|| {
             fault(
                 Reason::PartialData,
-                "more targets than are followed: counts are not whole",
+                "there are more targets than Stepgate tracks: the counts are incomplete",
             )
         })
     }
@@ -370,7 +370,7 @@ fn untrustworthy(now: &Snapshot) -> Option<Fault> {
     if now.warned {
         return Some(fault(
             Reason::PartialData,
-            "the metric source warned that its answer is not whole",
+            "the metric source warned that its answer is incomplete",
         ));
     }
     if !now.counted.iter().all(|c| c.counters.are_counts()) {

@@ -282,7 +282,7 @@ fn pause(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let mut decision = draft.decision();
     let paused = &mut decision.status.paused_since;
     paused.get_or_insert(Time(draft.now));
-    let words = "no step is left until resume; undo on evidence stays on";
+    let words = "the release stays at its step until resume; a failed check still causes an undo";
     done(decision, words)
 }
 
@@ -316,17 +316,19 @@ fn resume(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
         (_, true, _) => Ok(Answer {
             decision,
             done: false,
-            message: "spec.paused holds it: set that to false".to_owned(),
+            message: "the release is still paused by spec.paused: set spec.paused to \
+                      false"
+                .to_owned(),
         }),
         (true, false, None) => done(decision, "it goes on"),
         (false, false, None) => Err("it was not paused".into()),
         (true, false, Some(why)) => done(
             decision,
-            format!("it is held by its check alone now: {why}"),
+            format!("resumed, but a check still holds the release: {why}"),
         ),
         (false, false, Some(why)) => Err(format!(
-            "that would hold it again at once: {why}. Promote the step to go on all the same, or \
-             undo"
+            "the check would pause the release again at once: {why}. Promote the step to continue \
+             anyway, or undo"
         )
         .into()),
     }
@@ -348,7 +350,11 @@ fn retry(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let wanted = draft.wanted;
     bound_to(draft, target, wanted)?;
     let after_release = |why: Ignored| match life::retry(draft)? {
-        Some(decision) => done(decision, "what comes after the release may run again"),
+        Some(decision) => done(
+            decision,
+            "the failed phase after the release (backfill, contract \
+                                          or revert) may run again",
+        ),
         None => Err(why),
     };
     if let Some(release) = &draft.status.release {

@@ -175,8 +175,8 @@ pub(super) fn ended_within(draft: &Draft<'_>, seconds: i64) -> Option<Ended> {
     Some(Ended {
         until,
         message: format!(
-            "a container of pod {pod} ended by itself at {at:.0}; the revision goes on {seconds} \
-             seconds after the last such end"
+            "a container of pod {pod} exited at {at:.0}; the release continues {seconds} seconds \
+             after the last exit"
         ),
     })
 }

@@ -18,8 +18,8 @@ pub(super) fn below_floor(
     match version {
         Some(version) => (version < floor).then(|| {
             format!(
-                "revision {revision} needs schema version {version}, but what it needs was removed \
-                 by the contract of version {floor}: release a revision of version {floor} or above"
+                "revision {revision} needs schema version {version}, but the contract of version \
+                 {floor} removed parts of it: release a revision of version {floor} or above"
             )
         }),
         None => draft.spec.database().map(|_| {
@@ -57,8 +57,9 @@ fn uses_another_database(draft: &Draft<'_>, revision: &str) -> Option<String> {
     let used = known.and_then(|r| r.database.as_deref().filter(|_| r.schema_version.is_some()));
     let used = used.filter(|used| Some(*used) != draft.spec.database())?;
     Some(format!(
-        "revision {revision} uses database {used}, which spec.schema.database does not name any \
-         more: whether what it needs is still there is not known. Name that database to return"
+        "revision {revision} uses database {used}, but spec.schema.database names another one or \
+         none: Stepgate cannot tell whether the schema that this revision needs still exists. To \
+         roll back, set spec.schema.database to {used}"
     ))
 }
 

@@ -21,8 +21,8 @@ pub(super) fn is_its_turn(draft: &Draft<'_>) -> Result<(), Halt> {
     }
     if let Some(circle) = circle(draft) {
         let words = format!(
-            "spec.after leads back to where it began ({}), so none of these Rollouts can go first: \
-             remove one of the entries",
+            "spec.after is circular ({}), so each of these Rollouts waits for another: remove one \
+             of the entries",
             circle.join(" → ")
         );
         return Err(Wait::stalled(Reason::OrderIsCircular, words).into());

@@ -84,7 +84,8 @@ reasons! {
         "the expand is about to run, or runs in its Job",
         "";
     Soaking: Reconciling,
-        "the expand has succeeded, no pod of the revision runs yet, and stable is measured: what it does worse now is the schema change's doing",
+        "the expand has succeeded, no pod of the revision runs yet, and Stepgate measures stable: \
+         if stable is worse now, the schema change is the cause",
         "";
     WaitingForDatabase: Reconciling,
         "a phase of another Rollout runs on the same database",
@@ -93,7 +94,8 @@ reasons! {
         "the backfill of a lower schema version has not ended; no pod of the revision starts before it. On `Stalled` once it has failed",
         "wait; where it failed, put right what did, then `retry`";
     WaitingForRollout: Reconciling,
-        "a Rollout that `spec.after` names goes first, and is not where it is to be; nothing of the release has run. On `Stalled` while that one is stalled",
+        "the release waits for a Rollout in `spec.after`; nothing of it has run. On `Stalled` \
+         while that Rollout is stalled",
         "wait, see the Rollout that the message names, or remove it from `spec.after`";
     DatabaseTerminating: Reconciling,
         "somebody is deleting the DatabaseSchema",
@@ -150,7 +152,7 @@ reasons! {
         "all pods of the step are there, and the routes are about to send the requests that it asks for",
         "";
     WaitingForPromotion: Reconciling,
-        "all is ready for the next step, and a person is to say so",
+        "the release is ready for the next step and waits for a person to promote it",
         "`promote`, or `undo`";
     ServiceRefused: Reconciling,
         "the API server refuses a Service, or does not answer; it is tried again every ten seconds",
@@ -247,7 +249,8 @@ reasons! {
         "the Service that `spec.traffic.portsFrom` names does not exist, or cannot be copied: it is headless, an ExternalName, without selector or ports, or does not select the Rollout's pods",
         "correct that Service, or name another one";
     ServiceNotOurs: Stalled,
-        "a Service of the name that `spec.traffic` gives to one of Stepgate's is somebody else's; it is left as it is",
+        "a Service with a name from `spec.traffic` belongs to somebody else; Stepgate does not \
+         change it",
         "delete it, or choose another name";
     RoutesForbidden: Stalled,
         "`spec.traffic.routes` needs the right to read and patch a route, and the operator does not have it",
@@ -333,8 +336,10 @@ reasons! {
         "`UndoPossible`: stable can be returned to",
         "";
     NotChecked: Condition,
-        "`UndoPossible`: stable can be returned to, if what the message names is still there: the operator may not look",
-        "give it the right that the message names, or see to it that nothing prunes that";
+        "`UndoPossible`: stable can be restored if the objects in the message still exist; the \
+         operator may not check",
+        "grant the operator the right in the message, or make sure that nothing prunes these \
+         objects";
     NoStable: Condition,
         "`UndoPossible` is false: no revision has been stable yet",
         "";
@@ -361,7 +366,8 @@ reasons! {
         "`FlagsReady` is false: somebody changed a flag in its ConfigMap, and it is left as it is; also as an Event",
         "`retry <key>` to have it ramped again from off";
     FlagFrozen: Event,
-        "a flag stays on for everybody, though its release goes back or the spec has it no more: a contract that names it has begun, and removes what its off variant needs",
+        "a flag stays on for everybody, although its release is rolled back or the spec no longer \
+         has it: a contract that names it has begun and removes what the off variant needs",
         "";
     FlagsNotOurs: Condition,
         "`FlagsReady` is false: the ConfigMap that a flag names is somebody else's, and is left as it is; releases go on",
@@ -374,7 +380,7 @@ reasons! {
         "a release began",
         "";
     PreflightSucceeded: Event,
-        "the preflight of a release found nothing that stands against its expand",
+        "the preflight of a release found no obstacle to its expand",
         "";
     ExpandSucceeded: Event,
         "the expand of a release succeeded",

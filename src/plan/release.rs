@@ -38,8 +38,8 @@ pub(super) fn decide(draft: &Draft<'_>) -> Decided {
     };
     match &release.stage {
         Stage::Step(_) if services::were_changed(draft) && !release.first => {
-            let message = "spec.traffic was changed while its pods ran: back to stable through the \
-                           Services that they were reached by, then it begins again";
+            let message = "spec.traffic was changed during the release: rolling back to stable \
+                           through the previous Services, then the release starts again";
             let reason = Reason::TrafficChanged.word();
             undoing::begin(draft, release, Outcome::Withdrawn, reason, message).made()
         }

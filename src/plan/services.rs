@@ -245,7 +245,7 @@ pub(super) fn on_the_way(draft: &Draft<'_>) -> Option<String> {
         (from != Some(&*aim)).then(|| {
             let selects = from.map_or("none yet", |from| from);
             format!(
-                "Service {name} selects revision {selects}, and goes to {aim} as soon as {pods} of \
+                "Service {name} selects revision {selects} and switches to {aim} when {pods} of \
                  its pods serve"
             )
         })
@@ -395,7 +395,7 @@ pub(super) fn note(draft: &mut Draft<'_>) {
         && before.revision != stable_service.revision
     {
         let message = format!(
-            "Service {} selects revision {} from now on, and no longer {}",
+            "Service {} now selects revision {} instead of {}",
             stable_service.name, stable_service.revision, before.revision
         );
         draft.inform(Reason::TrafficSwitched, message);

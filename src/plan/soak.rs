@@ -208,7 +208,8 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, soak: &SoakStatus) ->
     let waited = if lack.first_poll { 0 } else { waited };
     if waited < asked.deadline_seconds {
         let words = format!(
-            "the soak after the expand is held on, no pod of the revision runs yet: {}",
+            "the soak after the expand continues without a verdict so far; no pod of the revision \
+             runs yet: {}",
             lack.message
         );
         let at = draft.in_seconds(asked.deadline_seconds - waited);
@@ -233,13 +234,13 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, soak: &SoakStatus) ->
 }
 
 /// What nobody must hope for.
-const STAYS: &str = "The schema stays expanded: an undo of the release does not take that back";
+const STAYS: &str = "The schema stays expanded: an undo of the release does not revert the expand";
 
 /// What a person is told whose stable does worse since the expand.
 fn hurts(draft: &Draft<'_>, release: &Release, figures: &str) -> String {
     format!(
-        "stable {} does worse since the expand of revision {}, of which no pod runs yet: it is the \
-         schema change that hurts, not the new code. {figures}. {STAYS}. Put right what hurts in the \
+        "stable {} has become worse since the expand of revision {}, which has no pods yet: the \
+         cause is the schema change, not the new code. {figures}. {STAYS}. Fix the cause in the \
          database (a missing index, a trigger, old statistics)",
         draft.stable().unwrap_or_default(),
         release.revision,
@@ -251,7 +252,7 @@ fn ways(draft: &Draft<'_>, release: &Release) -> String {
     let revision = &release.revision;
     let command = |verb: &str, target: &str| words::command(draft, verb, target);
     format!(
-        "To measure anew: {}. To go on all the same: {}. To give the release up: {}",
+        "To measure again: {}. To continue anyway: {}. To roll the release back: {}",
         command("resume", revision),
         command("promote", &format!("{revision}/{NAME}")),
         command("undo", revision)

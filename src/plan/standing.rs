@@ -142,7 +142,7 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
         Stage::Undo(undo) => {
             let stable = draft.stable().unwrap_or("none");
             if let Some(room) = waiting::for_room(draft, stable) {
-                let words = format!("back to {stable} from {revision}: {}", room.message);
+                let words = format!("rolling back from {revision} to {stable}: {}", room.message);
                 return (Reason::WaitingForRoom, words);
             }
             let unserved = unserved(draft, stable);
@@ -216,7 +216,7 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
             let until = later(since, limit - release.unreached.seconds);
             if let Some(reached) = &step.reached {
                 let words = format!(
-                    "{place} was reached at {:.0} and lost again: {share}; they are to be back by \
+                    "{place} was reached at {:.0}, then lost pods: {share}; they must be back by \
                      {until:.0}{words}",
                     reached.0
                 );
@@ -224,7 +224,7 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
             }
             if later(step.began.0, limit) <= draft.now && waiting::goes_on(draft, revision) {
                 let words = format!(
-                    "{place} goes on slowly since {:.0}: {share}{words}",
+                    "{place} has been progressing slowly since {:.0}: {share}{words}",
                     step.began.0
                 );
                 return (Reason::GoingSlowly, words);

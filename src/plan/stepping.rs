@@ -113,7 +113,7 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
             return Err(ask);
         };
         // Pods and Services go their way without it.
-        let words = format!("what must be known to go on cannot be read: {words}");
+        let words = format!("the release cannot continue because a read failed: {words}");
         let again = draft.tries_again();
         return watched(
             draft,
@@ -408,8 +408,8 @@ fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Dec
             .why_not_available(&stable)
             .unwrap_or_else(|| "its pods do not stay available".into());
         let message = format!(
-            "step {} is blocked: stable {stable} has unavailable pods: {words}. Revision {revision} \
-             has all the pods that it was given: promote to go on, or undo",
+            "step {} is blocked: stable {stable} has unavailable pods: {words}. Revision \
+             {revision} has all the pods of this step: promote to continue with it, or undo",
             target.name
         );
         return Err(Wait::stalled(Reason::StableUnavailable, message).into());
@@ -436,7 +436,7 @@ fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Dec
             target.name
         ),
         Some(reached) => format!(
-            "step {} was reached at {:.0} and lost again, for {waited} seconds in all: \
+            "step {} was reached at {:.0}, then lacked pods for {waited} seconds in total: \
              {share}{words}",
             target.name, reached.0
         ),

@@ -55,7 +55,7 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, undo: &Undo) -> Decid
         let stable = draft.stable().unwrap_or("none");
         let took = seconds_between(undo.since.0, draft.now);
         let words = format!(
-            "revision {} is out after {took} seconds, stable {stable} serves: {message}",
+            "revision {} was rolled back in {took} seconds, stable {stable} serves: {message}",
             release.revision
         );
         let warning = undo.outcome == Outcome::Failed;
@@ -83,8 +83,9 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, undo: &Undo) -> Decid
     }
     if let Some(service) = services::on_the_way(draft) {
         let message = format!(
-            "users have not been led back to stable {stable} within {limit} seconds: {service}. \
-             Revision {} keeps its pods; the undo goes on as soon as the Service can be changed",
+            "the Service was not switched back to stable {stable} within {limit} seconds: \
+             {service}. Revision {} keeps its pods; the undo continues as soon as the Service can \
+             be changed",
             release.revision
         );
         return Err(Wait::stalled(Reason::UndoBlocked, message).into());
@@ -93,8 +94,8 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, undo: &Undo) -> Decid
         .why_not_available(stable)
         .unwrap_or_else(|| "its pods do not become available".into());
     let message = format!(
-        "stable {stable} has not come back within {limit} seconds: {words}. Revision {} keeps \
-         serving; the undo goes on as soon as there is room",
+        "stable {stable} did not become available within {limit} seconds: {words}. Revision {} \
+         keeps serving; the undo continues as soon as there is room",
         release.revision
     );
     Err(Wait::stalled(Reason::UndoBlocked, message).into())

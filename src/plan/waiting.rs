@@ -32,9 +32,9 @@ pub(super) fn for_surge(draft: &Draft<'_>) -> Option<Wait> {
     draft.stable()?;
     let target = draft.course.beyond_its_bounds()?;
     let words = format!(
-        "step {} needs {} pods, and strategy.maxSurge permits {}: a single replica gets its canary \
-         by surge. Set maxSurge to 1, scale to 2 or more, or set strategy.type: Rolling, by which \
-         the old pod goes first",
+        "step {} needs {} pods, but strategy.maxSurge permits {}: with one replica, a canary \
+         needs a surge pod. Set maxSurge to 1, scale to 2 or more, or set strategy.type: Rolling, \
+         which stops the old pod first",
         target.name,
         target.canary + target.stable,
         draft.bounds().ceiling

@@ -166,8 +166,8 @@ fn not_checked(draft: &Draft<'_>) -> Option<String> {
         ways.push("rbac.getSecrets of the chart");
     }
     Some(format!(
-        "revision {} can be returned to if {} can still be found: the operator has no right to look. \
-         It is given by {}",
+        "to roll back to revision {}, {} must exist, but the operator has no right to check. \
+         Grant it with {}",
         draft.stable()?,
         names.join(", "),
         ways.join("; ")
@@ -188,9 +188,9 @@ pub fn sentence(way: &WayBack) -> String {
     let WayBack { from, to, .. } = way;
     let Some(to) = to else {
         let why = way.obstacles.first().map_or("", String::as_str);
-        return format!("there is no way back from {from}: {why}");
+        return format!("a rollback from {from} is not possible: {why}");
     };
-    let mut words = format!("an undo goes back from {from} to {to}");
+    let mut words = format!("an undo rolls back from {from} to {to}");
     if let (Some(starts), Some(stops)) = (way.starts, way.stops) {
         let _ = write!(words, ": it starts {} and stops {stops}", pods(starts));
     }
@@ -203,7 +203,7 @@ pub fn sentence(way: &WayBack) -> String {
     if let Some(floor) = way.floor {
         let _ = write!(
             words,
-            "; nothing below schema version {floor} can come back"
+            "; no revision below schema version {floor} can be restored"
         );
     }
     for obstacle in &way.obstacles {

@@ -54,8 +54,8 @@ pub(in crate::plan) fn unsure(draft: &Draft<'_>, decision: Option<&Decision>) ->
 /// Why it stays on.
 pub(super) fn words(key: &str, version: i64) -> String {
     format!(
-        "flag {key} is frozen at 100%: the contract of version {version} removes what users need for \
-         whom it is off"
+        "flag {key} is frozen at 100%: the contract of version {version} removes what users with \
+         the flag off need"
     )
 }
 
@@ -141,7 +141,7 @@ fn lacks(draft: &Draft<'_>, version: &VersionRecord, key: &str) -> Option<String
         Some(at) if at.0 > draft.now => {
             let at = at.0;
             Some(format!(
-                "flag {key}, which has reached every pod at {at:.0}"
+                "flag {key}, which will have reached every pod at {at:.0}"
             ))
         }
         Some(_) => None,

@@ -339,13 +339,14 @@ pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
         let key = &flag.key;
         if let Some(version) = frozen::by(draft, key) {
             let words = frozen::words(key, version);
-            let words = format!("{words}. Revision {under} goes back, and it stays on");
+            let words = format!("{words}. Revision {under} is rolled back, but the flag stays on");
             kept.push((Reason::FlagFrozen, words));
             continue;
         }
         if flag.state == FlagState::ChangedByHand {
             let words = format!(
-                "flag {key}: revision {under}, under which it was turned on, goes back, and the flag is \
+                "flag {key}: it was turned on under revision {under}, which is rolled back, and \
+                 the flag is \
                  left as somebody made it in ConfigMap {}. To turn it off, set the annotation \
                  stepgate.io/undo: \"{key} <id>\"",
                 flag.config_map
@@ -353,7 +354,7 @@ pub(super) fn goes_back(draft: &Draft<'_>, decision: &mut Decision) {
             kept.push((Reason::FlagChangedByHand, words));
             continue;
         }
-        let words = format!("revision {under}, under which it was turned on, goes back");
+        let words = format!("it was turned on under revision {under}, which is rolled back");
         let why = Why::new(Reason::FlagWithRelease, words);
         off.push(format!("flag {}: off again: {}", flag.key, why.message));
         change(flag, FlagState::Waiting, 0, Some(why));

@@ -52,7 +52,8 @@ pub(in crate::plan) fn condition(draft: &Draft<'_>) -> Option<(bool, Reason, Str
             None => format!("; to turn it off: stepgate.io/undo: \"{key} <id>\""),
         };
         let words = format!(
-            "flag {key}: {}; it is left as it is; {}: stepgate.io/retry: \"{key} <id>\"{off}",
+            "flag {key}: {}; Stepgate does not overwrite it; {}, set stepgate.io/retry: \"{key} \
+             <id>\"{off}",
             why(flag),
             frozen::again(draft, key),
         );

@@ -227,12 +227,12 @@ fn passed(
     }
     if readings.complete_polls == 0 {
         return Err(Lack::new(
-            "no poll has been answered whole since the operator started",
+            "no poll has had a complete answer since the operator started",
         ));
     }
     if !polled_since_trusted(draft, readings) {
         return Err(Lack::new(
-            "nothing has been polled since the clock is trusted",
+            "no check has been polled since the operator's clock became reliable",
         ));
     }
     // A reading that nobody has renewed says nothing about now.

@@ -37,7 +37,7 @@ pub(super) fn stays_possible(draft: &Draft<'_>) -> Result<(), Halt> {
     let revision = release.map_or(draft.wanted, |release| &release.revision);
     let target = format!("{revision}/{}", keys::WITHOUT_UNDO);
     let words = format!(
-        "{}: {}; nothing is promoted before. To go on without a way back to stable: {}",
+        "{}: {}; until then the release waits. To continue without a rollback to stable: {}",
         lack.what,
         lack.way_on,
         words::command(draft, "promote", &target)
@@ -67,7 +67,7 @@ pub(in crate::plan) fn lack(draft: &Draft<'_>) -> Result<Option<Lack>, Halt> {
     let Some(revision) = draft.seen.objects.revision(stable) else {
         return Ok(Some(Lack {
             what: format!("the ControllerRevision of stable revision {stable} is gone"),
-            way_on: "apply that revision once more, so that it is put on record again",
+            way_on: "apply that revision again, so that Stepgate records it again",
         }));
     };
     if revision.config.is_empty() {
@@ -82,7 +82,10 @@ pub(in crate::plan) fn lack(draft: &Draft<'_>) -> Result<Option<Lack>, Halt> {
     let names: Vec<_> = found.missing.iter().map(ToString::to_string).collect();
     let names = names.join(", ");
     Ok(Some(Lack {
-        what: format!("stable revision {stable} needs {names} to come back, and that is gone"),
+        what: format!(
+            "a rollback to stable revision {stable} needs {names}, which no longer \
+                       exists"
+        ),
         way_on: "create it again",
     }))
 }

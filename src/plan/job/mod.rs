@@ -160,8 +160,8 @@ fn running(draft: &Draft<'_>, job: &JobFacts, mut message: String) -> Run {
     }
     if job.failed_pods > 0 {
         message = format!(
-            "{message}; {} of its runs exited with {}, which says that nothing was applied: it is \
-             tried again",
+            "{message}; {} of its runs exited with {}, so nothing was applied: Stepgate runs it \
+             again",
             job.failed_pods,
             pod::NOTHING_APPLIED
         );
@@ -216,16 +216,17 @@ fn half_way(job: &str, reason: Reason, message: String) -> Run {
 
 fn vanished(holder: &Holder, revision: &str) -> String {
     format!(
-        "Job {} is gone before its end was seen, so nobody knows how far it came: check the \
-         database, then retry with the annotation stepgate.io/retry: \"{revision} <id>\"",
+        "Job {} was deleted before Stepgate saw its end, so it is unknown what was applied: check \
+         the database, then retry with the annotation stepgate.io/retry: \"{revision} <id>\"",
         holder.job
     )
 }
 
 fn dirty_words(database: &str, dirty: &Dirty, revision: &str) -> String {
     format!(
-        "the {} of Rollout {} failed on {database} (Job {}) and may have left it half-way: check \
-         it, then let this release go on with the annotation stepgate.io/retry: \"{revision} <id>\"",
+        "the {} of Rollout {} failed on {database} (Job {}) and may have left the database \
+         inconsistent: check the database, then continue this release with the annotation \
+         stepgate.io/retry: \"{revision} <id>\"",
         dirty.phase.word(),
         dirty.rollout,
         dirty.job,

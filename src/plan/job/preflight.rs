@@ -147,8 +147,8 @@ fn goes_down(draft: &Draft<'_>, record: &DatabaseRecord) -> Option<String> {
     let (highest, whose) = stable.chain(expanded).max_by_key(|(v, _)| *v)?;
     (highest > version).then(|| {
         format!(
-            "version {version} has not been expanded, and version {highest} has ({whose}): a \
-             database never goes down. Give this change a schema.version above {highest}"
+            "version {version} has not been expanded, but the higher version {highest} has \
+             ({whose}): versions only go up. Give this change a schema.version above {highest}"
         )
     })
 }
@@ -269,7 +269,9 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
                 Reason::Preflight,
                 "its preflight is about to run",
             )),
-            false => Step::Over(Some("nothing stands against its expand".to_owned())),
+            false => Step::Over(Some(
+                "its preflight found no obstacle to the expand".to_owned(),
+            )),
         });
     }
     if until <= draft.now {

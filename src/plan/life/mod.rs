@@ -373,9 +373,9 @@ pub(super) fn is_unclaimed(draft: &Draft<'_>) -> Result<(), Halt> {
         return Ok(());
     };
     let words = format!(
-        "the backfill and contract of schema version {number} are Rollout {}'s, and run something \
-         else: leave schema.backfill and schema.contract out here, or give this change a version of \
-         its own",
+        "the backfill and contract of schema version {number} belong to Rollout {} and differ \
+         from those here: leave schema.backfill and schema.contract out here, or give this change \
+         its own schema.version",
         claimed.rollout
     );
     Err(Wait::stalled(Reason::VersionClaimed, words).into())
@@ -390,7 +390,7 @@ pub(super) fn lets_pods_start(draft: &Draft<'_>) -> Result<(), Halt> {
         return Ok(());
     };
     if registration(draft)?.is_some() {
-        let words = "what stable's schema version still needs is being put on record";
+        let words = "Stepgate is recording the phases that stable's schema version still needs";
         return Err(Wait::held(Reason::WaitingForBackfill, words).into());
     }
     let Some(database) = &draft.seen.objects.database else {
@@ -428,7 +428,7 @@ pub(super) fn lets_pods_start(draft: &Draft<'_>) -> Result<(), Halt> {
     if let Some(job) = failed_backfill(&database.record, number) {
         let revision = if own { draft.wanted } else { "<revision>" };
         let words = format!(
-            "{words}. It failed in Job {job}: put right what did, then set the annotation \
+            "{words}. It failed in Job {job}: fix the cause, then set the annotation \
              stepgate.io/retry: \"{revision} <id>\" on Rollout {}; or {give_up}",
             open.rollout
         );

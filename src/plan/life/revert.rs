@@ -143,7 +143,7 @@ fn closed(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String> {
     });
     if let Some(later) = later.max_by_key(|p| p.version) {
         missing.push(format!(
-            "version {} was expanded after it (Rollout {}), and is to be taken back first",
+            "version {} was expanded later (Rollout {}): revert that version first",
             later.version.unwrap_or_default(),
             later.rollout
         ));
@@ -177,8 +177,8 @@ fn forgotten(draft: &Draft<'_>, record: &DatabaseRecord, version: i64) -> Vec<St
         });
         other.map(|(revision, _)| {
             format!(
-                "revision {revision} of Rollout {} was stable, so rows that only this version holds \
-                 may be there: take it back by hand",
+                "revision {revision} of Rollout {} was stable, so the new columns or tables may \
+                 hold data: revert by hand",
                 s.rollout
             )
         })
@@ -191,8 +191,8 @@ fn forgotten(draft: &Draft<'_>, record: &DatabaseRecord, version: i64) -> Vec<St
     });
     let forgotten = expands.filter(|p| !is_kept(p)).map(|p| {
         format!(
-            "revision {} of Rollout {} had this version expanded and is not kept any more, so \
-                 whether it was stable is not known: take it back by hand",
+            "revision {} of Rollout {} expanded this version and has no record any more, so \
+             Stepgate cannot tell whether it was stable: revert the expand by hand",
             p.revision, p.rollout
         )
     });

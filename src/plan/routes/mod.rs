@@ -312,9 +312,9 @@ pub(super) fn on_the_way(draft: &Draft<'_>) -> Option<Wait> {
     if is_contested(draft, told) {
         let again = later(told.since.0, TRIES_AGAIN_AFTER);
         let words = format!(
-            "{place}: somebody has changed the weights of {} {} times, the last time at {:.0}. They \
-             are left as they are, and users are safe with any. Let your GitOps tool ignore the \
-             weights (docs/traffic.md); they are written again at {again:.0}",
+            "{place}: somebody has changed the weights of {} {} times, the last time at {:.0}. \
+             Stepgate leaves them for now; any weights are safe for users. Let your GitOps tool \
+             ignore the weights (docs/traffic.md); Stepgate writes them again at {again:.0}",
             names(&told.routes),
             told.resets,
             told.since.0

@@ -88,16 +88,16 @@ fn steps(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     {
         found.push(Finding::note(
             "spec.replicas",
-            "of one pod the canary is the second: half of the requests reach it at the first \
-             step; with more pods fewer would",
+            "with one replica, the canary gets half of the requests at the first step; with more \
+             replicas it gets fewer",
         ));
     }
     let last = targets.last().filter(|last| last.hold_seconds == 0);
     if let Some(last) = last.filter(|_| spec.analysis.is_some()) {
         found.push(Finding::warning(
             format!("{}.{}", last.field, last.held_by),
-            "the new revision is stable as soon as it runs whole, and what shows only under full \
-             load is not undone any more; hold the last step for some minutes",
+            "the new revision becomes stable as soon as all its pods run, so problems that appear \
+             only under full load cause no undo; hold the last step for some minutes",
         ));
     }
 }

@@ -27,8 +27,9 @@ pub(super) fn image(spec: &RolloutSpec, found: &mut Vec<Finding>) {
             found.push(Finding::warning(
                 format!("{field}.image"),
                 format!(
-                    "{image} moves: a new image behind it is no new revision, so it goes out \
-                     without steps, and an undo starts it again; name a version or a digest"
+                    "{image} is a mutable tag: a new image behind it makes no new revision, so it \
+                     is rolled out without steps, and an undo starts it again; use a version or a \
+                     digest"
                 ),
             ));
         }
