@@ -40,7 +40,9 @@ pub(super) fn carried(world: &World, happened: &Happened) -> Result<(), String> 
     };
     let status = &seen.rollout.status;
     let lately = |at: Timestamp| arrival.sent.duration_since(at) < SEEN_WITHIN;
-    if !is_asked(arrival, spec)
+    // A first deployment has nobody to share with.
+    if status.stable.is_none()
+        || !is_asked(arrival, spec)
         || route.touched.is_some_and(lately)
         || records(world, arrival, rollout).any(|status| is_late(status, arrival.sent))
     {
@@ -68,7 +70,12 @@ pub(super) fn carried(world: &World, happened: &Happened) -> Result<(), String> 
         ) if after.replicas < before.replicas.min(spec.replicas) => {
             let weights = [route.weights.1, route.share];
             let share = share(&lead, &after.revision, weights);
-            let pods = ready(seen, &after.revision).min(after.replicas);
+            let pods = ready(seen, &after.revision);
+            if pods <= after.replicas {
+                // None of those that serve goes.
+                return Ok(());
+            }
+            let pods = after.replicas;
             (&*after.revision, pods, share, "a scaling leaves")
         }
         (Write::Select { .. }, Some(Object::Service(before)), Some(Object::Service(after)))
@@ -77,7 +84,8 @@ pub(super) fn carried(world: &World, happened: &Happened) -> Result<(), String> 
             let (Some(from), Some(to)) = (before.revision(), after.revision()) else {
                 return Ok(());
             };
-            let weights = [route.weights.1, route.share];
+            // Who reads a route does not see that requests still follow what it was.
+            let weights = [route.weights.1; 2];
             let users = world.users_address(rollout, &after.meta.name);
             let was = match users {
                 true => Lead {
