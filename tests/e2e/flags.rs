@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use futures::{StreamExt as _, stream};
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use stepgate::api::flags::{FlagState, FlagStatus};
 use stepgate::api::status::Outcome;
@@ -161,9 +162,9 @@ fn print_delay(what: &str, since: SystemTime, last_on: &BTreeMap<String, SystemT
     assert!(most <= Duration::from_secs(90), "{most:?}");
 }
 
-/// The pods, by name.
-fn pods(state: &State) -> BTreeSet<String> {
-    state.pods.keys().cloned().collect()
+/// The pods of this revision: others, of Jobs and of what came before, go in their own time.
+fn pods(state: &State, revision: &str) -> BTreeSet<String> {
+    state.pods_of(revision).map(|pod| pod.name_any()).collect()
 }
 
 #[tokio::test]
@@ -181,9 +182,9 @@ async fn a_flag_ramps_for_the_same_users_and_a_kill_reaches_every_pod() {
             spec["schema"]["backfill"] = backfill;
         })
         .await?;
-        let (_, outcome, words) = end(ns, generation).await?;
+        let (revision, outcome, words) = end(ns, generation).await?;
         assert_eq!(outcome, Outcome::Stable, "{words}");
-        let serving = pods(&ns.view.now());
+        let serving = pods(&ns.view.now(), &revision);
         let mut before = BTreeSet::new();
         for percent in steps {
             reached(ns, *percent).await?;
@@ -216,7 +217,7 @@ async fn a_flag_ramps_for_the_same_users_and_a_kill_reaches_every_pod() {
         let last_on = until_off(ns, &address, 1).await?;
         print_delay("a person said so", told, &last_on);
         assert_eq!(census(&address).await, BTreeSet::new());
-        assert_eq!(pods(&ns.view.now()), serving, "no pod has moved");
+        assert_eq!(pods(&ns.view.now(), &revision), serving, "no pod has moved");
         Ok(())
     })
     .await;
@@ -233,7 +234,7 @@ async fn a_check_that_fails_takes_back_the_flag_and_nothing_else() {
         let generation = apply_so(ns, "v2", flagged(&[25, 100], 30)).await?;
         let (revision, outcome, words) = end(ns, generation).await?;
         assert_eq!(outcome, Outcome::Stable, "{words}");
-        let serving = pods(&ns.view.now());
+        let serving = pods(&ns.view.now(), &revision);
         let began = SystemTime::now();
         let user = somebody(&address).await;
         let at = ns
@@ -253,8 +254,8 @@ async fn a_check_that_fails_takes_back_the_flag_and_nothing_else() {
         let words = condition(&status, "FlagsReady").map(|c| c.message.clone());
         assert!(words.is_some_and(|words| words.contains("error-rate")));
         assert!(condition(&status, "Ready").is_some_and(|c| c.status == "True"));
-        assert_eq!(status.stable.map(|s| s.revision), Some(revision));
-        assert_eq!(pods(&state), serving, "no pod has moved");
+        assert_eq!(status.stable.map(|s| s.revision), Some(revision.clone()));
+        assert_eq!(pods(&state, &revision), serving, "no pod has moved");
         // Users did get errors, and none any more.
         let off = SystemTime::now();
         let failed = |from: SystemTime, to: SystemTime, records: &[load::Record]| {
