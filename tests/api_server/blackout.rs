@@ -26,7 +26,7 @@ use super::fixture::{Home, config, eventually, minimal};
 
 /// How the way to the API server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     Open,
     /// Connections are cut off, and new ones too, as when its process has ended.
     Closed,
@@ -34,13 +34,13 @@ enum Way {
     Dead,
 }
 
-struct Line {
-    address: SocketAddr,
-    way: Arc<watch::Sender<Way>>,
+pub struct Line {
+    pub address: SocketAddr,
+    pub way: Arc<watch::Sender<Way>>,
 }
 
 impl Line {
-    async fn to(server: String) -> Self {
+    pub async fn to(server: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let way = Arc::new(watch::Sender::new(Way::Open));

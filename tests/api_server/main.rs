@@ -17,6 +17,7 @@ mod allowed;
 mod answers;
 mod asking;
 mod attacks;
+mod away;
 mod blackout;
 mod counted;
 mod early;

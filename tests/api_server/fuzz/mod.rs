@@ -4,6 +4,7 @@
 //! `make fuzz` makes a thousand mutations. `SEED=` plays one run again; what it finds is written as
 //! a file, and becomes a test when it is put into `kept/`.
 
+mod around;
 mod counting;
 mod mutate;
 
@@ -16,10 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::{
     Api,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, PostParams},
 };
 use serde_json::{Value, json};
 use stepgate::simulate::random::Random;
@@ -31,13 +32,13 @@ use tokio::{
 };
 
 use self::{
+    around::{apart, kubelet, silence},
     counting::{Count, Counting},
     mutate::Mutator,
 };
 use super::{
     fixture::{Home, minimal},
     mistakes::{right, set},
-    process::{pods, say_ready},
 };
 
 /// Manifests that are there at the same time.
@@ -424,56 +425,6 @@ impl Run {
     }
 }
 
-/// There is no kubelet: pods of Deployments become ready, those of Jobs end.
-async fn kubelet(home: Home) {
-    let api = Api::<Pod>::namespaced(home.client.clone(), &home.namespace);
-    loop {
-        let of_job = |pod: &Pod| {
-            let labels = pod.metadata.labels.as_ref();
-            labels.is_some_and(|labels| labels.contains_key("batch.kubernetes.io/job-name"))
-        };
-        let (ends, serves): (Vec<_>, Vec<_>) = pods(&home).await.into_iter().partition(of_job);
-        say_ready(&home, serves).await;
-        for name in ends.into_iter().filter_map(|pod| pod.metadata.name) {
-            // One in eight fails.
-            let fails = name.bytes().map(u32::from).sum::<u32>() % 8 == 0;
-            let phase = if fails { "Failed" } else { "Succeeded" };
-            let patch = Patch::Merge(json!({"status": {"phase": phase}}));
-            let _ = api
-                .patch_status(&name, &PatchParams::default(), &patch)
-                .await;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-/// Why a Rollout is silent, if it is.
-fn silence(object: &DynamicObject) -> Option<String> {
-    let generation = object.metadata.generation;
-    let status = &object.data["status"];
-    if status["observedGeneration"].as_i64() != generation {
-        return Some(format!(
-            "silent: generation {generation:?}, status of {}",
-            status["observedGeneration"]
-        ));
-    }
-    let conditions = status["conditions"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
-    for kind in ["Ready", "Reconciling", "Stalled"] {
-        let Some(condition) = conditions.iter().find(|c| c["type"] == kind) else {
-            return Some(format!("silent: no condition {kind}"));
-        };
-        if condition["observedGeneration"].as_i64() != generation {
-            return Some(format!("silent: {kind} is of another generation"));
-        }
-        if condition["message"].as_str().is_none_or(str::is_empty) {
-            return Some(format!("silent: {kind} says nothing"));
-        }
-    }
-    None
-}
-
 /// Every manifest that there is to begin with.
 fn bases() -> Vec<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -537,20 +488,6 @@ fn draw(bases: &[Value], mutator: &Mutator, random: &mut Random, first: usize) -
         });
     }
     cases
-}
-
-/// A selector and a database for itself, so that it is not only told of its neighbours.
-fn apart(object: &mut Value, name: &str, database: &str) {
-    let spec = &mut object["spec"];
-    spec["selector"] = json!({"matchLabels": {"app": name}});
-    let labels = &mut spec["template"]["metadata"]["labels"];
-    if !labels.is_object() {
-        *labels = json!({});
-    }
-    labels["app"] = json!(name);
-    if spec["schema"]["database"].is_string() {
-        spec["schema"]["database"] = json!(database);
-    }
 }
 
 async fn run(test: &str, seed: u64, mutations: usize) {
