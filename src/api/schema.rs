@@ -64,8 +64,8 @@ pub struct SchemaSpec {
     /// What becomes of files of `sql` that would hurt users, by the rules of `stepgate lint` for their
     /// phase. They are judged in the Job, before anything of them runs. `Enforce`: errors keep all of
     /// the phase from running, and the database is clean; what cannot be judged needs
-    /// `approval: Manual` in a contract, and is a warning elsewhere. `Warn`: it is in the log of the
-    /// Job. `Off`: nobody looks.
+    /// `approval: Manual` in a contract and in a revert, and is a warning elsewhere. `Warn`: it is in
+    /// the log of the Job. `Off`: nobody looks.
     #[serde(default, skip_serializing_if = "Lint::is_enforced")]
     pub lint: Lint,
     /// Asks whether the expand of a version may run, and changes nothing: whether nothing left the

@@ -289,7 +289,7 @@ fn retry(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let wanted = draft.wanted;
     bound_to(target, wanted)?;
     let after_release = |why: Ignored| match life::retry(draft)? {
-        Some(decision) => done(decision, "what comes after the release may run again"),
+        Some((decision, words)) => done(decision, words),
         None => Err(why),
     };
     if let Some(release) = &draft.status.release {

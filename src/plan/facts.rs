@@ -17,7 +17,12 @@ pub use self::{
 };
 use super::{job::progress::Heard, order::EarlierFacts, revision::Wanted};
 use crate::{
-    api::{DatabaseRecord, RolloutStatus, database::AskedPhase, keys, status::Outcome},
+    api::{
+        DatabaseRecord, RolloutStatus,
+        database::{AskedPhase, SqlRefusal},
+        keys,
+        status::Outcome,
+    },
     evidence::Readings,
 };
 
@@ -292,6 +297,8 @@ pub struct JobEnd {
     /// It failed, and every run of its command exited with the code that says so before it had
     /// applied anything.
     pub nothing_applied: bool,
+    /// Why Stepgate's own runner has refused to begin, where more follows from that.
+    pub refusal: Option<SqlRefusal>,
     /// The Job controller's words.
     pub message: String,
     /// When.

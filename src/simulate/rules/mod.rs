@@ -4,6 +4,7 @@
 //! They are judged against what the plan could have seen and against the operator's own accepted
 //! writes: a pod that dies by itself is nobody's breach.
 
+mod around;
 mod evidence;
 mod flags;
 mod heard;
@@ -56,6 +57,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
     ("soak", soak::soak),
+    ("around", around::around),
+    ("lowered", around::lowered),
     ("preflight", phases::preflight),
     ("revert", phases::revert),
     ("once", tests::once),

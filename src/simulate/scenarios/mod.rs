@@ -1,5 +1,6 @@
 //! The scenarios whose stories are kept, by theme.
 
+mod around;
 pub(super) mod blue_green;
 mod commands;
 mod edits;
@@ -25,7 +26,7 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 18] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 19] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
@@ -34,6 +35,7 @@ pub fn themes() -> [(&'static str, Vec<Scenario>); 18] {
         ("schemas", schemas::schemas()),
         ("soak", soak::soak()),
         ("versions", versions::versions()),
+        ("around", around::around()),
         ("phases", phases::phases()),
         ("order", order::order()),
         ("flags", flags::flags()),

@@ -78,7 +78,7 @@ fn rows_are_filled_once_and_proved() {
         task
     };
     server.sql("UPDATE users SET full_name = NULL WHERE id IN (3, 6)");
-    let refused = contract(7).run().failed("ProofFailed");
+    let refused = contract(7).run().is(65, "ProofFailed");
     assert!(refused.message().contains("2 rows of users"), "{refused:?}");
     assert_eq!(refused.report["applied"], false);
     assert_eq!(server.number("SELECT count(*) FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'name'"), 1);
