@@ -94,10 +94,9 @@ fn is_disproved(draft: &Draft<'_>, version: &VersionRecord) -> bool {
         return false;
     };
     let database = draft.seen.objects.database.iter();
-    let phases = database.flat_map(|d| &d.record.phases);
-    let last = phases
-        .filter(|p| p.phase == PhaseKind::Contract && p.version == Some(version.version))
-        .next_back();
+    let mut phases = database.flat_map(|d| &d.record.phases);
+    let last =
+        phases.rfind(|p| p.phase == PhaseKind::Contract && p.version == Some(version.version));
     let Some(last) = last.filter(|p| p.refusal == Some(SqlRefusal::ProofFailed)) else {
         return false;
     };
