@@ -157,6 +157,16 @@ impl DatabaseRecord {
         versions.flat_map(keys).collect()
     }
 
+    /// The undo floor is lower from now on: what contracts above it relied on is not frozen any more.
+    pub(crate) fn lower_floor(&mut self, floor: Option<i64>) {
+        self.undo_floor = floor;
+        for version in &mut self.versions {
+            if Some(version.version) > floor {
+                version.frozen_flags.clear();
+            }
+        }
+    }
+
     /// The same, to be changed.
     pub(crate) fn version_mut(&mut self, version: i64) -> Option<&mut VersionRecord> {
         self.versions.iter_mut().find(|v| v.version == version)
@@ -189,6 +199,12 @@ pub struct VersionRecord {
     /// The approval of the contract, or of the revert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<Approved>,
+    /// Stable as it was measured before the contract, once everything else was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_before: Option<Measured>,
+    /// The same after the contract, compared with what it was before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_after: Option<Measured>,
     /// The contract, once it has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contracted: Option<Done>,
@@ -251,6 +267,51 @@ impl VersionRecord {
     pub(crate) fn is_open(&self) -> bool {
         self.lacks_backfill() || self.lacks_contract() || self.lacks_revert()
     }
+}
+
+/// Stable, measured by its Rollout's checks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    /// The revision.
+    pub revision: String,
+    /// Since when.
+    pub since: Time,
+    /// Until when; absent while it is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// What was found then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Found>,
+    /// What the checks said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 2000))]
+    pub message: String,
+}
+
+impl Measured {
+    /// From now on.
+    #[must_use]
+    pub(crate) fn begins(revision: &str, since: Time) -> Self {
+        Self {
+            revision: revision.to_owned(),
+            since,
+            until: None,
+            verdict: None,
+            message: String::new(),
+        }
+    }
+}
+
+/// What was found of stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Found {
+    /// Every check has passed.
+    Passed,
+    /// A check has failed.
+    Failed,
+    /// Neither could be said.
+    NoVerdict,
 }
 
 /// A phase that is to run for a version.
@@ -364,6 +425,8 @@ impl Holder {
             job: self.job.clone(),
             began: Some(self.since.clone()),
             ended: at,
+            floor_before: self.floor_before,
+            refusal: None,
             message,
         }
     }
@@ -414,9 +477,22 @@ pub struct PhaseRecord {
     pub began: Option<Time>,
     /// When it ended.
     pub ended: Time,
+    /// Of a contract: the undo floor before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor_before: Option<i64>,
+    /// Of SQL that was refused: why, where more follows from that than a `retry`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<SqlRefusal>,
     /// A message; after a failure the Job's.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+}
+
+/// Why Stepgate's own runner has refused SQL, in which nothing was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SqlRefusal {
+    /// Rows that the backfill should have filled are not: a `retry` runs it once more first.
+    ProofFailed,
 }
 
 /// A failed phase that may have left the database inconsistent.

@@ -32,6 +32,9 @@ pub(crate) const WITHOUT_UNDO: &str = "without-undo";
 pub(crate) const APPROVE: &str = "stepgate.io/approve";
 /// Annotation on a DatabaseSchema: `<version> <id>`: what is open of that version is not to run.
 pub(crate) const DROP: &str = "stepgate.io/drop";
+/// Annotation on a DatabaseSchema: `<version> <id>`: the undo floor goes back to where it was before
+/// the contract of that version, of which nothing was applied.
+pub(crate) const LOWER_FLOOR: &str = "stepgate.io/lower-floor";
 
 /// Annotation on a Deployment, label on a Service: the resourceVersion at which an unanswered write
 /// was settled.

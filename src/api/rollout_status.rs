@@ -100,7 +100,22 @@ pub struct RolloutStatus {
 pub struct VersionJobs {
     /// The version.
     pub version: i64,
-    /// The Jobs. A Job without an entry is at its first attempt.
+    /// Those of which more is to be said than that they are at their first attempt.
     #[schemars(length(max = 16))]
     pub jobs: Vec<super::release::JobStatus>,
+    /// When a person asked that stable be measured anew around its contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_from: Option<Time>,
+}
+
+impl VersionJobs {
+    /// Of a version of which nothing is to be said yet.
+    #[must_use]
+    pub(crate) const fn of(version: i64) -> Self {
+        Self {
+            version,
+            jobs: Vec::new(),
+            measured_from: None,
+        }
+    }
 }

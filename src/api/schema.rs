@@ -65,8 +65,8 @@ pub struct SchemaSpec {
     /// How to treat files of `sql` that would hurt users. The Job checks them with the rules of
     /// `stepgate lint` for their phase, before it runs any statement. `Enforce`: after an error,
     /// nothing of the phase runs, and the database is unchanged; statements that lint cannot judge
-    /// need `approval: Manual` in a contract, and are warnings in other phases. `Warn`: findings
-    /// are only in the Job's log. `Off`: no check.
+    /// need `approval: Manual` in a contract and in a revert, and are warnings in other phases.
+    /// `Warn`: findings are only in the Job's log. `Off`: no check.
     #[serde(default, skip_serializing_if = "Lint::is_enforced")]
     pub lint: Lint,
     /// Checks whether the expand of a version may run, and changes nothing. It passes if the

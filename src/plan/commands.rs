@@ -350,11 +350,7 @@ fn retry(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
     let wanted = draft.wanted;
     bound_to(draft, target, wanted)?;
     let after_release = |why: Ignored| match life::retry(draft)? {
-        Some(decision) => done(
-            decision,
-            "the failed phase after the release (backfill, contract \
-                                          or revert) may run again",
-        ),
+        Some((decision, words)) => done(decision, words),
         None => Err(why),
     };
     if let Some(release) = &draft.status.release {

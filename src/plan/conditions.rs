@@ -10,6 +10,7 @@ use super::{
     gate::checks,
     intent::{Event, Plan, RolloutState, Stands, Write},
     job::{progress, told},
+    life::around,
     reason::Reason,
     routes, services, soak,
     standing::{Standing, StandingKind, late_at, standing},
@@ -117,9 +118,10 @@ fn figures(draft: &mut Draft<'_>) {
     // Of a release that ends now, what it ended with: that stays until the next one is measured.
     let ends = || draft.seen.objects.rollout.status.release.clone();
     let ramp = || flags::as_release(draft);
+    let contract = || around::as_release(draft);
     let soak = soak::as_release(draft);
     let release = soak.or_else(|| draft.status.release.clone());
-    let Some(release) = release.or_else(ramp).or_else(ends) else {
+    let Some(release) = release.or_else(ramp).or_else(contract).or_else(ends) else {
         return;
     };
     let Some(readings) = checks::readings_of(draft, &release) else {

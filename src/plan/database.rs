@@ -1,6 +1,7 @@
 //! A DatabaseSchema in its own right: the end of a Job is recorded and the hold let go, whatever
 //! became of the Rollout that took it.
 
+mod floor;
 mod people;
 
 use std::{cmp::Reverse, collections::BTreeSet};
@@ -152,6 +153,7 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
         &mut record,
         PhaseRecord {
             nothing_applied: end.nothing_applied,
+            refusal: end.refusal,
             ..holder.ended(succeeded, Time(end.at), message)
         },
     );
@@ -163,6 +165,20 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
     }
     if succeeded {
         of_its_version(&mut record, holder, end);
+    } else if holder.phase == PhaseKind::Contract && end.nothing_applied {
+        // Before its next attempt stable is measured anew.
+        let version = holder.version.and_then(|v| record.version_mut(v));
+        version.into_iter().for_each(|v| v.stable_before = None);
+        let number = holder.version.unwrap_or_default();
+        // Unless an earlier attempt may have removed something.
+        if let Ok(floor) = floor::lower(&mut record, number) {
+            plan.events.push(Event {
+                reason: Reason::FloorLowered,
+                message: floor::words(number, floor),
+                warning: false,
+                undo: None,
+            });
+        }
     }
     let phase = holder.phase.word();
     plan.notes.push(format!(

@@ -1,8 +1,14 @@
 //! What is to be measured of a canary.
 
-use super::{adopting, draft::Draft, flags, measurable, revision::child_name, soak};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{adopting, draft::Draft, flags, life::around, measurable, revision::child_name, soak};
 use crate::{
-    api::RolloutStatus,
+    api::{
+        RolloutStatus,
+        release::{AtStep, Release, Stage, StepStatus},
+        status::Stopwatch,
+    },
     evidence::{Measure, PodSeen},
 };
 
@@ -13,7 +19,9 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
     let ramp = flags::as_release(draft);
     let soak = soak::as_release(draft);
     let release = soak.as_ref().or(draft.status.release.as_ref());
-    let release = release.or(ramp.as_ref())?;
+    let contract = around::as_release(draft);
+    let release = release.or(ramp.as_ref()).or(contract.as_ref())?;
+    let of_a_contract = contract.as_ref().is_some_and(|c| std::ptr::eq(c, release));
     let step = release.step()?;
     let since = draft.measured_since_of(release)?;
     let rollout = &draft.seen.objects.rollout;
@@ -38,11 +46,45 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
         probe_seconds: probe_seconds(draft, &release.revision),
         since,
         hold_since: step.reached.as_ref().map(|t| t.0),
-        before: soak::before(draft),
+        before: match soak {
+            Some(_) => soak::before(draft),
+            None => around::before_until(draft).filter(|_| of_a_contract),
+        },
         source: analysis.source.clone(),
         interval_seconds: analysis.interval_seconds,
         checks: measurable::checks(analysis),
     })
+}
+
+/// A revision that serves, as the checks look at it: as at a release of it that is held at a step
+/// since then, and measured from an earlier time on.
+pub(super) fn held(revision: &str, step: &str, since: &Time, from: &Time) -> Release {
+    let stage = Stage::Step(AtStep {
+        step: StepStatus {
+            index: 0,
+            name: step.to_owned(),
+            began: since.clone(),
+            reached: Some(since.clone()),
+            held: Stopwatch::default(),
+            available: 0,
+            batch: None,
+        },
+        paused: None,
+    });
+    Release {
+        revision: revision.to_owned(),
+        stage,
+        first: false,
+        started: since.clone(),
+        attempt: 1,
+        jobs: Vec::new(),
+        measured_since: Some(from.clone()),
+        unreached: Stopwatch::default(),
+        lost: Vec::new(),
+        tests: Vec::new(),
+        without_undo: false,
+        not_checked: Vec::new(),
+    }
 }
 
 /// The revision that is measured, by what is on record.
@@ -53,7 +95,9 @@ pub fn measured(status: &RolloutStatus) -> Option<&str> {
             status.stable.as_ref().map(|s| s.revision.as_str())
         }
         Some(release) => Some(&release.revision),
-        None => flags::measured(&status.flags),
+        // Around a contract it is stable, and what is known of it does no harm.
+        None => flags::measured(&status.flags)
+            .or_else(|| status.stable.as_ref().map(|s| s.revision.as_str())),
     }
 }
 

@@ -332,6 +332,9 @@ reasons! {
     Failed: Condition,
         "`SchemaReady` is false: the phase failed",
         "";
+    ContractHurts: Condition,
+        "on `SchemaReady`, and as an Event: stable does worse since the contract than before it. Nothing was taken back, and nothing is blocked",
+        "put right what hurts in the database, or release a revision that can do without what was removed; then `retry`, which measures anew";
     StableKept: Condition,
         "`UndoPossible`: stable can be returned to",
         "";
@@ -397,6 +400,12 @@ reasons! {
     ContractSucceeded: Event,
         "on a DatabaseSchema: the contract of a version succeeded; no revision below it can run any more",
         "";
+    FloorLowered: Event,
+        "on a DatabaseSchema: a contract ended before it had applied anything, and the undo floor is where it was before it",
+        "";
+    StableMeasured: Event,
+        "stable was measured before a contract, or after it; the message says what was found. What is no success before a contract asks for an approval",
+        "see `status.schema.message`";
     RevertSucceeded: Event,
         "on a DatabaseSchema: the revert of a version succeeded; its expands count as undone",
         "";

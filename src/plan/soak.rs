@@ -11,14 +11,15 @@ use super::{
     decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, later, seconds_between, whole_second},
     gate::checks,
+    measuring,
     reason::Reason,
     undoing, words,
 };
 use crate::api::{
     OnInconclusive, PhaseKind, Soak,
     database::PhaseRecord,
-    release::{AtStep, Release, SoakStatus, Stage, StepStatus, Why},
-    status::{Outcome, Stopwatch},
+    release::{Release, SoakStatus, Stage, Why},
+    status::Outcome,
 };
 
 /// What a `promote` is bound to, beside the revision.
@@ -78,7 +79,7 @@ pub(super) fn after(draft: &Draft<'_>, release: &Release) -> After {
 }
 
 /// Why stable cannot be measured, if it cannot.
-fn unmeasured(draft: &Draft<'_>) -> Option<String> {
+pub(super) fn unmeasured(draft: &Draft<'_>) -> Option<String> {
     let checks = draft.spec.analysis.as_ref().map(|a| a.checks.len());
     if draft.stable().is_none() {
         return Some("no revision is stable yet".to_owned());
@@ -129,32 +130,13 @@ pub(super) fn enter(draft: &Draft<'_>, release: &Release, soak: SoakStatus) -> D
 /// The checks look at a soak as at a release of the stable revision that is held at a step.
 pub(super) fn as_release(draft: &Draft<'_>) -> Option<Release> {
     let soak = draft.status.release.as_ref()?.soak()?;
-    let stage = Stage::Step(AtStep {
-        step: StepStatus {
-            index: 0,
-            name: NAME.to_owned(),
-            began: soak.since.clone(),
-            reached: Some(soak.since.clone()),
-            held: Stopwatch::default(),
-            available: 0,
-            batch: None,
-        },
-        paused: None,
-    });
-    Some(Release {
-        revision: draft.stable()?.to_owned(),
-        stage,
-        first: false,
-        started: soak.since.clone(),
-        attempt: 1,
-        jobs: Vec::new(),
-        measured_since: Some(soak.before_from.clone()),
-        unreached: Stopwatch::default(),
-        lost: Vec::new(),
-        tests: Vec::new(),
-        without_undo: false,
-        not_checked: Vec::new(),
-    })
+    let stable = draft.stable()?;
+    Some(measuring::held(
+        stable,
+        NAME,
+        &soak.since,
+        &soak.before_from,
+    ))
 }
 
 /// Where the time ends that stable is compared with.
@@ -198,29 +180,19 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, soak: &SoakStatus) ->
         let words = format!("the soak after the expand is over; paused by {by}");
         return Err(Wait::held(Reason::Paused, words).into());
     }
-    let lack = match checks::soaked(draft, &measured) {
-        Ok(said) => return leave(draft, release, &said).map(Some),
-        Err(lack) => lack,
+    let lack = match heard(draft, &measured, until, asked.deadline_seconds) {
+        Heard::Passed(said) => return leave(draft, release, &said).map(Some),
+        Heard::Waits(lack, at) => {
+            let words = format!(
+                "the soak after the expand is held on, no pod of the revision runs yet: {lack}"
+            );
+            return Err(Wait::held(Reason::Inconclusive, words).wake(at).into());
+        }
+        Heard::Late(lack) => lack,
     };
-    // Nothing is timed out by a clock that was not watched.
-    let watched = seconds_between(draft.seen.trusted_since, draft.now);
-    let waited = seconds_between(until, draft.now).min(watched);
-    let waited = if lack.first_poll { 0 } else { waited };
-    if waited < asked.deadline_seconds {
-        let words = format!(
-            "the soak after the expand continues without a verdict so far; no pod of the revision \
-             runs yet: {}",
-            lack.message
-        );
-        let at = draft.in_seconds(asked.deadline_seconds - waited);
-        let times = [Some(at), lack.wake_at];
-        let wait = Wait::held(Reason::Inconclusive, words);
-        let wake_at = times.into_iter().flatten().min();
-        return Err(Wait { wake_at, ..wait }.into());
-    }
     let words = format!(
         "no verdict about stable within {} seconds after the soak of the expand: {}",
-        asked.deadline_seconds, lack.message
+        asked.deadline_seconds, lack
     );
     match asked.on_inconclusive {
         OnInconclusive::Proceed => leave(draft, release, &words).map(Some),
@@ -231,6 +203,39 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, soak: &SoakStatus) ->
         }
         OnInconclusive::Pause => pause(draft, release, soak, Reason::Inconclusive, &words).made(),
     }
+}
+
+/// What the checks say of a hold that is over.
+pub(super) enum Heard {
+    /// All have passed; their words.
+    Passed(String),
+    /// What is missing, and when to look again.
+    Waits(String, Timestamp),
+    /// The same, and the time for it is over.
+    Late(String),
+}
+
+/// What the checks say of stable, whose hold was over at `until`, so many seconds before they must
+/// have said it.
+pub(super) fn heard(
+    draft: &Draft<'_>,
+    stable: &Release,
+    until: Timestamp,
+    deadline_seconds: i64,
+) -> Heard {
+    let lack = match checks::soaked(draft, stable) {
+        Ok(said) => return Heard::Passed(said),
+        Err(lack) => lack,
+    };
+    // Nothing is timed out by a clock that was not watched.
+    let watched = seconds_between(draft.seen.trusted_since, draft.now);
+    let waited = seconds_between(until, draft.now).min(watched);
+    let waited = if lack.first_poll { 0 } else { waited };
+    if waited >= deadline_seconds {
+        return Heard::Late(lack.message);
+    }
+    let at = draft.in_seconds(deadline_seconds - waited);
+    Heard::Waits(lack.message, lack.wake_at.map_or(at, |wake| wake.min(at)))
 }
 
 /// What nobody must hope for.

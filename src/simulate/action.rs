@@ -81,6 +81,8 @@ pub enum Action {
     },
     /// Gives up what is open of the lowest version of a database.
     Drop(Name),
+    /// Asks that the undo floor of a database goes back to where it was.
+    LowerFloor(Name),
     /// Deletes the Rollout.
     Delete(Name),
     /// Deletes the Rollout in the foreground: it stays, marked, until its children are gone.
@@ -375,6 +377,8 @@ pub enum Circumstance {
     },
     /// What an expand has done to the code before it is put right in the database of this Rollout.
     Mended(Name),
+    /// Something in the database makes pods of this Rollout answer so many percent with an error.
+    Hurt(Name, f64),
     /// Somebody does something to the ConfigMap of the flags.
     Flags(Tampering),
     /// The API server takes no request.

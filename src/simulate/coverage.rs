@@ -72,6 +72,7 @@ kinds! {
     MigrationTooEarly: "a migration exits before it has applied anything",
     MigrationHangs: "a migration does not end",
     ExpandHurts: "an expand hurts the code before it",
+    ContractHurts: "a contract hurts the code that is left",
     TestFails: "a test of a step fails",
     TestHangs: "a test of a step does not end",
     Released: "the spec asks for another revision in mid-rollout",
@@ -181,7 +182,9 @@ impl Coverage {
     pub(super) fn migrates(&mut self, behaviour: &Behaviour, phase: PhaseKind, attempt: usize) {
         match behaviour.migration(phase, attempt).end {
             MigrationEnd::Succeeds => {}
-            MigrationEnd::Fails | MigrationEnd::Refused => self.count(Kind::MigrationFails),
+            MigrationEnd::Fails | MigrationEnd::Refused | MigrationEnd::Unproven => {
+                self.count(Kind::MigrationFails)
+            }
             MigrationEnd::NothingApplied => self.count(Kind::MigrationTooEarly),
             MigrationEnd::Hangs | MigrationEnd::NeverStarts => self.count(Kind::MigrationHangs),
         }
@@ -191,7 +194,10 @@ impl Coverage {
     pub(super) fn tests(&mut self, end: MigrationEnd) {
         match end {
             MigrationEnd::Succeeds => {}
-            MigrationEnd::Fails | MigrationEnd::Refused | MigrationEnd::NothingApplied => {
+            MigrationEnd::Fails
+            | MigrationEnd::Refused
+            | MigrationEnd::Unproven
+            | MigrationEnd::NothingApplied => {
                 self.count(Kind::TestFails);
             }
             MigrationEnd::Hangs | MigrationEnd::NeverStarts => self.count(Kind::TestHangs),

@@ -20,6 +20,8 @@ pub enum End {
     NothingApplied,
     /// With the exit code by which the runner of SQL says that, and that trying again is no use.
     Refused,
+    /// With that by which it says that rows are not filled in.
+    Unproven,
     /// By the Job's deadline.
     Deadline,
 }

@@ -9,7 +9,10 @@ use super::{
     setting::{Health, MigrationEnd},
     world::World,
 };
-use crate::{api::PhaseKind, plan::facts::JobEnd};
+use crate::{
+    api::{PhaseKind, database::SqlRefusal},
+    plan::facts::JobEnd,
+};
 
 /// Seconds that a pod which is cut off may take to end.
 const CUT_OFF_SECONDS: i64 = 30;
@@ -24,6 +27,7 @@ const fn words_of(end: End, has_policy: bool) -> &'static str {
             "PodFailurePolicy: Container failed with an exit code that matches a FailJob rule"
         }
         End::Refused => "PodFailurePolicy: Container failed with exit code 64",
+        End::Unproven => "PodFailurePolicy: Container failed with exit code 65",
         End::Failed | End::NothingApplied => {
             "BackoffLimitExceeded: Job has reached the specified backoff limit"
         }
@@ -85,6 +89,7 @@ impl World {
             MigrationEnd::Fails => (migration.seconds, End::Failed),
             MigrationEnd::NothingApplied => (migration.seconds, End::NothingApplied),
             MigrationEnd::Refused => (migration.seconds, End::Refused),
+            MigrationEnd::Unproven => (migration.seconds, End::Unproven),
             _ => (migration.seconds, End::Succeeded),
         };
         self.job_event(&job, seconds, |job, uid| Event::JobEnds { job, uid, end });
@@ -168,8 +173,8 @@ impl World {
             return;
         };
         let succeeded = end == End::Succeeded;
-        if succeeded && job.phase == Some(PhaseKind::Expand) {
-            self.expand_hurts(&job);
+        if succeeded {
+            self.phase_hurts(&job);
         }
         let words = if succeeded { "succeeded" } else { "failed" };
         self.story
@@ -179,8 +184,10 @@ impl World {
             live_pods: 0,
             ended: Some(JobEnd {
                 succeeded,
+                refusal: (end == End::Unproven && job.is_sql()).then_some(SqlRefusal::ProofFailed),
                 nothing_applied: job.has_policy
-                    && (end == End::NothingApplied || end == End::Refused && job.is_sql()),
+                    && (end == End::NothingApplied
+                        || matches!(end, End::Refused | End::Unproven) && job.is_sql()),
                 message: words_of(end, job.has_policy).into(),
                 at: self.now,
             }),
@@ -188,14 +195,27 @@ impl World {
         });
     }
 
-    /// The code before it does worse from now on, if it is so.
-    fn expand_hurts(&mut self, job: &JobObject) {
-        let percent = self.setting.behaviour(&job.image).hurts_percent;
+    /// Code does worse from now on, if it is so: that before an expand, and all after a contract.
+    fn phase_hurts(&mut self, job: &JobObject) {
+        let behaviour = self.setting.behaviour(&job.image);
+        let (percent, spared, kind) = match job.phase {
+            Some(PhaseKind::Expand) => (
+                behaviour.hurts_percent,
+                job.revision.clone(),
+                Kind::ExpandHurts,
+            ),
+            Some(PhaseKind::Contract) => (
+                behaviour.contract_hurts_percent,
+                Name::default(),
+                Kind::ContractHurts,
+            ),
+            _ => return,
+        };
         if percent > 0.0 {
-            self.coverage.count(Kind::ExpandHurts);
-            let (rollout, revision) = (&job.rollout, &job.revision);
+            self.coverage.count(kind);
+            let rollout = &job.rollout;
             self.traffic
-                .hurt(rollout, revision, percent / 100.0, self.now);
+                .hurt(rollout, &spared, percent / 100.0, self.now);
         }
     }
 

@@ -55,6 +55,7 @@ impl World {
             Action::Approve { database, right } => self.approve(&database, right),
             Action::Allow { database, rollouts } => self.allow(&database, rollouts),
             Action::Drop(database) => self.drop_version(&database),
+            Action::LowerFloor(database) => self.lower_floor(&database),
             Action::Delete(rollout) => {
                 let found = self.live.rollouts.get(&rollout).cloned();
                 let words = match &found {
@@ -399,6 +400,14 @@ impl World {
             return;
         };
         self.annotate(&found, keys::DROP, "drop", &version.to_string(), "");
+    }
+
+    fn lower_floor(&mut self, database: &Name) {
+        let Some(found) = self.live.databases.get(database).cloned() else {
+            return;
+        };
+        let floor = found.record.undo_floor.unwrap_or(1).to_string();
+        self.annotate(&found, keys::LOWER_FLOOR, "lower-floor", &floor, "");
     }
 
     fn annotate(

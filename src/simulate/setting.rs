@@ -46,6 +46,8 @@ pub struct Behaviour {
     /// Percent of their requests that pods of other revisions answer with an error besides, from the
     /// end of its expand on.
     pub hurts_percent: f64,
+    /// The same of pods of all revisions, from the end of its contract on.
+    pub contract_hurts_percent: f64,
     /// Its 95th percentile, in milliseconds.
     pub p95_milliseconds: f64,
     /// Seconds after it is ready in which it is slow, and its 95th percentile then.
@@ -103,6 +105,8 @@ pub enum MigrationEnd {
     NothingApplied,
     /// With the exit code by which the runner of SQL says that, and that trying again is no use.
     Refused,
+    /// With that by which it says that rows are not filled in.
+    Unproven,
     /// Not, before its deadline.
     Hangs,
     /// Not either: its pod never runs.
@@ -119,6 +123,7 @@ impl Default for Behaviour {
             error_percent: 0.05,
             flagged_error_percent: 0.0,
             hurts_percent: 0.0,
+            contract_hurts_percent: 0.0,
             p95_milliseconds: 80.0,
             cold: None,
             counts_probes: None,

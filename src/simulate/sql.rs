@@ -7,6 +7,7 @@ use crate::{
     api::sql::KeyRef,
     plan::{
         facts::{Text, Texts},
+        job::order_in,
         revision::sha256,
     },
 };
@@ -14,10 +15,7 @@ use crate::{
 /// Files that the pod of a Job mounts, each with the hash that its order gives.
 pub(super) fn files(template: &Value) -> Vec<(KeyRef, String)> {
     let container = &template["spec"]["containers"][0];
-    let env = container["env"].as_array().into_iter().flatten();
-    let mut orders = env.filter(|var| var["name"] == "STEPGATE_PHASE");
-    let order = orders.find_map(|var| serde_json::from_str::<Value>(var["value"].as_str()?).ok());
-    let Some(order) = order else {
+    let Some(order) = order_in(&container["env"]) else {
         return Vec::new();
     };
     let sources = template.pointer("/spec/volumes/0/projected/sources");

@@ -52,6 +52,10 @@ impl World {
                 self.did(&rollout, "somebody puts right what hurts in the database");
                 self.traffic.hurt(&rollout, "", 0.0, self.now);
             }
+            Circumstance::Hurt(rollout, percent) => {
+                self.did(&rollout, "somebody does what hurts in the database");
+                self.traffic.hurt(&rollout, "", percent / 100.0, self.now);
+            }
             Circumstance::Flags(how) => self.tamper(how),
             Circumstance::ApiServer { away } => {
                 let words = if away {

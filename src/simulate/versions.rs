@@ -21,6 +21,9 @@ const PHASES: u64 = 0x71d3_0c5a_0000_0000;
 /// Sets apart what is SQL of it.
 const SQL: u64 = 0x2c90_41b7_0000_0000;
 
+/// Sets apart what contracts do to the code that is left.
+const AROUND: u64 = 0x4d17_6ea2_0000_0000;
+
 /// What files of SQL hold, one time or another.
 const TEXTS: [&str; 3] = ["DROP TABLE one", "DROP TABLE two", "DROP TABLE three"];
 
@@ -53,6 +56,7 @@ fn as_sql(schema: &mut SchemaSpec) {
 /// One in two schedules has phases after the release.
 #[derive(Debug)]
 pub struct Versions {
+    seed: u64,
     random: Random,
     drawn: bool,
     /// Its phases are SQL.
@@ -72,6 +76,7 @@ impl Versions {
         let mut phases = Random::new(seed ^ PHASES);
         let phases = phases.chance(50).then_some(phases);
         Self {
+            seed,
             random,
             drawn,
             sql,
@@ -87,6 +92,7 @@ impl Versions {
                 MigrationEnd::Succeeds,
                 MigrationEnd::Succeeds,
                 MigrationEnd::Refused,
+                MigrationEnd::Unproven,
                 MigrationEnd::Fails,
             ];
             let mut some = || Migration {
@@ -112,6 +118,13 @@ impl Versions {
                 Telling::Nonsense,
             ];
             setting.telling = random.one_of(&telling).copied().unwrap_or_default();
+        }
+        let mut around = Random::new(self.seed ^ AROUND);
+        for behaviour in setting.behaviours.values_mut() {
+            if self.drawn && around.chance(20) {
+                let percent = around.one_of(&[3.0, 20.0]).copied();
+                behaviour.contract_hurts_percent = percent.unwrap_or(20.0);
+            }
         }
         for behaviour in setting.behaviours.values_mut() {
             for phase in [PhaseKind::Backfill, PhaseKind::Contract] {
@@ -293,6 +306,7 @@ impl Versions {
                 database: shop_db(),
                 right: random.chance(80),
             },
+            5 if random.chance(50) => Action::LowerFloor(shop_db()),
             5 => Action::Drop(shop_db()),
             6 => Action::Around(Circumstance::Consumer { version: None }),
             7 | 8 => {

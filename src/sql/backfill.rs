@@ -451,8 +451,7 @@ pub async fn prove(runner: &mut Runner, proofs: &[Proof]) -> Result<(), Failure>
                 "ProofFailed",
                 format!(
                     "proof {}: {left} rows of {} are not filled, so nothing was removed. They were written after the \
-                     backfill: see that nothing writes such rows any more, fill them by hand as `set` of this batch \
-                     does, then retry",
+                     backfill: see that nothing writes such rows any more, then retry: the backfill runs once more first",
                     proof.name, proof.table
                 ),
             ));

@@ -51,7 +51,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Carries out one order. Exit status: 0 done, 75 nothing applied (try again), 64 nothing applied (somebody has to act), 1 failed.
+    /// Carries out one order. Exit status: 0 done, 75 nothing applied (try again), 64 nothing applied (somebody has to act), 65 the same (rows are not filled in), 1 failed.
     Run(Run),
     /// Tells how files would be run, without a database. Exit status: 64 if one is refused.
     Split {
@@ -140,6 +140,14 @@ fn carry_out(run: Run) -> u8 {
 
 type Prepared = (Order, Vec<Script>, Target);
 
+/// An order with its further parts: one variable takes 128 KiB at most.
+fn whole(first: &str, variable: impl Fn(&str) -> Option<String>) -> String {
+    let mut whole = first.to_owned();
+    let parts = (2..).map_while(|part| variable(&format!("STEPGATE_PHASE_{part}")));
+    whole.extend(parts);
+    whole
+}
+
 /// Everything that can be wrong without a database.
 fn prepare(run: &Run) -> Result<Prepared, Box<(Option<Order>, Failure)>> {
     let bare = |failure| Box::new((None, failure));
@@ -150,7 +158,7 @@ fn prepare(run: &Run) -> Result<Prepared, Box<(Option<Order>, Failure)>> {
                 format!("{}: {error}", path.display()),
             ))
         })?,
-        None => run.order.clone(),
+        None => whole(&run.order, |name| std::env::var(name).ok()),
     };
     if text.is_empty() {
         return Err(bare(Failure::bad_input(

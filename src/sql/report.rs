@@ -100,7 +100,10 @@ impl Report {
             Err(failure) => match failure.way {
                 // A backfill goes on where it was.
                 Way::Again | Way::Later if !self.applied() || self.phase == Phase::Backfill => 75,
-                Way::BadInput | Way::Fatal if !self.applied() => 64,
+                Way::BadInput | Way::Fatal if !self.applied() => match failure.reason {
+                    "ProofFailed" => 65,
+                    _ => 64,
+                },
                 _ => 1,
             },
         }

@@ -334,4 +334,20 @@ fn an_approval_needs_a_right_and_the_name_of_who_gives_it() {
     let error = approve("writer", &own("writer")).unwrap_err();
     assert!(error.contains("not allowed to approve here"), "{error}");
     assert_eq!(approve("dba", &own("dba")), Ok(()));
+    let lower = |account: &str| {
+        let user = format!("--as=system:serviceaccount:{ns}:{account}");
+        let annotate = ["-n", ns, "annotate", "--overwrite", "databaseschema", "db"];
+        let words = ["stepgate.io/lower-floor=7 1", &user];
+        let said = super::output("kubectl", &[&annotate[..], &words].concat());
+        (
+            said.status.success(),
+            String::from_utf8_lossy(&said.stderr).into_owned(),
+        )
+    };
+    let (done, error) = lower("writer");
+    assert!(
+        !done && error.contains("not allowed to lower-floor here"),
+        "{error}"
+    );
+    assert!(lower("dba").0);
 }

@@ -298,6 +298,8 @@ impl Pods {
             error_percent: errors,
             flagged_error_percent: flagged,
             hurts_percent: hurts,
+            // What comes after the release is not played.
+            contract_hurts_percent: usual.contract_hurts_percent,
             p95_milliseconds: p95,
             cold,
             counts_probes: self.counts_probes_every_seconds,

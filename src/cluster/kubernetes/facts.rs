@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::ours::{self, label};
 use crate::{
-    api::{Selector, keys, text::bounded},
+    api::{Selector, database::SqlRefusal, keys, text::bounded},
     plan::{
         adopting,
         facts::{
@@ -280,13 +280,15 @@ fn job_end(object: &Job) -> Option<JobEnd> {
     let first = policy.and_then(|policy| policy.rules.first());
     let codes = first.and_then(|rule| rule.on_exit_codes.as_ref());
     let has_word =
-        codes.is_some_and(|codes| codes.operator == "In" && codes.values == [pod::REFUSED]);
+        codes.is_some_and(|codes| codes.operator == "In" && codes.values == pod::REFUSALS);
     let said = end.message.as_deref().unwrap_or_default();
     let refused = has_word
         && end.reason.as_deref() == Some("PodFailurePolicy")
         && said.ends_with("matching FailJob rule at index 0");
     Some(JobEnd {
         succeeded: end.type_ == "Complete",
+        refusal: (refused && said.contains(&format!("exit code {} ", pod::PROOF_FAILED)))
+            .then_some(SqlRefusal::ProofFailed),
         nothing_applied: (ran_out_of_tries && policy.is_some()) || refused,
         message: bounded(&words.join(": ")),
         at: at.map_or(Timestamp::UNIX_EPOCH, |t| t.0),

@@ -2,7 +2,8 @@
 //!
 //! `stepgate.io/approve: "<version>/<phase>/<digest> <id> <user>"` lets a phase run, and exactly
 //! what has this digest; `stepgate.io/drop: "<version> <id>"` says that what is open of a version is
-//! not to run any more. Each is taken once, by its id.
+//! not to run any more; `stepgate.io/lower-floor: "<version> <id>"` that the undo floor goes back to
+//! where it was before a contract of which nothing was applied. Each is taken once, by its id.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{DatabaseRecord, PhaseKind, database::Approved, keys, status::CommandStatus},
     plan::{
+        database::floor,
         facts::DatabaseObjects,
         intent::{Event, Plan},
         job::{protocol, terms::is_after_release},
@@ -23,9 +25,10 @@ const LONGEST_WORD: usize = 200;
 /// What a command does to the record, or why it is ignored.
 type Handler = fn(&mut DatabaseRecord, &[String], Timestamp) -> Result<String, String>;
 
-const COMMANDS: [(&str, &str, Handler); 2] = [
+const COMMANDS: [(&str, &str, Handler); 3] = [
     ("approve", keys::APPROVE, approve),
     ("drop", keys::DROP, drop),
+    ("lower-floor", keys::LOWER_FLOOR, lower_floor),
 ];
 
 /// Takes at most one command that has not been acknowledged.
@@ -116,6 +119,18 @@ fn approve(
         at: Time(now),
     });
     Ok(message)
+}
+
+fn lower_floor(
+    record: &mut DatabaseRecord,
+    words: &[String],
+    _: Timestamp,
+) -> Result<String, String> {
+    let asked_for = words.first().map(String::as_str).unwrap_or_default();
+    let Ok(version) = asked_for.parse::<i64>() else {
+        return Err(format!("{asked_for:?} is not a version"));
+    };
+    floor::lower(record, version).map(|floor| floor::words(version, floor))
 }
 
 fn drop(record: &mut DatabaseRecord, words: &[String], _: Timestamp) -> Result<String, String> {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    api::{DatabaseRecord, RolloutStatus, database::AskedPhase, keys, status::Outcome},
+    api::{DatabaseRecord, RolloutStatus, database::{AskedPhase, SqlRefusal}, keys, status::Outcome},
     plan::{revision::Wanted, template::ConfigRef},
 };
 
@@ -188,6 +188,8 @@ pub struct JobEnd {
     /// It failed, and every run of its command exited with the code that says so before it had
     /// applied anything.
     pub nothing_applied: bool,
+    /// Why Stepgate's own runner has refused to begin, where more follows from that.
+    pub refusal: Option<SqlRefusal>,
     /// The Job controller's words.
     pub message: String,
     /// When.

@@ -7,14 +7,15 @@ use crate::{
     api::{
         Flag, OnFailure, Promotion,
         flags::{FlagState, FlagStatus, RampStep},
-        release::{AtStep, Release, Stage, StepStatus, Why},
-        status::Stopwatch,
+        release::{Release, Stage, Why},
     },
     plan::{
         decision::{Decided, Decision, Wait},
         draft::{Draft, later, whole_second},
         exits,
         gate::checks,
+        life::around,
+        measuring,
         reason::Reason,
         services,
     },
@@ -49,32 +50,13 @@ fn watched<'d>(draft: &'d Draft<'_>) -> Option<&'d FlagStatus> {
 pub(in crate::plan) fn as_release(draft: &Draft<'_>) -> Option<Release> {
     let flag = watched(draft)?;
     let since = flag.since.clone()?;
-    let stage = Stage::Step(AtStep {
-        step: StepStatus {
-            index: 0,
-            name: flag.step.clone().unwrap_or_default(),
-            began: since.clone(),
-            reached: flag.reaches_pods_by.clone(),
-            held: Stopwatch::default(),
-            available: 0,
-            batch: None,
-        },
-        paused: flag.why.clone(),
-    });
-    Some(Release {
-        revision: flag.revision.clone()?,
-        stage,
-        first: false,
-        started: since.clone(),
-        attempt: 1,
-        jobs: Vec::new(),
-        measured_since: Some(since),
-        unreached: Stopwatch::default(),
-        lost: Vec::new(),
-        tests: Vec::new(),
-        without_undo: false,
-        not_checked: Vec::new(),
-    })
+    let step = flag.step.as_deref().unwrap_or_default();
+    let mut release = measuring::held(flag.revision.as_deref()?, step, &since, &since);
+    if let Stage::Step(at) = &mut release.stage {
+        at.step.reached.clone_from(&flag.reaches_pods_by);
+        at.paused.clone_from(&flag.why);
+    }
+    Some(release)
 }
 
 /// The revision that is measured for a flag, by what is on record.
@@ -162,6 +144,7 @@ pub(super) fn may_rise(draft: &Draft<'_>) -> bool {
         && draft.paused_by().is_none()
         && services::assured(draft) >= draft.bounds().floor.max(1)
         && draft.spec.replicas > 0
+        && !around::is_under_way(draft)
 }
 
 /// The flag goes to the step at this index of its ramp, or is at its end.

@@ -15,6 +15,8 @@ pub mod terms;
 pub(super) mod texts;
 pub mod told;
 
+pub(crate) use self::sql::order_in;
+
 use jiff::Timestamp;
 
 use super::{

@@ -23,6 +23,12 @@ pub const NOTHING_APPLIED: i32 = 75;
 /// would not help.
 pub const REFUSED: i32 = 64;
 
+/// The same, where the rows that a backfill should have filled are not.
+pub const PROOF_FAILED: i32 = 65;
+
+/// All exit codes by which it says that, in the order in which the API server wants them.
+pub const REFUSALS: [i32; 2] = [REFUSED, PROOF_FAILED];
+
 /// Prefixes of labels that mean something to Kubernetes, or to a tool that deploys, on the object
 /// that carries them.
 const FOREIGN: [&str; 6] = [
@@ -49,12 +55,12 @@ pub(in crate::plan) enum Work {
 /// So it does when its node goes away before it has said that. A pod whose command never ran may be
 /// made again.
 ///
-/// Stepgate's own runner says more ([`REFUSED`]), and its ledger and its lock let another pod go on
+/// Stepgate's own runner says more ([`REFUSALS`]), and its ledger and its lock let another pod go on
 /// where one was lost with its node.
 pub(in crate::plan) fn failure_policy(template: &Value, work: Work) -> Value {
     let name = container_of(template, work);
-    let on = |action: &str, operator: &str, code: i32| {
-        let mut exits = json!({"operator": operator, "values": [code]});
+    let on = |action: &str, operator: &str, codes: &[i32]| {
+        let mut exits = json!({"operator": operator, "values": codes});
         if let Some(name) = name {
             exits["containerName"] = json!(name);
         }
@@ -66,14 +72,14 @@ pub(in crate::plan) fn failure_policy(template: &Value, work: Work) -> Value {
             "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
         })
     };
-    let any_other = on("FailJob", "NotIn", NOTHING_APPLIED);
+    let any_other = on("FailJob", "NotIn", &[NOTHING_APPLIED]);
     let rules = match work {
         // The place of the first one in the list is how its end is told from others.
-        Work::Sql => [on("FailJob", "In", REFUSED), lost("Ignore"), any_other],
+        Work::Sql => [on("FailJob", "In", &REFUSALS), lost("Ignore"), any_other],
         // What the command says of itself holds also where its node goes away.
         Work::Command | Work::Template => [
             any_other,
-            on("Count", "In", NOTHING_APPLIED),
+            on("Count", "In", &[NOTHING_APPLIED]),
             lost("FailJob"),
         ],
     };

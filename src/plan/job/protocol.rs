@@ -140,13 +140,7 @@ pub(in crate::plan) fn let_go(
             *record.place_of(holder.phase) = None;
             if holder.phase == PhaseKind::Contract {
                 // Nothing was removed.
-                record.undo_floor = holder.floor_before;
-                let floor = record.undo_floor;
-                for version in record.versions.iter_mut() {
-                    if Some(version.version) > floor {
-                        version.frozen_flags.clear();
-                    }
-                }
+                record.lower_floor(holder.floor_before);
             }
             for phase in &mut record.phases {
                 // Nothing was taken back.

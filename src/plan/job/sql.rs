@@ -13,6 +13,44 @@ pub(super) const GRACE_SECONDS: i64 = 600;
 /// watches.
 const A_WEEK: i64 = 604_800;
 
+/// The variable with the order, or with its first part: the others have `_2`, `_3` and so on.
+const VARIABLE: &str = "STEPGATE_PHASE";
+/// Bytes of a part: Linux gives no process a variable of more than 128 KiB.
+const PART: usize = 100 * 1024;
+
+/// The variables that hand an order to the runner.
+fn variables(order: &Value) -> Vec<Value> {
+    // The kubelet makes one dollar of two, and expands what is in brackets after one.
+    let text = order.to_string().replace('$', "\\u0024");
+    let mut rest = text.as_str();
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let mut end = rest.len().min(PART);
+        while !rest.is_char_boundary(end) {
+            end -= 1;
+        }
+        let (part, later) = rest.split_at(end);
+        let name = match parts.len() {
+            0 => VARIABLE.to_owned(),
+            before => format!("{VARIABLE}_{}", before + 1),
+        };
+        parts.push(json!({"name": name, "value": part}));
+        rest = later;
+    }
+    parts
+}
+
+/// The order that the variables of a container hold.
+pub(crate) fn order_in(env: &Value) -> Option<Value> {
+    let all = env.as_array()?.iter();
+    let parts = all.filter(|var| {
+        let name = var["name"].as_str().unwrap_or_default();
+        name.starts_with(VARIABLE)
+    });
+    let text: String = parts.filter_map(|var| var["value"].as_str()).collect();
+    serde_json::from_str(&text).ok()
+}
+
 /// `activeDeadlineSeconds` of a phase's Job.
 pub(super) fn deadline(schema: &SchemaSpec, phase: PhaseKind, seconds: i64) -> i64 {
     match phase {
@@ -124,13 +162,11 @@ pub(in crate::plan) fn template(
     // What is missing is said by the runner; its pod would wait for it until the Job's deadline.
     let mut uri = json!(postgres.connection.secret_key_ref);
     uri["optional"] = json!(true);
-    let mut env = vec![
-        json!({"name": "STEPGATE_PHASE", "value": order.to_string()}),
-        json!({
-            "name": "STEPGATE_DATABASE_URL",
-            "valueFrom": {"secretKeyRef": uri},
-        }),
-    ];
+    let mut env = variables(order);
+    env.push(json!({
+        "name": "STEPGATE_DATABASE_URL",
+        "valueFrom": {"secretKeyRef": uri},
+    }));
     let mut mounts = Vec::new();
     let mut volumes = Vec::new();
     let files = schema.read_files(phase);
@@ -228,18 +264,22 @@ mod tests {
         .unwrap()
     }
 
-    fn order_of(phase: PhaseKind, hashes: &[&str]) -> Option<Value> {
-        let holder = Holder {
+    fn holder() -> Holder {
+        Holder {
             rollout: "shop".into(),
             revision: "rm2s8z9cst".into(),
             version: Some(7),
-            phase,
+            phase: PhaseKind::Expand,
             attempt: 2,
             job: "a-job".into(),
             job_uid: None,
             since: Time(jiff::Timestamp::UNIX_EPOCH),
             floor_before: None,
-        };
+        }
+    }
+
+    fn order_of(phase: PhaseKind, hashes: &[&str]) -> Option<Value> {
+        let holder = Holder { phase, ..holder() };
         let hashes: Vec<_> = hashes.iter().map(|hash| (*hash).to_owned()).collect();
         let spec = spec();
         let schema = spec.schema.as_ref()?;
@@ -299,8 +339,7 @@ mod tests {
         let from = json!({"secretKeyRef": {"name": "ddl", "key": "uri", "optional": true}});
         assert_eq!(var("STEPGATE_DATABASE_URL")["valueFrom"], from);
         assert_eq!(var("STEPGATE_DATABASE_CA")["value"], "/ca/ca.crt");
-        let said = var("STEPGATE_PHASE")["value"].as_str().unwrap();
-        assert_eq!(serde_json::from_str::<Value>(said).unwrap(), order);
+        assert_eq!(order_in(&container["env"]).unwrap(), order);
         let sources = &pod["spec"]["volumes"][0]["projected"]["sources"];
         let second = json!({"configMap": {
             "name": "sql-7",
@@ -319,6 +358,42 @@ mod tests {
         let told =
             json!({"name": "STEPGATE_PROGRESS", "value": format!("[::]:{}", progress::PORT)});
         assert!(env.contains(&told));
+    }
+
+    #[test]
+    fn the_longest_batches_are_handed_over_in_parts_and_no_dollar_is_expanded() {
+        let mut spec = spec();
+        let longest = |n: usize| {
+            json!({
+                "name": format!("batch-{n}"), "table": "public.users", "key": ["id"],
+                "set": format!("a = $$é\"{}$$", "ü".repeat(4000)),
+                "where": format!("a <> $(HOME) || '{}'", "\\".repeat(4000)),
+            })
+        };
+        let batches: Vec<_> = (0..16).map(longest).collect();
+        let schema = spec.schema.as_mut().unwrap();
+        schema.backfill.as_mut().unwrap().batches = serde_json::from_value(json!(batches)).unwrap();
+        let holder = Holder {
+            phase: PhaseKind::Backfill,
+            ..holder()
+        };
+        let schema = spec.schema.as_ref().unwrap();
+        let order = order("shop", schema, &holder, "shop-db", &[], 900, false).unwrap();
+        let pod = template(&spec.template, &spec, schema, "stepgate-sql:1", &order).unwrap();
+        let env = &pod["spec"]["containers"][0]["env"];
+        let parts: Vec<_> = env.as_array().unwrap().iter().collect();
+        let of_the_order = |var: &&&Value| {
+            let name = var["name"].as_str().unwrap();
+            name.starts_with(VARIABLE)
+        };
+        assert!(parts.iter().filter(of_the_order).count() > 1);
+        for var in &parts {
+            let value = var["value"].as_str().unwrap_or_default();
+            assert!(value.len() <= PART && !value.contains('$'));
+        }
+        assert_eq!(parts[1]["name"], "STEPGATE_PHASE_2");
+        assert_eq!(order_in(env).unwrap(), order);
+        assert_eq!(order["batches"][15]["where"], batches[15]["where"]);
     }
 
     #[test]

@@ -152,10 +152,19 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
         ];
         let mut done = done.into_iter().filter(|_| own);
         let (phase, done) = done.find_map(|(phase, done)| Some((phase, done.as_ref()?)))?;
+        let after = life::around::after_words(draft, version);
+        let (message, hurts) = after
+            .filter(|_| phase == PhaseKind::Contract)
+            .unwrap_or_default();
+        let state = match hurts {
+            true => Reason::ContractHurts,
+            false => Reason::Succeeded,
+        };
         return Some(SchemaStatus {
             attempt: done.attempt,
-            state: Reason::Succeeded.word().to_owned(),
+            state: state.word().to_owned(),
             job: Some(done.job.clone()),
+            message,
             ..status(version, phase)
         });
     };

@@ -272,10 +272,24 @@ pub(super) fn approval(
         ""
     };
     Some(format!(
-        "an approval{why}: kubectl annotate -n {} databaseschema {database} --overwrite \
-         stepgate.io/approve=\"{number}/{}/{} <id> <user>\"",
-        draft.seen.objects.rollout.namespace,
-        kind.word(),
-        asked.digest
+        "an approval{why}: {}",
+        approve_command(draft, version, kind, database)
     ))
+}
+
+/// The command by which a phase of a version is approved.
+pub(super) fn approve_command(
+    draft: &Draft<'_>,
+    version: &VersionRecord,
+    kind: PhaseKind,
+    database: &str,
+) -> String {
+    let digest = version.asks(kind).map_or("", |asked| &asked.digest);
+    format!(
+        "kubectl annotate -n {} databaseschema {database} --overwrite \
+         stepgate.io/approve=\"{}/{}/{digest} <id> <user>\"",
+        draft.seen.objects.rollout.namespace,
+        version.version,
+        kind.word(),
+    )
 }

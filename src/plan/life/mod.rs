@@ -3,6 +3,7 @@
 //!
 //! All of it is on record in the DatabaseSchema, and each step there is a compare-and-swap.
 
+pub(super) mod around;
 mod gate;
 mod record;
 pub(super) mod revert;
@@ -10,6 +11,7 @@ pub(super) mod revert;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use self::{
+    around::Before,
     gate::Side,
     record::{lacks_texts, registration, with_new_texts},
 };
@@ -24,7 +26,7 @@ use super::{
 };
 use crate::api::{
     DatabaseRecord, PhaseKind,
-    database::{Holder, VersionRecord},
+    database::{Holder, SqlRefusal, VersionRecord},
     rollout_status::VersionJobs,
     schema::KeptBy,
 };
@@ -41,7 +43,7 @@ pub(super) struct Duty<'s> {
 
 impl<'s> Duty<'s> {
     /// What is still to run for this version.
-    fn of(version: &'s VersionRecord) -> Option<Self> {
+    fn of(draft: &Draft<'_>, version: &'s VersionRecord) -> Option<Self> {
         let least = version
             .backfilled
             .as_ref()
@@ -51,7 +53,7 @@ impl<'s> Duty<'s> {
             phase: PhaseKind::Backfill,
             least,
         };
-        if version.lacks_backfill() || is_outdated(version) {
+        if version.lacks_backfill() || is_outdated(version) || is_disproved(draft, version) {
             return Some(backfill);
         }
         let next = version.to_approve()?;
@@ -85,6 +87,23 @@ fn is_outdated(version: &VersionRecord) -> bool {
         .is_some_and(|(alone, done)| done.began.0 < alone.0)
 }
 
+/// The last contract was refused because rows are not filled in, and a person has said to try again:
+/// the backfill comes first.
+fn is_disproved(draft: &Draft<'_>, version: &VersionRecord) -> bool {
+    let (Some(done), true) = (&version.backfilled, version.lacks_contract()) else {
+        return false;
+    };
+    let database = draft.seen.objects.database.iter();
+    let mut phases = database.flat_map(|d| &d.record.phases);
+    let last =
+        phases.rfind(|p| p.phase == PhaseKind::Contract && p.version == Some(version.version));
+    let Some(last) = last.filter(|p| p.refusal == Some(SqlRefusal::ProofFailed)) else {
+        return false;
+    };
+    let next = Turn::of_version(draft, version, PhaseKind::Contract, 1);
+    done.began.0 < last.ended.0 && next.job().attempt > last.attempt
+}
+
 /// The versions whose phases this Rollout is to run, the lowest first.
 fn own<'s>(draft: &Draft<'s>) -> Vec<&'s VersionRecord> {
     let database = draft.seen.objects.database.as_ref();
@@ -97,8 +116,10 @@ fn own<'s>(draft: &Draft<'s>) -> Vec<&'s VersionRecord> {
 }
 
 /// What comes next of each of them.
-fn own_duties<'s>(draft: &Draft<'s>) -> impl Iterator<Item = Duty<'s>> + use<'s> {
-    own(draft).into_iter().filter_map(Duty::of)
+fn own_duties<'s>(draft: &Draft<'s>) -> std::vec::IntoIter<Duty<'s>> {
+    let own = own(draft).into_iter();
+    let duties: Vec<_> = own.filter_map(|v| Duty::of(draft, v)).collect();
+    duties.into_iter()
 }
 
 /// What comes next of all that this Rollout is to run: first what waits for a person.
@@ -114,7 +135,13 @@ pub(super) fn duty<'s>(draft: &Draft<'s>) -> Option<Duty<'s>> {
 /// What a duty waits for, for people; nothing where its Job runs or is about to.
 pub(super) fn waits_for(draft: &Draft<'_>, duty: &Duty<'_>) -> Vec<String> {
     match duty.phase {
-        PhaseKind::Contract => gate::missing(draft, duty.version),
+        PhaseKind::Contract => {
+            let mut missing = gate::missing(draft, duty.version);
+            if missing.is_empty() {
+                missing.extend(around::missing(draft, duty.version));
+            }
+            missing
+        }
         PhaseKind::Revert => revert::missing(draft, duty.version),
         PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Backfill => Vec::new(),
     }
@@ -144,6 +171,10 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
         return Ok(());
     }
     if let Some(write) = let_go_of_dropped(draft, database) {
+        draft.writes.push(write);
+        return Ok(());
+    }
+    if let Some(write) = around::after(draft, database) {
         draft.writes.push(write);
         return Ok(());
     }
@@ -220,7 +251,7 @@ fn next(
             return Ok(None);
         }
     }
-    let Some(duty) = Duty::of(version) else {
+    let Some(duty) = Duty::of(draft, version) else {
         return Ok(None);
     };
     let runs = contracting.is_none() && database.record.held_for(duty.phase).is_some();
@@ -259,8 +290,12 @@ fn next(
             draft.wake(at);
         }
     }
-    if !gate::missing(draft, version).is_empty() {
-        return Ok(None);
+    let failed = matches!(job::run(draft, &duty.turn(draft)), Run::Failed { .. });
+    let everything_else = !failed && gate::missing(draft, version).is_empty();
+    match around::before(draft, database, version, everything_else) {
+        Before::Open => {}
+        Before::Waits => return Ok(None),
+        Before::Records(write) => return Ok(Some(write)),
     }
     let write = begin(draft, database, &duty)?;
     if matches!(&write, Some(Write::RecordDatabase { record, .. }) if record.holder.is_some()) {
@@ -305,7 +340,7 @@ pub(super) fn voided_by(draft: &Draft<'_>, revision: &str) -> Option<Write> {
     database.record.versions.iter().any(voids).then(|| {
         recorded(database, |record| {
             for version in record.versions.iter_mut().filter(|v| voids(v)) {
-                version.alone_since = None;
+                (version.alone_since, version.stable_before) = (None, None);
             }
         })
     })
@@ -321,6 +356,10 @@ fn is_alone(draft: &Draft<'_>, version: &VersionRecord) -> Result<bool, Halt> {
 fn alone(database: &DatabaseFacts, version: &VersionRecord, since: Option<Time>) -> Write {
     recorded(database, |record| {
         if let Some(version) = record.version_mut(version.version) {
+            if since.is_none() {
+                // The gate is shut: what was measured for it is measured again.
+                version.stable_before = None;
+            }
             version.alone_since = since;
         }
     })
@@ -453,11 +492,17 @@ fn failed_backfill(record: &DatabaseRecord, version: i64) -> Option<&str> {
 ///
 /// # Errors
 /// What must be known first.
-pub(super) fn retry(draft: &Draft<'_>) -> Result<Option<Decision>, Halt> {
-    match duty(draft) {
-        Some(duty) => again(draft, &duty),
-        None => Ok(None),
-    }
+pub(super) fn retry(draft: &Draft<'_>) -> Result<Option<(Decision, &'static str)>, Halt> {
+    let again = match duty(draft) {
+        Some(duty) => again(draft, &duty)?,
+        None => None,
+    };
+    let again = again.map(|decision| (decision, "the failed phase after the release (backfill, contract or revert) may run again"));
+    let measured = || {
+        let decision = around::retry(draft)?;
+        Some((decision, "stable is measured anew around the contract"))
+    };
+    Ok(again.or_else(measured))
 }
 
 /// A retry of this.
@@ -502,10 +547,7 @@ fn again(draft: &Draft<'_>, duty: &Duty<'_>) -> Result<Option<Decision>, Halt> {
     said.retain(|said| open.iter().any(|v| v.version == said.version));
     let of = |said: &VersionJobs| said.version == number;
     let index = said.iter().position(of).unwrap_or_else(|| {
-        said.push(VersionJobs {
-            version: number,
-            jobs: Vec::new(),
-        });
+        said.push(VersionJobs::of(number));
         said.len() - 1
     });
     let jobs = &mut said[index].jobs;

@@ -93,6 +93,8 @@ pub(super) fn of(
         backfilled: None,
         alone_since: None,
         approved: None,
+        stable_before: None,
+        stable_after: None,
         contracted: None,
         reverted: None,
         frozen_flags: Vec::new(),

@@ -11,6 +11,8 @@ use crate::{
 
 fn phase(rollout: &str, revision: &str, attempt: i64) -> PhaseRecord {
     PhaseRecord {
+        refusal: None,
+        floor_before: None,
         nothing_applied: false,
         undone_by: None,
         rollout: rollout.into(),

@@ -37,6 +37,7 @@ fn job(n: i64) -> JobFacts {
         live_pods: 0,
         failed_pods: 0,
         ended: Some(JobEnd {
+            refusal: None,
             nothing_applied: false,
             succeeded: true,
             message: String::new(),
@@ -48,6 +49,8 @@ fn job(n: i64) -> JobFacts {
 
 fn phase(job: &JobFacts) -> PhaseRecord {
     PhaseRecord {
+        refusal: None,
+        floor_before: None,
         nothing_applied: false,
         undone_by: None,
         rollout: "shop".into(),
@@ -162,6 +165,7 @@ fn the_end_that_is_recorded_is_that_of_the_job_that_holds() {
 fn a_phase_that_failed_is_told_and_leaves_the_database_dirty() {
     let mut failed = job(1);
     failed.ended = Some(JobEnd {
+        refusal: None,
         nothing_applied: false,
         succeeded: false,
         message: "BackoffLimitExceeded".into(),
@@ -186,6 +190,7 @@ fn a_phase_that_has_applied_nothing_leaves_the_database_as_it_was() {
     for dirty_before in [false, true] {
         let mut failed = job(1);
         failed.ended = Some(JobEnd {
+            refusal: None,
             nothing_applied: true,
             succeeded: false,
             message: "BackoffLimitExceeded".into(),
@@ -220,4 +225,114 @@ fn an_end_is_put_on_record_when_the_pods_are_gone() {
     let recorded = recorded(&seen(vec![ending], record)).expect("a record");
     assert!(recorded.holder.is_none());
     assert_eq!(recorded.phases.len(), 1);
+}
+
+/// The contract of version 7 has ended so, attempt by attempt; the floor was 5 before it.
+fn contracts(ends: &[bool]) -> DatabaseRecord {
+    let attempt = |(n, nothing_applied): (usize, &bool)| {
+        let attempt = i64::try_from(n).unwrap() + 1;
+        PhaseRecord {
+            phase: PhaseKind::Contract,
+            version: Some(7),
+            attempt,
+            succeeded: false,
+            nothing_applied: *nothing_applied,
+            floor_before: Some(if attempt == 1 { 5 } else { 7 }),
+            ..phase(&job(attempt))
+        }
+    };
+    DatabaseRecord {
+        undo_floor: Some(7),
+        phases: ends.iter().enumerate().map(attempt).collect(),
+        ..DatabaseRecord::default()
+    }
+}
+
+/// What a person's wish comes to: the floor after it, and the words.
+fn lowered(record: DatabaseRecord, text: &str) -> (Option<i64>, String) {
+    let mut world = seen(Vec::new(), record);
+    let annotations = [(keys::LOWER_FLOOR.to_owned(), text.to_owned())];
+    world.database.annotations = Arc::new(annotations.into());
+    let record = recorded(&world).expect("an answer");
+    (record.undo_floor, record.commands[0].message.clone())
+}
+
+#[test]
+fn the_floor_goes_down_only_where_every_attempt_proves_that_nothing_was_applied() {
+    let (floor, said) = lowered(contracts(&[true, true]), "7 please");
+    assert_eq!(floor, Some(5));
+    assert_eq!(
+        said,
+        "nothing of the contract of version 7 was applied: the undo floor is 5 again"
+    );
+    for (record, text, why) in [
+        (
+            contracts(&[true, false]),
+            "7 a",
+            "job-02 of the contract of version 7 may have removed",
+        ),
+        (
+            contracts(&[false, true]),
+            "7 a",
+            "job-01 of the contract of version 7 may have removed",
+        ),
+        (contracts(&[]), "7 a", "not all on record any more"),
+        (
+            contracts(&[true]),
+            "6 a",
+            "the undo floor is 7, so the contract of version 6",
+        ),
+        (contracts(&[true]), "x a", "is not a version"),
+        (
+            DatabaseRecord {
+                undo_floor: None,
+                ..contracts(&[true])
+            },
+            "7 a",
+            "there is no undo floor",
+        ),
+    ] {
+        let before = record.undo_floor;
+        let (floor, said) = lowered(record, text);
+        assert_eq!(floor, before);
+        assert!(said.contains(why), "{why}: {said}");
+    }
+}
+
+#[test]
+fn a_contract_that_applied_nothing_takes_its_floor_back() {
+    for (floor_before, earlier, then) in [
+        (Some(5), &[][..], Some(5)),
+        (None, &[][..], None),
+        (Some(7), &[false][..], Some(7)),
+    ] {
+        let mut failed = job(9);
+        failed.ended = Some(JobEnd {
+            refusal: None,
+            nothing_applied: true,
+            succeeded: false,
+            message: "BackoffLimitExceeded".into(),
+            at: second(9),
+        });
+        let held = held_by(&failed).holder.unwrap();
+        let record = DatabaseRecord {
+            holder: Some(Holder {
+                phase: PhaseKind::Contract,
+                version: Some(7),
+                attempt: i64::try_from(earlier.len()).unwrap() + 1,
+                floor_before,
+                ..held
+            }),
+            ..contracts(earlier)
+        };
+        let world = seen(vec![failed], record);
+        assert_eq!(
+            recorded(&world).unwrap().undo_floor,
+            then,
+            "{floor_before:?}"
+        );
+        let events = database::plan(&world, &Shown::default(), second(0), 1).events;
+        let told = events.iter().any(|e| e.reason.word() == "FloorLowered");
+        assert_eq!(told, then != Some(7));
+    }
 }

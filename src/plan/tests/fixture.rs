@@ -390,6 +390,7 @@ impl World {
         let jobs = self.seen.objects.jobs.iter_mut();
         for job in jobs.filter(|j| !j.suspended && j.ended.is_none()) {
             job.ended = Some(JobEnd {
+                refusal: None,
                 nothing_applied: false,
                 succeeded: true,
                 message: String::new(),

@@ -1,6 +1,7 @@
 //! Decisions in tables: one fact changed, one decision looked at.
 
 mod adopting;
+mod around;
 mod attempts;
 mod commands;
 mod config;
@@ -139,6 +140,8 @@ fn a_failed_expand_starts_no_pod_and_says_so() {
     let mut world = World::stable("v1").wants("v2").at_stage("expand");
     let revision = world.revision("v2");
     world.database_mut().phases.push(PhaseRecord {
+        refusal: None,
+        floor_before: None,
         nothing_applied: false,
         undone_by: None,
         rollout: "shop".into(),

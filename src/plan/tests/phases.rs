@@ -43,6 +43,8 @@ pub fn with_preflight(preflight: Value) -> World {
 
 fn ran(phase: PhaseKind, version: i64, succeeded: bool) -> PhaseRecord {
     PhaseRecord {
+        refusal: None,
+        floor_before: None,
         rollout: "other".into(),
         revision: "r".into(),
         version: Some(version),
@@ -79,6 +81,7 @@ pub fn ends(world: &mut World, succeeded: bool) {
     let jobs = world.seen.objects.jobs.iter_mut();
     for job in jobs.filter(|j| !j.suspended && j.ended.is_none()) {
         job.ended = Some(JobEnd {
+            refusal: None,
             nothing_applied: false,
             succeeded,
             message: "exit 1".into(),

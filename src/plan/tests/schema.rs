@@ -9,7 +9,7 @@ use super::fixture::{World, condition, second, stalled};
 use crate::{
     api::{
         PhaseKind,
-        database::{Dirty, Holder, PhaseRecord},
+        database::{Dirty, Holder},
         keys,
     },
     plan::{
@@ -127,23 +127,12 @@ fn an_attempt_that_runs_is_not_given_up_for_one_that_failed_before() {
     let mut world = expanding(|w| w.seen.objects.jobs.iter().any(|j| !j.suspended));
     let revision = world.revision("v2");
     let mut taken = holder(&world).expect("a hold");
+    let mut failed = taken.ended(false, Time(second(0)), String::new());
+    (failed.attempt, failed.job) = (1, "shop-expand-1".into());
     taken.attempt = 2;
     let record = world.database_mut();
     record.holder = Some(taken);
-    record.phases.push(PhaseRecord {
-        nothing_applied: false,
-        undone_by: None,
-        rollout: "shop".into(),
-        revision: revision.clone(),
-        version: None,
-        phase: PhaseKind::Expand,
-        attempt: 1,
-        succeeded: false,
-        job: "shop-expand-1".into(),
-        began: None,
-        ended: Time(second(0)),
-        message: String::new(),
-    });
+    record.phases.push(failed);
     // The status was lost, and with it the number of the attempt.
     world.step();
     let release = world.status().release.clone().expect("still in motion");

@@ -209,6 +209,8 @@ fn version(spec: &mut crate::api::RolloutSpec, version: i64) {
 
 fn expanded(rollout: &str, version: i64, ended: i64) -> PhaseRecord {
     PhaseRecord {
+        refusal: None,
+        floor_before: None,
         rollout: rollout.into(),
         revision: "other".into(),
         version: Some(version),

@@ -75,6 +75,7 @@ fn quiet(world: &mut World) {
 fn ends(world: &mut World, succeeded: bool) {
     let at = world.now;
     job(world).ended = Some(JobEnd {
+        refusal: None,
         succeeded,
         nothing_applied: false,
         message: "BackoffLimitExceeded".into(),

@@ -150,6 +150,7 @@ fn expand_failed(show_log: bool) -> World {
     world.edit_spec(|spec| spec.schema.as_mut().unwrap().show_log = show_log);
     let at = world.now;
     world.seen.objects.jobs[0].ended = Some(JobEnd {
+        refusal: None,
         nothing_applied: false,
         succeeded: false,
         message: "BackoffLimitExceeded".into(),

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A revision of version 2 is stable, and asks for a backfill and a contract.
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World::new();
     world.seen.answers.overlaps = Some(Vec::new());
     world.seen.answers.revisions_live = true;
@@ -40,7 +40,7 @@ fn world() -> World {
     world
 }
 
-fn recorded(world: &World) -> Option<VersionRecord> {
+pub(super) fn recorded(world: &World) -> Option<VersionRecord> {
     world
         .plan()
         .writes
@@ -61,7 +61,7 @@ fn done() -> Option<Done> {
 }
 
 /// Version 2 is released; its backfill ended after the last pod below it.
-fn filled() -> World {
+pub(super) fn filled() -> World {
     let mut world = world();
     let database = world.seen.objects.database.as_ref();
     let version = database.and_then(|d| d.record.version(2).cloned());
@@ -75,7 +75,7 @@ fn filled() -> World {
 }
 
 /// A person approves the contract as it is, so many seconds after the first; its digest.
-fn approve(world: &mut World, at: i64) -> String {
+pub(super) fn approve(world: &mut World, at: i64) -> String {
     let version = world.database_mut().version_mut(2).expect("the version");
     let asked = version.asks(PhaseKind::Contract).expect("a contract");
     let digest = asked.digest.clone();

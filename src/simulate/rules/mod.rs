@@ -5,6 +5,7 @@
 //! writes: a pod that dies by itself is nobody's breach.
 
 mod adopted;
+mod around;
 mod carried;
 mod evidence;
 mod flags;
@@ -60,6 +61,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
     ("soak", soak::soak),
+    ("around", around::around),
+    ("lowered", around::lowered),
     ("preflight", phases::preflight),
     ("revert", phases::revert),
     ("once", tests::once),

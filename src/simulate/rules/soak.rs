@@ -183,12 +183,23 @@ fn stable_got(
     let Some(stable) = &before.status.stable else {
         return (0.0, 0.0);
     };
+    let times = (from, to);
+    got(world, arrival, &before.meta.name, &stable.revision, times)
+}
+
+/// The same of this revision of a Rollout.
+pub(super) fn got(
+    world: &World,
+    arrival: &Arrival,
+    rollout: &str,
+    revision: &str,
+    (from, to): (Timestamp, Timestamp),
+) -> (f64, f64) {
     let skew = arrival.trust.clock.duration_since(arrival.trust.began);
     let late = SignedDuration::from_secs(world.setting.scrape_seconds);
     let then = |at: Timestamp, late| at.saturating_sub(skew + late).unwrap_or(at);
-    let name = &before.meta.name;
     let (from, to) = (then(from, late), then(to, SignedDuration::ZERO));
-    world.traffic.between(name, &stable.revision, from, to)
+    world.traffic.between(rollout, revision, from, to)
 }
 
 /// The share of errors that stable had before the expand, with what few requests leave open.

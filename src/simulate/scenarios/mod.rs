@@ -1,6 +1,7 @@
 //! The scenarios whose stories are kept, by theme.
 
 pub(super) mod adopt;
+mod around;
 pub(super) mod blue_green;
 mod commands;
 mod edits;
@@ -26,7 +27,7 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 20] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 21] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
@@ -37,6 +38,7 @@ pub fn themes() -> [(&'static str, Vec<Scenario>); 20] {
         ("soak", soak::soak()),
         ("versions", versions::versions()),
         ("adopt", adopt::adopt()),
+        ("around", around::around()),
         ("phases", phases::phases()),
         ("order", order::order()),
         ("flags", flags::flags()),

@@ -75,14 +75,14 @@ fn approve() -> Action {
     }
 }
 
-/// The runner ends an expand so, attempt by attempt.
-fn runner(attempts: &[(i64, MigrationEnd)]) -> Behaviour {
+/// The runner ends a phase so, attempt by attempt.
+fn runner(phase: PhaseKind, attempts: &[(i64, MigrationEnd)]) -> Behaviour {
     let attempts = attempts.iter().map(|(seconds, end)| Migration {
         seconds: *seconds,
         end: *end,
     });
     Behaviour {
-        migrations: [(PhaseKind::Expand, attempts.collect())].into(),
+        migrations: [(phase, attempts.collect())].into(),
         ..Behaviour::default()
     }
 }
@@ -107,10 +107,27 @@ pub(super) fn sql() -> Vec<Scenario> {
             .then(FILLED + 10, text("contract.sql", None))
             .then(FILLED + 200, text("contract.sql", Some(DROP)))
             .lasts(700),
+        version_2(
+            "sql-that-finds-rows-unfilled-is-retried-with-its-backfill",
+            "Manual",
+        )
+        .image(
+            SQL_IMAGE,
+            runner(
+                PhaseKind::Contract,
+                &[(2, MigrationEnd::Unproven), (20, MigrationEnd::Succeeds)],
+            ),
+        )
+        .then(FILLED, approve())
+        .then(FILLED + 300, command("retry"))
+        .lasts(900),
         version_2("sql-that-is-refused-leaves-a-clean-database", "Manual")
             .image(
                 SQL_IMAGE,
-                runner(&[(2, MigrationEnd::Refused), (20, MigrationEnd::Succeeds)]),
+                runner(
+                    PhaseKind::Expand,
+                    &[(2, MigrationEnd::Refused), (20, MigrationEnd::Succeeds)],
+                ),
             )
             .then(
                 SETTLED + 60,

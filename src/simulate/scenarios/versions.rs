@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A release of four pods, from its start to its end, takes so many seconds at most.
-const RELEASED: i64 = SETTLED + 330;
+pub(super) const RELEASED: i64 = SETTLED + 330;
 
 /// With a backfill, and a contract a minute after nobody is below it.
 pub(super) fn with_contract(mut spec: RolloutSpec, approval: &str) -> RolloutSpec {
@@ -35,7 +35,7 @@ pub(super) fn with_contract(mut spec: RolloutSpec, approval: &str) -> RolloutSpe
 }
 
 /// With a contract as soon as nobody is below it, and nothing to fill in.
-fn at_once(spec: RolloutSpec) -> RolloutSpec {
+pub(super) fn at_once(spec: RolloutSpec) -> RolloutSpec {
     let mut spec = with_contract(spec, "Automatic");
     if let Some(schema) = &mut spec.schema {
         schema.backfill = None;
@@ -47,14 +47,14 @@ fn at_once(spec: RolloutSpec) -> RolloutSpec {
 }
 
 /// `v1` runs, and version 2 is released with `v2`.
-fn version_2(name: &'static str, approval: &str) -> Scenario {
+pub(super) fn version_2(name: &'static str, approval: &str) -> Scenario {
     let v2 = with_contract(shop("v2", 4, Some(2)), approval);
     Scenario::new(name)
         .then(1, apply(shop("v1", 4, Some(1))))
         .then(SETTLED, apply(v2))
 }
 
-fn approve() -> Action {
+pub(super) fn approve() -> Action {
     Action::Approve {
         database: "shop-db".into(),
         right: true,
@@ -62,7 +62,7 @@ fn approve() -> Action {
 }
 
 /// The attempts of this phase go so.
-fn phase(kind: PhaseKind, attempts: &[(i64, MigrationEnd)]) -> Behaviour {
+pub(super) fn phase(kind: PhaseKind, attempts: &[(i64, MigrationEnd)]) -> Behaviour {
     let attempts = attempts.iter().map(|(seconds, end)| Migration {
         seconds: *seconds,
         end: *end,
@@ -112,6 +112,23 @@ pub(super) fn versions() -> Vec<Scenario> {
             )
             .then(RELEASED + 300, command("retry"))
             .lasts(1000),
+        version_2("a-contract-that-ends-clean-lowers-the-floor", "Automatic")
+            .image(
+                "v2",
+                phase(
+                    PhaseKind::Contract,
+                    &[(20, MigrationEnd::NothingApplied), (20, succeeds)],
+                ),
+            )
+            .then(RELEASED + 100, command("undo"))
+            .lasts(1000),
+        version_2(
+            "the-floor-of-a-contract-that-fails-half-way-stays",
+            "Automatic",
+        )
+        .image("v2", phase(PhaseKind::Contract, &[(20, fails)]))
+        .then(RELEASED + 100, Action::LowerFloor("shop-db".into()))
+        .lasts(700),
         version_2("a-higher-version-waits-for-the-backfill", "Automatic")
             .image("v2", phase(PhaseKind::Backfill, &[(200, succeeds)]))
             .then(

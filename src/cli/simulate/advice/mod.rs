@@ -154,12 +154,21 @@ fn schema(spec: &RolloutSpec, found: &mut Vec<Finding>) {
         return;
     };
     let after = duration(contract.after_seconds);
+    let hold = course(spec).targets.last().map_or(0, |t| t.hold_seconds);
+    let measured = match &spec.analysis {
+        Some(analysis) if !analysis.checks.is_empty() => format!(
+            ". Then stable is measured for {}, and once more after it; without a verdict it asks \
+             for an approval",
+            duration(hold)
+        ),
+        _ => String::new(),
+    };
     found.push(match contract.approval {
         Approval::Manual => Finding::note(
             "spec.schema.contract.approval",
             format!(
                 "after the release the contract waits until nothing below its version is left, for \
-                 {after} more, and for an approval: status.schema.message has the command"
+                 {after} more, and for an approval: status.schema.message has the command{measured}"
             ),
         ),
         Approval::Automatic => Finding::warning(
@@ -167,7 +176,7 @@ fn schema(spec: &RolloutSpec, found: &mut Vec<Finding>) {
             format!(
                 "the contract removes what older code needs {after} after the last of that is gone \
                  in this namespace; what uses the database from elsewhere is not seen. Leave it \
-                 Manual unless nothing does"
+                 Manual unless nothing does{measured}"
             ),
         ),
     });

@@ -233,10 +233,10 @@ fn only_a_job_that_ran_out_of_tries_under_its_policy_has_applied_nothing() {
 /// The runner's own word has the first rule of its Job's policy, and no other Job's.
 #[test]
 fn the_runners_word_that_nothing_was_applied_is_told_by_the_rule_that_it_met() {
-    let of = |codes: &[i32], rule: usize| {
+    let end = |code: i32, codes: &[i32], rule: usize| {
         let words = format!(
-            "Container stepgate-sql for pod a/b failed with exit code 64 matching FailJob rule at \
-             index {rule}"
+            "Container stepgate-sql for pod a/b failed with exit code {code} matching FailJob rule \
+             at index {rule}"
         );
         let exits = json!({"operator": "In", "values": codes, "containerName": "stepgate-sql"});
         let object = json!({
@@ -246,11 +246,17 @@ fn the_runners_word_that_nothing_was_applied_is_told_by_the_rule_that_it_met() {
             "status": {"failed": 1, "conditions": [{
                 "type": "Failed", "status": "True", "reason": "PodFailurePolicy", "message": words}]},
         });
-        job(&read::<Job>(object)).ended.unwrap().nothing_applied
+        job(&read::<Job>(object)).ended.unwrap()
     };
-    assert!(of(&[64], 0));
-    assert!(!of(&[64], 1), "any other end");
+    let of = |codes: &[i32], rule: usize| end(64, codes, rule).nothing_applied;
+    assert!(of(&[64, 65], 0));
+    assert!(!of(&[64, 65], 1), "any other end");
     assert!(!of(&[1], 0), "a policy of something else");
+    let unproven = end(65, &[64, 65], 0);
+    assert!(unproven.nothing_applied);
+    assert_eq!(unproven.refusal, Some(SqlRefusal::ProofFailed));
+    assert_eq!(end(64, &[64, 65], 0).refusal, None);
+    assert_eq!(end(65, &[65], 0).refusal, None, "another's policy");
 }
 
 #[test]

@@ -78,13 +78,36 @@ fn rows_are_filled_once_and_proved() {
         task
     };
     server.sql("UPDATE users SET full_name = NULL WHERE id IN (3, 6)");
-    let refused = contract(7).run().failed("ProofFailed");
+    let refused = contract(7).run().is(65, "ProofFailed");
     assert!(refused.message().contains("2 rows of users"), "{refused:?}");
     assert_eq!(refused.report["applied"], false);
     assert_eq!(server.number("SELECT count(*) FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'name'"), 1);
     task.run().done();
     contract(7).run().done();
     assert_eq!(server.number("SELECT count(*) FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'name'"), 0);
+}
+
+/// Their order is longer than Linux lets one variable be.
+#[test]
+fn sixteen_of_the_longest_batches_run() {
+    let server = Server::start();
+    users(&server, 50);
+    let long = "é".repeat(4000);
+    let batch = |n: usize| {
+        json!({"name": format!("batch-{n}"), "table": "public.users", "key": ["id"],
+               "set": format!("full_name = left('{long}', 1) || name"),
+               "where": format!("full_name IS NULL AND '{long}' <> ''"), "maxRows": 1000})
+    };
+    let mut task = Task::batch(&server, batch(0));
+    let batches: Vec<Value> = (0..16).map(batch).collect();
+    task.order["batches"] = json!(batches);
+    assert!(task.order.to_string().len() > 128 * 1024);
+    task.run().done();
+    assert_eq!(server.number(LEFT), 0);
+    assert_eq!(
+        server.number("SELECT count(*) FROM stepgate.batches WHERE proved IS NOT NULL"),
+        16
+    );
 }
 
 /// Its first file has dropped the column that the proof counts.

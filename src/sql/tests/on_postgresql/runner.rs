@@ -16,6 +16,26 @@ use tempfile::TempDir;
 
 use crate::server::{SECRET, Server, wait_for};
 
+/// An order in parts, as the operator hands over a long one: a short first one, so that each run
+/// puts parts together.
+fn parts(order: &str) -> Vec<(String, String)> {
+    let mut parts = vec![String::new()];
+    for letter in order.chars() {
+        let full = if parts.len() == 1 { 100 } else { 100_000 };
+        if parts[parts.len() - 1].len() >= full {
+            parts.push(String::new());
+        }
+        let last = parts.len() - 1;
+        parts[last].push(letter);
+    }
+    let name = |part: usize| match part {
+        0 => "STEPGATE_PHASE".to_owned(),
+        part => format!("STEPGATE_PHASE_{}", part + 1),
+    };
+    let parts = parts.into_iter().enumerate();
+    parts.map(|(part, text)| (name(part), text)).collect()
+}
+
 /// A folder with the files of a phase, and its order.
 pub struct Task {
     folder: TempDir,
@@ -148,7 +168,7 @@ impl Task {
             .arg("--report")
             .arg(self.report())
             .args(&self.arguments)
-            .env("STEPGATE_PHASE", self.order.to_string())
+            .envs(parts(&self.order.to_string()))
             .env("STEPGATE_DATABASE_URL", &self.url)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
