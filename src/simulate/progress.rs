@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{coverage::Kind, object::Name, world::World};
+use super::{coverage::Kind, object::Name, tables, world::World};
 use crate::plan::job::progress::Report;
 
 /// What pods of backfills say.
@@ -18,8 +18,7 @@ pub enum Telling {
     Nonsense,
 }
 
-/// Rows of every table.
-const ROWS: i64 = 100_000;
+const ROWS: i64 = tables::ROWS;
 
 impl World {
     /// The pod of this Job runs from now on, for so many seconds; it never ends: for none.

@@ -42,6 +42,7 @@ impl World {
                 };
                 self.did("", &words);
                 self.consumer = version;
+                self.ledger.consumer_changed = Some(self.now);
             }
             Circumstance::Backup { seconds_ago } => self.backed_up(seconds_ago),
             Circumstance::Service { name, is } => self.give_service(name, is),
