@@ -115,13 +115,15 @@ impl World {
             ends_by: None,
         };
         let container = Container::new(deployment.image.clone());
+        if let Some(code) = self.code_of(&pod.rollout, &pod.revision) {
+            self.code.insert(pod.meta.name.clone(), code);
+        }
         let pod = self.store(pod);
         self.containers.insert(pod.meta.name.clone(), container);
         let behaviour = self.setting.behaviour(&deployment.image);
         self.coverage.pods_behave(&behaviour);
         self.happened.push(Happened::PodMade {
-            rollout: pod.rollout.clone(),
-            revision: pod.revision.clone(),
+            pod: pod.meta.name.clone(),
             deployment: pod.deployment.clone(),
         });
         let delay = self.draw(self.setting.timing.controllers);

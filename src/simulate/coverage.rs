@@ -71,11 +71,16 @@ kinds! {
     MigrationFails: "a migration fails",
     MigrationTooEarly: "a migration exits before it has applied anything",
     MigrationHangs: "a migration does not end",
+    OlderWrites: "somebody older writes after a backfill",
+    Contracted: "a contract removes columns",
+    Reverted: "a revert removes columns",
     ExpandHurts: "an expand hurts the code before it",
     ContractHurts: "a contract hurts the code that is left",
     TestFails: "a test of a step fails",
     TestHangs: "a test of a step does not end",
     Released: "the spec asks for another revision in mid-rollout",
+    Hotfix: "the spec asks for another revision while a backfill runs",
+    UndoneLate: "a person undoes what a backfill has ended for",
     Amended: "steps, bounds, checks or deadlines are edited in mid-rollout",
     Scaled: "the Rollout is scaled in mid-rollout",
     PausedInSpec: "spec.paused is set or taken back",
@@ -204,6 +209,25 @@ impl Coverage {
         }
     }
 
+    /// Somebody acts between the phases of a version.
+    fn acted_on_databases(&mut self, action: &Action, live: &Objects) {
+        let mut records = live.databases.values().map(|database| &database.record);
+        match action {
+            Action::Release { .. } if records.any(|r| r.backfill_holder.is_some()) => {
+                self.count(Kind::Hotfix);
+            }
+            Action::Command { verb: "undo", .. }
+                if records.any(|record| {
+                    let mut versions = record.versions.iter();
+                    versions.any(|v| v.lacks_contract() && v.backfilled.is_some())
+                }) =>
+            {
+                self.count(Kind::UndoneLate);
+            }
+            _ => {}
+        }
+    }
+
     /// Somebody acts; what has nothing to act on does not count.
     pub(super) fn acted(&mut self, action: &Action, live: &Objects) {
         let in_motion = |name: &str| {
@@ -215,6 +239,7 @@ impl Coverage {
             children.any(|c| &*c.image == image)
         };
         let has_pods = |rollout: &str| live.pods.values().any(|p| &*p.rollout == rollout);
+        self.acted_on_databases(action, live);
         let (kind, counts) = match action {
             Action::Release { rollout, .. } => (Kind::Released, in_motion(rollout)),
             Action::Amend { rollout, .. } => (Kind::Amended, in_motion(rollout)),

@@ -81,6 +81,13 @@ impl World {
         let never = behaviour.health == Health::NoImage;
         let runs = !never && migration.end != MigrationEnd::NeverStarts;
         *attempt += 1;
+        let applies = !matches!(
+            migration.end,
+            MigrationEnd::NothingApplied | MigrationEnd::Refused | MigrationEnd::Unproven
+        );
+        if runs && applies {
+            self.phase_runs(&job);
+        }
         let left = self.seconds_left(&job);
         let hangs = !runs || migration.end == MigrationEnd::Hangs || migration.seconds > left;
         self.job_takes(&job.meta.name, (!hangs).then_some(migration.seconds));
@@ -173,6 +180,7 @@ impl World {
             return;
         };
         let succeeded = end == End::Succeeded;
+        self.phase_ended(&job, end);
         if succeeded {
             self.phase_hurts(&job);
         }

@@ -57,12 +57,14 @@ impl World {
                 if let Health::Flaps { ready, .. } = self.setting.behaviour(&image).health {
                     self.plan_step(name, Step::Unready, SignedDuration::from_secs(ready));
                 }
-                self.store(next);
+                let next = self.store(next);
+                self.pod_writes(&next);
             }
             Step::Unready => self.stops_being_ready(pod),
             Step::Exit => self.exit(pod),
             Step::Gone => {
                 self.traffic.stopped(name, self.now);
+                self.pod_writes(&pod);
                 self.containers.remove(name);
                 self.erase(&Object::Pod(pod.into()));
             }
@@ -151,6 +153,7 @@ impl World {
 
     /// Its probe fails, and its container runs on.
     fn stops_being_ready(&mut self, pod: PodObject) {
+        self.pod_writes(&pod);
         let name = pod.meta.name.clone();
         self.ledger.harmed.insert(pod.rollout.clone());
         if let Health::Flaps { unready, .. } = self.setting.behaviour(&self.image(&name)).health {
@@ -166,6 +169,7 @@ impl World {
     /// A container exits: it is not ready, and started again, at once the first time, then after a
     /// while.
     fn exit(&mut self, pod: PodObject) {
+        self.pod_writes(&pod);
         let name = pod.meta.name.clone();
         self.ledger.harmed.insert(pod.rollout.clone());
         self.traffic.stopped(&name, self.now);
@@ -237,6 +241,7 @@ impl World {
     pub(super) fn lose_pod(&mut self, name: &str) {
         if let Some(pod) = self.live.pods.get(name).cloned() {
             self.traffic.stopped(name, self.now);
+            self.pod_writes(&pod);
             self.containers.remove(name);
             self.erase(&Object::Pod(pod));
         }

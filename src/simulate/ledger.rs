@@ -31,10 +31,8 @@ pub enum Happened {
     Arrived(Box<Arrival>),
     /// A ReplicaSet made a pod.
     PodMade {
-        /// The Rollout.
-        rollout: Name,
-        /// The revision.
-        revision: Name,
+        /// Its name.
+        pod: Name,
         /// The Deployment.
         deployment: Name,
     },
@@ -177,12 +175,12 @@ pub struct Ledger {
     pub released: BTreeMap<(Name, Name, Name, Option<PhaseKind>, i64), Name>,
     /// Jobs of tests that were released, by name: the uid of each.
     pub tested: BTreeMap<Name, Name>,
-    /// Expands that were on record as succeeded: database, Rollout, revision.
-    pub expanded: BTreeSet<(String, String, String)>,
-    /// When pods below a version were last seen on its database, while something of it is open.
-    pub last_below: BTreeMap<(Name, i64), Timestamp>,
-    /// Files of SQL and their hashes when a digest was approved, by what was approved.
-    pub approved: BTreeMap<String, Vec<FileRecord>>,
+    /// What people approved, by the words in which they did.
+    pub approved: BTreeMap<String, ToRun>,
+    /// When an approval for a version of a database went on record.
+    pub approved_at: BTreeMap<(String, i64), Timestamp>,
+    /// When somebody who uses a database, and is no Rollout, last changed.
+    pub consumer_changed: Option<Timestamp>,
     /// Revisions that failed and were not taken back.
     pub failed: BTreeSet<(Name, String)>,
     /// Commands that were carried out, by Rollout and id.
@@ -209,6 +207,15 @@ pub struct Ledger {
     pub refused: BTreeMap<(Life, Key), BTreeSet<String>>,
     /// Passes that began in the present second, by key, for hot loops.
     pub passes: BTreeMap<(Life, Key), (i64, u32)>,
+}
+
+/// What somebody has approved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToRun {
+    /// The image in which it is to run.
+    pub image: Option<Name>,
+    /// Its files of SQL, with their hashes.
+    pub files: Vec<FileRecord>,
 }
 
 /// A size that a Deployment had.

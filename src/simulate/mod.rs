@@ -7,12 +7,13 @@
 //! from above.
 //!
 //! - What there is: [`object`]s, the [`setting`] and its [`random`] numbers, [`traffic`] and what
-//!   [`prometheus`] makes of it, [`action`]s (among them what people [`amend`] while a release is on
+//!   [`prometheus`] makes of it, the [`tables`] of databases, [`action`]s (among them what people [`amend`] while a release is on
 //!   its way) and [`event`]s, a [`process`] of the operator and its [`request`]s, the [`ledger`]
 //!   of the rules, the [`story`], the [`coverage`]. The [`world`] has them all, with the clock and
 //!   the agenda.
 //! - Who acts on it: `dispatch` gives each event to whom it concerns. `store` and [`server`] are the
-//!   API server; [`controllers`], [`kubelet`] and [`job`] the rest of the cluster; `lease`,
+//!   API server; [`controllers`], [`kubelet`] and [`job`] the rest of the cluster; by `migrating`
+//!   Jobs and pods change databases; `lease`,
 //!   `caches`, `passes`, `polls` and `wire` the operator around its passes; [`people`] and
 //!   [`agents`] act amid their [`surroundings`], and `fate` does what nobody does.
 //! - Who looks on: [`rules`] says what must never happen, [`liveness`] what must in the end;
@@ -40,6 +41,7 @@ mod leading;
 mod lease;
 pub mod ledger;
 pub mod liveness;
+mod migrating;
 pub mod object;
 mod passes;
 pub mod people;
@@ -60,6 +62,7 @@ pub mod sql;
 mod store;
 pub mod story;
 pub mod surroundings;
+pub mod tables;
 pub mod traffic;
 pub mod versions;
 mod wire;

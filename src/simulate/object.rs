@@ -439,6 +439,13 @@ impl Objects {
         }
     }
 
+    /// The ControllerRevision of a revision.
+    #[must_use]
+    pub fn revision(&self, rollout: &str, revision: &str) -> Option<&Arc<RevisionObject>> {
+        let mut revisions = self.revisions.values();
+        revisions.find(|r| &*r.rollout == rollout && &*r.revision == revision)
+    }
+
     /// Deployments of a Rollout.
     pub fn children<'a>(&'a self, rollout: &'a str) -> impl Iterator<Item = &'a DeploymentObject> {
         self.deployments

@@ -1,13 +1,16 @@
 //! Everybody but the operator: users, autoscalers, GitOps agents, and fate.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
 use super::{
     action::{Action, Command},
     event::Sync,
-    ledger::Happened,
+    ledger::{Happened, ToRun},
     object::{DatabaseObject, DeploymentObject, Meta, Name, Object, RolloutObject},
     world::World,
 };
@@ -106,11 +109,9 @@ impl World {
             Action::ForgetRevision { rollout, image } => {
                 let words = format!("somebody deletes the ControllerRevision of {image}");
                 self.did(&rollout, &words);
-                let revision = self.child_of(&rollout, &image).and_then(|child| {
-                    let mut all = self.live.revisions.values();
-                    all.find(|r| r.rollout == rollout && r.revision == child.revision)
-                        .cloned()
-                });
+                let revision = self
+                    .child_of(&rollout, &image)
+                    .and_then(|child| self.live.revision(&rollout, &child.revision).cloned());
                 if let Some(revision) = revision {
                     self.erase(&Object::Revision(revision));
                 }
@@ -386,7 +387,10 @@ impl World {
         let target = format!("{}/{}/{digest}", version.version, phase.word());
         let asked = version.asks(phase);
         let files = asked.map(|asked| asked.files.clone()).unwrap_or_default();
-        self.ledger.approved.insert(target.clone(), files);
+        let revision = self.live.revision(&version.rollout, &version.revision);
+        let image = revision.map(|known| image_in(&known.template));
+        let to_run = ToRun { image, files };
+        self.ledger.approved.insert(target.clone(), to_run);
         self.annotate(&found, keys::APPROVE, "approve", &target, " dba");
     }
 
@@ -454,34 +458,50 @@ impl World {
     pub(super) fn users(&self, database: &str) -> Vec<UserFacts> {
         let user = UserFacts::of;
         let mut users = Vec::new();
+        let mut elsewhere = BTreeSet::new();
+        let needs = |rollout: &str, revision: &str| {
+            let known = self.live.revision(rollout, revision);
+            known.and_then(|r| r.schema.as_ref()?.version)
+        };
         for rollout in self.live.rollouts.values() {
             let name = &rollout.meta.name;
             let spec = rollout.spec.as_deref();
             if spec.is_ok_and(|spec| spec.database() != Some(database)) {
+                elsewhere.insert(name);
                 continue;
             }
-            let needs = |revision: &str| {
-                let mut known = self.live.revisions.values();
-                let known = known.find(|r| r.rollout == *name && *r.revision == *revision);
-                known.and_then(|r| r.schema.as_ref()?.version)
-            };
             let status = &rollout.status;
             let mut versions = vec![spec.ok().and_then(|spec| spec.schema_version())];
             let stable = status.stable.as_ref().map(|s| &s.revision);
             let release = status.release.as_ref().map(|r| &r.revision);
-            versions.extend(stable.into_iter().chain(release).map(|r| needs(r)));
+            versions.extend(stable.into_iter().chain(release).map(|r| needs(name, r)));
             users.push(UserFacts::of_rollout(name, &versions));
             users.extend(UserFacts::of_adopted(name, status));
-            let own = self.live.children(name).filter(|d| d.foreign.is_none());
-            for child in own {
-                let what = format!("Deployment {}", child.meta.name);
-                users.push(user(what, needs(&child.revision), child.replicas > 0));
+        }
+        // A revision that is not known may be of any database, if its Rollout does not name another.
+        let of = |rollout: &Name, revision: &str| match self.live.revision(rollout, revision) {
+            Some(known) => {
+                let schema = known.schema.as_ref()?;
+                (schema.database == database).then_some(schema.version)
             }
-            let pods = self.live.pods.values().filter(|p| p.rollout == *name);
-            let own = pods.filter(|p| adopting::deployment_of(&p.revision).is_none());
-            for pod in own {
-                let what = format!("Pod {}", pod.meta.name);
-                users.push(user(what, needs(&pod.revision), true));
+            None => (!elsewhere.contains(rollout)).then_some(None),
+        };
+        let own = self
+            .live
+            .deployments
+            .values()
+            .filter(|d| d.foreign.is_none());
+        for child in own {
+            if let Some(version) = of(&child.rollout, &child.revision) {
+                let what = format!("Deployment {}", child.meta.name);
+                users.push(user(what, version, child.replicas > 0));
+            }
+        }
+        let pods = self.live.pods.values();
+        let own = pods.filter(|p| adopting::deployment_of(&p.revision).is_none());
+        for pod in own {
+            if let Some(version) = of(&pod.rollout, &pod.revision) {
+                users.push(user(format!("Pod {}", pod.meta.name), version, true));
             }
         }
         if let Some(version) = self.consumer {
@@ -502,7 +522,11 @@ pub(super) fn unseen() -> RolloutStatus {
 /// Image of a spec's first container.
 #[must_use]
 pub fn image_of(spec: &RolloutSpec) -> Name {
-    let image = &spec.template["spec"]["containers"][0]["image"];
+    image_in(&spec.template)
+}
+
+fn image_in(template: &Value) -> Name {
+    let image = &template["spec"]["containers"][0]["image"];
     image.as_str().unwrap_or("?").into()
 }
 

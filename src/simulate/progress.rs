@@ -3,11 +3,10 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{coverage::Kind, object::Name, setting::Telling, world::World};
+use super::{coverage::Kind, object::Name, setting::Telling, tables, world::World};
 use crate::plan::facts::Report;
 
-/// Rows of every table.
-const ROWS: i64 = 100_000;
+const ROWS: i64 = tables::ROWS;
 
 impl World {
     /// The pod of this Job runs from now on, for so many seconds; it never ends: for none.

@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 mod adopt;
 mod fate;
 mod flags;
+mod life;
 mod seldom;
 mod soak;
 
@@ -69,6 +70,8 @@ const SHRINKS: u64 = 0x53a1_7c88_0000_0000;
 const SOAKS: u64 = 0x0183_76a6_0000_0000;
 /// Sets the churn of nodes apart.
 const CHURN: u64 = 0x3c19_a07d_0000_0000;
+/// Sets apart the whole life of a schema version; chosen likewise.
+const LIFE: u64 = 0x1a02_980a_0000_0000;
 
 /// Sets what people say seldom apart.
 const SELDOM: u64 = 0x71c5_0e9a_0000_0000;
@@ -202,6 +205,9 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         simulation.plan(second, action);
     }
     for (second, action) in versions.script() {
+        simulation.plan(second, action);
+    }
+    for (second, action) in life::script(&mut Random::new(seed ^ LIFE)) {
         simulation.plan(second, action);
     }
     for (second, action) in fate::churn(&mut Random::new(seed ^ CHURN)) {

@@ -144,6 +144,7 @@ impl World {
                 let mut next: JobObject = self.read(write, base)?;
                 next.meta.generation += i64::from(next.suspended);
                 next.suspended = false;
+                self.let_run(&next);
                 Ok(Written::Job(facts::job(&self.store(next))))
             }
             Write::Weigh { base, weights, .. } => self.weigh(write, base, weights),
@@ -374,7 +375,7 @@ impl World {
                 self.store(next);
             }
             Object::Database(free) => {
-                self.ledger.forgets(&free.meta.name);
+                self.forgets(&free.meta.name);
                 self.erase(found);
             }
             _ => self.erase(found),
@@ -401,7 +402,7 @@ impl World {
         if next.meta.deleting && finalizers.is_empty() {
             // With its last finalizer it goes, in one: this version is never stored.
             let gone = Arc::new(next);
-            self.ledger.forgets(&gone.meta.name);
+            self.forgets(&gone.meta.name);
             self.erase(&Object::Database(Arc::clone(&gone)));
             return Ok(Written::Database(facts::database(&gone)));
         }

@@ -42,6 +42,7 @@ impl World {
         self.sync(Sync::Garbage);
         match object {
             Object::Pod(pod) => {
+                self.code.remove(&pod.meta.name);
                 self.sync(Sync::Replicas(pod.deployment.clone()));
                 self.sync(Sync::Endpoints(pod.rollout.clone()));
                 self.sync(Sync::Scheduler);

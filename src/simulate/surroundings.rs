@@ -42,6 +42,7 @@ impl World {
                 };
                 self.did("", &words);
                 self.consumer = version;
+                self.ledger.consumer_changed = Some(self.now);
             }
             Circumstance::Adoptable(is) => self.adoptable(is),
             Circumstance::Backup { seconds_ago } => self.backed_up(seconds_ago),

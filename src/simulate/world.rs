@@ -17,6 +17,7 @@ use super::{
     request::{Faults, Request},
     setting::{DAWN, Delay, Setting},
     story::Story,
+    tables::{Code, Tables},
     traffic::Traffic,
 };
 use crate::{
@@ -47,6 +48,10 @@ pub struct World {
     pub foreign: BTreeMap<String, BTreeMap<String, String>>,
     /// The schema version that a CronJob of somebody else says it needs, if there is one.
     pub consumer: Option<Option<i64>>,
+    /// Databases by name: what is in them.
+    pub tables: BTreeMap<Name, Tables>,
+    /// What the code of each pod needs, where it uses a database.
+    pub code: BTreeMap<Name, Code>,
     /// What Git says of a Rollout that an agent keeps.
     pub git: BTreeMap<Name, RolloutSpec>,
     /// Commands that people gave.
@@ -119,6 +124,8 @@ impl World {
             texts: BTreeMap::new(),
             foreign: BTreeMap::new(),
             consumer: None,
+            tables: BTreeMap::new(),
+            code: BTreeMap::new(),
             git: BTreeMap::new(),
             commands: Vec::new(),
             story: Story::default(),

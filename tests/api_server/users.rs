@@ -136,6 +136,14 @@ async fn everybody_on_a_database_is_found_with_the_version_that_they_need() {
     let alone = pods("alone")["spec"].clone();
     create(&home, "v1", "Pod", workload("alone", at("1"), alone)).await;
 
+    // Its Rollout was deleted, and its ControllerRevision with it.
+    let mut left = pods("left");
+    left["metadata"] = json!({
+        "name": "left",
+        "labels": {"stepgate.io/rollout": "gone", "stepgate.io/revision": "r9"},
+    });
+    create(&home, "v1", "Pod", left).await;
+
     let expected = [
         ("Rollout shop", Some(2), true),
         ("Deployment shop-r1", Some(1), false),
@@ -144,6 +152,7 @@ async fn everybody_on_a_database_is_found_with_the_version_that_they_need() {
         ("DaemonSet each", Some(3), true),
         ("CronJob nightly, without the annotation", None, true),
         ("Pod alone", Some(1), true),
+        ("Pod left", None, true),
     ];
     // A workload counts as it says once its controller has seen it.
     let adapter = adapter(&home);

@@ -1,7 +1,7 @@
 //! Everything of a namespace that uses a database, read live: no cache knows workloads that are not
 //! a Rollout's, and what removes something from a schema must not rest on a cache.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -183,7 +183,7 @@ async fn of_rollouts(
     let erased = ApiResource::erase::<Rollout>(&());
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &erased);
     let mut users = Vec::new();
-    let mut rollouts = Vec::new();
+    let mut elsewhere = BTreeSet::new();
     for object in api
         .list(&ListParams::default())
         .await
@@ -199,15 +199,17 @@ async fn of_rollouts(
             users.push(asked_by(&rollout, &known));
             let name = &rollout.base.name;
             users.extend(UserFacts::of_adopted(name, &rollout.status));
-            rollouts.push(rollout.base.name);
+        } else {
+            elsewhere.insert(rollout.base.name);
         }
     }
-    // A revision that is not known may be of any database, if its Rollout is on this one.
+    // A revision that is not known may be of any database, if its Rollout does not name another: a
+    // Rollout that is deleted takes its ControllerRevisions with it, and its pods serve to their end.
     let needs = |metadata: &ObjectMeta| {
         let (rollout, revision) = owner_of(metadata);
         match known.get(&(rollout.clone(), revision)) {
             Some((of, version)) => (of == database).then_some(*version),
-            None => rollouts.contains(&rollout).then_some(None),
+            None => (!elsewhere.contains(&rollout)).then_some(None),
         }
     };
     let api = Api::<Deployment>::namespaced(client.clone(), namespace);

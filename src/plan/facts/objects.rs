@@ -6,7 +6,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    api::{DatabaseRecord, RolloutStatus, database::{AskedPhase, SqlRefusal}, keys, status::Outcome},
+    api::{
+        DatabaseRecord, RolloutStatus,
+        database::{AskedPhase, SqlRefusal},
+        keys,
+        status::Outcome,
+    },
     plan::{revision::Wanted, template::ConfigRef},
 };
 

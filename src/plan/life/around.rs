@@ -13,7 +13,7 @@ use crate::{
         PhaseKind,
         database::{Found, Measured, VersionRecord},
         release::Release,
-        status::VersionJobs,
+        rollout_status::VersionJobs,
     },
     plan::{
         decision::Decision,

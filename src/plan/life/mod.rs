@@ -497,7 +497,12 @@ pub(super) fn retry(draft: &Draft<'_>) -> Result<Option<(Decision, &'static str)
         Some(duty) => again(draft, &duty)?,
         None => None,
     };
-    let again = again.map(|decision| (decision, "the failed phase after the release (backfill, contract or revert) may run again"));
+    let again = again.map(|decision| {
+        (
+            decision,
+            "the failed phase after the release (backfill, contract or revert) may run again",
+        )
+    });
     let measured = || {
         let decision = around::retry(draft)?;
         Some((decision, "stable is measured anew around the contract"))

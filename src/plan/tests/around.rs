@@ -12,7 +12,7 @@ use crate::{
         database::{Done, Found, VersionRecord},
     },
     evidence::{Readings, Verdict},
-    plan::{draft::later, intent::Write, measuring},
+    plan::{draft::later, intent::Write, measurable},
 };
 
 /// Everything but a verdict about stable is there.
@@ -47,7 +47,7 @@ fn says(world: &mut World, verdict: Verdict, since: &Time, hold: &Time) {
         revision: world.status().stable.as_ref().unwrap().revision.clone(),
         since: since.0,
         source: analysis.source.clone(),
-        checks: measuring::checks(analysis),
+        checks: measurable::checks(analysis),
         hold_since: Some(hold.0),
         polled_at: Some(world.now),
         complete_polls: 3,

@@ -68,6 +68,7 @@ fn ends(world: &mut World, succeeded: bool) {
     let mut jobs = world.seen.objects.jobs.iter_mut();
     let job = jobs.find(|job| job.test && job.ended.is_none());
     job.expect("the Job of the test").ended = Some(JobEnd {
+        refusal: None,
         succeeded,
         nothing_applied: false,
         message: "BackoffLimitExceeded".into(),

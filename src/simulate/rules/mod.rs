@@ -20,6 +20,7 @@ mod replicas;
 mod schema;
 mod soak;
 mod steady;
+mod tables;
 mod tests;
 mod traffic;
 mod undo;
@@ -50,7 +51,10 @@ pub const RULES: &[(&str, Rule)] = &[
     ("steady", steady::steady),
     ("waits", steady::waits),
     ("record-first", writes::record_first),
-    ("schema-first", schema::schema_first),
+    ("schema-first", tables::schema_first),
+    ("needed", tables::needed),
+    ("rows", tables::rows),
+    ("approved", tables::approved),
     ("once", schema::once),
     ("order", order::order),
     ("ramp", flags::ramp),
@@ -98,9 +102,6 @@ impl World {
     /// The first rule that is broken.
     pub fn judge(&mut self) -> Result<(), Broken> {
         let happened = std::mem::take(&mut self.happened);
-        if !happened.is_empty() {
-            schema::note_below(self);
-        }
         for one in &happened {
             for (rule, holds) in RULES {
                 holds(self, one).map_err(|message| Broken { rule, message })?;
@@ -135,8 +136,9 @@ impl World {
                     None => schema::enter(self, job),
                 }
             }
-            (Write::RecordDatabase { base, record, .. }, ..) => {
-                schema::succeeded(&mut self.ledger, &base.name, record);
+            (Write::RecordDatabase { record, .. }, Some(Object::Database(before)), _) => {
+                let now = self.now;
+                tables::enter(&mut self.ledger, before, record, now);
             }
             (
                 Write::RecordStatus { .. },

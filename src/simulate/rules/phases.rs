@@ -1,16 +1,14 @@
 //! What comes before an expand, and what takes it back.
 
-use std::sync::Arc;
-
 use jiff::SignedDuration;
 
 use super::schema::{record_of, version_of};
 use crate::{
-    api::{Approval, DatabaseRecord, PhaseKind, status::Outcome},
+    api::{DatabaseRecord, PhaseKind, status::Outcome},
     plan::intent::Write,
     simulate::{
         ledger::{Arrival, Happened},
-        object::{JobObject, Name, Object, RevisionObject},
+        object::{JobObject, Object, RevisionObject},
         world::World,
     },
 };
@@ -124,57 +122,19 @@ fn pauses(world: &World, job: &JobObject) -> Result<(), String> {
     }
 }
 
-/// *revert* – a revert runs only after its approval, where the version was never stable, and beside
-/// no pod and no other workload that may need what it takes back.
+/// *revert* – a revert runs only where the version was never stable, and while no expand of it
+/// counts.
 pub(super) fn revert(world: &World, happened: &Happened) -> Result<(), String> {
-    match happened {
-        Happened::PodMade {
-            rollout,
-            revision,
-            deployment,
-        } => {
-            let child = world.live.deployments.get(deployment);
-            if child.is_some_and(|c| world.ledger.handled.contains(&c.meta.uid)) {
-                return Ok(());
-            }
-            let Some((database, needs)) = version_of(world, rollout, revision) else {
-                return Ok(());
-            };
-            let mut running = running(world, &database);
-            match running.find(|(_, version)| *version <= needs) {
-                Some((job, _)) => Err(format!(
-                    "a pod of {deployment}, which needs version {needs}, is made while {job} runs"
-                )),
-                None => Ok(()),
-            }
-        }
-        Happened::Arrived(arrival) if arrival.refused.is_none() => {
-            match (&*arrival.write, &arrival.after) {
-                (Write::ReleaseJob { .. }, Some(Object::Job(job)))
-                    if job.phase == Some(PhaseKind::Revert) =>
-                {
-                    released(world, job)
-                }
-                _ => Ok(()),
-            }
-        }
-        _ => Ok(()),
+    let Some(arrival) = happened.accepted() else {
+        return Ok(());
+    };
+    let (Write::ReleaseJob { .. }, Some(Object::Job(job))) = (&*arrival.write, &arrival.after)
+    else {
+        return Ok(());
+    };
+    if job.phase != Some(PhaseKind::Revert) {
+        return Ok(());
     }
-}
-
-/// Reverts that may run on a database, each with its version.
-fn running<'w>(world: &'w World, database: &'w str) -> impl Iterator<Item = (&'w Name, i64)> {
-    let jobs = world.live.jobs.values();
-    let reverts = jobs.filter(move |job| {
-        job.phase == Some(PhaseKind::Revert) && *job.database == *database && job.may_run()
-    });
-    reverts.filter_map(|job: &Arc<JobObject>| {
-        let (_, version) = version_of(world, &job.rollout, &job.revision)?;
-        Some((&job.meta.name, version))
-    })
-}
-
-fn released(world: &World, job: &JobObject) -> Result<(), String> {
     let name = &job.meta.name;
     let record = record_of(world, job);
     let version = record.and_then(|r| r.holder.as_ref()?.version);
@@ -185,13 +145,6 @@ fn released(world: &World, job: &JobObject) -> Result<(), String> {
         version_of(world, rollout, revision)
             .is_some_and(|(database, of)| *database == *job.database && of >= version)
     };
-    let mut pods = world.live.pods.values();
-    if let Some(pod) = pods.find(|pod| needs(&pod.rollout, &pod.revision)) {
-        return Err(format!(
-            "{name} is released while {} still runs",
-            pod.meta.name
-        ));
-    }
     let mut revisions = world.live.revisions.values();
     // Whatever became of it since.
     let stable = |r: &RevisionObject| r.outcome == Some(Outcome::Stable) || r.number > 0;
@@ -201,12 +154,6 @@ fn released(world: &World, job: &JobObject) -> Result<(), String> {
             known.meta.name
         ));
     }
-    let consumer = world.consumer;
-    if consumer.is_some_and(|needs| needs.is_none_or(|needs| needs >= version)) {
-        return Err(format!(
-            "{name} is released while CronJob nightly may need what it takes back"
-        ));
-    }
     let kept = record.phases.iter().any(|p| {
         p.phase == PhaseKind::Expand && p.version == Some(version) && p.undone_by.is_none()
     });
@@ -214,19 +161,6 @@ fn released(world: &World, job: &JobObject) -> Result<(), String> {
         return Err(format!(
             "{name} is released while expands of version {version} still count"
         ));
-    }
-    let asked = record
-        .version(version)
-        .and_then(|v| v.asks(PhaseKind::Revert));
-    let Some(asked) = asked else {
-        return Err(format!("{name} is released, and no revert is on record"));
-    };
-    let target = format!("{version}/revert/{}", asked.digest);
-    let mut said = world.commands.iter();
-    if asked.approval == Approval::Manual
-        && !said.any(|c| c.verb == "approve" && c.revision == target)
-    {
-        return Err(format!("{name} is released, and nobody approved {target}"));
     }
     Ok(())
 }

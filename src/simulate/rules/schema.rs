@@ -1,14 +1,10 @@
-//! The database: schema first, every phase once, removal last.
+//! The phases of a database: each once, and in their order. What is in the database is judged beside
+//! (see [`super::tables`]).
 
 use std::sync::Arc;
 
 use crate::{
-    api::{
-        Approval, DatabaseRecord, PhaseKind,
-        database::{Holder, VersionRecord},
-        release::Release,
-        schema::KeptBy,
-    },
+    api::{DatabaseRecord, PhaseKind, database::Holder, release::Release},
     plan::{
         adopting,
         intent::{Kind, Write},
@@ -19,43 +15,6 @@ use crate::{
         world::World,
     },
 };
-
-/// *schema-first* – no pod of a revision exists before its expand succeeded.
-pub(super) fn schema_first(world: &World, happened: &Happened) -> Result<(), String> {
-    let Happened::PodMade {
-        rollout,
-        revision,
-        deployment,
-    } = happened
-    else {
-        return Ok(());
-    };
-    let child = world.live.deployments.get(deployment);
-    if child.is_some_and(|c| world.ledger.handled.contains(&c.meta.uid)) {
-        return Ok(());
-    }
-    let known = world
-        .live
-        .revisions
-        .values()
-        .find(|r| r.rollout == *rollout && r.revision == *revision);
-    let Some(schema) = known.and_then(|r| r.schema.as_ref()) else {
-        return Ok(());
-    };
-    if schema.expand.is_none() {
-        return Ok(());
-    }
-    // On record now, or before somebody deleted the record: pods are replaced while the expand runs
-    // anew on another.
-    let (rollout, revision) = (rollout.to_string(), revision.to_string());
-    let expand = (schema.database.clone(), rollout, revision);
-    if world.ledger.expanded.contains(&expand) {
-        return Ok(());
-    }
-    Err(format!(
-        "a pod of {deployment} is made, but its expand has not succeeded"
-    ))
-}
 
 /// *once* – at most one Job is ever released per database, phase identity and attempt; the
 /// attempt is raised only by a retry; a Job is never taken away before its result is on record, nor
@@ -250,24 +209,8 @@ pub(super) fn enter(world: &mut World, job: &JobObject) {
     }
 }
 
-/// What is on record as succeeded counts for good, unless a revert takes it back.
-pub(super) fn succeeded(ledger: &mut Ledger, database: &str, record: &DatabaseRecord) {
-    let expands = record.phases.iter();
-    for done in expands.filter(|p| p.phase == PhaseKind::Expand && p.succeeded) {
-        let of = (
-            database.to_owned(),
-            done.rollout.clone(),
-            done.revision.clone(),
-        );
-        match done.undone_by {
-            None => ledger.expanded.insert(of),
-            Some(_) => ledger.expanded.remove(&of),
-        };
-    }
-}
-
-/// *contract-last* – a contract is released only when no pod of a lower version is left on the
-/// database and the floor is on record; after it no revision below the floor gets pods.
+/// *contract-last* – the floor is on record before a contract is released; from then on no revision
+/// below it gets pods.
 pub(super) fn contract_last(world: &World, happened: &Happened) -> Result<(), String> {
     let Some(arrival) = happened.accepted() else {
         return Ok(());
@@ -306,26 +249,13 @@ pub(super) fn contract_last(world: &World, happened: &Happened) -> Result<(), St
 
 fn contract_released(world: &World, job: &JobObject) -> Result<(), String> {
     let name = &job.meta.name;
-    let Some(record) = record_of(world, job) else {
-        return Err(format!("{name} is released without a record"));
+    let record = record_of(world, job);
+    let Some(version) = record.and_then(|r| r.holder.as_ref()?.version) else {
+        return Err(format!("{name} is released for no version on record"));
     };
-    let version = record.holder.as_ref().and_then(|h| h.version);
-    let Some(version) = version else {
-        return Err(format!("{name} is released for no version"));
-    };
-    if record.undo_floor < Some(version) {
+    if record.and_then(|r| r.undo_floor) < Some(version) {
         return Err(format!(
             "{name} is released before the undo floor is on record"
-        ));
-    }
-    let below = world.live.pods.values().find(|pod| {
-        version_of(world, &pod.rollout, &pod.revision)
-            .is_some_and(|(database, of)| *database == *job.database && of < version)
-    });
-    if let Some(pod) = below {
-        return Err(format!(
-            "{name} is released while {} still runs",
-            pod.meta.name
         ));
     }
     // Whoever raises it runs code of which nobody knows what it needs.
@@ -339,83 +269,7 @@ fn contract_released(world: &World, job: &JobObject) -> Result<(), String> {
     if let Some(moved) = moved {
         return Err(format!("{name} is released while {moved} is still there"));
     }
-    if world
-        .consumer
-        .is_some_and(|needs| needs.is_none_or(|needs| needs < version))
-    {
-        return Err(format!(
-            "{name} is released while CronJob nightly may need it"
-        ));
-    }
-    let Some(known) = record.version(version) else {
-        return Err(format!(
-            "{name} is released for a version that is not on record"
-        ));
-    };
-    if let Some(asked) = known.asks(PhaseKind::Contract)
-        && asked.approval == Approval::Manual
-    {
-        let target = format!("{version}/contract/{}", asked.digest);
-        let mut said = world.commands.iter();
-        if !said.any(|c| c.verb == "approve" && c.revision == target) {
-            return Err(format!("{name} is released, and nobody approved {target}"));
-        }
-        let files = world.ledger.approved.get(&target).into_iter().flatten();
-        if !files
-            .map(|f| &f.sha256)
-            .eq(job.files.iter().map(|(_, hash)| hash))
-        {
-            return Err(format!(
-                "{name} is released with other texts than those that were approved as {target}"
-            ));
-        }
-    }
-    proven(world, job, known)
-}
-
-/// What a backfill filled in was looked at after the last pod below its version was gone.
-fn proven(world: &World, job: &JobObject, version: &VersionRecord) -> Result<(), String> {
-    let Some(asked) = version.asks(PhaseKind::Backfill) else {
-        return Ok(());
-    };
-    let name = &job.meta.name;
-    let Some(done) = &version.backfilled else {
-        return Err(format!(
-            "{name} is released before the backfill of its version"
-        ));
-    };
-    let key = (job.database.clone(), version.version);
-    let last = world.ledger.last_below.get(&key);
-    match last {
-        // By the clock of whoever wrote it.
-        Some(_) if world.ledger.clocks_jumped => Ok(()),
-        Some(at) if asked.kept_by == KeptBy::Code && done.began.0 < *at => Err(format!(
-            "{name} is released, and pods below its version ran at {at:.0}, after the backfill \
-             began"
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Remembers when pods below a version last ran on its database.
-pub(super) fn note_below(world: &mut World) {
-    let open = world.live.databases.values().flat_map(|d| {
-        let versions = d.record.versions.iter().filter(|v| v.is_open());
-        versions.map(|v| (d.meta.name.clone(), v.version))
-    });
-    let open: Vec<_> = open.collect();
-    for (database, version) in open {
-        let below = world.live.pods.values().any(|pod| {
-            version_of(world, &pod.rollout, &pod.revision)
-                .is_some_and(|(of, needs)| *of == *database && needs < version)
-        });
-        if below {
-            world
-                .ledger
-                .last_below
-                .insert((database, version), world.now);
-        }
-    }
+    Ok(())
 }
 
 /// *backfill-first* – no revision gets its first pod while a lower version of its own Rollout,
@@ -455,8 +309,7 @@ pub(super) fn backfill_first(world: &World, happened: &Happened) -> Result<(), S
 }
 
 pub(super) fn version_of(world: &World, rollout: &str, revision: &str) -> Option<(String, i64)> {
-    let mut revisions = world.live.revisions.values();
-    let known = revisions.find(|r| &*r.rollout == rollout && &*r.revision == revision)?;
+    let known = world.live.revision(rollout, revision)?;
     let schema = known.schema.as_ref()?;
     Some((schema.database.clone(), schema.version?))
 }

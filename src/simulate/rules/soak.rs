@@ -147,6 +147,9 @@ fn left(
         ));
     }
     let (total, wrong) = stable_got(world, arrival, before, (since, now));
+    // What the expand before this one did to users within a scrape is not this one's.
+    let scrape = SignedDuration::from_secs(world.setting.scrape_seconds);
+    let since_then = stable_got(world, arrival, before, (since + scrape, now));
     let allowed = allowed_by_before(world, arrival, before, soak);
     for check in spec.analysis.iter().flat_map(|a| &a.checks) {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
@@ -162,7 +165,9 @@ fn left(
         let limit = limit.and_then(|e| e.max_percent.parse::<f64>().ok());
         // Each pod's counters are whole numbers, read a scrape late.
         if let Some(limit) = limit
-            && wrong > total * (limit / 100.0).max(allowed) + 20.0
+            && [(total, wrong), since_then]
+                .iter()
+                .all(|(total, wrong)| *wrong > total * (limit / 100.0).max(allowed) + 20.0)
         {
             return Err(format!(
                 "the soak of {revision} is left although {wrong:.0} of stable's {total:.0} answers \

@@ -149,6 +149,20 @@ pub(super) fn versions() -> Vec<Scenario> {
             .then(2, worker("w1", Some(1)))
             .then(RELEASED + 300, worker("w2", Some(2)))
             .lasts(1500),
+        // Its ControllerRevisions go at once, and its pods serve to their end.
+        Scenario::new("a-deleted-rollout-ends-slowly")
+            .image(
+                "w1",
+                Behaviour {
+                    stop_seconds: 60,
+                    ..Behaviour::default()
+                },
+            )
+            .then(1, apply(shop("v1", 4, Some(1))))
+            .then(2, worker("w1", Some(1)))
+            .then(SETTLED, apply(at_once(shop("v2", 4, Some(2)))))
+            .then(RELEASED + 100, Action::Delete("worker".into()))
+            .lasts(700),
         version_2("a-cron-job-lags", "Automatic")
             .then(2, consumer(Some(Some(1))))
             .then(RELEASED + 200, consumer(Some(None)))

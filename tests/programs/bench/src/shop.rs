@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use stepgate::api::status::{Ended, RolloutStatus};
+use stepgate::api::{RolloutStatus, status::Ended};
 use testbed::traffic::Traffic;
 use testbed::view::State;
 use testbed::{Error, Namespace, Result, program, reach};
