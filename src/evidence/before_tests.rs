@@ -140,7 +140,8 @@ fn a_few_requests_before_say_little_of_what_was_before() {
     assert!(
         message.ends_with(
             "above the limit, but it may have been so before (test 0, fails at 100); before: 1.00% \
-             errors (1 of 100 requests): of so few, up to 5.60% may have been bad"
+             errors (1 of 100 requests): with so few requests, a bad share of up to 5.60% cannot \
+             be ruled out"
         ),
         "{message}"
     );

@@ -132,7 +132,7 @@ fn pods_that_came_with_the_hold_do_not_pass_it_for_those_that_were_there() {
     assert_eq!(r.readings[0].hold_total, 200.0);
     let message = &r.readings[0].message;
     assert!(
-        message.ends_with("those of pod a since the hold began are known from the next poll on"),
+        message.ends_with("requests of pod a since the hold began count from the next poll on"),
         "{message}"
     );
     let r = poll(

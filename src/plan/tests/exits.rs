@@ -42,7 +42,7 @@ fn no_step_is_left_right_after_a_container_of_it_ended() {
     assert_eq!(step_of(&world), 0);
     let ready = condition(world.status(), "Ready");
     assert_eq!(ready.reason, "Inconclusive");
-    assert!(ready.message.contains("ended by itself"), "{ready:?}");
+    assert!(ready.message.contains("exited at"), "{ready:?}");
     assert_eq!(world.plan().wake_at, Some(later(world.now, 7)));
 }
 

@@ -392,7 +392,7 @@ fn whoever_is_at_the_version_or_above_keeps_the_gate_shut() {
         ),
         (
             |s| s.was_stable = [("w7".to_owned(), Some(7))].into(),
-            "revision w7 of Rollout worker was stable, so rows",
+            "revision w7 of Rollout worker was stable, so the new columns",
         ),
     ];
     for (edit, words) in cases {
@@ -419,7 +419,7 @@ fn what_was_stable_before_a_person_undid_it_is_not_taken_back() {
     steps(&mut world, 5);
     assert_eq!(world.database_mut().holder, None);
     assert_eq!(world.plan().questions, []);
-    let words = format!("revision {revision} of Rollout shop was stable, so rows");
+    let words = format!("revision {revision} of Rollout shop was stable, so the new columns");
     assert!(waits_for(&world).contains(&words), "{}", waits_for(&world));
 }
 

@@ -102,7 +102,7 @@ fn what_hurts_stops_the_release_with_every_way_out() {
     let (v1, v2) = (world.revision("v1"), world.revision("v2"));
     let message = &condition(&status, "Stalled").message;
     for words in [
-        format!("stable {v1} does worse since the expand of revision {v2}"),
+        format!("stable {v1} has become worse since the expand of revision {v2}"),
         "check errors: ".into(),
         "not the new code".into(),
         "The schema stays expanded".into(),

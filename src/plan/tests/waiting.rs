@@ -36,7 +36,7 @@ fn what_was_reached_and_is_lost_is_not_called_unreached() {
     world.record();
     let why = undone(&world).unwrap();
     assert!(
-        why.contains("lost again") && !why.contains("was not reached"),
+        why.contains("then lacked pods for") && !why.contains("was not reached"),
         "{why}"
     );
     assert!(why.contains("0 of 1 pods"), "{why}");

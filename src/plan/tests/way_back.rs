@@ -42,8 +42,9 @@ fn in_motion_it_says_who_comes_back_and_what_that_takes() {
     // Four pods at a time may be missing or too many, and 42 s are about 45.
     assert_eq!(way.about_seconds, Some(45));
     assert!(way.obstacles.is_empty(), "{way:?}");
-    let words =
-        format!("an undo goes back from {v2} to {v1}: it starts 2 pods and stops 2, in about 45 s");
+    let words = format!(
+        "an undo rolls back from {v2} to {v1}: it starts 2 pods and stops 2, in about 45 s"
+    );
     assert_eq!(sentence(&way), words);
 }
 
@@ -122,7 +123,7 @@ fn apart_from_releases_it_has_the_revisions_and_the_floor() {
     );
     assert_eq!(
         sentence(&way),
-        format!("an undo goes back from {v2} to {v1}")
+        format!("an undo rolls back from {v2} to {v1}")
     );
     // And the command does that.
     world.command("undo", &format!("{v2} u1"));
