@@ -17,7 +17,7 @@ use super::{
     mover::{self, Direction},
     reason::Reason,
     render, routes, services,
-    stepping::SLOW_SECONDS,
+    waiting::SLOW_SECONDS,
 };
 use crate::api::{release::Stage, status::Outcome};
 

@@ -56,37 +56,6 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
     })
 }
 
-/// A revision that serves, as the checks look at it: as at a release of it that is held at a step
-/// since then, and measured from an earlier time on.
-pub(super) fn held(revision: &str, step: &str, since: &Time, from: &Time) -> Release {
-    let stage = Stage::Step(AtStep {
-        step: StepStatus {
-            index: 0,
-            name: step.to_owned(),
-            began: since.clone(),
-            reached: Some(since.clone()),
-            held: Stopwatch::default(),
-            available: 0,
-            batch: None,
-        },
-        paused: None,
-    });
-    Release {
-        revision: revision.to_owned(),
-        stage,
-        first: false,
-        started: since.clone(),
-        attempt: 1,
-        jobs: Vec::new(),
-        measured_since: Some(from.clone()),
-        unreached: Stopwatch::default(),
-        lost: Vec::new(),
-        tests: Vec::new(),
-        without_undo: false,
-        not_checked: Vec::new(),
-    }
-}
-
 /// The revision that is measured, by what is on record.
 #[must_use]
 pub fn measured(status: &RolloutStatus) -> Option<&str> {

@@ -38,6 +38,7 @@ pub mod facts;
 pub mod flags;
 mod floor;
 mod gate;
+mod hearing;
 pub mod intent;
 pub mod job;
 mod life;

@@ -91,11 +91,6 @@ pub(super) fn database(draft: &Draft<'_>, name: &str) -> Value {
     })
 }
 
-/// Name of a phase's Job. It ends in the attempt.
-pub(super) fn job_name(rollout: &str, revision: &str, phase: PhaseKind, attempt: i64) -> String {
-    format!("{rollout}-{revision}-{}-{attempt}", phase.word())
-}
-
 /// The Job of the phase that `holder` holds the database for, suspended. `None` when the spec no
 /// longer has that phase or its container: a person must say what is to run.
 pub(super) fn job(

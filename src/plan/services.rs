@@ -3,7 +3,9 @@
 //! Both always select pods that serve. That of users follows a decision on record, and a revision's
 //! pods go only after both Services have left it, and everybody has had time to hear of that.
 
+mod aim;
 mod hold;
+mod known;
 mod manifest;
 
 use std::sync::Arc;
@@ -12,7 +14,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
 pub(super) use self::hold::{fences, hold_back};
-use self::manifest::{manifest, selector, spec_of};
+pub use self::known::SETTLES_WITHIN;
+pub(super) use self::known::{asked, available, lead, leads_users_to, used};
+use self::{
+    aim::aim,
+    known::{Role, is_own, known, led_to, names, own, runs},
+    manifest::{manifest, selector, spec_of},
+};
 use super::{
     course::{Active, Target},
     decision::{Halt, Wait},
@@ -30,42 +38,6 @@ use crate::api::{
 };
 use jiff::Timestamp;
 
-/// Seconds after a Service has left a revision before that revision's pods may go: endpoints and
-/// every node's kube-proxy follow within them.
-pub const SETTLES_WITHIN: i64 = 5;
-
-/// Which of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// That of users.
-    Stable,
-    /// That of the revision in motion.
-    Canary,
-}
-
-/// Names of the two Services. While pods of a release run, they are those that it began with.
-fn names(draft: &Draft<'_>) -> Option<[(Role, String); 2]> {
-    let roles = |[stable, canary]: [&str; 2]| {
-        Some([
-            (Role::Stable, stable.to_owned()),
-            (Role::Canary, canary.to_owned()),
-        ])
-    };
-    match &draft.status.traffic {
-        Some(known) if runs(draft) => {
-            roles([&known.stable_service.name, &known.canary_service.name])
-        }
-        _ => roles(draft.spec.traffic.as_ref()?.own()),
-    }
-}
-
-/// Names of the two Services that a release uses: that of users first.
-pub(super) fn used<'d>(draft: &'d Draft<'_>) -> Option<[&'d str; 2]> {
-    draft.spec.traffic.as_ref()?;
-    let known = draft.status.traffic.as_ref()?;
-    Some([&known.stable_service.name, &known.canary_service.name])
-}
-
 /// Until when not everybody has heard what the Services select, if that is so.
 pub(super) fn settle_at(draft: &Draft<'_>) -> Option<Timestamp> {
     used(draft)?;
@@ -76,22 +48,6 @@ pub(super) fn settle_at(draft: &Draft<'_>) -> Option<Timestamp> {
     // Recorded in whole seconds; what lies further ahead is of a clock that was set back since.
     let open = settled > draft.now && last <= later(draft.now, 1);
     open.then_some(settled)
-}
-
-/// Pods of a release run, or are going.
-fn runs(draft: &Draft<'_>) -> bool {
-    let release = draft.status.release.as_ref();
-    release.is_some_and(|r| r.step().is_some() || r.undo().is_some())
-}
-
-/// A Service that Stepgate made for this Rollout.
-fn own<'d>(draft: &'d Draft<'_>, name: &str) -> Option<&'d ServiceFacts> {
-    let service = draft.seen.objects.service(name)?;
-    is_own(draft, service).then_some(service)
-}
-
-fn is_own(draft: &Draft<'_>, service: &ServiceFacts) -> bool {
-    service.rollout.as_deref() == Some(draft.name())
 }
 
 /// The Services have not been listed yet: nothing is decided, and nothing told, before they are.
@@ -253,13 +209,6 @@ pub(super) fn on_the_way(draft: &Draft<'_>) -> Option<String> {
     late.next()
 }
 
-/// The Service of users selects this revision.
-pub(super) fn leads_users_to(draft: &Draft<'_>, revision: &str) -> bool {
-    let stable = names(draft).map(|[(_, stable), _]| stable);
-    let service = stable.and_then(|name| own(draft, &name));
-    service.is_some_and(|s| !s.uncertain && s.revision() == Some(revision))
-}
-
 /// The revision that all users reach, where a Service decides that.
 pub(super) fn active(draft: &Draft<'_>) -> Option<String> {
     draft.spec.traffic.as_ref()?;
@@ -273,72 +222,12 @@ pub(super) fn active(draft: &Draft<'_>) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// What is on record of a Service.
-fn known<'d>(draft: &'d Draft<'_>, role: Role, name: &str) -> Option<&'d ServiceStatus> {
-    let known = draft.status.traffic.as_ref()?;
-    let known = match role {
-        Role::Stable => &known.stable_service,
-        Role::Canary => &known.canary_service,
-    };
-    (known.name == name).then_some(known)
-}
-
-/// The revision that a Service leads to. Where it does not say, because somebody has edited or
-/// deleted it, that is the one that it led to last, or else the stable one.
-fn led_to<'d>(draft: &'d Draft<'_>, role: Role, name: &str) -> Option<&'d str> {
-    own(draft, name)
-        .and_then(ServiceFacts::revision)
-        .or_else(|| known(draft, role, name).map(|k| k.revision.as_str()))
-        .or_else(|| draft.stable())
-}
-
-/// The revisions that the two Services lead to.
-pub(super) fn lead<'d>(draft: &'d Draft<'_>) -> Option<[&'d str; 2]> {
-    let [(users, stable), (other, canary)] = names(draft)?;
-    let users = led_to(draft, users, &stable)?;
-    Some([users, led_to(draft, other, &canary)?])
-}
-
 /// Pods that users reach for sure, of all children or of those that a Service leads to.
 pub(super) fn assured(draft: &Draft<'_>) -> i32 {
     match active(draft) {
         Some(revision) => available(draft, &revision),
         None => mover::assured(&draft.seen.objects.children),
     }
-}
-
-/// Pods of a revision that are available and also asked for.
-pub(super) fn available(draft: &Draft<'_>, revision: &str) -> i32 {
-    let child = draft.seen.objects.child(revision);
-    child.map_or(0, |c| c.available.min(c.possible.0))
-}
-
-/// Pods of a revision that are asked for.
-pub(super) fn asked(draft: &Draft<'_>, revision: &str) -> i32 {
-    let child = draft.seen.objects.child(revision);
-    child.map_or(0, |c| c.replicas)
-}
-
-/// The revision that a Service is to select as soon as that serves.
-fn aim(draft: &Draft<'_>, role: Role) -> Option<String> {
-    let release = draft.status.release.as_ref();
-    let (Some(stable), Some(release)) = (draft.stable(), release) else {
-        let revision = draft.stable().or(release.map(|r| r.revision.as_str()));
-        return revision.map(str::to_owned);
-    };
-    let Stage::Step(at) = &release.stage else {
-        return Some(stable.to_owned());
-    };
-    let reached = draft.course.near(&at.step).map(|target| target.active);
-    let canary = match role {
-        Role::Stable => reached == Some(Active::Canary),
-        Role::Canary => available(draft, &release.revision) > 0 && !routes::exceed(draft),
-    };
-    Some(if canary {
-        release.revision.clone()
-    } else {
-        stable.to_owned()
-    })
 }
 
 /// The revision that a Service is to select now: where it is to go, once that serves. That of users

@@ -11,7 +11,7 @@ use super::{
     decision::{Decided, Decision, Halt, Wait},
     draft::{Draft, later, seconds_between, whole_second},
     gate::checks,
-    measuring,
+    hearing::{Heard, heard, held, unmeasured},
     reason::Reason,
     undoing, words,
 };
@@ -78,18 +78,6 @@ pub(super) fn after(draft: &Draft<'_>, release: &Release) -> After {
     })
 }
 
-/// Why stable cannot be measured, if it cannot.
-pub(super) fn unmeasured(draft: &Draft<'_>) -> Option<String> {
-    let checks = draft.spec.analysis.as_ref().map(|a| a.checks.len());
-    if draft.stable().is_none() {
-        return Some("no revision is stable yet".to_owned());
-    }
-    if checks.unwrap_or(0) == 0 {
-        return Some("spec.analysis has no check to measure stable by".to_owned());
-    }
-    (draft.spec.replicas == 0).then(|| "spec.replicas is 0: stable has no pod".to_owned())
-}
-
 /// Why the expand has changed nothing for stable, if it is known that it has not: the schema was at
 /// its version before.
 fn applied_before(draft: &Draft<'_>, ran: &PhaseRecord, began: Timestamp) -> Option<String> {
@@ -131,12 +119,7 @@ pub(super) fn enter(draft: &Draft<'_>, release: &Release, soak: SoakStatus) -> D
 pub(super) fn as_release(draft: &Draft<'_>) -> Option<Release> {
     let soak = draft.status.release.as_ref()?.soak()?;
     let stable = draft.stable()?;
-    Some(measuring::held(
-        stable,
-        NAME,
-        &soak.since,
-        &soak.before_from,
-    ))
+    Some(held(stable, NAME, &soak.since, &soak.before_from))
 }
 
 /// Where the time ends that stable is compared with.
@@ -203,39 +186,6 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, soak: &SoakStatus) ->
         }
         OnInconclusive::Pause => pause(draft, release, soak, Reason::Inconclusive, &words).made(),
     }
-}
-
-/// What the checks say of a hold that is over.
-pub(super) enum Heard {
-    /// All have passed; their words.
-    Passed(String),
-    /// What is missing, and when to look again.
-    Waits(String, Timestamp),
-    /// The same, and the time for it is over.
-    Late(String),
-}
-
-/// What the checks say of stable, whose hold was over at `until`, so many seconds before they must
-/// have said it.
-pub(super) fn heard(
-    draft: &Draft<'_>,
-    stable: &Release,
-    until: Timestamp,
-    deadline_seconds: i64,
-) -> Heard {
-    let lack = match checks::soaked(draft, stable) {
-        Ok(said) => return Heard::Passed(said),
-        Err(lack) => lack,
-    };
-    // Nothing is timed out by a clock that was not watched.
-    let watched = seconds_between(draft.seen.trusted_since, draft.now);
-    let waited = seconds_between(until, draft.now).min(watched);
-    let waited = if lack.first_poll { 0 } else { waited };
-    if waited >= deadline_seconds {
-        return Heard::Late(lack.message);
-    }
-    let at = draft.in_seconds(deadline_seconds - waited);
-    Heard::Waits(lack.message, lack.wake_at.map_or(at, |wake| wake.min(at)))
 }
 
 /// What nobody must hope for.

@@ -23,9 +23,6 @@ use crate::api::{
     status::{Outcome, Stopwatch},
 };
 
-/// Seconds after which a target that is not reached is worth small moves.
-pub(super) const SLOW_SECONDS: i64 = 30;
-
 /// Enters the first target of the course; the last for a first deployment. Whatever stable's pods
 /// need to come back must exist before any of them goes.
 pub(super) fn begin(draft: &Draft<'_>, release: &Release) -> Result<Decision, Halt> {
@@ -283,7 +280,7 @@ pub(super) fn note_progress(draft: &mut Draft<'_>) {
     };
     let child = draft.seen.objects.child(&release.revision);
     // While pods come up one by one, that is put on record now and then.
-    let slow = release.unreached.elapsed(draft.now, Timestamp::MIN) >= SLOW_SECONDS;
+    let slow = release.unreached.elapsed(draft.now, Timestamp::MIN) >= waiting::SLOW_SECONDS;
     // Only more than ever before counts, so that pods which come and go prove nothing.
     let target = draft.targets().get(&release.revision).copied();
     let batch = child.filter(|c| {

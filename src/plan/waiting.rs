@@ -18,6 +18,9 @@ const SLACK: i64 = 30;
 /// Pods that a message names.
 const NAMED: usize = 3;
 
+/// Seconds after which a target that is not reached is worth small moves.
+pub(super) const SLOW_SECONDS: i64 = 30;
+
 /// Pods that have no room before others of this Rollout are gone.
 pub(super) struct NoRoom {
     /// For people.

@@ -25,6 +25,15 @@ pub(super) fn command(draft: &Draft<'_>, verb: &str, target: &str) -> String {
     )
 }
 
+/// The command by which what is open of a version is given up.
+pub(super) fn drop_of(draft: &Draft<'_>, database: &str, version: i64) -> String {
+    format!(
+        "kubectl annotate -n {} databaseschema {database} --overwrite \
+         stepgate.io/drop=\"{version} <id>\"",
+        draft.seen.objects.rollout.namespace
+    )
+}
+
 /// What is to be said of a revision that the spec still asks for, though it failed.
 pub(super) fn failed(draft: &Draft<'_>, revision: &str) -> (String, String) {
     let (reason, why) = draft.outcome_reason(revision);

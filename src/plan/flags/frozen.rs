@@ -1,10 +1,11 @@
 //! Flags that a contract has relied on: what their off variant needs is gone, or about to go. They
 //! stay on for everybody, whatever a check, a person or a release that goes back says.
 
-use super::{FlagState, FlagStatus, asked, begins_to_go_back, change, found, is_written, own};
+use super::known::{asked, begins_to_go_back, change, found, is_written, own};
+use crate::api::flags::{FlagState, FlagStatus};
 use crate::{
     api::{PhaseKind, database::VersionRecord},
-    plan::{decision::Decision, draft::Draft, facts::Question, life, reason::Reason},
+    plan::{decision::Decision, draft::Draft, facts::Question, reason::Reason, words},
 };
 
 /// Keys kept on record per version, over all attempts of its contract.
@@ -106,7 +107,7 @@ fn lacks(draft: &Draft<'_>, version: &VersionRecord, key: &str) -> Option<String
         } else {
             let database = draft.seen.objects.database.as_ref();
             let name = database.map_or("", |database| database.base.name.as_str());
-            let drop = life::drop_of(draft, name, version.version);
+            let drop = words::drop_of(draft, name, version.version);
             format!("or give the contract up with {drop}")
         };
         return Some(format!(

@@ -7,6 +7,7 @@
 
 pub mod file;
 mod frozen;
+mod known;
 mod out;
 mod ramp;
 mod rest;
@@ -18,8 +19,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use self::file::{ConfigMapFacts, Contents, FILE, Found, Look, Note, entry};
+pub use self::known::REACHES_PODS_WITHIN;
+use self::known::{
+    Problem, asked, begins_to_go_back, change, digest, found, is_written, maps, own, with,
+};
 pub(super) use self::{
     frozen::{missing, reach_pods_at, unsure},
+    known::watched,
     ramp::{as_release, command, measured},
     told::{condition, summary},
 };
@@ -39,27 +45,8 @@ use crate::api::{
     text::bounded,
 };
 
-/// Seconds after a write of a ConfigMap by which every pod has it: the kubelet looks again after a
-/// minute, and what it looks at may be half a minute old.
-pub const REACHES_PODS_WITHIN: i64 = 90;
-
 /// Seconds between two looks at a ConfigMap that is somebody else's, or cannot be read.
 const LOOKS_AGAIN_AFTER: i64 = 30;
-
-/// What stands against a ConfigMap.
-enum Problem {
-    /// It cannot be read or written, in the API server's words.
-    Forbidden(String),
-    /// It is somebody else's.
-    NotOurs,
-}
-
-/// Names of the ConfigMaps that the spec or the record name.
-fn maps<'d>(draft: &'d Draft<'_>) -> BTreeSet<&'d str> {
-    let asked = draft.spec.flags.iter().map(|f| f.config_map.name.as_str());
-    let known = draft.status.flags.iter().map(|f| f.config_map.as_str());
-    asked.chain(known).collect()
-}
 
 /// The ConfigMaps are read before anything is said of them, unless all is at rest.
 ///
@@ -78,67 +65,6 @@ pub(super) fn look(draft: &Draft<'_>) -> Result<(), Halt> {
         true => Ok(()),
         false => Err(Halt::Ask(questions)),
     }
-}
-
-/// The ConfigMap of this name, if it is there and Stepgate's own; or what stands against it.
-fn own<'d>(draft: &'d Draft<'_>, name: &str) -> Result<Option<&'d ConfigMapFacts>, Problem> {
-    let mut refusals = draft.seen.refusals.iter();
-    let wanted = Refused::Flags(name.to_owned());
-    if let Some(refusal) = refusals.find(|r| r.what == wanted) {
-        return Err(Problem::Forbidden(refusal.message.clone()));
-    }
-    match draft.seen.answers.flags.get(name) {
-        Some(Look::Read(None)) => Ok(None),
-        Some(Look::Read(Some(map))) if map.rollout.as_deref() == Some(draft.name()) => {
-            Ok(Some(map))
-        }
-        Some(Look::Read(Some(_))) => Err(Problem::NotOurs),
-        Some(Look::Unread(words)) => Err(Problem::Forbidden(words.clone())),
-        None => Err(Problem::Forbidden("it has not been read".to_owned())),
-    }
-}
-
-/// A flag in its ConfigMap; nothing where that cannot be said.
-fn found(draft: &Draft<'_>, map: &str, key: &str) -> Option<Found> {
-    let map = own(draft, map).ok()?;
-    Some(map.map_or(Found::Missing, |map| Contents::of(map).flag(key)))
-}
-
-/// What the record asks for is in the ConfigMap.
-fn is_written(draft: &Draft<'_>, flag: &FlagStatus) -> bool {
-    let found = found(draft, &flag.config_map, &flag.key);
-    matches!(found, Some(Found::AsWritten(note)) if note.change == flag.change)
-}
-
-/// The flag as the spec has it.
-fn asked<'d>(draft: &'d Draft<'_>, key: &str) -> Option<&'d Flag> {
-    draft.spec.flags.iter().find(|flag| flag.key == key)
-}
-
-/// A hash of what the spec asks of a flag.
-fn digest(flag: &Flag) -> String {
-    revision::hash(&json!(flag), None)
-}
-
-/// The flag is to be served otherwise from now on.
-fn change(flag: &mut FlagStatus, state: FlagState, percent: i32, why: Option<Why>) {
-    flag.change += 1;
-    flag.reaches_pods_by = None;
-    (flag.state, flag.percent, flag.why) = (state, percent, why);
-    if percent == 0 {
-        (flag.step, flag.revision, flag.since) = (None, None, None);
-    }
-}
-
-/// A decision in which this flag stands otherwise.
-fn with(draft: &Draft<'_>, flag: FlagStatus) -> Decision {
-    let mut decision = draft.decision();
-    let flags = &mut decision.status.flags;
-    match flags.iter_mut().find(|known| known.key == flag.key) {
-        Some(known) => *known = flag,
-        None => flags.push(flag),
-    }
-    decision
 }
 
 /// The next decision about flags: which there are, what people have changed, and their ramp.
@@ -303,14 +229,6 @@ fn hands(draft: &Draft<'_>) -> Option<Decision> {
     next.why = Some(why);
     (next.since, next.reaches_pods_by) = (None, None);
     Some(with(draft, next).warning(Reason::FlagChangedByHand, message))
-}
-
-fn begins_to_go_back(draft: &Draft<'_>, decision: &Decision) -> bool {
-    let goes = |status: &RolloutStatus| {
-        let release = status.release.as_ref();
-        release.is_some_and(|release| release.undo().is_some())
-    };
-    !goes(&draft.status) && goes(&decision.status)
 }
 
 /// A release goes back: what was turned on under a revision that is later than the one that comes

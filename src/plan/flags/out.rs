@@ -3,7 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{FlagState, Found, REACHES_PODS_WITHIN, asked, found, is_written, with};
+use super::{
+    file::Found,
+    known::{REACHES_PODS_WITHIN, asked, found, is_written, with},
+};
+use crate::api::flags::FlagState;
 use crate::plan::{
     decision::Decision,
     draft::{Draft, later, whole_second},

@@ -2,7 +2,12 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Found, asked, change, found, frozen, is_written, out, with};
+use super::{
+    file::Found,
+    frozen,
+    known::{active, asked, change, found, is_written, watched, with},
+    out,
+};
 use crate::{
     api::{
         Flag, OnFailure, Promotion,
@@ -14,8 +19,8 @@ use crate::{
         draft::{Draft, later, whole_second},
         exits,
         gate::checks,
+        hearing,
         life::around,
-        measuring,
         reason::Reason,
         services,
     },
@@ -24,34 +29,12 @@ use crate::{
 /// Seconds between two looks at what a step still lacks.
 const LOOKS_EVERY: i64 = 30;
 
-/// The flag whose turn it is: one after the other, so that a check that fails is known to fail for
-/// one of them.
-pub(super) fn active<'d>(draft: &'d Draft<'_>) -> Option<(&'d Flag, &'d FlagStatus)> {
-    let mut flags = draft.spec.flags.iter().filter_map(|flag| {
-        let known = draft.status.flags.iter().find(|f| f.key == flag.key)?;
-        Some((flag, known))
-    });
-    flags.find(|(_, known)| {
-        matches!(
-            known.state,
-            FlagState::Waiting | FlagState::Ramping | FlagState::Paused
-        )
-    })
-}
-
-/// The flag whose requests are measured: it is on for some users, and no release is in motion.
-fn watched<'d>(draft: &'d Draft<'_>) -> Option<&'d FlagStatus> {
-    let (_, flag) = active(draft).filter(|_| draft.status.release.is_none())?;
-    let under = flag.since.is_some() && flag.revision.as_deref() == draft.stable();
-    (under && flag.state != FlagState::Waiting).then_some(flag)
-}
-
 /// The checks look at a ramp as at a release of the stable revision that is held at its step.
 pub(in crate::plan) fn as_release(draft: &Draft<'_>) -> Option<Release> {
     let flag = watched(draft)?;
     let since = flag.since.clone()?;
     let step = flag.step.as_deref().unwrap_or_default();
-    let mut release = measuring::held(flag.revision.as_deref()?, step, &since, &since);
+    let mut release = hearing::held(flag.revision.as_deref()?, step, &since, &since);
     if let Stage::Step(at) = &mut release.stage {
         at.step.reached.clone_from(&flag.reaches_pods_by);
         at.paused.clone_from(&flag.why);

@@ -2,7 +2,8 @@
 
 use jiff::SignedDuration;
 
-use super::{FlagState, FlagStatus, asked, digest, maps};
+use super::known::{asked, digest, maps};
+use crate::api::flags::{FlagState, FlagStatus};
 use crate::{
     api::{PhaseKind, RolloutStatus},
     plan::{commands, draft::Draft, reason::Reason},

@@ -1,8 +1,9 @@
 //! What people read of flags.
 
 use super::{
-    Problem, asked, frozen, is_written, maps, own,
-    ramp::{active, lacks, may_rise, position},
+    frozen,
+    known::{Problem, active, asked, is_written, maps, own},
+    ramp::{lacks, may_rise, position},
     rest,
 };
 use crate::{

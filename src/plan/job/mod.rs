@@ -5,6 +5,7 @@
 //! (`step_test`).
 
 pub(super) mod permission;
+mod phase;
 pub mod pod;
 pub(super) mod preflight;
 pub mod progress;
@@ -24,7 +25,7 @@ use super::{
     draft::Draft,
     facts::{DatabaseFacts, JobFacts},
     reason::Reason,
-    render, revision,
+    revision,
 };
 use crate::api::{
     DatabaseRecord, PhaseKind, SchemaSpec,
@@ -329,7 +330,7 @@ impl<'a> Turn<'a> {
 
     /// Its Job's name at its present attempt.
     pub fn name(&self, draft: &Draft<'_>) -> String {
-        render::job_name(
+        job_name(
             draft.name(),
             self.revision(),
             self.job.phase,
@@ -410,7 +411,7 @@ impl<'a> Turn<'a> {
         asked
             .next()
             .zip(known)
-            .is_some_and(|(asked, known)| texts::runs_the_same(asked, known))
+            .is_some_and(|(asked, known)| phase::runs_the_same(asked, known))
     }
 
     /// The revision that a retry of it is bound to.
@@ -555,4 +556,9 @@ pub(super) fn is_gone(draft: &Draft<'_>, holder: &Holder) -> bool {
 /// Whether the Job of a hold may have begun.
 pub(super) fn has_begun(draft: &Draft<'_>, holder: &Holder) -> bool {
     job_of(draft, holder).is_some_and(JobFacts::has_begun)
+}
+
+/// Name of a phase's Job. It ends in the attempt.
+fn job_name(rollout: &str, revision: &str, phase: PhaseKind, attempt: i64) -> String {
+    format!("{rollout}-{revision}-{}-{attempt}", phase.word())
 }

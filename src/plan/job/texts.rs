@@ -5,7 +5,7 @@
 //! read is part of the digest that people approve; and the runner is given the hash of each file and
 //! refuses any other.
 
-use super::Turn;
+use super::{Turn, phase::filled};
 use crate::{
     api::{
         PhaseKind, SchemaSpec,
@@ -184,36 +184,4 @@ pub(in crate::plan) fn is_same(asked: &[AskedPhase], on_record: &[AskedPhase]) -
             };
             filled(asked, hash) == *known
         })
-}
-
-/// Whether what is on record of a phase is what a spec lets it run.
-pub(super) fn runs_the_same(asked: &AskedPhase, known: &AskedPhase) -> bool {
-    let hash = |key: &KeyRef| {
-        let mut files = known.files.iter();
-        let file = files.find(|file| file.config_map == *key);
-        file.map(|file| file.sha256.clone()).unwrap_or_default()
-    };
-    filled(asked, hash).digest == known.digest
-}
-
-/// A phase as it goes on record, with these texts: they are part of its digest.
-fn filled(asked: &AskedPhase, hash: impl Fn(&KeyRef) -> String) -> AskedPhase {
-    if asked.files.is_empty() {
-        return asked.clone();
-    }
-    let files = asked.files.iter().map(|file| FileRecord {
-        sha256: hash(&file.config_map),
-        ..file.clone()
-    });
-    let files: Vec<_> = files.collect();
-    let mut bytes = asked.digest.clone();
-    for file in &files {
-        bytes.push(' ');
-        bytes.push_str(&file.sha256);
-    }
-    AskedPhase {
-        digest: revision::short(bytes.as_bytes()),
-        files,
-        ..asked.clone()
-    }
 }

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{gate, recorded};
+use super::{duty::recorded, gate};
 use crate::{
     api::{
         PhaseKind,
@@ -21,10 +21,9 @@ use crate::{
         facts::DatabaseFacts,
         flags,
         gate::checks,
+        hearing::{self, Heard},
         intent::Write,
-        measuring,
         reason::Reason,
-        soak::{self, Heard},
     },
 };
 
@@ -107,7 +106,7 @@ pub(in crate::plan) fn as_release(draft: &Draft<'_>) -> Option<Release> {
         Side::After => &version.stable_before.as_ref()?.since,
     };
     let (revision, since) = (&measured.revision, &measured.since);
-    Some(measuring::held(revision, "contract", since, from))
+    Some(hearing::held(revision, "contract", since, from))
 }
 
 /// Where the time ends that stable is compared with after a contract: where that before it did.
@@ -133,8 +132,8 @@ fn busy(draft: &Draft<'_>) -> Option<String> {
             release.revision
         ));
     }
-    let ramp = flags::as_release(draft)?;
-    let step = ramp.step().map_or("", |step| step.name.as_str());
+    let ramp = flags::watched(draft)?;
+    let step = ramp.step.as_deref().unwrap_or_default();
     Some(format!("a flag ramps (step {step})"))
 }
 
@@ -146,7 +145,7 @@ fn interrupted(draft: &Draft<'_>, measured: &Measured) -> Option<String> {
             .filter(|stable| *stable != measured.revision)?;
         Some(format!("revision {stable} is stable by now"))
     };
-    soak::unmeasured(draft)
+    hearing::unmeasured(draft)
         .or_else(|| busy(draft))
         .or_else(other)
 }
@@ -211,7 +210,7 @@ pub(super) fn before(
     }
     let open = version.stable_before.as_ref();
     let open = open.is_some_and(|measured| measured.verdict.is_none());
-    if !everything_else || soak::unmeasured(draft).is_some() {
+    if !everything_else || hearing::unmeasured(draft).is_some() {
         // It is measured from the beginning when the gate is open again.
         return match version.stable_before.is_some() && (open || !everything_else) {
             true => Before::Records(with(database, version, side, None)),
@@ -235,7 +234,7 @@ pub(super) fn before(
 /// What is said of that to people, where it is all that the contract waits for.
 pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Option<String> {
     let database = draft.seen.objects.database.as_ref()?;
-    if has_run(database, version) || soak::unmeasured(draft).is_some() {
+    if has_run(database, version) || hearing::unmeasured(draft).is_some() {
         return None;
     }
     let number = version.version;
@@ -337,7 +336,7 @@ pub(super) fn after(draft: &mut Draft<'_>, database: &DatabaseFacts) -> Option<W
                 None => goes_on(draft, database, version, measured, side),
             },
             Some(measured) if is_asked_anew(draft, version, measured) => {
-                let idle = soak::unmeasured(draft).is_none() && busy(draft).is_none();
+                let idle = hearing::unmeasured(draft).is_none() && busy(draft).is_none();
                 idle.then(|| begins(draft, database, version, side))?
             }
             Some(_) => None,
@@ -379,7 +378,7 @@ fn goes_on(
         draft.wake(until);
         return None;
     } else {
-        match soak::heard(draft, &release, until, deadline) {
+        match hearing::heard(draft, &release, until, deadline) {
             Heard::Passed(said) => (Found::Passed, said),
             Heard::Late(lack) => (Found::NoVerdict, lack),
             Heard::Waits(_, at) => {

@@ -4,16 +4,21 @@
 //! All of it is on record in the DatabaseSchema, and each step there is a compare-and-swap.
 
 pub(super) mod around;
+mod duty;
 mod gate;
 mod record;
 pub(super) mod revert;
+mod run;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+pub(super) use self::duty::{Duty, needs};
 use self::{
     around::Before,
+    duty::{is_for, own, own_duties, recorded},
     gate::Side,
     record::{lacks_texts, registration, with_new_texts},
+    run::{again, begin, drive},
 };
 use super::{
     decision::{Decision, Halt, Wait},
@@ -23,6 +28,7 @@ use super::{
     intent::Write,
     job::{self, Run, Turn, protocol, texts},
     reason::Reason,
+    words,
 };
 use crate::api::{
     DatabaseRecord, PhaseKind,
@@ -33,94 +39,6 @@ use crate::api::{
 
 /// Seconds between two looks at what sends no news: other Rollouts on the database.
 const LOOKS_EVERY: i64 = 30;
-
-/// The phase of a version that comes next, from this attempt on.
-pub(super) struct Duty<'s> {
-    pub version: &'s VersionRecord,
-    pub phase: PhaseKind,
-    least: i64,
-}
-
-impl<'s> Duty<'s> {
-    /// What is still to run for this version.
-    fn of(draft: &Draft<'_>, version: &'s VersionRecord) -> Option<Self> {
-        let least = version
-            .backfilled
-            .as_ref()
-            .map_or(1, |done| done.attempt + 1);
-        let backfill = Self {
-            version,
-            phase: PhaseKind::Backfill,
-            least,
-        };
-        if version.lacks_backfill() || is_outdated(version) || is_disproved(draft, version) {
-            return Some(backfill);
-        }
-        let next = version.to_approve()?;
-        Some(Self::first(version, next))
-    }
-
-    const fn first(version: &'s VersionRecord, phase: PhaseKind) -> Self {
-        Self {
-            version,
-            phase,
-            least: 1,
-        }
-    }
-
-    /// Its Job.
-    pub fn turn(&self, draft: &Draft<'_>) -> Turn<'s> {
-        Turn::of_version(draft, self.version, self.phase, self.least)
-    }
-}
-
-/// Somebody below the version may have written after its backfill, so that it proves nothing; and
-/// what it filled in is about to be relied on.
-fn is_outdated(version: &VersionRecord) -> bool {
-    let kept = version.asks(PhaseKind::Backfill).map(|asked| asked.kept_by);
-    version.lacks_contract()
-        && kept == Some(KeptBy::Code)
-        && (version
-            .alone_since
-            .as_ref()
-            .zip(version.backfilled.as_ref()))
-        .is_some_and(|(alone, done)| done.began.0 < alone.0)
-}
-
-/// The last contract was refused because rows are not filled in, and a person has said to try again:
-/// the backfill comes first.
-fn is_disproved(draft: &Draft<'_>, version: &VersionRecord) -> bool {
-    let (Some(done), true) = (&version.backfilled, version.lacks_contract()) else {
-        return false;
-    };
-    let database = draft.seen.objects.database.iter();
-    let mut phases = database.flat_map(|d| &d.record.phases);
-    let last =
-        phases.rfind(|p| p.phase == PhaseKind::Contract && p.version == Some(version.version));
-    let Some(last) = last.filter(|p| p.refusal == Some(SqlRefusal::ProofFailed)) else {
-        return false;
-    };
-    let next = Turn::of_version(draft, version, PhaseKind::Contract, 1);
-    done.began.0 < last.ended.0 && next.job().attempt > last.attempt
-}
-
-/// The versions whose phases this Rollout is to run, the lowest first.
-fn own<'s>(draft: &Draft<'s>) -> Vec<&'s VersionRecord> {
-    let database = draft.seen.objects.database.as_ref();
-    let versions = database.into_iter().flat_map(|d| &d.record.versions);
-    let mut own: Vec<_> = versions
-        .filter(|v| v.rollout == draft.name() && v.is_open())
-        .collect();
-    own.sort_by_key(|v| v.version);
-    own
-}
-
-/// What comes next of each of them.
-fn own_duties<'s>(draft: &Draft<'s>) -> std::vec::IntoIter<Duty<'s>> {
-    let own = own(draft).into_iter();
-    let duties: Vec<_> = own.filter_map(|v| Duty::of(draft, v)).collect();
-    duties.into_iter()
-}
 
 /// What comes next of all that this Rollout is to run: first what waits for a person.
 pub(super) fn duty<'s>(draft: &Draft<'s>) -> Option<Duty<'s>> {
@@ -186,19 +104,6 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
         }
     }
     Ok(())
-}
-
-fn recorded(database: &DatabaseFacts, change: impl FnOnce(&mut DatabaseRecord)) -> Write {
-    let mut record = (*database.record).clone();
-    change(&mut record);
-    protocol::record_write(database, record)
-}
-
-/// Whether a hold is for a phase of this version that comes after its release.
-fn is_for(holder: &Holder, version: &VersionRecord) -> bool {
-    holder.version == Some(version.version)
-        && holder.rollout == version.rollout
-        && job::terms::is_after_release(holder.phase)
 }
 
 /// A hold whose version was dropped before its Job ran.
@@ -307,23 +212,6 @@ fn next(
     Ok(write)
 }
 
-/// The next write of a phase that may run now.
-fn begin(
-    draft: &mut Draft<'_>,
-    database: &DatabaseFacts,
-    duty: &Duty<'_>,
-) -> Result<Option<Write>, Halt> {
-    // One that has failed waits for a person, whatever its files hold.
-    let goes = matches!(
-        job::run(draft, &duty.turn(draft)),
-        Run::Runs(_) | Run::Waiting(_)
-    );
-    if goes && let Some(write) = with_new_texts(draft, database, duty)? {
-        return Ok(Some(write));
-    }
-    drive(draft, duty)
-}
-
 /// The write that comes before the first pod of a revision, where it takes back that nobody is below
 /// a version: whatever was proven of it is so no longer, however soon the pods are gone again.
 pub(super) fn voided_by(draft: &Draft<'_>, revision: &str) -> Option<Write> {
@@ -363,15 +251,6 @@ fn alone(database: &DatabaseFacts, version: &VersionRecord, since: Option<Time>)
             version.alone_since = since;
         }
     })
-}
-
-fn drive(draft: &Draft<'_>, duty: &Duty<'_>) -> Result<Option<Write>, Halt> {
-    let turn = duty.turn(draft);
-    let job = Refused::Job(turn.name(draft));
-    if draft.was_refused(&job) {
-        return Ok(None);
-    }
-    protocol::drive(draft, &turn)
 }
 
 /// The next write of a contract that holds the database, with the floor on record: its Job is let
@@ -446,7 +325,7 @@ pub(super) fn lets_pods_start(draft: &Draft<'_>) -> Result<(), Halt> {
         open.rollout
     );
     let name = &database.base.name;
-    let give_up = format!("give it up with {}", drop_of(draft, name, number));
+    let give_up = format!("give it up with {}", words::drop_of(draft, name, number));
     let others = &draft.seen.objects.sharers;
     let own = open.rollout == draft.name();
     if !own && !others.iter().any(|s| s.rollout == open.rollout) {
@@ -508,69 +387,4 @@ pub(super) fn retry(draft: &Draft<'_>) -> Result<Option<(Decision, &'static str)
         Some((decision, "stable is measured anew around the contract"))
     };
     Ok(again.or_else(measured))
-}
-
-/// A retry of this.
-fn again(draft: &Draft<'_>, duty: &Duty<'_>) -> Result<Option<Decision>, Halt> {
-    let turn = duty.turn(draft);
-    let mut job = turn.job().clone();
-    let database = draft.seen.objects.database.as_ref();
-    match job::run(draft, &turn) {
-        Run::Failed { job: failed, .. } => {
-            job.attempt = job::attempts_of_version(draft, duty.version, duty.phase) + 1;
-            let dirty = database.and_then(|d| d.record.dirty.as_ref());
-            // With its failure was told what it has left.
-            if dirty.is_some_and(|dirty| dirty.job == failed) {
-                job.accepted_dirty = Some(failed);
-            }
-        }
-        Run::HalfWay { job: left, .. } => {
-            let status = draft.status.schema.as_ref();
-            let told = status.is_some_and(|s| s.job.as_ref() == Some(&left));
-            // On a release that waits for it.
-            let mut conditions = draft.status.conditions.iter();
-            let stalled = conditions.any(|c| c.status == "True" && c.message.contains(&left));
-            if !told && !stalled {
-                return Ok(None);
-            }
-            let own = |h: &&Holder| is_for(h, duty.version) && h.phase == duty.phase;
-            if let Some(holder) = job::vanished_hold(draft, &turn).filter(own) {
-                job.attempt = job.attempt.max(holder.attempt) + 1;
-            }
-            job.accepted_dirty = Some(left);
-        }
-        Run::Unread => {
-            let name = database.map(|d| d.base.name.clone()).unwrap_or_default();
-            return Halt::ask(super::facts::Question::Hold(name));
-        }
-        _ => return Ok(None),
-    }
-    let mut decision = draft.decision();
-    let number = duty.version.version;
-    let open = own(draft);
-    let said = &mut decision.status.version_jobs;
-    said.retain(|said| open.iter().any(|v| v.version == said.version));
-    let of = |said: &VersionJobs| said.version == number;
-    let index = said.iter().position(of).unwrap_or_else(|| {
-        said.push(VersionJobs::of(number));
-        said.len() - 1
-    });
-    let jobs = &mut said[index].jobs;
-    jobs.retain(|known| known.phase != duty.phase);
-    jobs.push(job);
-    Ok(Some(decision))
-}
-
-/// The revision that is kept because what runs for a version runs in its pods.
-pub(super) fn needs(draft: &Draft<'_>, revision: &str) -> bool {
-    own(draft).iter().any(|v| v.revision == revision)
-}
-
-/// The command by which what is open of a version is given up.
-pub(in crate::plan) fn drop_of(draft: &Draft<'_>, database: &str, version: i64) -> String {
-    format!(
-        "kubectl annotate -n {} databaseschema {database} --overwrite \
-         stepgate.io/drop=\"{version} <id>\"",
-        draft.seen.objects.rollout.namespace
-    )
 }

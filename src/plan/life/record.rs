@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Duty, is_for, recorded};
+use super::duty::{Duty, is_for, recorded};
 use crate::{
     api::{
         DatabaseRecord, PhaseKind,

@@ -10,11 +10,10 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Duty, begin, drive,
+    duty::{Duty, is_for, own_duties, recorded},
     gate::{self, Side},
-    is_for,
     record::{asking, lacks_texts, of, with_new_texts},
-    recorded,
+    run::{again, begin, drive},
 };
 use crate::{
     api::{
@@ -301,7 +300,7 @@ fn serving(draft: &Draft<'_>, version: i64) -> Result<Vec<String>, Halt> {
 /// # Errors
 /// What must be known first.
 pub(in crate::plan) fn retry(draft: &Draft<'_>) -> Result<Option<Decision>, Halt> {
-    let mut duties = super::own_duties(draft);
+    let mut duties = own_duties(draft);
     let Some(duty) = duties.find(|duty| duty.phase == PHASE) else {
         return Ok(None);
     };
@@ -314,7 +313,7 @@ pub(in crate::plan) fn retry(draft: &Draft<'_>) -> Result<Option<Decision>, Halt
         } => {}
         _ => return Ok(None),
     }
-    super::again(draft, &duty)
+    again(draft, &duty)
 }
 
 /// Pods of a revision may start: nothing takes back what it needs.

@@ -7,9 +7,8 @@
 use jiff::Timestamp;
 
 use super::{
-    RouteFacts, facts, is_ready, read,
-    record::{LATE_AFTER, is_settled, settle},
-    told, weighed,
+    facts::{self, RouteFacts},
+    known::{LATE_AFTER, is_ready, is_settled, read, settle, told, weighed},
 };
 use crate::{
     api::traffic::WeightStatus,
@@ -18,7 +17,7 @@ use crate::{
         draft::{Draft, later},
         replicas::Bounds,
         services,
-        stepping::SLOW_SECONDS,
+        waiting::SLOW_SECONDS,
     },
 };
 

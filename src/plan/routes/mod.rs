@@ -6,11 +6,17 @@
 
 pub mod carry;
 pub mod facts;
+mod known;
 mod record;
 
 use self::facts::{Found, Unusable};
 pub use self::facts::{RouteFacts, RoutesAsked};
-use self::record::{is_contested, is_settled};
+use self::known::{
+    LOOKS_EVERY, TRIES_AGAIN_AFTER, is_late, is_ready, is_settled, names, read, shows, told,
+    weighed,
+};
+pub use self::known::{SETTLES_WITHIN, UNREPORTED_WITHIN};
+use self::record::is_contested;
 pub(super) use self::record::{note, to_be_at_rest};
 use super::{
     course::{Active, Target},
@@ -25,40 +31,6 @@ use crate::api::{
     release::Release,
     traffic::{RouteKind, RouteRef, WeightStatus},
 };
-
-/// Seconds after its controllers have taken a weight until requests follow it.
-pub const SETTLES_WITHIN: i64 = 2;
-
-/// The same of a kind of route that reports nothing: after it was written.
-pub const UNREPORTED_WITHIN: i64 = 5;
-
-/// Seconds after which it is said that a route does not follow.
-const PATIENCE: i64 = 60;
-
-/// Seconds between two looks at routes that are on their way, and at those that have a weight.
-const LOOKS_EVERY: (i64, i64) = (1, 10);
-
-/// Seconds for which routes must be at rest until they are forgotten: a write that nobody has
-/// answered has arrived by then, or never will.
-const RESTS_FOR: i64 = 60;
-
-/// After so many changes by somebody else a weight is not written again, for a while.
-const RESETS: i32 = 3;
-
-/// Seconds after which it is tried again.
-const TRIES_AGAIN_AFTER: i64 = 300;
-
-/// What the routes were told last.
-fn told<'d>(draft: &'d Draft<'_>) -> Option<&'d WeightStatus> {
-    draft.status.traffic.as_ref()?.weight.as_ref()
-}
-
-/// The state in which a release stands that shares users by weight.
-fn weighed<'d>(draft: &'d Draft<'_>) -> Option<(&'d Release, &'d Target, i32)> {
-    let release = draft.status.release.as_ref().filter(|r| !r.first)?;
-    let target = draft.course.near(release.step()?)?;
-    Some((release, target, target.weight?))
-}
 
 /// Both revisions serve users, by weight.
 pub(super) fn share_users(draft: &Draft<'_>) -> bool {
@@ -103,10 +75,6 @@ fn question(draft: &Draft<'_>) -> Option<Question> {
         canary: canary.clone(),
     };
     (!routes.is_empty()).then(|| Question::Routes(asked.into()))
-}
-
-fn read<'d>(draft: &'d Draft<'_>) -> Option<&'d [RouteFacts]> {
-    draft.seen.answers.routes.as_deref()
 }
 
 /// # Errors
@@ -215,29 +183,6 @@ fn problem_with(draft: &Draft<'_>, matters: impl Fn(&Unusable) -> bool) -> Optio
         };
         Some(Wait::stalled(reason, words))
     })
-}
-
-/// The new revision has the pods that its step asks for.
-fn is_ready(draft: &Draft<'_>, release: &Release, target: &Target) -> bool {
-    let child = draft.seen.objects.child(&release.revision);
-    child.is_some_and(|c| c.available >= target.canary)
-        || waiting::is_made_up(draft, release, target.canary)
-}
-
-/// A route that sends so many percent of the requests to the Service of the new revision.
-fn shows(found: &Found, canary: i32) -> bool {
-    let mut rules = found.rules.iter();
-    rules.all(|rule| rule.canary.value == canary && rule.stable.value == 100 - canary)
-}
-
-/// Routes have not followed for so long that it is said.
-fn is_late(draft: &Draft<'_>, told: &WeightStatus) -> bool {
-    told.accepted.is_none() && later(told.since.0, PATIENCE) <= draft.now
-}
-
-fn names(routes: &[RouteRef]) -> String {
-    let names: Vec<String> = routes.iter().map(ToString::to_string).collect();
-    names.join(", ")
 }
 
 /// Requests are shared as the step asks for, as far as that is the routes' to do.

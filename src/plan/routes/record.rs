@@ -4,9 +4,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    LOOKS_EVERY, RESETS, RESTS_FOR, SETTLES_WITHIN, TRIES_AGAIN_AFTER, UNREPORTED_WITHIN, carry,
+    carry,
     facts::{Found, RouteFacts, Unusable},
-    is_late, is_ready, names, read, shows, told, weighed,
+    known::{
+        LATE_AFTER, LOOKS_EVERY, RESETS, RESTS_FOR, SETTLES_WITHIN, TRIES_AGAIN_AFTER,
+        UNREPORTED_WITHIN, is_late, is_ready, is_settled, names, read, settle, shows, told,
+        weighed,
+    },
 };
 use crate::{
     api::traffic::{RouteKind, RouteRef, WeightStatus},
@@ -17,9 +21,6 @@ use crate::{
         services,
     },
 };
-
-/// Seconds for which an undo waits for routes, where it waits for them at all.
-pub(super) const LATE_AFTER: i64 = 10;
 
 /// Percent of the requests that the routes are to send to the Service of the new revision; nothing
 /// where they are left as they are.
@@ -174,21 +175,6 @@ fn look_again(draft: &Draft<'_>, next: &WeightStatus) -> Timestamp {
             _ => draft.in_seconds(LOOKS_EVERY.1),
         },
     }
-}
-
-/// Seconds after which requests follow it.
-pub(super) fn settle(routes: &[RouteRef]) -> i64 {
-    let mut routes = routes.iter();
-    match routes.any(|route| route.kind == RouteKind::VirtualService) {
-        true => UNREPORTED_WITHIN,
-        false => SETTLES_WITHIN,
-    }
-}
-
-/// Requests follow it by now.
-pub(super) fn is_settled(draft: &Draft<'_>, told: &WeightStatus) -> bool {
-    let accepted = told.accepted.as_ref();
-    accepted.is_some_and(|at| later(at.0, settle(&told.routes)) <= draft.now)
 }
 
 /// Somebody else has changed the weights so often that they are left alone.

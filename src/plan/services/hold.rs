@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Role, SETTLES_WITHIN, aim, known, led_to, names, own};
+use super::{
+    aim::aim,
+    known::{Role, SETTLES_WITHIN, known, led_to, names, own},
+};
 use crate::plan::{
     draft::{Draft, later},
     facts::Refused,

@@ -1,11 +1,11 @@
 //! The whole life of a schema version: somebody else is on the database and lags behind, hotfixes
 //! come while a backfill runs, undos after it, and a person approves what waits.
 
-use super::BUSY;
 use crate::simulate::{
     action::Action,
     random::Random,
     scenario::{apply_to, command, release, workload},
+    setting::BUSY,
 };
 
 /// Mostly nothing of it.
