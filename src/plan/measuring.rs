@@ -1,14 +1,8 @@
 //! What is to be measured of a canary.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
 use super::{adopting, draft::Draft, flags, life::around, measurable, revision::child_name, soak};
 use crate::{
-    api::{
-        RolloutStatus,
-        release::{AtStep, Release, Stage, StepStatus},
-        status::Stopwatch,
-    },
+    api::RolloutStatus,
     evidence::{Measure, PodSeen},
 };
 

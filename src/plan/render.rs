@@ -10,7 +10,7 @@ use super::{
     revision::child_name,
 };
 use crate::api::{
-    PhaseKind, RolloutSpec, SchemaSpec, StepTest,
+    RolloutSpec, SchemaSpec, StepTest,
     database::Holder,
     keys,
     release::{Release, TestStatus},

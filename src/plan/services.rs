@@ -18,11 +18,11 @@ pub use self::known::SETTLES_WITHIN;
 pub(super) use self::known::{asked, available, lead, leads_users_to, used};
 use self::{
     aim::aim,
-    known::{Role, is_own, known, led_to, names, own, runs},
+    known::{Role, is_own, led_to, names, own, runs},
     manifest::{manifest, selector, spec_of},
 };
 use super::{
-    course::{Active, Target},
+    course::Target,
     decision::{Halt, Wait},
     draft::{Draft, later, whole_second},
     facts::{Observed, Reach, Refused, ServiceFacts, Unread},
@@ -33,7 +33,6 @@ use super::{
 };
 use crate::api::{
     keys,
-    release::Stage,
     traffic::{ServiceStatus, TrafficStatus},
 };
 use jiff::Timestamp;

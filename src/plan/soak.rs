@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{
     before_pods,
     decision::{Decided, Decision, Halt, Wait},
-    draft::{Draft, later, seconds_between, whole_second},
+    draft::{Draft, later, whole_second},
     gate::checks,
     hearing::{Heard, heard, held, unmeasured},
     reason::Reason,

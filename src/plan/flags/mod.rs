@@ -13,12 +13,10 @@ mod ramp;
 mod rest;
 mod told;
 
-use std::collections::BTreeSet;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-use self::file::{ConfigMapFacts, Contents, FILE, Found, Look, Note, entry};
+use self::file::{ConfigMapFacts, Contents, FILE, Found, Note, entry};
 pub use self::known::REACHES_PODS_WITHIN;
 use self::known::{
     Problem, asked, begins_to_go_back, change, digest, found, is_written, maps, own, with,
@@ -35,10 +33,10 @@ use super::{
     facts::{Question, Refused},
     intent::{Kind, Write},
     reason::Reason,
-    render, revision,
+    render,
 };
 use crate::api::{
-    Flag, RolloutStatus,
+    Flag,
     flags::{FlagState, FlagStatus},
     keys,
     release::Why,

@@ -7,17 +7,12 @@
 
 use super::{Turn, phase::filled};
 use crate::{
-    api::{
-        PhaseKind, SchemaSpec,
-        database::{AskedPhase, FileRecord},
-        sql::KeyRef,
-    },
+    api::{PhaseKind, SchemaSpec, database::AskedPhase, sql::KeyRef},
     plan::{
         decision::{Halt, Obstacle, Wait},
         draft::Draft,
         facts::{Question, Text},
         reason::Reason,
-        revision,
     },
 };
 

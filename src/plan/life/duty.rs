@@ -10,7 +10,7 @@ use crate::{
         draft::Draft,
         facts::DatabaseFacts,
         intent::Write,
-        job::{self, Run, Turn, protocol},
+        job::{self, Turn, protocol},
     },
 };
 

@@ -23,18 +23,16 @@ use self::{
 use super::{
     decision::{Decision, Halt, Wait},
     draft::Draft,
-    facts::{DatabaseFacts, Refused},
+    facts::DatabaseFacts,
     flags,
     intent::Write,
-    job::{self, Run, Turn, protocol, texts},
+    job::{self, Run, protocol, texts},
     reason::Reason,
     words,
 };
 use crate::api::{
     DatabaseRecord, PhaseKind,
-    database::{Holder, SqlRefusal, VersionRecord},
-    rollout_status::VersionJobs,
-    schema::KeptBy,
+    database::{Holder, VersionRecord},
 };
 
 /// Seconds between two looks at what sends no news: other Rollouts on the database.

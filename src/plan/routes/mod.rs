@@ -9,7 +9,7 @@ pub mod facts;
 mod known;
 mod record;
 
-use self::facts::{Found, Unusable};
+use self::facts::Unusable;
 pub use self::facts::{RouteFacts, RoutesAsked};
 use self::known::{
     LOOKS_EVERY, TRIES_AGAIN_AFTER, is_late, is_ready, is_settled, names, read, shows, told,
@@ -25,12 +25,8 @@ use super::{
     facts::{Question, Refused},
     intent::Write,
     reason::Reason,
-    waiting,
 };
-use crate::api::{
-    release::Release,
-    traffic::{RouteKind, RouteRef, WeightStatus},
-};
+use crate::api::traffic::RouteKind;
 
 /// Both revisions serve users, by weight.
 pub(super) fn share_users(draft: &Draft<'_>) -> bool {

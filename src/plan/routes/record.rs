@@ -7,13 +7,12 @@ use super::{
     carry,
     facts::{Found, RouteFacts, Unusable},
     known::{
-        LATE_AFTER, LOOKS_EVERY, RESETS, RESTS_FOR, SETTLES_WITHIN, TRIES_AGAIN_AFTER,
-        UNREPORTED_WITHIN, is_late, is_ready, is_settled, names, read, settle, shows, told,
-        weighed,
+        LOOKS_EVERY, RESETS, RESTS_FOR, TRIES_AGAIN_AFTER, is_late, is_ready, names, read, settle,
+        shows, told, weighed,
     },
 };
 use crate::{
-    api::traffic::{RouteKind, RouteRef, WeightStatus},
+    api::traffic::{RouteRef, WeightStatus},
     plan::{
         course::Active,
         draft::{Draft, later, whole_second},
