@@ -93,7 +93,7 @@ async fn the_selector_cannot_be_changed() {
         .patch("shop", &PatchParams::default(), &Patch::Merge(&change))
         .await;
     let error = patched.expect_err("it is refused").to_string();
-    assert!(error.contains("spec.selector cannot be changed"), "{error}");
+    assert!(error.contains("spec.selector is immutable"), "{error}");
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ pub fn mistakes() -> Vec<Mistake> {
             "weights without routes",
             strategy,
             weighted(&[5, 100]),
-            "steps with a weight need spec.traffic with its routes",
+            "steps with a weight need spec.traffic.routes, which get",
         ),
         mistake(
             "stable's pods without weights",
@@ -134,7 +134,7 @@ pub fn mistakes() -> Vec<Mistake> {
             "a Rollout after itself",
             "/spec/after",
             json!([{"rollout": "shop"}]),
-            "spec.after names the Rollout itself, which can never go before itself: remove that",
+            "spec.after names this Rollout itself: remove that entry",
         ),
         mistake(
             "a ramp that ends below 100%",
@@ -152,7 +152,7 @@ pub fn mistakes() -> Vec<Mistake> {
             "a flag with one variant",
             "/spec/flags",
             flags(&[100], "new", "new"),
-            "onVariant and offVariant must be two names",
+            "onVariant and offVariant must be different names",
         ),
         mistake(
             "one Service for both",
@@ -362,7 +362,7 @@ pub fn mistakes() -> Vec<Mistake> {
             checks(metric(
                 json!({"failedCounter": "a_total", "statusLabel": "c"}),
             )),
-            "failedCounter says by itself which requests failed",
+            "failedCounter already counts the failed requests",
         ),
         mistake(
             "a namespace label of one's own",

@@ -284,7 +284,7 @@ fn an_expand_that_hurts_is_named_before_any_pod_of_the_new_revision() {
     assert_eq!(names, ["expand", "soak"]);
     let message = run["message"].as_str().expect("a message");
     for words in [
-        "stable old does worse",
+        "stable old has become worse",
         "before: 0.00% errors",
         "promote=\"new/expand",
     ] {

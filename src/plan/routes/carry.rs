@@ -214,7 +214,8 @@ fn wanted_back(draft: &Draft<'_>, pace: &Pace<'_>) -> Option<i32> {
         let seen = highest_seen(draft).unwrap_or(MOST);
         return known.map(|told| told.min(least).min(seen));
     }
-    if ready >= pace.whole {
+    // A person may have made stable what nobody is led to yet: no route leads there then.
+    if ready >= pace.whole || pace.other != pace.stable {
         return known;
     }
     Some(known.unwrap_or(0).max(takes(ready, pace.whole)).min(MOST))

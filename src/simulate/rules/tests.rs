@@ -2,7 +2,10 @@
 
 use super::left::Left;
 use crate::{
-    api::release::{Release, TestResult},
+    api::{
+        StepTest,
+        release::{Release, TestResult},
+    },
     plan::intent::{Kind, Write},
     simulate::{
         ledger::Happened,
@@ -74,6 +77,12 @@ pub(super) fn enter(world: &mut World, job: &JobObject) {
     world.ledger.tested.insert(name, uid);
 }
 
+/// None of these tests has begun at this step.
+fn lacks_all(release: &Release, step: &str, tests: &[StepTest]) -> bool {
+    let mut begun = release.tests.iter().filter(|test| test.step == step);
+    !begun.any(|begun| tests.iter().any(|test| test.name == begun.name))
+}
+
 /// *tested* – a step is not left before its tests passed, but by a person; its hold does not begin
 /// before. Tests after the last step begin when it is passed, and the release ends after them.
 pub(super) fn tested(world: &World, happened: &Happened) -> Result<(), String> {
@@ -85,6 +94,8 @@ pub(super) fn tested(world: &World, happened: &Happened) -> Result<(), String> {
         && step.held.since.is_some()
         && let Some(spec) = arrival.spec_seen()
         && let Some(target) = crate::plan::course::course(spec).at(step)
+        // A person has passed over them: its last tests have begun.
+        && lacks_all(release, &step.name, &target.final_tests)
         && let Some(test) = lacks(release, &step.name, target.tests.iter().map(|t| &t.name))
     {
         return Err(format!(

@@ -22,7 +22,7 @@ pub fn mistakes() -> Vec<Mistake> {
             "preflight without expand",
             "/spec/schema",
             json!({"database": "db", "preflight": {"command": ["a"]}}),
-            "give schema.expand too, or leave them out",
+            "add schema.expand, or remove schema.preflight and schema.revert",
         ),
         mistake(
             "a preflight that runs two things",
@@ -36,7 +36,7 @@ pub fn mistakes() -> Vec<Mistake> {
             "/spec/schema",
             json!({"database": "db", "expand": {"command": ["a"]},
                    "preflight": {"command": ["a"], "retryLimit": 3}}),
-            "leave retryLimit out",
+            "its deadlineSeconds: remove retryLimit",
         ),
         mistake(
             "a revert that runs nothing",
