@@ -195,7 +195,14 @@ fn answer_unknown(draft: &Draft<'_>) -> Decided {
 
 /// What there is in place of a command that there is not.
 fn no_such(name: &str) -> String {
-    if [keys::APPROVE, keys::DROP, keys::BACKUP_AT].contains(&&*format!("{}{name}", keys::PREFIX)) {
+    if [
+        keys::APPROVE,
+        keys::DROP,
+        keys::LOWER_FLOOR,
+        keys::BACKUP_AT,
+    ]
+    .contains(&&*format!("{}{name}", keys::PREFIX))
+    {
         return "that is said to the DatabaseSchema, not to a Rollout".into();
     }
     let near = COMMANDS.iter().map(|(known, _)| *known);

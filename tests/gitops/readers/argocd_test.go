@@ -196,6 +196,12 @@ func pointless(one *Kept, command string) bool {
 	return command == "pause" && (stage == "Undo" || since != "" || paused || barred)
 }
 
+// overtaken is a status that does not have the undo floor yet that its command met.
+func overtaken(one *Kept, answer Answer) bool {
+	_, has, _ := unstructured.NestedInt64(one.Object, "status", "undo", "floor")
+	return !has && strings.Contains(answer.Message, "removed parts of it")
+}
+
 func check(t *testing.T, one *Kept, name, script string, answer Answer, known bool) {
 	t.Helper()
 	changed := run(t, script, one.Object)
@@ -206,7 +212,7 @@ func check(t *testing.T, one *Kept, name, script string, answer Answer, known bo
 	if seconds, err := strconv.ParseInt(strings.TrimPrefix(id, "argocd-"), 10, 64); err != nil || seconds == 0 {
 		t.Errorf("%s: %s has the id %q", one.Name, name, id)
 	}
-	if known && (!answer.Done || answer.Target != target) {
+	if known && (!answer.Done || answer.Target != target) && !overtaken(one, answer) {
 		t.Errorf("%s: %s is offered, bound to %s: %+v", one.Name, name, target, answer)
 	}
 	// Nothing but the annotation is changed: Argo CD sends what differs.
