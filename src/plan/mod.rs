@@ -9,8 +9,11 @@
 //! - [`revision`]: what a revision is, and its name; [`course`]: the targets that it goes through
 //! - `commands`: what a person tells it
 //! - `release`: begin, preflight, the Jobs before the pods, end; `before_pods`: which of them is next
+//! - [`template`]: what in pod templates stands against a release; [`render`]: objects made of them
 //! - [`job`]: the terms of each kind of Job, and the protocol of all; [`database`]: their end
 //! - [`soak`]: what the expand does to stable, before the first pod
+//! - [`measurable`]: what a spec has measured; [`measuring`]: of which pods, now; `hearing`: what the
+//!   checks say of a revision that serves
 //! - `stepping`: reach a target, hold it, go on; `gate`: what must be open for that, in order;
 //!   [`exits`]: containers that end meanwhile; `waiting`: pods that are not there yet
 //! - [`flags`]: feature flags that are turned on after the release

@@ -36,8 +36,8 @@ const HINTS: [(&str, &str); 39] = [
     ),
     (
         "spec.strategy.blueGreen",
-        "there is no blue-green strategy: a canary step with replicas \"100%\" and a hold comes \
-         nearest",
+        "write strategy.type: BlueGreen with its sizes in strategy.blueGreen, and the two Services \
+         in spec.traffic",
     ),
     ("spec.strategy.canary.maxSurge", "write strategy.maxSurge"),
     (
@@ -50,15 +50,18 @@ const HINTS: [(&str, &str); 39] = [
     ),
     (
         "spec.strategy.canary.canaryService",
-        "no second Service is needed: one Service reaches the pods of both revisions",
+        "with weights name it in spec.traffic.canaryService; without, one Service reaches the pods \
+         of both revisions",
     ),
     (
         "spec.strategy.canary.stableService",
-        "leave this Service as the only one; delete rollouts-pod-template-hash from its selector",
+        "with weights name it in spec.traffic.stableService; without, leave it as the only Service \
+         and delete rollouts-pod-template-hash from its selector",
     ),
     (
         "spec.strategy.canary.trafficRouting",
-        "the share of requests is the share of pods: no router is told anything",
+        "write spec.traffic.routes and a weight at each step; without them the share of requests is \
+         the share of pods",
     ),
     (
         "spec.strategy.canary.analysis",
@@ -95,7 +98,7 @@ const HINTS: [(&str, &str); 39] = [
     ),
     (
         "spec.strategy.canary.pingPong",
-        "no second Service is needed: one Service reaches the pods of both revisions",
+        "leave it out: the two Services of spec.traffic always select ready pods",
     ),
     (
         "spec.strategy.canary.replicaProgressThreshold",
