@@ -158,7 +158,14 @@ impl DatabaseRecord {
     }
 
     /// The undo floor is lower from now on: what contracts above it relied on is not frozen any more.
+    /// It never goes below a contract that has removed something, whatever it was before.
     pub(crate) fn lower_floor(&mut self, floor: Option<i64>) {
+        let contracted = self.versions.iter().filter(|v| v.contracted.is_some());
+        let contracted = contracted.map(|v| v.version).max();
+        let phases = self.phases.iter();
+        let removed = phases.filter(|p| p.phase == PhaseKind::Contract && !p.nothing_applied);
+        let removed = removed.filter_map(|p| p.version).max();
+        let floor = floor.max(contracted).max(removed);
         self.undo_floor = floor;
         for version in &mut self.versions {
             if Some(version.version) > floor {

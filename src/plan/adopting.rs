@@ -487,7 +487,9 @@ pub(super) fn leave(seen: &Observed, now: Timestamp) -> Plan {
     let recorded = || rollout.status.adopted.as_ref().map_or(0, |a| a.replicas);
     let total = spec.map_or_else(|_| recorded(), |spec| spec.replicas);
     let limit = spec.map_or(600, |spec| spec.strategy.progress_deadline_seconds);
-    let late = rollout.deleted.map_or(now, |at| later(at, limit));
+    // Nothing is timed out by a clock that was not watched.
+    let deleted = rollout.deleted.map(|at| at.max(seen.trusted_since));
+    let late = deleted.map_or(now, |at| later(at, limit));
     let mut refusals = seen.refusals.iter();
     let refused = refusals.find(|r| r.what == Refused::Scale);
     let mut warns = false;
@@ -495,6 +497,7 @@ pub(super) fn leave(seen: &Observed, now: Timestamp) -> Plan {
         None => (vec![done()], "nothing is to be given back".to_owned(), None),
         Some(child) => {
             let contested = is_contested(&rollout.status, child);
+            let asked = total;
             let total = if contested { child.replicas } else { total };
             let unsettled = child.possible != (child.replicas, child.replicas);
             let floor = spec
@@ -522,6 +525,15 @@ pub(super) fn leave(seen: &Observed, now: Timestamp) -> Plan {
                     let words = format!("Deployment {name} gets its {total} replicas back");
                     let write = scale(child, seen.epoch, has, total.max(has));
                     (vec![write], words, None)
+                }
+                _ if (back || over) && has < asked => {
+                    warns = true;
+                    let words = format!(
+                        "Deployment {name} keeps {has} of {asked} replicas, because somebody else \
+                         wrote them. Run kubectl scale -n {} deployment/{name} --replicas={asked}",
+                        rollout.namespace
+                    );
+                    (vec![done()], words, None)
                 }
                 _ if back || over => {
                     let words = format!("Deployment {name} has its replicas");

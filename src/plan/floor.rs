@@ -1,6 +1,7 @@
 //! The undo floor: which revisions can run again, by what contracts and reverts have removed.
 
 use super::{
+    adopting,
     decision::{Halt, Wait},
     draft::Draft,
     facts::Question,
@@ -14,6 +15,10 @@ pub(super) fn below_floor(
     revision: &str,
     version: Option<i64>,
 ) -> Option<String> {
+    // An adopted Deployment served at that floor, and while it is there no contract runs.
+    if adopting::deployment_of(revision).is_some() {
+        return None;
+    }
     let floor = draft.seen.objects.database.as_ref()?.record.undo_floor?;
     match version {
         Some(version) => (version < floor).then(|| {

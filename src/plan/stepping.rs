@@ -80,7 +80,12 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         }
         return undoing::refuse(draft, release, OnFailure::Undo, &why);
     }
-    if let Some((on_failure, why)) = checks::failing(draft, release) {
+    // Where a person went on in spite of it, the last tests are not held up by it again.
+    let heeded = |on_failure| {
+        on_failure == OnFailure::Undo || !step_test::is_passed(release, &at.step, target)
+    };
+    let failing = checks::failing(draft, release);
+    if let Some((on_failure, why)) = failing.filter(|(on_failure, _)| heeded(*on_failure)) {
         return undoing::refuse(draft, release, on_failure, &why);
     }
     if let Some(ended) = step_test::ended(draft, release, &at.step, target)? {
@@ -478,7 +483,7 @@ pub(super) fn promote(
     let name = &step.name;
     if let Some(test) = target.final_tests.first().filter(|_| !passage.passed) {
         let mut release = release.clone();
-        release.tests = step_test::with_result(&release, step, TestResult::Skipped);
+        release.tests = step_test::passed_over(&release, step);
         release.tests = step_test::begin(draft, &release, step, &test.name);
         if let Stage::Step(at) = &mut release.stage {
             at.paused = None;

@@ -458,7 +458,7 @@ impl World {
     pub(super) fn users(&self, database: &str) -> Vec<UserFacts> {
         let user = UserFacts::of;
         let mut users = Vec::new();
-        let mut elsewhere = BTreeSet::new();
+        let (mut here, mut elsewhere) = (BTreeSet::new(), BTreeSet::new());
         let needs = |rollout: &str, revision: &str| {
             let known = self.live.revision(rollout, revision);
             known.and_then(|r| r.schema.as_ref()?.version)
@@ -470,6 +470,7 @@ impl World {
                 elsewhere.insert(name);
                 continue;
             }
+            here.insert(name);
             let status = &rollout.status;
             let mut versions = vec![spec.ok().and_then(|spec| spec.schema_version())];
             let stable = status.stable.as_ref().map(|s| &s.revision);
@@ -480,10 +481,10 @@ impl World {
         }
         // A revision that is not known may be of any database, if its Rollout does not name another.
         let of = |rollout: &Name, revision: &str| match self.live.revision(rollout, revision) {
-            Some(known) => {
-                let schema = known.schema.as_ref()?;
-                (schema.database == database).then_some(schema.version)
-            }
+            Some(known) => match &known.schema {
+                Some(schema) => (schema.database == database).then_some(schema.version),
+                None => here.contains(rollout).then_some(None),
+            },
             None => (!elsewhere.contains(rollout)).then_some(None),
         };
         let own = self
@@ -491,7 +492,11 @@ impl World {
             .deployments
             .values()
             .filter(|d| d.foreign.is_none());
-        for child in own {
+        // What stands at 0 and is no Rollout's any more is raised by nobody.
+        let is_left = |rollout: &Name, replicas: i32| {
+            replicas == 0 && !here.contains(rollout) && !elsewhere.contains(rollout)
+        };
+        for child in own.filter(|child| !is_left(&child.rollout, child.replicas)) {
             if let Some(version) = of(&child.rollout, &child.revision) {
                 let what = format!("Deployment {}", child.meta.name);
                 users.push(user(what, version, child.replicas > 0));

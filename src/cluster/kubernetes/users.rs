@@ -159,6 +159,9 @@ fn declared(metadata: &ObjectMeta) -> Option<i64> {
         .ok()
 }
 
+/// What revisions need, by Rollout and revision: a database and a version of it.
+type Known = BTreeMap<(String, String), Option<(String, Option<i64>)>>;
+
 /// The Rollouts of a database, and the Deployments and pods of their revisions.
 async fn of_rollouts(
     client: &Client,
@@ -166,24 +169,22 @@ async fn of_rollouts(
     database: &str,
 ) -> Result<Vec<UserFacts>, ReadError> {
     let revisions = Api::<ControllerRevision>::namespaced(client.clone(), namespace);
-    // By Rollout and revision. What a revision needs never changes.
+    // By Rollout and revision; nothing of one without a database. What a revision needs never changes.
     let known = list(&revisions, keys::ROLLOUT, "ControllerRevisions", |r| {
         if !ours::is_revision(&r) {
             return None;
         }
         let data = r.data.as_ref().map(|data| &data.0)?;
-        let of = data["schema"]["database"].as_str()?.to_owned();
-        Some((
-            owner_of(&r.metadata),
-            (of, data["schema"]["version"].as_i64()),
-        ))
+        let of = data["schema"]["database"].as_str().map(str::to_owned);
+        let needs = of.map(|of| (of, data["schema"]["version"].as_i64()));
+        Some((owner_of(&r.metadata), needs))
     })
     .await?;
-    let known: BTreeMap<(String, String), (String, Option<i64>)> = known.into_iter().collect();
+    let known: Known = known.into_iter().collect();
     let erased = ApiResource::erase::<Rollout>(&());
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &erased);
     let mut users = Vec::new();
-    let mut elsewhere = BTreeSet::new();
+    let (mut here, mut elsewhere) = (BTreeSet::new(), BTreeSet::new());
     for object in api
         .list(&ListParams::default())
         .await
@@ -199,6 +200,7 @@ async fn of_rollouts(
             users.push(asked_by(&rollout, &known));
             let name = &rollout.base.name;
             users.extend(UserFacts::of_adopted(name, &rollout.status));
+            here.insert(rollout.base.name);
         } else {
             elsewhere.insert(rollout.base.name);
         }
@@ -208,15 +210,22 @@ async fn of_rollouts(
     let needs = |metadata: &ObjectMeta| {
         let (rollout, revision) = owner_of(metadata);
         match known.get(&(rollout.clone(), revision)) {
-            Some((of, version)) => (of == database).then_some(*version),
+            Some(Some((of, version))) => (of == database).then_some(*version),
+            Some(None) => here.contains(&rollout).then_some(None),
             None => (!elsewhere.contains(&rollout)).then_some(None),
         }
+    };
+    // What stands at 0 and is no Rollout's any more is raised by nobody.
+    let is_left = |metadata: &ObjectMeta, replicas: i32| {
+        let (rollout, _) = owner_of(metadata);
+        replicas == 0 && !here.contains(&rollout) && !elsewhere.contains(&rollout)
     };
     let api = Api::<Deployment>::namespaced(client.clone(), namespace);
     users.extend(
         list(&api, keys::ROLLOUT, "Deployments", |d| {
             let replicas = d.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
             let what = format!("Deployment {}", d.metadata.name.clone().unwrap_or_default());
+            (!is_left(&d.metadata, replicas)).then_some(())?;
             Some(UserFacts::of(what, needs(&d.metadata)?, replicas > 0))
         })
         .await?,
@@ -239,10 +248,7 @@ fn owner_of(metadata: &ObjectMeta) -> (String, String) {
 }
 
 /// What a Rollout itself may need: what its spec asks for, and what it is on its way from and to.
-fn asked_by(
-    rollout: &RolloutFacts,
-    known: &BTreeMap<(String, String), (String, Option<i64>)>,
-) -> UserFacts {
+fn asked_by(rollout: &RolloutFacts, known: &Known) -> UserFacts {
     let name = &rollout.base.name;
     let Ok(spec) = &rollout.spec else {
         let what = format!("Rollout {name}, whose spec cannot be read");
@@ -254,7 +260,8 @@ fn asked_by(
     let mut versions = vec![spec.schema_version()];
     versions.extend(stable.into_iter().chain(release).map(|revision| {
         let key = (name.clone(), revision.clone());
-        known.get(&key).and_then(|(_, version)| *version)
+        let needs = known.get(&key).and_then(Option::as_ref);
+        needs.and_then(|(_, version)| *version)
     }));
     UserFacts::of_rollout(name, &versions)
 }

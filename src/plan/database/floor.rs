@@ -58,7 +58,7 @@ pub(super) fn lower(record: &mut DatabaseRecord, version: i64) -> Result<Option<
     };
     let floor = first.floor_before;
     record.lower_floor(floor);
-    Ok(floor)
+    Ok(record.undo_floor)
 }
 
 /// The new floor, for people.

@@ -65,7 +65,7 @@ fn has_no_problem(status: &RolloutStatus) -> bool {
     said.is_some_and(|said| !problems.iter().any(|p| p.word() == said.reason))
 }
 
-/// A contract that is still to begin names a flag.
+/// A contract that has not succeeded yet names a flag.
 fn waits_for_flags(draft: &Draft<'_>) -> bool {
     let Some(database) = &draft.seen.objects.database else {
         return false;
@@ -73,8 +73,7 @@ fn waits_for_flags(draft: &Draft<'_>) -> bool {
     database.record.versions.iter().any(|version| {
         let contract = version.asks(PhaseKind::Contract);
         let keys = contract.map_or(&[][..], |contract| &contract.flags);
-        let frozen = |key| version.frozen_flags.contains(key);
-        version.rollout == draft.name() && !keys.iter().all(frozen)
+        version.rollout == draft.name() && version.lacks_contract() && !keys.is_empty()
     })
 }
 

@@ -14,6 +14,7 @@ use crate::{
         database::{Found, Measured, VersionRecord},
         release::Release,
         rollout_status::VersionJobs,
+        status::Outcome,
     },
     plan::{
         decision::Decision,
@@ -24,6 +25,7 @@ use crate::{
         hearing::{self, Heard},
         intent::Write,
         reason::Reason,
+        words::command,
     },
 };
 
@@ -291,13 +293,16 @@ fn said(measured: &Measured, version: i64, side: Side) -> String {
     format!("{found} {when} the contract of version {version}: {words}")
 }
 
+/// A retry while the spec asks for a revision that has failed would release that once more.
 fn retry_command(draft: &Draft<'_>) -> String {
-    let rollout = &draft.seen.objects.rollout;
-    format!(
-        "kubectl annotate --overwrite -n {} rollouts.stepgate.io/{} stepgate.io/retry=\"{} $(date \
-         +%s)\"",
-        rollout.namespace, rollout.base.name, draft.wanted
-    )
+    let failed = draft.outcome(draft.wanted) == Some(Outcome::Failed);
+    match draft.stable().filter(|_| failed) {
+        Some(stable) => format!(
+            "set the spec back to revision {stable}, then {}",
+            command(draft, "retry", stable)
+        ),
+        None => command(draft, "retry", draft.wanted),
+    }
 }
 
 /// What people read of stable after the contract of a version, and whether the contract hurts.
@@ -340,6 +345,8 @@ pub(super) fn after(draft: &mut Draft<'_>, database: &DatabaseFacts) -> Option<W
                 idle.then(|| begins(draft, database, version, side))?
             }
             Some(_) => None,
+            // A check that fails could be the flag's.
+            None if flags::watched(draft).is_some() => None,
             None => begins(draft, database, version, side),
         }
     })
@@ -433,14 +440,20 @@ fn with(
 pub(super) fn retry(draft: &Draft<'_>) -> Option<Decision> {
     let database = draft.seen.objects.database.as_ref()?;
     let bad = |measured: &Measured| measured.verdict.is_some_and(|v| v != Found::Passed);
-    let version = own(draft).find(|version| {
+    let asks = |version: &VersionRecord, measured: Option<&Measured>| {
+        measured.is_some_and(|m| bad(m) && !is_asked_anew(draft, version, m))
+    };
+    // What a contract waits for comes first; of what was found after one, the latest.
+    let waits = |version: &&VersionRecord| {
         let waits = version.lacks_contract() && !has_run(database, version);
         let before = version.stable_before.as_ref();
-        let before = before.filter(|m| waits && bad(m) && !is_accepted(version, m));
-        let after = version.stable_after.as_ref().filter(|m| bad(m));
-        let asked = before.or(after);
-        asked.is_some_and(|measured| !is_asked_anew(draft, version, measured))
-    })?;
+        let before = before.filter(|m| waits && !is_accepted(version, m));
+        asks(version, before)
+    };
+    let after = |version: &&VersionRecord| asks(version, version.stable_after.as_ref());
+    let version = own(draft)
+        .find(waits)
+        .or_else(|| own(draft).filter(after).max_by_key(|v| v.version))?;
     let mut decision = draft.decision();
     let said = &mut decision.status.version_jobs;
     let now = Time(whole_second(draft.now));

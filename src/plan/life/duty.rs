@@ -70,7 +70,8 @@ pub(super) fn is_outdated(version: &VersionRecord) -> bool {
 /// The last contract was refused because rows are not filled in, and a person has said to try again:
 /// the backfill comes first.
 pub(super) fn is_disproved(draft: &Draft<'_>, version: &VersionRecord) -> bool {
-    let (Some(done), true) = (&version.backfilled, version.lacks_contract()) else {
+    let asked = version.asks(PhaseKind::Backfill).is_some();
+    let (Some(done), true) = (&version.backfilled, asked && version.lacks_contract()) else {
         return false;
     };
     let database = draft.seen.objects.database.iter();

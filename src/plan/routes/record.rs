@@ -96,7 +96,14 @@ fn asked(draft: &Draft<'_>, wanted: i32, now: &Time) -> WeightStatus {
         None => {
             let asked = || Some(&draft.spec.traffic.as_ref()?.routes);
             let routes = known.map(|told| &told.routes).or_else(asked);
-            told_anew(routes.cloned().unwrap_or_default(), wanted, now.clone())
+            let routes = routes.cloned().unwrap_or_default();
+            told_anew(
+                routes,
+                wanted,
+                known
+                    .and_then(|told| unheard(draft, told))
+                    .unwrap_or_else(|| now.clone()),
+            )
         }
     };
     // What stable was made to give away it lacks until it has come back, whatever the spec says.
@@ -109,6 +116,14 @@ fn asked(draft: &Draft<'_>, wanted: i32, now: &Time) -> WeightStatus {
         (next.resets, next.since) = (0, now.clone());
     }
     next
+}
+
+/// Since when an undo has told routes that have followed nothing of it: it does not wait anew for each
+/// weight.
+fn unheard(draft: &Draft<'_>, told: &WeightStatus) -> Option<Time> {
+    let undoes = draft.status.release.as_ref()?.undo()?;
+    let unheard = told.accepted.is_none() && told.since.0 >= undoes.since.0;
+    unheard.then(|| told.since.clone())
 }
 
 /// What the routes are seen to do.

@@ -344,6 +344,45 @@ fn a_deletion_ends_though_the_scaling_is_refused() {
 }
 
 #[test]
+fn who_deletes_a_rollout_whose_deployment_somebody_scaled_is_told() {
+    let mut world = deleted();
+    let scaled = child(&mut world);
+    (scaled.replicas, scaled.possible, scaled.available) = (0, (0, 0), 0);
+    scaled.epoch = None;
+    scaled.adopted.as_mut().unwrap().generation += 2;
+    let there = Adoptee::There(scaled.clone().into());
+    world.seen.objects.adopted = Some(there);
+    let end = world.plan();
+    let [told] = end.events.as_slice() else {
+        panic!("{:?} {:?}", end.events, end.writes);
+    };
+    assert!(told.warning, "{told:?}");
+    assert!(
+        told.message.contains("keeps 0 of 4 replicas") && told.message.contains("kubectl scale"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn nothing_is_timed_out_by_an_operator_that_was_away() {
+    let mut world = deleted();
+    let limit = world.spec.strategy.progress_deadline_seconds;
+    world.now = later(world.now, 10 * limit);
+    world.seen.trusted_since = world.now;
+    let mut writes = world.plan().writes;
+    assert!(
+        matches!(writes.as_slice(), [Write::Resize { to: 4, .. }]),
+        "{writes:?}"
+    );
+    world.apply(writes.remove(0));
+    let lacking = child(&mut world);
+    lacking.available = 0;
+    let there = Adoptee::There(lacking.clone().into());
+    world.seen.objects.adopted = Some(there);
+    assert!(world.plan().writes.is_empty(), "its pods start");
+}
+
+#[test]
 fn who_deletes_the_rollout_gets_its_replicas_back() {
     let mut world = deleted();
     let back = world.plan().writes;

@@ -300,6 +300,25 @@ fn the_floor_goes_down_only_where_every_attempt_proves_that_nothing_was_applied(
 }
 
 #[test]
+fn the_floor_never_goes_below_what_another_contract_removed() {
+    let mut record = contracts(&[true]);
+    // As an older operator kept it, or as it was before the other contract.
+    record.phases[0].floor_before = None;
+    let other = PhaseRecord {
+        phase: PhaseKind::Contract,
+        version: Some(5),
+        attempt: 1,
+        succeeded: true,
+        nothing_applied: false,
+        ..phase(&job(3))
+    };
+    record.phases.insert(0, other);
+    let (floor, said) = lowered(record, "7 a");
+    assert_eq!(floor, Some(5));
+    assert!(said.ends_with("the undo floor is 5 again"), "{said}");
+}
+
+#[test]
 fn a_contract_that_applied_nothing_takes_its_floor_back() {
     for (floor_before, earlier, then) in [
         (Some(5), &[][..], Some(5)),

@@ -78,6 +78,7 @@ fn whatever_moves_has_the_config_map_read() {
             *versions = serde_json::from_value(json!([{
                 "version": 2, "rollout": "shop", "revision": "r",
                 "asked": [{"phase": "Contract", "digest": "d", "flags": ["full-name"]}],
+                "frozenFlags": ["full-name"],
             }]))
             .unwrap();
         },

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    fixture::{World, stalled},
+    fixture::{World, reading, stalled},
     services::{foreign, lead_users},
 };
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
         release::{TestResult, TestStatus},
         status::Outcome,
     },
+    evidence::Verdict,
     plan::{
         facts::{JobEnd, JobLog},
         intent::{Kind, Write},
@@ -124,6 +125,81 @@ fn a_promotion_of_the_last_step_begins_it_and_the_next_one_goes_on_without() {
     world.command("promote", &format!("{revision}/full p2"));
     quiet(&mut world);
     assert_eq!(world.outcome("v2"), Some(Outcome::Stable));
+}
+
+#[test]
+fn a_resume_runs_the_last_test_again_and_none_that_a_person_has_passed_over() {
+    let mut world = World::stable("v1");
+    world.edit_spec(|spec| {
+        let last = spec.strategy.steps_mut().last_mut().unwrap();
+        last.tests = vec![
+            test("smoke", "Target", OnFailure::Pause),
+            test("journey", "Release", OnFailure::Pause),
+        ];
+    });
+    let mut world = world.wants("v2").at_step(1);
+    world.hold(1000);
+    quiet(&mut world);
+    ends(&mut world, false);
+    quiet(&mut world);
+    let revision = world.revision("v2");
+    world.command("promote", &format!("{revision}/full p1"));
+    quiet(&mut world);
+    ends(&mut world, false);
+    quiet(&mut world);
+    assert_eq!(stalled(world.status()), "TestFailed");
+    world.command("resume", &format!("{revision} r1"));
+    quiet(&mut world);
+    let open: Vec<_> = tests(&world)
+        .into_iter()
+        .filter(|test| test.result.is_none())
+        .map(|test| (test.name, test.attempt, test.job_uid.is_some()))
+        .collect();
+    assert_eq!(open, [("journey".to_owned(), 2, true)]);
+}
+
+#[test]
+fn a_check_that_a_person_went_past_does_not_hold_up_the_last_test() {
+    let mut world = at_the_last_step(OnFailure::Undo);
+    world.edit_spec(|spec| {
+        spec.analysis = serde_json::from_value(json!({"checks": [
+            {"name": "errors", "errorRate": {"maxPercent": "0.5"}, "onFailure": "Pause"}]}))
+        .unwrap();
+    });
+    world.says(vec![reading("errors", Verdict::Fail)]);
+    quiet(&mut world);
+    let revision = world.revision("v2");
+    world.command("promote", &format!("{revision}/full p1"));
+    quiet(&mut world);
+    let begun = tests(&world);
+    assert_eq!((begun.len(), begun[0].job_uid.is_some()), (1, true));
+}
+
+#[test]
+fn it_does_not_begin_before_the_last_step_is_reached() {
+    let mut world = at_the_last_step(OnFailure::Undo);
+    let revision = world.revision("v2");
+    let mut children = world.seen.objects.children.iter_mut();
+    let child = children.find(|child| child.revision == revision).unwrap();
+    child.available = 0;
+    world.command("promote", &format!("{revision}/full p1"));
+    for _ in 0..5 {
+        let writes = world.plan().writes;
+        if writes.is_empty() {
+            break;
+        }
+        let begins = writes.iter().any(|w| {
+            matches!(
+                w,
+                Write::Create {
+                    kind: Kind::Job,
+                    ..
+                }
+            )
+        });
+        assert!(!begins, "{writes:?}");
+        writes.into_iter().for_each(|write| world.apply(write));
+    }
 }
 
 #[test]
