@@ -31,7 +31,7 @@ fn nothing_is_promoted_without_the_config_of_stable() {
     );
     film.check(
         "by name",
-        film.told("needs ConfigMap shop-config to come back") > 0,
+        film.told("needs ConfigMap shop-config, which no longer exists") > 0,
     );
     film.ends("it goes on when it is there again", |f| {
         f.ready("v2") == 4 && f.stable_is_wanted()
