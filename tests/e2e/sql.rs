@@ -168,7 +168,7 @@ async fn sql_runs_from_expand_to_contract_and_what_was_approved_is_what_runs() {
         ns.add_database_and_service().await?;
         psql(ns, SETUP).await?;
         files(ns, DROP).await?;
-        connection(ns, "another").await?;
+        connection(ns, "mistyped").await?;
         let schema_1 = json!({"database": "db", "version": 1});
         ns.release_to_the_end(&app("1").with("/schema", schema_1))
             .await?;
@@ -178,7 +178,7 @@ async fn sql_runs_from_expand_to_contract_and_what_was_approved_is_what_runs() {
         let words = ns.stalled(generation, "ExpandFailed").await?;
         assert!(words.contains("password authentication failed"), "{words}");
         assert!(words.contains("the database is clean"), "{words}");
-        assert!(!words.contains("another"), "{words}");
+        assert!(!words.contains("mistyped"), "{words}");
         assert_eq!(ns.view.now().databases["db"].spec.record.dirty, None);
         assert_eq!(columns(ns).await?, "id name");
 
