@@ -20,7 +20,7 @@ image: ## An image: the operator's, or BIN=stepgate-sql (IMAGE=your.registry/ste
 test: ## Everything that CI asks for, with a verdict at the end.
 	@tests/run
 
-gateways: ## Releases through a real Envoy Gateway and a real istiod, which CI does not run.
+gateways: ## Releases through a real Envoy Gateway and a real istiod, and a flag's whole ramp: CI runs neither.
 	@tests/run gateways
 
 fuzz: ## A thousand mutations of Rollouts and DatabaseSchemas on a real API server (SEED=, MUTATIONS= set others).

@@ -1,5 +1,6 @@
 //! What runs for a schema version after the release: the backfill, and the contract behind its
-//! gate; after a failed one the revert. The Rollout of which a revision became stable first runs them, whatever it asks for later.
+//! gate; after a failed one the revert. The Rollout of which a revision became stable first runs
+//! them, whatever it asks for later.
 //!
 //! All of it is on record in the DatabaseSchema, and each step there is a compare-and-swap.
 
