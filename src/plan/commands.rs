@@ -178,17 +178,13 @@ fn answer_unknown(draft: &Draft<'_>) -> Decided {
             (name, id.chars().take(LONGEST_WORD).collect::<String>())
         })
         .collect();
-    let is_known = |c: &CommandStatus| COMMANDS.iter().any(|(name, _)| *name == c.command);
-    let answered = |name: &str, id: &str| {
-        let mut commands = draft.status.commands.iter();
-        commands.any(|c| c.command == name && c.id == id)
-    };
-    let Some((name, id)) = unknown.iter().find(|(name, id)| !answered(name, id)) else {
+    let is_command = |c: &CommandStatus| COMMANDS.iter().any(|(name, _)| *name == c.command);
+    let Some((name, id)) = unknown.iter().find(|(name, id)| !is_known(draft, name, id)) else {
         return Ok(None);
     };
     let mut decision = draft.decision();
     let commands = &mut decision.status.commands;
-    commands.retain(|c| is_known(c) || unknown.iter().any(|(name, _)| *name == c.command));
+    commands.retain(|c| is_command(c) || unknown.iter().any(|(name, _)| *name == c.command));
     acknowledge(&mut decision, name, id.clone(), false, no_such(name));
     decision.made()
 }
