@@ -259,11 +259,12 @@ fn scenarios_come_to_rest() {
 }
 
 /// A crash before and after every single write of every scenario breaks no rule, and the world
-/// comes to rest. `CRASHES=good` tries one scenario alone, `STRIDE=40` one write in 40.
+/// comes to rest. `CRASHES=good` tries one scenario alone, `STRIDE=40` one write in 40; which one
+/// of the 40 goes round from scenario to scenario, for most of them begin alike.
 #[test]
 fn crashes_at_every_write() {
     let only = env::var("CRASHES").ok();
-    let stride = usize::try_from(number("STRIDE", 1)).unwrap();
+    let stride = number("STRIDE", 1);
     let mut all = scenarios::all();
     all.retain(|s| only.as_ref().is_none_or(|name| *name == s.name));
     let writes = on_all_cores(&all, |scenario| {
@@ -273,7 +274,11 @@ fn crashes_at_every_write() {
     let crashes: Vec<(&Scenario, u64, Fate)> = all
         .iter()
         .zip(writes)
-        .flat_map(|(scenario, writes)| (0..writes).step_by(stride).map(move |w| (scenario, w)))
+        .zip((0..stride).cycle())
+        .flat_map(|((scenario, writes), first)| {
+            let chosen = (first..writes).step_by(stride.try_into().unwrap());
+            chosen.map(move |write| (scenario, write))
+        })
         .flat_map(|(s, write)| [(s, write, Fate::CrashBefore), (s, write, Fate::CrashAfter)])
         .collect();
     let played = on_all_cores(&crashes, |(scenario, write, fate)| {

@@ -15,7 +15,7 @@ use testbed::{Namespace, Result, Testbed, diagnosis};
 use crate::app::APP;
 
 /// How long anything may take that has no time of its own: pods start slowly on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Plays a test in the namespace `e2e-<name>`. It is removed when the test passes.
 pub async fn play(name: &str, test: impl AsyncFnOnce(&Namespace) -> Result<()>) {

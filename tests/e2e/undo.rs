@@ -64,9 +64,13 @@ async fn a_crash_loop_is_undone_before_the_progress_deadline() {
 async fn a_container_that_ends_once_holds_its_release_up_for_a_while() {
     play("restart", async |ns| {
         ns.release_to_the_end(&app("1")).await?;
-        let once = "test -e /seen/it || { touch /seen/it; sleep 1; exit 1; }; sleep 3600";
+        let once = "test -e /seen/it || { touch /seen/it; sleep 1; exit 1; }; touch /seen/again; sleep 3600";
+        let second = json!({"exec": {"command": ["test", "-e", "/seen/again"]}, "periodSeconds": 1});
         let next = app("2")
             .container("command", json!(["sh", "-c", once]))
+            // Ready in its second life alone: a node that reports late would else report the
+            // first one as ready, and its end when the step is left.
+            .container("readinessProbe", second)
             .container(
                 "volumeMounts",
                 json!([{"name": "seen", "mountPath": "/seen"}]),

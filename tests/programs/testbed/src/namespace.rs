@@ -16,7 +16,7 @@ use crate::{Error, Result, Testbed};
 pub const MINE: (&str, &str) = ("stepgate-testbed", "yes");
 
 /// How long Kubernetes may take for what it always does.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A namespace, and what is seen in it. It stays until [`Namespace::remove`].
 #[derive(Debug)]
