@@ -21,7 +21,7 @@ fn after_a_lost_commit_the_ledger_decides() {
     .run()
     .done();
     for (version, cut) in [(8, Cut::After), (9, Cut::Before)] {
-        let proxy = Proxy::start(server.port, cut);
+        let proxy = Proxy::start(server.port(), cut);
         let done = Task::expand(&server, "INSERT INTO t VALUES (1)")
             .with("version", version)
             .at(server.url_of(proxy.port))
@@ -48,7 +48,7 @@ fn a_commit_of_which_nothing_more_was_heard_is_not_called_nothing() {
     let server = Server::start();
     let first = [("first.sql", "CREATE TABLE t (id int)")];
     Task::files(&server, "Expand", &first).run().done();
-    let proxy = Proxy::start(server.port, Cut::AfterForGood);
+    let proxy = Proxy::start(server.port(), Cut::AfterForGood);
     let task = Task::expand(&server, "INSERT INTO t VALUES (1)").with("version", 8);
     let ended = task
         .with("deadlineSeconds", 2)
@@ -86,7 +86,7 @@ fn a_wrong_password_is_said_and_no_password_is() {
     let server = Server::start();
     let url = format!(
         "postgres://ddl:falsch-0815@127.0.0.1:{}/shop?sslmode=disable",
-        server.port
+        server.port()
     );
     let refused = Task::expand(&server, "SELECT 1")
         .at(url)

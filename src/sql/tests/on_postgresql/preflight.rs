@@ -142,7 +142,8 @@ fn a_standby_is_refused() {
     // All hosts in one URI find the primary.
     let both = format!(
         "postgres://ddl:{SECRET}@127.0.0.1:{},127.0.0.1:{}/shop?sslmode=disable&target_session_attrs=read-write",
-        standby.port, server.port
+        standby.port(),
+        server.port()
     );
     Task::expand(&server, "CREATE TABLE users ()")
         .at(both)
@@ -173,7 +174,7 @@ fn a_pooler_is_refused_whatever_its_mode() {
                 "[databases]\nshop = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
                  unix_socket_dir =\npool_mode = {mode}\nauth_type = plain\nauth_file = {}\n\
                  ignore_startup_parameters = extra_float_digits\n",
-                server.port,
+                server.port(),
                 server.path("users.txt").display()
             ),
         )

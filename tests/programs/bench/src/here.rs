@@ -6,13 +6,16 @@ use testbed::local::LocalCluster;
 use testbed::traffic::Traffic;
 use testbed::{Error, Result, images};
 
-use crate::Arguments;
+use crate::{Arguments, there};
 
 /// Starts a cluster, measures in it, and removes it again.
 ///
 /// # Errors
 /// When the cluster cannot be started.
 pub async fn measure(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.needs_no_cluster() {
+        return there::measure_alone(arguments).await;
+    }
     LocalCluster::check().await?;
     let cluster = LocalCluster::named(&arguments.name);
     let measured = tokio::select! {

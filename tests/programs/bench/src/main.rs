@@ -7,6 +7,7 @@
 
 mod answers;
 mod audit;
+mod backfill;
 mod figure;
 mod harm;
 mod here;
@@ -54,6 +55,9 @@ pub struct Arguments {
         default_value = "1000,3000,10000"
     )]
     restart: Vec<usize>,
+    /// Rows of a backfill.
+    #[arg(long, env = "BENCH_ROWS", default_value_t = 1_000_000)]
+    rows: u64,
     /// Requests a second.
     #[arg(long, env = "BENCH_RATE", default_value_t = 300)]
     rate: u32,
@@ -88,6 +92,8 @@ pub enum Part {
     Many,
     /// A restart with very many Rollouts.
     Restart,
+    /// A backfill under load, beside what one would write by hand.
+    Backfill,
     /// Size of the image and the binary.
     Size,
 }
@@ -96,6 +102,21 @@ impl Arguments {
     /// Whether this part is wanted.
     fn wants(&self, part: Part) -> bool {
         self.only.is_empty() || self.only.contains(&part)
+    }
+
+    /// The same, and says so.
+    fn begins(&self, part: Part) -> bool {
+        let wanted = self.wants(part);
+        if wanted {
+            eprintln!("{part:?}");
+        }
+        wanted
+    }
+
+    /// Whether nothing is wanted that happens in a cluster.
+    fn needs_no_cluster(&self) -> bool {
+        let alone = |part: &Part| matches!(part, Part::Backfill | Part::Size);
+        !self.only.is_empty() && self.only.iter().all(alone)
     }
 }
 

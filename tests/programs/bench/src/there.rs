@@ -8,10 +8,13 @@ use testbed::{Namespace, Result, Testbed, diagnosis, install};
 use crate::figure::Section;
 use crate::shop::Shop;
 use crate::{
-    Arguments, Part, answers, figure, harm, idle, many, page, restart, size, start, writes,
+    Arguments, Part, answers, backfill, figure, harm, idle, many, page, restart, size, start,
+    writes,
 };
 
 const NAMESPACE: &str = "bench";
+/// Each takes a minute or more, three ways.
+const MOST_BACKFILLS: u32 = 3;
 
 /// What came out so far.
 #[derive(Debug, Default)]
@@ -49,6 +52,32 @@ pub async fn measure(arguments: &Arguments) -> Result<ExitCode> {
         eprintln!("{}", diagnosis::describe(&testbed, NAMESPACE).await);
         measured.failed.push(error.to_string());
     }
+    without_a_cluster(arguments, &mut measured).await;
+    say(arguments, &measured)
+}
+
+/// Measures only what needs no cluster.
+///
+/// # Errors
+/// As [`measure`].
+pub async fn measure_alone(arguments: &Arguments) -> Result<ExitCode> {
+    let mut measured = Measured::default();
+    without_a_cluster(arguments, &mut measured).await;
+    say(arguments, &measured)
+}
+
+async fn without_a_cluster(arguments: &Arguments, measured: &mut Measured) {
+    if arguments.begins(Part::Backfill) {
+        let runs = arguments.runs.min(MOST_BACKFILLS);
+        let backfill = backfill::measure(arguments.rows, runs).await;
+        measured.add(Part::Backfill, backfill);
+    }
+    if arguments.begins(Part::Size) {
+        measured.add(Part::Size, size::measure().await);
+    }
+}
+
+fn say(arguments: &Arguments, measured: &Measured) -> Result<ExitCode> {
     println!("\n{}", figure::table(&measured.sections));
     for words in &measured.failed {
         println!("NOT MEASURED: {words}");
@@ -66,13 +95,7 @@ async fn run(
     namespace: Namespace,
     measured: &mut Measured,
 ) -> Result<()> {
-    let wants = |part: Part| {
-        let wanted = arguments.wants(part);
-        if wanted {
-            eprintln!("{part:?}");
-        }
-        wanted
-    };
+    let wants = |part: Part| arguments.begins(part);
     namespace.add_database_and_service().await?;
     let mut shop = Shop::new(namespace);
     eprintln!("the shop is released for the first time");
@@ -106,9 +129,6 @@ async fn run(
     if wants(Part::Restart) {
         let restart = restart::measure(testbed, &arguments.restart).await;
         measured.add(Part::Restart, restart);
-    }
-    if wants(Part::Size) {
-        measured.add(Part::Size, size::measure().await);
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ fn every_file_passes_the_lint_of_its_phase() {
 
 #[tokio::test]
 async fn every_page_runs_in_order() {
-    let server = Server::start().await;
+    let server = Server::start();
     let client = server.connect("phases").await;
     for page in Page::all() {
         begin(&client, &page).await;
@@ -60,7 +60,7 @@ async fn every_page_runs_in_order() {
 
 #[tokio::test]
 async fn every_revert_leaves_the_schema_as_it_was() {
-    let server = Server::start().await;
+    let server = Server::start();
     let client = server.connect("phases").await;
     let mut taken_back = 0;
     for page in Page::all() {

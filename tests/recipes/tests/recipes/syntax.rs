@@ -33,7 +33,7 @@ fn broken() -> Vec<String> {
 
 #[tokio::test]
 async fn what_postgresql_cannot_read_is_never_clean() {
-    let server = Server::start().await;
+    let server = Server::start();
     let client = server.connect("test").await;
     let (mut asked, mut missed) = (0, Vec::new());
     for sql in broken() {

@@ -35,7 +35,7 @@ async fn shadow_table_and_swap() {
 #[tokio::test(flavor = "current_thread")]
 async fn a_change_that_hurts_is_seen() {
     let page = Page::read("rename-a-column");
-    let server = Server::start().await;
+    let server = Server::start();
     let phases = server.connect("phases").await;
     phases.batch_execute(page.block("start")).await.unwrap();
 
@@ -59,7 +59,7 @@ async fn a_change_that_hurts_is_seen() {
 
 async fn play(name: &str) {
     let page = Page::read(name);
-    let server = Server::start().await;
+    let server = Server::start();
     let phases = server.connect("phases").await;
     phases.batch_execute(page.block("start")).await.unwrap();
     let start = async |release: &str| Code::start(&server, page.block(release)).await;
