@@ -33,6 +33,7 @@ mod outage;
 mod policies;
 mod process;
 mod routes;
+mod stored;
 mod telling;
 mod users;
 mod writes;
