@@ -11,7 +11,7 @@ pub(crate) fn misread(template: &Value) -> Option<(String, String)> {
         return Some((error.path().to_string(), error.inner().to_string()));
     }
     let mut found = None;
-    each_quantity(template, &mut String::new(), &mut |path, value| {
+    each_quantity(&mut template.clone(), &mut |path, value| {
         if found.is_none() && quantity(value).is_none() {
             let words = format!("{value} is no quantity: write a number, as 0.5, 500m or 128Mi");
             found = Some((path.to_owned(), words));
@@ -20,37 +20,63 @@ pub(crate) fn misread(template: &Value) -> Option<(String, String)> {
     found
 }
 
-/// Whether a member of this name holds quantities by name, and whether it is one itself.
-fn holds_quantities(name: &str) -> (bool, bool) {
-    (
-        matches!(name, "limits" | "requests" | "overhead"),
-        matches!(name, "sizeLimit" | "divisor"),
-    )
+/// What a member of a template is to quantities.
+enum Holds {
+    /// It is one itself.
+    One,
+    /// They are its members.
+    Members,
+    /// They may lie deeper.
+    Deeper,
+    /// Its members have names of the user's choice, and are texts.
+    Texts,
 }
 
-fn each_quantity(value: &Value, path: &mut String, look: &mut impl FnMut(&str, &Value)) {
+impl Holds {
+    /// By its name, and by that of what it is a member of: a label may have any name.
+    fn of(parent: &str, name: &str) -> Self {
+        match (parent, name) {
+            ("resources", "limits" | "requests") | ("spec", "overhead") => Self::Members,
+            ("emptyDir", "sizeLimit") | ("resourceFieldRef", "divisor") => Self::One,
+            (
+                _,
+                "annotations" | "labels" | "nodeSelector" | "matchLabels" | "volumeAttributes"
+                | "options",
+            ) => Self::Texts,
+            _ => Self::Deeper,
+        }
+    }
+}
+
+/// Visits each quantity of a template with its path.
+fn each_quantity(template: &mut Value, visit: &mut impl FnMut(&str, &mut Value)) {
+    below(template, "", &mut String::new(), visit);
+}
+
+fn below(value: &mut Value, at: &str, path: &mut String, visit: &mut impl FnMut(&str, &mut Value)) {
     let end = path.len();
     match value {
         Value::Object(members) => {
-            for (name, inner) in members {
+            for (name, inner) in members.iter_mut().filter(|(_, inner)| !inner.is_null()) {
                 let dot = if path.is_empty() { "" } else { "." };
                 path.push_str(&format!("{dot}{name}"));
-                match (holds_quantities(name), inner) {
-                    ((true, _), Value::Object(quantities)) => {
-                        for (name, value) in quantities.iter().filter(|(_, v)| !v.is_null()) {
-                            look(&format!("{path}.{name}"), value);
+                match (Holds::of(at, name), inner) {
+                    (Holds::Members, Value::Object(quantities)) => {
+                        for (name, value) in quantities.iter_mut().filter(|(_, v)| !v.is_null()) {
+                            visit(&format!("{path}.{name}"), value);
                         }
                     }
-                    ((_, true), inner) if !inner.is_null() => look(path, inner),
-                    (_, inner) => each_quantity(inner, path, look),
+                    (Holds::One, inner) => visit(path, inner),
+                    (Holds::Texts, _) => {}
+                    (_, inner) => below(inner, name, path, visit),
                 }
                 path.truncate(end);
             }
         }
         Value::Array(items) => {
-            for (index, inner) in items.iter().enumerate() {
+            for (index, inner) in items.iter_mut().enumerate() {
                 path.push_str(&format!("[{index}]"));
-                each_quantity(inner, path, look);
+                below(inner, at, path, visit);
                 path.truncate(end);
             }
         }
@@ -66,33 +92,13 @@ type TypeError = serde_path_to_error::Error<serde_json::Error>;
 /// With the field that does not fit.
 pub(crate) fn typed(template: &Value) -> Result<PodTemplateSpec, TypeError> {
     let mut template = template.clone();
-    write_quantities(&mut template);
-    serde_path_to_error::deserialize(&template)
-}
-
-/// A quantity may be written as a number; the API server reads both.
-fn write_quantities(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            for (name, inner) in map {
-                match (name.as_str(), inner) {
-                    ("limits" | "requests" | "overhead", Value::Object(quantities)) => {
-                        quantities.values_mut().for_each(as_text);
-                    }
-                    ("sizeLimit" | "divisor" | "storage", inner) => as_text(inner),
-                    (_, inner) => write_quantities(inner),
-                }
-            }
+    // A quantity may be written as a number; the API server reads both.
+    each_quantity(&mut template, &mut |_, value| {
+        if value.is_number() {
+            *value = Value::String(value.to_string());
         }
-        Value::Array(items) => items.iter_mut().for_each(write_quantities),
-        _ => {}
-    }
-}
-
-fn as_text(value: &mut Value) {
-    if value.is_number() {
-        *value = Value::String(value.to_string());
-    }
+    });
+    serde_path_to_error::deserialize(&template)
 }
 
 /// A quantity, as far as two can be compared.
@@ -172,6 +178,40 @@ mod tests {
         }
         let good = json!({"name": "b", "resources": {"requests": {"cpu": 1, "memory": "1e3"}}});
         assert_eq!(misread(&template(good)), None);
+    }
+
+    #[test]
+    fn names_of_the_users_choice_are_no_quantities() {
+        let names = json!({"divisor": "seven", "sizeLimit": "large", "limits": "none", "app": "a"});
+        let spec = json!({
+            "containers": [{"name": "a", "image": "a:1"}],
+            "nodeSelector": names,
+            "overhead": {"cpu": 1},
+            "volumes": [
+                {"name": "a", "emptyDir": {"sizeLimit": 5}},
+                {"name": "b", "csi": {"driver": "d", "volumeAttributes": names}},
+                {"name": "c", "ephemeral": {"volumeClaimTemplate": {
+                    "metadata": {"labels": names},
+                    "spec": {"resources": {"requests": {"storage": 1_000_000}}},
+                }}},
+            ],
+        });
+        let mut good = json!({"metadata": {"labels": names, "annotations": names}, "spec": spec});
+        assert_eq!(misread(&good), None);
+        // A label is a text, whatever it is called.
+        good["spec"]["nodeSelector"] = json!({"storage": 5, "divisor": 7});
+        let (field, _) = misread(&good).unwrap();
+        assert!(field.starts_with("spec.nodeSelector"), "{field}");
+        good["spec"]["nodeSelector"] = names;
+        good["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] = json!("large");
+        let (field, _) = misread(&good).unwrap();
+        assert_eq!(field, "spec.volumes[0].emptyDir.sizeLimit");
+        good["spec"]["volumes"][0] = json!({"name": "a", "emptyDir": {}});
+        let claim = "/spec/volumes/2/ephemeral/volumeClaimTemplate/spec/resources/requests/storage";
+        *good.pointer_mut(claim).unwrap() = json!("1 GB");
+        let (field, _) = misread(&good).unwrap();
+        let claim = "spec.volumes[2].ephemeral.volumeClaimTemplate.spec.resources.requests.storage";
+        assert_eq!(field, claim);
     }
 
     #[test]

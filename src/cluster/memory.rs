@@ -44,6 +44,8 @@ pub struct Memory {
     pub(super) heard: Option<Heard>,
     /// Uid of the Rollout that the API server has shown to this process itself.
     confirmed: Option<String>,
+    /// Uid of the Rollout whose ControllerRevisions it has listed for this process.
+    listed: Option<String>,
 }
 
 /// Objects as they were answered, by uid.
@@ -290,9 +292,18 @@ impl Memory {
         know(&mut self.jobs, facts, now);
     }
 
-    /// Takes a ControllerRevision from a live list.
-    pub(super) fn know_revision(&mut self, facts: RevisionFacts, now: Timestamp) {
-        know(&mut self.revisions, facts, now);
+    /// Takes the ControllerRevisions of the Rollout of this uid from a live list.
+    pub(super) fn know_revisions(&mut self, uid: &str, list: Vec<RevisionFacts>, now: Timestamp) {
+        self.listed = Some(uid.to_owned());
+        for facts in list {
+            know(&mut self.revisions, facts, now);
+        }
+    }
+
+    /// Whether this process has listed the ControllerRevisions of the Rollout of this uid, since it
+    /// leads. What is marked later it marks itself.
+    pub(super) fn has_listed(&self, uid: &str) -> bool {
+        self.listed.as_deref() == Some(uid)
     }
 
     /// When what the caches have not shown by then is taken for deleted.
@@ -454,4 +465,4 @@ fn is_newer(a: &str, b: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

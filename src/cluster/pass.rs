@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 
 pub use super::memory::Memory;
@@ -170,7 +171,7 @@ async fn rollout<C: Cluster>(
                     answers.routes = None;
                 }
                 // Whoever comes after a write is not among them.
-                answers.users = None;
+                (answers.users, answers.deployment) = (None, None);
             }
             // Nothing waits for a flag: whatever became of it, the rest of the pass goes on.
             Err((_, error, Some(what @ Refused::Flags(_))))
@@ -237,8 +238,10 @@ async fn ask<C: Cluster>(
     memory: &mut Memory,
     now: Timestamp,
 ) -> Result<(), ReadError> {
-    for question in &plan.questions {
-        let answer = match (cluster.ask(key, question).await, question) {
+    // What one plan asks does not wait for one another.
+    let said = join_all(plan.questions.iter().map(|one| cluster.ask(key, one))).await;
+    for (question, said) in plan.questions.iter().zip(said) {
+        let answer = match (said, question) {
             // Nothing waits for a flag.
             (Err(error), Question::Flags(name)) => {
                 let unread = Look::Unread(error.message);
@@ -376,7 +379,8 @@ fn observe<C: Cluster>(
     let mut objects = cluster.rollout(key.namespace(), key.name())?;
     let looked = (around.now)();
     memory.overlay(&mut objects, looked);
-    let confirmed = memory.confirmed(&objects.rollout.base.uid);
+    let uid = &objects.rollout.base.uid;
+    let (confirmed, listed) = (memory.confirmed(uid), memory.has_listed(uid));
     let readings = in_motion(&objects.rollout).and_then(|revision| (around.readings)(&revision));
     let source = objects
         .rollout
@@ -400,6 +404,7 @@ fn observe<C: Cluster>(
         trusted_since: around.trusted_since,
         status_written: memory.status_written,
         confirmed,
+        listed,
         epoch: around.epoch,
         outranks: around.outranks,
     })
@@ -442,8 +447,7 @@ fn take(
         Answer::Deployment(deployment) => answers.deployment = Some(deployment),
         Answer::Revisions(list) => {
             answers.revisions_live = true;
-            list.into_iter()
-                .for_each(|revision| memory.know_revision(revision, now));
+            memory.know_revisions(&rollout.base.uid, list, now);
         }
         Answer::Hold(mut hold) => {
             let uid = hold
@@ -591,3 +595,6 @@ fn remember_failure(
     }
     error
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! What a pass needs around it: the lead that its writes are under, readings, Events.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tracing::warn;
 
@@ -62,23 +65,30 @@ pub(crate) struct Passes<S> {
     pub overruled: Overruled,
 }
 
-/// The term in which a higher epoch was met on an object, and the highest epoch met.
+/// The term in which higher epochs were met on objects, and the highest epoch met of each key. What
+/// one tenant writes on his objects says nothing of those of another.
 #[derive(Debug, Default)]
-pub(crate) struct Overruled(Mutex<(i64, i64)>);
+pub(crate) struct Overruled(Mutex<(i64, BTreeMap<Key, i64>)>);
 
 impl Overruled {
-    fn covers(&self, own: i64, met: i64) -> bool {
-        met <= self.up_to(own)
+    /// The highest epoch that was met of a key in this term and is of no later one; at least its own.
+    fn up_to(&self, own: i64, key: &Key) -> i64 {
+        let overruled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let met = (overruled.0 == own).then(|| overruled.1.get(key));
+        met.flatten().copied().unwrap_or(own).max(own)
     }
 
-    /// The highest epoch that was met in this term and is of no later one; at least its own.
-    fn up_to(&self, own: i64) -> i64 {
-        let (term, highest) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if term == own { highest.max(own) } else { own }
+    fn add(&self, own: i64, key: &Key, met: i64) {
+        let mut overruled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if overruled.0 != own {
+            *overruled = (own, BTreeMap::new());
+        }
+        overruled.1.insert(key.clone(), met);
     }
 
-    fn add(&self, own: i64, met: i64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (own, met);
+    fn forget(&self, key: &Key) {
+        let mut overruled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        overruled.1.remove(key);
     }
 }
 
@@ -111,7 +121,7 @@ impl<S: Sampling> Reconcile for Passes<S> {
             limits: self.limits,
             trusted_since: term.trusted_since,
             epoch: term.epoch,
-            outranks: self.overruled.up_to(term.epoch),
+            outranks: self.overruled.up_to(term.epoch, key),
         };
         let mut ran = pass::run(&led, key, memory, &around).await;
         // A pass that was stopped half-way may not have come to what is measured.
@@ -136,6 +146,7 @@ impl<S: Sampling> Reconcile for Passes<S> {
     }
 
     fn forget(&self, key: &Key) {
+        self.overruled.forget(key);
         if let Key::Rollout { namespace, name } = key {
             self.sampler.measure(namespace, name, None);
             self.metrics.stands(namespace, name, None);
@@ -152,7 +163,7 @@ impl<S> Passes<S> {
     /// its own, and the Lease does not say that this process leads all the same.
     async fn outranked(&self, key: &Key, term: Term) -> Option<Stopped> {
         let met = self.index.highest_epoch(key)?;
-        if met <= term.epoch || self.overruled.covers(term.epoch, met) {
+        if met <= self.overruled.up_to(term.epoch, key) {
             return None;
         }
         if self.leadership.confirm().await == Some(term.epoch) {
@@ -161,7 +172,7 @@ impl<S> Passes<S> {
                 ?key,
                 epoch, met, "a label with a later epoch than the Lease's is replaced"
             );
-            self.overruled.add(epoch, met);
+            self.overruled.add(epoch, key, met);
             return None;
         }
         Some(Stopped::Write(WriteError::NotTaken {

@@ -3,20 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-
 use super::{
-    course,
     decision::{Decided, Decision, Halt, Wait},
-    draft::{self, Draft, later},
+    draft::Draft,
     facts::{
-        Adoptee, ChildFacts, DeploymentFacts, Objects, Observed, PodFacts, Question, Refused,
-        RolloutFacts,
+        Adoptee, ChildFacts, DeploymentFacts, Objects, Observed, PodFacts, Question, RolloutFacts,
     },
-    intent::{Event, Plan, Write},
+    intent::Write,
     reason::Reason,
 };
-use crate::api::{AdoptedStatus, RolloutStatus, keys, status::Outcome};
+use crate::api::{AdoptedStatus, RolloutStatus, keys};
 
 /// Begins the name by which an adopted Deployment is called where a revision's hash stands
 /// otherwise. No hash has a slash.
@@ -178,6 +174,14 @@ fn obstacle(draft: &Draft<'_>, found: &DeploymentFacts) -> Option<String> {
     if found.child.deleting {
         return Some("it is being deleted. Wait until it is gone, or remove spec.adopt".into());
     }
+    if let Some(label) = &found.labelled {
+        return Some(format!(
+            "it has the label {}={label}, by which Stepgate tells what it made itself. Run kubectl \
+             label -n {namespace} deployment {name} {}-",
+            keys::ROLLOUT,
+            keys::ROLLOUT
+        ));
+    }
     if let Some(owner) = &found.owner {
         return Some(format!(
             "it belongs to {owner}, which would set it back. Change that one instead"
@@ -246,7 +250,7 @@ pub(super) fn child<'d>(draft: &Draft<'d>) -> Option<&'d ChildFacts> {
 }
 
 /// Somebody else has written its replicas since they were last in order: they are left alone.
-fn is_contested(status: &RolloutStatus, child: &ChildFacts) -> bool {
+pub(super) fn is_contested(status: &RolloutStatus, child: &ChildFacts) -> bool {
     let recorded = status.adopted.as_ref().map_or(0, |a| a.generation);
     let adopted = child.adopted.as_ref();
     adopted.is_some_and(|a| a.generation > recorded) && child.epoch.is_none()
@@ -349,9 +353,13 @@ fn is_gone(draft: &Draft<'_>, adopted: &AdoptedStatus) -> Decided {
     let name = &adopted.deployment;
     let again = match &draft.seen.answers.deployment {
         None => return Halt::ask(Question::Deployment(name.clone())),
-        // The caches have not seen it yet.
         Some(Some(found)) if found.child.base.uid == adopted.uid => {
-            return Err(Wait::until(draft.in_seconds(2)).into());
+            let wait = match &found.labelled {
+                Some(label) => unseen(draft, name, label),
+                // The caches have not seen it yet.
+                None => Wait::until(draft.in_seconds(2)),
+            };
+            return Err(wait.into());
         }
         Some(Some(_)) => " (somebody has made another of that name, which is left alone)",
         Some(None) => "",
@@ -382,8 +390,21 @@ fn is_gone(draft: &Draft<'_>, adopted: &AdoptedStatus) -> Decided {
     decision.warning(Reason::AdoptedGone, words).made()
 }
 
+/// It is not watched while it carries the label by which own Deployments are told: nothing can be
+/// counted, so nothing moves.
+fn unseen(draft: &Draft<'_>, name: &str, label: &str) -> Wait {
+    let namespace = &draft.seen.objects.rollout.namespace;
+    let key = keys::ROLLOUT;
+    let words = format!(
+        "somebody gave Deployment {name}, which counts as stable, the label {key}={label}, by which \
+         Stepgate tells what it made itself: it is not watched, and nothing moves until the label is \
+         gone. Run kubectl label -n {namespace} deployment {name} {key}-"
+    );
+    Wait::stalled(Reason::AdoptedLabelled, words).wake(draft.in_seconds(LOOKS_EVERY))
+}
+
 /// Whether the Rollout has the finalizer that gives the replicas back.
-fn is_held(rollout: &RolloutFacts) -> bool {
+pub(super) fn is_held(rollout: &RolloutFacts) -> bool {
     rollout.finalizers.iter().any(|one| one == keys::ADOPTING)
 }
 
@@ -448,125 +469,6 @@ pub(super) fn fence(child: &ChildFacts, epoch: i64) -> Write {
         from: child.replicas,
         to: child.replicas,
         settles: false,
-    }
-}
-
-/// The Rollout is being deleted. While its stable is a Deployment that it adopted, that one gets its
-/// replicas back, and then the finalizer goes.
-pub(super) fn leave(seen: &Observed, now: Timestamp) -> Plan {
-    let rollout = &seen.objects.rollout;
-    if !is_held(rollout) {
-        return Plan::default();
-    }
-    let mut marked = seen.objects.revisions.iter();
-    let own_stable = marked.any(|r| r.outcome == Some(Outcome::Stable));
-    // With the status it may be lost which is stable.
-    let lost = rollout.status.stable.is_none() && !own_stable;
-    let name = stable(&rollout.status).or_else(|| named(rollout).filter(|_| lost));
-    let done = || {
-        let others = rollout
-            .finalizers
-            .iter()
-            .filter(|one| *one != keys::ADOPTING);
-        Write::Finalize {
-            base: rollout.base.clone(),
-            finalizers: others.cloned().collect(),
-        }
-    };
-    let child = match (&seen.objects.adopted, name) {
-        (Some(Adoptee::Unread), Some(_)) => return Plan::default(),
-        (Some(Adoptee::There(child)), Some(name)) if child.base.name == name => Some(&**child),
-        _ => None,
-    };
-    // What this process has written is laid over the children.
-    let own = seen.objects.children.iter().find(|c| c.adopted.is_some());
-    let child = child
-        .filter(|c| !c.deleting)
-        .map(|child| own.unwrap_or(child));
-    let spec = rollout.spec.as_deref();
-    let recorded = || rollout.status.adopted.as_ref().map_or(0, |a| a.replicas);
-    let total = spec.map_or_else(|_| recorded(), |spec| spec.replicas);
-    let limit = spec.map_or(600, |spec| spec.strategy.progress_deadline_seconds);
-    // Nothing is timed out by a clock that was not watched.
-    let deleted = rollout.deleted.map(|at| at.max(seen.trusted_since));
-    let late = deleted.map_or(now, |at| later(at, limit));
-    let mut refusals = seen.refusals.iter();
-    let refused = refusals.find(|r| r.what == Refused::Scale);
-    let mut warns = false;
-    let (writes, words, wake_at) = match child {
-        None => (vec![done()], "nothing is to be given back".to_owned(), None),
-        Some(child) => {
-            let contested = is_contested(&rollout.status, child);
-            let asked = total;
-            let total = if contested { child.replicas } else { total };
-            let unsettled = child.possible != (child.replicas, child.replicas);
-            let floor = spec
-                .map_or(total, |spec| course::bounds(spec).floor)
-                .min(total);
-            let back = child.current && child.available >= floor;
-            let (name, has) = (&child.base.name, child.replicas);
-            let lacks = has < total || unsettled && !contested;
-            let over = late <= now;
-            match refused {
-                Some(refusal) if lacks && over => {
-                    warns = true;
-                    let words = format!(
-                        "Deployment {name} keeps {has} of {total} replicas, because its scaling is \
-                         refused: {}. Run kubectl scale -n {} deployment/{name} --replicas={total}",
-                        refusal.message, rollout.namespace
-                    );
-                    (vec![done()], words, None)
-                }
-                Some(_) if lacks => {
-                    let again = later(now, draft::TRIES_AGAIN_AFTER).min(late);
-                    (Vec::new(), "its scaling is refused".to_owned(), Some(again))
-                }
-                None if lacks => {
-                    let words = format!("Deployment {name} gets its {total} replicas back");
-                    let write = scale(child, seen.epoch, has, total.max(has));
-                    (vec![write], words, None)
-                }
-                _ if (back || over) && has < asked => {
-                    warns = true;
-                    let words = format!(
-                        "Deployment {name} keeps {has} of {asked} replicas, because somebody else \
-                         wrote them. Run kubectl scale -n {} deployment/{name} --replicas={asked}",
-                        rollout.namespace
-                    );
-                    (vec![done()], words, None)
-                }
-                _ if back || over => {
-                    let words = format!("Deployment {name} has its replicas");
-                    (vec![done()], words, None)
-                }
-                _ => {
-                    let words = format!("Deployment {name} comes back");
-                    (Vec::new(), words, Some(late))
-                }
-            }
-        }
-    };
-    if !writes.is_empty() && !seen.confirmed {
-        return Plan {
-            questions: vec![Question::Rollout(rollout.base.name.clone())],
-            ..Plan::default()
-        };
-    }
-    let told = writes
-        .iter()
-        .any(|w| matches!(w, Write::Resize { from, to, .. } if from != to));
-    let event = Event {
-        reason: Reason::AdoptedGivenBack,
-        message: format!("the Rollout is being deleted: {words}"),
-        warning: warns,
-        undo: None,
-    };
-    Plan {
-        writes,
-        events: (told || warns).then_some(event).into_iter().collect(),
-        wake_at,
-        notes: vec![words],
-        ..Plan::default()
     }
 }
 

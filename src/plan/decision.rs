@@ -59,6 +59,29 @@ impl Halt {
     }
 }
 
+/// What must be known for several things that do not rest on each other, asked at once.
+///
+/// # Errors
+/// What they ask; or the first that waits, if none before it asks.
+pub(super) fn together(all: impl IntoIterator<Item = Result<(), Halt>>) -> Result<(), Halt> {
+    let mut questions = Vec::new();
+    for one in all {
+        match one {
+            Err(Halt::Ask(more)) => {
+                let new = |q: &Question| !questions.contains(q);
+                let more: Vec<_> = more.into_iter().filter(new).collect();
+                questions.extend(more);
+            }
+            Err(wait) if questions.is_empty() => return Err(wait),
+            Err(Halt::Wait(_)) | Ok(()) => {}
+        }
+    }
+    match questions.is_empty() {
+        true => Ok(()),
+        false => Err(Halt::Ask(questions)),
+    }
+}
+
 impl From<Wait> for Halt {
     fn from(wait: Wait) -> Self {
         Self::Wait(wait)

@@ -489,7 +489,7 @@ pub(super) fn fences(draft: &Draft<'_>) -> Vec<Write> {
         .objects
         .children
         .iter()
-        .filter(|c| !c.deleting && c.epoch != Some(draft.seen.epoch))
+        .filter(|c| !c.deleting && !c.is_fenced_by(draft.seen.epoch))
         .filter(|child| adopting::is_free(draft, child))
         .map(|child| match child.adopted {
             Some(_) => adopting::fence(child, draft.seen.epoch),

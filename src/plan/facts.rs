@@ -127,6 +127,9 @@ pub struct Observed {
     /// In its present leadership this process has read the Rollout live, or written to it: what an
     /// earlier leader put on record is known.
     pub confirmed: bool,
+    /// In its present leadership this process has listed the Rollout's ControllerRevisions live: what
+    /// an earlier leader marked is known, and what was marked since it has marked itself.
+    pub listed: bool,
     /// Epoch of the present leadership.
     pub epoch: i64,
     /// The highest epoch that is known to be of no later leadership.

@@ -20,7 +20,8 @@
 //! - [`order`]: which other Rollouts go first
 //! - `life`: what runs for a schema version after the release: backfill, contract, and its gate
 //! - `undoing`: back; `floor`: what can run again; [`way_back`]: what that would do now
-//! - [`adopting`]: a running Deployment that counts as stable
+//! - [`adopting`]: a running Deployment that counts as stable; `leaving`: what it gets when the
+//!   Rollout is deleted
 //! - [`services`]: which pods the Services of `spec.traffic` select; [`routes`]: how the requests
 //!   are shared between them
 //! - `effects`: what a recorded decision asks for, through the [`mover`]; [`traffic`]: who gets the
@@ -44,6 +45,7 @@ mod gate;
 mod hearing;
 pub mod intent;
 pub mod job;
+mod leaving;
 mod life;
 pub mod measurable;
 pub mod measuring;
@@ -85,7 +87,7 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
         // Its children go with it; a Job that runs belongs to the database and goes on.
         return match newer_leader(&seen.objects, seen.outranks) {
             Some(_) => Plan::default(),
-            None => adopting::leave(seen, now),
+            None => leaving::leave(seen, now),
         };
     }
     let wanted = match &rollout.spec {
@@ -254,7 +256,8 @@ fn finish(mut draft: Draft<'_>, decision: Option<Decision>) -> Plan {
             return Plan {
                 measure: measuring::measure(&draft),
                 writes: fences,
-                notes: draft.notes,
+                // What they tell is not written yet.
+                notes: Vec::new(),
                 ..Plan::default()
             };
         }

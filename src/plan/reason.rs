@@ -242,6 +242,9 @@ reasons! {
     AdoptedContested: Stalled,
         "somebody else writes the replicas of the Deployment that is moved in, or has raised it afterwards; they are not set back",
         "remove `spec.replicas`, or the whole Deployment, from Git, and its autoscaler; then run the command of the message";
+    AdoptedLabelled: Stalled,
+        "somebody gave the Deployment that is moved in the label `stepgate.io/rollout`; it is not watched, so nothing moves",
+        "take the label away: the message has the command";
     ServicesForbidden: Stalled,
         "`spec.traffic` needs the right to read and write Services, and the operator does not have it; everything else goes on as before",
         "grant it: `rbac.services` of the chart, or the Role in `deploy/roles/services.yaml`";

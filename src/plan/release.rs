@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     adopting, before_pods,
-    decision::{Decided, Decision, Halt, Wait},
+    decision::{Decided, Decision, Halt, Wait, together},
     draft::{Draft, seconds_between},
     facts::{Overlap, Question, Refused},
     floor,
@@ -86,30 +86,40 @@ fn begin(draft: &Draft<'_>) -> Decided {
         return Err(Wait::held(Reason::Paused, words).into());
     }
     // The way back needs no expand, no checks, and no selector that it did not have before.
-    let former = is_former_stable(draft, wanted);
-    let free = if former {
-        is_above_floor(draft)
-    } else {
-        is_possible(draft)
-    };
-    // A cache that lags may hide that something is stable, or that this revision has failed.
-    let live = draft.seen.answers.revisions_live;
-    match free {
-        Err(Halt::Ask(mut questions)) => {
-            questions.extend((!live).then_some(Question::Revisions));
-            return Err(Halt::Ask(questions));
-        }
-        free => free?,
-    }
-    if !live {
-        return Halt::ask(Question::Revisions);
-    }
-    if former {
-        floor::may_return(draft, wanted)?;
+    if is_former_stable(draft, wanted) {
+        let may = || floor::may_return(draft, wanted);
+        together([is_above_floor(draft), outcomes_are_known(draft), may()])?;
         return return_to_former_stable(draft, wanted).map(Ok).transpose();
     }
-    order::is_its_turn(draft)?;
+    let turn = order::is_its_turn(draft);
+    // What its first objects are made of is read along with what says whether it may begin.
+    let readable = if turn.is_ok() {
+        is_readable(draft)
+    } else {
+        Ok(())
+    };
+    let adopts = adopting::takes_over(draft).map(drop);
+    let (free, known) = (is_possible(draft), outcomes_are_known(draft));
+    together([free, known, turn, adopts, readable])?;
     start(draft, 1, None)?.made()
+}
+
+/// A cache that lags may hide that something is stable, or that this revision has failed.
+fn outcomes_are_known(draft: &Draft<'_>) -> Result<(), Halt> {
+    // A status that was lost is found again in them alone.
+    let known = draft.seen.listed && draft.stable().is_some();
+    match known || draft.seen.answers.revisions_live {
+        true => Ok(()),
+        false => Halt::ask(Question::Revisions),
+    }
+}
+
+/// The template of a revision that is not on record yet.
+fn is_readable(draft: &Draft<'_>) -> Result<(), Halt> {
+    match draft.seen.objects.revision(draft.wanted) {
+        Some(_) => Ok(()),
+        None => draft.whole().map(drop),
+    }
 }
 
 /// Nothing stands against a release of the wanted revision.
@@ -128,9 +138,11 @@ pub(super) fn is_possible(draft: &Draft<'_>) -> Result<(), Halt> {
         return Err(wait.into());
     }
     services::are_possible(draft)?;
-    routes::are_possible(draft)?;
-    job::texts::are_usable(draft)?;
-    is_alone(draft)
+    together([
+        routes::are_possible(draft),
+        job::texts::are_usable(draft),
+        is_alone(draft),
+    ])
 }
 
 fn is_above_floor(draft: &Draft<'_>) -> Result<(), Halt> {

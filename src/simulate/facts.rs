@@ -90,6 +90,7 @@ pub fn child(o: &DeploymentObject) -> ChildFacts {
         adopted: o.foreign.as_ref().map(|foreign| Adopted {
             generation: o.meta.generation,
             writer: o.epoch.is_none().then(|| foreign.writer.clone()),
+            epochs: o.epoch.into_iter().collect(),
         }),
         edited: o.edited,
         problem: o.problem.clone(),
@@ -106,6 +107,7 @@ pub fn deployment(o: &DeploymentObject) -> Option<DeploymentFacts> {
         child: child(o),
         selector: serde_json::from_value(selector).ok(),
         labels: foreign.labels.clone(),
+        labelled: None,
         owner: foreign.owner.clone(),
         paused: foreign.paused,
         rolling: false,

@@ -112,6 +112,17 @@ async fn only_its_replicas_are_written_and_who_wrote_them_is_seen() {
     let template = |d: &Deployment| d.spec.clone().map(|spec| spec.template);
     assert_eq!(template(&after), template(&before));
 
+    // Whoever agrees with the number owns it beside the leader, by whatever name.
+    let huge = i64::MAX - 1;
+    let by = PatchParams::apply(&format!("stepgate-{huge}"));
+    let agreed = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1}});
+    let applied = api(&home).patch("web", &by, &Patch::Apply(&agreed)).await;
+    applied.expect("an answer");
+    let base = facts::foreign(&settled(&home).await).base;
+    let fenced = written(&adapter, &home, resize(&base, 7, 1, 1, false)).await;
+    assert_eq!(fenced.epoch, Some(huge));
+    assert!(fenced.is_fenced_by(7), "{:?}", fenced.adopted);
+
     // Somebody else writes another number: that is seen, with his name.
     let replicas = json!({"spec": {"replicas": 3}});
     let by = PatchParams::apply("argocd-controller");

@@ -39,7 +39,7 @@ struct Few {
     who: &'static [&'static str],
 }
 
-const FEW: [Few; 9] = [
+const FEW: [Few; 10] = [
     Few {
         what: "the API server's client",
         names: &["kube"],
@@ -101,9 +101,20 @@ const FEW: [Few; 9] = [
     },
     Few {
         what: "an async runtime",
-        names: &["tokio", "futures"],
+        names: &["tokio"],
         but: &[],
         who: &["cluster/kubernetes/", "prometheus/", "operator/", "main.rs"],
+    },
+    Few {
+        what: "futures beside each other",
+        names: &["futures"],
+        but: &[],
+        who: &[
+            "cluster/kubernetes/",
+            "cluster/pass.rs",
+            "prometheus/",
+            "operator/",
+        ],
     },
     Few {
         what: "async",

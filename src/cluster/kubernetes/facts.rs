@@ -70,15 +70,16 @@ pub fn foreign(object: &Deployment) -> ChildFacts {
     };
     let name = |entry: &ManagedFieldsEntry| entry.manager.clone().unwrap_or_default();
     let last = writers().max_by_key(|entry| entry.time.clone());
+    let epochs = writers().filter_map(|entry| epoch_of_manager(&name(entry)));
+    let epochs: Vec<i64> = epochs.collect();
     let facts = child(object);
     ChildFacts {
         revision: adopting::revision_of(&facts.base.name),
-        epoch: writers()
-            .filter_map(|entry| epoch_of_manager(&name(entry)))
-            .max(),
+        epoch: epochs.iter().copied().max(),
         adopted: Some(Adopted {
             generation: metadata.generation.unwrap_or(0),
             writer: last.map(|entry| bounded(&name(entry))),
+            epochs,
         }),
         edited: false,
         ..facts
@@ -116,13 +117,13 @@ pub fn deployment(object: &Deployment) -> DeploymentFacts {
     let mut owners = metadata.owner_references.iter().flatten();
     let owner = owners.find(|owner| owner.controller == Some(true));
     let owner = owner.map(|owner| format!("{} {}", owner.kind, owner.name));
-    let rollout = label(metadata, keys::ROLLOUT);
-    let labelled = (!rollout.is_empty()).then(|| format!("Rollout {rollout}, as its label says"));
+    let labels = metadata.labels.as_ref();
     let updated = status.and_then(|s| s.updated_replicas).unwrap_or(0);
     DeploymentFacts {
         selector: selector(object),
         labels: template_labels(object),
-        owner: owner.or(labelled),
+        owner,
+        labelled: labels.and_then(|labels| labels.get(keys::ROLLOUT).cloned()),
         paused: object.spec.as_ref().and_then(|s| s.paused) == Some(true),
         rolling: updated != child.status_replicas,
         child,

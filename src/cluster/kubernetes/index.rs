@@ -400,13 +400,14 @@ impl Index {
         self.read().children.has_strays(namespace)
     }
 
-    /// The highest epoch that Deployments and Jobs of this key carry.
+    /// The highest epoch that Deployments and Jobs of this key carry, and the one that it adopts.
     #[must_use]
     pub fn highest_epoch(&self, key: &Key) -> Option<i64> {
         let state = self.read();
         let children = state.children.of(key).filter_map(|(_, c)| c.epoch);
         let jobs = state.jobs.of(key).filter_map(|(_, j)| j.epoch);
-        children.chain(jobs).max()
+        let adopted = state.epoch_of_adoptee(key);
+        children.chain(jobs).chain(adopted).max()
     }
 
     /// Whether an object of this key is known.

@@ -6,7 +6,7 @@ use kube::core::Status;
 use crate::{
     api::{template, text::bounded},
     cluster::WriteError,
-    plan::intent::Write,
+    plan::intent::{Kind, Write},
 };
 
 /// Sorts the error that the write of `object` ended with.
@@ -32,7 +32,7 @@ pub fn sort(object: &str, creates: bool, error: &kube::Error) -> WriteError {
 /// The same with field and index, where a pod template was refused in words that lack them.
 #[must_use]
 pub fn with_field(write: &Write, error: WriteError) -> WriteError {
-    let (Write::Create { manifest, .. }, WriteError::Refused { .. }) = (write, &error) else {
+    let (Write::Create { manifest, kind }, WriteError::Refused { .. }) = (write, &error) else {
         return error;
     };
     let Some((field, why)) = template::misread(&manifest["spec"]["template"]) else {
@@ -46,11 +46,21 @@ pub fn with_field(write: &Write, error: WriteError) -> WriteError {
         } if !message.contains(&field) => WriteError::Refused {
             object,
             message: bounded(&format!(
-                "spec.template.{field}: {why}. The API server says: {message}"
+                "{}{field}: {why}. The API server says: {message}",
+                whose(*kind)
             )),
             transient: false,
         },
         other => other,
+    }
+}
+
+/// Where the template stands by which an object was made. That of a Job may come from any of several
+/// fields of a Rollout, in part, so that its own is named.
+fn whose(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Job => "in the Job, spec.template.",
+        _ => "spec.template.",
     }
 }
 

@@ -72,7 +72,7 @@ fn database(name: &str, version: u64) -> DatabaseFacts {
     }
 }
 
-fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
+pub fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
     let spec = json!({
         "selector": {"matchLabels": {"app": "shop"}},
         "template": {},
@@ -117,6 +117,14 @@ fn overlaid(memory: &mut Memory, mut cached: Objects) -> Objects {
 fn scale(version: u64, from: i32, to: i32) -> Write {
     let base = base("a", version);
     Write::Scale { base, from, to }
+}
+
+#[test]
+fn what_was_listed_is_of_this_rollout_and_not_of_a_later_one_of_its_name() {
+    let mut memory = Memory::default();
+    assert!(!memory.has_listed("u"));
+    memory.know_revisions("u", Vec::new(), Timestamp::UNIX_EPOCH);
+    assert!(memory.has_listed("u") && !memory.has_listed("u2"));
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct DeploymentFacts {
     pub labels: BTreeMap<String, String>,
     /// Kind and name of what it belongs to.
     pub owner: Option<String>,
+    /// Its label `stepgate.io/rollout`: who has one is not watched as somebody else's.
+    pub labelled: Option<String>,
     /// `spec.paused`.
     pub paused: bool,
     /// Pods of an older template of its own are still there.

@@ -90,6 +90,9 @@ pub struct Adopted {
     pub generation: i64,
     /// Who wrote its replicas last, if that was not Stepgate.
     pub writer: Option<String>,
+    /// Epochs of the leaderships that own its replicas. Anybody may give his field manager such a
+    /// name, and keeps it as long as he agrees with what is written.
+    pub epochs: Vec<i64>,
 }
 
 /// A Deployment of one revision.
@@ -101,7 +104,7 @@ pub struct ChildFacts {
     pub revision: String,
     /// The Rollout it says it belongs to.
     pub owner_uid: Option<String>,
-    /// The epoch that may write it.
+    /// The epoch that may write it; of one that is adopted, the highest.
     pub epoch: Option<i64>,
     /// `spec.replicas`.
     pub replicas: i32,
@@ -122,6 +125,17 @@ pub struct ChildFacts {
     pub problem: Option<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
+}
+
+impl ChildFacts {
+    /// The leadership of this epoch has written to it, so that late writes of others are refused.
+    #[must_use]
+    pub fn is_fenced_by(&self, epoch: i64) -> bool {
+        match &self.adopted {
+            Some(adopted) => adopted.epochs.contains(&epoch),
+            None => self.epoch == Some(epoch),
+        }
+    }
 }
 
 /// A pod of one revision. Pods of a phase's Job are not among them.

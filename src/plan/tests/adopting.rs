@@ -45,6 +45,7 @@ fn web(replicas: i32) -> DeploymentFacts {
             adopted: Some(Adopted {
                 generation: 3,
                 writer: Some("kubectl".into()),
+                epochs: Vec::new(),
             }),
             edited: false,
             problem: None,
@@ -53,6 +54,7 @@ fn web(replicas: i32) -> DeploymentFacts {
         selector: serde_json::from_value(selector).ok(),
         labels,
         owner: None,
+        labelled: None,
         paused: false,
         rolling: false,
     }
@@ -112,6 +114,9 @@ fn what_stands_in_the_way_is_said() {
             &(|web: &mut DeploymentFacts| web.owner = Some("Application x".into()))
                 as &dyn Fn(&mut DeploymentFacts),
         ),
+        ("stepgate.io/rollout=x, by which", &|web| {
+            web.labelled = Some("x".into());
+        }),
         ("kubectl rollout resume", &|web| web.paused = true),
         ("its pods lack app=shop", &|web| web.labels.clear()),
         ("its selector asks for tier=web", &|web| {
@@ -239,6 +244,120 @@ fn a_deployment_that_is_gone_leaves_a_first_deployment() {
     world.seen.answers.deployment = Some(None);
     let status = world.decide();
     assert!(status.stable.is_none() && status.release.unwrap().first);
+}
+
+/// The Deployment carries the label by which own ones are told: the caches do not show it.
+fn label(world: &mut World) {
+    let mut labelled = web(4);
+    labelled.child = child(world).clone();
+    labelled.labelled = Some("other".into());
+    world.seen.objects.children.retain(|c| c.adopted.is_none());
+    world.seen.objects.adopted = Some(Adoptee::Gone);
+    world.seen.answers.deployment = Some(Some(Arc::new(labelled)));
+}
+
+#[test]
+fn one_that_was_given_the_label_of_own_ones_is_told_and_nothing_moves() {
+    let mut world = adopted(4).at_stage("step");
+    label(&mut world);
+    let plan = world.plan();
+    let Some(Write::RecordStatus { status, .. }) = plan.writes.first() else {
+        panic!("{:?}", plan.writes);
+    };
+    assert_eq!(plan.writes.len(), 1, "{:?}", plan.writes);
+    assert_eq!(stalled(status), "AdoptedLabelled");
+    let message = &condition(status, "Stalled").message;
+    let way = "kubectl label -n ns deployment web stepgate.io/rollout-";
+    assert!(message.contains(way), "{message}");
+    assert!(
+        plan.wake_at.is_some(),
+        "nobody tells when the label is gone"
+    );
+    assert_eq!(status.stable.as_ref().unwrap().revision, "deployment/web");
+}
+
+#[test]
+fn one_that_was_given_the_label_of_own_ones_gets_its_replicas_back_all_the_same() {
+    let mut world = deleted();
+    label(&mut world);
+    let live = world.seen.answers.deployment.take();
+    let asked = [Question::Deployment("web".into())];
+    assert_eq!(world.plan().questions, asked, "a cache proves nothing");
+    world.seen.answers.deployment = live;
+    let writes = world.plan().writes;
+    assert!(
+        matches!(writes.as_slice(), [Write::Resize { from: 2, to: 4, .. }]),
+        "{writes:?}"
+    );
+    let mut back = web(4);
+    back.child.available = 1;
+    world.seen.answers.deployment = Some(Some(Arc::new(back.clone())));
+    let plan = world.plan();
+    assert!(plan.writes.is_empty(), "its pods start");
+    assert!(
+        plan.wake_at.unwrap() <= later(world.now, 2),
+        "it is not watched"
+    );
+    back.child.available = 4;
+    world.seen.answers.deployment = Some(Some(Arc::new(back)));
+    let gone = world.plan().writes;
+    assert!(
+        matches!(gone.as_slice(), [Write::Finalize { .. }]),
+        "{gone:?}"
+    );
+    world.seen.answers.deployment = Some(None);
+    let gone = world.plan().writes;
+    assert!(
+        matches!(gone.as_slice(), [Write::Finalize { .. }]),
+        "{gone:?}"
+    );
+}
+
+#[test]
+fn whoever_calls_himself_a_later_leader_stops_no_fence() {
+    let mut world = adopted(4).at_stage("step");
+    let huge = i64::MAX - 1;
+    let forged = child(&mut world);
+    forged.epoch = Some(huge);
+    forged.adopted.as_mut().unwrap().epochs = vec![huge];
+    // He may be one.
+    assert!(world.plan().writes.is_empty());
+    // The Lease says that he is none.
+    world.seen.outranks = huge;
+    let fences = world.plan().writes;
+    let is_fence = |w: &Write| matches!(w, Write::Resize { base, epoch: 1, from, to, .. } if base.name == "web" && from == to);
+    assert!(fences.iter().any(is_fence), "{fences:?}");
+    // He owns the replicas as before, beside this leadership.
+    child(&mut world).adopted.as_mut().unwrap().epochs.push(1);
+    let next = world.plan().writes;
+    assert!(!next.iter().any(is_fence), "{next:?}");
+}
+
+#[test]
+fn the_floor_keeps_nobody_from_going_back_to_an_adopted_deployment() {
+    let web = web(4);
+    let mut world = adopts(&web);
+    world.edit_spec(|spec| {
+        spec.replicas = 4;
+        let schema = serde_json::json!({
+            "database": "db", "version": 7, "expand": {"command": ["migrate"]},
+        });
+        spec.schema = serde_json::from_value(schema).ok();
+    });
+    world.record();
+    world.seen.objects.children.push(web.child);
+    let mut world = world.at_step(2);
+    assert_eq!(child(&mut world).replicas, 0);
+    // It served at that floor: while it is there, no contract runs.
+    world.database_mut().undo_floor = Some(5);
+    let release = world.status().release.clone().unwrap();
+    world.command("undo", &format!("{} now", release.revision));
+    world.record();
+    for _ in 0..10 {
+        world.step();
+    }
+    assert_eq!(child(&mut world).replicas, 4);
+    assert!(world.status().release.is_none());
 }
 
 #[test]

@@ -124,6 +124,7 @@ impl World {
             trusted_since: second(-1_000_000),
             status_written: None,
             confirmed: true,
+            listed: false,
             epoch: 1,
             outranks: 1,
         };
@@ -549,6 +550,9 @@ impl World {
         let mut children = self.seen.objects.children.iter_mut();
         let child = children.find(|c| c.base.uid == uid).unwrap();
         child.epoch = Some(self.seen.epoch);
+        if let Some(adopted) = &mut child.adopted {
+            adopted.epochs = vec![self.seen.epoch];
+        }
         child.replicas = to;
         child.possible = (to, to);
         child.status_replicas = to;

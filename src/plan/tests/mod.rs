@@ -34,12 +34,14 @@ mod waiting;
 mod waits;
 mod way_back;
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use self::adopting::legacy;
 use self::fixture::{World, reading, second};
 use super::{
-    facts::{JobLog, Question, Refusal, Refused},
+    facts::{Answers, JobLog, Question, Refusal, Refused},
     intent::{Kind, Write},
 };
 use crate::{
@@ -68,6 +70,31 @@ fn a_first_deployment_is_told_by_a_live_list_alone() {
     let release = world.decide().release.unwrap();
     assert!(release.first);
     assert_eq!(release.stage.word(), "preflight");
+}
+
+#[test]
+fn a_release_asks_at_once_for_all_that_it_must_know_to_begin() {
+    let mut world = World::stable("v1").wants("v2");
+    world.seen.answers = Answers::default();
+    let template = Question::Rollout("shop".into());
+    let asked = world.plan().questions;
+    assert_eq!(
+        asked,
+        [world.overlaps(), Question::Revisions, template.clone()]
+    );
+    // What others marked was listed once; since then nobody marks but this process.
+    world.seen.listed = true;
+    assert_eq!(world.plan().questions, [world.overlaps(), template.clone()]);
+    // A status that was lost may have been another's.
+    let mut lost = world.clone();
+    Arc::make_mut(&mut lost.seen.objects.rollout.status).stable = None;
+    assert_eq!(lost.plan().questions, [Question::Revisions]);
+    // One that is on record already, as one that was withdrawn is, has its Deployment too.
+    let mut known = world.seen.objects.revisions[0].clone();
+    known.revision = world.revision("v2");
+    known.outcome = Some(Outcome::Withdrawn);
+    world.seen.objects.revisions.push(known);
+    assert_eq!(world.plan().questions, [world.overlaps()]);
 }
 
 #[test]

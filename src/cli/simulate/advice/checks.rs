@@ -84,6 +84,12 @@ pub(super) fn latency_limits(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     }
 }
 
+/// Spring Boot's timers of requests: Prometheus gets buckets of them only where that is switched on.
+const SPRING: [(&str, &str); 2] = [
+    ("http_server_requests_seconds", "http.server.requests"),
+    ("http_client_requests_seconds", "http.client.requests"),
+];
+
 /// Checks that cannot be read as they are written, as far as the manifest tells.
 pub(super) fn metrics(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     for (index, check) in checks(spec).enumerate() {
@@ -127,6 +133,18 @@ pub(super) fn metrics(spec: &RolloutSpec, found: &mut Vec<Finding>) {
                     ),
                 ));
             }
+        }
+        let histogram = metric.histogram.as_deref();
+        let spring = SPRING.iter().find(|(name, _)| histogram == Some(*name));
+        if let Some((_, timer)) = spring.filter(|_| check.latency.is_some()) {
+            found.push(Finding::note(
+                field("histogram"),
+                format!(
+                    "Spring Boot counts these requests without buckets, and the check then never \
+                     comes to a verdict, unless the application has \
+                     management.metrics.distribution.percentiles-histogram.{timer}=true"
+                ),
+            ));
         }
     }
 }

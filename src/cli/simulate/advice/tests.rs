@@ -83,6 +83,12 @@ fn each_trap_is_named_with_its_field() {
             format!("{metric}.histogram"),
         ),
         (
+            "/spec/analysis/checks/1/metric".into(),
+            json!({"histogram": "http_server_requests_seconds"}),
+            Note,
+            "spec.analysis.checks[1].metric.histogram".to_owned(),
+        ),
+        (
             "/spec/analysis/checks/1/latency/warmUpSeconds".into(),
             json!(90),
             Note,

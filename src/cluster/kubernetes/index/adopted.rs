@@ -92,6 +92,19 @@ impl State {
         })
     }
 
+    /// The epoch that it carries.
+    pub(super) fn epoch_of_adoptee(&self, key: &Key) -> Option<i64> {
+        let (namespace, name) = (key.namespace(), key.name());
+        let Key::Rollout { .. } = key else {
+            return None;
+        };
+        let rollout = self.rollouts.get(&place(namespace, name))?;
+        match self.adoptee(namespace, rollout)? {
+            Adoptee::There(child) => child.epoch,
+            Adoptee::Unread | Adoptee::Gone => None,
+        }
+    }
+
     /// Pods of a Deployment of somebody else.
     pub(super) fn foreign_pods(&self, namespace: &str, deployment: &str) -> Vec<PodFacts> {
         let names = self.foreign.of.get(&place(namespace, deployment));

@@ -38,7 +38,7 @@ pub async fn measure(testbed: &Testbed, count: usize) -> Result<Section> {
     futures::future::try_join_all(lanes).await?;
     let requests = audit.until_quiet(Duration::from_secs(3), LIMIT).await?;
     namespace.remove().await?;
-    let times = answers(&requests);
+    let (times, made) = answers(&requests);
     let words = |value: f64| format!("{value:.1} ms");
     let (p50, p99) = (median(&times), percentile(&times, 99));
     let mut figure = Figure::below(
@@ -61,8 +61,9 @@ pub async fn measure(testbed: &Testbed, count: usize) -> Result<Section> {
             format!(
                 "{LANES} Rollouts of one pod, each given a new revision when the one before is \
                  stable; from the time at which the API server got the change to the time at which \
-                 it got the operator's first write for that Rollout, both by the audit log, pods \
-                 starting and ending all the while."
+                 it got the record that the release of that revision has begun, both by the audit \
+                 log, pods starting and ending all the while. What was still written for the \
+                 revision before does not count."
             ),
             format!(
                 "p50 {}, p90 {}, p99 {}, most {}.",
@@ -70,6 +71,14 @@ pub async fn measure(testbed: &Testbed, count: usize) -> Result<Section> {
                 words(percentile(&times, 90)),
                 words(p99),
                 words(max(&times))
+            ),
+            format!(
+                "To the first object of the new revision (its ControllerRevision): p50 {}, p90 {}, \
+                 p99 {}, most {}.",
+                words(median(&made)),
+                words(percentile(&made, 90)),
+                words(percentile(&made, 99)),
+                words(max(&made))
             ),
         ],
     })
@@ -130,33 +139,51 @@ fn manifest(name: &str, number: usize) -> Value {
     })
 }
 
-/// Milliseconds from each change of a Rollout's spec to the operator's first write for it.
-fn answers(requests: &[Request]) -> Vec<f64> {
-    let mut times = Vec::new();
+/// Milliseconds from each change of a Rollout's spec to the operator's first write for the new
+/// revision, and to the first object that is made for it.
+///
+/// The audit log shows no contents, and much may still be written for the revision before. But the
+/// first object of a revision is made right after the record that its release has begun.
+fn answers(requests: &[Request]) -> (Vec<f64>, Vec<f64>) {
+    let (mut times, mut made) = (Vec::new(), Vec::new());
     for lane in 0..LANES {
         let name = name(lane);
         let mine = |r: &&Request| {
-            r.namespace == NAMESPACE && (r.name == name || is_part(&r.name, &name)) && r.is_write()
+            let its = r.name == name || is_child(&r.name, &name);
+            r.namespace == NAMESPACE && its && r.is_write() && (200..300).contains(&r.code)
         };
         let mut mine: Vec<&Request> = requests.iter().filter(mine).collect();
         mine.sort_by_key(|r| r.received);
         let mut applied: Option<Timestamp> = None;
+        let mut recorded: Option<Timestamp> = None;
         for request in mine {
-            if request.is_operators() {
-                let since = applied.take().map(|at| request.received.duration_since(at));
-                times.extend(since.map(|time| time.as_secs_f64() * 1000.0));
-            } else if request.resource == "rollouts" {
-                applied = Some(request.received);
+            let at = request.received;
+            match (request.is_operators(), &*request.kind()) {
+                (false, _) if request.resource == "rollouts" => {
+                    (applied, recorded) = (Some(at), None);
+                }
+                (true, "update rollouts/status") => recorded = applied.and(Some(at)),
+                (true, "create controllerrevisions") => {
+                    let since = applied.take().zip(recorded.take());
+                    let Some((applied, recorded)) = since else {
+                        continue;
+                    };
+                    let milliseconds =
+                        |at: Timestamp| at.duration_since(applied).as_secs_f64() * 1e3;
+                    times.push(milliseconds(recorded));
+                    made.push(milliseconds(at));
+                }
+                _ => {}
             }
         }
     }
-    times
+    (times, made)
 }
 
-/// Children are `<rollout>-<revision>`, Events `<rollout>.<time>`.
-fn is_part(name: &str, rollout: &str) -> bool {
+/// Children are `<rollout>-<revision>`.
+fn is_child(name: &str, rollout: &str) -> bool {
     let rest = name.strip_prefix(rollout);
-    rest.is_some_and(|rest| rest.starts_with(['-', '.']))
+    rest.is_some_and(|rest| rest.starts_with('-'))
 }
 
 #[cfg(test)]
@@ -165,30 +192,27 @@ mod tests {
     use crate::audit::tests::request;
 
     #[test]
-    fn only_the_first_write_for_the_rollout_counts() {
+    fn only_the_first_write_for_the_new_revision_counts() {
+        let of = |kind: &str, name: &str, at: i64| request("", kind, NAMESPACE, name, at);
+        let record = "update rollouts/status";
+        let applied = |at| request("admin", "patch rollouts", NAMESPACE, "answer-1", at);
         let mut all = vec![
-            request("admin", "patch rollouts", NAMESPACE, "answer-1", 1000),
-            request("", "update rollouts/status", NAMESPACE, "answer-2", 1001),
-            request("", "create events", NAMESPACE, "answer-1.18e9", 1040),
-            request("", "update rollouts/status", NAMESPACE, "answer-1", 1050),
-            request("admin", "patch rollouts", NAMESPACE, "answer-1", 9000),
-            request(
-                "kcm",
-                "update deployments/status",
-                NAMESPACE,
-                "answer-1-x",
-                9001,
-            ),
-            request(
-                "",
-                "create controllerrevisions",
-                NAMESPACE,
-                "answer-1-x",
-                9007,
-            ),
+            applied(1000),
+            // What is left of the one before.
+            of("patch deployments", "answer-1-old", 1003),
+            of(record, "answer-1", 1005),
+            of("patch controllerrevisions", "answer-1-old", 1010),
+            of(record, "answer-2", 1045),
+            of(record, "answer-1", 1040),
+            of("create controllerrevisions", "answer-1-new", 1047),
+            of(record, "answer-1", 1060),
+            applied(9000),
+            of(record, "answer-1", 9007),
+            of("create controllerrevisions", "answer-1-newer", 9011),
         ];
-        assert_eq!(answers(&all), [40.0, 7.0]);
-        all.pop();
-        assert_eq!(answers(&all), [40.0]);
+        assert_eq!(answers(&all), (vec![40.0, 7.0], vec![47.0, 11.0]));
+        // What has not begun is not counted.
+        all.truncate(6);
+        assert_eq!(answers(&all), (vec![], vec![]));
     }
 }
