@@ -1,6 +1,6 @@
 # The commands of the project. `make demo` and `make test` do all their set-up themselves.
 
-.PHONY: help demo study image test gateways fuzz quick lint generate golden story soak faults bench clean
+.PHONY: help demo study image test long fuzz quick lint generate golden story soak faults bench clean
 
 # While editing: without optimization a build takes seconds, with it minutes.
 QUICK = --config profile.dev.package.stepgate.opt-level=0
@@ -20,8 +20,8 @@ image: ## An image: the operator's, or BIN=stepgate-sql (IMAGE=your.registry/ste
 test: ## Everything that CI asks for, with a verdict at the end.
 	@tests/run
 
-gateways: ## Releases through a real Envoy Gateway and a real istiod, and a flag's whole ramp: CI runs neither.
-	@tests/run gateways
+long: ## What takes too long for CI: real gateways, a flag's whole ramp, phases that are cut off, outages.
+	@tests/run long
 
 fuzz: ## A thousand mutations of Rollouts and DatabaseSchemas on a real API server (SEED=, MUTATIONS= set others).
 	@SEED=$(SEED) MUTATIONS=$(MUTATIONS) tests/run fuzz

@@ -270,6 +270,7 @@ impl<'a> Draft<'a> {
         pods.iter()
             .find_map(|pod| pod.unschedulable.clone())
             .or_else(|| pods.iter().find_map(|pod| pod.why_it_waits()))
+            .or_else(|| pods.iter().find_map(|pod| pod.why_nobody_knows()))
     }
 
     /// A warning.

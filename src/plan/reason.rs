@@ -115,6 +115,9 @@ reasons! {
     WaitingForRoom: Reconciling,
         "pods have no room before others of the Rollout are gone; the progress deadline stands still",
         "wait, or see the pods that the message names; if releases often wait for them, shorten `terminationGracePeriodSeconds` or add room";
+    WaitingForNode: Reconciling,
+        "pods are missing because their node has stopped reporting; the progress deadline stands still until it reports again, or Kubernetes has replaced the pods",
+        "see `kubectl describe node` for the node that the message names";
     Holding: Reconciling,
         "the step's target is reached and being held",
         "";
@@ -128,8 +131,8 @@ reasons! {
         "a container of the revision has just exited; for some seconds no pods are added and stable keeps its pods",
         "";
     NotObserved: Reconciling,
-        "the Deployment controller has not acted on the last change; the progress deadline waits for it",
-        "see whether kube-controller-manager runs";
+        "the Deployment controller has not acted on the last change, or pods that it counts as available have not been seen; the progress deadline waits for it",
+        "see whether kube-controller-manager runs, or, where the message says so, whether the operator's watch of Pods works";
     Paused: Reconciling,
         "`spec.paused` or the `pause` command holds the rollout",
         "set `spec.paused` to false, or `resume`, whichever the message names";

@@ -12,9 +12,9 @@ use super::{
     floor,
     job::{
         self, Run, Turn,
+        heard::{end_of_phase_log, why_its_pod_waits},
         preflight::{self, Step},
         terms::Failure,
-        told::{end_of_phase_log, why_its_pod_waits},
     },
     life, order,
     reason::Reason,

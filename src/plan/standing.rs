@@ -141,9 +141,12 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
     match &release.stage {
         Stage::Undo(undo) => {
             let stable = draft.stable().unwrap_or("none");
-            if let Some(room) = waiting::for_room(draft, stable) {
-                let words = format!("rolling back from {revision} to {stable}: {}", room.message);
-                return (Reason::WaitingForRoom, words);
+            if let Some(excuse) = waiting::excuse(draft, stable) {
+                let words = format!(
+                    "rolling back from {revision} to {stable}: {}",
+                    excuse.message
+                );
+                return (excuse.reason, words);
             }
             let unserved = unserved(draft, stable);
             let words = format!(
@@ -195,8 +198,8 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
                     None => (Reason::Holding, words),
                 };
             }
-            if let Some(room) = waiting::for_room(draft, revision) {
-                return (Reason::WaitingForRoom, format!("{place}: {}", room.message));
+            if let Some(excuse) = waiting::excuse(draft, revision) {
+                return (excuse.reason, format!("{place}: {}", excuse.message));
             }
             let reached = release.unreached.since.is_none();
             let tests = draft.course.at(step).filter(|_| reached);

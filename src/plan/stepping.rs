@@ -261,7 +261,7 @@ fn are_there(draft: &Draft<'_>, release: &Release) -> bool {
     let whole = targets.iter().all(|(revision, target)| {
         objects.child(revision).map_or(*target == 0, |child| {
             let available = *revision != release.revision
-                || child.available >= *target
+                || waiting::available(draft, revision) >= *target
                 || waiting::is_made_up(draft, release, *target);
             child.replicas == *target && child.current && available
         })
@@ -377,9 +377,8 @@ fn keep_time(draft: &Draft<'_>, release: &Release, run: Run) -> Option<Decision>
 /// The target is not reached: until when may that be?
 fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Decided {
     let revision = &release.revision;
-    if let Some(room) = waiting::for_room(draft, revision) {
-        let wait = Wait::held(Reason::WaitingForRoom, room.message);
-        return Err(wait.wake(room.until).into());
+    if let Some(excuse) = waiting::excuse(draft, revision) {
+        return Err(excuse.wait().into());
     }
     let limit = draft.spec.strategy.progress_deadline_seconds;
     let waited = release
@@ -403,6 +402,9 @@ fn wait_for_target(draft: &Draft<'_>, release: &Release, target: &Target) -> Dec
         let wait = Wait::until(draft.in_seconds(looks.min().unwrap_or(1)));
         let late = waiting::next_late(draft, revision).map(Wait::until);
         return Err(wait.and(late.unwrap_or_default()).into());
+    }
+    if let Some(wait) = waiting::for_sight(draft, revision) {
+        return Err(wait.into());
     }
     if let Some(stable) = lacks_stable_only(draft, release) {
         // Going back to what does not serve would take away what does.

@@ -70,9 +70,8 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, undo: &Undo) -> Decid
     if waiting::watch(draft, &mut watched.unreached, stable) {
         return draft.goes(watched).made();
     }
-    if let Some(room) = waiting::for_room(draft, stable) {
-        let wait = Wait::held(Reason::WaitingForRoom, room.message);
-        return Err(wait.wake(room.until).into());
+    if let Some(excuse) = waiting::excuse(draft, stable) {
+        return Err(excuse.wait().into());
     }
     let limit = draft.spec.strategy.progress_deadline_seconds;
     let waited = release

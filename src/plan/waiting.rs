@@ -21,12 +21,31 @@ const NAMED: usize = 3;
 /// Seconds after which a target that is not reached is worth small moves.
 pub(super) const SLOW_SECONDS: i64 = 30;
 
-/// Pods that have no room before others of this Rollout are gone.
-pub(super) struct NoRoom {
+/// Why time without the target is nobody's delay.
+pub(super) struct Excuse {
+    /// In a word.
+    pub reason: Reason,
     /// For people.
     pub message: String,
-    /// When the last of those that are ending will have had its time.
-    pub until: Timestamp,
+    /// When it ends by itself, if it does.
+    until: Option<Timestamp>,
+}
+
+impl Excuse {
+    /// It is waited for.
+    pub fn wait(self) -> Wait {
+        let wait = Wait::held(self.reason, self.message);
+        match self.until {
+            Some(until) => wait.wake(until),
+            None => wait,
+        }
+    }
+}
+
+/// Whether pods of this revision are missing for something that is nobody's delay.
+pub(super) fn excuse(draft: &Draft<'_>, revision: &str) -> Option<Excuse> {
+    // What is ending on a node that says nothing does not end.
+    for_nodes(draft, revision).or_else(|| for_room(draft, revision))
 }
 
 /// A single replica has no canary without surge. An autoscaler may make it one at any time, so that
@@ -65,6 +84,16 @@ fn unready<'d>(draft: &'d Draft<'_>, revision: &'d str) -> impl Iterator<Item = 
     pods.filter(|pod| pod.ready_since.is_none())
 }
 
+/// Pods of this revision that are available as its Deployment says, and ready as they say themselves. Watches
+/// lag, each on its own: either may have been heard before what has become of them since.
+pub(super) fn available(draft: &Draft<'_>, revision: &str) -> i32 {
+    let child = draft.seen.objects.child(revision);
+    let pods = draft.seen.objects.pods_of(revision);
+    let ready = pods.filter(|pod| pod.ready_since.is_some()).count();
+    let ready = i32::try_from(ready).unwrap_or(i32::MAX);
+    child.map_or(0, |child| child.available.min(ready))
+}
+
 /// When the next pod of this revision that is not ready yet will be late.
 pub(super) fn next_late(draft: &Draft<'_>, revision: &str) -> Option<Timestamp> {
     let patience = patience(draft, revision);
@@ -88,10 +117,10 @@ pub(super) fn is_made_up(draft: &Draft<'_>, release: &Release, target: i32) -> b
     };
     let may_lack = draft.bounds().may_lack(target, draft.spec.replicas);
     let mut refusals = draft.seen.refusals.iter();
-    if target - child.available > may_lack
+    if target - available(draft, revision) > may_lack
         || child.problem.is_some()
         || refusals.any(|r| r.what == Refused::Scale)
-        || for_room(draft, revision).is_some()
+        || excuse(draft, revision).is_some()
     {
         return false;
     }
@@ -114,7 +143,7 @@ pub(super) fn goes_on(draft: &Draft<'_>, revision: &str) -> bool {
 }
 
 /// Pods of this revision wait for the room of others of this Rollout that are ending.
-pub(super) fn for_room(draft: &Draft<'_>, revision: &str) -> Option<NoRoom> {
+fn for_room(draft: &Draft<'_>, revision: &str) -> Option<Excuse> {
     let placeless = unready(draft, revision).filter(|pod| pod.unschedulable.is_some());
     let placeless = placeless.count();
     let problem = draft.seen.objects.child(revision)?.problem.is_some();
@@ -128,24 +157,68 @@ pub(super) fn for_room(draft: &Draft<'_>, revision: &str) -> Option<NoRoom> {
         .collect();
     ending.sort();
     let until = ending.iter().map(|(_, by)| *by).max()?;
-    let names: Vec<&str> = ending.iter().map(|(name, _)| name.as_str()).collect();
-    let more = match names.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let names = names[..names.len().min(NAMED)].join(", ");
+    let names = named(ending.iter().map(|(name, _)| name.as_str()));
     let who = match placeless {
         0 => format!("pods of revision {revision} wait"),
         1 => format!("1 pod of revision {revision} waits"),
         many => format!("{many} pods of revision {revision} wait"),
     };
-    Some(NoRoom {
+    Some(Excuse {
+        reason: Reason::WaitingForRoom,
         message: format!(
-            "{who} for the room of pods that are ending: {names}{more}, \
+            "{who} for the room of pods that are ending: {names}, \
              until {until:.0} at the latest; that time is not counted as delay"
         ),
-        until: later(until, SLACK),
+        until: Some(later(until, SLACK)),
     })
+}
+
+/// The pods that this revision lacks, or stable where it lacks none, are on nodes that say nothing,
+/// or have no place while such a node is there. One that does not get ready elsewhere is late by
+/// itself.
+fn for_nodes(draft: &Draft<'_>, revision: &str) -> Option<Excuse> {
+    let silent = silent(draft);
+    let (since, node) = silent
+        .first()
+        .and_then(|pod| Some((pod.silent?, pod.node.as_ref()?)))?;
+    let says_nothing = |pod: &PodFacts| silent.iter().any(|other| other.node == pod.node);
+    let mut lacking: Vec<_> = unready(draft, revision).collect();
+    if lacking.is_empty() {
+        lacking.extend(unready(draft, draft.stable()?));
+    }
+    let mut ways = lacking.iter();
+    let problem = draft.seen.objects.child(revision)?.problem.is_some();
+    if problem || lacking.is_empty() || !ways.all(|p| p.node.is_none() || says_nothing(p)) {
+        return None;
+    }
+    let of_it = silent.iter().filter(|pod| pod.node.as_ref() == Some(node));
+    let names = named(of_it.map(|pod| pod.name.as_str()));
+    Some(Excuse {
+        reason: Reason::WaitingForNode,
+        message: format!(
+            "node {node} has not reported since {since:.0}, and its pods do not count as ready \
+             ({names}): see kubectl describe node {node}; that time is not counted as delay"
+        ),
+        until: None,
+    })
+}
+
+/// Pods of this Rollout whose node says nothing, the one for the longest time first.
+fn silent<'d>(draft: &'d Draft<'_>) -> Vec<&'d PodFacts> {
+    let pods = draft.seen.objects.pods.iter();
+    let mut silent: Vec<_> = pods.filter(|p| !p.deleting && p.silent.is_some()).collect();
+    silent.sort_by_key(|pod| (pod.silent, &pod.node, &pod.name));
+    silent
+}
+
+/// The first of these names, and how many more there are.
+fn named<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: Vec<&str> = names.collect();
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", names[..names.len().min(NAMED)].join(", "))
 }
 
 /// Why pods of a revision are not available: in the words of whoever knows; else which of them is
@@ -176,9 +249,8 @@ pub(super) fn why(draft: &Draft<'_>, revision: &str) -> Option<String> {
 pub(super) fn share(draft: &Draft<'_>, revision: &str) -> String {
     let targets = draft.targets();
     let of = |revision: &str| {
-        let child = draft.seen.objects.child(revision);
         let target = targets.get(revision).copied().unwrap_or(0);
-        (child.map_or(0, |c| c.available), target)
+        (available(draft, revision), target)
     };
     let lacks = |revision: &&str| {
         let (available, target) = of(revision);
@@ -188,6 +260,23 @@ pub(super) fn share(draft: &Draft<'_>, revision: &str) -> String {
     let who = who.clone().find(lacks).unwrap_or(revision);
     let (available, target) = of(who);
     format!("{available} of {target} pods of revision {who} are available")
+}
+
+/// The Deployment has all its pods, and they have not been seen ready themselves: whoever sees late is not
+/// to say that they are.
+pub(super) fn for_sight(draft: &Draft<'_>, revision: &str) -> Option<Wait> {
+    let target = draft.targets().get(revision).copied()?;
+    let child = draft.seen.objects.child(revision)?;
+    let seen = available(draft, revision);
+    if !child.current || child.available < target || seen >= target {
+        return None;
+    }
+    let message = format!(
+        "Deployment {} counts {} pods as available, and {seen} have been seen ready: see in the \
+         operator's log whether its watch of Pods works",
+        child.base.name, child.available
+    );
+    Some(Wait::held(Reason::NotObserved, message))
 }
 
 /// A change that the Deployment controller has not looked at: what nobody acts on is not late.
@@ -202,11 +291,10 @@ pub(super) fn for_its_controller(draft: &Draft<'_>) -> Option<Wait> {
     Some(Wait::held(Reason::NotObserved, message))
 }
 
-/// Whether time in which a target is not reached is delay: it stands still while pods wait for the
-/// room of those that are ending, and does not begin before somebody acts. Says whether that
-/// changed.
+/// Whether time in which a target is not reached is delay: it stands still while there is an
+/// excuse, and does not begin before somebody acts. Says whether that changed.
 pub(super) fn watch(draft: &Draft<'_>, unreached: &mut Stopwatch, revision: &str) -> bool {
-    if for_room(draft, revision).is_some() {
+    if excuse(draft, revision).is_some() {
         unreached.stop(draft.now, draft.seen.trusted_since)
     } else if for_its_controller(draft).is_some() {
         false

@@ -386,6 +386,11 @@ pub enum Circumstance {
         /// Whether it is away.
         away: bool,
     },
+    /// The kubelet of the node.
+    Kubelet {
+        /// Whether it says nothing: its pods run on, and none of them counts as ready.
+        silent: bool,
+    },
     /// A CronJob of somebody else, `nightly`, uses the database of `shop`.
     Consumer {
         /// The schema version that its annotation gives: nothing where it has none. `None`: it is

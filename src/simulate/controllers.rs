@@ -107,6 +107,7 @@ impl World {
             deployment: deployment.meta.name.clone(),
             placed: None,
             lost: None,
+            silent: None,
             ready_since: None,
             restarts: 0,
             ended: None,

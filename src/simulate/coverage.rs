@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    action::Action,
+    action::{Action, Circumstance},
     object::Objects,
     prometheus::Outage,
     request::Fate,
@@ -59,6 +59,7 @@ kinds! {
     ContainerDies: "a container is killed",
     PodLost: "a pod is lost with its node",
     Churn: "a pod is lost with its node, again and again",
+    NodeSilent: "a node says nothing while its pods run on",
     NoRoom: "the nodes are full",
     Quota: "the quota is used up",
     Denied: "a policy denies writes",
@@ -286,6 +287,7 @@ impl Coverage {
             Action::Capacity(pods) => (Kind::NoRoom, *pods < live.pods.len()),
             Action::Quota(pods) => (Kind::Quota, *pods < live.pods.len()),
             Action::Deny(kind) => (Kind::Denied, kind.is_some()),
+            Action::Around(Circumstance::Kubelet { silent }) => (Kind::NodeSilent, *silent),
             Action::BreakWatch { .. } => (Kind::WatchBreaks, true),
             Action::HandOver { .. } => (Kind::HandOver, true),
             Action::JumpClock { seconds, .. } if *seconds < 0 => (Kind::ClockBack, true),

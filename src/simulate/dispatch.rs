@@ -27,6 +27,10 @@ impl World {
             self.frozen.push(event);
             return;
         }
+        if let (Some(silenced), Event::Kubelet { .. }) = (&mut self.silenced, &event) {
+            silenced.push(event);
+            return;
+        }
         match event {
             Event::Sync(Sync::Deployment(name)) => self.sync_deployment(&name),
             Event::Sync(Sync::Replicas(name)) => self.sync_replicas(&name),

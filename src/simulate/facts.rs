@@ -8,7 +8,7 @@ use super::{
         ConfigMapObject, DatabaseObject, DeploymentObject, JobObject, Objects, PodObject,
         RevisionObject, RolloutObject, ServiceObject,
     },
-    setting::NAMESPACE,
+    setting::{NAMESPACE, NODE},
 };
 use crate::{
     cluster::Live,
@@ -147,6 +147,11 @@ pub fn pod(o: &PodObject) -> PodFacts {
         placed: o.placed,
         ready_since: o.ready_since,
         lost: o.lost,
+        silent: o.silent,
+        node: o
+            .placed
+            .filter(|_| o.ready_since.is_none())
+            .map(|_| NODE.to_owned()),
         restarts: o.restarts,
         ended: o.ended,
         waiting: o.waiting.clone(),

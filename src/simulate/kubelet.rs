@@ -47,6 +47,7 @@ impl World {
                 let next = PodObject {
                     ready_since: Some(whole_seconds(self.now)),
                     lost: None,
+                    silent: None,
                     ..pod
                 };
                 let image = self.image(name);
@@ -162,6 +163,7 @@ impl World {
         self.store(PodObject {
             ready_since: None,
             lost: Some(whole_seconds(self.now)),
+            silent: None,
             ..pod
         });
     }
@@ -186,6 +188,7 @@ impl World {
         self.store(PodObject {
             ready_since: None,
             lost: None,
+            silent: None,
             restarts: pod.restarts + 1,
             ended: Some(whole_seconds(self.now)),
             waiting: (wait > 0).then(|| ("CrashLoopBackOff".into(), words)),
@@ -234,6 +237,43 @@ impl World {
                 revision,
                 ready,
             });
+        }
+    }
+
+    /// The node says nothing, or is back: its pods run all the time, and count as ready only when it
+    /// says so. Where it finds those that ended meanwhile is a step of its own.
+    pub(super) fn node_is_silent(&mut self, silent: bool) {
+        if self.silenced.is_some() == silent {
+            return;
+        }
+        let words = if silent {
+            "stops reporting"
+        } else {
+            "reports again"
+        };
+        self.struck("", &format!("the node {words}"));
+        for event in self.silenced.take().into_iter().flatten() {
+            self.after(SignedDuration::ZERO, event);
+        }
+        self.silenced = silent.then(Vec::new);
+        let now = Some(whole_seconds(self.now));
+        let pods: Vec<_> = self.live.pods.values().cloned().collect();
+        for pod in pods.iter().filter(|pod| !pod.meta.deleting) {
+            let next = match (silent, pod.ready_since, pod.silent) {
+                (true, Some(_), _) => PodObject {
+                    ready_since: None,
+                    silent: now,
+                    ..(**pod).clone()
+                },
+                (false, None, Some(_)) => PodObject {
+                    ready_since: now,
+                    silent: None,
+                    ..(**pod).clone()
+                },
+                _ => continue,
+            };
+            self.ledger.harmed.insert(pod.rollout.clone());
+            self.store(next);
         }
     }
 

@@ -158,6 +158,8 @@ pub struct PodObject {
     pub placed: Option<Timestamp>,
     /// Since when it is not ready again, though its container runs on.
     pub lost: Option<Timestamp>,
+    /// Since when it does not count as ready because its node says nothing.
+    pub silent: Option<Timestamp>,
     /// Since when it is ready.
     pub ready_since: Option<Timestamp>,
     /// Restarts of its container.

@@ -11,7 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     event::Life,
-    object::{DeploymentObject, Name, Object, Objects, RolloutObject, ServiceObject, Watched},
+    object::{
+        DeploymentObject, Name, Object, Objects, PodObject, RolloutObject, ServiceObject, Watched,
+    },
     setting::NAMESPACE,
 };
 use crate::{
@@ -81,8 +83,8 @@ pub struct Seen {
     pub earlier: BTreeMap<Name, Arc<RolloutObject>>,
     /// The revisions of which it knew a ControllerRevision.
     pub revisions: BTreeSet<Name>,
-    /// When containers of its pods last ended, with the pod's revision.
-    pub ends: Vec<(Name, Timestamp)>,
+    /// Its pods that are not going away.
+    pub pods: Vec<Arc<PodObject>>,
 }
 
 impl Process {
@@ -154,7 +156,6 @@ impl Process {
             .collect();
         let pods = self.caches.pods.values();
         let pods = pods.filter(|p| &*p.rollout == name && !p.meta.deleting);
-        let ends = pods.filter_map(|p| Some((p.revision.clone(), p.ended?)));
         let services = self.caches.services_of(name).map(|cached| {
             let told = self.told.services.get(&cached.meta.name);
             let fresher = told.filter(|told| told.meta.is_newer(&cached.meta));
@@ -175,7 +176,7 @@ impl Process {
             children,
             services: services.collect(),
             revisions,
-            ends: ends.collect(),
+            pods: pods.cloned().collect(),
         };
         self.seen.insert(key.clone(), Arc::new(seen));
     }

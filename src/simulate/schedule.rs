@@ -68,7 +68,7 @@ const ADOPTIONS: u64 = 0x5a0c_83f1_0000_0000;
 const SHRINKS: u64 = 0x53a1_7c88_0000_0000;
 /// Sets apart what expands do to the code before them, and whether that is looked at; chosen likewise.
 const SOAKS: u64 = 0x0183_76a6_0000_0000;
-/// Sets the churn of nodes apart.
+/// Sets what befalls nodes apart.
 const CHURN: u64 = 0x3c19_a07d_0000_0000;
 /// Sets apart the whole life of a schema version; chosen likewise.
 const LIFE: u64 = 0x1a02_980a_0000_0000;
@@ -210,7 +210,7 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     for (second, action) in life::script(&mut Random::new(seed ^ LIFE)) {
         simulation.plan(second, action);
     }
-    for (second, action) in fate::churn(&mut Random::new(seed ^ CHURN)) {
+    for (second, action) in fate::nodes(&mut Random::new(seed ^ CHURN)) {
         simulation.plan(second, action);
     }
     simulation
@@ -237,6 +237,7 @@ fn heal(simulation: &Simulation) {
     world.act(Action::Capacity(usize::MAX));
     world.act(Action::Quota(usize::MAX));
     world.act(Action::Deny(None));
+    world.act(fate::node(false));
     world.act(Action::Load(Setting::default().requests_per_second));
     let has_traffic = world.live.rollouts.values().any(|rollout| {
         let spec = rollout.spec.as_deref().ok();

@@ -10,6 +10,9 @@ use crate::api::PhaseKind;
 /// Name of the one namespace.
 pub const NAMESPACE: &str = "default";
 
+/// Name of the one node.
+pub const NODE: &str = "node-1";
+
 /// When every world begins: 2027-01-15 08:00:00 UTC.
 pub const DAWN: Timestamp = Timestamp::constant(1_800_000_000, 0);
 

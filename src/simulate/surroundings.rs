@@ -70,6 +70,7 @@ impl World {
                     self.api_server_is_back();
                 }
             }
+            Circumstance::Kubelet { silent } => self.node_is_silent(silent),
             Circumstance::Webhook { down } => {
                 let words = if down { "goes down" } else { "is up again" };
                 let words = format!("the webhook for Deployments {words}");

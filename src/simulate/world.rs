@@ -97,6 +97,8 @@ pub struct World {
     pub(super) turns: Vec<Turn>,
     /// What waits for the API server to be back.
     pub(super) frozen: Vec<Event>,
+    /// What the kubelet does when it is back, while it is away.
+    pub(super) silenced: Option<Vec<Event>>,
     /// The API server handles a write of the operator.
     pub(super) handling: bool,
     /// What watchers of everything are told, if there are any.
@@ -152,6 +154,7 @@ impl World {
             job_spans: BTreeMap::new(),
             turns: Vec::new(),
             frozen: Vec::new(),
+            silenced: None,
             handling: false,
             notices: None,
             agenda: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use stepgate::api::status::SchemaStatus;
 use testbed::view::State;
-use testbed::{Namespace, Result};
+use testbed::{Namespace, Result, postgres};
 
 use crate::app::{APP, Change as _, app};
 use crate::clients::all_served;
@@ -35,24 +35,12 @@ async fn approve(ns: &Namespace, rollout: &str, database: &str) -> Result<()> {
         waits,
     )
     .await?;
-    let (_, annotation) = waits
+    let (_, target) = waits
         .message
-        .split_once("--overwrite ")
+        .split_once("stepgate.io/approve=\"")
         .expect("the command");
-    let whoami = [
-        "auth",
-        "whoami",
-        "-o",
-        "jsonpath={.status.userInfo.username}",
-    ];
-    let user = ns.kubectl(&whoami).await?;
-    let annotation = annotation
-        .replace('"', "")
-        .replace("<id>", "1")
-        .replace("<user>", &user);
-    let words = ["annotate", "databaseschema", database, "--overwrite"];
-    let words: Vec<&str> = words.into_iter().chain([annotation.as_str()]).collect();
-    ns.kubectl(&words).await.map(drop)
+    let target = target.split(' ').next().expect("what to approve");
+    postgres::approve(ns, database, target, "1").await.map(drop)
 }
 
 fn contracted(schema: &SchemaStatus) -> bool {
@@ -63,10 +51,7 @@ fn contracted(schema: &SchemaStatus) -> bool {
 async fn columns(ns: &Namespace) -> Result<String> {
     let query = "SELECT string_agg(column_name, ' ') FROM information_schema.columns \
                  WHERE table_name = 'users'";
-    let psql = ["psql", "-h", "127.0.0.1", "-U", "shop", "-tAc", query];
-    let exec = ["exec", "deploy/postgres", "--"];
-    let words: Vec<&str> = exec.into_iter().chain(psql).collect();
-    ns.kubectl(&words).await
+    postgres::query(ns, query).await
 }
 
 /// v1 writes `name`, v4 knows only `full_name`, and the contract drops `name`.

@@ -18,6 +18,7 @@ mod flags;
 mod gateways;
 mod memory;
 mod motion;
+mod outages;
 mod play;
 mod refusals;
 mod scale;

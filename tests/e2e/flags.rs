@@ -168,7 +168,7 @@ fn pods(state: &State, revision: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-#[ignore = "it takes nine minutes: make gateways"]
+#[ignore = "it takes nine minutes: make long"]
 async fn a_flag_ramps_for_the_same_users_and_a_kill_reaches_every_pod() {
     play("flag", async |ns| {
         ns.kubectl(&["apply", "-f", "deploy/roles/flags.yaml"])

@@ -260,7 +260,7 @@ async fn a_test_comes_before_the_hold_and_its_failure_undoes() {
     .await;
 }
 
-fn outcome_of(state: &State, revision: &str) -> Option<Outcome> {
+pub fn outcome_of(state: &State, revision: &str) -> Option<Outcome> {
     let history = state.status(SHOP).history;
     let found = history.into_iter().find(|e| e.revision == revision);
     found.map(|e| e.outcome)

@@ -3,14 +3,15 @@
 
 use serde_json::{Value, json};
 use stepgate::api::status::SchemaStatus;
-use testbed::{Namespace, Result};
+use testbed::{Namespace, Result, postgres};
 
 use crate::app::{APP, Change as _, app};
 use crate::play::{PATIENCE, Play as _, play};
 
 const ADD: &str = "ALTER TABLE users ADD COLUMN full_name text;\n";
 const DROP: &str = "ALTER TABLE users DROP COLUMN name;\n";
-const PASSWORD: &str = "a-password-that-nobody-reads";
+/// The role that runs SQL, with its password.
+const ROLE: &str = "ddl:a-password-that-nobody-reads";
 
 /// A table with twenty thousand rows that are slow to change, and a role that must give its password.
 const SETUP: &str = "
@@ -32,61 +33,14 @@ ALTER TABLE users OWNER TO ddl;
 GRANT USAGE ON SCHEMA public TO ddl;
 ";
 
-async fn psql(ns: &Namespace, query: &str) -> Result<String> {
-    let psql = [
-        "psql",
-        "-h",
-        "127.0.0.1",
-        "-U",
-        "shop",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "-tAc",
-        query,
-    ];
-    let exec = ["exec", "deploy/postgres", "--"];
-    let words: Vec<&str> = exec.into_iter().chain(psql).collect();
-    Ok(ns.kubectl(&words).await?.trim().to_owned())
-}
-
-/// The Secret with the connection.
-async fn connection(ns: &Namespace, password: &str) -> Result<()> {
-    let address = [
-        "get",
-        "service",
-        "postgres",
-        "-o",
-        "jsonpath={.spec.clusterIP}",
-    ];
-    let address = ns.kubectl(&address).await?;
-    let uri = format!(
-        "--from-literal=uri=postgres://ddl:{password}@{}:5432/shop",
-        address.trim()
-    );
-    ns.kubectl(&["delete", "secret", "ddl", "--ignore-not-found"])
-        .await?;
-    let create = ["create", "secret", "generic", "ddl", uri.as_str()];
-    ns.kubectl(&create).await.map(drop)
-}
-
 /// The ConfigMap with the files.
 async fn files(ns: &Namespace, contract: &str) -> Result<()> {
     texts(ns, ADD, contract).await
 }
 
 async fn texts(ns: &Namespace, expand: &str, contract: &str) -> Result<()> {
-    ns.kubectl(&["delete", "configmap", "sql", "--ignore-not-found"])
-        .await?;
-    let expand = format!("--from-literal=expand.sql={expand}");
-    let contract = format!("--from-literal=contract.sql={contract}");
-    let create = [
-        "create",
-        "configmap",
-        "sql",
-        expand.as_str(),
-        contract.as_str(),
-    ];
-    ns.kubectl(&create).await.map(drop)
+    let files = [("expand.sql", expand), ("contract.sql", contract)];
+    postgres::files(ns, &files).await
 }
 
 fn version_2() -> Value {
@@ -137,38 +91,19 @@ async fn asked(ns: &Namespace, but: &str) -> Result<String> {
     Ok(target.split(' ').next().unwrap_or_default().to_owned())
 }
 
-async fn approve(ns: &Namespace, target: &str, id: &str) -> Result<()> {
-    let whoami = [
-        "auth",
-        "whoami",
-        "-o",
-        "jsonpath={.status.userInfo.username}",
-    ];
-    let user = ns.kubectl(&whoami).await?;
-    let annotation = format!("stepgate.io/approve={target} {id} {}", user.trim());
-    let words = [
-        "annotate",
-        "databaseschema",
-        "db",
-        "--overwrite",
-        annotation.as_str(),
-    ];
-    ns.kubectl(&words).await.map(drop)
-}
-
 async fn columns(ns: &Namespace) -> Result<String> {
     let query = "SELECT string_agg(column_name, ' ' ORDER BY column_name) \
                  FROM information_schema.columns WHERE table_name = 'users'";
-    psql(ns, query).await
+    postgres::query(ns, query).await
 }
 
 #[tokio::test]
 async fn sql_runs_from_expand_to_contract_and_what_was_approved_is_what_runs() {
     play("sql", async |ns| {
         ns.add_database_and_service().await?;
-        psql(ns, SETUP).await?;
+        postgres::query(ns, SETUP).await?;
         files(ns, DROP).await?;
-        connection(ns, "mistyped").await?;
+        postgres::connection(ns, "ddl:mistyped").await?;
         let schema_1 = json!({"database": "db", "version": 1});
         ns.release_to_the_end(&app("1").with("/schema", schema_1))
             .await?;
@@ -183,7 +118,7 @@ async fn sql_runs_from_expand_to_contract_and_what_was_approved_is_what_runs() {
         assert_eq!(columns(ns).await?, "id name");
 
         // SQL that old code does not survive does not run, and the safe way is told.
-        connection(ns, PASSWORD).await?;
+        postgres::connection(ns, ROLE).await?;
         let wanted = ns.view.now().status(APP).history[0].revision.clone();
         texts(ns, DROP, DROP).await?;
         ns.tell(APP, "retry", &format!("{wanted} lint")).await?;
@@ -216,11 +151,11 @@ async fn sql_runs_from_expand_to_contract_and_what_was_approved_is_what_runs() {
         let target = asked(ns, "").await?;
         assert_eq!(columns(ns).await?, "full_name id name");
         let left = "SELECT count(*) FROM users WHERE full_name IS DISTINCT FROM name";
-        assert_eq!(psql(ns, left).await?, "0");
+        assert_eq!(postgres::query(ns, left).await?, "0");
 
         // What is approved is the text that the digest is of, and not what somebody has put there.
         files(ns, "DROP TABLE users;\n").await?;
-        approve(ns, &target, "1").await?;
+        postgres::approve(ns, "db", &target, "1").await?;
         let changed = asked(ns, &target).await?;
         assert_eq!(columns(ns).await?, "full_name id name");
         let record = ns.view.now().databases["db"].spec.record.clone();
@@ -233,10 +168,10 @@ async fn sql_runs_from_expand_to_contract_and_what_was_approved_is_what_runs() {
 
         // Put back, it is approved once more.
         files(ns, DROP).await?;
-        approve(ns, &changed, "2").await?;
+        postgres::approve(ns, "db", &changed, "2").await?;
         let again = asked(ns, &changed).await?;
         assert_eq!(again, target, "the same text has the same digest");
-        approve(ns, &again, "3").await?;
+        postgres::approve(ns, "db", &again, "3").await?;
         let ended =
             |s: &SchemaStatus| format!("{:?}", s.phase) == "Contract" && s.state == "Succeeded";
         schema(ns, "the end of the contract", ended).await?;
@@ -244,7 +179,7 @@ async fn sql_runs_from_expand_to_contract_and_what_was_approved_is_what_runs() {
         let ran =
             "SELECT string_agg(phase || ' ' || file, ', ' ORDER BY phase) FROM stepgate.files";
         assert_eq!(
-            psql(ns, ran).await?,
+            postgres::query(ns, ran).await?,
             "contract contract.sql, expand expand.sql"
         );
         Ok(())

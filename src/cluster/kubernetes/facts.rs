@@ -32,6 +32,9 @@ use crate::{
 /// template is never changed stays at 1.
 const DEPLOYMENT_REVISION: &str = "deployment.kubernetes.io/revision";
 
+/// Why a pod is not ready whose containers are: one of its readiness gates is shut.
+const NOT_LET_THROUGH: &str = "ReadinessGatesNotReady";
+
 /// A Deployment.
 #[must_use]
 pub fn child(object: &Deployment) -> ChildFacts {
@@ -172,6 +175,13 @@ pub fn pod(object: &Pod) -> PodFacts {
     let unready = |c: &&ContainerStatus| !c.ready;
     let unready_since = lasting().filter(unready).filter_map(runs_since).min();
     let lost = since("Ready", "False").filter(|at| unready_since.is_some_and(|s| s < *at));
+    // Its kubelet would have said this of the containers too. A gate of somebody else may say it
+    // of the pod alone.
+    let gated = condition("Ready").and_then(|c| c.reason.as_deref()) == Some(NOT_LET_THROUGH);
+    let whole = since("ContainersReady", "True").filter(|_| !gated);
+    let silent = whole.and_then(|_| since("Ready", "False"));
+    let ready_since = since("Ready", "True");
+    let node = object.spec.as_ref().and_then(|s| s.node_name.clone());
     let over = status.and_then(|s| s.phase.as_deref());
     let over = matches!(over, Some("Failed" | "Succeeded"));
     PodFacts {
@@ -179,8 +189,10 @@ pub fn pod(object: &Pod) -> PodFacts {
         revision: label(metadata, keys::REVISION),
         created: created(metadata),
         placed: since("PodScheduled", "True"),
-        ready_since: since("Ready", "True"),
+        ready_since,
         lost,
+        silent,
+        node: node.filter(|_| ready_since.is_none()),
         restarts: lasting().map(|c| c.restart_count).sum(),
         ended: lasting().filter_map(last_end).max(),
         waiting: lasting().find_map(waiting).or_else(|| {

@@ -153,6 +153,11 @@ pub struct PodFacts {
     pub ready_since: Option<Timestamp>,
     /// Since when it is not ready again, though its containers run on: its own probes say so.
     pub lost: Option<Timestamp>,
+    /// Since when it does not count as ready because its node says nothing: its own probes had
+    /// nothing to say against it.
+    pub silent: Option<Timestamp>,
+    /// Its node, while it is not ready.
+    pub node: Option<String>,
     /// Restarts of its containers, added up. Init containers are to end, so of them only sidecars
     /// count, here and in what follows.
     pub restarts: i32,
@@ -324,5 +329,15 @@ impl PodFacts {
                 words => format!("{reason}: {words}"),
             });
         self.unschedulable.clone().or(waiting)
+    }
+
+    /// Which node does not say how it is, if that is why it does not count as ready.
+    #[must_use]
+    pub fn why_nobody_knows(&self) -> Option<String> {
+        let (since, node, name) = (self.silent?, self.node.as_ref()?, &self.name);
+        Some(format!(
+            "pod {name} is on node {node}, which has not reported since {since:.0}: see kubectl \
+             describe node {node}"
+        ))
     }
 }

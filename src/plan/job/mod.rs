@@ -4,6 +4,7 @@
 //! [`protocol`]; what people read of it is [`told`]. Those that hold no database are tests of a step
 //! (`step_test`).
 
+pub(super) mod heard;
 pub(super) mod permission;
 mod phase;
 pub mod pod;

@@ -29,6 +29,9 @@ pub const PROOF_FAILED: i32 = 65;
 /// All exit codes by which it says that, in the order in which the API server wants them.
 pub const REFUSALS: [i32; 2] = [REFUSED, PROOF_FAILED];
 
+/// The exit code of a container that was killed (`SIGKILL`), for want of memory too.
+const KILLED: i32 = 137;
+
 /// Prefixes of labels that mean something to Kubernetes, or to a tool that deploys, on the object
 /// that carries them.
 const FOREIGN: [&str; 6] = [
@@ -56,7 +59,7 @@ pub(in crate::plan) enum Work {
 /// made again.
 ///
 /// Stepgate's own runner says more ([`REFUSALS`]), and its ledger and its lock let another pod go on
-/// where one was lost with its node.
+/// where one was lost with its node, or killed.
 pub(in crate::plan) fn failure_policy(template: &Value, work: Work) -> Value {
     let name = container_of(template, work);
     let on = |action: &str, operator: &str, codes: &[i32]| {
@@ -72,13 +75,17 @@ pub(in crate::plan) fn failure_policy(template: &Value, work: Work) -> Value {
             "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
         })
     };
-    let any_other = on("FailJob", "NotIn", &[NOTHING_APPLIED]);
     let rules = match work {
-        // The place of the first one in the list is how its end is told from others.
-        Work::Sql => [on("FailJob", "In", &REFUSALS), lost("Ignore"), any_other],
+        Work::Sql => vec![
+            // Its place in the list is how this end is told from others.
+            on("FailJob", "In", &REFUSALS),
+            lost("Ignore"),
+            on("Ignore", "In", &[KILLED]),
+            on("FailJob", "NotIn", &[NOTHING_APPLIED, KILLED]),
+        ],
         // What the command says of itself holds also where its node goes away.
-        Work::Command | Work::Template => [
-            any_other,
+        Work::Command | Work::Template => vec![
+            on("FailJob", "NotIn", &[NOTHING_APPLIED]),
             on("Count", "In", &[NOTHING_APPLIED]),
             lost("FailJob"),
         ],

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Run, Turn, attempts, has_vanished, run};
+use super::{Run, Turn, attempts, has_vanished, heard, run};
 use crate::{
     api::{
         DatabaseRecord, PhaseKind,
@@ -253,8 +253,11 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
             });
         }
         if next > draft.now {
+            // Whoever is to put it right need not wait for the last try to read why.
+            let log = heard::end_of_phase_log(draft, gone.clone())?;
             let words = format!(
-                "its preflight failed in Job {gone}: {words}; it is tried again until {until:.0}"
+                "its preflight failed in Job {gone} and is tried again until {until:.0}: \
+                 {words}{log}"
             );
             let wait = Wait::held(Reason::Preflight, words);
             return Ok(Step::Waits(wait.wake(next)));

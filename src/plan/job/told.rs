@@ -1,7 +1,5 @@
 //! What people read of the Jobs of a release.
 
-use jiff::Timestamp;
-
 use super::{
     Run, progress,
     terms::{self, Terms},
@@ -13,17 +11,8 @@ use crate::{
         release::{Release, Stage},
         status::{Outcome, SchemaStatus},
     },
-    plan::{
-        decision::{Halt, Wait},
-        draft::{Draft, seconds_between},
-        facts::Question,
-        life,
-        reason::Reason,
-    },
+    plan::{draft::Draft, life, reason::Reason},
 };
-
-/// Seconds after which a Job's pod that does not run yet is worth a word, and between two looks.
-const POD_STARTS_WITHIN: i64 = 15;
 
 /// What people read of the schema: of the Job that is under way, else of the last one that the
 /// release runs before its pods.
@@ -233,52 +222,4 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
     status.job = job;
     status.message = message;
     Some(status)
-}
-
-/// The end of the log of a Job that has failed, for a message.
-///
-/// # Errors
-/// When it must be read first.
-pub(in crate::plan) fn end_of_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
-    match &draft.seen.answers.job_log {
-        None => Halt::ask(Question::JobLog(job)),
-        Some(log) => Ok(log.to_string()),
-    }
-}
-
-/// The same, of a schema phase; where the spec has it so, only the command that shows it.
-///
-/// # Errors
-/// As [`end_of_log`].
-pub(in crate::plan) fn end_of_phase_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
-    let schema = draft.spec.schema.as_ref();
-    if schema.is_none_or(|schema| schema.show_log) {
-        return end_of_log(draft, job);
-    }
-    let namespace = &draft.seen.objects.rollout.namespace;
-    Ok(format!("; its log: kubectl logs -n {namespace} job/{job}"))
-}
-
-/// What is to be said of a Job's pod that does not run: nothing, mostly; and when to look again.
-pub(in crate::plan) fn why_its_pod_waits(
-    draft: &Draft<'_>,
-    waits: Option<(String, Timestamp)>,
-) -> Result<(String, Wait), Halt> {
-    let Some((job, since)) = waits else {
-        return Ok((String::new(), Wait::default()));
-    };
-    let look = |seconds| Wait::until(draft.in_seconds(seconds));
-    let waited = seconds_between(since, draft.now);
-    if waited < POD_STARTS_WITHIN {
-        return Ok((String::new(), look(POD_STARTS_WITHIN - waited)));
-    }
-    let Some(words) = &draft.seen.answers.job_pod else {
-        return Halt::ask(Question::JobPod(job));
-    };
-    let words = match words.as_str() {
-        "" => String::new(),
-        words => format!(": {words}"),
-    };
-    let words = format!(", but its pod does not start{words}");
-    Ok((words, look(POD_STARTS_WITHIN)))
 }

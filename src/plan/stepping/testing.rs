@@ -8,8 +8,8 @@ use crate::{
         draft::Draft,
         facts::Refused,
         job::{
+            heard,
             step_test::{self, Ended, Next},
-            told,
         },
         reason::Reason,
         undoing,
@@ -58,7 +58,7 @@ pub(super) fn next(
         return Err(Wait::stalled(Reason::InvalidSpec, problem).into());
     }
     let waits = step_test::waits_for_its_pod(draft, &record);
-    let (words, look) = told::why_its_pod_waits(draft, waits)?;
+    let (words, look) = heard::why_its_pod_waits(draft, waits)?;
     let told = step_test::words(release, step, target).unwrap_or_default();
     let words = format!("{place}: {told}{words}");
     Err(Wait::held(Reason::Testing, words).and(look).into())
@@ -90,7 +90,7 @@ pub(super) fn ended(
     }
     let log = match ended.gone {
         true => String::new(),
-        false => told::end_of_log(draft, ended.job.clone())?,
+        false => heard::end_of_log(draft, ended.job.clone())?,
     };
     let words = format!(
         "test {name} of step {} failed: {}{log}",

@@ -566,6 +566,8 @@ impl World {
             created: now,
             placed: None,
             lost: None,
+            silent: None,
+            node: None,
             ready_since: Some(now),
             restarts: 0,
             ended: None,

@@ -84,6 +84,62 @@ fn the_deadline_stands_still_while_pods_wait_for_the_room_of_others() {
     );
 }
 
+/// The only pod of `v2` is on `node-1` and not ready, where for so long nothing is said of `v1`.
+fn on_a_silent_node(others: &str) -> World {
+    let mut world = unready(10);
+    let (v1, v2, now) = (world.revision("v1"), world.revision("v2"), world.now);
+    world.pod(&v2).node = Some("node-1".into());
+    let silent = world.pod(&v1);
+    (silent.ready_since, silent.silent) = (None, Some(later(now, -40)));
+    silent.node = Some(others.into());
+    world.settle();
+    for seconds in [200, 5000] {
+        world.now = later(now, seconds);
+        world.settle();
+    }
+    world
+}
+
+#[test]
+fn the_deadline_stands_still_while_the_node_of_a_pod_says_nothing() {
+    let world = on_a_silent_node("node-1");
+    assert_eq!(undone(&world), None);
+    assert_eq!(condition(world.status(), "Ready").reason, "WaitingForNode");
+    let words = words(&world);
+    assert!(
+        words.contains("node node-1 has not reported since"),
+        "{words}"
+    );
+    assert!(!words.contains("probe"), "{words}");
+    // A pod that does not become ready elsewhere is late all the same.
+    let world = on_a_silent_node("node-2");
+    assert!(
+        world.status().release.is_none(),
+        "{:?}",
+        world.status().release
+    );
+}
+
+#[test]
+fn no_probe_is_accused_of_a_pod_whose_node_says_nothing() {
+    let mut world = World::stable("v1");
+    let (v1, now) = (world.revision("v1"), world.now);
+    for child in &mut world.seen.objects.children {
+        child.available = 0;
+    }
+    for pod in &mut world.seen.objects.pods {
+        (pod.ready_since, pod.silent) = (None, Some(later(now, -40)));
+        pod.node = Some("node-1".into());
+    }
+    assert!(world.seen.objects.pods_of(&v1).count() > 0);
+    world.settle();
+    let words = words(&world);
+    assert!(
+        words.contains("is on node node-1, which has not reported since"),
+        "{words}"
+    );
+}
+
 /// Pods come up, and others are lost: that is slow, and no failure.
 #[test]
 fn a_release_whose_pods_come_up_is_not_undone_for_being_slow() {

@@ -16,6 +16,7 @@ mod order;
 mod people;
 mod permission;
 mod phases;
+mod pods;
 mod replicas;
 mod schema;
 mod soak;
@@ -50,6 +51,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("batches", replicas::batches),
     ("steady", steady::steady),
     ("waits", steady::waits),
+    ("whole", pods::whole),
+    ("silent", pods::silent),
     ("record-first", writes::record_first),
     ("schema-first", tables::schema_first),
     ("needed", tables::needed),

@@ -109,8 +109,9 @@ pub(super) fn waits(_: &World, happened: &Happened) -> Result<(), String> {
 /// know.
 fn ended_within(seconds: i64, arrival: &Arrival, revision: &str) -> Option<Timestamp> {
     let now = arrival.trust.clock;
-    let ends = arrival.seen.as_ref()?.ends.iter();
-    let ends = ends.filter(|(of, _)| **of == *revision).map(|(_, at)| *at);
+    let pods = arrival.seen.as_ref()?.pods.iter();
+    let ends = pods.filter(|pod| *pod.revision == *revision);
+    let ends = ends.filter_map(|pod| pod.ended);
     // A time that is far ahead of his clock tells him nothing.
     let recent = |at: &Timestamp| {
         let ago = now.duration_since(*at).as_secs();

@@ -3,7 +3,8 @@
 use jiff::SignedDuration;
 
 use crate::simulate::{
-    action::{Action, Autoscaler},
+    action::{Action, Autoscaler, Circumstance},
+    object::Watched,
     scenario::{
         SETTLED, Scenario, apply, good, name, release, requests, scale, shop, unwell, v2, wrong,
     },
@@ -28,6 +29,27 @@ pub(super) fn sizes() -> Vec<Scenario> {
         v2("scaled-while-undoing", wrong(5.0))
             .then(163, scale(8))
             .then(166, scale(3)),
+        // For longer than a step may take.
+        good("node-says-nothing")
+            .then(165, node(true))
+            .then(900, node(false))
+            .lasts(1_400),
+        // Its first pod is not ready when the node falls silent, and stable's are.
+        v2(
+            "node-says-nothing-while-pods-start",
+            Behaviour {
+                start_seconds: 60,
+                ..Behaviour::default()
+            },
+        )
+        .then(130, node(true))
+        .then(1_000, node(false))
+        .lasts(1_800),
+        v2("undone-on-a-node-that-says-nothing", wrong(5.0))
+            .then(150, node(true))
+            .then(900, node(false))
+            .lasts(1_200),
+        pods_are_seen_late(),
         Scenario::new("single-replica")
             .then(1, apply(shop("v1", 1, Some(1))))
             .then(SETTLED, release("v2", Some(2))),
@@ -117,6 +139,26 @@ fn long_drains() -> Scenario {
         .then(100, Action::Capacity(5))
         .then(SETTLED, release("v2", None))
         .lasts(1_500)
+}
+
+/// Its Deployment says that they are ready, and for two minutes nobody sees what pods say themselves.
+fn pods_are_seen_late() -> Scenario {
+    let mut unmeasured = shop("v1", 4, None);
+    unmeasured.analysis = None;
+    let breaks = Action::BreakWatch {
+        process: 0,
+        kind: Watched::Pods,
+        seconds: 120,
+    };
+    Scenario::new("pods-are-seen-late")
+        .then(1, apply(unmeasured))
+        .then(SETTLED, release("v2", None))
+        .then(SETTLED + 1, breaks)
+        .lasts(700)
+}
+
+fn node(silent: bool) -> Action {
+    Action::Around(Circumstance::Kubelet { silent })
 }
 
 fn lose_pods(count: usize) -> Action {

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use crate::simulate::{
-    action::Action,
+    action::{Action, Circumstance},
     random::Random,
     setting::{BUSY, DAWN, Health, Setting},
 };
@@ -20,8 +20,35 @@ pub(super) fn deletions(random: &mut Random) -> Vec<(i64, Action)> {
     (0..random.between(1, 2)).map(|_| delete(random)).collect()
 }
 
+/// What befalls nodes.
+pub(super) fn nodes(random: &mut Random) -> Vec<(i64, Action)> {
+    let mut script = churn(random);
+    script.extend(silence(random));
+    script
+}
+
+/// The node says nothing for a while, or it does.
+pub(super) const fn node(silent: bool) -> Action {
+    Action::Around(Circumstance::Kubelet { silent })
+}
+
+/// The node says nothing for a while once or twice, or (mostly) never.
+fn silence(random: &mut Random) -> Vec<(i64, Action)> {
+    if !random.chance(12) {
+        return Vec::new();
+    }
+    let one = |random: &mut Random| {
+        let from = random.between(5, BUSY - 100);
+        let lasts = random.between(5, 900);
+        [(from, node(true)), (from + lasts, node(false))]
+    };
+    (0..random.between(1, 2))
+        .flat_map(|_| one(random))
+        .collect()
+}
+
 /// Pods are lost again and again for a while, or (mostly) not.
-pub(super) fn churn(random: &mut Random) -> Vec<(i64, Action)> {
+fn churn(random: &mut Random) -> Vec<(i64, Action)> {
     if !random.chance(12) {
         return Vec::new();
     }

@@ -85,19 +85,19 @@ async fn requests_follow_weights(gateway: Gateway, name: &str) {
 }
 
 #[tokio::test]
-#[ignore = "needs gateways: make gateways"]
+#[ignore = "needs gateways: make long"]
 async fn requests_follow_the_weights_of_an_http_route() {
     requests_follow_weights(Gateway::Envoy, "bed-envoy").await;
 }
 
 #[tokio::test]
-#[ignore = "needs gateways: make gateways"]
+#[ignore = "needs gateways: make long"]
 async fn requests_follow_the_weights_of_an_http_route_through_istio() {
     requests_follow_weights(Gateway::Istio, "bed-istio").await;
 }
 
 #[tokio::test]
-#[ignore = "needs gateways: make gateways"]
+#[ignore = "needs gateways: make long"]
 async fn requests_follow_the_weights_of_a_virtual_service() {
     requests_follow_weights(Gateway::VirtualService, "bed-virtual").await;
 }

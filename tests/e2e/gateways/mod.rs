@@ -1,5 +1,5 @@
 //! Routes of real gateways: Envoy Gateway, and istiod with a plain Envoy. They need both on the cluster:
-//! `make gateways` runs them, and nothing else does.
+//! `make long` runs them, and nothing else does.
 
 mod bed;
 mod route;

@@ -191,19 +191,19 @@ async fn out_and_back(gateway: Gateway, name: &str) {
 }
 
 #[tokio::test]
-#[ignore = "needs gateways: make gateways"]
+#[ignore = "needs gateways: make long"]
 async fn a_canary_by_weight_goes_out_and_comes_back_through_envoy_gateway() {
     out_and_back(Gateway::Envoy, "weights-envoy").await;
 }
 
 #[tokio::test]
-#[ignore = "needs gateways: make gateways"]
+#[ignore = "needs gateways: make long"]
 async fn a_canary_by_weight_goes_out_and_comes_back_through_istio() {
     out_and_back(Gateway::Istio, "weights-istio").await;
 }
 
 #[tokio::test]
-#[ignore = "needs gateways: make gateways"]
+#[ignore = "needs gateways: make long"]
 async fn a_canary_by_weight_goes_out_and_comes_back_through_a_virtual_service() {
     out_and_back(Gateway::VirtualService, "weights-virtual").await;
 }
@@ -248,13 +248,13 @@ async fn disturbed(gateway: Gateway, name: &str) {
 }
 
 #[tokio::test]
-#[ignore = "needs gateways: make gateways"]
+#[ignore = "needs gateways: make long"]
 async fn git_and_a_killed_operator_cost_no_request_through_envoy_gateway() {
     disturbed(Gateway::Envoy, "disturbed-envoy").await;
 }
 
 #[tokio::test]
-#[ignore = "needs gateways: make gateways"]
+#[ignore = "needs gateways: make long"]
 async fn git_and_a_killed_operator_cost_no_request_through_a_virtual_service() {
     disturbed(Gateway::VirtualService, "disturbed-virtual").await;
 }
@@ -279,13 +279,13 @@ async fn restarted(gateway: Gateway, name: &str) {
 }
 
 #[tokio::test]
-#[ignore = "needs gateways: make gateways"]
+#[ignore = "needs gateways: make long"]
 async fn a_restart_of_envoy_gateway_costs_no_request() {
     restarted(Gateway::Envoy, "restart-envoy").await;
 }
 
 #[tokio::test]
-#[ignore = "needs gateways: make gateways"]
+#[ignore = "needs gateways: make long"]
 async fn a_restart_of_istiod_costs_no_request() {
     restarted(Gateway::VirtualService, "restart-virtual").await;
 }

@@ -102,6 +102,32 @@ fn a_pod_is_ready_since_its_condition_turned() {
 }
 
 #[test]
+fn a_pod_whose_containers_are_ready_and_which_is_not_is_on_a_node_that_says_nothing() {
+    let pod = |ready: &str, containers: &str, reason: Value| {
+        let at = |second: i32| format!("2026-01-01T00:00:0{second}Z");
+        let object = json!({
+            "metadata": {"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"nodeName": "node-7", "containers": []},
+            "status": {"conditions": [
+                {"type": "ContainersReady", "status": containers, "lastTransitionTime": at(1)},
+                {"type": "Ready", "status": ready, "reason": reason, "lastTransitionTime": at(9)},
+            ]},
+        });
+        super::pod(&read::<Pod>(object))
+    };
+    let silent = pod("False", "True", Value::Null);
+    assert_eq!(silent.silent, Some(at("2026-01-01T00:00:09Z")));
+    assert_eq!(silent.node.as_deref(), Some("node-7"));
+    let ready = pod("True", "True", Value::Null);
+    assert_eq!((ready.silent, ready.node), (None, None));
+    let unready = pod("False", "False", json!("ContainersNotReady"));
+    assert_eq!(unready.silent, None);
+    // A gate is somebody's word about the pod, whatever its node says.
+    let gated = pod("False", "True", json!("ReadinessGatesNotReady"));
+    assert_eq!(gated.silent, None);
+}
+
+#[test]
 fn a_pod_that_waits_says_for_what() {
     let waits = |reason: &str| {
         let waiting = json!({"waiting": {"reason": reason, "message": "back-off"}});

@@ -12,6 +12,8 @@ fn pod(version: &str) -> PodFacts {
         created: Timestamp::UNIX_EPOCH,
         placed: None,
         lost: None,
+        silent: None,
+        node: None,
         ready_since: None,
         restarts: 0,
         ended: None,

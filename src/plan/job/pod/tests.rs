@@ -103,12 +103,13 @@ fn only_the_commands_own_word_is_tried_again() {
 
 /// The operator knows the first rule by its place (see the facts of a Job).
 #[test]
-fn the_runners_own_word_has_the_first_rule_and_its_pod_is_made_again_on_another_node() {
+fn the_runners_own_word_has_the_first_rule_and_its_pod_is_made_again_where_it_was_cut_off() {
     let template = json!({"spec": {"containers": [{"name": "stepgate-sql"}]}});
     let of_sql = [
         "FailJob stepgate-sql In [64,65]",
         "Ignore DisruptionTarget",
-        "FailJob stepgate-sql NotIn [75]",
+        "Ignore stepgate-sql In [137]",
+        "FailJob stepgate-sql NotIn [75,137]",
     ];
     assert_eq!(rules(&template, Work::Sql), of_sql);
 }

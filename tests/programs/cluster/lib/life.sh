@@ -77,7 +77,7 @@ command_env() {
   name_cluster "${1:-}"
   must_be_up
   use_programs
-  printf 'export %s=%q\n' KUBECONFIG "$state/kubeconfig" CLUSTER_NETNS "/run/netns/$netns" \
+  printf 'export %s=%q\n' CLUSTER "$name" KUBECONFIG "$state/kubeconfig" CLUSTER_NETNS "/run/netns/$netns" \
     CONTAINERD_SOCKET "$state/containerd/containerd.sock" AUDIT_LOG "$state/audit.log" PATH "$PATH"
 }
 
@@ -86,9 +86,43 @@ enter_cluster() {
   must_be_up
   use_programs
   unset HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
-  export PATH KUBECONFIG=$state/kubeconfig AUDIT_LOG=$state/audit.log \
+  export PATH CLUSTER=$name KUBECONFIG=$state/kubeconfig AUDIT_LOG=$state/audit.log \
     CLUSTER_NETNS=/run/netns/$netns CONTAINERD_SOCKET=$state/containerd/containerd.sock
   exec nsenter --net="$CLUSTER_NETNS" -- "$@"
+}
+
+command_stop() {
+  name_cluster "${1:-}"
+  must_be_stoppable "${2:-}"
+  lock_cluster
+  must_be_up
+  [[ -e $state/pids/$2 ]] || die "$2 of cluster $name is not running"
+  stop "$2"
+}
+
+# Returns when it does its work again, and does nothing when it is running.
+command_start() {
+  name_cluster "${1:-}"
+  must_be_stoppable "${2:-}"
+  lock_cluster
+  must_be_up
+  if [[ -e $state/pids/$2 ]]; then
+    say "$2 of cluster $name is running"
+    return
+  fi
+  use_programs
+  case $2 in
+    kube-apiserver)
+      start_apiserver
+      wait_until 60 kube-apiserver 'readiness of the API server' admin get --raw /readyz
+      ;;
+    kube-controller-manager) start_controller_manager ;;
+    kubelet)
+      [[ $(<"$state/size") == node ]] || die "cluster $name has no node"
+      start_kubelet
+      wait_until 60 kubelet 'Ready node' node_is_ready
+      ;;
+  esac
 }
 
 command_image() {

@@ -168,11 +168,15 @@ import_pause() {
 }
 
 start_node() {
-  in_mounts=(nsenter --mount="/proc/$(cat "$state/pids/containerd")/ns/mnt" --)
   start kube-scheduler "$(type -P kube-scheduler)" --kubeconfig="$pki/kube-scheduler.kubeconfig" \
     --leader-elect=false --secure-port=0
   start kube-proxy "$(type -P kube-proxy)" --config="$state/kube-proxy.yaml"
-  start kubelet "${in_mounts[@]}" "$(type -P kubelet)" --config="$state/kubelet/config.yaml" \
+  start_kubelet
+}
+
+# In the node's view of mounts.
+start_kubelet() {
+  start kubelet nsenter --mount="/proc/$(<"$state/pids/containerd")/ns/mnt" -- "$(type -P kubelet)" --config="$state/kubelet/config.yaml" \
     --kubeconfig="$pki/kubelet.kubeconfig" --root-dir="$state/kubelet" --cert-dir="$state/kubelet/pki" \
     --node-ip="$node_address" --hostname-override=node0
 }

@@ -35,6 +35,25 @@ dead_component() {
   return 1
 }
 
+# The components that may be stopped and started by themselves.
+stoppable=(kube-apiserver kube-controller-manager kubelet)
+
+must_be_stoppable() {
+  [[ -n $1 && " ${stoppable[*]} " == *" $1 "* ]] ||
+    die "cannot stop or start '$1' of a cluster: one of ${stoppable[*]}"
+}
+
+# Kills a component without a word to it, and waits for its end. It is no longer one that was started.
+stop() {
+  local component=$1 end=$((SECONDS + 10))
+  kill -KILL "$(<"$state/pids/$component")"
+  while is_alive "$component"; do
+    ((SECONDS < end)) || die "$component of cluster $name does not end"
+    sleep 0.05
+  done
+  rm "$state/pids/$component"
+}
+
 give_up() {
   say "$2"
   say "the end of $state/logs/$1.log:"

@@ -1,4 +1,4 @@
-//! Killing the operator, as a node's out-of-memory killer would.
+//! Killing what runs in a pod, as a node's out-of-memory killer would.
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
@@ -20,13 +20,21 @@ pub async fn leader(testbed: &Testbed) -> Result<(String, i32)> {
     Ok((holder, spec.lease_transitions.unwrap_or_default()))
 }
 
-/// Kills the process of an operator's pod: without a word to it on the local cluster (`SIGKILL`);
+/// Kills the process of an operator's pod. Says how.
+///
+/// # Errors
+/// As [`container`].
+pub async fn kill(testbed: &Testbed, pod: &str) -> Result<&'static str> {
+    container(testbed, OPERATOR, pod).await
+}
+
+/// Kills the process of a pod's container: without a word to it on the local cluster (`SIGKILL`);
 /// elsewhere its pod is deleted without a grace period. Says which.
 ///
 /// # Errors
 /// When the pod is not there.
-pub async fn kill(testbed: &Testbed, pod: &str) -> Result<&'static str> {
-    let pods: Api<Pod> = Api::namespaced(testbed.client(), OPERATOR);
+pub async fn container(testbed: &Testbed, namespace: &str, pod: &str) -> Result<&'static str> {
+    let pods: Api<Pod> = Api::namespaced(testbed.client(), namespace);
     let Some(socket) = std::env::var_os("CONTAINERD_SOCKET") else {
         let now = DeleteParams::default().grace_period(0);
         let deleted = pods.delete(pod, &now).await;
@@ -35,7 +43,7 @@ pub async fn kill(testbed: &Testbed, pod: &str) -> Result<&'static str> {
             .map_err(Error::api(format!("pod {pod} cannot be deleted")));
     };
     let found = pods.get(pod).await;
-    let found = found.map_err(Error::api(format!("the operator's pod {pod}")))?;
+    let found = found.map_err(Error::api(format!("pod {pod}")))?;
     let containers = found.status.and_then(|s| s.container_statuses);
     let id = containers
         .unwrap_or_default()

@@ -3,7 +3,7 @@
 //!
 //! [`local`] starts a cluster on this machine, [`images`] builds what runs in it; [`Testbed`] is any
 //! cluster, [`install`] puts the operator there, [`view`] watches a namespace, [`traffic`] sends
-//! requests through the Service, [`diagnosis`] says what it looked like when something failed.
+//! requests through the Service, [`outage`] takes parts of the cluster away, [`diagnosis`] says what it looked like when something failed.
 
 pub mod diagnosis;
 pub mod error;
@@ -12,6 +12,8 @@ pub mod install;
 pub mod kill;
 pub mod local;
 pub mod namespace;
+pub mod outage;
+pub mod postgres;
 pub mod program;
 pub mod reach;
 pub mod traffic;

@@ -72,6 +72,26 @@ impl LocalCluster {
         command
     }
 
+    /// Kills one of its components, and nothing else.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn stop(&self, component: &str) -> Result<()> {
+        program::output(&mut cluster(&["stop", &self.name, component]))
+            .await
+            .map(drop)
+    }
+
+    /// Starts a component again, and waits until it works.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn start(&self, component: &str) -> Result<()> {
+        program::output(&mut cluster(&["start", &self.name, component]))
+            .await
+            .map(drop)
+    }
+
     /// Removes it and all it left.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::{
     apps::v1::Deployment, batch::v1::Job, core::v1::Pod, discovery::v1::EndpointSlice,
 };
-use kube::runtime::{WatchStreamExt as _, watcher, watcher::Event};
+use kube::runtime::{watcher, watcher::Event};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use stepgate::api::{DatabaseSchema, Rollout, RolloutStatus, keys};
@@ -19,6 +19,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::{Error, Result};
+
+/// Delay before a broken watch is tried again: what happens meanwhile is not seen.
+const RETRY: Duration = Duration::from_millis(300);
 
 /// Objects by name.
 pub type Table<K> = BTreeMap<String, Arc<K>>;
@@ -304,11 +307,12 @@ where
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let state = state.clone();
     async move {
-        let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let mut events = pin!(watcher(api, watcher::Config::default()));
         let mut listed = Table::new();
         loop {
-            // After an error the watcher lists again.
+            // After an error the watcher begins anew.
             let Ok(event) = events.try_next().await else {
+                tokio::time::sleep(RETRY).await;
                 continue;
             };
             let Some(event) = event else { return };

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use stepgate::api::{PhaseKind, RolloutStatus};
 use testbed::traffic::Traffic;
 use testbed::view::State;
-use testbed::{Error, Namespace, Result, reach};
+use testbed::{Error, Namespace, Result, postgres, reach};
 
 use crate::Arguments;
 use crate::release::{SHOP, Seen, Stage};
@@ -144,7 +144,7 @@ pub async fn play(
 /// v2, its backfill, v3, v4, its contract; what was not as promised.
 async fn rename(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let mut broken = Vec::new();
-    connection(stage.namespace).await?;
+    postgres::connection(stage.namespace, "shop").await?;
     for (name, title) in [
         (
             "v2",
@@ -218,25 +218,11 @@ fn approval(status: &RolloutStatus) -> Option<String> {
 }
 
 async fn approve(stage: &mut Stage<'_>, target: &str) -> Result<()> {
-    let whoami = [
-        "auth",
-        "whoami",
-        "-o",
-        "jsonpath={.status.userInfo.username}",
-    ];
-    let user = stage.namespace.kubectl(&whoami).await?;
-    let annotation = format!("stepgate.io/approve={target} study {}", user.trim());
+    let annotation = postgres::approve(stage.namespace, "shop", target, "study").await?;
     stage.screen.aside(&format!(
         "$ kubectl annotate databaseschema shop \"{annotation}\""
     ));
-    let words = [
-        "annotate",
-        "databaseschema",
-        "shop",
-        "--overwrite",
-        &annotation,
-    ];
-    stage.namespace.kubectl(&words).await.map(drop)
+    Ok(())
 }
 
 /// Shows what happens for so long.
@@ -250,54 +236,18 @@ async fn rest(stage: &mut Stage<'_>, time: Duration) -> Result<()> {
     Ok(())
 }
 
-/// The Secret with the connection of the SQL runner.
-async fn connection(namespace: &Namespace) -> Result<()> {
-    let address = [
-        "get",
-        "service",
-        "postgres",
-        "-o",
-        "jsonpath={.spec.clusterIP}",
-    ];
-    let address = namespace.kubectl(&address).await?;
-    let uri = format!(
-        "--from-literal=uri=postgres://shop@{}:5432/shop",
-        address.trim()
-    );
-    namespace
-        .kubectl(&["create", "secret", "generic", "ddl", &uri])
-        .await
-        .map(drop)
-}
-
 /// Rows, and what the planner knows of them.
 async fn fill(namespace: &Namespace, rows: u64) -> Result<()> {
     let insert =
         format!("INSERT INTO users (name) SELECT 'User ' || n FROM generate_series(101, {rows}) n");
-    psql(namespace, &insert).await?;
-    psql(namespace, "VACUUM ANALYZE users").await.map(drop)
+    postgres::query(namespace, &insert).await?;
+    postgres::query(namespace, "VACUUM ANALYZE users")
+        .await
+        .map(drop)
 }
 
 async fn count(namespace: &Namespace, query: &str) -> Result<u64> {
-    let text = psql(namespace, query).await?;
-    let number = text.trim().parse();
+    let text = postgres::query(namespace, query).await?;
+    let number = text.parse();
     number.map_err(|_| Error::refused(format!("{query} answered {text:?}")))
-}
-
-async fn psql(namespace: &Namespace, query: &str) -> Result<String> {
-    let exec = [
-        "exec",
-        "deploy/postgres",
-        "--",
-        "psql",
-        "-h",
-        "127.0.0.1",
-        "-U",
-        "shop",
-    ];
-    let words: Vec<&str> = exec
-        .into_iter()
-        .chain(["-v", "ON_ERROR_STOP=1", "-tAqc", query])
-        .collect();
-    namespace.kubectl(&words).await
 }
