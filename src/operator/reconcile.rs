@@ -255,3 +255,26 @@ fn counted(write: &Write) -> WriteKind {
             .map_or(WriteKind::RolloutStatus, WriteKind::Object),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_overruled_on_one_object_is_believed_of_another() {
+        let key = |name: &str| Key::Rollout {
+            namespace: "ns".into(),
+            name: name.into(),
+        };
+        let overruled = Overruled::default();
+        overruled.add(7, &key("forged"), 900);
+        assert_eq!(overruled.up_to(7, &key("forged")), 900);
+        assert_eq!(overruled.up_to(7, &key("other")), 7);
+        // Another term asks its Lease anew.
+        assert_eq!(overruled.up_to(8, &key("forged")), 8);
+        overruled.add(8, &key("other"), 9);
+        assert_eq!(overruled.up_to(8, &key("forged")), 8);
+        overruled.forget(&key("other"));
+        assert_eq!(overruled.up_to(8, &key("other")), 8);
+    }
+}

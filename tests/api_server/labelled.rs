@@ -7,6 +7,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
+use tokio::process::Child;
 
 use super::{
     fixture::{Home, eventually, minimal},
@@ -54,21 +55,22 @@ async fn stalled(home: &Home) -> Option<(String, String)> {
     (stalled["status"] == "True").then(|| (text("reason"), text("message")))
 }
 
-#[tokio::test]
-async fn an_adopted_deployment_that_is_labelled_as_an_own_one_is_told_and_given_back() {
-    let home = Home::new("labelled").await;
+/// The Deployment, half of it replaced by the first revision of a Rollout.
+async fn half_replaced(home: &Home) -> (Web, Child) {
     let web = Web {
         api: Api::namespaced(home.client.clone(), &home.namespace),
     };
     let made = web.api.create(&PostParams::default(), &self::web()).await;
     made.expect("a Deployment");
     eventually("its pods", async || {
-        say_ready(&home, pods(&home).await).await;
+        say_ready(home, pods(home).await).await;
         let status = web.api.get("web").await.ok()?.status?;
         (status.available_replicas == Some(2)).then_some(())
     })
     .await;
-    let _operator = operator_with(&home, &["--leader-elect=false", "--listen=127.0.0.1:0"]);
+    let lease = format!("--lease-namespace={}", home.namespace);
+    let arguments = ["--leader-elect=true", &lease, "--listen=127.0.0.1:0"];
+    let operator = operator_with(home, &arguments);
     let mut rollout = minimal("shop");
     rollout["spec"]["replicas"] = json!(2);
     rollout["spec"]["adopt"] = json!({"deployment": "web"});
@@ -77,11 +79,42 @@ async fn an_adopted_deployment_that_is_labelled_as_an_own_one_is_told_and_given_
         {"name": "full", "replicas": "100%", "holdSeconds": 1}]}});
     home.create(&rollout).await.expect("a Rollout");
     eventually("the Deployment to be half replaced", async || {
-        say_ready(&home, pods(&home).await).await;
+        say_ready(home, pods(home).await).await;
         (web.replicas().await? == 1).then_some(())
     })
     .await;
+    (web, operator)
+}
 
+#[tokio::test]
+async fn whoever_calls_himself_a_later_leader_stops_no_move() {
+    let home = Home::new("forged").await;
+    let (web, _operator) = half_replaced(&home).await;
+    // He agrees with what is written, so he owns it too.
+    let by = PatchParams::apply("stepgate-9000000000000000000");
+    let agreed = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1}});
+    let applied = web.api.patch("web", &by, &Patch::Apply(&agreed)).await;
+    applied.expect("an answer");
+    let rollout = home.rollouts().get("shop").await.expect("the Rollout");
+    let revision = rollout.data.pointer("/status/release/revision").cloned();
+    let revision = revision.expect("a release");
+    let text = format!("{}/canary now", revision.as_str().expect("a name"));
+    let promote = json!({"metadata": {"annotations": {"stepgate.io/promote": text}}});
+    let (params, promote) = (PatchParams::default(), Patch::Merge(&promote));
+    let patched = home.rollouts().patch("shop", &params, &promote).await;
+    patched.expect("promoted");
+    eventually("the Deployment to be replaced", async || {
+        say_ready(&home, pods(&home).await).await;
+        let ready = condition(&home, "shop", "Ready").await?;
+        (ready["status"] == "True" && web.replicas().await? == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_adopted_deployment_that_is_labelled_as_an_own_one_is_told_and_given_back() {
+    let home = Home::new("labelled").await;
+    let (web, _operator) = half_replaced(&home).await;
     web.label(json!("somebody")).await;
     let (reason, message) = eventually("that to be told", async || {
         let (reason, message) = stalled(&home).await?;
