@@ -18,6 +18,7 @@ mod gateways;
 mod memory;
 mod motion;
 mod outages;
+mod phases;
 mod play;
 mod refusals;
 mod scale;
