@@ -10,8 +10,11 @@ use crate::{
     session::LOCK,
 };
 
+// One that may not make schemas has had this one made for it: it is not even to ask.
 const TABLES: &str = "\
-CREATE SCHEMA IF NOT EXISTS stepgate;
+DO $do$ BEGIN
+  IF pg_catalog.to_regnamespace('stepgate') IS NULL THEN CREATE SCHEMA stepgate; END IF;
+END $do$;
 CREATE TABLE IF NOT EXISTS stepgate.owner (
   single boolean PRIMARY KEY DEFAULT true CHECK (single),
   namespace text NOT NULL,

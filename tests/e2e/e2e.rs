@@ -19,6 +19,7 @@ mod gateways;
 mod memory;
 mod motion;
 mod outages;
+mod phases;
 mod play;
 mod refusals;
 mod scale;
