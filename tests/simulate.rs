@@ -95,6 +95,28 @@ fn stories() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// How much of the traffic a revision really gets is told beside its weight, for the step in which it was
+/// counted, until nothing is in motion any more.
+#[test]
+fn the_share_that_a_revision_gets_is_in_its_status() {
+    let weights = scenarios::named("weights").unwrap();
+    let measured = |seconds| {
+        let (simulation, result) = weights.clone().lasts(seconds).play(1, Detail::Decisions);
+        result.unwrap();
+        let status = simulation.world().live.rollouts["shop"].status.clone();
+        status.traffic.clone().and_then(|traffic| traffic.measured)
+    };
+    assert_eq!(measured(150), None, "no hold yet");
+    for (seconds, step, percent) in [(215, "five", 5.0), (285, "quarter", 25.0)] {
+        let measured = measured(seconds).expect(step);
+        assert_eq!(measured.step, step);
+        let share: f64 = measured.percent.trim_end_matches('%').parse().unwrap();
+        assert!((share - percent).abs() < 0.5, "{measured:?}");
+        assert!(measured.requests > 5_000, "{measured:?}");
+    }
+    assert_eq!(measured(1_000), None, "users are not shared");
+}
+
 /// A number from the environment.
 fn number(name: &str, otherwise: u64) -> u64 {
     env::var(name).map_or(otherwise, |text| text.parse().unwrap())

@@ -33,6 +33,7 @@ use super::{Adopt, After, Analysis, Flag, RolloutStatus, SchemaSpec, Selector, S
     printcolumn(name = "Message", type_ = "string", json_path = ".status.summary.message"),
     printcolumn(name = "Stable-Images", type_ = "string", json_path = ".status.stable.images", priority = 1),
     printcolumn(name = "Canary-Images", type_ = "string", json_path = ".status.canary.images", priority = 1),
+    printcolumn(name = "Got", type_ = "string", json_path = ".status.traffic.measured.percent", priority = 1),
     printcolumn(name = "Checks", type_ = "string", json_path = ".status.summary.checks", priority = 1),
     printcolumn(name = "Schema", type_ = "string", json_path = ".status.summary.schema", priority = 1),
     printcolumn(name = "Backfill", type_ = "string", json_path = ".status.summary.backfill", priority = 1),

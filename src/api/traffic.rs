@@ -120,6 +120,22 @@ pub struct TrafficStatus {
     /// What the routes were told last, until they have been at rest for a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<WeightStatus>,
+    /// The share of the requests that the new revision really gets, while routes share them by weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<MeasuredStatus>,
+}
+
+/// A share of the requests, as the pods count them: in the hold of the step, from 100 requests on. It is
+/// read with the first of the checks and decides nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MeasuredStatus {
+    /// The step in whose hold it was counted.
+    pub step: String,
+    /// Percent of the requests that the new revision got, e.g. `4.9%`.
+    pub percent: String,
+    /// Requests that both revisions got.
+    pub requests: i64,
 }
 
 /// What routes are told.
@@ -130,6 +146,9 @@ pub struct WeightStatus {
     pub routes: Vec<RouteRef>,
     /// Percent of the requests that they are to send to `canaryService`.
     pub canary: i32,
+    /// The percent that requests may still follow until this one has settled, where that is more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub former: i32,
     /// Since when that is asked of them; since they were last changed by somebody else.
     pub since: Time,
     /// All of them have been seen with it.

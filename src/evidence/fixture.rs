@@ -54,6 +54,7 @@ pub(crate) fn measure(pods: &[&str]) -> Measure {
         rollout: "shop".to_owned(),
         revision: "r1".to_owned(),
         pod_prefix: "shop-r1-".to_owned(),
+        beside: None,
         pods: pods.collect(),
         probe_seconds: Vec::new(),
         since: second(0),

@@ -27,6 +27,8 @@ pub struct Measure {
     pub revision: String,
     /// `<deployment>-`: every pod of the revision has it, also those that are gone.
     pub pod_prefix: String,
+    /// The same of the pods that serve beside it, where routes share the requests between them.
+    pub beside: Option<String>,
     /// Pods of the revision that exist now.
     pub pods: Vec<PodSeen>,
     /// Seconds between two requests of each of the kubelet's probes of a pod, as far as they are

@@ -15,6 +15,7 @@
 //!    `recent`: whether that lasts, and is no burst;
 //! 6. `histogram`: the quantile people read;
 //! 7. [`reading`](Reading): what is said about one check, and why;
+//!    [`split`](Split): how many of the requests it gets;
 //! 8. `tracker`: all of it for one canary;
 //! 9. `board`: when each canary is due.
 
@@ -32,6 +33,7 @@ mod reading;
 mod recent;
 mod sequential;
 mod snapshot;
+mod split;
 mod tracker;
 
 pub use board::{Ask, Board, Change, CheckAsk};
@@ -44,4 +46,5 @@ pub use snapshot::{
     Answer, Answered, Bucket, Counted, Counters, Fault, Missing, PollResult, Scraped, Snapshot,
     Target,
 };
+pub use split::Split;
 pub use tracker::Tracker;

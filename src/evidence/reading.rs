@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::CheckSpec;
+use super::{CheckSpec, Split};
 
 /// What the counts of one check say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -209,4 +209,6 @@ pub struct Readings {
     pub complete_polls: u64,
     /// One per check, in the order of the checks.
     pub readings: Vec<Reading>,
+    /// How many of the requests the revision got since the hold began.
+    pub split: Option<Split>,
 }

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub scraped: Vec<Scraped>,
     /// Targets with request series.
     pub counted: Vec<Counted>,
+    /// All requests of each target that serves beside the revision, where they are asked for.
+    pub beside: Option<Vec<(Target, f64)>>,
     /// What the check needs beside the requests that are counted.
     pub missing: Option<Missing>,
     /// Matchers say which requests are counted.
@@ -98,6 +100,17 @@ pub struct Bucket {
 }
 
 impl Counters {
+    /// All requests, where they are counted.
+    pub(crate) fn total(&self) -> Option<f64> {
+        match self {
+            Self::Requests { total, .. } => Some(*total),
+            Self::Histogram(buckets) => {
+                let mut buckets = buckets.iter();
+                buckets.find(|b| b.le == f64::INFINITY).map(|b| b.count)
+            }
+        }
+    }
+
     /// Whether every figure is one that a counter can have, and all requests are counted.
     pub(crate) fn are_counts(&self) -> bool {
         let count = |v: f64| v.is_finite() && v >= 0.0;

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::increments::{Ledger, Tally, Terms, Uncounted};
 use super::judge::{Before, Metric, Standing, judge};
 use super::recent::Recent;
+use super::split::Splitter;
 use super::{
     Answer, Answered, CheckKind, CheckSpec, Fault, Measure, Missing, PodSeen, Readings, Reason,
     Sequential, Snapshot,
@@ -26,6 +27,7 @@ pub struct Tracker {
     hold_since: Option<Timestamp>,
     polled_at: Option<Timestamp>,
     complete_polls: u64,
+    splitter: Splitter,
 }
 
 #[derive(Clone, Debug)]
@@ -130,6 +132,7 @@ impl Tracker {
         }
         if self.hold_since != measure.hold_since {
             self.hold_since = measure.hold_since;
+            self.splitter = Splitter::default();
             for track in self.checks.values_mut() {
                 track.hold = Tally::default();
                 if measure.before.is_some() {
@@ -155,6 +158,13 @@ impl Tracker {
     /// Takes in the outcome of one poll sent at `at` and says how the checks stand.
     pub(crate) fn absorb(&mut self, measure: &Measure, answer: Answer, at: Timestamp) -> Readings {
         self.follow(measure);
+        if self.hold_since.is_some() {
+            // One check is asked for them, and one alone.
+            let answered = answer
+                .iter()
+                .filter_map(|(_, outcome)| outcome.as_ref().ok());
+            answered.for_each(|answered| self.splitter.count(&answered.now));
+        }
         for (spec, outcome) in answer {
             let Some(track) = self.checks.get_mut(&spec.name) else {
                 continue;
@@ -208,6 +218,7 @@ impl Tracker {
             polled_at: self.polled_at,
             complete_polls: self.complete_polls,
             readings: readings.collect(),
+            split: self.splitter.split(),
         }
     }
 }

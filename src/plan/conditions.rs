@@ -23,8 +23,9 @@ use crate::{
         keys,
         release::{Release, Stage},
         status::{CheckStatus, Outcome, RevisionStatus, Summary},
+        traffic::MeasuredStatus,
     },
-    evidence::Reading,
+    evidence::{Reading, Readings},
 };
 
 /// Seconds between two status writes that only bring counts of pods and words up to date.
@@ -115,6 +116,11 @@ fn counts(draft: &mut Draft<'_>) {
 }
 
 fn figures(draft: &mut Draft<'_>) {
+    let release = draft.status.release.as_ref();
+    if release.is_none_or(|r| r.step().is_none() && r.undo().is_none()) {
+        let traffic = draft.status.traffic.iter_mut();
+        traffic.for_each(|traffic| traffic.measured = None);
+    }
     // Of a release that ends now, what it ended with: that stays until the next one is measured.
     let ends = || draft.seen.objects.rollout.status.release.clone();
     let ramp = || flags::as_release(draft);
@@ -127,7 +133,29 @@ fn figures(draft: &mut Draft<'_>) {
     let Some(readings) = checks::readings_of(draft, &release) else {
         return;
     };
+    let measured = measured(draft, readings);
+    if let Some(traffic) = &mut draft.status.traffic {
+        traffic.measured = measured.or(traffic.measured.take());
+    }
     draft.status.checks = readings.readings.iter().map(check).collect();
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "counts of requests are below 2^53"
+)]
+fn measured(draft: &Draft<'_>, readings: &Readings) -> Option<MeasuredStatus> {
+    // Also of a step that is left now: of its hold, by what is on record.
+    let release = draft.seen.objects.rollout.status.release.as_ref()?;
+    let step = release.step()?;
+    let reached = step.reached.as_ref().map(|reached| reached.0);
+    let split = readings.split?;
+    let of_its_hold = readings.revision == release.revision && readings.hold_since == reached;
+    of_its_hold.then(|| MeasuredStatus {
+        step: step.name.clone(),
+        percent: format!("{}%", figure(100.0 * split.own / split.all)),
+        requests: split.all as i64,
+    })
 }
 
 #[expect(
@@ -408,6 +436,7 @@ pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
 fn without_figures(status: &RolloutStatus) -> RolloutStatus {
     let mut rest = status.clone();
     rest.checks.clear();
+    rest.traffic.iter_mut().for_each(|t| t.measured = None);
     rest.summary.checks.clear();
     rest
 }
@@ -428,6 +457,7 @@ fn essence(status: &RolloutStatus) -> RolloutStatus {
     }
     // A verdict that decides comes with its decision; until then it may change with every poll.
     essence.checks.clear();
+    essence.traffic.iter_mut().for_each(|t| t.measured = None);
     for condition in &mut essence.conditions {
         condition.message.clear();
     }

@@ -1,6 +1,8 @@
 //! What is to be measured of a canary.
 
-use super::{adopting, draft::Draft, flags, life::around, measurable, revision::child_name, soak};
+use super::{
+    adopting, draft::Draft, flags, life::around, measurable, revision::child_name, routes, soak,
+};
 use crate::{
     api::RolloutStatus,
     evidence::{Measure, PodSeen},
@@ -32,10 +34,11 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
         namespace: rollout.namespace.clone(),
         rollout: rollout.base.name.clone(),
         revision: release.revision.clone(),
-        pod_prefix: match adopting::deployment_of(&release.revision) {
-            Some(deployment) => adopting::pod_prefix(draft, deployment),
-            None => format!("{}-", child_name(&rollout.base.name, &release.revision)),
-        },
+        pod_prefix: prefix(draft, &release.revision),
+        beside: draft
+            .stable()
+            .filter(|_| routes::share_users(draft))
+            .map(|stable| prefix(draft, stable)),
         pods: pods.collect(),
         probe_seconds: probe_seconds(draft, &release.revision),
         since,
@@ -48,6 +51,17 @@ pub(super) fn measure(draft: &Draft<'_>) -> Option<Measure> {
         interval_seconds: analysis.interval_seconds,
         checks: measurable::checks(analysis),
     })
+}
+
+/// What the names of a revision's pods begin with.
+fn prefix(draft: &Draft<'_>, revision: &str) -> String {
+    match adopting::deployment_of(revision) {
+        Some(deployment) => adopting::pod_prefix(draft, deployment),
+        None => {
+            let rollout = &draft.seen.objects.rollout.base.name;
+            format!("{}-", child_name(rollout, revision))
+        }
+    }
 }
 
 /// The revision that is measured, by what is on record.

@@ -288,11 +288,13 @@ pub(super) fn note(draft: &mut Draft<'_>) {
         );
         draft.inform(Reason::TrafficSwitched, message);
     }
-    let weight = draft.status.traffic.take().and_then(|known| known.weight);
+    let known = draft.status.traffic.take();
+    let (weight, measured) = known.map_or((None, None), |known| (known.weight, known.measured));
     draft.status.traffic = Some(TrafficStatus {
         stable_service,
         canary_service,
         weight,
+        measured,
     });
 }
 
@@ -313,6 +315,7 @@ pub(super) fn remembered(draft: &Draft<'_>, stable: &str) -> Option<TrafficStatu
         stable_service: leads(&spec.stable_service),
         canary_service: leads(&spec.canary_service),
         weight: Some(weight),
+        measured: None,
     })
 }
 

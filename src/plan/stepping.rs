@@ -133,10 +133,11 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
     }
     let reached = there && services::are_in_place(draft) && routes::are_in_place(draft);
     let passed = step_test::is_passed(release, &at.step, target);
-    let next = reached.then(|| match passed {
-        true => Next::Nothing,
-        false => step_test::next(draft, release, &at.step, &target.tests),
-    });
+    let tests = match passed {
+        true => &target.final_tests,
+        false => &target.tests,
+    };
+    let next = reached.then(|| step_test::next(draft, release, &at.step, tests));
     let run = match &next {
         None => Run::Lost,
         Some(Next::Nothing) => Run::Held,
@@ -157,12 +158,6 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, at: &AtStep) -> Decid
         last: is_last(draft, &at.step),
         passed,
     };
-    if passed {
-        match step_test::next(draft, release, &at.step, &target.final_tests) {
-            Next::Nothing => {}
-            next => return testing::next(draft, release, &at.step, target, next),
-        }
-    }
     let verdict = gate::ask(draft, &passage).map_err(|halt| match halt {
         // A pod that does not come up in time is no longer one that merely starts.
         Halt::Wait(wait) => {

@@ -521,6 +521,7 @@ impl Answer<'_> {
                     moment.scraped(&target, value);
                 }
                 "total" => _ = moment.total.insert(target.clone(), value),
+                "beside" => moment.beside.push((target.clone(), value)),
                 "bad" => _ = moment.bad.insert(target.clone(), value),
                 "bucket" => {
                     let bucket = Bucket {

@@ -15,6 +15,7 @@ fn query(bounds: Option<TimeUnit>) -> Query {
             matched: false,
             failures: false,
         },
+        beside: false,
         scrape_interval_seconds: 15,
     }
 }

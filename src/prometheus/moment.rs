@@ -13,6 +13,7 @@ pub(super) struct Moment {
     pub last_scrape: BTreeMap<Target, f64>,
     pub has_series: bool,
     pub total: BTreeMap<Target, f64>,
+    pub beside: Vec<(Target, f64)>,
     pub bad: BTreeMap<Target, f64>,
     pub buckets: BTreeMap<Target, Vec<Bucket>>,
     pub native: bool,
@@ -66,6 +67,7 @@ impl Moment {
                 .map(|(target, last)| Scraped { target, last })
                 .collect(),
             counted,
+            beside: query.beside.then_some(self.beside),
             missing,
             filtered,
             unmatched: self.has_series && !matched,

@@ -9,6 +9,7 @@
 //!   a silent pod is really silent);
 //! - `series`: when each target's request series were last written, for sources that are pushed
 //!   to and have no `up`;
+//! - `beside`, in one check's query: all requests of the pods that serve beside them, by target;
 //! - `total`, `bad`: requests by target, for an error rate;
 //! - `bucket`: requests by target and bound, for a latency;
 //! - `native`: targets with a native histogram under the same name;
@@ -36,6 +37,8 @@ pub struct Query {
     pub(super) bounds: Option<TimeUnit>,
     /// What must be there for the check to be read.
     pub(super) needs: Needs,
+    /// Whether it asks for the pods beside them.
+    pub(super) beside: bool,
     pub(super) scrape_interval_seconds: u32,
 }
 
@@ -57,6 +60,8 @@ pub struct Pods<'a> {
     pub namespace: &'a str,
     /// What the names of the pods begin with.
     pub prefix: &'a str,
+    /// The same of the pods beside them, whose requests are wanted too.
+    pub beside: Option<&'a str>,
 }
 
 impl Query {
@@ -68,10 +73,15 @@ impl Query {
         scrape_interval_seconds: u32,
     ) -> Self {
         let builder = Builder { names, pods };
-        let (text, bounds) = match kind {
+        let (mut parts, bounds) = match kind {
             CheckKind::ErrorRate { .. } => (builder.error_rate(), None),
             CheckKind::Latency { .. } => (builder.latency(), Some(names.unit())),
         };
+        parts.extend(pods.beside.map(|prefix| {
+            let pods = Pods { prefix, ..pods };
+            Builder { names, pods }.all(kind).tagged(PART, "beside")
+        }));
+        let text = Expr::Union(parts).to_string();
         Self {
             text,
             pod_label: names.pod_label().to_owned(),
@@ -80,6 +90,7 @@ impl Query {
                 matched: !names.matchers().is_empty(),
                 failures: bounds.is_none() && matches!(names.failed(), Failed::ByCounter(_)),
             },
+            beside: pods.beside.is_some(),
             scrape_interval_seconds,
         }
     }
@@ -96,16 +107,36 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn error_rate(&self) -> String {
-        let counter = || self.matched(self.names.counter());
-        let (total, wrong) = match self.names.failed() {
-            Failed::ByCounter(failed) => {
-                (Expr::Select(counter()), Expr::Select(self.matched(failed)))
+    /// All requests, by target.
+    fn all(&self, kind: &CheckKind) -> Expr {
+        match kind {
+            CheckKind::ErrorRate { .. } => self.per_target(self.total(), &[]),
+            CheckKind::Latency { .. } => {
+                let buckets = self.matched(&format!("{}_bucket", self.names.histogram()));
+                let all = buckets.equal("le", "+Inf");
+                self.per_target(Expr::Select(all), &[])
             }
+        }
+    }
+
+    fn total(&self) -> Expr {
+        let counter = || self.matched(self.names.counter());
+        match self.names.failed() {
+            Failed::ByCounter(_) => Expr::Select(counter()),
             Failed::ByLabel(labels) => {
                 let labelled = labels
                     .iter()
                     .map(|s| Expr::Select(counter().present(&s.label)));
+                Expr::Union(labelled.collect())
+            }
+        }
+    }
+
+    fn error_rate(&self) -> Vec<Expr> {
+        let counter = || self.matched(self.names.counter());
+        let wrong = match self.names.failed() {
+            Failed::ByCounter(failed) => Expr::Select(self.matched(failed)),
+            Failed::ByLabel(labels) => {
                 // Present as well as matching: an expression that matches nothing at all must not
                 // match series without the label.
                 let wrong = labels.iter().map(|s| {
@@ -115,14 +146,11 @@ impl Builder<'_> {
                         StatusValues::Successes(good) => present.not_matching(&s.label, good),
                     })
                 });
-                (
-                    Expr::Union(labelled.collect()),
-                    Expr::Union(wrong.collect()),
-                )
+                Expr::Union(wrong.collect())
             }
         };
         let mut parts = vec![
-            self.per_target(total, &[]).tagged(PART, "total"),
+            self.per_target(self.total(), &[]).tagged(PART, "total"),
             self.per_target(wrong, &[]).tagged(PART, "bad"),
         ];
         if let Failed::ByCounter(failed) = self.names.failed() {
@@ -135,10 +163,10 @@ impl Builder<'_> {
         if self.names.counter() == format!("{}_count", self.names.histogram()) {
             parts.push(self.native());
         }
-        Expr::Union(parts).to_string()
+        parts
     }
 
-    fn latency(&self) -> String {
+    fn latency(&self) -> Vec<Expr> {
         let name = format!("{}_bucket", self.names.histogram());
         let mut parts = vec![
             self.per_target(Expr::Select(self.matched(&name)), &["le"])
@@ -148,7 +176,7 @@ impl Builder<'_> {
         parts.push(self.native());
         let plain = self.select(&format!("{}_count", self.names.histogram()));
         parts.push(self.targets(plain).tagged(PART, "plain"));
-        Expr::Union(parts).to_string()
+        parts
     }
 
     /// The series of a metric that are counted.
@@ -235,6 +263,7 @@ mod tests {
             namespace_label: "namespace",
             namespace: "prod",
             prefix: "shop-abc-",
+            beside: None,
         };
         Query::new(&kind, &names, pods, 15).text
     }

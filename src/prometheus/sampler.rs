@@ -312,10 +312,16 @@ impl<S: MetricSource> Source<S> {
             reason: Reason::BadConvention,
             message: format!("metric.{e}"),
         })?;
+        let first = measure.checks.first().map(|first| &first.name);
         let pods = Pods {
             namespace_label: &self.config.namespace_label,
             namespace: &measure.namespace,
             prefix: &measure.pod_prefix,
+            // One answer says it for all.
+            beside: measure
+                .beside
+                .as_deref()
+                .filter(|_| first == Some(&check.spec.name)),
         };
         let scrape_interval = self.config.scrape_interval_seconds;
         Ok(Query::new(&check.spec.kind, &names, pods, scrape_interval))

@@ -74,6 +74,7 @@ fn measure(rollout: &str, source: &str) -> Measure {
         rollout: rollout.to_owned(),
         revision: "r1".to_owned(),
         pod_prefix: "shop-r1-".to_owned(),
+        beside: None,
         pods: vec![pod],
         probe_seconds: Vec::new(),
         since: now,

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::traffic::{Count, Probes, Traffic};
 use crate::evidence::{
     Answer, Answered, Ask, Bucket, CheckAsk, CheckKind, CheckSpec, Counted, Counters, Fault,
-    Reason, Scraped, Snapshot, Target,
+    Measure, Reason, Scraped, Snapshot, Target,
 };
 
 /// Upper bounds of the histogram, in milliseconds.
@@ -89,8 +89,23 @@ impl Source<'_> {
                 at += beat;
             }
         }
-        let now = self.snapshot(prefix, &check.spec, self.now);
+        let now = Snapshot {
+            beside: self.beside(&ask.measure, &check.spec),
+            ..self.snapshot(prefix, &check.spec, self.now)
+        };
         Answered { history, now }
+    }
+
+    /// All requests of the pods beside those that are asked for.
+    fn beside(&self, measure: &Measure, check: &CheckSpec) -> Option<Vec<(Target, f64)>> {
+        let first = measure.checks.first().map(|first| &first.name);
+        let prefix = measure
+            .beside
+            .as_ref()
+            .filter(|_| first == Some(&check.name))?;
+        let others = self.snapshot(prefix, check, self.now).counted.into_iter();
+        let totals = others.filter_map(|c| Some((c.target, c.counters.total()?)));
+        Some(totals.collect())
     }
 
     fn snapshot(&self, prefix: &str, check: &CheckSpec, at: Timestamp) -> Snapshot {
@@ -166,7 +181,7 @@ mod tests {
     use super::*;
     use crate::{
         api::Convention,
-        evidence::{Board, Measure, PodSeen, Readings, Verdict},
+        evidence::{Board, PodSeen, Readings, Verdict},
         simulate::{object::Name, setting::Behaviour},
     };
 
@@ -196,6 +211,7 @@ mod tests {
             rollout: "shop".into(),
             revision: "r1".into(),
             pod_prefix: "shop-r1-".into(),
+            beside: None,
             pods: vec![PodSeen {
                 name: "shop-r1-a".into(),
                 ready_since: Some(second(0)),

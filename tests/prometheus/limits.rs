@@ -17,6 +17,7 @@ fn query() -> Query {
         namespace_label: "namespace",
         namespace: "shop",
         prefix: "web-r1-",
+        beside: None,
     };
     Query::new(&CheckKind::ErrorRate { max_percent: 1.0 }, &names, pods, 1)
 }

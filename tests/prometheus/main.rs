@@ -12,5 +12,6 @@ mod counts;
 mod greedy;
 mod limits;
 mod server;
+mod shared;
 mod soak;
 mod world;

@@ -264,6 +264,7 @@ pub fn measure(rollout: &str, pods: &[&str], checks: Vec<CheckSpec>) -> Measure 
         rollout: rollout.to_owned(),
         revision: "r1".to_owned(),
         pod_prefix: format!("{rollout}-r1-"),
+        beside: None,
         pods: pods.iter().map(|name| seen(name)).collect(),
         probe_seconds: Vec::new(),
         since: now,

@@ -316,7 +316,7 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>) -> Result<Option<Write>, Halt> {
         if job_of(draft, record).is_some() || draft.spec.problem().is_some() {
             return Ok(None);
         }
-        let manifest = manifest(draft, release, record, test)?;
+        let manifest = manifest(draft, release, &at.step, record, test)?;
         return Ok(manifest.map(|manifest| Write::Create {
             kind: Kind::Job,
             manifest,
@@ -356,19 +356,17 @@ pub(in crate::plan) fn fences(draft: &Draft<'_>) -> impl Iterator<Item = Write> 
 fn manifest(
     draft: &Draft<'_>,
     release: &Release,
+    step: &StepStatus,
     record: &TestStatus,
     test: &StepTest,
 ) -> Result<Option<serde_json::Value>, Halt> {
     let objects = &draft.seen.objects;
     let template = if test.command.is_empty() {
-        let whole = draft.whole()?;
-        let targets = course(whole).targets.into_iter();
-        let mut targets = targets.filter(|target| target.name == record.step);
-        targets.find_map(|target| {
-            let mut tests = target.all_tests();
-            let test = tests.find(|test| test.name == record.name)?;
-            test.template.clone()
-        })
+        // Where the step stands by now: scaling gives a batch another name.
+        let course = course(draft.whole()?);
+        let mut tests = course.at(step).into_iter().flat_map(Target::all_tests);
+        let test = tests.find(|test| test.name == record.name);
+        test.and_then(|test| test.template.clone())
     } else {
         // The revision's own, whatever the spec asks for by now.
         let Some(known) = objects.revision(&release.revision) else {

@@ -205,14 +205,17 @@ pub(super) fn admit(draft: &Draft<'_>) -> bool {
     let Some(routes) = read(draft) else {
         return false;
     };
+    let unsettled = told(draft).filter(|told| !is_settled(draft, told));
+    let follow = unsettled.map_or(0, |told| told.former);
     // Where they send some already, as many pods as the step asks for take them.
     let ready = is_ready(draft, release, target);
     let most = paced.unwrap_or(if ready { weight } else { 0 });
     let fits = |share: i32| share <= most;
-    routes.iter().all(|route| match &route.found {
-        Ok(found) => found.accepted && found.rules.iter().all(|rule| fits(rule.share())),
-        Err(why) => why.leads_nowhere(),
-    })
+    fits(follow)
+        && routes.iter().all(|route| match &route.found {
+            Ok(found) => found.accepted && found.rules.iter().all(|rule| fits(rule.share())),
+            Err(why) => why.leads_nowhere(),
+        })
 }
 
 /// Routes are seen to send more to the Service of the new revision than the step asks for: somebody

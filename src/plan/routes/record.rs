@@ -5,10 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     carry,
-    facts::{Found, RouteFacts, Unusable},
+    facts::{self, Found, RouteFacts, Unusable},
     known::{
-        LOOKS_EVERY, RESETS, RESTS_FOR, TRIES_AGAIN_AFTER, is_late, is_ready, names, read, settle,
-        shows, told, weighed,
+        LOOKS_EVERY, RESETS, RESTS_FOR, TRIES_AGAIN_AFTER, is_late, is_ready, is_settled, names,
+        read, settle, shows, told, weighed,
     },
 };
 use crate::{
@@ -72,6 +72,7 @@ pub(in crate::plan) fn to_be_at_rest(draft: &Draft<'_>, now: Time) -> Option<Wei
     let routes = draft.spec.traffic.as_ref().map(|t| t.routes.clone());
     Some(WeightStatus {
         shrinks: draft.spec.strategy.shrinks(),
+        former: 100,
         ..told_anew(routes.filter(|routes| !routes.is_empty())?, 0, now)
     })
 }
@@ -80,6 +81,7 @@ fn told_anew(routes: Vec<RouteRef>, canary: i32, since: Time) -> WeightStatus {
     WeightStatus {
         routes,
         canary,
+        former: 0,
         since,
         seen: false,
         accepted: None,
@@ -97,13 +99,11 @@ fn asked(draft: &Draft<'_>, wanted: i32, now: &Time) -> WeightStatus {
             let asked = || Some(&draft.spec.traffic.as_ref()?.routes);
             let routes = known.map(|told| &told.routes).or_else(asked);
             let routes = routes.cloned().unwrap_or_default();
-            told_anew(
-                routes,
-                wanted,
-                known
-                    .and_then(|told| unheard(draft, told))
-                    .unwrap_or_else(|| now.clone()),
-            )
+            let since = known.and_then(|told| unheard(draft, told));
+            WeightStatus {
+                former: known.map_or(0, |told| followed(draft, told)),
+                ..told_anew(routes, wanted, since.unwrap_or_else(|| now.clone()))
+            }
         }
     };
     // What stable was made to give away it lacks until it has come back, whatever the spec says.
@@ -116,6 +116,14 @@ fn asked(draft: &Draft<'_>, wanted: i32, now: &Time) -> WeightStatus {
         (next.resets, next.since) = (0, now.clone());
     }
     next
+}
+
+/// The highest percent that requests may follow by now.
+fn followed(draft: &Draft<'_>, told: &WeightStatus) -> i32 {
+    match is_settled(draft, told) {
+        true => told.canary,
+        false => told.canary.max(told.former),
+    }
 }
 
 /// Since when an undo has told routes that have followed nothing of it: it does not wait anew for each
@@ -150,6 +158,9 @@ fn take_in(draft: &Draft<'_>, next: &mut WeightStatus, now: &Time) {
             next.accepted = Some(now.clone());
         }
     }
+    let shares = found.iter().flat_map(|f| &f.rules).map(facts::Pair::share);
+    let former = shares.max().unwrap_or(0).max(next.former);
+    next.former = if former > next.canary { former } else { 0 };
 }
 
 /// Says once that a share of the requests goes to the new revision.

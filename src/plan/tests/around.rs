@@ -50,6 +50,7 @@ fn says(world: &mut World, verdict: Verdict, since: &Time, hold: &Time) {
         checks: measurable::checks(analysis),
         hold_since: Some(hold.0),
         polled_at: Some(world.now),
+        split: None,
         complete_polls: 3,
         readings: vec![reading("errors", verdict)],
     });

@@ -344,6 +344,7 @@ impl World {
             checks: analysis.map(measurable::checks).unwrap_or_default(),
             hold_since: release.step().and_then(|s| s.reached.clone()).map(|t| t.0),
             polled_at: Some(self.now),
+            split: None,
             complete_polls: 3,
             readings,
         });

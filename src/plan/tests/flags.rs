@@ -110,6 +110,7 @@ fn says(world: &mut World, verdict: Verdict) {
         checks: measurable::checks(analysis),
         hold_since: hold,
         polled_at: Some(world.now),
+        split: None,
         complete_polls: 3,
         readings: vec![reading("errors", verdict)],
     });

@@ -50,6 +50,7 @@ fn told() -> World {
     status.traffic.as_mut().unwrap().weight = Some(WeightStatus {
         routes: spec.routes,
         canary: 5,
+        former: 0,
         since: Time(world.now),
         seen: true,
         accepted: Some(Time(world.now)),

@@ -43,6 +43,7 @@ fn says(world: &mut World, verdict: Verdict) {
         checks: measurable::checks(analysis),
         hold_since: Some(soak.since.0),
         polled_at: Some(world.now),
+        split: None,
         complete_polls: 3,
         readings: vec![reading("errors", verdict)],
     });

@@ -84,8 +84,7 @@ pub(super) fn carried(world: &World, happened: &Happened) -> Result<(), String> 
             let (Some(from), Some(to)) = (before.revision(), after.revision()) else {
                 return Ok(());
             };
-            // Who reads a route does not see that requests still follow what it was.
-            let weights = [route.weights.1; 2];
+            let weights = [route.weights.1, route.share];
             let users = world.users_address(rollout, &after.meta.name);
             let was = match users {
                 true => Lead {

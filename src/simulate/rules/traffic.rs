@@ -212,10 +212,12 @@ pub(super) fn weight(world: &World, happened: &Happened) -> Result<(), String> {
             release.is_some_and(|r| Some(&*r.revision) == after.revision() && !r.first)
         };
         let mut all = statuses().filter(|status| leads(status)).filter_map(most);
-        if statuses().all(leads) && !all.any(|most| route.weights.1 <= most) {
+        // What it says, and what requests still follow.
+        let share = route.weights.1.max(route.share);
+        if statuses().all(leads) && !all.any(|most| share <= most) {
             return Err(format!(
-                "Service {} goes to a revision, and with it {}% of the requests",
-                after.meta.name, route.weights.1
+                "Service {} goes to a revision, and with it {share}% of the requests",
+                after.meta.name
             ));
         }
     }

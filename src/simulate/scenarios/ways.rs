@@ -1,6 +1,7 @@
 //! Batch by batch, and tests of steps.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::json;
 
 use crate::{
     api::{OnFailure, Rolling, RolloutSpec, StepTest, TestAfter},
@@ -36,6 +37,20 @@ fn rolling_tested(spec: RolloutSpec) -> RolloutSpec {
         test("smoke", OnFailure::Undo),
         at_the_end("journey", OnFailure::Undo),
     ];
+    spec
+}
+
+/// Two pods at a time, with a test that has a template of its own.
+fn template_tested(spec: RolloutSpec) -> RolloutSpec {
+    let mut spec = rolling(spec);
+    let smoke = json!({"spec": {"containers": [{"name": "smoke", "image": "smoke"}]}});
+    let rolling = spec.strategy.rolling_mut();
+    rolling.batch = IntOrString::Int(2);
+    rolling.tests = vec![StepTest {
+        command: Vec::new(),
+        template: Some(smoke),
+        ..test("smoke", OnFailure::Undo)
+    }];
     spec
 }
 
@@ -135,6 +150,36 @@ fn v2_tested_at_the_end(
         .lasts(700)
 }
 
+/// `v2`, whose last test takes longer than the deadline of its step; then a container ends.
+fn v2_tested_for_long(name: &'static str) -> Scenario {
+    let mut spec = shop("v1", 4, Some(1));
+    if let Some(last) = spec.strategy.steps_mut().last_mut() {
+        last.deadline_seconds = 60;
+        last.tests = vec![StepTest {
+            deadline_seconds: 300,
+            ..at_the_end("journey", OnFailure::Undo)
+        }];
+    }
+    let takes = Migration {
+        seconds: 200,
+        end: MigrationEnd::Succeeds,
+    };
+    let behaviour = Behaviour {
+        tests: vec![takes],
+        ..Behaviour::default()
+    };
+    let killed = Action::KillContainers {
+        rollout: "shop".into(),
+        count: 1,
+    };
+    Scenario::new(name)
+        .image("v2", behaviour)
+        .then(1, apply(spec))
+        .then(SETTLED, release("v2", Some(2)))
+        .then(SETTLED + 400, killed)
+        .lasts(800)
+}
+
 /// `v2`, whose tests go so, one after the other.
 fn v2_tested(name: &'static str, on_failure: OnFailure, ends: &[MigrationEnd]) -> Scenario {
     Scenario::new(name)
@@ -197,6 +242,11 @@ pub(super) fn ways() -> Vec<Scenario> {
         Scenario::new("rolling-tested")
             .then(1, apply(rolling_tested(shop("v1", 8, None))))
             .then(SETTLED, release("v2", None)),
+        Scenario::new("rolling-by-number-scaled-before-its-test")
+            .then(1, apply(template_tested(shop("v1", 6, None))))
+            .then(SETTLED, release("v2", None))
+            .then(SETTLED + 4, scale(2)),
+        v2_tested_for_long("a-container-ends-as-the-last-test-does"),
         v2("rolling-errors", wrong(5.0)),
         v2("rolling-errors-at-the-last-batch", wrong(0.8)),
         v2("rolling-slow", slow(600.0)),

@@ -21,7 +21,8 @@ pub struct Figures {
     pub slow: usize,
     /// What the failures were, counted.
     pub errors: String,
-    /// When the first bad request was sent: a failed one; a slow one if none failed.
+    /// When the first bad request was sent: a failed one; if none failed, one that a pod of the release
+    /// answered late.
     pub first_bad: Option<SystemTime>,
     /// When the last failed request was sent.
     pub last_failed: Option<SystemTime>,
@@ -39,6 +40,8 @@ impl Figures {
         let sum = Summary::of(mine.iter().copied());
         let failed = || mine.iter().filter(|r| r.failed());
         let slow = || mine.iter().filter(|r| !r.failed() && r.latency > SLOW);
+        // Pods of others may be slow too, while those of a release start beside them.
+        let its_slow = || slow().filter(|r| seen.pods.contains(&r.pod));
         let mut errors = BTreeMap::new();
         for record in failed() {
             let words = match record.status {
@@ -53,7 +56,7 @@ impl Figures {
         let first = failed().map(|r| r.at).min();
         let first_bad = seen
             .refused()
-            .and(first.or_else(|| slow().map(|r| r.at).min()));
+            .and(first.or_else(|| its_slow().map(|r| r.at).min()));
         let since = |later: Option<SystemTime>| later?.duration_since(first_bad?).ok();
         Self {
             sent: sum.sent,

@@ -12,6 +12,7 @@ mod screen;
 mod story;
 mod study;
 mod there;
+mod way;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,9 @@ pub struct Arguments {
     /// Name of the cluster that the demo starts.
     #[arg(long, default_value = "demo", global = true)]
     name: String,
+    /// By which way the releases go.
+    #[arg(long, value_enum, default_value_t)]
+    strategy: way::Way,
     /// The cluster was started by the demo, and the images are there.
     #[arg(long, hide = true)]
     inside: bool,

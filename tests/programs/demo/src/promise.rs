@@ -6,6 +6,7 @@ use stepgate::api::status::Outcome;
 
 use crate::figures::Figures;
 use crate::release::Seen;
+use crate::way::Way;
 
 /// The longest time from the first failing request to the decision.
 const DECISION: Duration = Duration::from_secs(10);
@@ -13,13 +14,13 @@ const DECISION: Duration = Duration::from_secs(10);
 const LEAVING: Duration = Duration::from_secs(2);
 
 /// What a release is promised to be like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
     /// Deployed where nothing was.
     Deployed,
     /// Goes through all steps.
     Released,
-    /// Goes back at the canary step because of this check, with or without failed requests.
+    /// Goes back at the step at which users meet it, because of this check, with or without failed requests.
     Undone {
         /// The check.
         check: &'static str,
@@ -32,7 +33,13 @@ pub enum Promise {
 
 impl Promise {
     /// What was not as promised; empty if all was.
-    pub fn broken(self, seen: &Seen, stable: Option<&str>, figures: &Figures) -> Vec<String> {
+    pub fn broken(
+        self,
+        way: Way,
+        seen: &Seen,
+        stable: Option<&str>,
+        figures: &Figures,
+    ) -> Vec<String> {
         let mut broken = Broken::default();
         let errors = matches!(self, Self::Undone { errors: true, .. });
         broken.unless(errors || figures.failed == 0, || {
@@ -52,13 +59,17 @@ impl Promise {
             Self::Deployed => {}
             Self::Released => {
                 let steps = seen.steps();
-                broken.unless(steps == ["canary", "quarter", "full"], || {
+                broken.unless(steps == way.steps(), || {
                     format!("it went through {steps:?}")
                 });
             }
-            Self::Undone { check, errors } => undone(&mut broken, seen, figures, check, errors),
+            Self::Undone { check, errors } => {
+                undone(&mut broken, way, seen, figures, check, errors);
+            }
             Self::Blocked => {
-                broken.unless(!seen.had_pods, || "a pod of it was started".to_owned());
+                broken.unless(seen.pods.is_empty(), || {
+                    "a pod of it was started".to_owned()
+                });
                 let reason = ended.map_or("", |e| &e.reason);
                 broken.unless(reason == "ExpandFailed", || format!("it ended by {reason}"));
             }
@@ -67,13 +78,22 @@ impl Promise {
     }
 }
 
-fn undone(broken: &mut Broken, seen: &Seen, figures: &Figures, check: &str, errors: bool) {
+fn undone(
+    broken: &mut Broken,
+    way: Way,
+    seen: &Seen,
+    figures: &Figures,
+    check: &str,
+    errors: bool,
+) {
     let why = seen.ended.as_ref().map_or("", |e| &e.message);
     broken.unless(why.contains(&format!("check {check}")), || {
         format!("it was undone by something else: {why}")
     });
     let steps = seen.steps();
-    broken.unless(steps == ["canary"], || format!("it went through {steps:?}"));
+    broken.unless(steps == way.until_met(), || {
+        format!("it went through {steps:?}")
+    });
     broken.unless(figures.first_bad.is_some(), || {
         "no client met it".to_owned()
     });
@@ -82,7 +102,7 @@ fn undone(broken: &mut Broken, seen: &Seen, figures: &Figures, check: &str, erro
         || format!("the decision took {:?}", figures.to_decision),
     );
     broken.unless(figures.to_out.is_some(), || {
-        "its pods stayed in the Service".to_owned()
+        "users were still led to it".to_owned()
     });
     if errors {
         let late = match (seen.out, figures.last_failed) {

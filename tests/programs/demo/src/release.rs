@@ -1,5 +1,6 @@
 //! One release on the stage: applied, followed to its end, and what was seen of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +11,7 @@ use testbed::view::State;
 use testbed::{Error, Namespace, Result};
 
 use crate::screen::Screen;
+use crate::way::Way;
 
 /// The Rollout's name.
 pub const SHOP: &str = "shop";
@@ -27,6 +29,8 @@ pub struct Stage<'a> {
     pub traffic: Option<Traffic>,
     /// The audience's view.
     pub screen: Screen,
+    /// By which way releases go.
+    pub way: Way,
     /// The release that is played.
     playing: String,
     /// Versions of the Rollout that have been shown.
@@ -48,9 +52,10 @@ pub struct Seen {
     pub ended: Option<Ended>,
     /// The status in the end.
     pub status: RolloutStatus,
-    /// Whether a pod of it was ever seen.
-    pub had_pods: bool,
-    /// When the last of them left the Service, if it did.
+    /// Every pod of it that was ever seen.
+    pub pods: BTreeSet<String>,
+    /// When the last of them left the Service, if it did; or where Stepgate's Services lead users, when
+    /// those had left it.
     pub out: Option<SystemTime>,
 }
 
@@ -80,6 +85,17 @@ impl Seen {
         })
     }
 
+    /// When it was seen, after the decision to undo it, that no Service leads users to it.
+    fn led_away(&self, way: Way) -> Option<SystemTime> {
+        let undone = self.undone()?;
+        let mut versions = self.versions.iter().filter(|(at, _)| *at >= undone);
+        let found = versions.find(|(_, rollout)| {
+            let status = rollout.status.as_ref();
+            status.is_some_and(|status| way.leads_away(status, &self.revision))
+        });
+        found.map(|(at, _)| *at)
+    }
+
     /// The steps it went through, in the order in which they were seen.
     pub fn steps(&self) -> Vec<String> {
         let steps = self.versions.iter().filter_map(|(_, rollout)| {
@@ -95,11 +111,12 @@ impl Seen {
 
 impl<'a> Stage<'a> {
     /// An empty one.
-    pub fn new(namespace: &'a Namespace) -> Self {
+    pub fn new(namespace: &'a Namespace, way: Way) -> Self {
         Self {
             namespace,
             traffic: None,
             screen: Screen::new(),
+            way,
             playing: String::new(),
             shown: 0,
         }
@@ -113,7 +130,10 @@ impl<'a> Stage<'a> {
 
     /// Applies a release from this folder.
     pub async fn apply_folder(&mut self, name: &str, folder: &str, title: &str) -> Result<Opened> {
-        let command = format!("kubectl apply -k {folder}");
+        let command = match self.way.written() {
+            None => format!("kubectl apply -k {folder}"),
+            Some(written) => format!("kubectl apply -k {folder}   # with {written}"),
+        };
         self.screen.chapter(title, &command);
         name.clone_into(&mut self.playing);
         let opened = Opened {
@@ -121,7 +141,7 @@ impl<'a> Stage<'a> {
             versions: self.namespace.view.read(|state| state.versions.len()),
             generation: 0,
         };
-        self.namespace.kubectl(&["apply", "-k", folder]).await?;
+        self.way.apply(self.namespace, folder).await?;
         let rollout = self.namespace.api::<Rollout>().get(SHOP).await;
         let rollout = rollout.map_err(Error::api("the shop's Rollout"))?;
         Ok(Opened {
@@ -214,20 +234,21 @@ impl<'a> Stage<'a> {
             .as_ref()
             .map(|e| e.revision.clone())
             .unwrap_or_default();
-        Ok(Seen {
+        let versions = state.versions.get(opened.versions..);
+        let mut seen = Seen {
             name: self.playing.clone(),
             began: opened.began,
-            versions: state
-                .versions
-                .get(opened.versions..)
-                .unwrap_or_default()
-                .to_vec(),
-            had_pods: state.ever_had_pods(&revision),
+            versions: versions.unwrap_or_default().to_vec(),
+            pods: state.all_pods_of(&revision),
             out: state.left_service(&revision),
             revision,
             ended,
             status,
-        })
+        };
+        if self.way.has_services() {
+            seen.out = seen.led_away(self.way);
+        }
+        Ok(seen)
     }
 }
 

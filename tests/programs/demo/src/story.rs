@@ -2,14 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use testbed::traffic::Traffic;
 use testbed::view::State;
-use testbed::{Error, Namespace, Result, kill, reach};
+use testbed::{Error, Namespace, Result, kill};
 
 use crate::Arguments;
 use crate::figures::{Figures, Line, Told};
 use crate::promise::Promise;
 use crate::release::{Opened, SHOP, Seen, Stage};
+use crate::way::Way;
 
 /// Fewer requests a second would not be the traffic that was promised.
 const LEAST_RATE: f64 = 300.0;
@@ -42,7 +42,9 @@ impl Default for Options {
 
 /// Plays the six releases under steady traffic.
 pub async fn tell(arguments: &Arguments, options: &Options, namespace: &Namespace) -> Result<Told> {
-    let mut stage = Stage::new(namespace);
+    let way = arguments.strategy;
+    let mut stage = Stage::new(namespace, way);
+    way.prepare(namespace).await?;
     let began = SystemTime::now();
     let mut played = vec![first(&mut stage, arguments, options).await?];
     let sending = SystemTime::now();
@@ -55,21 +57,28 @@ pub async fn tell(arguments: &Arguments, options: &Options, namespace: &Namespac
         check: "p95",
         errors: false,
     };
+    let v2 = format!("v2: the schema is expanded, then {}", way.words());
+    let [met_errors, met_slow] = match way {
+        Way::BlueGreen => [
+            "undone after the switch by its errors",
+            "undone after the switch by its p95",
+        ],
+        _ => [
+            "undone at the first step by its errors",
+            "undone at the first step by its p95",
+        ],
+    };
     for (name, title, (promised, promise)) in [
-        (
-            "v2",
-            "v2: the schema is expanded, then canary → 25% → 100%",
-            good,
-        ),
+        ("v2", &*v2, good),
         (
             "errors",
             "errors: half of its answers are errors",
-            ("undone at the canary step by its errors", errors),
+            (met_errors, errors),
         ),
         (
             "slow",
             "slow: every answer takes 400 ms longer",
-            ("undone at the canary step by its p95", slow),
+            (met_slow, slow),
         ),
         (
             "bad-migration",
@@ -78,6 +87,9 @@ pub async fn tell(arguments: &Arguments, options: &Options, namespace: &Namespac
         ),
     ] {
         let opened = stage.apply(name, title).await?;
+        if way == Way::BlueGreen && promise != Promise::Blocked {
+            looked_at(&mut stage, &opened).await?;
+        }
         let seen = stage.finish(&opened).await?;
         explain(&stage, &seen);
         let stable = stable_before(&played);
@@ -99,11 +111,11 @@ pub async fn tell(arguments: &Arguments, options: &Options, namespace: &Namespac
 async fn first(stage: &mut Stage<'_>, arguments: &Arguments, options: &Options) -> Result<Played> {
     let opened = stage.apply("v1", "v1: the first deployment").await?;
     stage.follow("pods in the Service", State::serves).await?;
-    let url = match &arguments.url {
-        Some(url) => url.clone(),
-        None => reach::service(stage.namespace, SHOP).await?,
-    };
-    stage.traffic = Some(Traffic::start(&url, options.rate)?);
+    let (traffic, url) = stage
+        .way
+        .clients(stage.namespace, arguments.url.as_deref(), options.rate)
+        .await?;
+    stage.traffic = Some(traffic);
     let words = format!(
         "clients begin: {} requests a second to {url}, each over a new connection",
         options.rate
@@ -116,6 +128,24 @@ async fn first(stage: &mut Stage<'_>, arguments: &Arguments, options: &Options) 
         stable: None,
         broken: Vec::new(),
     })
+}
+
+/// A person has looked at the preview, which no user reaches, and goes on before its hold is over.
+async fn looked_at(stage: &mut Stage<'_>, opened: &Opened) -> Result<()> {
+    stage
+        .follow("the preview", |state| {
+            opened.is_observed(state) && step_of(state) == Some(0)
+        })
+        .await?;
+    let release = stage
+        .namespace
+        .view
+        .read(|state| state.status(SHOP).release);
+    let release = release.ok_or_else(|| Error::refused("the release went away by itself"))?;
+    let text = format!("{}/preview looked-at", release.revision);
+    let command = format!("$ kubectl annotate sro shop stepgate.io/promote=\"{text}\"");
+    stage.screen.aside(&command);
+    stage.namespace.tell(SHOP, "promote", &text).await
 }
 
 /// v3. The failed migration has to be looked at first; then the operator is killed on the way.
@@ -247,13 +277,14 @@ async fn conclude(
     traffic.settled(ended).await?;
     let records = traffic.stop().await?;
     let ends = played.iter().skip(1).map(|p| p.seen.began).chain([ended]);
+    let way = stage.way;
     let lines = played.iter().zip(ends).map(|(played, until)| {
         let figures = Figures::of(&played.seen, until, &records);
         let mut broken = played.broken.clone();
         broken.extend(
             played
                 .promise
-                .broken(&played.seen, played.stable.as_deref(), &figures),
+                .broken(way, &played.seen, played.stable.as_deref(), &figures),
         );
         Line {
             name: played.seen.name.clone(),

@@ -103,6 +103,13 @@ impl State {
         self.born.values().any(|of| of.as_deref() == Some(revision))
     }
 
+    /// The serving pods of this revision that were ever seen, also those that are gone.
+    #[must_use]
+    pub fn all_pods_of(&self, revision: &str) -> BTreeSet<String> {
+        let own = self.born.keys().filter(|pod| self.is_of(pod, revision));
+        own.cloned().collect()
+    }
+
     /// Whether this pod, which may be gone, was one of this revision.
     #[must_use]
     pub fn is_of(&self, pod: &str, revision: &str) -> bool {

@@ -17,6 +17,7 @@ use testbed::{Error, Namespace, Result, postgres, reach};
 
 use crate::Arguments;
 use crate::release::{SHOP, Seen, Stage};
+use crate::way::Way;
 use sampler::Sampler;
 use series::Series;
 
@@ -67,7 +68,7 @@ pub async fn play(
         namespace.name()
     );
     namespace.add_shop_parts(&DATABASE).await?;
-    let mut stage = Stage::new(namespace);
+    let mut stage = Stage::new(namespace, Way::Canary);
     let opened = stage
         .apply("v1", "v1: it knows the column `name` alone")
         .await?;
