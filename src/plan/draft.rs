@@ -280,6 +280,7 @@ impl<'a> Draft<'a> {
             message,
             warning: true,
             undo: None,
+            measured: None,
         });
     }
 

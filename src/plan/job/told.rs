@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 
 use super::{
-    Run, progress,
+    Run, progress, recorded,
     terms::{self, Terms},
 };
 use crate::{
     api::{
         PhaseKind,
-        database::VersionRecord,
+        database::{SqlRefusal, VersionRecord},
         release::{Release, Stage},
         status::{Outcome, SchemaStatus},
     },
@@ -40,10 +40,20 @@ pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
     let last = terms::before_the_pods(draft.spec).last()?;
     let release = draft.status.release.as_ref();
     let revision = release.map_or(draft.wanted, |r| &r.revision).to_owned();
+    let phases = draft.seen.objects.database.iter();
+    let phases = phases.flat_map(|d| &d.record.phases);
+    let refused = |phase: PhaseKind| {
+        let mut own = phases.clone().filter(|p| p.rollout == draft.name());
+        let last = own.rfind(|p| p.revision == revision && p.phase == phase);
+        last.is_some_and(|p| p.refusal == Some(SqlRefusal::RecordDisagrees))
+    };
     // The end of a release, where it is that of one of its Jobs.
     let told = |terms: &Terms| {
         let mut history = draft.status.history.iter();
-        history.find(|e| e.revision == revision && e.reason == terms.failed.word())
+        history.find(|e| {
+            let other = e.reason == Reason::RecordDisagrees.word() && refused(terms.phase);
+            e.revision == revision && (e.reason == terms.failed.word() || other)
+        })
     };
     let phase = match release.map(|r| &r.stage) {
         Some(Stage::Job(phase)) => *phase,
@@ -172,7 +182,12 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
     let mut status = status(duty.version, duty.phase);
     status.attempt = turn.job().attempt;
     let (state, job, message) = match super::run(draft, &turn) {
-        Run::Failed { job, message, .. } => {
+        Run::Failed {
+            job,
+            message,
+            disagrees,
+            ..
+        } => {
             let back = match draft.stable() {
                 Some(stable)
                     if draft.outcome(draft.wanted) == Some(Outcome::Failed)
@@ -193,6 +208,18 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
                 }
                 _ => "",
             };
+            if disagrees {
+                let words = recorded::words(draft, duty.phase, Some(duty.version.version));
+                let words = format!(
+                    "{words}; {back}then retry with the annotation stepgate.io/retry: \"{revision} <id>\". \
+                     The log: kubectl logs -n {} job/{job}",
+                    draft.seen.objects.rollout.namespace
+                );
+                status.state = Reason::RecordDisagrees.word().to_owned();
+                status.job = Some(job);
+                status.message = words;
+                return Some(status);
+            }
             let words = format!(
                 "{message}; see kubectl logs -n {} job/{job}, put right what failed, {back}then \
                  retry with the annotation stepgate.io/retry: \"{revision} <id>\"{instead}",
@@ -239,7 +266,7 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
 ///
 /// # Errors
 /// When it must be read first.
-pub(in crate::plan) fn end_of_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
+fn end_of_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
     match &draft.seen.answers.job_log {
         None => Halt::ask(Question::JobLog(job)),
         Some(log) => Ok(log.to_string()),
@@ -252,7 +279,19 @@ pub(in crate::plan) fn end_of_log(draft: &Draft<'_>, job: String) -> Result<Stri
 /// As [`end_of_log`].
 pub(in crate::plan) fn end_of_phase_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
     let schema = draft.spec.schema.as_ref();
-    if schema.is_none_or(|schema| schema.show_log) {
+    end_of_shown_log(draft, job, schema.is_none_or(|schema| schema.show_log))
+}
+
+/// The same of any Job, where its log is to be shown; else the command that shows it.
+///
+/// # Errors
+/// As [`end_of_log`].
+pub(in crate::plan) fn end_of_shown_log(
+    draft: &Draft<'_>,
+    job: String,
+    shown: bool,
+) -> Result<String, Halt> {
+    if shown {
         return end_of_log(draft, job);
     }
     let namespace = &draft.seen.objects.rollout.namespace;
