@@ -108,6 +108,12 @@ pub struct DatabaseRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable_version: Option<i64>,
 
+    /// How far a person has said that the database is, after it or this record was restored from a
+    /// backup (`stepgate.io/baseline`): up to there the runner's ledger is not compared with this
+    /// record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
+
     /// The highest contracted version. No return to a revision below it is possible.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undo_floor: Option<i64>,
@@ -178,6 +184,15 @@ impl DatabaseRecord {
     pub(crate) fn version_mut(&mut self, version: i64) -> Option<&mut VersionRecord> {
         self.versions.iter_mut().find(|v| v.version == version)
     }
+}
+
+/// How far a database is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Baseline {
+    /// The highest version whose expand has run; 0: none.
+    pub expanded: i64,
+    /// The highest version whose contract has run; 0: none.
+    pub contracted: i64,
 }
 
 /// What became of one schema version.
@@ -311,7 +326,7 @@ impl Measured {
 }
 
 /// What was found of stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Found {
     /// Every check has passed.
     Passed,
@@ -319,6 +334,11 @@ pub enum Found {
     Failed,
     /// Neither could be said.
     NoVerdict,
+}
+
+impl Found {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Passed, Self::Failed, Self::NoVerdict];
 }
 
 /// A phase that is to run for a version.
@@ -434,6 +454,7 @@ impl Holder {
             ended: at,
             floor_before: self.floor_before,
             refusal: None,
+            sql: false,
             message,
         }
     }
@@ -470,11 +491,11 @@ pub struct PhaseRecord {
     /// Whether it succeeded.
     pub succeeded: bool,
     /// It failed before it had applied anything: every run of its command exited with 75, its SQL
-    /// was refused or rolled back (64), or no pod of it ever ran.
+    /// was refused or rolled back (64, 65, 66), or no pod of it ever ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nothing_applied: bool,
-    /// The Job of the revert, or of a later expand, that has taken back what this one did: it does
-    /// not count any more.
+    /// The Job of the revert, or of a later expand, that has taken back what this one did, or
+    /// `stepgate.io/baseline`, where a person has said so: it does not count any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone_by: Option<String>,
     /// Name of the Job.
@@ -490,6 +511,9 @@ pub struct PhaseRecord {
     /// Of SQL that was refused: why, where more follows from that than a `retry`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<SqlRefusal>,
+    /// It was Stepgate's own runner, whose ledger in the database has it too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sql: bool,
     /// A message; after a failure the Job's.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -500,6 +524,9 @@ pub struct PhaseRecord {
 pub enum SqlRefusal {
     /// Rows that the backfill should have filled are not: a `retry` runs it once more first.
     ProofFailed,
+    /// The ledger in the database disagrees with what is on record here, or with the file that is to
+    /// run: a person says which of them is right.
+    RecordDisagrees,
 }
 
 /// A failed phase that may have left the database inconsistent.

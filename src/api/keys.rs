@@ -35,6 +35,9 @@ pub(crate) const DROP: &str = "stepgate.io/drop";
 /// Annotation on a DatabaseSchema: `<version> <id>`: the undo floor goes back to where it was before
 /// the contract of that version, of which nothing was applied.
 pub(crate) const LOWER_FLOOR: &str = "stepgate.io/lower-floor";
+/// Annotation on a DatabaseSchema: `<expanded>/<contracted> <id>`: how far the database is by its
+/// ledger, after it or its record was restored from a backup.
+pub(crate) const BASELINE: &str = "stepgate.io/baseline";
 
 /// Annotation on a Deployment, label on a Service: the resourceVersion at which an unanswered write
 /// was settled.

@@ -518,7 +518,7 @@ const fn a_day() -> i64 {
     86400
 }
 
-const fn yes() -> bool {
+pub(super) const fn yes() -> bool {
     true
 }
 
@@ -526,7 +526,7 @@ const fn yes() -> bool {
     clippy::trivially_copy_pass_by_ref,
     reason = "serde calls it with a reference"
 )]
-const fn is_yes(b: &bool) -> bool {
+pub(super) const fn is_yes(b: &bool) -> bool {
     *b
 }
 

@@ -5,7 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{OnFailure, name::DNS_LABEL};
+use super::{
+    OnFailure,
+    name::DNS_LABEL,
+    schema::{is_yes, yes},
+};
 
 /// A command that runs to completion in a Job of its own, once in a release: when the step's target
 /// is reached and before its hold begins, or after the last step.
@@ -56,6 +60,12 @@ pub struct StepTest {
     /// What happens when the test fails.
     #[serde(default)]
     pub on_failure: OnFailure,
+
+    /// Whether the end of a failed test's log is repeated in the status and the Events of the
+    /// Rollout, which more people may read than logs. What looks like a credential is always left
+    /// out of it. Default: true.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub show_log: bool,
 }
 
 /// When a test runs.

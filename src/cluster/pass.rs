@@ -356,6 +356,7 @@ fn refused(mut ran: Ran, error: WriteError) -> Ran {
             message: error.to_string(),
             warning: true,
             undo: None,
+            measured: None,
         });
     }
     stopped(ran, error)

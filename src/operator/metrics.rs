@@ -14,8 +14,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::api::database::Found;
 use crate::evidence::PollResult;
-use crate::plan::intent::{Kind, RolloutState, Stands, UndoCause};
+use crate::plan::intent::{Around, Kind, Measurement, RolloutState, Stands, UndoCause};
 use crate::plan::reason::Reason;
 
 /// How a reconcile ended.
@@ -132,6 +133,29 @@ impl EncodeLabelValue for RolloutState {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MeasuredLabels {
+    around: &'static str,
+    verdict: &'static str,
+}
+
+impl MeasuredLabels {
+    const fn of(measured: Measurement) -> Self {
+        Self {
+            around: match measured.around {
+                Around::AfterExpand => "AfterExpand",
+                Around::BeforeContract => "BeforeContract",
+                Around::AfterContract => "AfterContract",
+            },
+            verdict: match measured.verdict {
+                Found::Passed => "Passed",
+                Found::Failed => "Failed",
+                Found::NoVerdict => "NoVerdict",
+            },
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
     state: RolloutState,
 }
@@ -205,6 +229,7 @@ pub struct Metrics {
     polls: Family<PollLabels, Counter>,
     undos: Family<UndoLabels, Counter>,
     flags_taken_back: Family<UndoLabels, Counter>,
+    measured: Family<MeasuredLabels, Counter>,
     states: Family<StateLabels, Gauge>,
     /// How each Rollout stands, where that is asked for.
     rollouts: Option<Family<RolloutLabels, Gauge>>,
@@ -238,6 +263,7 @@ impl Metrics {
             polls: Family::default(),
             undos: Family::default(),
             flags_taken_back: Family::default(),
+            measured: Family::default(),
             states: Family::default(),
             rollouts,
             flags: Family::default(),
@@ -274,6 +300,12 @@ impl Metrics {
         }
         for cause in UndoCause::OF_RELEASES {
             drop(self.undos.get_or_create(&UndoLabels { cause }));
+        }
+        for around in Around::ALL {
+            for verdict in Found::ALL {
+                let labels = MeasuredLabels::of(Measurement { around, verdict });
+                drop(self.measured.get_or_create(&labels));
+            }
         }
         for cause in UndoCause::OF_FLAGS {
             drop(self.flags_taken_back.get_or_create(&UndoLabels { cause }));
@@ -326,6 +358,11 @@ impl Metrics {
             "Flags turned off again, by cause",
             self.flags_taken_back.clone(),
         );
+        r.register(
+            "stable_measurements",
+            "How measurements of stable around a schema change have ended",
+            self.measured.clone(),
+        );
         r.register("undos", "Releases taken back, by cause", self.undos.clone());
         r.register("leader", "1 while this process leads", self.leader.clone());
         r.register(
@@ -371,6 +408,12 @@ impl Metrics {
     /// Counts a release taken back; once it is on record.
     pub(crate) fn undone(&self, cause: UndoCause) {
         self.undos.get_or_create(&UndoLabels { cause }).inc();
+    }
+
+    /// Counts how a measurement of stable has ended; once it is on record.
+    pub(crate) fn measured(&self, measured: Measurement) {
+        let labels = MeasuredLabels::of(measured);
+        self.measured.get_or_create(&labels).inc();
     }
 
     /// Counts a flag taken back; once it is on record.

@@ -187,6 +187,9 @@ impl<S> Passes<S> {
             return;
         }
         for event in &ran.events {
+            if let Some(measured) = event.measured {
+                self.metrics.measured(measured);
+            }
             match (event.undo, event.reason) {
                 (Some(cause), Reason::FlagTakenBack) => self.metrics.flag_taken_back(cause),
                 (Some(cause), _) => self.metrics.undone(cause),

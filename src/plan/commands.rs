@@ -195,6 +195,7 @@ fn no_such(name: &str) -> String {
         keys::APPROVE,
         keys::DROP,
         keys::LOWER_FLOOR,
+        keys::BASELINE,
         keys::BACKUP_AT,
     ]
     .contains(&&*format!("{}{name}", keys::PREFIX))

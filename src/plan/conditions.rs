@@ -502,6 +502,7 @@ pub(super) fn unreadable(rollout: &RolloutFacts, message: &str, now: Timestamp) 
             message,
             warning: true,
             undo: None,
+            measured: None,
         });
         plan.writes.push(Write::RecordStatus {
             base: rollout.base.clone(),

@@ -1,6 +1,7 @@
 //! A DatabaseSchema in its own right: the end of a Job is recorded and the hold let go, whatever
 //! became of the Rollout that took it.
 
+mod baseline;
 mod floor;
 mod people;
 
@@ -154,6 +155,7 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
         PhaseRecord {
             nothing_applied: end.nothing_applied,
             refusal: end.refusal,
+            sql: end.sql,
             ..holder.ended(succeeded, Time(end.at), message)
         },
     );
@@ -177,6 +179,7 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
                 message: floor::words(number, floor),
                 warning: false,
                 undo: None,
+                measured: None,
             });
         }
     }
@@ -198,6 +201,7 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
             ),
             warning: false,
             undo: None,
+            measured: None,
         });
     }
     if !succeeded {
@@ -209,6 +213,7 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
             ),
             warning: true,
             undo: None,
+            measured: None,
         });
     }
     plan.writes

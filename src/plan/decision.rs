@@ -4,10 +4,10 @@ use jiff::Timestamp;
 
 use super::{
     facts::Question,
-    intent::{Event, UndoCause},
+    intent::{Around, Event, Measurement, UndoCause},
     reason::Reason,
 };
-use crate::api::{RolloutStatus, release::Why, status::RevisionStatus};
+use crate::api::{RolloutStatus, database::Found, release::Why, status::RevisionStatus};
 
 /// A decision; nothing where there is none to make and the next in order may decide; or what
 /// keeps it from being made.
@@ -167,6 +167,7 @@ impl Decision {
             message,
             warning,
             undo: None,
+            measured: None,
         });
     }
 
@@ -181,6 +182,14 @@ impl Decision {
         if let Some(event) = self.events.last_mut() {
             event.undo = Some(UndoCause::of(reason));
         }
+    }
+
+    /// What was told last is how a measurement of stable has ended.
+    pub fn measures(mut self, around: Around, verdict: Found) -> Self {
+        if let Some(event) = self.events.last_mut() {
+            event.measured = Some(Measurement { around, verdict });
+        }
+        self
     }
 
     pub fn note(mut self, note: impl Into<String>) -> Self {

@@ -281,6 +281,7 @@ impl<'a> Draft<'a> {
             message,
             warning: true,
             undo: None,
+            measured: None,
         });
     }
 

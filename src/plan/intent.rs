@@ -10,7 +10,9 @@ use super::{
     reason::Reason,
 };
 use crate::{
-    api::{DatabaseRecord, RolloutStatus, keys, status::Outcome, traffic::RouteKind},
+    api::{
+        DatabaseRecord, RolloutStatus, database::Found, keys, status::Outcome, traffic::RouteKind,
+    },
     evidence::Measure,
 };
 
@@ -237,6 +239,33 @@ pub struct Event {
     pub warning: bool,
     /// Set where it says that an undo begins, or that a flag is taken back: why, as it is counted.
     pub undo: Option<UndoCause>,
+    /// Set where it says how a measurement of stable has ended, as it is counted.
+    pub measured: Option<Measurement>,
+}
+
+/// How a measurement of stable has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Measurement {
+    /// Which.
+    pub around: Around,
+    /// What was found.
+    pub verdict: Found,
+}
+
+/// What stable is measured around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Around {
+    /// After an expand (its soak).
+    AfterExpand,
+    /// Before a contract.
+    BeforeContract,
+    /// After a contract.
+    AfterContract,
+}
+
+impl Around {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::AfterExpand, Self::BeforeContract, Self::AfterContract];
 }
 
 /// Why a release or a flag is taken back, as it is counted.

@@ -136,6 +136,7 @@ pub(super) fn leave(seen: &Observed, now: Timestamp) -> Plan {
         message: format!("the Rollout is being deleted: {words}"),
         warning: warns,
         undo: None,
+        measured: None,
     };
     Plan {
         writes,

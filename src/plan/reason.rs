@@ -224,6 +224,9 @@ reasons! {
     DatabaseDirty: Stalled,
         "an earlier phase on this database failed and may have left it inconsistent",
         "check the database, then `retry`";
+    RecordDisagrees: Stalled,
+        "what is on record in the DatabaseSchema, or a file that is to run, is not what the ledger in the database says has run: one of them was restored from a backup or changed, or it is another database. Nothing ran. Also on `SchemaReady`",
+        "restore the other one to the same time, or put on record how far the database is (`stepgate.io/baseline`); then `retry`. The Job's log names what disagrees, and has the whole command";
     JobVanished: Stalled,
         "a phase's Job was deleted before its end was seen",
         "check the database, then `retry`";

@@ -398,6 +398,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
                 return Err(wait.saying(&words).and(look).into());
             }
             Step::Fails { words, job } => return preflight_failed(draft, release, words, job),
+            Step::Disagrees(job) => return disagrees(draft, release, phase, job),
             Step::Obstacle => {}
         }
     }
@@ -428,8 +429,14 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
         }
         Run::Failed {
             job,
+            disagrees: true,
+            ..
+        } => disagrees(draft, release, phase, job),
+        Run::Failed {
+            job,
             message,
             nothing_applied,
+            ..
         } => {
             let schema = draft.spec.schema.as_ref();
             let log = end_of_phase_log(draft, job)?;
@@ -486,6 +493,19 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             Err(wait.and(look).into())
         }
     }
+}
+
+/// What is on record of the database is not what its ledger says.
+fn disagrees(draft: &Draft<'_>, release: &Release, phase: PhaseKind, job: String) -> Decided {
+    let log = end_of_phase_log(draft, job)?;
+    let version = draft.spec.schema_version();
+    let words = job::recorded::words(draft, phase, version);
+    let words = format!("{words}; then set the annotation stepgate.io/retry{log}");
+    let told = format!("revision {}: {words}", release.revision);
+    let reason = Reason::RecordDisagrees;
+    fails(draft, release, reason, &words)
+        .warning(reason, told)
+        .made()
 }
 
 /// Nothing has run that could be undone, and the database is as it was.

@@ -118,7 +118,7 @@ pub(super) fn job(
                 &draft.seen.objects.rollout.namespace,
                 schema,
                 holder,
-                &database.base.name,
+                (&database.base.name, &database.record),
                 hashes,
                 seconds,
                 approved,

@@ -12,12 +12,13 @@ use super::{
     draft::{Draft, later, whole_second},
     gate::checks,
     hearing::{Heard, heard, held, unmeasured},
+    intent::Around,
     reason::Reason,
     undoing, words,
 };
 use crate::api::{
     OnInconclusive, PhaseKind, Soak,
-    database::PhaseRecord,
+    database::{Found, PhaseRecord},
     release::{Release, SoakStatus, Stage, Why},
     status::Outcome,
 };
@@ -150,7 +151,9 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, soak: &SoakStatus) ->
             return Ok(None);
         }
         let words = hurts(draft, release, &why.message);
-        return pause(draft, release, soak, Reason::ExpandHurts, &words).made();
+        return pause(draft, release, soak, Reason::ExpandHurts, &words)
+            .measures(AROUND, Found::Failed)
+            .made();
     }
     if soak.paused.is_some() {
         return Ok(None);
@@ -164,7 +167,10 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, soak: &SoakStatus) ->
         return Err(Wait::held(Reason::Paused, words).into());
     }
     let lack = match heard(draft, &measured, until, asked.deadline_seconds) {
-        Heard::Passed(said) => return leave(draft, release, &said).map(Some),
+        Heard::Passed(said) => {
+            let decision = leave(draft, release, &said)?;
+            return decision.measures(AROUND, Found::Passed).made();
+        }
         Heard::Waits(lack, at) => {
             let words = format!(
                 "the soak after the expand is held on, no pod of the revision runs yet: {lack}"
@@ -177,16 +183,20 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, soak: &SoakStatus) ->
         "no verdict about stable within {} seconds after the soak of the expand: {}",
         asked.deadline_seconds, lack
     );
-    match asked.on_inconclusive {
-        OnInconclusive::Proceed => leave(draft, release, &words).map(Some),
+    let decision = match asked.on_inconclusive {
+        OnInconclusive::Proceed => leave(draft, release, &words)?,
         OnInconclusive::Undo => {
             let reason = Reason::Inconclusive.word();
             let words = format!("{words}. {STAYS}");
-            undoing::begin(draft, release, Outcome::Failed, reason, &words).made()
+            undoing::begin(draft, release, Outcome::Failed, reason, &words)
         }
-        OnInconclusive::Pause => pause(draft, release, soak, Reason::Inconclusive, &words).made(),
-    }
+        OnInconclusive::Pause => pause(draft, release, soak, Reason::Inconclusive, &words),
+    };
+    decision.measures(AROUND, Found::NoVerdict).made()
 }
+
+/// As it is counted.
+const AROUND: Around = Around::AfterExpand;
 
 /// What nobody must hope for.
 const STAYS: &str = "The schema stays expanded: an undo of the release does not revert the expand";

@@ -87,6 +87,12 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
             "a new revision was seen".into(),
         );
     }
+    if let Some(schema) = &draft.status.schema
+        && schema.state == Reason::RecordDisagrees.word()
+    {
+        let words = format!("revision {stable} is stable, but {}", schema.message);
+        return say(StandingKind::Stalled, &schema.state, words);
+    }
     let total = draft.spec.replicas;
     let settled = draft
         .seen

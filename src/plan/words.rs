@@ -42,6 +42,7 @@ pub(super) fn failed(draft: &Draft<'_>, revision: &str) -> (String, String) {
     let before = [
         Reason::ExpandFailed,
         Reason::PreflightFailed,
+        Reason::RecordDisagrees,
         Reason::TemplateRefused,
     ];
     // No pod of it ever ran.

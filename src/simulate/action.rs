@@ -7,6 +7,7 @@ use super::{
     object::{Name, Watched},
     prometheus::Outage,
     setting::Behaviour,
+    sql_ledger::Half,
 };
 use crate::{
     api::{Analysis, BlueGreen, Rolling, RolloutSpec, Step, sql::KeyRef},
@@ -83,6 +84,8 @@ pub enum Action {
     Drop(Name),
     /// Asks that the undo floor of a database goes back to where it was.
     LowerFloor(Name),
+    /// Puts on record how far a database is, by its ledger.
+    Baseline(Name),
     /// Deletes the Rollout.
     Delete(Name),
     /// Deletes the Rollout in the foreground: it stays, marked, until its children are gone.
@@ -162,6 +165,15 @@ pub enum Action {
     },
     /// Status is lost, as in a restore.
     LoseStatus(Name),
+    /// A backup is made of a database, and of its DatabaseSchema.
+    BackUp(Name),
+    /// One of the two is restored from it.
+    RestoreHalf {
+        /// The database.
+        database: Name,
+        /// Which.
+        half: Half,
+    },
     /// Everything is restored from a backup: new uids, no status, no owners.
     Restore,
     /// So many percent of live reads get no answer.

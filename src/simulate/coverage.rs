@@ -9,6 +9,7 @@ use super::{
     prometheus::Outage,
     request::Fate,
     setting::{Behaviour, Health, MigrationEnd},
+    sql_ledger::Half,
 };
 use crate::api::PhaseKind;
 
@@ -51,6 +52,9 @@ kinds! {
     ClockBack: "a clock jumps back",
     StatusLost: "status is lost",
     Restored: "everything is restored from a backup, under new uids",
+    RecordRestored: "a DatabaseSchema is restored without its database",
+    DatabaseRestored: "a database is restored without its DatabaseSchema",
+    RecordDisagrees: "the runner finds another ledger than what is on record",
     MetricsDown: "the metric source is down",
     MetricsSlow: "the metric source answers too late",
     MetricsEmpty: "the metric source has no series",
@@ -276,6 +280,10 @@ impl Coverage {
             Action::LosePods { rollout, count } => (Kind::PodLost, *count > 0 && has_pods(rollout)),
             Action::LoseStatus(rollout) => (Kind::StatusLost, live.rollouts.contains_key(rollout)),
             Action::Restore => (Kind::Restored, true),
+            Action::RestoreHalf { half, .. } => match half {
+                Half::Record => (Kind::RecordRestored, true),
+                Half::Database => (Kind::DatabaseRestored, true),
+            },
             Action::Metrics(outage) => match outage {
                 Outage::None => return,
                 Outage::Down => (Kind::MetricsDown, true),

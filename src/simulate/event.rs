@@ -22,6 +22,8 @@ pub enum End {
     Refused,
     /// With that by which it says that rows are not filled in.
     Unproven,
+    /// With that by which it says that its ledger is not what is on record.
+    Disagrees,
     /// By the Job's deadline.
     Deadline,
 }

@@ -56,6 +56,8 @@ impl World {
                 }
             }
             Action::Restore => self.restore(),
+            Action::BackUp(database) => self.back_up(&database),
+            Action::RestoreHalf { database, half } => self.restore_half(&database, half),
             Action::Reads(percent) => {
                 let words = format!("live reads: {percent}% get no answer");
                 self.struck("", &words);

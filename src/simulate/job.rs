@@ -28,6 +28,7 @@ const fn words_of(end: End, has_policy: bool) -> &'static str {
         }
         End::Refused => "PodFailurePolicy: Container failed with exit code 64",
         End::Unproven => "PodFailurePolicy: Container failed with exit code 65",
+        End::Disagrees => "PodFailurePolicy: Container failed with exit code 66",
         End::Failed | End::NothingApplied => {
             "BackoffLimitExceeded: Job has reached the specified backoff limit"
         }
@@ -53,10 +54,17 @@ impl World {
 
     /// The next pod of a Job runs, until its own end or the Job's deadline.
     fn run_a_pod(&mut self, job: JobObject) {
-        if !self.holds(&job.files) {
-            let end = End::Refused;
+        let refused = match (self.holds(&job.files), self.ledger_agrees(&job)) {
+            (false, _) => Some((End::Refused, "another text than it was given")),
+            (true, false) => Some((End::Disagrees, "another ledger than what is on record")),
+            (true, true) => None,
+        };
+        if let Some((end, found)) = refused {
             self.job_event(&job, 1, |job, uid| Event::JobEnds { job, uid, end });
-            let words = format!("{} finds another text than it was given", job.meta.name);
+            if end == End::Disagrees {
+                self.coverage.count(Kind::RecordDisagrees);
+            }
+            let words = format!("{} finds {found}", job.meta.name);
             self.story.note(self.now, &job.rollout, words);
             self.store(JobObject {
                 runs: true,
@@ -87,6 +95,7 @@ impl World {
         );
         if runs && applies {
             self.phase_runs(&job);
+            self.sql_begins(&job);
         }
         let left = self.seconds_left(&job);
         let hangs = !runs || migration.end == MigrationEnd::Hangs || migration.seconds > left;
@@ -182,6 +191,7 @@ impl World {
         let succeeded = end == End::Succeeded;
         self.phase_ended(&job, end);
         if succeeded {
+            self.sql_ended(&job);
             self.phase_hurts(&job);
         }
         let words = if succeeded { "succeeded" } else { "failed" };
@@ -192,10 +202,16 @@ impl World {
             live_pods: 0,
             ended: Some(JobEnd {
                 succeeded,
-                refusal: (end == End::Unproven && job.is_sql()).then_some(SqlRefusal::ProofFailed),
+                refusal: match end {
+                    End::Unproven if job.is_sql() => Some(SqlRefusal::ProofFailed),
+                    End::Disagrees => Some(SqlRefusal::RecordDisagrees),
+                    _ => None,
+                },
+                sql: job.is_sql(),
                 nothing_applied: job.has_policy
                     && (end == End::NothingApplied
-                        || matches!(end, End::Refused | End::Unproven) && job.is_sql()),
+                        || matches!(end, End::Refused | End::Unproven | End::Disagrees)
+                            && job.is_sql()),
                 message: words_of(end, job.has_policy).into(),
                 at: self.now,
             }),

@@ -38,6 +38,8 @@ pub enum Happened {
     },
     /// A Rollout is gone, and was so at its end.
     RolloutGone(Arc<RolloutObject>),
+    /// A phase in SQL, in this Job, begins to change its database.
+    SqlRuns(Name),
     /// A Job was collected while it might still change the database.
     JobCut(Name),
     /// A pass has ended in which the API server refused writes for good.
@@ -197,6 +199,8 @@ pub struct Ledger {
     pub clocks_jumped: bool,
     /// Rollouts that were deleted: one of the same name may find its children.
     pub deleted: BTreeSet<Name>,
+    /// Databases of which they themselves, or their records, were restored alone.
+    pub rewound: BTreeSet<Name>,
     /// Everything was restored from a backup, under new uids.
     pub restored: bool,
     /// Status of a Rollout as it was when it was lost, alone or with its Rollout, and when that was.

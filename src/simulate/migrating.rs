@@ -133,7 +133,7 @@ impl World {
             End::Succeeded => 100,
             End::Failed => 50,
             End::Deadline => 33,
-            End::NothingApplied | End::Refused | End::Unproven => 0,
+            End::NothingApplied | End::Refused | End::Unproven | End::Disagrees => 0,
         };
         let now = self.now;
         let tables = self.tables.entry(job.database.clone()).or_default();

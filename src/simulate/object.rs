@@ -211,6 +211,8 @@ pub struct JobObject {
     pub has_policy: bool,
     /// Files of SQL that it runs, each with the hash that it must have.
     pub files: Vec<(KeyRef, String)>,
+    /// What Stepgate's own runner is told in it; null for everything else.
+    pub order: Arc<Value>,
     /// How it ended.
     pub ended: Option<JobEnd>,
 }

@@ -59,6 +59,7 @@ impl World {
             Action::Allow { database, rollouts } => self.allow(&database, rollouts),
             Action::Drop(database) => self.drop_version(&database),
             Action::LowerFloor(database) => self.lower_floor(&database),
+            Action::Baseline(database) => self.put_baseline(&database),
             Action::Delete(rollout) => {
                 let found = self.live.rollouts.get(&rollout).cloned();
                 let words = match &found {
@@ -414,7 +415,7 @@ impl World {
         self.annotate(&found, keys::LOWER_FLOOR, "lower-floor", &floor, "");
     }
 
-    fn annotate(
+    pub(super) fn annotate(
         &mut self,
         database: &DatabaseObject,
         key: &str,

@@ -12,7 +12,7 @@ use super::{
         RevisionObject, RolloutObject, ServiceObject, Stored, Watched,
     },
     request::describe,
-    sql,
+    sql, sql_ledger,
     world::World,
 };
 use crate::{
@@ -269,6 +269,7 @@ impl World {
             has_policy: manifest["spec"]["podFailurePolicy"].is_object(),
             backoff_limit: manifest["spec"]["backoffLimit"].as_i64().unwrap_or(6),
             files: sql::files(&manifest["spec"]["template"]),
+            order: sql_ledger::order(&manifest["spec"]["template"]),
             ended: None,
         };
         Ok(Written::Job(facts::job(&self.store(object))))

@@ -5,12 +5,13 @@ use serde_json::json;
 
 use super::{
     action::{Action, Circumstance},
-    object::SQL_IMAGE,
+    object::{Name, SQL_IMAGE},
     random::Random,
     scenarios::sql::text,
     setting::BUSY,
     setting::Telling,
     setting::{Behaviour, Migration, MigrationEnd, Setting},
+    sql_ledger::Half,
 };
 use crate::api::{PhaseKind, RolloutSpec, SchemaSpec};
 
@@ -294,6 +295,7 @@ impl Versions {
                 let to = to.filter(|_| random.chance(80));
                 (random.between(100, BUSY - 100), text(key, to))
             }));
+            script.extend(restored(random));
         }
         script
     }
@@ -321,4 +323,34 @@ impl Versions {
             },
         }
     }
+}
+
+/// Seldom one of a database and its record is restored without the other, and mostly a person says
+/// then how far the database is.
+fn restored(random: &mut Random) -> Vec<(i64, Action)> {
+    if !random.chance(20) {
+        return Vec::new();
+    }
+    let database: Name = "shop-db".into();
+    let made = random.between(60, BUSY - 300);
+    let back = random.between(made, BUSY - 200);
+    let half = match random.chance(50) {
+        true => Half::Record,
+        false => Half::Database,
+    };
+    let mut script = vec![
+        (made, Action::BackUp(database.clone())),
+        (
+            back,
+            Action::RestoreHalf {
+                database: database.clone(),
+                half,
+            },
+        ),
+    ];
+    for _ in 0..random.between(0, 3) {
+        let at = random.between(back, BUSY - 50);
+        script.push((at, Action::Baseline(database.clone())));
+    }
+    script
 }

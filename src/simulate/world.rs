@@ -16,6 +16,7 @@ use super::{
     random::Random,
     request::{Faults, Request},
     setting::{DAWN, Delay, Setting},
+    sql_ledger::{Backup, SqlLedger},
     story::Story,
     tables::{Code, Tables},
     traffic::Traffic,
@@ -50,6 +51,10 @@ pub struct World {
     pub consumer: Option<Option<i64>>,
     /// Databases by name: what is in them.
     pub tables: BTreeMap<Name, Tables>,
+    /// Their ledgers, where phases in SQL have run.
+    pub sql_ledgers: BTreeMap<Name, SqlLedger>,
+    /// Backups of databases and their records.
+    pub(super) backups: BTreeMap<Name, Backup>,
     /// What the code of each pod needs, where it uses a database.
     pub code: BTreeMap<Name, Code>,
     /// What Git says of a Rollout that an agent keeps.
@@ -127,6 +132,8 @@ impl World {
             foreign: BTreeMap::new(),
             consumer: None,
             tables: BTreeMap::new(),
+            sql_ledgers: BTreeMap::new(),
+            backups: BTreeMap::new(),
             code: BTreeMap::new(),
             git: BTreeMap::new(),
             commands: Vec::new(),

@@ -20,6 +20,9 @@ CREATE TABLE IF NOT EXISTS stepgate.owner (
   namespace text NOT NULL,
   database text NOT NULL,
   since timestamptz NOT NULL DEFAULT now());
+CREATE TABLE IF NOT EXISTS stepgate.baseline (
+  single boolean PRIMARY KEY DEFAULT true CHECK (single),
+  at timestamptz NOT NULL);
 CREATE TABLE IF NOT EXISTS stepgate.files (
   version int NOT NULL,
   phase text NOT NULL,

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, recorded::Recorded};
 
 /// As many files and batches as a phase may have.
 const MANY: usize = 16;
@@ -66,6 +66,9 @@ pub struct Order {
     /// Somebody has read the files and approved them.
     #[serde(default)]
     pub approved: bool,
+    /// What the operator has on record of what ran on this database.
+    #[serde(default)]
+    pub recorded: Option<Recorded>,
 }
 
 /// What becomes of files that would hurt users.

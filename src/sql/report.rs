@@ -27,8 +27,10 @@ pub struct Report {
     version: i32,
     attempt: u32,
     began: std::time::Instant,
-    /// Something of this phase is committed, now or in an earlier run.
+    /// Something of this phase is committed by this run.
     pub applied: bool,
+    /// The ledger has something of this phase, from this run or an earlier one.
+    pub earlier: bool,
     /// The answer to a COMMIT was lost, and the ledger was not read since.
     pub unsure: bool,
     /// How often what was tried again, by reason.
@@ -60,6 +62,7 @@ impl Report {
             attempt: order.attempt,
             began: std::time::Instant::now(),
             applied: false,
+            earlier: false,
             unsure: false,
             again: BTreeMap::new(),
             lost: Duration::ZERO,
@@ -90,7 +93,7 @@ impl Report {
 
     /// Whether something of this phase is committed, as far as is known.
     fn applied(&self) -> bool {
-        self.applied || self.unsure
+        self.applied || self.earlier || self.unsure
     }
 
     /// The process's exit status, by which the operator knows what to do next.
@@ -99,6 +102,14 @@ impl Report {
             Ok(()) => 0,
             Err(failure) => match failure.way {
                 // A backfill goes on where it was.
+                // This run has left the database as it found it, and what an earlier one left is on
+                // record, or what is on record is wrong.
+                Way::Fatal
+                    if matches!(failure.reason, "LedgerDisagrees" | "RecordDisagrees")
+                        && !(self.applied || self.unsure) =>
+                {
+                    66
+                }
                 Way::Again | Way::Later if !self.applied() || self.phase == Phase::Backfill => 75,
                 Way::BadInput | Way::Fatal if !self.applied() => match failure.reason {
                     "ProofFailed" => 65,
@@ -226,6 +237,13 @@ mod tests {
 
     #[test]
     fn nothing_applied_is_no_failure_of_the_schema() {
+        let mut report = Report::new(&order());
+        let disagrees = Err(Failure::fatal("RecordDisagrees", "x"));
+        report.earlier = true;
+        assert_eq!(report.exit(&disagrees), 66, "this run did nothing");
+        assert_eq!(report.exit(&Err(Failure::fatal("X", "x"))), 1);
+        report.applied = true;
+        assert_eq!(report.exit(&disagrees), 1);
         let mut report = Report::new(&order());
         let later = || Err(Failure::new(Way::Later, "DeadlineExceeded", "x"));
         assert_eq!(report.exit(&later()), 75);

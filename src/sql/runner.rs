@@ -18,6 +18,7 @@ use crate::{
     ledger,
     order::{Limits, Order, Phase},
     progress::Shared,
+    recorded,
     report::Report,
     session::{self, Session},
     target::Target,
@@ -39,6 +40,8 @@ pub struct Runner {
     deadline: Instant,
     /// The deadline is that of batches: it is for progress.
     batches: bool,
+    /// Of a record with nothing on it: it begins here.
+    begun: bool,
     stop: Receiver<bool>,
 }
 
@@ -54,6 +57,7 @@ impl Runner {
             watch: None,
             deadline,
             batches: false,
+            begun: false,
             stop,
         }
     }
@@ -93,12 +97,18 @@ impl Runner {
         session::inspect(&session).await?;
         ledger::check_owner(&session.client, &self.order).await?;
         session.lock(&self.order).await?;
+        // Before the ledger is made: where one is missing, that is what is to be said.
+        recorded::compare(&session.client, &self.order).await?;
         if self.order.phase != Phase::Preflight {
             // The first one to write here may be another phase, on its own lock.
             ledger::open(&session.client, &self.order).await?;
+            if self.order.recorded.is_none() && !self.begun {
+                recorded::begin(&session.client).await?;
+                self.begun = true;
+            }
             // With the lock: a COMMIT whose answer was lost has happened by now, or never will.
             if ledger::anything(&session.client, &self.order).await? {
-                self.report.applied = true;
+                self.report.earlier = true;
             }
             self.report.unsure = false;
         }

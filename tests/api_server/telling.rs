@@ -31,6 +31,7 @@ async fn events_are_told_once_counted_up_and_found_at_the_rollout() {
         message: message.into(),
         warning,
         undo: None,
+        measured: None,
     };
     events.publish(&subject, event("step 1: 0.1% of 400", false));
     events.publish(&subject, event("step 2: 0.2% of 900", false));

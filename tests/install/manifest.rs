@@ -334,20 +334,21 @@ fn an_approval_needs_a_right_and_the_name_of_who_gives_it() {
     let error = approve("writer", &own("writer")).unwrap_err();
     assert!(error.contains("not allowed to approve here"), "{error}");
     assert_eq!(approve("dba", &own("dba")), Ok(()));
-    let lower = |account: &str| {
+    let say = |account: &str, command: &str| {
         let user = format!("--as=system:serviceaccount:{ns}:{account}");
         let annotate = ["-n", ns, "annotate", "--overwrite", "databaseschema", "db"];
-        let words = ["stepgate.io/lower-floor=7 1", &user];
+        let words = [command, &user];
         let said = super::output("kubectl", &[&annotate[..], &words].concat());
         (
             said.status.success(),
             String::from_utf8_lossy(&said.stderr).into_owned(),
         )
     };
-    let (done, error) = lower("writer");
-    assert!(
-        !done && error.contains("not allowed to lower-floor here"),
-        "{error}"
-    );
-    assert!(lower("dba").0);
+    for (verb, target) in [("lower-floor", "7 1"), ("baseline", "7/5 1")] {
+        let command = format!("stepgate.io/{verb}={target}");
+        let (done, error) = say("writer", &command);
+        let refused = format!("not allowed to {verb} here");
+        assert!(!done && error.contains(&refused), "{error}");
+        assert!(say("dba", &command).0);
+    }
 }

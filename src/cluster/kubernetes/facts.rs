@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::ours::{self, label};
 use crate::{
-    api::{Selector, database::SqlRefusal, keys, text::bounded},
+    api::{Selector, keys, text::bounded},
     plan::{
         adopting,
         facts::{
@@ -300,8 +300,11 @@ fn job_end(object: &Job) -> Option<JobEnd> {
         && said.ends_with("matching FailJob rule at index 0");
     Some(JobEnd {
         succeeded: end.type_ == "Complete",
-        refusal: (refused && said.contains(&format!("exit code {} ", pod::PROOF_FAILED)))
-            .then_some(SqlRefusal::ProofFailed),
+        refusal: pod::WHY
+            .into_iter()
+            .find(|(code, _)| refused && said.contains(&format!("exit code {code} ")))
+            .map(|(_, why)| why),
+        sql: has_word,
         nothing_applied: (ran_out_of_tries && policy.is_some()) || refused,
         message: bounded(&words.join(": ")),
         at: at.map_or(Timestamp::UNIX_EPOCH, |t| t.0),

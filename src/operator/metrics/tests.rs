@@ -11,6 +11,10 @@ fn every_family_has_our_prefix_and_reads_as_documented() {
     metrics.polled(PollResult::Empty);
     metrics.undone(UndoCause::Check);
     metrics.flag_taken_back(UndoCause::Release);
+    metrics.measured(Measurement {
+        around: Around::BeforeContract,
+        verdict: Found::NoVerdict,
+    });
     metrics.leads(Some(7));
     metrics.requested("PATCH", Some(201));
     metrics.requested("BREW", None);
@@ -23,6 +27,8 @@ fn every_family_has_our_prefix_and_reads_as_documented() {
         "stepgate_evidence_polls_total{result=\"Empty\"} 1",
         "stepgate_undos_total{cause=\"Check\"} 1",
         "stepgate_flags_taken_back_total{cause=\"Release\"} 1",
+        "stepgate_stable_measurements_total{around=\"BeforeContract\",verdict=\"NoVerdict\"} 1",
+        "stepgate_stable_measurements_total{around=\"AfterContract\",verdict=\"Failed\"} 0",
         "stepgate_leader 1",
         "stepgate_leader_epoch 7",
         "stepgate_client_requests_total{verb=\"patch\",code=\"2xx\"} 1",

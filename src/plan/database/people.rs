@@ -3,7 +3,9 @@
 //! `stepgate.io/approve: "<version>/<phase>/<digest> <id> <user>"` lets a phase run, and exactly
 //! what has this digest; `stepgate.io/drop: "<version> <id>"` says that what is open of a version is
 //! not to run any more; `stepgate.io/lower-floor: "<version> <id>"` that the undo floor goes back to
-//! where it was before a contract of which nothing was applied. Each is taken once, by its id.
+//! where it was before a contract of which nothing was applied; `stepgate.io/baseline:
+//! "<expanded>/<contracted> <id>"` how far the database is after a restore. Each is taken once, by its
+//! id.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{DatabaseRecord, PhaseKind, database::Approved, keys, status::CommandStatus},
     plan::{
-        database::floor,
+        database::{baseline, floor},
         facts::DatabaseObjects,
         intent::{Event, Plan},
         job::{protocol, terms::is_after_release},
@@ -25,10 +27,11 @@ const LONGEST_WORD: usize = 200;
 /// What a command does to the record, or why it is ignored.
 type Handler = fn(&mut DatabaseRecord, &[String], Timestamp) -> Result<String, String>;
 
-const COMMANDS: [(&str, &str, Handler); 3] = [
+const COMMANDS: [(&str, &str, Handler); 4] = [
     ("approve", keys::APPROVE, approve),
     ("drop", keys::DROP, drop),
     ("lower-floor", keys::LOWER_FLOOR, lower_floor),
+    ("baseline", keys::BASELINE, baseline),
 ];
 
 /// Takes at most one command that has not been acknowledged.
@@ -70,6 +73,7 @@ pub(super) fn take(seen: &DatabaseObjects, now: Timestamp) -> Option<Plan> {
                 message,
                 warning,
                 undo: None,
+                measured: None,
             }],
             writes: vec![protocol::record_write(database, record)],
             ..Plan::default()
@@ -131,6 +135,10 @@ fn lower_floor(
         return Err(format!("{asked_for:?} is not a version"));
     };
     floor::lower(record, version).map(|floor| floor::words(version, floor))
+}
+
+fn baseline(record: &mut DatabaseRecord, words: &[String], _: Timestamp) -> Result<String, String> {
+    baseline::put(record, words.first().map_or("", String::as_str))
 }
 
 fn drop(record: &mut DatabaseRecord, words: &[String], _: Timestamp) -> Result<String, String> {

@@ -214,6 +214,8 @@ pub struct JobEnd {
     pub nothing_applied: bool,
     /// Why Stepgate's own runner has refused to begin, where more follows from that.
     pub refusal: Option<SqlRefusal>,
+    /// It was Stepgate's own runner.
+    pub sql: bool,
     /// The Job controller's words.
     pub message: String,
     /// When.

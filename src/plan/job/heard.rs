@@ -15,7 +15,7 @@ const POD_STARTS_WITHIN: i64 = 15;
 ///
 /// # Errors
 /// When it must be read first.
-pub(in crate::plan) fn end_of_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
+fn end_of_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
     match &draft.seen.answers.job_log {
         None => Halt::ask(Question::JobLog(job)),
         Some(log) => Ok(log.to_string()),
@@ -28,7 +28,19 @@ pub(in crate::plan) fn end_of_log(draft: &Draft<'_>, job: String) -> Result<Stri
 /// As [`end_of_log`].
 pub(in crate::plan) fn end_of_phase_log(draft: &Draft<'_>, job: String) -> Result<String, Halt> {
     let schema = draft.spec.schema.as_ref();
-    if schema.is_none_or(|schema| schema.show_log) {
+    end_of_shown_log(draft, job, schema.is_none_or(|schema| schema.show_log))
+}
+
+/// The same of any Job, where its log is to be shown; else the command that shows it.
+///
+/// # Errors
+/// As [`end_of_log`].
+pub(in crate::plan) fn end_of_shown_log(
+    draft: &Draft<'_>,
+    job: String,
+    shown: bool,
+) -> Result<String, Halt> {
+    if shown {
         return end_of_log(draft, job);
     }
     let namespace = &draft.seen.objects.rollout.namespace;

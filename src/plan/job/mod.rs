@@ -11,6 +11,7 @@ pub mod pod;
 pub(super) mod preflight;
 pub mod progress;
 pub mod protocol;
+pub(super) mod recorded;
 pub(super) mod sql;
 pub(super) mod step_test;
 pub mod terms;
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::api::{
     DatabaseRecord, PhaseKind, SchemaSpec,
-    database::{Dirty, Holder, PhaseRecord, VersionRecord},
+    database::{Dirty, Holder, PhaseRecord, SqlRefusal, VersionRecord},
     release::{JobStatus, Release, Stage},
 };
 
@@ -46,6 +47,8 @@ pub(super) enum Run {
         message: String,
         /// Before it had applied anything.
         nothing_applied: bool,
+        /// What is on record is not what the ledger says.
+        disagrees: bool,
     },
     /// Somebody or something else comes first.
     Waiting(Obstacle),
@@ -83,6 +86,7 @@ pub(super) fn run(draft: &Draft<'_>, turn: &Turn<'_>) -> Run {
             job: phase.job.clone(),
             message: phase.message.clone(),
             nothing_applied: phase.nothing_applied,
+            disagrees: phase.refusal == Some(SqlRefusal::RecordDisagrees),
         };
     }
     match holder {

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::{
     Selector,
+    database::SqlRefusal,
     schema::{JobPods, SchemaSpec},
 };
 
@@ -26,8 +27,17 @@ pub const REFUSED: i32 = 64;
 /// The same, where the rows that a backfill should have filled are not.
 pub const PROOF_FAILED: i32 = 65;
 
+/// The same, where the ledger disagrees with what it is told.
+pub const DISAGREES: i32 = 66;
+
 /// All exit codes by which it says that, in the order in which the API server wants them.
-pub const REFUSALS: [i32; 2] = [REFUSED, PROOF_FAILED];
+pub const REFUSALS: [i32; 3] = [REFUSED, PROOF_FAILED, DISAGREES];
+
+/// Those that say why.
+pub const WHY: [(i32, SqlRefusal); 2] = [
+    (PROOF_FAILED, SqlRefusal::ProofFailed),
+    (DISAGREES, SqlRefusal::RecordDisagrees),
+];
 
 /// The exit code of a container that was killed (`SIGKILL`), for want of memory too.
 const KILLED: i32 = 137;

@@ -44,6 +44,9 @@ pub(in crate::plan) enum Step {
     Waits(Wait),
     /// Its time is over. With the Job that failed last, if one did.
     Fails { words: String, job: Option<String> },
+    /// What is on record is not what the ledger says, as the log of this Job has it: that does not
+    /// pass by itself.
+    Disagrees(String),
     /// As with every other phase: somebody holds the database, or left it half-way.
     Obstacle,
 }
@@ -221,6 +224,11 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
             Some((words, gone, Timestamp::MIN))
         }
         Run::HalfWay { .. } => return Ok(Step::Obstacle),
+        Run::Failed {
+            job,
+            disagrees: true,
+            ..
+        } => return Ok(Step::Disagrees(job)),
         Run::Failed { job, message, .. } => {
             let database = draft.seen.objects.database.as_ref();
             let ended = database.and_then(|d| turn.ended(draft, &d.record));

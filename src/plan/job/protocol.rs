@@ -8,7 +8,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Turn, has_vanished, job_of, preflight, rests_on_caches,
+    Turn, has_vanished, job_of, preflight,
+    recorded::KEPT_PHASES,
+    rests_on_caches,
     terms::{self, Failure, Runs},
 };
 use crate::{
@@ -26,9 +28,6 @@ use crate::{
         render,
     },
 };
-
-/// Phases kept on record per database.
-const KEPT_PHASES: usize = 400;
 
 /// The next write of the protocol, if there is one to make now.
 ///
@@ -285,17 +284,18 @@ fn advance(
     holder: &Holder,
     job: &JobFacts,
 ) -> Option<Write> {
-    // One that has begun is not let run again, whoever suspended it.
-    if job.has_begun() || job.deleting {
-        return None;
-    }
-    if holder.job_uid.is_none() {
+    // It is followed to its end, also where the record is older than it: whoever let it run.
+    if holder.job_uid.is_none() && (job.has_begun() || !job.deleting) {
         let mut record = (*database.record).clone();
         *record.place_of(holder.phase) = Some(Holder {
             job_uid: Some(job.base.uid.clone()),
             ..holder.clone()
         });
         return Some(record_write(database, record));
+    }
+    // One that has begun is not let run again, whoever suspended it.
+    if job.has_begun() || job.deleting {
+        return None;
     }
     let base = job.base.clone();
     if job.epoch != Some(draft.seen.epoch) {

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{pod, progress};
-use crate::api::{PhaseKind, RolloutSpec, SchemaSpec, database::Holder};
+use super::{pod, progress, recorded};
+use crate::api::{DatabaseRecord, PhaseKind, RolloutSpec, SchemaSpec, database::Holder};
 
 /// Seconds that the Job outlives the runner's own deadline, so that the runner can say how it
 /// ended: also those in which its pod finds a node and its image is pulled.
@@ -66,7 +66,7 @@ pub(in crate::plan) fn order(
     namespace: &str,
     schema: &SchemaSpec,
     holder: &Holder,
-    database: &str,
+    (database, record): (&str, &DatabaseRecord),
     hashes: &[String],
     seconds: i64,
     approved: bool,
@@ -118,6 +118,9 @@ pub(in crate::plan) fn order(
         "proofs": proofs,
         "lint": schema.lint,
     });
+    if let Some(recorded) = recorded::order(record) {
+        order["recorded"] = recorded;
+    }
     if approved {
         order["approved"] = json!(true);
     }
@@ -285,8 +288,21 @@ mod tests {
         let schema = spec.schema.as_ref()?;
         let seconds = schema.phase(phase)?.deadline_seconds;
         let approved = phase == PhaseKind::Contract;
+        // An expand is the first that is on record here.
+        let mut record = DatabaseRecord::default();
+        if phase != PhaseKind::Expand && phase != PhaseKind::Preflight {
+            let at = Time(jiff::Timestamp::UNIX_EPOCH);
+            let expand = Holder {
+                phase: PhaseKind::Expand,
+                ..holder.clone()
+            };
+            let mut expand = expand.ended(true, at, String::new());
+            expand.sql = true;
+            record.phases.push(expand);
+        }
+        let database = ("shop-db", &record);
         order(
-            "shop", schema, &holder, "shop-db", &hashes, seconds, approved,
+            "shop", schema, &holder, database, &hashes, seconds, approved,
         )
     }
 
@@ -378,7 +394,9 @@ mod tests {
             ..holder()
         };
         let schema = spec.schema.as_ref().unwrap();
-        let order = order("shop", schema, &holder, "shop-db", &[], 900, false).unwrap();
+        let record = DatabaseRecord::default();
+        let database = ("shop-db", &record);
+        let order = order("shop", schema, &holder, database, &[], 900, false).unwrap();
         let pod = template(&spec.template, &spec, schema, "stepgate-sql:1", &order).unwrap();
         let env = &pod["spec"]["containers"][0]["env"];
         let parts: Vec<_> = env.as_array().unwrap().iter().collect();

@@ -1,13 +1,13 @@
 //! What people read of the Jobs of a release.
 
 use super::{
-    Run, progress,
+    Run, progress, recorded,
     terms::{self, Terms},
 };
 use crate::{
     api::{
         PhaseKind,
-        database::VersionRecord,
+        database::{SqlRefusal, VersionRecord},
         release::{Release, Stage},
         status::{Outcome, SchemaStatus},
     },
@@ -29,10 +29,20 @@ pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
     let last = terms::before_the_pods(draft.spec).last()?;
     let release = draft.status.release.as_ref();
     let revision = release.map_or(draft.wanted, |r| &r.revision).to_owned();
+    let phases = draft.seen.objects.database.iter();
+    let phases = phases.flat_map(|d| &d.record.phases);
+    let refused = |phase: PhaseKind| {
+        let mut own = phases.clone().filter(|p| p.rollout == draft.name());
+        let last = own.rfind(|p| p.revision == revision && p.phase == phase);
+        last.is_some_and(|p| p.refusal == Some(SqlRefusal::RecordDisagrees))
+    };
     // The end of a release, where it is that of one of its Jobs.
     let told = |terms: &Terms| {
         let mut history = draft.status.history.iter();
-        history.find(|e| e.revision == revision && e.reason == terms.failed.word())
+        history.find(|e| {
+            let other = e.reason == Reason::RecordDisagrees.word() && refused(terms.phase);
+            e.revision == revision && (e.reason == terms.failed.word() || other)
+        })
     };
     let phase = match release.map(|r| &r.stage) {
         Some(Stage::Job(phase)) => *phase,
@@ -161,7 +171,12 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
     let mut status = status(duty.version, duty.phase);
     status.attempt = turn.job().attempt;
     let (state, job, message) = match super::run(draft, &turn) {
-        Run::Failed { job, message, .. } => {
+        Run::Failed {
+            job,
+            message,
+            disagrees,
+            ..
+        } => {
             let back = match draft.stable() {
                 Some(stable)
                     if draft.outcome(draft.wanted) == Some(Outcome::Failed)
@@ -182,6 +197,18 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
                 }
                 _ => "",
             };
+            if disagrees {
+                let words = recorded::words(draft, duty.phase, Some(duty.version.version));
+                let words = format!(
+                    "{words}; {back}then retry with the annotation stepgate.io/retry: \"{revision} <id>\". \
+                     The log: kubectl logs -n {} job/{job}",
+                    draft.seen.objects.rollout.namespace
+                );
+                status.state = Reason::RecordDisagrees.word().to_owned();
+                status.job = Some(job);
+                status.message = words;
+                return Some(status);
+            }
             let words = format!(
                 "{message}; see kubectl logs -n {} job/{job}, put right what failed, {back}then \
                  retry with the annotation stepgate.io/retry: \"{revision} <id>\"{instead}",

@@ -23,7 +23,7 @@ use crate::{
         flags,
         gate::checks,
         hearing::{self, Heard},
-        intent::Write,
+        intent::{Around, Measurement, Write},
         reason::Reason,
         words::command,
     },
@@ -31,6 +31,9 @@ use crate::{
 
 /// Letters kept of what the checks said.
 const LONGEST: usize = 1000;
+
+/// Seconds for which a contract may rest on what was measured before it.
+const FRESH: i64 = 600;
 
 /// Which of the two measurements of a contract.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,9 +103,14 @@ pub(in crate::plan) fn is_under_way(draft: &Draft<'_>) -> bool {
 /// The checks look at it as at a release of the stable revision that is held at a step.
 pub(in crate::plan) fn as_release(draft: &Draft<'_>) -> Option<Release> {
     let (version, measured, side) = under_way(draft)?;
-    if interrupted(draft, measured).is_some() {
+    if interrupted(draft, (version.version, side), measured).is_some() {
         return None;
     }
+    release_of(version, measured, side)
+}
+
+/// This measurement, as the checks look at it.
+fn release_of(version: &VersionRecord, measured: &Measured, side: Side) -> Option<Release> {
     let from = match side {
         Side::Before => &measured.since,
         Side::After => &version.stable_before.as_ref()?.since,
@@ -126,8 +134,17 @@ fn hold(draft: &Draft<'_>) -> (i64, i64) {
     last.map_or((0, 0), |last| (last.hold_seconds, last.deadline_seconds))
 }
 
-/// What keeps stable from being measured now, though it could be.
-fn busy(draft: &Draft<'_>) -> Option<String> {
+/// What keeps stable from being measured now, though it could be. The checks look at one measurement
+/// at a time, the first.
+fn busy(draft: &Draft<'_>, own: (i64, Side)) -> Option<String> {
+    let other = under_way(draft).filter(|(version, _, side)| (version.version, *side) != own);
+    if let Some((version, _, side)) = other {
+        return Some(format!(
+            "stable is measured {} the contract of version {}",
+            side.word(),
+            version.version
+        ));
+    }
     if let Some(release) = &draft.status.release {
         return Some(format!(
             "the release of revision {} is in motion",
@@ -140,7 +157,7 @@ fn busy(draft: &Draft<'_>) -> Option<String> {
 }
 
 /// Why a measurement that is under way ends early.
-fn interrupted(draft: &Draft<'_>, measured: &Measured) -> Option<String> {
+fn interrupted(draft: &Draft<'_>, own: (i64, Side), measured: &Measured) -> Option<String> {
     let other = || {
         let stable = draft
             .stable()
@@ -148,7 +165,7 @@ fn interrupted(draft: &Draft<'_>, measured: &Measured) -> Option<String> {
         Some(format!("revision {stable} is stable by now"))
     };
     hearing::unmeasured(draft)
-        .or_else(|| busy(draft))
+        .or_else(|| busy(draft, own))
         .or_else(other)
 }
 
@@ -187,9 +204,25 @@ fn is_accepted(version: &VersionRecord, measured: &Measured) -> bool {
     }
 }
 
+/// What was good so long ago, or before another phase changed the database, says nothing of now. What
+/// was not good waits for a person, however long.
+fn is_old(draft: &Draft<'_>, measured: &Measured) -> bool {
+    let passed = measured.until.as_ref();
+    let Some(until) = passed.filter(|_| measured.verdict == Some(Found::Passed)) else {
+        return false;
+    };
+    let database = draft.seen.objects.database.iter();
+    let mut phases = database.flat_map(|d| &d.record.phases);
+    let changed = phases.any(|p| p.phase != PhaseKind::Backfill && p.ended.0 > until.0);
+    changed || later(until.0, FRESH) < draft.now
+}
+
 /// What is on record of stable before the contract, as far as it still counts.
 fn counts<'v>(draft: &Draft<'_>, version: &'v VersionRecord) -> Option<&'v Measured> {
     let measured = version.stable_before.as_ref()?;
+    if is_old(draft, measured) {
+        return None;
+    }
     let same = draft.stable() == Some(measured.revision.as_str());
     (same && !is_asked_anew(draft, version, measured)).then_some(measured)
 }
@@ -203,6 +236,7 @@ pub(super) fn before(
     everything_else: bool,
 ) -> Before {
     let side = Side::Before;
+    let own = (version.version, side);
     let waits = match everything_else {
         true => Before::Open,
         false => Before::Waits,
@@ -224,11 +258,11 @@ pub(super) fn before(
             true => Before::Open,
             false => Before::Waits,
         },
-        Some(measured) if busy(draft).is_none() => {
+        Some(measured) if busy(draft, own).is_none() => {
             goes_on(draft, database, version, measured, side).map_or(Before::Waits, Before::Records)
         }
         Some(_) => Before::Records(with(database, version, side, None)),
-        None if busy(draft).is_some() => Before::Waits,
+        None if busy(draft, own).is_some() => Before::Waits,
         None => begins(draft, database, version, side).map_or(Before::Waits, Before::Records),
     }
 }
@@ -241,7 +275,8 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Option<Stri
     }
     let number = version.version;
     let Some(measured) = counts(draft, version) else {
-        let after = busy(draft).map(|what| format!(", which waits: {what}"));
+        let after =
+            busy(draft, (number, Side::Before)).map(|what| format!(", which waits: {what}"));
         return Some(format!(
             "stable, which is measured before it{}",
             after.unwrap_or_default()
@@ -328,11 +363,13 @@ pub(in crate::plan) fn after_words(
 pub(super) fn after(draft: &mut Draft<'_>, database: &DatabaseFacts) -> Option<Write> {
     let side = Side::After;
     own(draft).find_map(|version| {
+        let own = (version.version, side);
         // What was not measured before has nothing to be compared with.
         let before = version.stable_before.as_ref()?;
         version.contracted.as_ref().and(before.until.as_ref())?;
         match &version.stable_after {
-            Some(measured) if measured.verdict.is_none() => match interrupted(draft, measured) {
+            Some(measured) if measured.verdict.is_none() => match interrupted(draft, own, measured)
+            {
                 Some(why) => {
                     let why = format!("that was cut off: {why}");
                     let measured = ends(draft, version, measured, side, Found::NoVerdict, &why);
@@ -341,12 +378,13 @@ pub(super) fn after(draft: &mut Draft<'_>, database: &DatabaseFacts) -> Option<W
                 None => goes_on(draft, database, version, measured, side),
             },
             Some(measured) if is_asked_anew(draft, version, measured) => {
-                let idle = hearing::unmeasured(draft).is_none() && busy(draft).is_none();
+                let idle = hearing::unmeasured(draft).is_none() && busy(draft, own).is_none();
                 idle.then(|| begins(draft, database, version, side))?
             }
             Some(_) => None,
-            // A check that fails could be the flag's.
+            // A check that fails could be the flag's; and one is looked at at a time.
             None if flags::watched(draft).is_some() => None,
+            None if under_way(draft).is_some() => None,
             None => begins(draft, database, version, side),
         }
     })
@@ -376,7 +414,7 @@ fn goes_on(
     measured: &Measured,
     side: Side,
 ) -> Option<Write> {
-    let release = as_release(draft)?;
+    let release = release_of(version, measured, side)?;
     let (hold, deadline) = hold(draft);
     let until = later(measured.since.0, hold);
     let (found, words) = if let Some(why) = checks::hurting(draft, &release) {
@@ -419,6 +457,16 @@ fn ends(
         (Found::Failed, Side::After) => draft.tell(Reason::ContractHurts, words),
         _ => draft.tell(Reason::StableMeasured, words),
     }
+    let around = match side {
+        Side::Before => Around::BeforeContract,
+        Side::After => Around::AfterContract,
+    };
+    if let Some(event) = draft.events.last_mut() {
+        event.measured = Some(Measurement {
+            around,
+            verdict: found,
+        });
+    }
     measured
 }
 
@@ -434,6 +482,30 @@ fn with(
             *side.place(version) = measured;
         }
     })
+}
+
+/// What people said of a version, made where they have said nothing yet. Of versions with which all
+/// is done it goes.
+pub(super) fn said_of<'d>(
+    draft: &Draft<'_>,
+    decision: &'d mut Decision,
+    version: i64,
+) -> &'d mut VersionJobs {
+    let awaited = |said: &VersionJobs| {
+        let mut versions = own(draft).filter(|v| v.version == said.version);
+        versions.any(|v| {
+            let after = v.stable_after.as_ref();
+            v.is_open() || after.is_some_and(|m| is_asked_anew(draft, v, m))
+        })
+    };
+    let all = &mut decision.status.version_jobs;
+    all.retain(|said| said.version == version || awaited(said));
+    let known = all.iter().position(|said| said.version == version);
+    let at = known.unwrap_or_else(|| {
+        all.push(VersionJobs::of(version));
+        all.len() - 1
+    });
+    &mut all[at]
 }
 
 /// A retry where what was found of stable is not good: it is measured anew.
@@ -455,14 +527,7 @@ pub(super) fn retry(draft: &Draft<'_>) -> Option<Decision> {
         .find(waits)
         .or_else(|| own(draft).filter(after).max_by_key(|v| v.version))?;
     let mut decision = draft.decision();
-    let said = &mut decision.status.version_jobs;
     let now = Time(whole_second(draft.now));
-    match said.iter_mut().find(|said| said.version == version.version) {
-        Some(said) => said.measured_from = Some(now),
-        None => said.push(VersionJobs {
-            measured_from: Some(now),
-            ..VersionJobs::of(version.version)
-        }),
-    }
+    said_of(draft, &mut decision, version.version).measured_from = Some(now);
     Some(decision)
 }

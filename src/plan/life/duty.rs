@@ -3,7 +3,7 @@
 use crate::{
     api::{
         DatabaseRecord, PhaseKind,
-        database::{Holder, SqlRefusal, VersionRecord},
+        database::{Holder, PhaseRecord, SqlRefusal, VersionRecord},
         schema::KeptBy,
     },
     plan::{
@@ -83,6 +83,29 @@ pub(super) fn is_disproved(draft: &Draft<'_>, version: &VersionRecord) -> bool {
     };
     let next = Turn::of_version(draft, version, PhaseKind::Contract, 1);
     done.began.0 < last.ended.0 && next.job().attempt > last.attempt
+}
+
+/// The database was restored to a time before the expand of this version, and nothing has expanded it
+/// since.
+pub(super) fn lacks_expand(record: &DatabaseRecord, version: i64) -> bool {
+    let above = record
+        .baseline
+        .as_ref()
+        .is_some_and(|b| version > b.expanded);
+    let mut phases = record.phases.iter();
+    let expanded = |p: &PhaseRecord| {
+        let counts = p.succeeded && p.undone_by.is_none();
+        counts && p.phase == PhaseKind::Expand && p.version == Some(version)
+    };
+    above && !phases.any(expanded)
+}
+
+/// What is to be said of that.
+pub(super) fn lacks_expand_words(version: i64) -> String {
+    format!(
+        "the expand of version {version}, which is gone since the database was restored: release \
+         version {version} once more, as a new revision (an annotation in the template makes one)"
+    )
 }
 
 /// The versions whose phases this Rollout is to run, the lowest first.

@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 pub(super) use self::duty::{Duty, needs};
 use self::{
     around::Before,
-    duty::{is_for, own, own_duties, recorded},
+    duty::{is_for, lacks_expand, lacks_expand_words, own, own_duties, recorded},
     gate::Side,
     record::{lacks_texts, registration, with_new_texts},
     run::{again, begin, drive},
@@ -51,6 +51,11 @@ pub(super) fn duty<'s>(draft: &Draft<'s>) -> Option<Duty<'s>> {
 
 /// What a duty waits for, for people; nothing where its Job runs or is about to.
 pub(super) fn waits_for(draft: &Draft<'_>, duty: &Duty<'_>) -> Vec<String> {
+    let database = draft.seen.objects.database.as_ref();
+    let number = duty.version.version;
+    if database.is_some_and(|d| lacks_expand(&d.record, number)) {
+        return vec![lacks_expand_words(number)];
+    }
     match duty.phase {
         PhaseKind::Contract => {
             let mut missing = gate::missing(draft, duty.version);
@@ -123,6 +128,9 @@ fn next(
     database: &DatabaseFacts,
     version: &VersionRecord,
 ) -> Result<Option<Write>, Halt> {
+    if lacks_expand(&database.record, version.version) {
+        return Ok(None);
+    }
     if version.lacks_revert() {
         return revert::next(draft, database, version);
     }
@@ -194,8 +202,19 @@ fn next(
             draft.wake(at);
         }
     }
-    let failed = matches!(job::run(draft, &duty.turn(draft)), Run::Failed { .. });
-    let everything_else = !failed && gate::missing(draft, version).is_empty();
+    // Whatever keeps its Job from beginning shuts the gate: a database that somebody holds, or has
+    // left half-way, too.
+    let run = job::run(draft, &duty.turn(draft));
+    if matches!(run, Run::Unread) {
+        return begin(draft, database, &duty);
+    }
+    let goes = match &run {
+        Run::Runs(_) => true,
+        // That goes on record first.
+        Run::Waiting(obstacle) => obstacle.reason == Reason::SqlUnreadable,
+        _ => false,
+    };
+    let everything_else = goes && gate::missing(draft, version).is_empty();
     match around::before(draft, database, version, everything_else) {
         Before::Open => {}
         Before::Waits => return Ok(None),
@@ -323,6 +342,10 @@ pub(super) fn lets_pods_start(draft: &Draft<'_>) -> Result<(), Halt> {
          {wanted} starts before it",
         open.rollout
     );
+    let words = match lacks_expand(&database.record, number) {
+        true => format!("{words}, and waits for {}", lacks_expand_words(number)),
+        false => words,
+    };
     let name = &database.base.name;
     let give_up = format!("give it up with {}", words::drop_of(draft, name, number));
     let others = &draft.seen.objects.sharers;

@@ -1,11 +1,12 @@
 //! A phase of a version runs, and is tried again.
 
 use super::{
-    duty::{Duty, is_for, own},
+    around::said_of,
+    duty::{Duty, is_for},
     record::with_new_texts,
 };
 use crate::{
-    api::{database::Holder, rollout_status::VersionJobs},
+    api::database::Holder,
     plan::{
         decision::{Decision, Halt},
         draft::Draft,
@@ -78,15 +79,7 @@ pub(super) fn again(draft: &Draft<'_>, duty: &Duty<'_>) -> Result<Option<Decisio
     }
     let mut decision = draft.decision();
     let number = duty.version.version;
-    let open = own(draft);
-    let said = &mut decision.status.version_jobs;
-    said.retain(|said| open.iter().any(|v| v.version == said.version));
-    let of = |said: &VersionJobs| said.version == number;
-    let index = said.iter().position(of).unwrap_or_else(|| {
-        said.push(VersionJobs::of(number));
-        said.len() - 1
-    });
-    let jobs = &mut said[index].jobs;
+    let jobs = &mut said_of(draft, &mut decision, number).jobs;
     jobs.retain(|known| known.phase != duty.phase);
     jobs.push(job);
     Ok(Some(decision))

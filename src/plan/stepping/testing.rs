@@ -90,7 +90,7 @@ pub(super) fn ended(
     }
     let log = match ended.gone {
         true => String::new(),
-        false => heard::end_of_log(draft, ended.job.clone())?,
+        false => heard::end_of_shown_log(draft, ended.job.clone(), test.show_log)?,
     };
     let words = format!(
         "test {name} of step {} failed: {}{log}",

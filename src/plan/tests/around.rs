@@ -1,18 +1,25 @@
 //! Stable, measured before a contract and after it.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    fixture::{World, condition, reading},
+    fixture::{World, condition, reading, second},
     versions::{approve, filled, recorded},
 };
 use crate::{
     api::{
-        Approval,
-        database::{Done, Found, VersionRecord},
+        Approval, PhaseKind,
+        database::{Dirty, Done, Found, Measured, VersionRecord},
+        rollout_status::VersionJobs,
     },
     evidence::{Readings, Verdict},
-    plan::{draft::later, intent::Write, measurable},
+    plan::{
+        draft::later,
+        intent::{Around, Write},
+        measurable,
+    },
 };
 
 /// Everything but a verdict about stable is there.
@@ -172,6 +179,11 @@ fn after_a_contract_stable_is_compared_with_before_it() {
     let events = world.plan().events;
     let told = events.iter().find(|e| e.reason.word() == "ContractHurts");
     assert!(told.is_some_and(|told| told.warning), "{events:?}");
+    let counted = told.and_then(|told| told.measured).expect("a measurement");
+    assert_eq!(
+        (counted.around, counted.verdict),
+        (Around::AfterContract, Found::Failed)
+    );
     let after = next(&mut world).and_then(|v| v.stable_after).unwrap();
     assert_eq!(after.verdict, Some(Found::Failed));
     let status = world.decide();
@@ -180,4 +192,107 @@ fn after_a_contract_stable_is_compared_with_before_it() {
     assert!(ready.message.contains("Nothing takes a contract back"));
     // It blocks nothing.
     assert_eq!(condition(&status, "Ready").status, "True");
+}
+
+#[test]
+fn what_keeps_its_job_from_beginning_takes_the_measurement_off_the_record() {
+    let (mut world, version) = measured(Verdict::Pass);
+    assert!(version.stable_before.is_some());
+    let dirty = Dirty {
+        rollout: "worker".into(),
+        revision: "w1".into(),
+        phase: PhaseKind::Expand,
+        attempt: 1,
+        job: "worker-w1-expand-1".into(),
+        since: version.stable_before.unwrap().since,
+    };
+    world.database_mut().dirty = Some(dirty);
+    let cleared = next(&mut world).expect("it is taken off the record");
+    assert_eq!(cleared.stable_before, None);
+    assert!(next(&mut world).is_none(), "nor is it measured meanwhile");
+    world.database_mut().dirty = None;
+    let anew = next(&mut world).and_then(|v| v.stable_before);
+    assert_eq!(anew.expect("it is measured anew").verdict, None);
+}
+
+/// Version 1 is contracted, and stable is measured since.
+fn after_another(world: &mut World, since: &Time) {
+    let mut first = world.database_mut().version(2).unwrap().clone();
+    let mut before = Measured::begins(&first.revision, since.clone());
+    before.until = Some(since.clone());
+    before.verdict = Some(Found::Passed);
+    first.version = 1;
+    first.stable_after = Some(Measured::begins(&first.revision, since.clone()));
+    first.stable_before = Some(before);
+    first.contracted = Some(Done {
+        attempt: 1,
+        job: "shop-a-contract-1".into(),
+        began: since.clone(),
+        ended: since.clone(),
+    });
+    world.database_mut().versions.insert(0, first);
+}
+
+#[test]
+fn of_two_measurements_the_second_waits_and_says_for_what() {
+    let mut world = world();
+    let now = Time(world.now);
+    after_another(&mut world, &now);
+    assert!(next(&mut world).is_none(), "one is under way");
+    let status = world.decide();
+    let message = condition(&status, "SchemaReady").message.clone();
+    let words = "which waits: stable is measured after the contract of version 1";
+    assert!(message.contains(words), "{message}");
+}
+
+#[test]
+fn a_measurement_is_not_judged_by_the_figures_of_another() {
+    let mut world = world();
+    let version = next(&mut world).expect("the measurement begins");
+    let since = version.stable_before.unwrap().since;
+    // As an older operator has left it: two at once.
+    after_another(&mut world, &since);
+    world.now = later(world.now, 100_000);
+    says(&mut world, Verdict::Pass, &since, &since);
+    let ended = next(&mut world).expect("a write");
+    assert_eq!(ended.stable_before.and_then(|m| m.verdict), None);
+}
+
+#[test]
+fn what_people_said_of_versions_goes_when_all_is_done_with_them() {
+    let (mut world, _) = measured(Verdict::Fail);
+    let rollout = Arc::make_mut(&mut world.seen.objects.rollout.status);
+    let of = |version: i64| VersionJobs {
+        measured_from: Some(Time(second(0))),
+        ..VersionJobs::of(version)
+    };
+    rollout.version_jobs = (10..90).map(of).collect();
+    world.now = later(world.now, 60);
+    world.command("retry", &format!("{} again", world.spec.revision()));
+    let said = world.record().version_jobs.clone();
+    let versions: Vec<_> = said.iter().map(|said| said.version).collect();
+    assert_eq!(versions, [2]);
+}
+
+#[test]
+fn what_was_good_long_ago_or_before_another_phase_is_measured_anew() {
+    let (mut world, version) = measured(Verdict::Pass);
+    let first = version.stable_before.unwrap();
+    world.now = later(world.now, 601);
+    assert!(!takes_the_database(&world));
+    let anew = next(&mut world).and_then(|v| v.stable_before);
+    assert!(anew.expect("another").since.0 > first.since.0);
+
+    let (mut world, version) = measured(Verdict::Pass);
+    let until = version.stable_before.unwrap().until.unwrap();
+    let record = world.database_mut();
+    let mut other = record.phases[0].clone();
+    other.ended = Time(later(until.0, 5));
+    record.phases.push(other);
+    world.now = later(world.now, 10);
+    assert!(!takes_the_database(&world));
+    // What was found bad waits for a person, however long.
+    let (mut world, _) = measured(Verdict::Fail);
+    world.now = later(world.now, 100_000);
+    assert!(next(&mut world).is_none());
 }

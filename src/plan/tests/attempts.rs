@@ -12,6 +12,7 @@ use crate::{
 fn phase(rollout: &str, revision: &str, attempt: i64) -> PhaseRecord {
     PhaseRecord {
         refusal: None,
+        sql: false,
         floor_before: None,
         nothing_applied: false,
         undone_by: None,

@@ -38,6 +38,7 @@ fn job(n: i64) -> JobFacts {
         failed_pods: 0,
         ended: Some(JobEnd {
             refusal: None,
+            sql: false,
             nothing_applied: false,
             succeeded: true,
             message: String::new(),
@@ -50,6 +51,7 @@ fn job(n: i64) -> JobFacts {
 fn phase(job: &JobFacts) -> PhaseRecord {
     PhaseRecord {
         refusal: None,
+        sql: false,
         floor_before: None,
         nothing_applied: false,
         undone_by: None,
@@ -166,6 +168,7 @@ fn a_phase_that_failed_is_told_and_leaves_the_database_dirty() {
     let mut failed = job(1);
     failed.ended = Some(JobEnd {
         refusal: None,
+        sql: false,
         nothing_applied: false,
         succeeded: false,
         message: "BackoffLimitExceeded".into(),
@@ -191,6 +194,7 @@ fn a_phase_that_has_applied_nothing_leaves_the_database_as_it_was() {
         let mut failed = job(1);
         failed.ended = Some(JobEnd {
             refusal: None,
+            sql: false,
             nothing_applied: true,
             succeeded: false,
             message: "BackoffLimitExceeded".into(),
@@ -328,6 +332,7 @@ fn a_contract_that_applied_nothing_takes_its_floor_back() {
         let mut failed = job(9);
         failed.ended = Some(JobEnd {
             refusal: None,
+            sql: false,
             nothing_applied: true,
             succeeded: false,
             message: "BackoffLimitExceeded".into(),

@@ -393,6 +393,7 @@ impl World {
         for job in jobs.filter(|j| !j.suspended && j.ended.is_none()) {
             job.ended = Some(JobEnd {
                 refusal: None,
+                sql: false,
                 nothing_applied: false,
                 succeeded: true,
                 message: String::new(),

@@ -19,6 +19,7 @@ mod lost;
 mod order;
 mod permission;
 mod phases;
+mod recorded;
 mod release_tests;
 mod routes;
 mod said;
@@ -168,6 +169,7 @@ fn a_failed_expand_starts_no_pod_and_says_so() {
     let revision = world.revision("v2");
     world.database_mut().phases.push(PhaseRecord {
         refusal: None,
+        sql: false,
         floor_before: None,
         nothing_applied: false,
         undone_by: None,

@@ -44,6 +44,7 @@ pub fn with_preflight(preflight: Value) -> World {
 fn ran(phase: PhaseKind, version: i64, succeeded: bool) -> PhaseRecord {
     PhaseRecord {
         refusal: None,
+        sql: false,
         floor_before: None,
         rollout: "other".into(),
         revision: "r".into(),
@@ -82,6 +83,7 @@ pub fn ends(world: &mut World, succeeded: bool) {
     for job in jobs.filter(|j| !j.suspended && j.ended.is_none()) {
         job.ended = Some(JobEnd {
             refusal: None,
+            sql: false,
             nothing_applied: false,
             succeeded,
             message: "exit 1".into(),

@@ -70,6 +70,7 @@ fn ends(world: &mut World, succeeded: bool) {
     let job = jobs.find(|job| job.test && job.ended.is_none());
     job.expect("the Job of the test").ended = Some(JobEnd {
         refusal: None,
+        sql: false,
         succeeded,
         nothing_applied: false,
         message: "BackoffLimitExceeded".into(),

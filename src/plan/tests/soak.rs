@@ -211,6 +211,7 @@ fn version(spec: &mut crate::api::RolloutSpec, version: i64) {
 fn expanded(rollout: &str, version: i64, ended: i64) -> PhaseRecord {
     PhaseRecord {
         refusal: None,
+        sql: false,
         floor_before: None,
         rollout: rollout.into(),
         revision: "other".into(),

@@ -76,6 +76,7 @@ fn ends(world: &mut World, succeeded: bool) {
     let at = world.now;
     job(world).ended = Some(JobEnd {
         refusal: None,
+        sql: false,
         succeeded,
         nothing_applied: false,
         message: "BackoffLimitExceeded".into(),
@@ -155,6 +156,19 @@ fn a_failure_undoes_with_the_end_of_its_log_and_its_job_goes() {
     let scale = writes.iter().position(|w| matches!(w, Write::Scale { .. }));
     let delete = writes.iter().position(deletes);
     assert!(scale < delete, "pods go first: {writes:?}");
+}
+
+#[test]
+fn a_log_that_is_not_to_be_shown_is_not_read() {
+    let mut world = running(OnFailure::Undo);
+    world.edit_spec(|spec| spec.strategy.steps_mut()[0].tests[0].show_log = false);
+    ends(&mut world, false);
+    let name = job(&mut world).base.name.clone();
+    assert_eq!(world.plan().questions, []);
+    let release = world.record().release.unwrap();
+    let undo = release.undo().expect("an undo");
+    let command = format!("kubectl logs -n ns job/{name}");
+    assert!(undo.message.contains(&command), "{}", undo.message);
 }
 
 #[test]

@@ -151,6 +151,7 @@ fn expand_failed(show_log: bool) -> World {
     let at = world.now;
     world.seen.objects.jobs[0].ended = Some(JobEnd {
         refusal: None,
+        sql: false,
         nothing_applied: false,
         succeeded: false,
         message: "BackoffLimitExceeded".into(),

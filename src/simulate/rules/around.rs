@@ -16,10 +16,14 @@ use crate::{
     },
 };
 
+/// Seconds after which what was measured says nothing any more, and a little for the write.
+const OLDEST: i64 = 660;
+
 /// *around* – no contract of a Rollout with checks takes the database before stable was measured for
-/// the hold of the last step; where it did not do well, nor before a person has approved that. It is
-/// said to do well only with the requests that its checks ask for and no more errors than they
-/// allow; a contract is said to hurt only while there are more, and more than before it.
+/// the hold of the last step, not long ago and after the last phase there; where it did not do well,
+/// nor before a person has approved that. It is said to do well only with the requests that its
+/// checks ask for and no more errors than they allow; a contract is said to hurt only while there are
+/// more, and more than before it.
 pub(super) fn around(world: &World, happened: &Happened) -> Result<(), String> {
     let Some(arrival) = happened.accepted() else {
         return Ok(());
@@ -49,7 +53,7 @@ pub(super) fn around(world: &World, happened: &Happened) -> Result<(), String> {
             blames_rightly(world, arrival, spec, version, measured)?;
         }
     }
-    takes_the_database(arrival, spec, &before.record, record)
+    takes_the_database(world, arrival, spec, &before.record, record)
 }
 
 /// *lowered* – the undo floor goes down only where no contract above it has removed anything, and none
@@ -103,6 +107,7 @@ fn is_measured(arrival: &Arrival, spec: &RolloutSpec) -> bool {
 }
 
 fn takes_the_database(
+    world: &World,
     arrival: &Arrival,
     spec: &RolloutSpec,
     before: &DatabaseRecord,
@@ -134,6 +139,27 @@ fn takes_the_database(
             holder.job
         ));
     };
+    let until = measured.until.as_ref().map_or(Timestamp::MIN, |t| t.0);
+    if verdict == Found::Passed && !world.ledger.clocks_jumped {
+        let age = arrival.trust.clock.duration_since(until).as_secs();
+        let mut phases = before.phases.iter();
+        // Times are whole seconds.
+        let other = phases.find(|p| {
+            p.phase != PhaseKind::Backfill && p.ended.0.duration_since(until).as_secs() > 1
+        });
+        if let Some(other) = other {
+            return Err(format!(
+                "{} takes the database, and stable was measured before {} changed it",
+                holder.job, other.job
+            ));
+        }
+        if age > OLDEST {
+            return Err(format!(
+                "{} takes the database, and stable was measured {age} seconds ago",
+                holder.job
+            ));
+        }
+    }
     let given = version.approved.as_ref();
     let given = given.filter(|_| version.is_approved(PhaseKind::Contract));
     let knowing = given.filter(|g| {

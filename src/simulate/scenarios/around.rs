@@ -29,6 +29,14 @@ fn mend() -> Action {
     Action::Around(Circumstance::Mended(name()))
 }
 
+/// Which Rollouts the database's administrator allows there.
+fn allow(rollouts: Option<Vec<String>>) -> Action {
+    Action::Allow {
+        database: "shop-db".into(),
+        rollouts,
+    }
+}
+
 /// Nobody makes requests once it is released.
 fn idle(name: &'static str) -> Scenario {
     version_2(name, "Automatic").then(MEASURED, requests(0.2))
@@ -87,6 +95,11 @@ pub(super) fn around() -> Vec<Scenario> {
                 apply(with_contract(shop("v3", 4, Some(3)), "Manual")),
             )
             .lasts(1300),
+        // What was good before that says nothing a quarter of an hour later.
+        version_2("not-allowed-between-measurement-and-contract", "Automatic")
+            .then(MEASURED + 40, allow(Some(vec!["worker".to_owned()])))
+            .then(RELEASED + 900, allow(None))
+            .lasts(1700),
         version_2("operator-dies-while-stable-is-measured", "Automatic")
             .then(MEASURED + 20, Action::Crash(0))
             .lasts(900),

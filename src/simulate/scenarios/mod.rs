@@ -12,6 +12,7 @@ mod metrics;
 pub(super) mod order;
 mod phases;
 mod progress;
+mod recorded;
 mod releases;
 mod schemas;
 mod sizes;
@@ -27,7 +28,7 @@ use super::scenario::Scenario;
 
 /// All of them, each theme with its name.
 #[must_use]
-pub fn themes() -> [(&'static str, Vec<Scenario>); 21] {
+pub fn themes() -> [(&'static str, Vec<Scenario>); 22] {
     [
         ("releases", releases::releases()),
         ("ways", ways::ways()),
@@ -43,6 +44,7 @@ pub fn themes() -> [(&'static str, Vec<Scenario>); 21] {
         ("order", order::order()),
         ("flags", flags::flags()),
         ("sql", sql::sql()),
+        ("recorded", recorded::recorded()),
         ("progress", progress::progress()),
         ("commands", commands::commands()),
         ("edits", edits::edits()),

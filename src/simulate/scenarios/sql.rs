@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A release of four pods, from its start to its end, takes so many seconds at most.
-const RELEASED: i64 = SETTLED + 330;
+pub(super) const RELEASED: i64 = SETTLED + 330;
 
 /// When its backfill has ended, and its contract waits for its time.
 const FILLED: i64 = SETTLED + 260;
@@ -60,7 +60,7 @@ const ADD: &str = "ALTER TABLE users ADD COLUMN full_name text";
 const DROP: &str = "ALTER TABLE users DROP COLUMN name";
 
 /// `v1` runs, and version 2 is released with `v2`, whose phases are SQL.
-fn version_2(name: &'static str, approval: &str) -> Scenario {
+pub(super) fn version_2(name: &'static str, approval: &str) -> Scenario {
     Scenario::new(name)
         .then(0, text("expand.sql", Some(ADD)))
         .then(0, text("contract.sql", Some(DROP)))

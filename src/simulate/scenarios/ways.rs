@@ -119,6 +119,7 @@ pub(crate) fn test(name: &str, on_failure: OnFailure) -> StepTest {
         template: None,
         deadline_seconds: 60,
         on_failure,
+        show_log: true,
     }
 }
 

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::database::SqlRefusal;
 
 fn read<K: serde::de::DeserializeOwned>(object: Value) -> K {
     serde_json::from_value(object).unwrap()
@@ -275,13 +276,19 @@ fn the_runners_word_that_nothing_was_applied_is_told_by_the_rule_that_it_met() {
         job(&read::<Job>(object)).ended.unwrap()
     };
     let of = |codes: &[i32], rule: usize| end(64, codes, rule).nothing_applied;
-    assert!(of(&[64, 65], 0));
-    assert!(!of(&[64, 65], 1), "any other end");
+    let all = [64, 65, 66];
+    assert!(of(&all, 0));
+    assert!(!of(&all, 1), "any other end");
     assert!(!of(&[1], 0), "a policy of something else");
-    let unproven = end(65, &[64, 65], 0);
+    let unproven = end(65, &all, 0);
     assert!(unproven.nothing_applied);
     assert_eq!(unproven.refusal, Some(SqlRefusal::ProofFailed));
-    assert_eq!(end(64, &[64, 65], 0).refusal, None);
+    assert!(unproven.sql && !end(65, &[65], 0).sql);
+    let disagrees = end(66, &all, 0);
+    assert!(disagrees.nothing_applied);
+    assert_eq!(disagrees.refusal, Some(SqlRefusal::RecordDisagrees));
+    assert_eq!(end(66, &all, 1).refusal, None);
+    assert_eq!(end(64, &all, 0).refusal, None);
     assert_eq!(end(65, &[65], 0).refusal, None, "another's policy");
 }
 

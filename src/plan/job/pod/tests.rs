@@ -106,7 +106,7 @@ fn only_the_commands_own_word_is_tried_again() {
 fn the_runners_own_word_has_the_first_rule_and_its_pod_is_made_again_where_it_was_cut_off() {
     let template = json!({"spec": {"containers": [{"name": "stepgate-sql"}]}});
     let of_sql = [
-        "FailJob stepgate-sql In [64,65]",
+        "FailJob stepgate-sql In [64,65,66]",
         "Ignore DisruptionTarget",
         "Ignore stepgate-sql In [137]",
         "FailJob stepgate-sql NotIn [75,137]",

@@ -344,9 +344,12 @@ fn lag_pauses_the_batches() {
     let server = Server::start();
     users(&server, 60_000);
     let mut standby = server.standby();
+    let port = free_port();
     let task = Task::batch(&server, names())
         .limit("maxLagSeconds", 2)
-        .limit("batchMs", 50);
+        .limit("batchMs", 50)
+        .argument("--progress")
+        .argument(format!("127.0.0.1:{port}"));
     // A standby that does not replay what it gets.
     standby
         .at("postgres")
@@ -365,6 +368,10 @@ fn lag_pauses_the_batches() {
         before
     );
     assert!(before < 60_000);
+    // Whoever reads how far it is reads why it stands.
+    let told = progress_on(port).expect("its progress");
+    let why = told["paused"].as_str().unwrap_or_default();
+    assert!(why.contains("s behind (maxLagSeconds 2)"), "{told}");
     // The rest need not last.
     server.sql("DROP TRIGGER slow ON users");
     standby
@@ -372,6 +379,11 @@ fn lag_pauses_the_batches() {
         .batch_execute("SELECT pg_wal_replay_resume()")
         .unwrap();
     run.says("replication has followed");
+    wait_for("it goes on", || {
+        let told = progress_on(port);
+        told.is_none_or(|told| told["paused"].is_null())
+            .then_some(())
+    });
     run.end().done();
     standby.halt();
 }
@@ -401,6 +413,18 @@ fn a_slot_that_nobody_reads_pauses_too() {
     run.end().done();
 }
 
+/// What a run says on its port of how far it is.
+fn progress_on(port: u16) -> Option<Value> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream
+        .write_all(b"GET /progress HTTP/1.1\r\nHost: x\r\n\r\n")
+        .ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    Some(serde_json::from_str(text.split_once("\r\n\r\n")?.1).unwrap())
+}
+
 #[test]
 fn progress_is_told_on_a_port() {
     let server = Server::start();
@@ -415,14 +439,7 @@ fn progress_is_told_on_a_port() {
         .argument(format!("127.0.0.1:{port}"));
     let run = task.spawn();
     let progress = wait_for("a rate", || {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-        stream
-            .write_all(b"GET /progress HTTP/1.1\r\nHost: x\r\n\r\n")
-            .ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-        let progress: Value = serde_json::from_str(text.split_once("\r\n\r\n")?.1).unwrap();
+        let progress = progress_on(port)?;
         (progress["rowsPerSecond"].as_f64()? > 0.0 && progress["secondsLeft"].is_number())
             .then_some(progress)
     });

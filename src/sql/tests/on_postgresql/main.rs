@@ -10,6 +10,7 @@ mod files;
 mod online;
 mod preflight;
 mod proxy;
+mod recorded;
 mod runner;
 mod server;
 mod watching;
