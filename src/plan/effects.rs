@@ -321,6 +321,33 @@ fn is_news(revision: &RevisionFacts, outcome: Outcome) -> bool {
     outcome != Outcome::Withdrawn || revision.outcome != Some(Outcome::Stable)
 }
 
+/// Pods whose node says nothing run on, as far as anybody knows, and may serve again at any moment: of them
+/// too no more go than leaves the floor.
+fn keep_silent(draft: &Draft<'_>, targets: &mut BTreeMap<String, i32>) {
+    let objects = &draft.seen.objects;
+    let serving = |child: &ChildFacts| {
+        let pods = objects.pods_of(&child.revision);
+        let silent = pods.filter(|pod| pod.silent.is_some()).count();
+        let silent = i32::try_from(silent).unwrap_or(i32::MAX);
+        (
+            silent,
+            child.replicas.min(child.available.saturating_add(silent)),
+        )
+    };
+    let present = || objects.children.iter().filter(|child| !child.deleting);
+    let all: i32 = present().map(|child| serving(child).1).sum();
+    let mut spare = (all - draft.bounds().floor).max(0);
+    for child in present() {
+        let (silent, serving) = serving(child);
+        let target = targets.get(&child.revision).copied().unwrap_or(0);
+        if silent > 0 && target < serving {
+            let goes = (serving - target).min(spare);
+            spare -= goes;
+            targets.insert(child.revision.clone(), serving - goes);
+        }
+    }
+}
+
 /// Replicas towards the targets, through the mover.
 ///
 /// # Errors
@@ -342,6 +369,7 @@ fn scale(draft: &mut Draft<'_>) -> Result<(), Halt> {
     let direction = if draft.is_undoing() {
         Direction::Back
     } else {
+        keep_silent(draft, &mut targets);
         Direction::Forward
     };
     let by_name: BTreeMap<&str, i32> = targets.iter().map(|(r, n)| (r.as_str(), *n)).collect();

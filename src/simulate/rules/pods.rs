@@ -34,8 +34,10 @@ pub(super) fn whole(world: &World, happened: &Happened) -> Result<(), String> {
     Ok(())
 }
 
-/// *silent* – a release is not late while the node of its pods says nothing, as far as the sender could know.
+/// *silent* – a release is not late while the node of its pods says nothing, as far as the sender could know;
+/// and of such pods too, which may serve again at any moment, no more go than leaves the floor, but in an undo.
 pub(super) fn silent(_: &World, happened: &Happened) -> Result<(), String> {
+    may_serve_again(happened)?;
     let Some((arrival, before, after)) = happened.recorded() else {
         return Ok(());
     };
@@ -53,6 +55,44 @@ pub(super) fn silent(_: &World, happened: &Happened) -> Result<(), String> {
         )),
         None => Ok(()),
     }
+}
+
+fn may_serve_again(happened: &Happened) -> Result<(), String> {
+    let Some((arrival, before, after)) = happened.scaled() else {
+        return Ok(());
+    };
+    let (Some(seen), Some(spec)) = (&arrival.seen, arrival.spec_seen()) else {
+        return Ok(());
+    };
+    let status = arrival.on_record.status.as_deref();
+    let release = status.and_then(|status| status.release.as_ref());
+    let silent = |revision: &str| {
+        let pods = seen.pods.iter().filter(|pod| *pod.revision == *revision);
+        let silent = pods.filter(|pod| pod.silent.is_some()).count();
+        i32::try_from(silent).unwrap_or(i32::MAX)
+    };
+    if release.is_some_and(|r| r.undo().is_some()) || silent(&after.revision) == 0 {
+        return Ok(());
+    }
+    let left = |replicas: i32| -> i32 {
+        let children = seen.children.values().filter(|c| !c.meta.deleting);
+        let serving = children.map(|child| {
+            let own = child.meta.name == after.meta.name;
+            let asked = if own { replicas } else { child.replicas };
+            asked.min(child.available + silent(&child.revision))
+        });
+        serving.sum()
+    };
+    let floor = course::bounds(spec).floor;
+    let (was, is) = (left(before.replicas), left(after.replicas));
+    if is < floor && is < was {
+        return Err(format!(
+            "{} is scaled {} -> {}, and of {was} pods that serve or may serve again {is} are left: \
+             the floor is {floor}",
+            after.meta.name, before.replicas, after.replicas
+        ));
+    }
+    Ok(())
 }
 
 /// A pod of the revision in motion that its node says nothing of.

@@ -45,6 +45,17 @@ pub(super) fn sizes() -> Vec<Scenario> {
         .then(130, node(true))
         .then(1_000, node(false))
         .lasts(1_800),
+        // Pods of stable that are to go next serve again afterwards, and those of the last step do not yet.
+        v2(
+            "node-says-nothing-at-the-last-step",
+            Behaviour {
+                start_seconds: 30,
+                ..Behaviour::default()
+            },
+        )
+        .then(352, node(true))
+        .then(500, node(false))
+        .lasts(1_200),
         v2("undone-on-a-node-that-says-nothing", wrong(5.0))
             .then(150, node(true))
             .then(900, node(false))
