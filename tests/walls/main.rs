@@ -111,7 +111,7 @@ const FEW: [Few; 10] = [
         but: &[],
         who: &[
             "cluster/kubernetes/",
-            "cluster/pass.rs",
+            "cluster/pass/",
             "prometheus/",
             "operator/",
         ],
