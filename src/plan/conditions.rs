@@ -425,7 +425,8 @@ pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
         return true;
     };
     let due = later(written, every);
-    if due > draft.now {
+    // What was written much later than now, by a clock that was set back since, tells no age.
+    if due > draft.now && written <= draft.in_seconds(every) {
         draft.wake(due);
         return false;
     }

@@ -204,4 +204,16 @@ impl Objects {
             .iter()
             .filter(move |p| p.revision == revision && !p.deleting)
     }
+
+    /// Pods of this revision that are available as its Deployment says, and ready as they say
+    /// themselves. Watches lag, each on its own: either may have been heard before what has become
+    /// of them since.
+    #[must_use]
+    pub fn available(&self, revision: &str) -> i32 {
+        let pods = self.pods_of(revision);
+        let ready = pods.filter(|pod| pod.ready_since.is_some()).count();
+        let ready = i32::try_from(ready).unwrap_or(i32::MAX);
+        self.child(revision)
+            .map_or(0, |child| child.available.min(ready))
+    }
 }

@@ -256,7 +256,7 @@ fn are_there(draft: &Draft<'_>, release: &Release) -> bool {
     let whole = targets.iter().all(|(revision, target)| {
         objects.child(revision).map_or(*target == 0, |child| {
             let available = *revision != release.revision
-                || waiting::available(draft, revision) >= *target
+                || draft.seen.objects.available(revision) >= *target
                 || waiting::is_made_up(draft, release, *target);
             child.replicas == *target && child.current && available
         })

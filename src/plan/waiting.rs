@@ -84,16 +84,6 @@ fn unready<'d>(draft: &'d Draft<'_>, revision: &'d str) -> impl Iterator<Item = 
     pods.filter(|pod| pod.ready_since.is_none())
 }
 
-/// Pods of this revision that are available as its Deployment says, and ready as they say themselves. Watches
-/// lag, each on its own: either may have been heard before what has become of them since.
-pub(super) fn available(draft: &Draft<'_>, revision: &str) -> i32 {
-    let child = draft.seen.objects.child(revision);
-    let pods = draft.seen.objects.pods_of(revision);
-    let ready = pods.filter(|pod| pod.ready_since.is_some()).count();
-    let ready = i32::try_from(ready).unwrap_or(i32::MAX);
-    child.map_or(0, |child| child.available.min(ready))
-}
-
 /// When the next pod of this revision that is not ready yet will be late.
 pub(super) fn next_late(draft: &Draft<'_>, revision: &str) -> Option<Timestamp> {
     let patience = patience(draft, revision);
@@ -117,7 +107,7 @@ pub(super) fn is_made_up(draft: &Draft<'_>, release: &Release, target: i32) -> b
     };
     let may_lack = draft.bounds().may_lack(target, draft.spec.replicas);
     let mut refusals = draft.seen.refusals.iter();
-    if target - available(draft, revision) > may_lack
+    if target - draft.seen.objects.available(revision) > may_lack
         || child.problem.is_some()
         || refusals.any(|r| r.what == Refused::Scale)
         || excuse(draft, revision).is_some()
@@ -250,7 +240,7 @@ pub(super) fn share(draft: &Draft<'_>, revision: &str) -> String {
     let targets = draft.targets();
     let of = |revision: &str| {
         let target = targets.get(revision).copied().unwrap_or(0);
-        (available(draft, revision), target)
+        (draft.seen.objects.available(revision), target)
     };
     let lacks = |revision: &&str| {
         let (available, target) = of(revision);
@@ -267,7 +257,7 @@ pub(super) fn share(draft: &Draft<'_>, revision: &str) -> String {
 pub(super) fn for_sight(draft: &Draft<'_>, revision: &str) -> Option<Wait> {
     let target = draft.targets().get(revision).copied()?;
     let child = draft.seen.objects.child(revision)?;
-    let seen = available(draft, revision);
+    let seen = draft.seen.objects.available(revision);
     if !child.current || child.available < target || seen >= target {
         return None;
     }

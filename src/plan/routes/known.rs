@@ -53,8 +53,9 @@ pub(super) fn read<'d>(draft: &'d Draft<'_>) -> Option<&'d [RouteFacts]> {
 
 /// The new revision has the pods that its step asks for.
 pub(super) fn is_ready(draft: &Draft<'_>, release: &Release, target: &Target) -> bool {
-    let child = draft.seen.objects.child(&release.revision);
-    child.is_some_and(|c| c.available >= target.canary)
+    let objects = &draft.seen.objects;
+    objects.child(&release.revision).is_some()
+        && objects.available(&release.revision) >= target.canary
         || waiting::is_made_up(draft, release, target.canary)
 }
 

@@ -93,7 +93,8 @@ pub(in crate::plan) fn lead<'d>(draft: &'d Draft<'_>) -> Option<[&'d str; 2]> {
 /// Pods of a revision that are available and also asked for.
 pub(in crate::plan) fn available(draft: &Draft<'_>, revision: &str) -> i32 {
     let child = draft.seen.objects.child(revision);
-    child.map_or(0, |c| c.available.min(c.possible.0))
+    let asked = child.map_or(0, |c| c.possible.0);
+    asked.min(draft.seen.objects.available(revision))
 }
 
 /// Pods of a revision that are asked for.

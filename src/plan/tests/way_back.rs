@@ -151,6 +151,13 @@ fn it_costs_no_write_of_its_own_while_only_its_figures_change() {
     }
     let plan = world.plan();
     assert!(plan.writes.is_empty(), "{:?}", plan.writes);
+    // It is written by a clock that was set back since: what is written then is news at once.
+    world.seen.status_written = Some(later(world.now, 300));
+    assert!(
+        !world.plan().writes.is_empty(),
+        "it is kept back for minutes"
+    );
+    world.seen.status_written = Some(later(world.now, -5));
     // The floor is another matter.
     world.database_mut().undo_floor = Some(7);
     let way = world.decide().undo.unwrap();
