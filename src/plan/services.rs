@@ -18,7 +18,7 @@ pub use self::known::SETTLES_WITHIN;
 pub(super) use self::known::{asked, available, lead, leads_users_to, used};
 use self::{
     aim::aim,
-    known::{Role, is_own, led_to, names, own, runs},
+    known::{Role, counted, is_own, led_to, names, own, runs},
     manifest::{manifest, selector, spec_of},
 };
 use super::{
@@ -236,7 +236,7 @@ fn goes(draft: &Draft<'_>, role: Role, name: &str) -> Option<String> {
     let Some(from) = led_to(draft, role, name).filter(|from| *from != to) else {
         return Some(to);
     };
-    let (there, here) = (available(draft, &to), available(draft, from));
+    let (there, here) = (available(draft, &to), counted(draft, from));
     let enough = match role {
         Role::Stable => {
             there >= draft.bounds().floor.max(1) || carry::may_lead_to_few(draft, there, here)

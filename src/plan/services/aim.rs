@@ -1,6 +1,6 @@
 //! Whom each of the two Services is to select.
 
-use super::known::{Role, available};
+use super::known::{Role, counted};
 use crate::{
     api::release::Stage,
     plan::{course::Active, draft::Draft, routes},
@@ -19,7 +19,7 @@ pub(super) fn aim(draft: &Draft<'_>, role: Role) -> Option<String> {
     let reached = draft.course.near(&at.step).map(|target| target.active);
     let canary = match role {
         Role::Stable => reached == Some(Active::Canary),
-        Role::Canary => available(draft, &release.revision) > 0 && !routes::exceed(draft),
+        Role::Canary => counted(draft, &release.revision) > 0 && !routes::exceed(draft),
     };
     Some(if canary {
         release.revision.clone()

@@ -90,11 +90,16 @@ pub(in crate::plan) fn lead<'d>(draft: &'d Draft<'_>) -> Option<[&'d str; 2]> {
     Some([users, led_to(draft, other, &canary)?])
 }
 
-/// Pods of a revision that are available and also asked for.
+/// Pods of a revision that are available for sure and also asked for: requests may go there.
 pub(in crate::plan) fn available(draft: &Draft<'_>, revision: &str) -> i32 {
+    counted(draft, revision).min(draft.seen.objects.available(revision))
+}
+
+/// The same as its Deployment counts them, which may have been heard before its pods were: they may
+/// serve, and requests do not leave them for fewer.
+pub(in crate::plan) fn counted(draft: &Draft<'_>, revision: &str) -> i32 {
     let child = draft.seen.objects.child(revision);
-    let asked = child.map_or(0, |c| c.possible.0);
-    asked.min(draft.seen.objects.available(revision))
+    child.map_or(0, |c| c.available.min(c.possible.0))
 }
 
 /// Pods of a revision that are asked for.
