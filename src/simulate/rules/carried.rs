@@ -57,10 +57,14 @@ pub(super) fn carried(world: &World, happened: &Happened) -> Result<(), String> 
             if lead.users == lead.other || before == *canary {
                 return Ok(());
             }
-            let (revision, share) = match *canary > before {
-                true => (lead.other.as_str(), *canary),
-                false => (lead.users.as_str(), 100 - canary),
+            let (revision, from, share) = match *canary > before {
+                true => (lead.other.as_str(), lead.users.as_str(), *canary),
+                false => (lead.users.as_str(), lead.other.as_str(), 100 - canary),
             };
+            // Nobody serves, here or there: a node says nothing.
+            if ready(seen, from) == 0 && ready(seen, revision) == 0 {
+                return Ok(());
+            }
             (revision, ready(seen, revision), share, "a route gives")
         }
         (
