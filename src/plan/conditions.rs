@@ -425,8 +425,10 @@ pub(super) fn is_due(draft: &mut Draft<'_>) -> bool {
         return true;
     };
     let due = later(written, every);
-    // What was written much later than now, by a clock that was set back since, tells no age.
-    if due > draft.now && written <= draft.in_seconds(every) {
+    // A pass plans by the time of its beginning. What was written long after that, by a clock that
+    // was set back since, tells no age.
+    let told = written <= draft.in_seconds(FIGURES_EVERY);
+    if told && due > draft.now {
         draft.wake(due);
         return false;
     }
