@@ -395,6 +395,9 @@ pub struct Done {
     pub began: Time,
     /// When it ended.
     pub ended: Time,
+    /// Stepgate's own runner did it: the ledger in the database has it.
+    #[serde(default)]
+    pub sql: bool,
 }
 
 /// Who approved what.

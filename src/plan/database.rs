@@ -231,6 +231,7 @@ fn of_its_version(record: &mut DatabaseRecord, holder: &Holder, end: &JobEnd) {
         job: holder.job.clone(),
         began: holder.since.clone(),
         ended: Time(end.at),
+        sql: end.sql,
     });
     match holder.phase {
         PhaseKind::Preflight | PhaseKind::Expand => {}

@@ -15,10 +15,10 @@ use serde_json::Value;
 
 pub(super) use self::hold::{fences, hold_back};
 pub use self::known::SETTLES_WITHIN;
-pub(super) use self::known::{asked, available, lead, leads_users_to, used};
+pub(super) use self::known::{asked, available, counted, lead, leads_users_to, used};
 use self::{
     aim::aim,
-    known::{Role, counted, is_own, led_to, names, own, runs},
+    known::{Role, is_own, led_to, names, own, runs},
     manifest::{manifest, selector, spec_of},
 };
 use super::{

@@ -168,9 +168,6 @@ fn for_room(draft: &Draft<'_>, revision: &str) -> Option<Excuse> {
 /// itself.
 fn for_nodes(draft: &Draft<'_>, revision: &str) -> Option<Excuse> {
     let silent = silent(draft);
-    let (since, node) = silent
-        .first()
-        .and_then(|pod| Some((pod.silent?, pod.node.as_ref()?)))?;
     let says_nothing = |pod: &PodFacts| silent.iter().any(|other| other.node == pod.node);
     let mut lacking: Vec<_> = unready(draft, revision).collect();
     if lacking.is_empty() {
@@ -181,13 +178,22 @@ fn for_nodes(draft: &Draft<'_>, revision: &str) -> Option<Excuse> {
     if problem || lacking.is_empty() || !ways.all(|p| p.node.is_none() || says_nothing(p)) {
         return None;
     }
+    // The node of what is missing; where that has no place yet, any.
+    let of_lacking = |pod: &&&PodFacts| lacking.iter().any(|lacks| lacks.node == pod.node);
+    let told = silent.iter().find(of_lacking).or_else(|| silent.first());
+    let (since, node) = told.and_then(|pod| Some((pod.silent?, pod.node.as_ref()?)))?;
     let of_it = silent.iter().filter(|pod| pod.node.as_ref() == Some(node));
     let names = named(of_it.map(|pod| pod.name.as_str()));
+    let unplaced = lacking.iter().find_map(|p| {
+        let words = p.unschedulable.as_ref()?;
+        Some(format!("; pod {} has no node: {words}", p.name))
+    });
+    let unplaced = unplaced.unwrap_or_default();
     Some(Excuse {
         reason: Reason::WaitingForNode,
         message: format!(
             "node {node} has not reported since {since:.0}, and its pods do not count as ready \
-             ({names}): see kubectl describe node {node}; that time is not counted as delay"
+             ({names}): see kubectl describe node {node}; that time is not counted as delay{unplaced}"
         ),
         until: None,
     })

@@ -61,13 +61,7 @@ CREATE TABLE IF NOT EXISTS stepgate.batches (
 
 /// Whether the ledger is there, and whose it is.
 pub async fn owner(client: &Client) -> Result<Option<(String, String)>, Failure> {
-    let there = client
-        .query_one(
-            "SELECT pg_catalog.to_regclass('stepgate.owner') IS NOT NULL",
-            &[],
-        )
-        .await?;
-    if !there.try_get::<_, bool>(0)? {
+    if !has(client, "stepgate.owner").await? {
         return Ok(None);
     }
     let row = client
@@ -77,6 +71,14 @@ pub async fn owner(client: &Client) -> Result<Option<(String, String)>, Failure>
         Some(row) => Some((row.try_get(0)?, row.try_get(1)?)),
         None => None,
     })
+}
+
+/// Whether a table is there.
+pub async fn has(client: &Client, table: &str) -> Result<bool, Failure> {
+    let row = client
+        .query_one("SELECT pg_catalog.to_regclass($1) IS NOT NULL", &[&table])
+        .await?;
+    Ok(row.try_get(0)?)
 }
 
 /// Refuses a database that belongs to another DatabaseSchema.
@@ -102,7 +104,7 @@ pub async fn check_owner(client: &Client, order: &Order) -> Result<bool, Failure
 
 /// Makes the ledger where it is missing. The caller holds the lock.
 pub async fn open(client: &Client, order: &Order) -> Result<(), Failure> {
-    if check_owner(client, order).await? {
+    if check_owner(client, order).await? && has(client, "stepgate.baseline").await? {
         return Ok(());
     }
     // One transaction: both locks' owners may come here at once, and wait for each other briefly.

@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 
 use crate::{
     failure::Failure,
+    ledger,
     order::{Order, Phase},
 };
 
@@ -189,24 +190,28 @@ pub async fn begin(client: &Client) -> Result<(), Failure> {
 
 /// What is in the ledger; nothing where there is none.
 async fn read(client: &Client) -> Result<Option<Ledger>, Failure> {
-    let there = client
-        .query_one(
-            "SELECT pg_catalog.to_regclass('stepgate.files') IS NOT NULL AND pg_catalog.to_regclass('stepgate.batches') IS NOT NULL \
-               AND pg_catalog.to_regclass('stepgate.baseline') IS NOT NULL",
-            &[],
-        )
-        .await?;
-    if !there.try_get::<_, bool>(0)? {
-        return Ok(None);
+    for table in ["stepgate.files", "stepgate.batches"] {
+        if !ledger::has(client, table).await? {
+            return Ok(None);
+        }
     }
+    // The last table that was added: without it there is no baseline yet.
+    let is_old = match ledger::has(client, "stepgate.baseline").await? {
+        true => {
+            "coalesce(max(coalesce(finished, began)) <= (SELECT at FROM stepgate.baseline), false)"
+        }
+        false => "false",
+    };
     let rows = client
         .query(
-            "SELECT phase, version, pg_catalog.bool_or(finished IS NOT NULL), min(rollout), \
-               pg_catalog.to_char(max(coalesce(finished, began)) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), \
-               coalesce(max(coalesce(finished, began)) <= (SELECT at FROM stepgate.baseline), false) \
-             FROM stepgate.files WHERE done > 0 OR finished IS NOT NULL GROUP BY phase, version \
-             UNION ALL \
-             SELECT 'backfill', version, true, '', '', false FROM stepgate.batches GROUP BY version",
+            &format!(
+                "SELECT phase, version, pg_catalog.bool_or(finished IS NOT NULL), min(rollout), \
+                   pg_catalog.to_char(max(coalesce(finished, began)) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), \
+                   {is_old} \
+                 FROM stepgate.files WHERE done > 0 OR finished IS NOT NULL GROUP BY phase, version \
+                 UNION ALL \
+                 SELECT 'backfill', version, true, '', '', false FROM stepgate.batches GROUP BY version"
+            ),
             &[],
         )
         .await?;

@@ -37,6 +37,16 @@ pub(super) async fn ask<C: Cluster>(
         };
         take(answer, question, seen, answers, memory, now)?;
     }
+    // What else was asked was asked for a spec that is not the one any more.
+    let read = answers.whole.as_ref().map(|(generation, _)| *generation);
+    if read.is_some_and(|generation| generation != seen.objects.rollout.generation) {
+        answers.overlaps = None;
+        answers.routes = None;
+        answers.users = None;
+        answers.deployment = None;
+        answers.config = None;
+        answers.texts.clear();
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 
 use crate::api::{
     DatabaseRecord, PhaseKind,
-    database::{Baseline, PhaseRecord, VersionRecord},
+    database::{Baseline, Done, PhaseRecord, VersionRecord},
     keys,
 };
 
@@ -86,11 +86,8 @@ pub(super) fn put(record: &mut DatabaseRecord, asked_for: &str) -> Result<String
 
 /// What its SQL did after the release is not there any more: it is still to run.
 fn restore(version: &mut VersionRecord) {
-    let sql = |phase: PhaseKind| {
-        let mut asked = version.asked.iter();
-        asked.any(|asked| asked.phase == phase && asked.sql)
-    };
-    let (backfill, contract) = (sql(PhaseKind::Backfill), sql(PhaseKind::Contract));
+    let sql = |done: &Option<Done>| done.as_ref().is_some_and(|done| done.sql);
+    let (backfill, contract) = (sql(&version.backfilled), sql(&version.contracted));
     if backfill {
         version.backfilled = None;
     }
@@ -98,7 +95,7 @@ fn restore(version: &mut VersionRecord) {
         version.contracted = None;
         version.frozen_flags.clear();
     }
-    if backfill || contract {
+    if backfill || contract || version.is_open() {
         // Who was seen, and how stable did, was another database's.
         version.alone_since = None;
         version.stable_before = None;

@@ -24,7 +24,7 @@ use jiff::Timestamp;
 
 use super::{
     decision::{Halt, Obstacle},
-    draft::Draft,
+    draft::{Draft, later},
     facts::{DatabaseFacts, JobFacts},
     reason::Reason,
     revision,
@@ -476,6 +476,9 @@ fn job_of<'s>(draft: &Draft<'s>, holder: &Holder) -> Option<&'s JobFacts> {
     )
 }
 
+/// Seconds that the clocks of the operator and of Kubernetes' controllers may differ.
+const SKEW_SECONDS: i64 = 120;
+
 /// The Job of a hold: that of the uid on record; before there is one, that of its name which the
 /// DatabaseSchema owns. One that a former DatabaseSchema has left behind is about to be collected.
 pub(super) fn job_among<'s>(
@@ -486,7 +489,12 @@ pub(super) fn job_among<'s>(
     let mut named = jobs.iter().filter(|job| job.base.name == holder.job);
     named.find(|job| match &holder.job_uid {
         Some(uid) => *uid == job.base.uid,
-        None => job.owner_uid.as_ref() == Some(&database.base.uid),
+        // One that ran long before this hold is of an attempt that a backup has forgotten.
+        None => {
+            let ran_before = |at: Timestamp| later(at, SKEW_SECONDS) < holder.since.0;
+            job.owner_uid.as_ref() == Some(&database.base.uid)
+                && !job.started.is_some_and(ran_before)
+        }
     })
 }
 

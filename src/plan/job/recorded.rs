@@ -43,7 +43,11 @@ pub(in crate::plan) fn order(record: &DatabaseRecord) -> Option<Value> {
         // The oldest ends are kept by nobody; what has become of a version is.
         let rotated = record.phases.len() >= KEPT_PHASES && kind != PhaseKind::Contract;
         let kept = of().filter_map(|p| p.version).min();
-        let from = kept.filter(|_| rotated).unwrap_or(0);
+        let highest = || record.phases.iter().filter_map(|p| p.version).max();
+        let from = match rotated {
+            true => kept.or_else(|| highest().map(|v| v + 1)).unwrap_or(0),
+            false => 0,
+        };
         let from = from.max(baseline.map_or(from, |b| b + 1));
         let succeeded = |p: &&PhaseRecord| p.succeeded && p.sql && p.undone_by.is_none();
         let of_versions = record.versions.iter().filter(|v| is_done_in_sql(v, kind));
@@ -67,7 +71,7 @@ fn is_done_in_sql(version: &VersionRecord, kind: PhaseKind) -> bool {
         PhaseKind::Contract => &version.contracted,
         PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Revert => return false,
     };
-    done.is_some() && version.asks(kind).is_some_and(|asked| asked.sql)
+    done.as_ref().is_some_and(|done| done.sql)
 }
 
 /// What people read where the runner has said that the two disagree; what exactly is in the log of
@@ -184,6 +188,7 @@ mod tests {
             job: "j".into(),
             began: Time(jiff::Timestamp::UNIX_EPOCH),
             ended: Time(jiff::Timestamp::UNIX_EPOCH),
+            sql: true,
         });
         let record = DatabaseRecord {
             versions: vec![version],
@@ -192,5 +197,13 @@ mod tests {
         };
         assert_eq!(of(&record, PhaseKind::Contract)["done"], json!([6]));
         assert_eq!(of(&record, PhaseKind::Expand)["from"], 900);
+        // An old revert may be in the ledger whose end is kept no more.
+        assert_eq!(of(&record, PhaseKind::Revert)["from"], 901);
+        // What ran counts, and not what the spec says of it since.
+        let mut record = record;
+        if let Some(done) = &mut record.versions[0].contracted {
+            done.sql = false;
+        }
+        assert_eq!(of(&record, PhaseKind::Contract)["done"], json!([]));
     }
 }

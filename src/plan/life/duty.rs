@@ -4,6 +4,7 @@ use crate::{
     api::{
         DatabaseRecord, PhaseKind,
         database::{Holder, PhaseRecord, SqlRefusal, VersionRecord},
+        keys,
         schema::KeptBy,
     },
     plan::{
@@ -88,16 +89,13 @@ pub(super) fn is_disproved(draft: &Draft<'_>, version: &VersionRecord) -> bool {
 /// The database was restored to a time before the expand of this version, and nothing has expanded it
 /// since.
 pub(super) fn lacks_expand(record: &DatabaseRecord, version: i64) -> bool {
-    let above = record
-        .baseline
-        .as_ref()
-        .is_some_and(|b| version > b.expanded);
-    let mut phases = record.phases.iter();
-    let expanded = |p: &PhaseRecord| {
-        let counts = p.succeeded && p.undone_by.is_none();
-        counts && p.phase == PhaseKind::Expand && p.version == Some(version)
+    let expands = || {
+        let phases = record.phases.iter();
+        phases.filter(|p| p.phase == PhaseKind::Expand && p.version == Some(version))
     };
-    above && !phases.any(expanded)
+    let counts = |p: &PhaseRecord| p.succeeded && p.undone_by.is_none();
+    let is_gone = |p: &PhaseRecord| p.undone_by.as_deref() == Some(keys::BASELINE);
+    expands().any(is_gone) && !expands().any(counts)
 }
 
 /// What is to be said of that.

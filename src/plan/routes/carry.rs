@@ -279,7 +279,7 @@ pub(in crate::plan) fn may_lead_back(draft: &Draft<'_>) -> bool {
     let told = told.map_or(0, |told| told.canary);
     let weight = told.max(highest_seen(draft).unwrap_or(0));
     let stable = pace.ready_stable(draft);
-    let new = services::available(draft, pace.other);
+    let new = services::counted(draft, pace.other);
     let enough = match pace.users == pace.stable {
         true => weight == 0 && settled || stable >= pace.whole,
         false => stable >= pace.whole || settled && takes(stable, pace.whole) >= weight,

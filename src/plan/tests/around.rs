@@ -166,6 +166,7 @@ fn after_a_contract_stable_is_compared_with_before_it() {
         job: "shop-b-contract-1".into(),
         began: before.since.clone(),
         ended: before.since.clone(),
+        sql: true,
     });
     world.now = later(world.now, 100);
     let after = next(&mut world).and_then(|v| v.stable_after);
@@ -229,6 +230,7 @@ fn after_another(world: &mut World, since: &Time) {
         job: "shop-a-contract-1".into(),
         began: since.clone(),
         ended: since.clone(),
+        sql: true,
     });
     world.database_mut().versions.insert(0, first);
 }

@@ -152,7 +152,8 @@ fn record() -> DatabaseRecord {
             ..holder.ended(true, Time(second(1)), String::new())
         }
     };
-    let done = json!({"attempt": 1, "job": "j", "began": second(0), "ended": second(1)});
+    let done =
+        json!({"attempt": 1, "job": "j", "began": second(0), "ended": second(1), "sql": true});
     let version = json!({
         "version": 7, "rollout": "shop", "revision": "r7", "stableSince": second(0),
         "asked": [{"phase": "Backfill", "digest": "b", "sql": true},
@@ -296,6 +297,30 @@ fn a_job_that_ran_while_an_older_record_has_no_uid_of_it_is_followed_to_its_end(
             _ => None,
         });
     assert_eq!(written, Some(uid));
+    // One of an hour before the hold is of an attempt that the record has forgotten with a restore.
+    world.seen.objects.jobs[0].started = Some(crate::plan::draft::later(world.now, -3600));
+    let adopts = |write: &Write| match write {
+        Write::RecordDatabase { record, .. } => record.holder.iter().any(|h| h.job_uid.is_some()),
+        _ => false,
+    };
+    assert!(!world.plan().writes.iter().any(adopts));
+}
+
+#[test]
+fn a_version_that_never_had_an_expand_lacks_none() {
+    let mut world = filled();
+    let record = world.database_mut();
+    record.versions[0].backfilled = None;
+    record.baseline = Some(Baseline {
+        expanded: 1,
+        contracted: 0,
+    });
+    record.phases.clear();
+    let takes = |write: &Write| match write {
+        Write::RecordDatabase { record, .. } => record.backfill_holder.is_some(),
+        _ => false,
+    };
+    assert!(world.plan().writes.iter().any(takes), "its backfill begins");
 }
 
 #[test]

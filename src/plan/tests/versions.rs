@@ -57,6 +57,7 @@ fn done() -> Option<Done> {
         job: "shop-b-backfill-1".into(),
         began: Time(second(0)),
         ended: Time(second(1)),
+        sql: true,
     })
 }
 

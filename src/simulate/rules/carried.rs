@@ -61,8 +61,12 @@ pub(super) fn carried(world: &World, happened: &Happened) -> Result<(), String> 
                 true => (lead.other.as_str(), lead.users.as_str(), *canary),
                 false => (lead.users.as_str(), lead.other.as_str(), 100 - canary),
             };
-            // Nobody serves, here or there: a node says nothing.
-            if ready(seen, from) == 0 && ready(seen, revision) == 0 {
+            // Nobody serves, here or there, since nodes say nothing.
+            let is_silent = |of: &str| {
+                let mut pods = seen.pods.iter().filter(|pod| *pod.revision == *of);
+                ready(seen, of) == 0 && pods.any(|pod| pod.silent.is_some())
+            };
+            if is_silent(from) && is_silent(revision) {
                 return Ok(());
             }
             (revision, ready(seen, revision), share, "a route gives")

@@ -74,7 +74,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("recorded", recorded::recorded),
     ("preflight", phases::preflight),
     ("revert", phases::revert),
-    ("once", tests::once),
+    ("tested-once", tests::once),
     ("tested", tests::tested),
     ("evidence", evidence::evidence),
     ("clock", evidence::clock),

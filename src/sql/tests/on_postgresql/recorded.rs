@@ -205,3 +205,21 @@ fn a_phase_that_ran_before_its_end_was_recorded_goes_on() {
         .run()
         .is(66, "RecordDisagrees");
 }
+
+#[test]
+fn a_ledger_without_the_newest_table_goes_on_and_gets_it() {
+    let server = filled();
+    server.sql("DROP TABLE stepgate.baseline");
+    let known = record(&[
+        ("Expand", &[6, 7], &[]),
+        ("Backfill", &[7], &[]),
+        ("Contract", &[7], &[]),
+    ]);
+    task(&server, "Expand", 8, NEXT)
+        .with("recorded", known)
+        .run()
+        .done();
+    let there =
+        "SELECT count(*) FROM pg_tables WHERE schemaname = 'stepgate' AND tablename = 'baseline'";
+    assert_eq!(server.number(there), 1);
+}
