@@ -24,6 +24,10 @@ pub(super) async fn ask<C: Cluster>(
 ) -> Result<(), ReadError> {
     // What one plan asks does not wait for one another.
     let said = join_all(plan.questions.iter().map(|one| cluster.ask(key, one))).await;
+    let edited = said.iter().any(|said| match said {
+        Ok(Answer::Rollout(Some(live))) => live.facts.generation != seen.objects.rollout.generation,
+        _ => false,
+    });
     for (question, said) in plan.questions.iter().zip(said) {
         let answer = match (said, question) {
             // Nothing waits for a flag.
@@ -38,8 +42,7 @@ pub(super) async fn ask<C: Cluster>(
         take(answer, question, seen, answers, memory, now)?;
     }
     // What else was asked was asked for a spec that is not the one any more.
-    let read = answers.whole.as_ref().map(|(generation, _)| *generation);
-    if read.is_some_and(|generation| generation != seen.objects.rollout.generation) {
+    if edited {
         answers.overlaps = None;
         answers.routes = None;
         answers.users = None;
