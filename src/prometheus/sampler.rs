@@ -243,7 +243,7 @@ impl<S: MetricSource> Shared<S> {
         let mut answer = Answer::new();
         let mut questions = BTreeMap::<(Query, Option<Timestamp>), Vec<CheckSpec>>::new();
         for check in &ask.checks {
-            match source.query(&ask.measure, check) {
+            match source.query(&ask.measure, check, true) {
                 Ok(query) => questions
                     .entry((query, check.history_since))
                     .or_default()
@@ -258,7 +258,8 @@ impl<S: MetricSource> Shared<S> {
         let mut unanswered = 0;
         for ((query, since), specs) in questions {
             let outcome = if unanswered < PATIENCE {
-                source.ask(&query, since, ask, room).await
+                let specs: &[CheckSpec] = &specs;
+                source.ask_at_least(&query, since, specs, ask, room).await
             } else {
                 let seconds = source.config.timeout_seconds.into();
                 Err(Error::TimedOut { seconds })
@@ -306,7 +307,9 @@ fn unanswered(ask: &Ask, fault: &Fault) -> Answer {
 }
 
 impl<S: MetricSource> Source<S> {
-    fn query(&self, measure: &Measure, check: &CheckAsk) -> Result<Query, Fault> {
+    /// The query of a check; the first one's asks for the pods beside its own too, where that is
+    /// wanted.
+    fn query(&self, measure: &Measure, check: &CheckAsk, beside: bool) -> Result<Query, Fault> {
         let names = check.spec.convention.resolve(&self.config.names());
         let names = names.map_err(|e| Fault {
             reason: Reason::BadConvention,
@@ -321,10 +324,38 @@ impl<S: MetricSource> Source<S> {
             beside: measure
                 .beside
                 .as_deref()
-                .filter(|_| first == Some(&check.spec.name)),
+                .filter(|_| beside && first == Some(&check.spec.name)),
         };
         let scrape_interval = self.config.scrape_interval_seconds;
         Ok(Query::new(&check.spec.kind, &names, pods, scrape_interval))
+    }
+
+    /// One question. Where the source cannot answer it whole, once more without what decides
+    /// nothing: stable may have far more series than the source reads for a check of the canary.
+    async fn ask_at_least(
+        &self,
+        query: &Query,
+        since: Option<Timestamp>,
+        specs: &[CheckSpec],
+        ask: &Ask,
+        room: &Room,
+    ) -> Result<Answered, Error> {
+        let answer = self.ask(query, since, ask, room).await;
+        let whole = match &answer {
+            Ok(answered) => !answered.now.warned,
+            // Nobody is there to be asked again.
+            Err(Error::TimedOut { .. } | Error::Unreachable) => true,
+            Err(_) => false,
+        };
+        if whole || !query.beside {
+            return answer;
+        }
+        let first = ask.checks.iter().find(|check| specs.contains(&check.spec));
+        let alone = first.and_then(|check| self.query(&ask.measure, check, false).ok());
+        match alone {
+            Some(alone) => self.ask(&alone, since, ask, room).await,
+            None => answer,
+        }
     }
 
     /// One question.

@@ -10,12 +10,20 @@ use crate::evidence::{CheckKind, PodSeen, Scraped, Snapshot, Target, Verdict};
 #[derive(Clone, Default)]
 struct Oracle {
     silent: bool,
+    /// It answers no question about the pods beside.
+    narrow: bool,
     asked: Arc<AtomicUsize>,
 }
 
 impl MetricSource for Oracle {
-    async fn now(&self, _: &Query, _: &Room) -> Result<Snapshot, Error> {
+    async fn now(&self, query: &Query, _: &Room) -> Result<Snapshot, Error> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.narrow && query.beside {
+            return Err(Error::Refused {
+                status: 422,
+                kind: "execution",
+            });
+        }
         if self.silent {
             std::future::pending::<()>().await;
         }
@@ -129,6 +137,24 @@ async fn polls_on_its_beat_and_asks_the_same_question_once() {
     assert_eq!(readings.readings[1].reason, Reason::NoData);
     sampler.keep_only("shop", "shop", None);
     assert_eq!(sampler.readings("shop", "shop", "r1"), None);
+}
+
+#[tokio::test]
+async fn what_decides_nothing_keeps_no_check_from_its_answer() {
+    let narrow = Oracle {
+        narrow: true,
+        ..Oracle::default()
+    };
+    let (sampler, mut told, _running) = started(vec![(config("a", "shop"), narrow.clone())]);
+    let beside = Some("shop-r0-".to_owned());
+    sampler.measure(Measure {
+        beside,
+        ..measure("shop", "a")
+    });
+    let (_, _, counted) = next(&mut told).await;
+    assert_eq!(counted, [PollResult::Data; 2]);
+    // The first check's twice, the second's once.
+    assert_eq!(narrow.asked.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]
