@@ -430,6 +430,8 @@ pub enum Routed {
     At(i32),
     /// It is deleted.
     Gone,
+    /// The definition of its kind is removed, and with it the route, until somebody writes it again.
+    Undefined,
 }
 
 /// What a person changes beside the pods themselves.

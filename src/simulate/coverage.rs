@@ -4,14 +4,14 @@
 use std::fmt::Write as _;
 
 use super::{
-    action::{Action, Circumstance},
+    action::{Action, Circumstance, Routed},
     object::Objects,
     prometheus::Outage,
     request::Fate,
     setting::{Behaviour, Health, MigrationEnd},
     sql_ledger::Half,
 };
-use crate::api::PhaseKind;
+use crate::api::{PhaseKind, RolloutSpec, StrategyType, traffic::RouteKind};
 
 macro_rules! kinds {
     ($($kind:ident: $words:literal,)*) => {
@@ -101,6 +101,17 @@ kinds! {
     SqlChanged: "the text of a phase's SQL is changed",
     SqlDeleted: "the text of a phase's SQL is deleted",
     ProgressWrong: "the pod of a backfill does not say how far it is, or says nonsense",
+    Rolling: "a release goes batch by batch",
+    BlueGreen: "a release goes from set to set",
+    Weighted: "a release goes by weight",
+    Shrinking: "stable's pods follow the weight",
+    Unreported: "routes are of a kind that reports nothing",
+    ServiceEdited: "somebody edits, makes or deletes a Service",
+    RouteReset: "Git applies its route again, or somebody sets other weights",
+    RouteGone: "a route is deleted",
+    RouteUndefined: "the definition of routes is removed",
+    GatewayAway: "the gateway's controller is down",
+    FlagsEdited: "somebody changes the ConfigMap of the flags",
     Malformed: "a Rollout that cannot be read is stored",
     Load: "the load changes",
     Autoscaled: "an autoscaler scales",
@@ -214,6 +225,42 @@ impl Coverage {
         }
     }
 
+    const fn around(circumstance: &Circumstance) -> Option<Kind> {
+        match circumstance {
+            Circumstance::Kubelet { silent: true } => Some(Kind::NodeSilent),
+            Circumstance::Service { .. } => Some(Kind::ServiceEdited),
+            Circumstance::Route { is, .. } => Some(match is {
+                Routed::AtRest | Routed::At(_) => Kind::RouteReset,
+                Routed::Gone => Kind::RouteGone,
+                Routed::Undefined => Kind::RouteUndefined,
+            }),
+            Circumstance::Gateway { away: true } => Some(Kind::GatewayAway),
+            Circumstance::Flags(_) => Some(Kind::FlagsEdited),
+            _ => None,
+        }
+    }
+
+    /// A Rollout of this way is applied.
+    fn goes(&mut self, spec: &RolloutSpec) {
+        let strategy = &spec.strategy;
+        match strategy.kind {
+            Some(StrategyType::Rolling) => self.count(Kind::Rolling),
+            Some(StrategyType::BlueGreen) => self.count(Kind::BlueGreen),
+            Some(StrategyType::Canary) | None => {}
+        }
+        let routes = spec.traffic.as_ref().map(|traffic| &*traffic.routes);
+        let Some([route, ..]) = routes else {
+            return;
+        };
+        self.count(Kind::Weighted);
+        if strategy.shrinks() {
+            self.count(Kind::Shrinking);
+        }
+        if route.kind == RouteKind::VirtualService {
+            self.count(Kind::Unreported);
+        }
+    }
+
     /// Somebody acts between the phases of a version.
     fn acted_on_databases(&mut self, action: &Action, live: &Objects) {
         let mut records = live.databases.values().map(|database| &database.record);
@@ -245,6 +292,9 @@ impl Coverage {
         };
         let has_pods = |rollout: &str| live.pods.values().any(|p| &*p.rollout == rollout);
         self.acted_on_databases(action, live);
+        if let Action::Apply { spec, .. } = action {
+            self.goes(spec);
+        }
         let (kind, counts) = match action {
             Action::Release { rollout, .. } => (Kind::Released, in_motion(rollout)),
             Action::Amend { rollout, .. } => (Kind::Amended, in_motion(rollout)),
@@ -295,7 +345,10 @@ impl Coverage {
             Action::Capacity(pods) => (Kind::NoRoom, *pods < live.pods.len()),
             Action::Quota(pods) => (Kind::Quota, *pods < live.pods.len()),
             Action::Deny(kind) => (Kind::Denied, kind.is_some()),
-            Action::Around(Circumstance::Kubelet { silent }) => (Kind::NodeSilent, *silent),
+            Action::Around(circumstance) => match Self::around(circumstance) {
+                Some(kind) => (kind, true),
+                None => return,
+            },
             Action::BreakWatch { .. } => (Kind::WatchBreaks, true),
             Action::HandOver { .. } => (Kind::HandOver, true),
             Action::JumpClock { seconds, .. } if *seconds < 0 => (Kind::ClockBack, true),

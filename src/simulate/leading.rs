@@ -101,3 +101,16 @@ pub(super) fn routes(random: &mut Random) -> Vec<(i64, Action)> {
     }
     script
 }
+
+/// The definition of the routes' kind is removed, and written again with the route.
+pub(super) fn undefined(random: &mut Random) -> Vec<(i64, Action)> {
+    if !random.chance(10) {
+        return Vec::new();
+    }
+    let gone = random.between(2, BUSY - 300);
+    let back = gone + random.between(5, 200);
+    vec![
+        (gone, route("shop", Routed::Undefined)),
+        (back, route("shop", Routed::AtRest)),
+    ]
+}

@@ -11,6 +11,7 @@ use super::{
     world::World,
 };
 use crate::{
+    api::traffic::RouteKind,
     cluster::{WriteError, Written},
     plan::{
         facts::Base,
@@ -29,6 +30,13 @@ const REPORTS: Delay = Delay {
     high: 1_500,
 };
 const FOLLOWS: Delay = REPORTS;
+/// A kind without reports is followed within this.
+const FOLLOWS_UNREPORTED: Delay = Delay {
+    low: 10,
+    high: 4_500,
+};
+/// A controller that has just started follows at once, and reports late.
+const REPORTS_AFTER_A_START: i64 = 30;
 
 const STABLE: &str = "/stable";
 const CANARY: &str = "/canary";
@@ -36,15 +44,17 @@ const CANARY: &str = "/canary";
 impl World {
     /// Somebody makes, edits or deletes a route.
     pub(super) fn give_route(&mut self, name: &'static str, is: Routed) {
+        let kind = self.route_kind.name();
         let words = match is {
-            Routed::AtRest => format!("Git's HTTPRoute {name} is applied: weights 100 and 0"),
+            Routed::AtRest => format!("Git's {kind} {name} is applied: weights 100 and 0"),
             Routed::At(canary) => {
                 format!(
-                    "somebody sets HTTPRoute {name} to {} and {canary}",
+                    "somebody sets {kind} {name} to {} and {canary}",
                     100 - canary
                 )
             }
-            Routed::Gone => format!("somebody deletes HTTPRoute {name}"),
+            Routed::Gone => format!("somebody deletes {kind} {name}"),
+            Routed::Undefined => format!("somebody removes the definition of {kind}"),
         };
         self.did("", &words);
         let canary = match is {
@@ -54,7 +64,13 @@ impl World {
                 self.routes.remove(name);
                 return;
             }
+            Routed::Undefined => {
+                self.routes.clear();
+                self.route_kind_known = false;
+                return;
+            }
         };
+        self.route_kind_known = true;
         self.version += 1;
         let version = self.version;
         let made = || RouteObject {
@@ -105,7 +121,11 @@ impl World {
             route.version = version;
             route.generation += 1;
         }
-        let (reports, follows) = (self.draw(REPORTS), self.draw(FOLLOWS));
+        let follows = match self.route_kind {
+            RouteKind::VirtualService => FOLLOWS_UNREPORTED,
+            RouteKind::Http | RouteKind::Grpc => FOLLOWS,
+        };
+        let (reports, follows) = (self.draw(REPORTS), self.draw(follows));
         for (delay, data) in [(reports, false), (follows, true)] {
             let event = Event::Gateway {
                 route: name.into(),
@@ -126,8 +146,9 @@ impl World {
         if !away {
             let names: Vec<String> = self.routes.keys().cloned().collect();
             for name in names {
-                for data in [true, false] {
-                    let delay = SignedDuration::from_millis(500);
+                let follows = SignedDuration::from_millis(500);
+                let reports = SignedDuration::from_secs(REPORTS_AFTER_A_START);
+                for (delay, data) in [(follows, true), (reports, false)] {
                     let route = name.as_str().into();
                     self.after(delay, Event::Gateway { route, data });
                 }
@@ -186,6 +207,9 @@ impl World {
             value,
         };
         let read = |name: &String| {
+            if !self.route_kind_known {
+                return Err(Unusable::UnknownKind);
+            }
             let route = self.routes.get(name).ok_or(Unusable::Missing)?;
             Ok(Found {
                 base: Base {
@@ -198,7 +222,8 @@ impl World {
                     stable: weight(STABLE, route.weights.0),
                     canary: weight(CANARY, route.weights.1),
                 }],
-                accepted: route.observed == route.generation,
+                accepted: self.route_kind == RouteKind::VirtualService
+                    || route.observed == route.generation,
             })
         };
         let routes = asked.routes.iter();
@@ -233,8 +258,11 @@ impl World {
         route.weights = (said(STABLE, route.weights.0), said(CANARY, route.weights.1));
         route.by_hand = false;
         let words = format!(
-            "HTTPRoute {} is at {} and {}",
-            base.name, route.weights.0, route.weights.1
+            "{} {} is at {} and {}",
+            self.route_kind.name(),
+            base.name,
+            route.weights.0,
+            route.weights.1
         );
         self.route_changed(&base.name);
         if self.story.detail == Detail::Writes {

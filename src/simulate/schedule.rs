@@ -13,7 +13,7 @@ use super::{
     action::{Action, Amendment, Autoscaler, GitOps, Given, Routed},
     amend::{batches, sets, share},
     driver::Simulation,
-    leading::{routes, services},
+    leading::{routes, services, undefined},
     liveness::NoEnd,
     object::Watched,
     prometheus::Outage,
@@ -25,14 +25,14 @@ use super::{
         blue_green::{service, traffic},
         order::follows as after,
         test,
-        weights::{gateway, route, shrinking, weighted},
+        weights::{gateway, route, shrinking, to_virtual_services, weighted},
     },
     setting::{BUSY, Behaviour, DAWN, Delay, Health, Migration, MigrationEnd, Setting, Timing},
     story::Detail,
     versions::Versions,
 };
 use crate::{
-    api::{OnFailure, OnNewRevision, RolloutSpec, StrategyType, TestAfter},
+    api::{OnFailure, OnNewRevision, RolloutSpec, StrategyType, TestAfter, traffic::RouteKind},
     plan::{facts::ConfigRef, intent::Kind},
 };
 
@@ -66,6 +66,8 @@ const WEIGHTS: u64 = 0x29d6_b40f_0000_0000;
 const ADOPTIONS: u64 = 0x5a0c_83f1_0000_0000;
 /// Sets apart whether stable's pods follow the weights.
 const SHRINKS: u64 = 0x53a1_7c88_0000_0000;
+/// Sets apart of what kind routes are, and whether that kind is removed for a while.
+const KINDS: u64 = 0x0b1d_77e4_0000_0000;
 /// Sets apart what expands do to the code before them, and whether that is looked at; chosen likewise.
 const SOAKS: u64 = 0x0183_76a6_0000_0000;
 /// Sets what befalls nodes apart.
@@ -132,6 +134,11 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
     let free = blue_green.is_none() && !by_weight;
     let adopts = adoptions.chance(20) && free;
     let shrinks = Random::new(seed ^ SHRINKS).chance(50);
+    let mut kinds = Random::new(seed ^ KINDS);
+    let unreported = by_weight && kinds.chance(33);
+    if unreported {
+        simulation.world().route_kind = RouteKind::VirtualService;
+    }
     for (second, mut action) in script(&mut random, processes) {
         if let Action::Apply { spec, rollout, .. } = &mut action {
             spec.strategy.on_new_revision = order;
@@ -146,6 +153,9 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
             if by_weight && &**rollout == "shop" {
                 let way = if shrinks { shrinking } else { weighted };
                 **spec = way((**spec).clone());
+                if unreported {
+                    to_virtual_services(spec);
+                }
             }
             if let (Some(flagged), "shop") = (&flagged, &**rollout) {
                 spec.flags.clone_from(flagged);
@@ -170,47 +180,30 @@ pub fn begin(seed: u64, detail: Detail) -> Simulation {
         simulation.plan(second, action);
     }
     // Drawn apart, so that what the others do stays the same.
-    for (second, action) in agents(&mut Random::new(seed ^ AGENTS)) {
-        simulation.plan(second, action);
+    let mut others = agents(&mut Random::new(seed ^ AGENTS));
+    others.extend(amendments(&mut Random::new(seed ^ AMENDMENTS)));
+    if rolling.is_some() {
+        others.extend(other_batches(&mut ways));
     }
-    for (second, action) in amendments(&mut Random::new(seed ^ AMENDMENTS)) {
-        simulation.plan(second, action);
-    }
-    for (second, action) in rolling.map_or_else(Vec::new, |_| other_batches(&mut ways)) {
-        simulation.plan(second, action);
-    }
-    for (second, action) in blue_green.map_or_else(Vec::new, |_| services(&mut switches, processes))
-    {
-        simulation.plan(second, action);
+    if blue_green.is_some() {
+        others.extend(services(&mut switches, processes));
     }
     if by_weight {
-        for (second, action) in routes(&mut weights) {
-            simulation.plan(second, action);
-        }
+        others.extend(routes(&mut weights));
+        others.extend(undefined(&mut kinds));
     }
-    for (second, action) in flagged.map_or_else(Vec::new, |_| flags::script(&mut flags)) {
-        simulation.plan(second, action);
+    if flagged.is_some() {
+        others.extend(flags::script(&mut flags));
     }
-    for (second, action) in if soaked {
-        soak::script(&mut soaks)
-    } else {
-        Vec::new()
-    } {
-        simulation.plan(second, action);
+    if soaked {
+        others.extend(soak::script(&mut soaks));
     }
-    for (second, action) in fate::deletions(&mut Random::new(seed ^ DELETIONS)) {
-        simulation.plan(second, action);
-    }
-    for (second, action) in seldom::script(&mut Random::new(seed ^ SELDOM)) {
-        simulation.plan(second, action);
-    }
-    for (second, action) in versions.script() {
-        simulation.plan(second, action);
-    }
-    for (second, action) in life::script(&mut Random::new(seed ^ LIFE)) {
-        simulation.plan(second, action);
-    }
-    for (second, action) in fate::nodes(&mut Random::new(seed ^ CHURN)) {
+    others.extend(fate::deletions(&mut Random::new(seed ^ DELETIONS)));
+    others.extend(seldom::script(&mut Random::new(seed ^ SELDOM)));
+    others.extend(versions.script());
+    others.extend(life::script(&mut Random::new(seed ^ LIFE)));
+    others.extend(fate::nodes(&mut Random::new(seed ^ CHURN)));
+    for (second, action) in others {
         simulation.plan(second, action);
     }
     simulation

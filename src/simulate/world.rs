@@ -22,7 +22,7 @@ use super::{
     traffic::Traffic,
 };
 use crate::{
-    api::{RolloutSpec, sql::KeyRef},
+    api::{RolloutSpec, sql::KeyRef, traffic::RouteKind},
     plan::facts::ConfigRef,
 };
 
@@ -90,6 +90,9 @@ pub struct World {
     pub(super) routes: BTreeMap<String, RouteObject>,
     /// The gateway's controller is down.
     pub(super) gateway_away: bool,
+    /// Of what kind all routes are, and whether the API server knows it.
+    pub route_kind: RouteKind,
+    pub(super) route_kind_known: bool,
     /// For which share of users flags are on in the pods of each Rollout: it follows late.
     pub(super) flagged: BTreeMap<Name, f64>,
     pub(super) requests: BTreeMap<u64, Request>,
@@ -152,6 +155,8 @@ impl World {
             endpoints: BTreeMap::new(),
             routes: BTreeMap::new(),
             gateway_away: false,
+            route_kind: RouteKind::Http,
+            route_kind_known: true,
             flagged: BTreeMap::new(),
             requests: BTreeMap::new(),
             replica_sets: BTreeMap::new(),

@@ -43,6 +43,14 @@ pub(crate) fn weighted(mut spec: RolloutSpec) -> RolloutSpec {
     spec
 }
 
+/// The routes are VirtualServices, which report nothing.
+pub(crate) fn to_virtual_services(spec: &mut RolloutSpec) {
+    let traffic = spec.traffic.iter_mut();
+    for route in traffic.flat_map(|traffic| &mut traffic.routes) {
+        route.kind = RouteKind::VirtualService;
+    }
+}
+
 /// The same, and stable's pods follow the weight.
 pub(crate) fn shrinking(spec: RolloutSpec) -> RolloutSpec {
     let mut spec = weighted(spec);
@@ -149,6 +157,9 @@ pub(super) fn weights() -> Vec<Scenario> {
             .then(SETTLED + 260, gateway(false)),
         good("its-route-is-deleted")
             .then(SETTLED + 110, route("shop", Routed::Gone))
+            .then(SETTLED + 260, route("shop", Routed::AtRest)),
+        good("the-kind-of-its-route-is-removed")
+            .then(SETTLED + 110, route("shop", Routed::Undefined))
             .then(SETTLED + 260, route("shop", Routed::AtRest)),
         Scenario::new("without-its-route")
             .then(0, service("shop", Given::Ordinary))
