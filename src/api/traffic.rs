@@ -77,7 +77,7 @@ pub enum RouteKind {
 impl RouteKind {
     /// Its name in the API.
     #[must_use]
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Http => "HTTPRoute",
             Self::Grpc => "GRPCRoute",

@@ -66,8 +66,8 @@ pub async fn define(home: &Home, group: &str, kind: &str) {
     }
 }
 
-fn routes(home: &Home) -> Api<DynamicObject> {
-    let kind = GroupVersionKind::gvk(GROUP, "v1", "HTTPRoute");
+fn routes(home: &Home, kind: RouteKind) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk(GROUP, "v1", kind.name());
     Api::namespaced_with(
         home.client.clone(),
         &home.namespace,
@@ -75,10 +75,10 @@ fn routes(home: &Home) -> Api<DynamicObject> {
     )
 }
 
-fn route() -> Value {
+fn route(kind: RouteKind) -> Value {
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
+        "kind": kind.name(),
         "metadata": {"name": "shop", "labels": {"team": "shop"}},
         "spec": {
             "hostnames": ["shop.example.com"],
@@ -114,7 +114,7 @@ async fn read(adapter: &Kubernetes, home: &Home, kind: RouteKind) -> Result<Foun
     }
 }
 
-fn weigh(found: &Found, canary: i32) -> Write {
+fn weigh(kind: RouteKind, found: &Found, canary: i32) -> Write {
     let weights = found.rules.iter().flat_map(|rule| {
         [
             (rule.stable.pointer.clone(), 100 - canary),
@@ -122,7 +122,7 @@ fn weigh(found: &Found, canary: i32) -> Write {
         ]
     });
     Write::Weigh {
-        kind: Kind::HttpRoute,
+        kind: Kind::from(kind),
         base: found.base.clone(),
         weights: weights.collect(),
         canary,
@@ -132,44 +132,51 @@ fn weigh(found: &Found, canary: i32) -> Write {
 #[tokio::test]
 async fn a_route_is_read_weighed_and_left_alone_otherwise() {
     let home = Home::new("routes").await;
-    let adapter = adapter(&home);
-    let unknown = read(&adapter, &home, RouteKind::Grpc).await;
+    let unknown = read(&adapter(&home), &home, RouteKind::Grpc).await;
     assert_eq!(unknown, Err(Unusable::UnknownKind));
-    define(&home, GROUP, "HTTPRoute").await;
+    is_read_weighed_and_left_alone(&home, RouteKind::Http).await;
+    is_read_weighed_and_left_alone(&home, RouteKind::Grpc).await;
+}
+
+async fn is_read_weighed_and_left_alone(home: &Home, kind: RouteKind) {
+    let adapter = adapter(home);
+    define(home, GROUP, kind.name()).await;
     eventually("the kind to be known", async || {
-        let found = read(&adapter, &home, RouteKind::Http).await;
+        let found = read(&adapter, home, kind).await;
         (found == Err(Unusable::Missing)).then_some(())
     })
     .await;
 
-    let api = routes(&home);
-    let object: DynamicObject = serde_json::from_value(route()).expect("a route");
+    let api = routes(home, kind);
+    let object: DynamicObject = serde_json::from_value(route(kind)).expect("a route");
     let made = api.create(&PostParams::default(), &object).await;
     let made = made.expect("it is made");
-    let found = read(&adapter, &home, RouteKind::Http)
-        .await
-        .expect("it fits");
+    let found = read(&adapter, home, kind).await.expect("it fits");
     assert_eq!(found.rules.len(), 1, "that of testers is nobody's to weigh");
     assert!(!found.accepted, "nobody has reported it");
 
-    let written = adapter.write(&home.namespace, &weigh(&found, 25)).await;
+    let written = adapter
+        .write(&home.namespace, &weigh(kind, &found, 25))
+        .await;
     written.expect("it is written");
     let now = api.get("shop").await.expect("it is there");
-    let mut expected = route()["spec"].clone();
+    let mut expected = route(kind)["spec"].clone();
     expected["rules"][1]["backendRefs"][0]["weight"] = json!(25);
     expected["rules"][1]["backendRefs"][1]["weight"] = json!(75);
     assert_eq!(now.data["spec"], expected, "the weights, and nothing else");
     assert_eq!(now.metadata.labels, made.metadata.labels);
 
     // What rests on an old copy is refused, and so is what rests on a former object.
-    let late = adapter.write(&home.namespace, &weigh(&found, 50)).await;
+    let late = adapter
+        .write(&home.namespace, &weigh(kind, &found, 50))
+        .await;
     assert!(matches!(late, Err(WriteError::Conflict { .. })), "{late:?}");
-    let again = read(&adapter, &home, RouteKind::Http)
-        .await
-        .expect("it fits");
+    let again = read(&adapter, home, kind).await.expect("it fits");
     let mut other = again.clone();
     other.base.uid = "another".into();
-    let foreign = adapter.write(&home.namespace, &weigh(&other, 50)).await;
+    let foreign = adapter
+        .write(&home.namespace, &weigh(kind, &other, 50))
+        .await;
     assert!(
         matches!(foreign, Err(WriteError::Conflict { .. })),
         "{foreign:?}"
@@ -183,9 +190,7 @@ async fn a_route_is_read_weighed_and_left_alone_otherwise() {
         .patch_status("shop", &params, &Patch::Merge(status))
         .await;
     reported.expect("it is reported");
-    let taken = read(&adapter, &home, RouteKind::Http)
-        .await
-        .expect("it fits");
+    let taken = read(&adapter, home, kind).await.expect("it fits");
     assert!(taken.accepted, "for this generation");
 }
 

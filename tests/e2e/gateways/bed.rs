@@ -3,11 +3,12 @@
 use std::time::SystemTime;
 
 use serde_json::json;
+use testbed::route::{self, Gateway};
 use testbed::traffic::Traffic;
 use testbed::view::State;
 use testbed::{Namespace, Result, install};
 
-use super::route::{self, Gateway};
+use super::shares;
 use crate::clients::all_served;
 use crate::play::{PATIENCE, play};
 use crate::shop::{SHOP, apply_so};
@@ -72,11 +73,11 @@ async fn requests_follow_weights(gateway: Gateway, name: &str) {
             (later.collect(), 50),
         ] {
             let all = records.len();
-            let by = route::answers(&state, records);
+            let by = shares::answers(&state, records);
             assert!(all >= REQUESTS, "only {all} requests");
             assert_eq!(by.len(), 2, "{by:?}");
             let other = by[""];
-            assert!(route::is_share(other, all, percent), "{percent}%: {by:?}");
+            assert!(shares::is_share(other, all, percent), "{percent}%: {by:?}");
             println!("{gateway:?} {percent}%: {other} of {all}, 0 failed");
         }
         Ok(())
@@ -88,6 +89,12 @@ async fn requests_follow_weights(gateway: Gateway, name: &str) {
 #[ignore = "needs gateways: make long"]
 async fn requests_follow_the_weights_of_an_http_route() {
     requests_follow_weights(Gateway::Envoy, "bed-envoy").await;
+}
+
+#[tokio::test]
+#[ignore = "needs gateways: make long"]
+async fn requests_follow_the_weights_of_a_grpc_route() {
+    requests_follow_weights(Gateway::EnvoyGrpc, "bed-grpc").await;
 }
 
 #[tokio::test]

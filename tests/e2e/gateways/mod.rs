@@ -2,5 +2,5 @@
 //! `make long` runs them, and nothing else does.
 
 mod bed;
-mod route;
+mod shares;
 mod weights;

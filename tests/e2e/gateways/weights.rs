@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 use load::Record;
 use serde_json::json;
 use stepgate::api::status::Outcome;
+use testbed::route::{self, Gateway};
 use testbed::traffic::Traffic;
 use testbed::view::State;
 use testbed::{Namespace, Result, kill};
 use tokio::sync::RwLock;
 
-use super::route::{self, Gateway};
+use super::shares;
 use crate::clients::all_served;
 use crate::play::{PATIENCE, play};
 use crate::shop::{SHOP, apply_so, end};
@@ -26,17 +27,27 @@ const AT_REST: [(&str, u32); 2] = [(STABLE, 100), (CANARY, 0)];
 
 /// Applies a release of the shop whose steps have weights.
 async fn apply(ns: &Namespace, gateway: Gateway, release: &str) -> Result<i64> {
+    apply_with(ns, gateway, release, "Keep").await
+}
+
+/// The same, with this said of stable's pods.
+async fn apply_with(
+    ns: &Namespace,
+    gateway: Gateway,
+    release: &str,
+    stable_pods: &str,
+) -> Result<i64> {
     apply_so(ns, release, |spec| {
         let step = |(name, weight): (&str, u32)| json!({"name": name, "weight": weight, "holdSeconds": 15});
         spec["strategy"] = json!({
             "progressDeadlineSeconds": 90,
-            "canary": {"steps": STEPS.map(step)},
+            "canary": {"steps": STEPS.map(step), "stablePods": stable_pods},
         });
         spec["traffic"] = json!({
             "portsFrom": {"name": SHOP},
             "stableService": STABLE,
             "canaryService": CANARY,
-            "routes": [{"kind": gateway.kind(), "name": route::ROUTE, "rules": ["web"]}],
+            "routes": [{"kind": gateway.kind(), "name": route::ROUTE, "rules": [route::RULE]}],
         });
     })
     .await
@@ -69,7 +80,7 @@ const ARRIVES_LATE_WITHIN: Duration = Duration::from_secs(7);
 static CONTROLLERS: [RwLock<()>; 2] = [const { RwLock::const_new(()) }; 2];
 
 fn controller(gateway: Gateway) -> &'static RwLock<()> {
-    &CONTROLLERS[usize::from(gateway != Gateway::Envoy)]
+    &CONTROLLERS[usize::from(!gateway.is_envoy())]
 }
 
 /// When a revision was held at a step, as far as it was seen.
@@ -99,11 +110,11 @@ fn shares_are_right(ns: &Namespace, records: &[Record], revision: &str, late: Du
             .iter()
             .filter(|r| r.at >= from + late && r.ended() < to)
             .collect();
-        let by = route::answers(&state, within.iter().copied());
+        let by = shares::answers(&state, within.iter().copied());
         let of = by.get(revision).copied().unwrap_or_default();
         assert!(within.len() > 500, "{step}: only {} requests", within.len());
         assert!(
-            route::is_share(of, within.len(), percent),
+            shares::is_share(of, within.len(), percent),
             "{step}: {of} of {} for {percent}%: {by:?}",
             within.len()
         );
@@ -198,6 +209,12 @@ async fn a_canary_by_weight_goes_out_and_comes_back_through_envoy_gateway() {
 
 #[tokio::test]
 #[ignore = "needs gateways: make long"]
+async fn a_canary_by_weight_goes_out_and_comes_back_through_a_grpc_route() {
+    out_and_back(Gateway::EnvoyGrpc, "weights-grpc").await;
+}
+
+#[tokio::test]
+#[ignore = "needs gateways: make long"]
 async fn a_canary_by_weight_goes_out_and_comes_back_through_istio() {
     out_and_back(Gateway::Istio, "weights-istio").await;
 }
@@ -255,6 +272,12 @@ async fn git_and_a_killed_operator_cost_no_request_through_envoy_gateway() {
 
 #[tokio::test]
 #[ignore = "needs gateways: make long"]
+async fn git_and_a_killed_operator_cost_no_request_through_istio() {
+    disturbed(Gateway::Istio, "disturbed-istio").await;
+}
+
+#[tokio::test]
+#[ignore = "needs gateways: make long"]
 async fn git_and_a_killed_operator_cost_no_request_through_a_virtual_service() {
     disturbed(Gateway::VirtualService, "disturbed-virtual").await;
 }
@@ -286,6 +309,59 @@ async fn a_restart_of_envoy_gateway_costs_no_request() {
 
 #[tokio::test]
 #[ignore = "needs gateways: make long"]
+async fn a_restart_of_istiod_costs_no_request_of_an_http_route() {
+    restarted(Gateway::Istio, "restart-istio").await;
+}
+
+#[tokio::test]
+#[ignore = "needs gateways: make long"]
 async fn a_restart_of_istiod_costs_no_request() {
     restarted(Gateway::VirtualService, "restart-virtual").await;
+}
+
+/// Stable's pods become fewer as requests leave them, and come back as requests do: no more pods than
+/// `replicas` and the surge, and nobody is sent to pods that are not there.
+#[tokio::test]
+#[ignore = "needs gateways: make long"]
+async fn stable_shrinks_and_comes_back_and_no_request_fails() {
+    const SHRINK: &str = "Shrink";
+    let gateway = Gateway::Envoy;
+    let _stays = controller(gateway).read().await;
+    play("shrink-envoy", async |ns| {
+        let (traffic, _) = open(ns, gateway).await?;
+        let generation = apply_with(ns, gateway, "v2", SHRINK).await?;
+        let (second, outcome, words) = end(ns, generation).await?;
+        assert_eq!(outcome, Outcome::Stable, "{words}");
+        ns.until("only pods of the new revision", PATIENCE, |state| {
+            (!state.has_pods_beside(&second)).then_some(())
+        })
+        .await?;
+        apply_with(ns, gateway, "v3", SHRINK).await?;
+        let third = told(ns, 50).await?;
+        ns.until("fewer pods of stable", PATIENCE, |state| {
+            let left = state.pods_of(&second);
+            (left
+                .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+                .count()
+                < 4)
+            .then_some(())
+        })
+        .await?;
+        ns.tell(SHOP, "undo", &format!("{third} 1")).await?;
+        ns.until("all of stable, alone", PATIENCE, |state| {
+            let back = state.pods_of(&second).count() == 4;
+            (back && !state.has_pods_beside(&second)).then_some(())
+        })
+        .await?;
+        route_is_at_rest(gateway, ns).await?;
+        let most = ns
+            .view
+            .read(|state| state.ready.iter().map(|(_, n)| *n).max());
+        // Four, and a surge of a quarter.
+        assert!(most <= Some(5), "{most:?} pods were ready at a time");
+        let served = all_served(ns, &traffic.stop().await?, SystemTime::UNIX_EPOCH);
+        println!("shrink: {served} requests, 0 failed");
+        Ok(())
+    })
+    .await;
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{MatchedPath, Path, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -213,10 +213,12 @@ async fn spoil(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     next.run(request).await
 }
 
-/// A pod on its way out asks its clients to connect anew, elsewhere.
+/// A pod on its way out asks its clients to connect anew, elsewhere. HTTP/2 has no word for it in an answer:
+/// there the connection says so when it is closed.
 async fn say_goodbye(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let by_header = request.version() < Version::HTTP_2;
     let mut response = next.run(request).await;
-    if app.readiness.is_draining() {
+    if by_header && app.readiness.is_draining() {
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));

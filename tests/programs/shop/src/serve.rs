@@ -1,6 +1,6 @@
 //! `shop serve`: listens, and leaves without a failed request.
 //!
-//! On SIGTERM: readiness fails and answers say `Connection: close`; for the drain time new
+//! On SIGTERM: readiness fails and answers over HTTP/1 say `Connection: close`; for the drain time new
 //! connections are still served, because it takes a moment until the last client knows; then
 //! nothing new is accepted, idle connections are closed and running requests are finished.
 
@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -212,8 +212,9 @@ async fn connection(
         hear.notify_one();
         service.call(request)
     });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(30));
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     // How a client ends its connection is the client's business.

@@ -3,7 +3,8 @@
 //!
 //! [`local`] starts a cluster on this machine, [`images`] builds what runs in it; [`Testbed`] is any
 //! cluster, [`install`] puts the operator there, [`view`] watches a namespace, [`traffic`] sends
-//! requests through the Service, [`outage`] takes parts of the cluster away, [`diagnosis`] says what it looked like when something failed.
+//! requests through the Service, [`route`] is what leads them through a gateway, [`way`] is by which strategy the shop's releases go, [`outage`] takes parts of
+//! the cluster away, [`diagnosis`] says what it looked like when something failed.
 
 pub mod diagnosis;
 pub mod error;
@@ -16,8 +17,10 @@ pub mod outage;
 pub mod postgres;
 pub mod program;
 pub mod reach;
+pub mod route;
 pub mod traffic;
 pub mod view;
+pub mod way;
 
 use kube::{Client, Config, config::KubeConfigOptions};
 use tokio::process::Command;

@@ -1,29 +1,32 @@
-//! Routes, and what clients get through them.
+//! Routes of the real gateways that `tests/programs/gateways/install` puts on a cluster.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use load::Record;
 use serde_json::{Value, json};
-use testbed::view::State;
-use testbed::{Error, Namespace, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::play::PATIENCE;
+use crate::{Error, Namespace, Result};
 
 /// Name of every route here.
 pub const ROUTE: &str = "shop";
+/// Name of its only rule.
+pub const RULE: &str = "web";
 /// Header of the answers by which a route tells what it has been told.
 const MARK: &str = "x-route: ";
+/// How long a gateway may take to follow a new route.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A gateway, with the kind of route that it follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gateway {
     /// An HTTPRoute through Envoy Gateway.
     Envoy,
+    /// A GRPCRoute through Envoy Gateway, which speaks HTTP/2 to the pods then.
+    EnvoyGrpc,
     /// An HTTPRoute through istiod.
     Istio,
     /// A VirtualService through istiod.
@@ -32,53 +35,67 @@ pub enum Gateway {
 
 impl Gateway {
     /// Where clients reach it.
+    #[must_use]
     pub const fn url(self) -> &'static str {
         match self {
-            Self::Envoy => "http://10.96.0.201",
+            Self::Envoy | Self::EnvoyGrpc => "http://10.96.0.201",
             Self::Istio => "http://10.96.0.211:81",
             Self::VirtualService => "http://10.96.0.211",
         }
     }
 
     /// The kind of its routes, as `spec.traffic.routes` has it.
+    #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Envoy | Self::Istio => "HTTPRoute",
+            Self::EnvoyGrpc => "GRPCRoute",
             Self::VirtualService => "VirtualService",
         }
     }
 
+    /// It is Envoy Gateway, and not istiod.
+    #[must_use]
+    pub const fn is_envoy(self) -> bool {
+        matches!(self, Self::Envoy | Self::EnvoyGrpc)
+    }
+
     /// Deletes its controller's pod; the proxy stays. Another pod takes its place.
+    ///
+    /// # Errors
+    /// With kubectl's words.
     pub async fn restart_controller(self, ns: &Namespace) -> Result<()> {
-        let (namespace, app) = match self {
-            Self::Envoy => ("envoy-gateway-system", "app=envoy-gateway"),
-            Self::Istio | Self::VirtualService => ("istio-system", "app=istiod"),
+        let (namespace, app) = if self.is_envoy() {
+            ("envoy-gateway-system", "app=envoy-gateway")
+        } else {
+            ("istio-system", "app=istiod")
         };
         let delete = ["delete", "pods", "-n", namespace, "-l", app];
         ns.testbed().run_kubectl(&delete).await.map(drop)
     }
 
     fn resource(self) -> ApiResource {
-        let (group, kind, plural) = match self {
-            Self::Envoy | Self::Istio => ("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
-            Self::VirtualService => ("networking.istio.io", "VirtualService", "virtualservices"),
+        let (group, plural) = match self {
+            Self::Envoy | Self::Istio => ("gateway.networking.k8s.io", "httproutes"),
+            Self::EnvoyGrpc => ("gateway.networking.k8s.io", "grpcroutes"),
+            Self::VirtualService => ("networking.istio.io", "virtualservices"),
         };
         ApiResource {
             group: group.into(),
             version: "v1".into(),
             api_version: format!("{group}/v1"),
-            kind: kind.into(),
+            kind: self.kind().into(),
             plural: plural.into(),
         }
     }
 
-    /// The routes in a namespace.
-    pub fn routes(self, ns: &Namespace) -> Api<DynamicObject> {
+    fn routes(self, ns: &Namespace) -> Api<DynamicObject> {
         Api::namespaced_with(ns.testbed().client(), ns.name(), &self.resource())
     }
 }
 
 /// The host that a namespace's route is for.
+#[must_use]
 pub fn host(ns: &Namespace) -> String {
     format!("{}.test", ns.name())
 }
@@ -91,46 +108,44 @@ fn mark(backends: &[(&str, u32)]) -> String {
     pairs.collect::<Vec<_>>().join("-")
 }
 
-/// A route to these Services with these weights, as Git has it. Its rule is called `web`.
-pub fn manifest(gateway: Gateway, ns: &Namespace, backends: &[(&str, u32)]) -> Value {
+/// A route to these Services with these weights, as Git has it.
+fn manifest(gateway: Gateway, ns: &Namespace, backends: &[(&str, u32)]) -> Value {
     let mark = mark(backends);
-    let spec = match gateway {
-        Gateway::Envoy | Gateway::Istio => {
-            let parent = match gateway {
-                Gateway::Envoy => "envoy-gateway-system",
-                _ => "istio-system",
-            };
-            let backends = backends
-                .iter()
-                .map(|(name, weight)| json!({"name": name, "port": 80, "weight": weight}));
-            json!({
-                "parentRefs": [{"name": "gateway", "namespace": parent}],
-                "hostnames": [host(ns)],
-                "rules": [{
-                    "name": "web",
-                    "backendRefs": backends.collect::<Vec<_>>(),
-                    "filters": [{
-                        "type": "ResponseHeaderModifier",
-                        "responseHeaderModifier": {"set": [{"name": "x-route", "value": mark}]},
-                    }],
+    let spec = if gateway == Gateway::VirtualService {
+        let destinations = backends.iter().map(|(name, weight)| {
+            let host = format!("{name}.{}.svc.cluster.local", ns.name());
+            json!({"destination": {"host": host, "port": {"number": 80}}, "weight": weight})
+        });
+        json!({
+            "hosts": [host(ns)],
+            "gateways": ["istio-system/ingress"],
+            "http": [{
+                "name": RULE,
+                "route": destinations.collect::<Vec<_>>(),
+                "headers": {"response": {"set": {"x-route": mark}}},
+            }],
+        })
+    } else {
+        let parent = if gateway.is_envoy() {
+            "envoy-gateway-system"
+        } else {
+            "istio-system"
+        };
+        let backends = backends
+            .iter()
+            .map(|(name, weight)| json!({"name": name, "port": 80, "weight": weight}));
+        json!({
+            "parentRefs": [{"name": "gateway", "namespace": parent}],
+            "hostnames": [host(ns)],
+            "rules": [{
+                "name": RULE,
+                "backendRefs": backends.collect::<Vec<_>>(),
+                "filters": [{
+                    "type": "ResponseHeaderModifier",
+                    "responseHeaderModifier": {"set": [{"name": "x-route", "value": mark}]},
                 }],
-            })
-        }
-        Gateway::VirtualService => {
-            let destinations = backends.iter().map(|(name, weight)| {
-                let host = format!("{name}.{}.svc.cluster.local", ns.name());
-                json!({"destination": {"host": host, "port": {"number": 80}}, "weight": weight})
-            });
-            json!({
-                "hosts": [host(ns)],
-                "gateways": ["istio-system/ingress"],
-                "http": [{
-                    "name": "web",
-                    "route": destinations.collect::<Vec<_>>(),
-                    "headers": {"response": {"set": {"x-route": mark}}},
-                }],
-            })
-        }
+            }],
+        })
     };
     let resource = gateway.resource();
     json!({
@@ -142,6 +157,9 @@ pub fn manifest(gateway: Gateway, ns: &Namespace, backends: &[(&str, u32)]) -> V
 }
 
 /// Applies a route, as a Git agent does, and waits until answers tell that they came by it.
+///
+/// # Errors
+/// When it is refused, or the gateway does not follow in time.
 pub async fn apply(gateway: Gateway, ns: &Namespace, backends: &[(&str, u32)]) -> Result<()> {
     re_apply(gateway, ns, backends).await?;
     let mark = mark(backends);
@@ -175,6 +193,9 @@ async fn told(gateway: Gateway, ns: &Namespace) -> Option<String> {
 }
 
 /// Applies a route, as a Git agent does that finds it changed.
+///
+/// # Errors
+/// When it is refused.
 pub async fn re_apply(gateway: Gateway, ns: &Namespace, backends: &[(&str, u32)]) -> Result<()> {
     let route = manifest(gateway, ns, backends);
     let how = PatchParams::apply("git").force();
@@ -185,17 +206,16 @@ pub async fn re_apply(gateway: Gateway, ns: &Namespace, backends: &[(&str, u32)]
         .map_err(Error::api(format!("{gateway:?}: the route")))
 }
 
-async fn read(gateway: Gateway, ns: &Namespace) -> Result<DynamicObject> {
-    let route = gateway.routes(ns).get(ROUTE).await;
-    route.map_err(Error::api(format!("{gateway:?}: the route")))
-}
-
 /// The weights of a route's rule, by Service.
+///
+/// # Errors
+/// When it cannot be read.
 pub async fn weights(gateway: Gateway, ns: &Namespace) -> Result<BTreeMap<String, i64>> {
-    let route = read(gateway, ns).await?;
+    let route = gateway.routes(ns).get(ROUTE).await;
+    let route = route.map_err(Error::api(format!("{gateway:?}: the route")))?;
     let (rules, backends, name) = match gateway {
-        Gateway::Envoy | Gateway::Istio => ("rules", "backendRefs", "/name"),
         Gateway::VirtualService => ("http", "route", "/destination/host"),
+        _ => ("rules", "backendRefs", "/name"),
     };
     let found = route.data["spec"][rules][0][backends].as_array();
     let pairs = found.into_iter().flatten().filter_map(|backend| {
@@ -205,26 +225,4 @@ pub async fn weights(gateway: Gateway, ns: &Namespace) -> Result<BTreeMap<String
         Some((name, backend["weight"].as_i64().unwrap_or(1)))
     });
     Ok(pairs.collect())
-}
-
-/// How many requests were answered by pods of each revision; those of pods without one, and answers that
-/// come from no pod, are under the empty name.
-pub fn answers<'r>(
-    state: &State,
-    records: impl IntoIterator<Item = &'r Record>,
-) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for record in records {
-        let revision = state.born.get(&record.pod).cloned().flatten();
-        *counts.entry(revision.unwrap_or_default()).or_default() += 1;
-    }
-    counts
-}
-
-/// Demands that so many of all requests are what a weight of so many percent gives. Where it is left to
-/// chance, a right share is refused in one of a million cases.
-pub fn is_share(of: usize, all: usize, percent: u32) -> bool {
-    let (all, share) = (all as f64, f64::from(percent) / 100.0);
-    let spread = (all * share * (1.0 - share)).sqrt();
-    (of as f64 - all * share).abs() <= 5.0 * spread
 }
