@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use testbed::local::LocalCluster;
 use testbed::traffic::Traffic;
-use testbed::{Error, Result, images};
+use testbed::way::Way;
+use testbed::{Error, Result, images, program};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Arguments;
@@ -20,7 +21,7 @@ pub async fn show(arguments: &Arguments) -> Result<ExitCode> {
         return Err(kept(&arguments.name));
     }
     let shown = tokio::select! {
-        shown = run(&cluster) => shown,
+        shown = run(&cluster, arguments) => shown,
         // The demo inside hears an interrupt itself, and says how far it got.
         () = terminated() => Ok(ExitCode::from(143)),
     };
@@ -46,7 +47,7 @@ fn kept(name: &str) -> Error {
     ))
 }
 
-async fn run(cluster: &LocalCluster) -> Result<ExitCode> {
+async fn run(cluster: &LocalCluster, arguments: &Arguments) -> Result<ExitCode> {
     let interrupted = interrupted();
     tokio::pin!(interrupted);
     let prepare = async {
@@ -56,7 +57,13 @@ async fn run(cluster: &LocalCluster) -> Result<ExitCode> {
         Traffic::build().await?;
         let archives = images::build(&[]).await?;
         cluster.up().await?;
-        cluster.load(&archives).await
+        cluster.load(&archives).await?;
+        if arguments.strategy == Way::Weighted {
+            // Builds them too, if need be.
+            let mut install = program::script("tests/programs/gateways/install");
+            program::show(install.arg(&arguments.name)).await?;
+        }
+        Ok::<(), Error>(())
     };
     tokio::select! {
         prepared = prepare => prepared?,

@@ -12,7 +12,6 @@ mod screen;
 mod story;
 mod study;
 mod there;
-mod way;
 
 use std::process::ExitCode;
 
@@ -41,7 +40,7 @@ pub struct Arguments {
     name: String,
     /// By which way the releases go.
     #[arg(long, value_enum, default_value_t)]
-    strategy: way::Way,
+    strategy: testbed::way::Way,
     /// The cluster was started by the demo, and the images are there.
     #[arg(long, hide = true)]
     inside: bool,

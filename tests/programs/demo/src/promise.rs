@@ -6,7 +6,7 @@ use stepgate::api::status::Outcome;
 
 use crate::figures::Figures;
 use crate::release::Seen;
-use crate::way::Way;
+use testbed::way::Way;
 
 /// The longest time from the first failing request to the decision.
 const DECISION: Duration = Duration::from_secs(10);

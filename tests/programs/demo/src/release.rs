@@ -11,10 +11,8 @@ use testbed::view::State;
 use testbed::{Error, Namespace, Result};
 
 use crate::screen::Screen;
-use crate::way::Way;
+use testbed::way::{SHOP, Way};
 
-/// The Rollout's name.
-pub const SHOP: &str = "shop";
 /// Its pods.
 const REPLICAS: i32 = 8;
 /// The longest that anything may take here.

@@ -8,8 +8,8 @@ use testbed::{Error, Namespace, Result, kill};
 use crate::Arguments;
 use crate::figures::{Figures, Line, Told};
 use crate::promise::Promise;
-use crate::release::{Opened, SHOP, Seen, Stage};
-use crate::way::Way;
+use crate::release::{Opened, Seen, Stage};
+use testbed::way::{SHOP, Way};
 
 /// Fewer requests a second would not be the traffic that was promised.
 const LEAST_RATE: f64 = 300.0;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use testbed::traffic::Traffic;
+use testbed::way::Way;
 use testbed::{Error, Namespace, Result, Testbed, diagnosis, images, install};
 
 use crate::{Arguments, What, figures, story, study};
@@ -15,6 +16,11 @@ pub const NAMESPACE: &str = "demo";
 /// # Errors
 /// When something needed is not there.
 pub async fn show(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.strategy == Way::Weighted && !arguments.inside {
+        let words = "STRATEGY=weighted needs the gateway of the demo's own cluster: unset KUBECONFIG \
+                     and CONTEXT, or choose another strategy";
+        return Err(Error::refused(words));
+    }
     let context = arguments.context.clone().filter(|name| !name.is_empty());
     let testbed = Testbed::attach(context).await?;
     if !arguments.inside {

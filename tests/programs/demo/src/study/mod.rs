@@ -1,5 +1,5 @@
-//! `make study`: a column is renamed over millions of rows, under load, from the first expand to the
-//! contract. Nothing may fail.
+//! `make study`: a column is renamed over millions of rows, under load, from the first expand over the flag
+//! by which the new one is read to the contract. Nothing may fail.
 
 mod page;
 mod picture;
@@ -10,16 +10,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use stepgate::api::flags::FlagState;
 use stepgate::api::{PhaseKind, RolloutStatus};
 use testbed::traffic::Traffic;
 use testbed::view::State;
 use testbed::{Error, Namespace, Result, postgres, reach};
 
 use crate::Arguments;
-use crate::release::{SHOP, Seen, Stage};
-use crate::way::Way;
+use crate::release::{Seen, Stage};
 use sampler::Sampler;
 use series::Series;
+use testbed::way::{SHOP, Way};
 
 /// The database with room for the rows.
 const DATABASE: [&str; 2] = ["database-large", "service"];
@@ -142,7 +143,7 @@ pub async fn play(
     Ok(ExitCode::from(u8::from(!found.broken.is_empty())))
 }
 
-/// v2, its backfill, v3, v4, its contract; what was not as promised.
+/// v2, its backfill, its flag, v3, v4, its contract; what was not as promised.
 async fn rename(stage: &mut Stage<'_>) -> Result<Vec<String>> {
     let mut broken = Vec::new();
     postgres::connection(stage.namespace, "shop").await?;
@@ -163,6 +164,7 @@ async fn rename(stage: &mut Stage<'_>) -> Result<Vec<String>> {
             stage
                 .follow_within("its backfill", LONGEST, |state| done(&state.status(SHOP)))
                 .await?;
+            flag(stage).await?;
         }
     }
     let waits = |state: &State| approval(&state.status(SHOP)).is_some();
@@ -186,6 +188,22 @@ async fn rename(stage: &mut Stage<'_>) -> Result<Vec<String>> {
         broken.push("the column `name` is still there".to_owned());
     }
     Ok(broken)
+}
+
+/// The flag by which v2 reads the new column goes up to everybody.
+async fn flag(stage: &mut Stage<'_>) -> Result<()> {
+    let rights = ["apply", "-f", "deploy/roles/flags.yaml"];
+    stage.namespace.kubectl(&rights).await?;
+    let folder = "tests/programs/shop/manifests/sql/v2-flag";
+    let title = "the flag: full_name is read for 1%, 5%, 25%, 100% of the users";
+    stage.apply_folder("v2", folder, title).await?;
+    let is_on = |state: &State| {
+        let flags = state.status(SHOP).flags;
+        flags.iter().any(|flag| flag.state == FlagState::On)
+    };
+    stage
+        .follow_within("the flag of everybody", LONGEST, is_on)
+        .await
 }
 
 fn not_released(seen: &Seen) -> Option<String> {

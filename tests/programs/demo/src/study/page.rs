@@ -52,7 +52,8 @@ fn page(found: &Found) -> String {
         "# A column is renamed under load\n\n\
          The shop's table `users` has {rows} rows, and its clients send {rate} requests a second, each \
          over a new connection, 99 reads for 11 writes. `name` becomes `full_name`: v2 adds the column \
-         and writes both, a backfill fills it, v3 reads it, v4 forgets the old one, and the contract \
+         and writes both, a backfill fills it, a flag lets v2 read it for 1%, 5%, 25% and all of the users, v3 \
+         reads it without the flag, v4 forgets the old one, and the contract \
          drops it after an approval. All of it is plain SQL, run by `stepgate-sql`, and every release \
          goes out by canary, 25% and 100%.\n\n{verdict}\n\n\
          ![Requests, latency, waits for locks and rows over time](study.svg)\n\n\

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use load::{Record, Second, Summary, per_second};
+use stepgate::api::flags::FlagState;
 use stepgate::api::{Rollout, RolloutStatus};
 
 use super::sampler::Sample;
@@ -136,7 +137,12 @@ fn doing(rollout: &Rollout, status: &RolloutStatus) -> Option<String> {
         let step = status.summary.step.split(' ').next().unwrap_or_default();
         return (!step.is_empty()).then(|| format!("{version}{step}"));
     }
-    let schema = status.schema.as_ref().filter(|s| s.state == "Running")?;
-    let phase = format!("{:?}", schema.phase).to_lowercase();
-    Some(format!("{version}{phase}"))
+    let schema = status.schema.as_ref().filter(|s| s.state == "Running");
+    if let Some(schema) = schema {
+        let phase = format!("{:?}", schema.phase).to_lowercase();
+        return Some(format!("{version}{phase}"));
+    }
+    let mut flags = status.flags.iter();
+    let ramps = flags.find(|flag| flag.state == FlagState::Ramping)?;
+    Some(format!("flag {}%", ramps.percent))
 }
