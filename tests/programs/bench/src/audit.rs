@@ -184,6 +184,11 @@ fn parse(line: &[u8]) -> std::result::Result<Option<Request>, serde_json::Error>
     }))
 }
 
+/// Whether a request is the operator's, and neither of its Lease nor the beginning of a watch.
+pub fn is_counted(request: &Request) -> bool {
+    request.is_operators() && request.resource != "leases" && request.verb != "watch"
+}
+
 /// How many of each kind, the most frequent first, as `12 update rollouts/status, …`.
 pub fn counts<'a>(requests: impl IntoIterator<Item = &'a Request>) -> String {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();

@@ -85,7 +85,8 @@ async fn bad(
             );
             return Err(Error::refused(words));
         }
-        let harm = Harm::of(&failures(traffic, &seen).await?);
+        traffic.settled(std::time::SystemTime::now()).await?;
+        let harm = Harm::of(&failures(traffic, &seen)?);
         section.notes.push(format!(
             "{}, run {run}: {} failed in {:.2} s ({}); {}",
             kind.name, harm.requests, harm.seconds, harm.statuses, seen.ended.message
@@ -137,7 +138,8 @@ async fn good(
         let seen = shop.release(&release).await?;
         let left_alone = seen.ended.outcome == Outcome::Stable;
         undone += u64::from(!left_alone);
-        let harm = Harm::of(&failures(traffic, &seen).await?);
+        traffic.settled(std::time::SystemTime::now()).await?;
+        let harm = Harm::of(&failures(traffic, &seen)?);
         section.notes.push(format!(
             "good, with 0.2% of requests failing, run {run}: {}, {} failed in all ({}); {}",
             if left_alone { "left alone" } else { "UNDONE" },
@@ -149,7 +151,8 @@ async fn good(
     }
     // What comes next is measured against a stable revision without faults.
     let seen = shop.release(&Release::good()).await?;
-    let harm = Harm::of(&failures(traffic, &seen).await?);
+    traffic.settled(std::time::SystemTime::now()).await?;
+    let harm = Harm::of(&failures(traffic, &seen)?);
     section.notes.push(format!(
         "good, without faults, in place of it: {:?}, {} failed in all ({})",
         seen.ended.outcome, harm.requests, harm.statuses
@@ -163,22 +166,24 @@ async fn good(
 }
 
 /// The failed requests since a release was applied.
-async fn failures(traffic: &mut Traffic, seen: &Seen) -> Result<Vec<Record>> {
-    traffic.settled(std::time::SystemTime::now()).await?;
+pub fn failures(traffic: &mut Traffic, seen: &Seen) -> Result<Vec<Record>> {
     let records = traffic.records()?.iter();
     let failed = records.filter(|r| r.at >= seen.began && r.failed());
     Ok(failed.cloned().collect())
 }
 
-struct Harm {
-    requests: usize,
+/// Failed requests in figures.
+pub struct Harm {
+    /// How many.
+    pub requests: usize,
     /// From the sending of the first failed request to that of the last.
-    seconds: f64,
+    pub seconds: f64,
     statuses: String,
 }
 
 impl Harm {
-    fn of(failed: &[Record]) -> Self {
+    /// Of these.
+    pub fn of(failed: &[Record]) -> Self {
         let (first, last) = (
             failed.iter().map(|r| r.at).min(),
             failed.iter().map(|r| r.at).max(),

@@ -12,6 +12,7 @@ mod figure;
 mod harm;
 mod here;
 mod idle;
+mod life;
 mod many;
 mod memory;
 mod page;
@@ -21,6 +22,7 @@ mod size;
 mod start;
 mod statistics;
 mod there;
+mod ways;
 mod writes;
 
 use std::path::PathBuf;
@@ -32,7 +34,7 @@ use clap::{Parser, ValueEnum};
 #[derive(Parser, Clone, Debug)]
 #[command(name = "bench")]
 pub struct Arguments {
-    /// Only these parts; the page is then not written.
+    /// Only these parts; the page's other sections then stay as they are.
     #[arg(long, env = "BENCH_ONLY", value_delimiter = ',', value_enum)]
     only: Vec<Part>,
     /// Releases of each kind. Seven at least, where they are to be compared with others.
@@ -70,9 +72,10 @@ pub struct Arguments {
     /// Leave the cluster as it is in the end.
     #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new(), default_value = "")]
     keep: std::primitive::bool,
-    /// The cluster is there, with the images, and this process is in its network.
-    #[arg(long, hide = true)]
-    inside: bool,
+    /// The cluster is there, with the images, and this process is in its network: these parts are
+    /// measured.
+    #[arg(long, hide = true, value_delimiter = ',', value_enum)]
+    inside: Vec<Part>,
 }
 
 /// What is measured, in this order.
@@ -92,6 +95,10 @@ pub enum Part {
     Many,
     /// A restart with very many Rollouts.
     Restart,
+    /// The life of a schema version, from its expand to its contract.
+    Life,
+    /// Releases by weight and from set to set.
+    Ways,
     /// A backfill under load, beside what one would write by hand.
     Backfill,
     /// Size of the image and the binary.
@@ -104,29 +111,41 @@ impl Arguments {
         self.only.is_empty() || self.only.contains(&part)
     }
 
-    /// The same, and says so.
+    /// Whether it is wanted of this process, and says so.
     fn begins(&self, part: Part) -> bool {
-        let wanted = self.wants(part);
+        let wanted = if self.inside.is_empty() {
+            self.wants(part) && part.needs_no_cluster()
+        } else {
+            self.inside.contains(&part)
+        };
         if wanted {
             eprintln!("{part:?}");
         }
         wanted
     }
 
-    /// Whether nothing is wanted that happens in a cluster.
-    fn needs_no_cluster(&self) -> bool {
-        let alone = |part: &Part| matches!(part, Part::Backfill | Part::Size);
-        !self.only.is_empty() && self.only.iter().all(alone)
+    /// What is wanted that needs a cluster: what one cluster serves, and what needs gateways on another.
+    fn on_clusters(&self) -> [Vec<Part>; 2] {
+        let wanted = Part::value_variants().iter().copied();
+        let wanted = wanted.filter(|part| self.wants(*part) && !part.needs_no_cluster());
+        let (gateways, plain) = wanted.partition(|part| *part == Part::Ways);
+        [plain, gateways]
+    }
+}
+
+impl Part {
+    const fn needs_no_cluster(self) -> bool {
+        matches!(self, Self::Backfill | Self::Size)
     }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = if arguments.inside {
-        there::measure(&arguments).await
-    } else {
+    let done = if arguments.inside.is_empty() {
         here::measure(&arguments).await
+    } else {
+        there::measure(&arguments).await
     };
     match done {
         Ok(code) => code,

@@ -8,37 +8,63 @@ use testbed::{Error, Result, program};
 
 use crate::figure::{Section, markdown};
 
-/// Writes the page.
+const HEAD: &str = "# Figures
+
+<!-- Written by `make bench`; change tests/programs/bench, not this page. -->
+
+`make bench` measures all of this with the release build, on a real Kubernetes of one node \
+(`tests/programs/cluster`); `BENCH_ONLY=restart make bench` measures one part and renews its section alone. \
+The cluster, the load generator and the operator share the machine. The last column is Argo Rollouts 1.10 on \
+the same testbed with the same work, where it was measured.
+";
+/// What begins a section.
+const BEGINS: &str = "\n## ";
+
+/// Writes these sections into the page, in place of those of the same titles. The others stay.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When it cannot be read or written.
 pub fn write(path: &Path, sections: &[Section]) -> Result<()> {
     let path = program::repository().join(path);
     let cannot = |error: std::io::Error| Error::refused(format!("{}: {error}", path.display()));
-    std::fs::write(&path, text(sections)).map_err(cannot)
+    let before = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(cannot)?,
+    };
+    let day = Timestamp::now().strftime("%Y-%m-%d").to_string();
+    std::fs::write(&path, renewed(&before, sections, &day)).map_err(cannot)
 }
 
-fn text(sections: &[Section]) -> String {
-    let mut page = String::from(
-        "# Figures\n\n<!-- Written by `make bench`; change tests/programs/bench, not this page. -->\n\n",
-    );
-    let _ = writeln!(
-        page,
-        "Measured by `make bench` on {}, with the release build, on a real Kubernetes of one node \
-         (`tests/programs/cluster`) on {}. The cluster, the load generator and the operator share that \
-         machine. The last column is Argo Rollouts 1.10 on the same testbed with the same work, where \
-         it was measured.\n",
-        Timestamp::now().strftime("%Y-%m-%d"),
-        machine()
-    );
-    page.push_str(&markdown(sections));
+/// The page with these sections, measured on this day.
+fn renewed(before: &str, sections: &[Section], day: &str) -> String {
+    let mut all: Vec<(String, String)> = before
+        .split(BEGINS)
+        .skip(1)
+        .filter_map(|section| section.split_once('\n'))
+        .map(|(title, text)| (title.to_owned(), text.to_owned()))
+        .collect();
     for section in sections {
-        let _ = writeln!(page, "\n## {}\n", section.title);
-        for note in &section.notes {
-            let _ = writeln!(page, "- {note}");
+        let text = text(section, day);
+        match all.iter_mut().find(|(title, _)| title == section.title) {
+            Some((_, known)) => *known = text,
+            None => all.push((section.title.to_owned(), text)),
         }
     }
+    let mut page = HEAD.to_owned();
+    for (title, text) in all {
+        let _ = write!(page, "{BEGINS}{title}\n\n{}\n", text.trim());
+    }
     page
+}
+
+fn text(section: &Section, day: &str) -> String {
+    let mut text = format!("Measured on {day} on {}.\n\n", machine());
+    text.push_str(&markdown(std::slice::from_ref(section)));
+    text.push('\n');
+    for note in &section.notes {
+        let _ = writeln!(text, "- {note}");
+    }
+    text
 }
 
 /// Processor, memory and kernel of this machine.
@@ -71,17 +97,32 @@ mod tests {
     use crate::figure::Figure;
 
     #[test]
-    fn the_page_has_the_table_and_where_it_comes_from() {
-        let sections = [Section {
-            title: "Idle",
-            figures: vec![Figure::at_most("requests", (0, "0".into()), 0)],
+    fn a_section_is_renewed_and_the_others_stay() {
+        let section = |title, measured: u64| Section {
+            title,
+            figures: vec![Figure::at_most(
+                "requests",
+                (measured, measured.to_string()),
+                0,
+            )],
             notes: vec!["counted".into()],
-        }];
-        let page = text(&sections);
+        };
+        let both = [section("Idle", 0), section("Start", 7)];
+        let page = renewed("", &both, "2026-01-01");
+        assert!(page.starts_with(HEAD));
+        assert!(page.contains("## Idle\n\nMeasured on 2026-01-01 on a machine with "));
         assert!(
-            page.contains("| requests | 0 | 0 | met |  |\n\n## Idle\n\n- counted\n"),
+            page.contains("| requests | 0 | 0 | met |  |\n\n- counted\n"),
             "{page}"
         );
-        assert!(page.contains(" cores ("), "{page}");
+        let later = renewed(&page, &[section("Idle", 3)], "2026-02-02");
+        assert!(
+            later.contains("## Idle\n\nMeasured on 2026-02-02"),
+            "{later}"
+        );
+        assert!(later.contains("| requests | 3 | 0 | MISSED |"), "{later}");
+        assert!(!later.contains("| requests | 0 |"), "{later}");
+        let start = |page: &str| page[page.find("## Start").unwrap()..].to_owned();
+        assert_eq!(start(&later), start(&page));
     }
 }

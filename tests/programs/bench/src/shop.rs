@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 use stepgate::api::{RolloutStatus, status::Ended};
 use testbed::traffic::Traffic;
 use testbed::view::State;
-use testbed::{Error, Namespace, Result, program, reach};
+use testbed::way::{SHOP, Way};
+use testbed::{Error, Namespace, Result, program};
 
-/// The Rollout's name.
-pub const SHOP: &str = "shop";
-/// Its pods.
+/// The shop's pods.
 pub const REPLICAS: i32 = 8;
 /// The longest that a release may take.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -24,6 +23,8 @@ pub struct Release {
     pub schema: bool,
     /// Seconds that each step is held.
     pub hold: u32,
+    /// By which way it goes.
+    pub way: Way,
 }
 
 impl Release {
@@ -38,7 +39,15 @@ impl Release {
             fault: fault.into(),
             schema: true,
             hold: 10,
+            way: Way::Canary,
         }
+    }
+
+    /// By this way.
+    #[must_use]
+    pub const fn by(mut self, way: Way) -> Self {
+        self.way = way;
+        self
     }
 
     /// The Rollout; `number` makes it a revision of its own.
@@ -80,6 +89,7 @@ impl Release {
         {
             step["holdSeconds"] = json!(self.hold);
         }
+        self.way.write_into(spec);
         Ok(rollout)
     }
 }
@@ -99,6 +109,8 @@ pub struct Seen {
     pub began: SystemTime,
     /// How it ended.
     pub ended: Ended,
+    /// When it was seen that the operator had decided to undo it, if it did.
+    pub undone: Option<SystemTime>,
 }
 
 impl Shop {
@@ -114,21 +126,30 @@ impl Shop {
     /// is whole again.
     pub async fn release(&mut self, release: &Release) -> Result<Seen> {
         let applied = self.apply(release).await?;
+        if release.way == Way::BlueGreen {
+            self.is_looked_at(&applied).await?;
+        }
         self.finish(&applied).await
     }
 
     /// The first release. Its bake needs traffic too, so that is begun with its pods.
-    pub async fn first_release(&mut self, per_second: u32) -> Result<Traffic> {
-        let applied = self.apply(&Release::good()).await?;
+    pub async fn first_release(&mut self, way: Way, per_second: u32) -> Result<Traffic> {
+        way.prepare(&self.namespace).await?;
+        let applied = self.apply(&Release::good().by(way)).await?;
         let serving = self.namespace.until("pods in the Service", LIMIT, |state| {
             let pods = state.serving.last().map_or(0, |(_, pods)| pods.len());
             (pods >= REPLICAS as usize).then_some(())
         });
         serving.await?;
-        let url = reach::service(&self.namespace, SHOP).await?;
-        let traffic = Traffic::start(&url, per_second)?;
+        let (traffic, _) = way.clients(&self.namespace, None, per_second).await?;
         self.finish(&applied).await?;
         Ok(traffic)
+    }
+
+    /// The stable revision.
+    pub fn stable(&self) -> Option<String> {
+        let status = self.namespace.view.read(|state| state.status(SHOP));
+        status.stable.map(|stable| stable.revision)
     }
 
     async fn apply(&mut self, release: &Release) -> Result<Applied> {
@@ -145,6 +166,21 @@ impl Shop {
         })
     }
 
+    /// A person has looked at the preview of a blue-green release, and goes on before its hold is over.
+    async fn is_looked_at(&self, applied: &Applied) -> Result<()> {
+        let preview = self.namespace.until("a preview", LIMIT, |state| {
+            let status = state.status(SHOP);
+            let release = status.release?;
+            let is_ours = status.observed_generation == Some(applied.generation);
+            let step = release
+                .step()
+                .filter(|step| is_ours && step.reached.is_some())?;
+            Some(format!("{}/{} looked-at", release.revision, step.name))
+        });
+        let text = preview.await?;
+        self.namespace.tell(SHOP, "promote", &text).await
+    }
+
     async fn finish(&self, applied: &Applied) -> Result<Seen> {
         let what = format!("the end of a release with fault {}", applied.fault);
         let ended = self.namespace.until(&what, LIMIT, |state| {
@@ -152,9 +188,19 @@ impl Shop {
             let whole = has_ended(&status, applied.generation) && is_whole(state, &status);
             whole.then(|| status.history.first().cloned()).flatten()
         });
+        let ended = ended.await?;
+        let undone = self.namespace.view.read(|state| {
+            let mut versions = state.versions.iter();
+            let undone = versions.find(|(_, rollout)| {
+                let release = rollout.status.as_ref().and_then(|s| s.release.as_ref());
+                release.is_some_and(|r| r.revision == ended.revision && r.undo().is_some())
+            });
+            undone.map(|(at, _)| *at)
+        });
         Ok(Seen {
             began: applied.began,
-            ended: ended.await?,
+            ended,
+            undone,
         })
     }
 }
@@ -204,6 +250,11 @@ mod tests {
         );
         assert_eq!(spec["schema"]["version"], 2);
         assert_eq!(spec["analysis"]["intervalSeconds"], 1);
+        let blue_green = Release::good().by(Way::BlueGreen).manifest(7).unwrap();
+        let spec = &blue_green["spec"];
+        assert_eq!(spec["strategy"]["type"], "BlueGreen");
+        assert_eq!(spec["strategy"]["maxSurge"], "25%");
+        assert_eq!(spec["traffic"]["stableService"], "shop-stable");
         let plain = Release {
             schema: false,
             hold: 3,

@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 
 use testbed::install::OPERATOR;
+use testbed::way::Way;
 use testbed::{Namespace, Result, Testbed, diagnosis, install};
 
 use crate::figure::Section;
 use crate::shop::Shop;
 use crate::{
-    Arguments, Part, answers, backfill, figure, harm, idle, many, page, restart, size, start,
-    writes,
+    Arguments, Part, answers, backfill, figure, harm, idle, life, many, page, restart, size, start,
+    ways, writes,
 };
 
 const NAMESPACE: &str = "bench";
@@ -39,34 +40,27 @@ impl Measured {
     }
 }
 
-/// Measures everything, prints the table and writes the page.
+/// Measures what needs this cluster, prints the table and writes the page.
 ///
 /// # Errors
 /// When the operator cannot be installed, or the page not be written.
 pub async fn measure(arguments: &Arguments) -> Result<ExitCode> {
     let testbed = Testbed::attach(None).await?;
     install::install(&testbed).await?;
-    let namespace = Namespace::create(&testbed, NAMESPACE).await?;
     let mut measured = Measured::default();
-    if let Err(error) = run(arguments, &testbed, namespace, &mut measured).await {
+    if let Err(error) = run(arguments, &testbed, &mut measured).await {
         eprintln!("{}", diagnosis::describe(&testbed, NAMESPACE).await);
         measured.failed.push(error.to_string());
     }
-    without_a_cluster(arguments, &mut measured).await;
-    say(arguments, &measured)
+    Ok(ExitCode::from(u8::from(!say(arguments, &measured)?)))
 }
 
-/// Measures only what needs no cluster.
+/// Measures what needs no cluster; whether all could be measured.
 ///
 /// # Errors
 /// As [`measure`].
-pub async fn measure_alone(arguments: &Arguments) -> Result<ExitCode> {
+pub async fn measure_alone(arguments: &Arguments) -> Result<bool> {
     let mut measured = Measured::default();
-    without_a_cluster(arguments, &mut measured).await;
-    say(arguments, &measured)
-}
-
-async fn without_a_cluster(arguments: &Arguments, measured: &mut Measured) {
     if arguments.begins(Part::Backfill) {
         let runs = arguments.runs.min(MOST_BACKFILLS);
         let backfill = backfill::measure(arguments.rows, runs).await;
@@ -75,36 +69,71 @@ async fn without_a_cluster(arguments: &Arguments, measured: &mut Measured) {
     if arguments.begins(Part::Size) {
         measured.add(Part::Size, size::measure().await);
     }
+    say(arguments, &measured)
 }
 
-fn say(arguments: &Arguments, measured: &Measured) -> Result<ExitCode> {
+/// Says what came out, and writes that into the page; whether all could be measured.
+fn say(arguments: &Arguments, measured: &Measured) -> Result<bool> {
+    if measured.sections.is_empty() && measured.failed.is_empty() {
+        return Ok(true);
+    }
     println!("\n{}", figure::table(&measured.sections));
     for words in &measured.failed {
         println!("NOT MEASURED: {words}");
     }
-    if arguments.only.is_empty() && measured.failed.is_empty() {
-        page::write(&arguments.page, &measured.sections)?;
-        println!("written to {}", arguments.page.display());
-    }
-    Ok(ExitCode::from(u8::from(!measured.failed.is_empty())))
+    page::write(&arguments.page, &measured.sections)?;
+    println!("written to {}", arguments.page.display());
+    Ok(measured.failed.is_empty())
 }
 
-async fn run(
+/// What is measured with the shop, one after the other.
+const WITH_SHOP: [Part; 5] = [
+    Part::Writes,
+    Part::Harm,
+    Part::Idle,
+    Part::Start,
+    Part::Many,
+];
+
+async fn run(arguments: &Arguments, testbed: &Testbed, measured: &mut Measured) -> Result<()> {
+    let wants = |part: Part| arguments.begins(part);
+    let has_shop = WITH_SHOP.iter().any(|part| arguments.inside.contains(part));
+    if has_shop {
+        with_shop(arguments, testbed, measured).await?;
+    }
+    if wants(Part::Answers) {
+        let answers = answers::measure(testbed, arguments.answers).await;
+        measured.add(Part::Answers, answers);
+    }
+    if wants(Part::Life) {
+        measured.add(Part::Life, life::measure(testbed, arguments.runs).await);
+    }
+    if wants(Part::Ways) {
+        let ways = ways::measure(testbed, arguments.runs, arguments.rate).await;
+        measured.add(Part::Ways, ways);
+    }
+    // The last: what it makes stays.
+    if wants(Part::Restart) {
+        let restart = restart::measure(testbed, &arguments.restart).await;
+        measured.add(Part::Restart, restart);
+    }
+    Ok(())
+}
+
+async fn with_shop(
     arguments: &Arguments,
     testbed: &Testbed,
-    namespace: Namespace,
     measured: &mut Measured,
 ) -> Result<()> {
     let wants = |part: Part| arguments.begins(part);
+    let namespace = Namespace::create(testbed, NAMESPACE).await?;
     namespace.add_database_and_service().await?;
     let mut shop = Shop::new(namespace);
     eprintln!("the shop is released for the first time");
-    let mut traffic = shop.first_release(arguments.rate).await?;
+    let mut traffic = shop.first_release(Way::Canary, arguments.rate).await?;
     if wants(Part::Writes) {
-        measured.add(
-            Part::Writes,
-            writes::measure(&mut shop, arguments.runs).await,
-        );
+        let writes = writes::measure(&mut shop, arguments.runs).await;
+        measured.add(Part::Writes, writes);
     }
     if wants(Part::Harm) {
         let harm = harm::measure(&mut shop, &mut traffic, arguments.runs).await;
@@ -119,16 +148,6 @@ async fn run(
     }
     if wants(Part::Many) {
         measured.add(Part::Many, many::measure(testbed, arguments.many).await);
-    }
-    if wants(Part::Answers) {
-        measured.add(
-            Part::Answers,
-            answers::measure(testbed, arguments.answers).await,
-        );
-    }
-    if wants(Part::Restart) {
-        let restart = restart::measure(testbed, &arguments.restart).await;
-        measured.add(Part::Restart, restart);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stepgate::api::status::Outcome;
 use testbed::{Error, Result};
 
-use crate::audit::{Audit, Request, counts};
+use crate::audit::{Audit, Request, counts, is_counted};
 use crate::figure::{Figure, Section};
 use crate::shop::{Release, Shop};
 use crate::statistics::median;
@@ -86,9 +86,6 @@ async fn one(shop: &mut Shop, schema: bool) -> Result<(Vec<Request>, Vec<Request
         return Err(Error::refused(words));
     }
     let requests = audit.until_quiet(QUIET, LIMIT).await?;
-    let always = |r: &Request| r.resource == "leases" || r.verb == "watch";
-    let counted = requests
-        .into_iter()
-        .filter(|r| r.is_operators() && !always(r));
+    let counted = requests.into_iter().filter(is_counted);
     Ok(counted.partition(Request::is_write))
 }
