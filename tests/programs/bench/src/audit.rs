@@ -130,17 +130,30 @@ impl Audit {
     /// # Errors
     /// When it goes on for longer than `limit`.
     pub async fn until_quiet(&mut self, quiet: Duration, limit: Duration) -> Result<Vec<Request>> {
+        self.until_quiet_of(OPERATOR, quiet, limit).await
+    }
+
+    /// The same of whatever user.
+    ///
+    /// # Errors
+    /// As [`Audit::until_quiet`].
+    pub async fn until_quiet_of(
+        &mut self,
+        user: &str,
+        quiet: Duration,
+        limit: Duration,
+    ) -> Result<Vec<Request>> {
         let began = Instant::now();
         let mut last = began;
         let mut all = Vec::new();
         while last.elapsed() < quiet {
             let new = self.next()?;
-            if new.iter().any(|r| r.is_operators() && r.is_write()) {
+            if new.iter().any(|r| r.user == user && r.is_write()) {
                 last = Instant::now();
             }
             all.extend(new);
             if began.elapsed() > limit {
-                let what = "the operator to have written all".to_owned();
+                let what = format!("{user} to have written all");
                 return Err(Error::NotInTime { what, limit });
             }
             tokio::time::sleep(Duration::from_millis(200)).await;

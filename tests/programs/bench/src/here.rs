@@ -43,6 +43,10 @@ async fn run(cluster: &LocalCluster, arguments: &Arguments, parts: &[Part]) -> R
     cluster.down().await?;
     Traffic::build().await?;
     let archives = images::build(&[]).await?;
+    if parts.contains(&Part::Beside) {
+        let mut build = program::script("tests/programs/cluster/cluster");
+        program::show(build.args(["build", "--tool", "argo-rollouts"])).await?;
+    }
     cluster.up().await?;
     cluster.load(&archives).await?;
     if parts.contains(&Part::Ways) {

@@ -8,6 +8,7 @@
 mod answers;
 mod audit;
 mod backfill;
+mod beside;
 mod figure;
 mod harm;
 mod here;
@@ -91,6 +92,8 @@ pub enum Part {
     Start,
     /// From a new revision to the first write for it.
     Answers,
+    /// The same, beside Argo Rollouts.
+    Beside,
     /// Memory with many Rollouts.
     Many,
     /// A restart with very many Rollouts.

@@ -8,7 +8,7 @@ use testbed::install::OPERATOR;
 use testbed::{Error, Result, Testbed, program};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
 use crate::figure::{Figure, Section};
 use crate::statistics::{max, median};
@@ -68,8 +68,8 @@ pub struct Started {
     pub began: Instant,
 }
 
-/// Starts the release binary.
-pub fn start() -> Result<Started> {
+/// The release binary as it is started here.
+pub fn command() -> Result<Command> {
     let us = std::env::current_exe();
     let us = us.map_err(|error| Error::refused(format!("who am I? {error}")))?;
     let mut command = program::command(us.with_file_name("stepgate"));
@@ -79,6 +79,12 @@ pub fn start() -> Result<Started> {
         .args(["--log-level", "warn"])
         .stdout(Stdio::null())
         .stderr(Stdio::inherit());
+    Ok(command)
+}
+
+/// Starts it.
+pub fn start() -> Result<Started> {
+    let mut command = command()?;
     let began = Instant::now();
     let child = command.spawn();
     let child = child.map_err(|error| Error::refused(format!("stepgate: {error}")))?;
@@ -87,10 +93,23 @@ pub fn start() -> Result<Started> {
 
 /// Waits until the started process is ready.
 pub async fn is_ready() {
-    while ask(PROBES, "/readyz")
+    answers(PROBES, "/readyz").await;
+}
+
+/// Waits until an address answers well.
+pub async fn answers(address: &str, path: &str) {
+    while ask(address, path)
         .await
         .is_none_or(|(status, _)| status != 200)
     {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Waits until the started process leads.
+pub async fn leads() {
+    let leads = |text: &str| text.lines().any(|line| line == "stepgate_leader 1");
+    while metrics().await.is_none_or(|text| !leads(&text)) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -108,10 +127,7 @@ async fn one() -> Result<(f64, f64)> {
         began.elapsed()
     };
     let leading = async {
-        let leads = |text: &str| text.lines().any(|line| line == "stepgate_leader 1");
-        while metrics().await.is_none_or(|text| !leads(&text)) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        leads().await;
         began.elapsed()
     };
     let both = async { tokio::join!(ready, leading) };

@@ -9,8 +9,8 @@ use testbed::{Namespace, Result, Testbed, diagnosis, install};
 use crate::figure::Section;
 use crate::shop::Shop;
 use crate::{
-    Arguments, Part, answers, backfill, figure, harm, idle, life, many, page, restart, size, start,
-    ways, writes,
+    Arguments, Part, answers, backfill, beside, figure, harm, idle, life, many, page, restart,
+    size, start, ways, writes,
 };
 
 const NAMESPACE: &str = "bench";
@@ -104,6 +104,9 @@ async fn run(arguments: &Arguments, testbed: &Testbed, measured: &mut Measured) 
     if wants(Part::Answers) {
         let answers = answers::measure(testbed, arguments.answers).await;
         measured.add(Part::Answers, answers);
+    }
+    if wants(Part::Beside) {
+        measured.add(Part::Beside, beside::measure(testbed).await);
     }
     if wants(Part::Life) {
         measured.add(Part::Life, life::measure(testbed, arguments.runs).await);

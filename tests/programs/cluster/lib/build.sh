@@ -2,7 +2,7 @@
 # a hash of everything the build depends on.
 
 # What is built one by one, when a test is about it: each is a Go module beside this folder.
-readonly tools=(prometheus helm crane envoy-gateway istiod)
+readonly tools=(prometheus helm crane envoy-gateway istiod argo-rollouts)
 
 is_tool() { [[ " ${tools[*]} " == *" $1 "* ]]; }
 
@@ -25,6 +25,7 @@ packages_of() {
     crane) echo github.com/google/go-containerregistry/cmd/crane ;;
     envoy-gateway) echo github.com/envoyproxy/gateway/cmd/envoy-gateway ;;
     istiod) echo istio.io/istio/pilot/cmd/pilot-discovery ;;
+    argo-rollouts) echo github.com/argoproj/argo-rollouts/cmd/rollouts-controller ;;
   esac
 }
 
@@ -35,6 +36,7 @@ definitions_of() {
       echo 'sigs.k8s.io/gateway-api config/crd/standard/*.yaml'
       echo 'github.com/envoyproxy/gateway charts/gateway-helm/charts/crds/crds/generated/*.yaml' ;;
     istiod) echo istio.io/istio manifests/charts/base/files/crd-all.gen.yaml ;;
+    argo-rollouts) echo 'github.com/argoproj/argo-rollouts manifests/crds/*-crd.yaml' ;;
   esac
 }
 
@@ -62,7 +64,7 @@ flags_of() {
       ;;
     # Only discovery through the Kubernetes API: half of the time to build, and of the size.
     prometheus) flags+=(-ldflags '-s -w' -tags remove_all_sd,enable_kubernetes_sd) ;;
-    helm | crane | envoy-gateway | istiod) flags+=(-ldflags '-s -w') ;;
+    helm | crane | envoy-gateway | istiod | argo-rollouts) flags+=(-ldflags '-s -w') ;;
   esac
 }
 
