@@ -8,6 +8,9 @@
     reason = "one attribute per printed column"
 )]
 
+mod version;
+mod waiting;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -15,11 +18,11 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    PhaseKind,
-    schema::{Approval, KeptBy},
-    sql::KeyRef,
+pub use self::{
+    version::{Approved, AskedPhase, Done, FileRecord, Found, Measured, VersionRecord},
+    waiting::{Missing, Summary, Waiting},
 };
+use super::PhaseKind;
 
 /// The record of the schema phases of one database, which only the operator writes; and who may use
 /// it, which its administrator says.
@@ -36,18 +39,14 @@ use super::{
     derive = "PartialEq",
     doc = "The record of the schema phases of one database, which only the operator writes; and who may use it, which its administrator says.",
     printcolumn(
-        name = "Holder",
-        type_ = "string",
-        json_path = ".record.holder.rollout"
+        name = "Version",
+        type_ = "integer",
+        json_path = ".record.summary.version"
     ),
-    printcolumn(name = "Phase", type_ = "string", json_path = ".record.holder.phase"),
-    printcolumn(
-        name = "Backfill",
-        type_ = "string",
-        json_path = ".record.backfillHolder.job"
-    ),
-    printcolumn(name = "Dirty", type_ = "string", json_path = ".record.dirty.job"),
     printcolumn(name = "Floor", type_ = "integer", json_path = ".record.undoFloor"),
+    printcolumn(name = "Runs", type_ = "string", json_path = ".record.summary.runs"),
+    printcolumn(name = "Dirty", type_ = "string", json_path = ".record.summary.dirty"),
+    printcolumn(name = "Waits", type_ = "string", json_path = ".record.summary.waits"),
     printcolumn(
         name = "Age",
         type_ = "date",
@@ -99,9 +98,22 @@ pub struct DatabaseRecord {
     #[schemars(length(max = 500))]
     pub phases: Vec<PhaseRecord>,
 
-    /// A failed phase that may have left the database inconsistent. The next phase needs a `retry`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dirty: Option<Dirty>,
+    /// Failed phases that may have left the database inconsistent: of each version and phase the last
+    /// attempt that did. An entry stays until the same phase of the same version succeeds, a revert
+    /// or a new expand takes back what that did, or a person says that it is put right
+    /// (`stepgate.io/clean`). Until then the next phase needs a `retry`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub dirty: Vec<Dirty>,
+
+    /// What waits after a release, the lowest versions first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub waiting: Vec<Waiting>,
+
+    /// The record in short, for the columns of `kubectl get`.
+    #[serde(skip_serializing_if = "Summary::is_empty")]
+    pub summary: Summary,
 
     /// The highest version of which a revision was ever stable here, whatever became of it, among
     /// the Rollouts whose spec has a revert: what its expand added is not taken back any more.
@@ -180,6 +192,13 @@ impl DatabaseRecord {
         }
     }
 
+    /// A phase may have left the database inconsistent; what an earlier attempt of it has left is a
+    /// part of that.
+    pub(crate) fn leave_dirty(&mut self, dirty: Dirty) {
+        self.dirty.retain(|known| !known.is_of_the_same(&dirty));
+        self.dirty.push(dirty);
+    }
+
     /// The same, to be changed.
     pub(crate) fn version_mut(&mut self, version: i64) -> Option<&mut VersionRecord> {
         self.versions.iter_mut().find(|v| v.version == version)
@@ -193,223 +212,6 @@ pub struct Baseline {
     pub expanded: i64,
     /// The highest version whose contract has run; 0: none.
     pub contracted: i64,
-}
-
-/// What became of one schema version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct VersionRecord {
-    /// The version.
-    pub version: i64,
-    /// The Rollout whose phases run for it: the first of which a revision became stable; before
-    /// that the one of which a release failed, and whose revert is asked for.
-    pub rollout: String,
-    /// The last revision of that Rollout and this version that became stable, or that failed. Its
-    /// pods are what the phases run in.
-    pub revision: String,
-    /// Since when a revision of it is stable; absent while none is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stable_since: Option<Time>,
-    /// The phases that are to run after the release: of a version that was never stable, the revert.
-    pub asked: Vec<AskedPhase>,
-    /// The last backfill that succeeded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backfilled: Option<Done>,
-    /// Since when nobody on the database is below the version; absent while somebody is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alone_since: Option<Time>,
-    /// The approval of the contract, or of the revert.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approved: Option<Approved>,
-    /// Stable as it was measured before the contract, once everything else was there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stable_before: Option<Measured>,
-    /// The same after the contract, compared with what it was before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stable_after: Option<Measured>,
-    /// The contract, once it has succeeded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contracted: Option<Done>,
-    /// Flags that its contract relies on, once that has begun: they stay on for everybody.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
-    pub frozen_flags: Vec<String>,
-    /// The revert, once it has succeeded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reverted: Option<Done>,
-    /// A person cancelled the remaining phases of the version (`stepgate.io/drop`).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub dropped: bool,
-}
-
-impl VersionRecord {
-    /// What is asked of this phase, if it is asked for.
-    #[must_use]
-    pub(crate) fn asks(&self, phase: PhaseKind) -> Option<&AskedPhase> {
-        self.asked.iter().find(|asked| asked.phase == phase)
-    }
-
-    /// A backfill is asked for, and none has succeeded.
-    #[must_use]
-    pub(crate) fn lacks_backfill(&self) -> bool {
-        !self.dropped && self.asks(PhaseKind::Backfill).is_some() && self.backfilled.is_none()
-    }
-
-    /// The contract is asked for, and has not succeeded.
-    #[must_use]
-    pub(crate) fn lacks_contract(&self) -> bool {
-        !self.dropped && self.asks(PhaseKind::Contract).is_some() && self.contracted.is_none()
-    }
-
-    /// A person has approved what this phase runs.
-    #[must_use]
-    pub(crate) fn is_approved(&self, phase: PhaseKind) -> bool {
-        let asked = self.asks(phase);
-        let given = self.approved.as_ref().zip(asked);
-        given.is_some_and(|(given, asked)| given.digest == asked.digest)
-    }
-
-    /// The revert is asked for, and has not succeeded.
-    #[must_use]
-    pub(crate) fn lacks_revert(&self) -> bool {
-        !self.dropped && self.asks(PhaseKind::Revert).is_some() && self.reverted.is_none()
-    }
-
-    /// The phase that a person may approve now.
-    #[must_use]
-    pub(crate) fn to_approve(&self) -> Option<PhaseKind> {
-        if self.lacks_contract() {
-            return Some(PhaseKind::Contract);
-        }
-        self.lacks_revert().then_some(PhaseKind::Revert)
-    }
-
-    /// Something is still to run for it.
-    #[must_use]
-    pub(crate) fn is_open(&self) -> bool {
-        self.lacks_backfill() || self.lacks_contract() || self.lacks_revert()
-    }
-}
-
-/// Stable, measured by its Rollout's checks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Measured {
-    /// The revision.
-    pub revision: String,
-    /// Since when.
-    pub since: Time,
-    /// Until when; absent while it is measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Time>,
-    /// What was found then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<Found>,
-    /// What the checks said.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 2000))]
-    pub message: String,
-}
-
-impl Measured {
-    /// From now on.
-    #[must_use]
-    pub(crate) fn begins(revision: &str, since: Time) -> Self {
-        Self {
-            revision: revision.to_owned(),
-            since,
-            until: None,
-            verdict: None,
-            message: String::new(),
-        }
-    }
-}
-
-/// What was found of stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Found {
-    /// Every check has passed.
-    Passed,
-    /// A check has failed.
-    Failed,
-    /// Neither could be said.
-    NoVerdict,
-}
-
-impl Found {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Passed, Self::Failed, Self::NoVerdict];
-}
-
-/// A phase that is to run for a version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AskedPhase {
-    /// Which.
-    pub phase: PhaseKind,
-    /// Digest of what runs: the image as it is written and the command, or the template, or the
-    /// batches and the texts of the files of SQL.
-    pub digest: String,
-    /// It is SQL for Stepgate's runner.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub sql: bool,
-    /// Its files of SQL, with what they held when this was put on record.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub files: Vec<FileRecord>,
-    /// Of a backfill: what keeps the data filled in.
-    #[serde(default)]
-    pub kept_by: KeptBy,
-    /// Of a contract: seconds to wait after nothing below the version is left.
-    #[serde(default)]
-    pub after_seconds: i64,
-    /// Of a contract: flags that must be on for everybody.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
-    pub flags: Vec<String>,
-    /// Of a contract or a revert: whether a person must approve it.
-    #[serde(default)]
-    pub approval: Approval,
-}
-
-/// A file of SQL.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FileRecord {
-    /// Where it is.
-    pub config_map: KeyRef,
-    /// SHA-256 of its text, in hexadecimal; empty while it cannot be read.
-    #[serde(default)]
-    pub sha256: String,
-}
-
-/// A phase of a version that succeeded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Done {
-    /// Its attempt.
-    pub attempt: i64,
-    /// Name of the Job.
-    pub job: String,
-    /// When it took the database.
-    pub began: Time,
-    /// When it ended.
-    pub ended: Time,
-    /// Stepgate's own runner did it: the ledger in the database has it.
-    #[serde(default)]
-    pub sql: bool,
-}
-
-/// Who approved what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Approved {
-    /// Digest of what was approved.
-    pub digest: String,
-    /// Who did, as the annotation says; proven only where the shipped policy is installed.
-    pub user: String,
-    /// When it was put on record.
-    pub at: Time,
 }
 
 /// The holder of a database.
@@ -468,6 +270,7 @@ impl Holder {
         Dirty {
             rollout: self.rollout.clone(),
             revision: self.revision.clone(),
+            version: self.version,
             phase: self.phase,
             attempt: self.attempt,
             job: self.job.clone(),
@@ -540,6 +343,9 @@ pub struct Dirty {
     pub rollout: String,
     /// The revision.
     pub revision: String,
+    /// Schema version of that revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
     /// Which phase.
     pub phase: PhaseKind,
     /// Its attempt.
@@ -548,4 +354,14 @@ pub struct Dirty {
     pub job: String,
     /// When it failed; where its Job was gone before its end was seen, when it took the database.
     pub since: Time,
+}
+
+impl Dirty {
+    /// Whether both are of one phase of one version. Without versions it is that of one Rollout.
+    #[must_use]
+    pub(crate) fn is_of_the_same(&self, other: &Self) -> bool {
+        self.phase == other.phase
+            && self.version == other.version
+            && (self.version.is_some() || self.rollout == other.rollout)
+    }
 }

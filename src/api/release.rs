@@ -130,9 +130,10 @@ pub struct JobStatus {
     /// accepts only what was reported before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told_dirty: Option<String>,
-    /// The failed Job whose result a person accepted with a retry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accepted_dirty: Option<String>,
+    /// The failed Jobs whose results a person accepted with a retry, the last ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub accepted_dirty: Vec<String>,
     /// Of a preflight: since when it is tried. Its time counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
@@ -149,10 +150,26 @@ impl JobStatus {
             phase,
             attempt,
             told_dirty: None,
-            accepted_dirty: None,
+            accepted_dirty: Vec::new(),
             since: None,
             first: None,
         }
+    }
+
+    /// A person knows what this Job has left.
+    pub(crate) fn accept(&mut self, job: &str) {
+        const KEPT: usize = 16;
+        if !self.accepts(job) {
+            self.accepted_dirty.push(job.to_owned());
+        }
+        let more = self.accepted_dirty.len().saturating_sub(KEPT);
+        self.accepted_dirty.drain(..more);
+    }
+
+    /// Whether a person has accepted what this Job has left.
+    #[must_use]
+    pub(crate) fn accepts(&self, job: &str) -> bool {
+        self.accepted_dirty.iter().any(|known| known == job)
     }
 }
 

@@ -1,6 +1,9 @@
 //! What this process knows before its caches do: the answers to its own writes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,8 +11,8 @@ use super::{Hold, Written};
 use crate::plan::{
     adopting,
     facts::{
-        Base, ChildFacts, DatabaseFacts, DatabaseObjects, Heard, JobFacts, Objects, Report,
-        RevisionFacts, RolloutFacts, ServiceFacts, Services,
+        Base, ChildFacts, DatabaseFacts, DatabaseObjects, Heard, JobFacts, KnownUsers, Objects,
+        Report, RevisionFacts, RolloutFacts, ServiceFacts, Services, UserFacts,
     },
     intent::Write,
 };
@@ -42,6 +45,8 @@ pub struct Memory {
     pub(super) flags_looked: Option<Timestamp>,
     /// What the runner of a backfill said last.
     pub(super) heard: Option<Heard>,
+    /// Who used the database when that was read last.
+    pub(super) users: Option<Arc<KnownUsers>>,
     /// Uid of the Rollout that the API server has shown to this process itself.
     confirmed: Option<String>,
     /// Uid of the Rollout whose ControllerRevisions it has listed for this process.
@@ -131,6 +136,28 @@ impl Memory {
             tried: at,
             unheard,
         });
+    }
+
+    /// Who uses a database was read live, while the caches held this.
+    pub(super) fn know_users(
+        &mut self,
+        database: &str,
+        users: &Arc<[UserFacts]>,
+        cached: &Objects,
+        at: Timestamp,
+    ) {
+        let now = KnownUsers {
+            database: database.to_owned(),
+            users: Arc::clone(users),
+            rollouts: cached.on_database(),
+            at,
+            same: 0,
+        };
+        let before = self.users.as_deref();
+        let same = before
+            .filter(|before| before.database == now.database && before.rollouts == now.rollouts);
+        let same = same.map_or(0, |before| before.same.saturating_add(1));
+        self.users = Some(Arc::new(KnownUsers { same, ..now }));
     }
 
     /// Lays what is remembered over what the caches hold, and forgets what they know by now.

@@ -367,6 +367,7 @@ fn observe<C: Cluster>(
         limits: around.limits,
         readings,
         heard: memory.heard.clone(),
+        users: memory.users.clone(),
         flags_looked: memory.flags_looked,
         looked,
         trusted_since: around.trusted_since,

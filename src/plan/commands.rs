@@ -377,12 +377,11 @@ fn retry(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
         .max();
     let attempt = last.max(ran.unwrap_or(0)) + 1;
     // With its end was told what its own expand has left, and not what another's has since.
-    let dirty = draft.seen.objects.database.as_ref().and_then(|d| {
-        let dirty = d.record.dirty.as_ref()?;
-        let own = dirty.rollout == draft.name() && dirty.revision == wanted;
-        own.then(|| dirty.job.clone())
-    });
-    let decision = release::start(draft, attempt, dirty)?;
+    let database = draft.seen.objects.database.as_ref();
+    let dirty = database.into_iter().flat_map(|d| &d.record.dirty);
+    let own = dirty.filter(|dirty| dirty.rollout == draft.name() && dirty.revision == wanted);
+    let own: Vec<_> = own.map(|dirty| dirty.job.clone()).collect();
+    let decision = release::start(draft, attempt, &own)?;
     let words = format!("revision {wanted} is released again, attempt {attempt}");
     done(decision, words)
 }
@@ -418,7 +417,7 @@ fn accept_half_way(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignor
     let kinds = job::terms::before_the_pods(draft.spec).map(|terms| terms.phase);
     for kind in kinds.filter(|kind| *kind >= phase) {
         let job = release.job_mut(kind);
-        job.accepted_dirty = Some(half_way.clone());
+        job.accept(&half_way);
         if let Some(holder) = vanished.filter(|holder| holder.phase == kind) {
             job.attempt = job.attempt.max(holder.attempt) + 1;
         }

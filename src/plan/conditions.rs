@@ -235,7 +235,7 @@ fn summary(draft: &Draft<'_>, standing: &Standing) -> Summary {
             Some(Outcome::Failed) if draft.status.release.is_none() => draft.wanted.to_owned(),
             _ => String::new(),
         },
-        message: words::for_column(&standing.message),
+        message: words::for_column(standing.column.as_ref().unwrap_or(&standing.message)),
     }
 }
 
@@ -244,6 +244,7 @@ fn set_conditions(draft: &mut Draft<'_>, standing: &Standing) {
         kind,
         reason,
         message,
+        column: _,
     } = standing;
     set(
         draft,

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::api::{
     DatabaseRecord, PhaseKind,
-    database::{Done, Holder, PhaseRecord},
+    database::{Dirty, Done, Holder, Missing, PhaseRecord, Waiting},
     keys,
 };
 
@@ -52,10 +52,52 @@ pub fn plan(seen: &DatabaseObjects, shown: &Shown, now: Timestamp, epoch: i64) -
         held_by_nobody(&mut plan, seen);
     } else if let Some(said) = people::take(seen, now) {
         plan = said;
+    } else if let Some(write) = ownerless(seen) {
+        plan.writes.push(write);
     } else if record.holders().next().is_none() {
         tidy(&mut plan, seen);
     }
     plan
+}
+
+/// What is open of versions whose Rollout does not use the database any more waits for a person. What
+/// others wait for they say themselves.
+fn ownerless(seen: &DatabaseObjects) -> Option<Write> {
+    if seen.database.deleting {
+        return None;
+    }
+    let record = &seen.database.record;
+    let name = &seen.database.base.name;
+    let is_there = |rollout: &String| seen.rollouts.contains_key(rollout);
+    let ownerless = record.versions.iter().filter(|v| !is_there(&v.rollout));
+    let ownerless = ownerless.filter_map(|v| {
+        let (number, rollout) = (v.version, &v.rollout);
+        let phase = match v.lacks_backfill() {
+            true => PhaseKind::Backfill,
+            false => v.to_approve()?,
+        };
+        let missing = Missing {
+            what: format!("Rollout {rollout}, which does not use this database any more"),
+            note: None,
+            command: Some(format!(
+                "kubectl annotate databaseschema {name} --overwrite {}=\"{number} <id>\"",
+                keys::DROP
+            )),
+        };
+        Some(Waiting {
+            version: number,
+            rollout: rollout.clone(),
+            phase,
+            missing: vec![missing],
+        })
+    });
+    let others = record.waiting.iter().filter(|w| is_there(&w.rollout));
+    let waiting = protocol::in_order(record, others.cloned().chain(ownerless));
+    (waiting != record.waiting).then(|| {
+        let mut record = (**record).clone();
+        record.waiting = waiting;
+        protocol::record_write(&seen.database, record)
+    })
 }
 
 fn held(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, shown: &Shown, epoch: i64) {
@@ -163,7 +205,11 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
     // What this version does not know may have left anything behind.
     let touched = succeeded || !end.nothing_applied;
     if touched && terms.is_none_or(|terms| terms.failure == Failure::Dirty) {
-        record.dirty = (!succeeded).then(|| holder.left_dirty(Time(end.at)));
+        let left = holder.left_dirty(Time(end.at));
+        match succeeded {
+            true => put_right(&mut record, &left),
+            false => record.leave_dirty(left),
+        }
     }
     if succeeded {
         of_its_version(&mut record, holder, end);
@@ -218,6 +264,19 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
     }
     plan.writes
         .push(protocol::record_write(&seen.database, record));
+}
+
+/// What this phase of this version did before is whole by now, and what it takes back is gone.
+fn put_right(record: &mut DatabaseRecord, by: &Dirty) {
+    let taken_back = terms::takes_back(by.phase).filter(|_| by.version.is_some());
+    let taken_back = taken_back.map(|phase| Dirty {
+        phase,
+        ..by.clone()
+    });
+    record.dirty.retain(|dirty| {
+        let taken_back = taken_back.as_ref();
+        !dirty.is_of_the_same(by) && !taken_back.is_some_and(|of| dirty.is_of_the_same(of))
+    });
 }
 
 /// What succeeded for a version is kept for good.

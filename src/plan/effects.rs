@@ -102,11 +102,15 @@ fn drive_its_job(draft: &mut Draft<'_>) -> Result<(), Halt> {
     let job = Refused::Job(turn.name(draft));
     if !draft.was_refused(&job) && !draft.was_refused(&Refused::Other) {
         let write = protocol::drive(draft, &turn)?;
+        let left_out = protocol::left_out(draft, &turn, write.as_ref())?;
         let database = draft.seen.objects.database.as_ref();
         let gives_way = |write| database.is_some_and(|d| life::revert::gives_way(d, write));
         if write.as_ref().is_some_and(gives_way) {
             let words = "a revert of this version is not run: it is expanded again";
             draft.inform(Reason::RevertGivesWay, words.to_owned());
+        }
+        if let Some(words) = left_out {
+            draft.inform(Reason::LeftOut, words);
         }
         draft.writes.extend(write);
     }

@@ -23,7 +23,7 @@ pub use self::{
         RolloutFacts, ServiceFacts,
     },
     questions::{Answers, ConfigFacts, JobLog, Overlap, Question, Remembered, Text, Texts},
-    sharers::{SharerFacts, UserFacts},
+    sharers::{KnownUsers, SharerFacts, UserFacts},
 };
 pub use super::template::ConfigRef;
 use crate::evidence::Readings;
@@ -115,6 +115,8 @@ pub struct Observed {
     pub readings: Option<Readings>,
     /// What the runner of a backfill last said, and when it was asked.
     pub heard: Option<Heard>,
+    /// Who used the database when this process read that last.
+    pub users: Option<Arc<KnownUsers>>,
     /// When this process last read the ConfigMaps of its flags.
     pub flags_looked: Option<Timestamp>,
     /// When this was looked at. A pass has one time, but its writes take some.
@@ -176,6 +178,25 @@ pub enum Refused {
 }
 
 impl Objects {
+    /// The Rollouts on its database, this one first, as the caches hold them.
+    #[must_use]
+    pub fn on_database(&self) -> Vec<SharerFacts> {
+        self.with_sharers(&self.rollout)
+    }
+
+    /// The same, where this is how the Rollout itself stands.
+    #[must_use]
+    pub fn with_sharers(&self, rollout: &RolloutFacts) -> Vec<SharerFacts> {
+        let itself = SharerFacts::of(
+            rollout,
+            self.revisions.iter(),
+            self.children.iter(),
+            self.pods.iter(),
+        );
+        let others = self.sharers.iter().cloned();
+        std::iter::once(itself).chain(others).collect()
+    }
+
     /// The child of this revision that is not being deleted.
     #[must_use]
     pub fn child(&self, revision: &str) -> Option<&ChildFacts> {

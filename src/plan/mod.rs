@@ -26,7 +26,7 @@
 //!   are shared between them
 //! - `effects`: what a recorded decision asks for, through the [`mover`]; [`traffic`]: who gets the
 //!   requests
-//! - `standing`, `conditions`, `words`: what people read; [`reason`]: by which words
+//! - `standing`, `conditions`, `words`, `lack`: what people read; [`reason`]: by which words
 
 pub mod adopting;
 mod before_pods;
@@ -45,6 +45,7 @@ mod gate;
 mod hearing;
 pub mod intent;
 pub mod job;
+mod lack;
 mod leaving;
 mod life;
 pub mod measurable;

@@ -291,6 +291,9 @@ reasons! {
     VersionClaimed: Stalled,
         "another Rollout runs the backfill and contract of this schema version, and they are not the same",
         "leave `schema.backfill` and `schema.contract` out of one of the two, or raise `schema.version`";
+    VersionGoesDown: Stalled,
+        "the revision's schema version is lower than what is expanded on the database, and was never there",
+        "give the change a `schema.version` above the one that the message names";
     OrderIsCircular: Stalled,
         "by `spec.after`, each of several Rollouts waits for another one of them",
         "remove one of the entries that the message names";
@@ -478,6 +481,9 @@ reasons! {
     SqlChanged: Event,
         "the text of a phase's SQL was changed before its Job was made; an approval of the former text is void, and nothing has run",
         "";
+    LeftOut: Event,
+        "the pod of a phase does not have what the message names of the Rollout's own pods; told before its Job is made",
+        "if the phase needs it, give it in `schema.job`";
     PhaseFailed: Event,
         "on a DatabaseSchema: the Job of a phase failed",
         "see the Rollout";

@@ -101,7 +101,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
     let adopts = adopting::takes_over(draft).map(drop);
     let (free, known) = (is_possible(draft), outcomes_are_known(draft));
     together([free, known, turn, adopts, readable])?;
-    start(draft, 1, None)?.made()
+    start(draft, 1, &[])?.made()
 }
 
 /// A cache that lags may hide that something is stable, or that this revision has failed.
@@ -159,7 +159,7 @@ fn is_above_floor(draft: &Draft<'_>) -> Result<(), Halt> {
 pub(super) fn start(
     draft: &Draft<'_>,
     attempt: i64,
-    accepted_dirty: Option<String>,
+    accepted_dirty: &[String],
 ) -> Result<Decision, Halt> {
     let revision = draft.wanted;
     let adopted = adopting::takes_over(draft)?;
@@ -177,9 +177,9 @@ pub(super) fn start(
         without_undo: false,
         not_checked: Vec::new(),
     };
-    if accepted_dirty.is_some() {
+    for job in accepted_dirty {
         for terms in job::terms::before_the_pods(draft.spec) {
-            release.job_mut(terms.phase).accepted_dirty = accepted_dirty.clone();
+            release.job_mut(terms.phase).accept(job);
         }
     }
     let mut decision = draft.goes(release);

@@ -208,6 +208,7 @@ pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
         phase: PhaseKind::Backfill,
         digest: digest(template, schema, PhaseKind::Backfill),
         sql: schema.runs_sql(PhaseKind::Backfill),
+        unpinned: Vec::new(),
         files: files(schema, PhaseKind::Backfill),
         kept_by: backfill.kept_by,
         after_seconds: 0,
@@ -218,6 +219,7 @@ pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
         phase: PhaseKind::Contract,
         digest: digest(template, schema, PhaseKind::Contract),
         sql: schema.runs_sql(PhaseKind::Contract),
+        unpinned: unpinned(template, schema, PhaseKind::Contract),
         files: files(schema, PhaseKind::Contract),
         kept_by: KeptBy::default(),
         after_seconds: contract.after_seconds,
@@ -236,6 +238,7 @@ pub fn asked_after_failure(template: &Value, schema: Option<&SchemaSpec>) -> Vec
             phase: PhaseKind::Revert,
             digest: digest(template, schema, PhaseKind::Revert),
             sql: schema.runs_sql(PhaseKind::Revert),
+            unpinned: unpinned(template, schema, PhaseKind::Revert),
             files: files(schema, PhaseKind::Revert),
             kept_by: KeptBy::default(),
             after_seconds: 0,
@@ -253,6 +256,36 @@ fn files(schema: &SchemaSpec, phase: PhaseKind) -> Vec<FileRecord> {
         sha256: String::new(),
     });
     files.collect()
+}
+
+/// Images of what is approved that are written without a digest. The runner's own is its
+/// administrator's.
+fn unpinned(template: &Value, schema: &SchemaSpec, kind: PhaseKind) -> Vec<String> {
+    let phase = schema.phase(kind);
+    let images: Vec<&Value> = match phase.and_then(|phase| phase.template.as_ref()) {
+        _ if schema.runs_sql(kind) => Vec::new(),
+        Some(template) => ["/spec/initContainers", "/spec/containers"]
+            .into_iter()
+            .filter_map(|list| template.pointer(list)?.as_array())
+            .flatten()
+            .map(|container| &container["image"])
+            .collect(),
+        None => vec![image_of_command(template, schema)],
+    };
+    let images = images.into_iter().filter_map(Value::as_str);
+    let unpinned = images.filter(|image| !image.contains("@sha256:"));
+    unpinned.map(str::to_owned).take(16).collect()
+}
+
+/// The image of the container in which commands run.
+fn image_of_command<'t>(template: &'t Value, schema: &SchemaSpec) -> &'t Value {
+    let containers = template.pointer("/spec/containers");
+    let mut containers = containers.and_then(Value::as_array).into_iter().flatten();
+    let container = match &schema.container {
+        Some(name) => containers.find(|c| c["name"] == *name.as_str()),
+        None => containers.next(),
+    };
+    container.map_or(&Value::Null, |container| &container["image"])
 }
 
 /// The digest of what a phase runs: its image as it is written and its command, or its template, or
@@ -277,13 +310,7 @@ fn digest(template: &Value, schema: &SchemaSpec, kind: PhaseKind) -> String {
         }
         Some(template) => template.clone(),
         None => {
-            let containers = template.pointer("/spec/containers");
-            let mut containers = containers.and_then(Value::as_array).into_iter().flatten();
-            let container = match &schema.container {
-                Some(name) => containers.find(|c| c["name"] == *name.as_str()),
-                None => containers.next(),
-            };
-            let image = container.map_or(&Value::Null, |container| &container["image"]);
+            let image = image_of_command(template, schema);
             let command = phase.map_or(&[][..], |phase| &phase.command);
             serde_json::json!({"image": image, "command": command})
         }
@@ -397,6 +424,33 @@ mod tests {
             serde_json::from_str(r#"{"metadata": {}, "spec": {"b": [2], "a": 1}}"#).unwrap();
         assert_eq!(hash(&one, Some(1)), hash(&two, Some(1)));
         assert_ne!(hash(&one, Some(1)), hash(&one, None));
+    }
+
+    #[test]
+    fn an_approval_names_the_images_to_which_a_tag_leads() {
+        let of = |image: &str, contract: Value| {
+            let template = json!({"spec": {"containers": [
+                {"name": "proxy", "image": "proxy:1"}, {"name": "shop", "image": image}]}});
+            let schema = json!({
+                "database": "db", "version": 7, "container": "shop",
+                "postgres": {"connection": {"secretKeyRef": {"name": "ddl", "key": "uri"}}},
+                "contract": contract,
+            });
+            let schema: SchemaSpec = serde_json::from_value(schema).unwrap();
+            asked(&template, Some(&schema))[0].unpinned.clone()
+        };
+        let command = || json!({"command": ["drop"]});
+        assert_eq!(of("shop:v7", command()), ["shop:v7"]);
+        assert_eq!(of("shop", command()), ["shop"]);
+        let pinned = format!("shop:v7@sha256:{}", "0".repeat(64));
+        assert!(of(&pinned, command()).is_empty());
+        let pod = json!({"spec": {
+            "initContainers": [{"name": "wait", "image": "wait:1"}],
+            "containers": [{"name": "sql", "image": pinned}],
+        }});
+        assert_eq!(of("shop:v7", json!({"template": pod})), ["wait:1"]);
+        let file = json!({"configMapKeyRef": {"name": "sql-7", "key": "contract.sql"}});
+        assert!(of("shop:v7", json!({"sql": {"files": [file]}})).is_empty());
     }
 
     #[test]

@@ -7,7 +7,8 @@ use super::{
     draft::{Draft, later},
     facts::ChildFacts,
     gate::checks,
-    job::{step_test, terms::only_looks},
+    job::{step_test, terms::only_looks, told},
+    life,
     reason::Reason,
     services, soak, waiting, words,
 };
@@ -21,6 +22,8 @@ pub(super) struct Standing {
     pub kind: StandingKind,
     pub reason: String,
     pub message: String,
+    /// What a column has room for, where that is not the beginning of the message.
+    pub column: Option<String>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -36,6 +39,7 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
         kind,
         reason: reason.to_owned(),
         message,
+        column: None,
     };
     if let Some(obstacle) = &draft.wait.obstacle {
         let idle = |c: &ChildFacts| c.replicas == 0 && c.status_replicas == 0;
@@ -115,7 +119,8 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
     }
     if total == 0 {
         let message = format!("revision {stable} is stable, and scaled to 0 as asked");
-        return say(StandingKind::Ready, Reason::ScaledToZero.word(), message);
+        let standing = say(StandingKind::Ready, Reason::ScaledToZero.word(), message);
+        return with_what_waits(draft, standing);
     }
     let floor = draft.bounds().floor.max(1);
     if services::assured(draft) < floor {
@@ -126,11 +131,30 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
         let message = format!("fewer than {floor} of {total} pods are available{words}");
         return say(StandingKind::Reconciling, Reason::Degraded.word(), message);
     }
-    say(
-        StandingKind::Ready,
-        Reason::Stable.word(),
-        format!("revision {stable} is stable"),
-    )
+    let message = format!("revision {stable} is stable");
+    let standing = say(StandingKind::Ready, Reason::Stable.word(), message);
+    with_what_waits(draft, standing)
+}
+
+/// The same, with what still runs or waits for its schema version.
+fn with_what_waits(draft: &Draft<'_>, standing: Standing) -> Standing {
+    let Some(more) = draft.status.schema.as_ref().and_then(told::after_release) else {
+        return standing;
+    };
+    let short = life::duty(draft).and_then(|duty| life::in_short(draft, &duty));
+    let short = short.map(|(short, way)| {
+        let short = format!("{}; {short}", standing.message);
+        let whole = format!("{short}{}", way.unwrap_or_default());
+        match words::fits_a_column(&whole) {
+            true => whole,
+            false => short,
+        }
+    });
+    Standing {
+        column: short,
+        message: format!("{}; {more}", standing.message),
+        ..standing
+    }
 }
 
 /// When the oldest pod of stable that is not ready will have had its time to become so.

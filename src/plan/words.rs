@@ -2,6 +2,7 @@
 
 use super::{draft::Draft, reason::Reason};
 use crate::api::{
+    database::Waiting,
     keys,
     release::Release,
     status::{Ended, Outcome},
@@ -30,6 +31,15 @@ pub(super) fn drop_of(draft: &Draft<'_>, database: &str, version: i64) -> String
     format!(
         "kubectl annotate -n {} databaseschema {database} --overwrite \
          stepgate.io/drop=\"{version} <id>\"",
+        draft.seen.objects.rollout.namespace
+    )
+}
+
+/// The command by which a person says that what a Job left half-way is put right.
+pub(super) fn clean_of(draft: &Draft<'_>, database: &str, job: &str) -> String {
+    format!(
+        "kubectl annotate -n {} databaseschema {database} --overwrite \
+         stepgate.io/clean=\"{job} <id>\"",
         draft.seen.objects.rollout.namespace
     )
 }
@@ -92,6 +102,20 @@ pub(super) fn meaning(draft: &Draft<'_>, hash: &str) -> String {
         None if draft.seen.objects.revision(hash).is_some() => "which was never released".into(),
         None => format!("which is no revision of Rollout {}", draft.name()),
     }
+}
+
+/// Who waits and for what, without the commands by which a person gives it: what needs one first.
+pub(super) fn waiting(waiting: &Waiting) -> (String, String) {
+    let mut missing: Vec<_> = waiting.missing.iter().collect();
+    missing.sort_by_key(|one| one.command.is_none());
+    let missing: Vec<_> = missing.iter().map(|one| one.what.as_str()).collect();
+    let who = format!("{} of version {}", waiting.phase.word(), waiting.version);
+    (who, missing.join("; "))
+}
+
+/// Whether a column has room for all of it.
+pub(super) fn fits_a_column(message: &str) -> bool {
+    message.chars().count() <= COLUMN
 }
 
 /// A message as a column has room for it.

@@ -84,6 +84,8 @@ pub enum Action {
     Drop(Name),
     /// Asks that the undo floor of a database goes back to where it was.
     LowerFloor(Name),
+    /// Says that what was left half-way on a database first is put right.
+    Clean(Name),
     /// Puts on record how far a database is, by its ledger.
     Baseline(Name),
     /// Deletes the Rollout.

@@ -316,7 +316,10 @@ impl World {
                 };
                 Answer::Hold(hold.into())
             }
-            Question::Users(name) => Answer::Users(self.users(name)),
+            Question::Users(name) => {
+                self.ledger.users_read += 1;
+                Answer::Users(self.users(name))
+            }
             Question::Routes(asked) => Answer::Routes(self.read_routes(asked)),
             Question::Config(wanted) => {
                 let missing = wanted.iter().filter(|c| !self.configs.contains(c));

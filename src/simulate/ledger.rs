@@ -209,6 +209,8 @@ pub struct Ledger {
     pub status_lost: bool,
     /// What was refused of the writes of passes that have not ended.
     pub refused: BTreeMap<(Life, Key), BTreeSet<String>>,
+    /// How often it was read live who uses a database.
+    pub users_read: u32,
     /// Passes that began in the present second, by key, for hot loops.
     pub passes: BTreeMap<(Life, Key), (i64, u32)>,
 }

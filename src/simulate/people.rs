@@ -59,6 +59,7 @@ impl World {
             Action::Allow { database, rollouts } => self.allow(&database, rollouts),
             Action::Drop(database) => self.drop_version(&database),
             Action::LowerFloor(database) => self.lower_floor(&database),
+            Action::Clean(database) => self.clean(&database),
             Action::Baseline(database) => self.put_baseline(&database),
             Action::Delete(rollout) => {
                 let found = self.live.rollouts.get(&rollout).cloned();
@@ -413,6 +414,15 @@ impl World {
         };
         let floor = found.record.undo_floor.unwrap_or(1).to_string();
         self.annotate(&found, keys::LOWER_FLOOR, "lower-floor", &floor, "");
+    }
+
+    fn clean(&mut self, database: &Name) {
+        let Some(found) = self.live.databases.get(database).cloned() else {
+            return;
+        };
+        let job = found.record.dirty.first().map(|dirty| dirty.job.clone());
+        let job = job.unwrap_or_else(|| "no-job".to_owned());
+        self.annotate(&found, keys::CLEAN, "clean", &job, "");
     }
 
     pub(super) fn annotate(

@@ -14,9 +14,13 @@ use super::{
     setting::DAWN,
 };
 use crate::{
-    api::{RolloutStatus, database::VersionRecord, status::SchemaStatus},
+    api::{DatabaseRecord, RolloutStatus, database::VersionRecord, status::SchemaStatus},
     cluster::{Key, WriteError, Written, pass::Ran},
-    plan::{facts::RolloutFacts, intent::Write, job::terms},
+    plan::{
+        facts::{DatabaseFacts, RolloutFacts},
+        intent::Write,
+        job::terms,
+    },
 };
 
 /// The story of a world.
@@ -64,6 +68,8 @@ pub enum Told {
     Pods(Vec<Pods>),
     /// How a Rollout says that it stands, from now on.
     Says(Condition),
+    /// What waits for a DatabaseSchema's versions, in its column, from now on.
+    Waits(String),
     /// A write of the operator.
     Write {
         /// Which.
@@ -91,7 +97,11 @@ impl Told {
     const fn is_aside(&self) -> bool {
         matches!(
             self,
-            Self::Pods(_) | Self::Says(_) | Self::Write { .. } | Self::PassEnded(_)
+            Self::Pods(_)
+                | Self::Says(_)
+                | Self::Waits(_)
+                | Self::Write { .. }
+                | Self::PassEnded(_)
         )
     }
 }
@@ -110,6 +120,8 @@ impl fmt::Display for Told {
                 write!(f, "pods  {}", pods.join("  "))
             }
             Self::Says(c) => write!(f, "says  {} {}: {}", c.type_, c.reason, c.message),
+            Self::Waits(words) if words.is_empty() => f.write_str("nothing waits"),
+            Self::Waits(words) => write!(f, "waits {words}"),
             Self::Write { what, error: None } => write!(f, "write {what}"),
             Self::Write {
                 what,
@@ -244,6 +256,14 @@ impl Story {
         }
     }
 
+    /// What a DatabaseSchema says that waits, when that is something else than before.
+    pub(super) fn waits(&mut self, at: Timestamp, before: &DatabaseRecord, now: &DatabaseFacts) {
+        let waits = &now.record.summary.waits;
+        if *waits != before.summary.waits {
+            self.tell(at, &now.base.name, Told::Waits(waits.clone()));
+        }
+    }
+
     /// What became of a write.
     pub(super) fn write(
         &mut self,
@@ -317,7 +337,11 @@ impl Story {
                 [] => "nobody".to_owned(),
                 some => some.join(" and "),
             };
-            let dirty = record.dirty.as_ref().map_or("clean", |d| &d.job);
+            let dirty: Vec<_> = record.dirty.iter().map(|d| d.job.as_str()).collect();
+            let dirty = match dirty.as_slice() {
+                [] => "clean".to_owned(),
+                some => some.join(" and "),
+            };
             let name = &database.meta.name;
             let _ = writeln!(text, "  end  {name}: held by {holder}, {dirty}");
             for version in &record.versions {

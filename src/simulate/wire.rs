@@ -146,6 +146,11 @@ impl World {
         if let (Ok(Written::Rollout(rollout)), Some(Object::Rollout(before))) = (&answer, &before) {
             self.story.standing(self.now, &before.status, rollout);
         }
+        if let (Ok(Written::Database(database)), Some(Object::Database(before))) =
+            (&answer, &before)
+        {
+            self.story.waits(self.now, &before.record, database);
+        }
         request.answer = Some(answer);
         request.handled = true;
         let life = request.life;

@@ -108,7 +108,7 @@ async fn any_other_exit_ends_it_at_once_and_leaves_it_dirty() {
     assert!(words.contains("the database needs a retry"), "{words}");
     let record = record(&home).await;
     assert_eq!(
-        record["dirty"]["job"],
+        record["dirty"][0]["job"],
         jobs(&home).await[0].metadata.name.clone().unwrap()
     );
     assert_eq!(pods(&home).await.len(), 1, "it was not tried again");

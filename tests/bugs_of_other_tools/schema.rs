@@ -231,7 +231,7 @@ fn an_undo_cuts_no_migration() {
     film.always(0.0, 400.0, "v2 has no pod", |f| f.is_out("v2"));
     let world = film.world();
     let record = &world.live.databases["shop-db"].record;
-    assert!(record.holder.is_none() && record.dirty.is_none());
+    assert!(record.holder.is_none() && record.dirty.is_empty());
     drop(world);
 }
 
@@ -247,6 +247,6 @@ fn a_deletion_cuts_no_migration_and_leaves_no_lock() {
     });
     let world = film.world();
     let record = &world.live.databases["shop-db"].record;
-    assert!(record.holder.is_none() && record.dirty.is_none());
+    assert!(record.holder.is_none() && record.dirty.is_empty());
     drop(world);
 }

@@ -43,6 +43,31 @@ async fn approve(ns: &Namespace, rollout: &str, database: &str) -> Result<()> {
     postgres::approve(ns, database, target, "1").await.map(drop)
 }
 
+/// The rows of `kubectl get sro,sdb`, of a Rollout and of a database, once they say this.
+async fn rows(
+    ns: &Namespace,
+    (rollout, says): (&str, &str),
+    (database, tells): (&str, &str),
+) -> Result<[String; 2]> {
+    ns.until(&format!("columns with {says:?}"), PATIENCE, |state| {
+        let column = state.status(rollout).summary.message;
+        let known = state.databases.get(database)?;
+        let waits = &known.spec.record.summary.waits;
+        (column.contains(says) && waits.contains(tells)).then_some(())
+    })
+    .await?;
+    let table = ns.kubectl(&["get", "sro,sdb"]).await?;
+    let row = |object: &str| {
+        let mut rows = table.lines().map(str::to_owned);
+        let row = rows.find(|row| row.split_whitespace().next() == Some(object));
+        row.unwrap_or_else(|| panic!("no row of {object}:\n{table}"))
+    };
+    Ok([
+        row(&format!("rollout.stepgate.io/{rollout}")),
+        row(&format!("databaseschema.stepgate.io/{database}")),
+    ])
+}
+
 fn contracted(schema: &SchemaStatus) -> bool {
     format!("{:?}", schema.phase) == "Contract" && schema.state == "Succeeded"
 }
@@ -78,8 +103,22 @@ async fn a_column_is_renamed_and_the_old_one_dropped_without_a_failed_request() 
             }
         }
         assert!(columns(ns).await?.split_whitespace().any(|c| c == "name"));
+        // Who looks reads that a person is waited for, and how to act.
+        let says = "contract of version 4 waits for: an approval";
+        let tells = "contract of version 4: an approval";
+        let [rollout, database] = rows(ns, (SHOP, says), ("shop", tells)).await?;
+        assert!(rollout.contains(says), "{rollout}");
+        assert!(database.contains(tells), "{database}");
+        let ready = condition(&ns.view.now().status(SHOP), "Ready").map(|c| c.message.clone());
+        let ready = ready.expect("the condition");
+        assert!(
+            ready.contains("stepgate.io/approve=\"4/contract/"),
+            "{ready}"
+        );
         approve(ns, SHOP, "shop").await?;
         schema(ns, SHOP, "the end of the contract", contracted).await?;
+        let table = ns.kubectl(&["get", "sro,sdb"]).await?;
+        assert!(!table.contains("contract of version"), "{table}");
         assert!(!columns(ns).await?.split_whitespace().any(|c| c == "name"));
         let records = traffic.stop().await?;
         all_served(ns, &records, SystemTime::UNIX_EPOCH);
@@ -146,6 +185,11 @@ async fn a_contract_waits_for_a_cron_job_and_no_return_passes_the_floor() {
         let stable = ns.release_to_the_end(&version_2("exit 0")).await?;
         let waits = |s: &SchemaStatus| s.message.contains("CronJob nightly needs version 1");
         schema(ns, APP, "a contract that waits for the CronJob", waits).await?;
+        let says = "contract of version 2 waits for: CronJob nightly needs version 1";
+        let tells = "contract of version 2: CronJob nightly needs version 1";
+        let [rollout, database] = rows(ns, (APP, says), ("db", tells)).await?;
+        assert!(rollout.contains(says), "{rollout}");
+        assert!(database.contains(tells), "{database}");
         assert_eq!(ns.view.now().databases["db"].spec.record.undo_floor, None);
         let annotate = [
             "annotate",
@@ -181,13 +225,13 @@ async fn a_contract_that_fails_runs_again_by_a_retry() {
         assert!(failed.message.contains("kubectl logs"), "{failed:?}");
         let record = ns.view.now().databases["db"].spec.record.clone();
         assert_eq!(record.undo_floor, Some(2));
-        assert_eq!(record.dirty.map(|d| d.job), failed.job);
+        assert_eq!(record.dirty.first().map(|d| d.job.clone()), failed.job);
         ns.release(&version_2("exit 0")).await?;
         ns.tell(APP, "retry", &format!("{stable} again")).await?;
         let (result, words) = ns.answer("retry", "again").await?;
         assert_eq!(result, "Done", "{words}");
         schema(ns, APP, "the end of the contract", contracted).await?;
-        assert_eq!(ns.view.now().databases["db"].spec.record.dirty, None);
+        assert_eq!(ns.view.now().databases["db"].spec.record.dirty, []);
         Ok(())
     })
     .await;

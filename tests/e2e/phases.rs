@@ -157,7 +157,7 @@ async fn a_backfill_ends_and_fills_each_row_once_whoever_is_killed() {
         all_once(ns).await?;
         let state = ns.view.now();
         let record = &state.databases["db"].spec.record;
-        assert_eq!(record.dirty, None);
+        assert_eq!(record.dirty, []);
         assert_eq!(state.status(APP).stable.map(|s| s.revision), Some(stable));
         Ok(())
     })
@@ -195,7 +195,7 @@ async fn an_expand_is_applied_once_though_postgresql_ends_in_the_middle_of_it() 
         assert_eq!(postgres::query(ns, columns).await?, "full_name id name");
         let ran = "SELECT string_agg(phase || ' ' || file, ', ') FROM stepgate.files";
         assert_eq!(postgres::query(ns, ran).await?, "expand expand.sql");
-        assert_eq!(ns.view.now().databases["db"].spec.record.dirty, None);
+        assert_eq!(ns.view.now().databases["db"].spec.record.dirty, []);
         Ok(())
     })
     .await;
@@ -219,7 +219,7 @@ async fn a_preflight_that_fails_runs_nothing_and_passes_once_what_it_lacks_is_th
         ns.says("CREATE SCHEMA stepgate AUTHORIZATION ddl").await?;
         let state = ns.view.now();
         let record = &state.databases["db"].spec.record;
-        assert_eq!(record.dirty, None);
+        assert_eq!(record.dirty, []);
         ns.pods(&[(&first, 4)]).await?;
         let there = "SELECT count(*) FROM information_schema.columns \
                      WHERE table_name = 'users' AND column_name = 'full_name'";

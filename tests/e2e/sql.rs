@@ -114,7 +114,7 @@ async fn sql_runs_from_expand_to_contract_and_what_was_approved_is_what_runs() {
         assert!(words.contains("password authentication failed"), "{words}");
         assert!(words.contains("the database is clean"), "{words}");
         assert!(!words.contains("mistyped"), "{words}");
-        assert_eq!(ns.view.now().databases["db"].spec.record.dirty, None);
+        assert_eq!(ns.view.now().databases["db"].spec.record.dirty, []);
         assert_eq!(columns(ns).await?, "id name");
 
         // SQL that old code does not survive does not run, and the safe way is told.

@@ -156,10 +156,10 @@ fn state(rollout: &RolloutObject) -> String {
 }
 
 const fn database_state(record: &DatabaseRecord) -> &'static str {
-    match (&record.holder, &record.dirty) {
+    match (&record.holder, record.dirty.is_empty()) {
         (Some(_), _) => "held",
-        (None, Some(_)) => "dirty",
-        (None, None) => "free",
+        (None, false) => "dirty",
+        (None, true) => "free",
     }
 }
 

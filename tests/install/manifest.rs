@@ -344,7 +344,11 @@ fn an_approval_needs_a_right_and_the_name_of_who_gives_it() {
             String::from_utf8_lossy(&said.stderr).into_owned(),
         )
     };
-    for (verb, target) in [("lower-floor", "7 1"), ("baseline", "7/5 1")] {
+    for (verb, target) in [
+        ("lower-floor", "7 1"),
+        ("baseline", "7/5 1"),
+        ("clean", "shop-r1-expand-1 1"),
+    ] {
         let command = format!("stepgate.io/{verb}={target}");
         let (done, error) = say("writer", &command);
         let refused = format!("not allowed to {verb} here");

@@ -92,8 +92,8 @@ fn in_short(told: &[story::Line], index: usize) -> Option<String> {
                 || near.any(|other| says(&other.told, message));
             (!repeats).then(|| format!("{reason}: {message}"))
         }
-        // It repeats what became of a Job.
-        Told::Database(_) => None,
+        // It repeats what became of a Job, or what its Rollout waits for.
+        Told::Database(_) | Told::Waits(_) => None,
         Told::Applied { .. } => Some("> the new revision is applied".into()),
         other => Some(other.to_string()),
     }

@@ -340,3 +340,22 @@ fn a_database_is_gone_with_its_last_finalizer() {
     assert!(overlaid(&mut memory, seen).database.is_some());
     assert!(memory.gone.is_empty());
 }
+
+#[test]
+fn who_uses_a_database_is_the_longer_believed_the_longer_nothing_changes() {
+    let mut memory = Memory::default();
+    let users: Arc<[UserFacts]> = [UserFacts::of("CronJob nightly".into(), None, true)].into();
+    let mut read = |database: &str, cached: &Objects| {
+        memory.know_users(database, &users, cached, Timestamp::UNIX_EPOCH);
+        memory.users.as_ref().map_or(0, |known| known.seconds())
+    };
+    let cached_now = cached(Vec::new(), Vec::new());
+    assert_eq!(read("db", &cached_now), 30);
+    assert_eq!(read("db", &cached_now), 60);
+    assert_eq!(read("db", &cached_now), 120);
+    // Pods of another revision serve; or it is another database.
+    let mut changed = cached_now.clone();
+    changed.sharers = changed.on_database();
+    assert_eq!(read("db", &changed), 30);
+    assert_eq!(read("other", &changed), 30);
+}

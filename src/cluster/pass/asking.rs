@@ -113,7 +113,13 @@ fn take(
             hold.jobs.retain(|job| job.rollout == rollout.base.name);
             memory.know_hold(*hold, now);
         }
-        Answer::Users(users) => answers.users = Some(users.into()),
+        Answer::Users(users) => {
+            let users = users.into();
+            if let Question::Users(database) = question {
+                memory.know_users(database, &users, &seen.objects, now);
+            }
+            answers.users = Some(users);
+        }
         Answer::Routes(routes) => answers.routes = Some(routes.into()),
         Answer::Config(found) => answers.config = Some(found),
         Answer::Texts(texts) => answers.texts.extend(texts),

@@ -44,11 +44,14 @@ pub(super) fn put(record: &mut DatabaseRecord, asked_for: &str) -> Result<String
     };
     let is_gone =
         |p: &&mut PhaseRecord| p.sql && p.version.is_some_and(|version| above(p.phase, version));
+    let mut gone = Vec::new();
     for phase in record.phases.iter_mut().filter(is_gone) {
         phase
             .undone_by
             .get_or_insert_with(|| keys::BASELINE.to_owned());
+        gone.push(phase.job.clone());
     }
+    record.dirty.retain(|dirty| !gone.contains(&dirty.job));
     for version in record
         .versions
         .iter_mut()

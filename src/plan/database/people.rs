@@ -4,8 +4,8 @@
 //! what has this digest; `stepgate.io/drop: "<version> <id>"` says that what is open of a version is
 //! not to run any more; `stepgate.io/lower-floor: "<version> <id>"` that the undo floor goes back to
 //! where it was before a contract of which nothing was applied; `stepgate.io/baseline:
-//! "<expanded>/<contracted> <id>"` how far the database is after a restore. Each is taken once, by its
-//! id.
+//! "<expanded>/<contracted> <id>"` how far the database is after a restore; `stepgate.io/clean: "<job>
+//! <id>"` that what a Job left half-way is put right. Each is taken once, by its id.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -27,11 +27,12 @@ const LONGEST_WORD: usize = 200;
 /// What a command does to the record, or why it is ignored.
 type Handler = fn(&mut DatabaseRecord, &[String], Timestamp) -> Result<String, String>;
 
-const COMMANDS: [(&str, &str, Handler); 4] = [
+const COMMANDS: [(&str, &str, Handler); 5] = [
     ("approve", keys::APPROVE, approve),
     ("drop", keys::DROP, drop),
     ("lower-floor", keys::LOWER_FLOOR, lower_floor),
     ("baseline", keys::BASELINE, baseline),
+    ("clean", keys::CLEAN, clean),
 ];
 
 /// Takes at most one command that has not been acknowledged.
@@ -139,6 +140,27 @@ fn lower_floor(
 
 fn baseline(record: &mut DatabaseRecord, words: &[String], _: Timestamp) -> Result<String, String> {
     baseline::put(record, words.first().map_or("", String::as_str))
+}
+
+fn clean(record: &mut DatabaseRecord, words: &[String], _: Timestamp) -> Result<String, String> {
+    let asked_for = words.first().map(String::as_str).unwrap_or_default();
+    let Some(at) = record.dirty.iter().position(|d| d.job == asked_for) else {
+        let jobs: Vec<_> = record.dirty.iter().map(|d| d.job.as_str()).collect();
+        let left = match jobs.as_slice() {
+            [] => "nothing is left half-way".to_owned(),
+            jobs => format!("left half-way are Jobs {}", jobs.join(", ")),
+        };
+        return Err(format!(
+            "Job {asked_for:?} has left nothing half-way: {left}"
+        ));
+    };
+    let dirty = record.dirty.remove(at);
+    Ok(format!(
+        "what Job {} ({} of Rollout {}) left half-way is put right",
+        dirty.job,
+        dirty.phase.word(),
+        dirty.rollout
+    ))
 }
 
 fn drop(record: &mut DatabaseRecord, words: &[String], _: Timestamp) -> Result<String, String> {

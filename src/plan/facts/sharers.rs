@@ -1,6 +1,11 @@
 //! Who else uses a database.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
 
 use super::objects::{ChildFacts, PodFacts, RevisionFacts, RolloutFacts};
 use crate::api::{RolloutStatus, status::Outcome};
@@ -16,6 +21,31 @@ pub struct UserFacts {
     pub highest: Option<i64>,
     /// Whether it runs or may run; otherwise it is a Deployment at 0, about to be deleted.
     pub serves: bool,
+}
+
+/// What uses a database, as it was read live last, in an earlier pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownUsers {
+    /// The database.
+    pub database: String,
+    /// What uses it.
+    pub users: Arc<[UserFacts]>,
+    /// Its Rollouts, as the caches held them then.
+    pub rollouts: Vec<SharerFacts>,
+    /// When it was read.
+    pub at: Timestamp,
+    /// How often it was read before, with nothing else in the caches.
+    pub same: u32,
+}
+
+impl KnownUsers {
+    /// Seconds after which it is read again where nothing has changed: longer each time.
+    #[must_use]
+    pub fn seconds(&self) -> i64 {
+        const FIRST: i64 = 30;
+        const LONGEST: i64 = 300;
+        (FIRST << self.same.min(10)).min(LONGEST)
+    }
 }
 
 /// Another Rollout on the same database, as the caches hold it.

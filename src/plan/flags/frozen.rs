@@ -5,7 +5,7 @@ use super::known::{asked, begins_to_go_back, change, found, is_written, own};
 use crate::api::flags::{FlagState, FlagStatus};
 use crate::{
     api::{PhaseKind, database::VersionRecord},
-    plan::{decision::Decision, draft::Draft, facts::Question, reason::Reason, words},
+    plan::{decision::Decision, draft::Draft, facts::Question, lack::Lack, reason::Reason, words},
 };
 
 /// Keys kept on record per version, over all attempts of its contract.
@@ -78,7 +78,7 @@ pub(super) fn begin(draft: &Draft<'_>, flag: &mut FlagStatus) {
 
 /// What the contract of a version still waits for, of the flags that it names: each is to be on for
 /// everybody, in the ConfigMap and by now in every pod.
-pub(in crate::plan) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String> {
+pub(in crate::plan) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<Lack> {
     let contract = version.asks(PhaseKind::Contract);
     let keys = contract.map_or(&[][..], |contract| &contract.flags);
     let mut missing: Vec<_> = keys
@@ -90,15 +90,16 @@ pub(in crate::plan) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Ve
         .iter()
         .filter(|key| !keys.contains(key));
     if keys.len() + others.count() > MOST_FROZEN_FLAGS {
-        missing.push(format!(
+        missing.push(Lack::of(format!(
             "fewer frozen flags than its attempts have named: at most {MOST_FROZEN_FLAGS} are kept. \
              Name those again that are frozen already"
-        ));
+        )));
     }
     missing
 }
 
-fn lacks(draft: &Draft<'_>, version: &VersionRecord, key: &str) -> Option<String> {
+fn lacks(draft: &Draft<'_>, version: &VersionRecord, key: &str) -> Option<Lack> {
+    let some = |words: String| Some(Lack::of(words));
     let known = draft.status.flags.iter().find(|flag| flag.key == *key);
     let Some(known) = known.filter(|_| asked(draft, key).is_some()) else {
         // What is asked of a version that the spec has left is not in the spec's hands.
@@ -110,19 +111,19 @@ fn lacks(draft: &Draft<'_>, version: &VersionRecord, key: &str) -> Option<String
             let drop = words::drop_of(draft, name, version.version);
             format!("or give the contract up with {drop}")
         };
-        return Some(format!(
+        return some(format!(
             "flag {key}, which is not in spec.flags: put it back, {way}"
         ));
     };
     if known.state == FlagState::ChangedByHand {
-        return Some(format!(
+        return some(format!(
             "flag {key}, which was changed by hand in ConfigMap {}: to have it ramped again, set the \
              annotation stepgate.io/retry: \"{key} <id>\"",
             known.config_map
         ));
     }
     if known.state != FlagState::On || known.percent < 100 {
-        return Some(format!(
+        return some(format!(
             "flag {key}, which is on for {}% of users ({})",
             known.percent,
             known.state.word()
@@ -130,20 +131,18 @@ fn lacks(draft: &Draft<'_>, version: &VersionRecord, key: &str) -> Option<String
     }
     let map = &known.config_map;
     if own(draft, map).is_err() || found(draft, map, key).is_none() {
-        return Some(format!("flag {key}: ConfigMap {map} cannot be read"));
+        return some(format!("flag {key}: ConfigMap {map} cannot be read"));
     }
     if !is_written(draft, known) {
-        return Some(format!("flag {key}: ConfigMap {map} does not have it on"));
+        return some(format!("flag {key}: ConfigMap {map} does not have it on"));
     }
     match &known.reaches_pods_by {
-        None => Some(format!(
+        None => some(format!(
             "flag {key}: when its ConfigMap {map} reaches every pod is put on record"
         )),
         Some(at) if at.0 > draft.now => {
-            let at = at.0;
-            Some(format!(
-                "flag {key}, which will have reached every pod at {at:.0}"
-            ))
+            let lack = Lack::of(format!("flag {key}, which will have reached every pod"));
+            Some(lack.saying(format!(" at {:.0}", at.0)))
         }
         Some(_) => None,
     }

@@ -14,9 +14,11 @@ pub mod protocol;
 pub(super) mod recorded;
 pub(super) mod sql;
 pub(super) mod step_test;
+mod summary;
 pub mod terms;
 pub(super) mod texts;
 pub mod told;
+mod upward;
 
 pub(crate) use self::sql::order_in;
 
@@ -28,6 +30,7 @@ use super::{
     facts::{DatabaseFacts, JobFacts},
     reason::Reason,
     revision,
+    words::clean_of,
 };
 use crate::api::{
     DatabaseRecord, PhaseKind, SchemaSpec,
@@ -132,14 +135,14 @@ pub(super) fn run(draft: &Draft<'_>, turn: &Turn<'_>) -> Run {
                 }
             ),
         ),
-        None => match &record.dirty {
-            Some(dirty) if turn.minds(dirty) => {
-                let words = dirty_words(name, dirty, turn.to_retry(draft));
+        None => match turn.left_dirty(record) {
+            Some(dirty) => {
+                let words = dirty_words(draft, name, dirty, turn);
                 half_way(&dirty.job, Reason::DatabaseDirty, words)
             }
             // A preflight may have no more than the questions that are built in.
-            _ if !turn.has_job(draft) => Run::Succeeded,
-            _ => prepared(draft, turn, format!("{word} of {name} is about to start")),
+            None if !turn.has_job(draft) => Run::Succeeded,
+            None => prepared(draft, turn, format!("{word} of {name} is about to start")),
         },
     }
 }
@@ -230,14 +233,22 @@ fn vanished(holder: &Holder, revision: &str) -> String {
     )
 }
 
-fn dirty_words(database: &str, dirty: &Dirty, revision: &str) -> String {
+fn dirty_words(draft: &Draft<'_>, database: &str, dirty: &Dirty, turn: &Turn<'_>) -> String {
+    // What removes something waits until it is put right, whatever is accepted.
+    let goes_on = match turn.of {
+        Of::Release(_) => format!(
+            ", then continue this release with the annotation stepgate.io/retry: \"{} <id>\"",
+            turn.to_retry(draft)
+        ),
+        Of::Version(_) => String::new(),
+    };
     format!(
         "the {} of Rollout {} failed on {database} (Job {}) and may have left the database \
-         inconsistent: check the database, then continue this release with the annotation \
-         stepgate.io/retry: \"{revision} <id>\"",
+         inconsistent: check the database{goes_on}. Once it is put right, say so: {}",
         dirty.phase.word(),
         dirty.rollout,
         dirty.job,
+        clean_of(draft, database, &dirty.job)
     )
 }
 
@@ -450,21 +461,17 @@ impl<'a> Turn<'a> {
     /// looked, for something else than this, nobody needs to.
     pub fn may_take_over(&self, draft: &Draft<'_>, holder: &Holder) -> bool {
         let own = self.is_of(draft, holder);
-        self.job.accepted_dirty.as_ref() == Some(&holder.job)
+        self.job.accepts(&holder.job)
             || (own && holder.attempt < self.job.attempt)
             || (!own && terms::only_looks(holder.phase))
     }
 
-    /// Whether what a phase left half-way keeps it from running: nobody has accepted that for it.
-    /// A backfill writes rows, and runs beside whatever the schema waits for.
-    fn minds(&self, dirty: &Dirty) -> bool {
-        self.job.phase != PhaseKind::Backfill
-            && self.job.accepted_dirty.as_ref() != Some(&dirty.job)
-    }
-
-    /// Whether a phase left the schema half-way and nobody has accepted that for this Job.
-    fn is_dirty(&self, record: &DatabaseRecord) -> bool {
-        record.dirty.as_ref().is_some_and(|dirty| self.minds(dirty))
+    /// What a phase left half-way and keeps it from running: nobody has accepted that for it. A
+    /// backfill writes rows, and runs beside whatever the schema waits for.
+    fn left_dirty<'r>(&self, record: &'r DatabaseRecord) -> Option<&'r Dirty> {
+        let minds = self.job.phase != PhaseKind::Backfill;
+        let mut dirty = record.dirty.iter().filter(|_| minds);
+        dirty.find(|dirty| !self.job.accepts(&dirty.job))
     }
 }
 

@@ -1,11 +1,12 @@
 //! What administrators permit: which Rollouts may use a database, and for how long a phase may run.
+//! And that versions only go up.
 //!
 //! Asked before a release begins, before the database is taken and before a Job is made. What runs
 //! already runs to its end.
 
 use serde_json::Value;
 
-use super::{Of, Turn, sql};
+use super::{Of, Turn, sql, upward::goes_down};
 use crate::{
     api::{PhaseKind, SchemaSpec},
     plan::{
@@ -24,7 +25,9 @@ pub(in crate::plan) fn is_given(draft: &Draft<'_>) -> Result<(), Halt> {
         return Ok(());
     };
     let mut kinds = PhaseKind::ALL.into_iter();
-    let lacks = not_allowed(draft).or_else(|| kinds.find_map(|kind| too_long(draft, schema, kind)));
+    let lacks = not_allowed(draft)
+        .or_else(|| kinds.find_map(|kind| too_long(draft, schema, kind)))
+        .or_else(|| goes_down(draft));
     match lacks {
         Some(lack) => Err(Wait::stalled(lack.reason, lack.message).into()),
         None => Ok(()),
@@ -74,14 +77,18 @@ fn too_long(draft: &Draft<'_>, schema: &SchemaSpec, kind: PhaseKind) -> Option<O
 }
 
 impl Turn<'_> {
-    /// What administrators have against its running, as far as the spec says how it runs.
+    /// What administrators have against its running, as far as the spec says how it runs; and that it
+    /// leads to a version that is lower than what is there.
     pub(super) fn forbidden(&self, draft: &Draft<'_>) -> Option<Obstacle> {
         let of_the_spec = match self.of {
             Of::Release(_) => true,
             Of::Version(_) => self.is_of_the_spec(draft),
         };
         let schema = draft.spec.schema.as_ref().filter(|_| of_the_spec);
-        not_allowed(draft).or_else(|| too_long(draft, schema?, self.phase()))
+        let of_release = matches!(self.of, Of::Release(_));
+        not_allowed(draft)
+            .or_else(|| too_long(draft, schema?, self.phase()))
+            .or_else(|| of_release.then(|| goes_down(draft))?)
     }
 }
 

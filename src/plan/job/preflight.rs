@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{Run, Turn, attempts, has_vanished, heard, run};
 use crate::{
     api::{
-        DatabaseRecord, PhaseKind,
+        PhaseKind,
         database::Holder,
         keys,
         release::{JobStatus, Release},
@@ -99,9 +99,7 @@ pub(in crate::plan) fn comes_first(draft: &Draft<'_>, release: &Release) -> bool
 /// nothing stands against it that needs no Job to be seen; an expand after its preflight.
 pub(super) fn lets_begin(draft: &Draft<'_>, turn: &Turn<'_>) -> bool {
     match (turn.phase(), &turn.of) {
-        (PHASE, _) => {
-            turn.job.since.is_some() && turn.has_job(draft) && questions(draft).is_empty()
-        }
+        (PHASE, _) => turn.job.since.is_some() && turn.has_job(draft) && question(draft).is_none(),
         // One whose own Job is gone may run again as it began.
         (PhaseKind::Expand, super::Of::Release(release)) => {
             has_hold(draft, turn) || !is_lacking(draft, release)
@@ -129,31 +127,9 @@ fn ends_at(draft: &Draft<'_>, job: &JobStatus, whole: i64) -> Option<Timestamp> 
 }
 
 /// What stands against the expand and can be seen without a Job, for people.
-fn questions(draft: &Draft<'_>) -> Vec<String> {
-    let Some(database) = &draft.seen.objects.database else {
-        return Vec::new();
-    };
-    let all = [goes_down(draft, &database.record), backup(draft, database)];
-    all.into_iter().flatten().collect()
-}
-
-/// A version that is lower than what has been expanded.
-fn goes_down(draft: &Draft<'_>, record: &DatabaseRecord) -> Option<String> {
-    let version = draft.spec.schema_version()?;
-    let expanded = record.phases.iter().filter(|p| {
-        let counts = p.succeeded || !p.nothing_applied;
-        p.phase == PhaseKind::Expand && counts && p.undone_by.is_none()
-    });
-    let expanded = expanded.filter_map(|p| Some((p.version?, format!("Rollout {}", p.rollout))));
-    let stable = record.stable_version.into_iter();
-    let stable = stable.map(|v| (v, "a revision that was stable".to_owned()));
-    let (highest, whose) = stable.chain(expanded).max_by_key(|(v, _)| *v)?;
-    (highest > version).then(|| {
-        format!(
-            "version {version} has not been expanded, but the higher version {highest} has \
-             ({whose}): versions only go up. Give this change a schema.version above {highest}"
-        )
-    })
+fn question(draft: &Draft<'_>) -> Option<String> {
+    let database = draft.seen.objects.database.as_ref()?;
+    backup(draft, database)
 }
 
 /// A backup that is missing, or not as recent as it is to be.
@@ -273,8 +249,7 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
         let decision = with(draft, release, |job, _| job.attempt += 1);
         return Ok(goes(decision.note(format!("{words}: once more"))));
     }
-    let missing = questions(draft).join("; ");
-    if missing.is_empty() {
+    let Some(missing) = question(draft) else {
         return Ok(match turn.has_job(draft) {
             true => Step::Waits(Wait::held(
                 Reason::Preflight,
@@ -284,7 +259,7 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
                 "its preflight found no obstacle to the expand".to_owned(),
             )),
         });
-    }
+    };
     if until <= draft.now {
         return Ok(Step::Fails {
             words: over(&missing),

@@ -8,15 +8,16 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Turn, has_vanished, job_of, preflight,
+    Turn, has_vanished, job_of, pod, preflight,
     recorded::KEPT_PHASES,
     rests_on_caches,
+    summary::{still_waits, sum_up},
     terms::{self, Failure, Runs},
 };
 use crate::{
     api::{
         DatabaseRecord, PhaseKind,
-        database::{Holder, PhaseRecord},
+        database::{Holder, PhaseRecord, Waiting},
         keys,
         release::Release,
     },
@@ -55,7 +56,7 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Optio
     let makes_a_job = draft.spec.problem().is_none() || !turn.is_of_the_spec(draft);
     let Some(holder) = holder else {
         let free = makes_a_job
-            && !turn.is_dirty(record)
+            && turn.left_dirty(record).is_none()
             && preflight::lets_begin(draft, turn)
             && turn.is_usable(draft)?;
         return Ok(free.then(|| take_hold(draft, database, turn)));
@@ -96,6 +97,47 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Optio
         }
         _ => None,
     })
+}
+
+/// What the pod of a phase will not have of the Rollout's own pods, where this write takes the database
+/// for it: it is said before its Job is made.
+///
+/// # Errors
+/// What must be known first.
+pub(in crate::plan) fn left_out(
+    draft: &Draft<'_>,
+    turn: &Turn<'_>,
+    write: Option<&Write>,
+) -> Result<Option<String>, Halt> {
+    let Some(Write::RecordDatabase { record, .. }) = write else {
+        return Ok(None);
+    };
+    let name = turn.name(draft);
+    let held = |record: &DatabaseRecord| {
+        let holder = record.held_for(turn.phase());
+        holder.is_some_and(|holder| holder.job == name)
+    };
+    let database = draft.seen.objects.database.as_ref();
+    if !held(record) || database.is_some_and(|d| held(&d.record)) {
+        return Ok(None);
+    }
+    let Some((template, schema)) = turn.source(draft)? else {
+        return Ok(None);
+    };
+    let sql = schema.runs_sql(turn.phase());
+    let phase = schema.phase(turn.phase());
+    if !sql && phase.is_none_or(|phase| phase.command.is_empty()) {
+        return Ok(None);
+    }
+    let left = pod::left_out(template, &draft.spec.selector, schema, sql);
+    Ok((!left.is_empty()).then(|| {
+        format!(
+            "the {} runs in Job {name} without {}: what it needs of that, give it in \
+             spec.schema.job (keepContainers, labels)",
+            turn.phase().word(),
+            left.join(", ")
+        )
+    }))
 }
 
 /// The writes by which a hold is let go whose Job was never released: nothing has happened, so
@@ -197,8 +239,21 @@ pub(in crate::plan) fn keep_phase(record: &mut DatabaseRecord, phase: PhaseRecor
     record.phases.push(phase);
 }
 
-/// Writes a record, with the finalizer that belongs to it.
-pub(in crate::plan) fn record_write(database: &DatabaseFacts, record: DatabaseRecord) -> Write {
+/// What waits, as it goes on this record: the lowest versions, which the others wait for.
+pub(in crate::plan) fn in_order(
+    record: &DatabaseRecord,
+    waiting: impl Iterator<Item = Waiting>,
+) -> Vec<Waiting> {
+    const KEPT: usize = 16;
+    let mut waiting: Vec<_> = waiting.filter(|w| still_waits(record, w)).collect();
+    waiting.sort_by_key(|w| w.version);
+    waiting.truncate(KEPT);
+    waiting
+}
+
+/// Writes a record, with the finalizer that belongs to it and what people read of it in short.
+pub(in crate::plan) fn record_write(database: &DatabaseFacts, mut record: DatabaseRecord) -> Write {
+    sum_up(&mut record);
     let mut finalizers = database.finalizers.clone();
     finalizers.retain(|finalizer| finalizer != keys::HELD);
     if record.holders().next().is_some() {
@@ -272,7 +327,7 @@ pub(in crate::plan) fn give_up_gone(record: &mut DatabaseRecord, place: PhaseKin
         return;
     };
     if terms::of(gone.phase).is_none_or(|terms| terms.failure == Failure::Dirty) {
-        record.dirty = Some(gone.left_dirty(gone.since.clone()));
+        record.leave_dirty(gone.left_dirty(gone.since.clone()));
     }
     let message = "its Job was gone before its end was seen, and a retry went on without it";
     keep_phase(record, gone.ended(false, now, message.into()));

@@ -11,7 +11,7 @@ use crate::{
         release::{Release, Stage},
         status::{Outcome, SchemaStatus},
     },
-    plan::{draft::Draft, life, reason::Reason},
+    plan::{draft::Draft, lack::Lack, life, reason::Reason},
 };
 
 /// What people read of the schema: of the Job that is under way, else of the last one that the
@@ -111,6 +111,30 @@ pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
     };
     state.word().clone_into(&mut status.state);
     Some(status)
+}
+
+/// What still runs or waits after a release, for people; nothing where all is done.
+pub(in crate::plan) fn after_release(status: &SchemaStatus) -> Option<String> {
+    if !terms::is_after_release(status.phase) || status.state == Reason::Succeeded.word() {
+        return None;
+    }
+    let version = status.version.unwrap_or_default();
+    let what = format!("{} of version {version}", status.phase.word());
+    let (state, message) = (status.state.as_str(), &status.message);
+    Some(match &status.job {
+        Some(job) if state == Reason::Running.word() => format!("{what} runs in Job {job}"),
+        _ if message.starts_with(WAITS_FOR) => format!("{what} {message}"),
+        _ if state == Reason::Waiting.word() => message.clone(),
+        _ => format!("{what}: {state}: {message}"),
+    })
+}
+
+/// How it is said what a phase waits for.
+const WAITS_FOR: &str = "waits for: ";
+
+fn all(missing: &[Lack]) -> String {
+    let words: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    words.join("; ")
 }
 
 /// What people read of the phases after the release: of what comes next, else of what was last.
@@ -238,7 +262,7 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
                     let missing = life::waits_for(draft, &duty);
                     let words = match missing.as_slice() {
                         [] => format!("{} of {database} is about to start", duty.phase.word()),
-                        missing => format!("waits for: {}", missing.join("; ")),
+                        missing => format!("{WAITS_FOR}{}", all(missing)),
                     };
                     (Reason::Waiting, None, words)
                 }

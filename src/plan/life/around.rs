@@ -24,6 +24,7 @@ use crate::{
         gate::checks,
         hearing::{self, Heard},
         intent::{Around, Measurement, Write},
+        lack::Lack,
         reason::Reason,
         words::command,
     },
@@ -268,7 +269,7 @@ pub(super) fn before(
 }
 
 /// What is said of that to people, where it is all that the contract waits for.
-pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Option<String> {
+pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Option<Lack> {
     let database = draft.seen.objects.database.as_ref()?;
     if has_run(database, version) || hearing::unmeasured(draft).is_some() {
         return None;
@@ -277,39 +278,43 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Option<Stri
     let Some(measured) = counts(draft, version) else {
         let after =
             busy(draft, (number, Side::Before)).map(|what| format!(", which waits: {what}"));
-        return Some(format!(
+        return Some(Lack::of(format!(
             "stable, which is measured before it{}",
             after.unwrap_or_default()
-        ));
+        )));
     };
     if measured.verdict.is_none() {
-        return Some(words(draft, measured, Side::Before));
+        return Some(under_way_words(draft, measured, Side::Before));
     }
     if is_accepted(version, measured) {
         return None;
     }
     let approve = gate::approve_command(draft, version, PhaseKind::Contract, &database.base.name);
-    Some(format!(
-        "an approval of the contract of version {number}, as it is: {}. To approve: {approve}. To \
-         measure anew: {}",
-        said(measured, number, Side::Before),
+    let found = said(measured, number, Side::Before);
+    let unpinned = version.asks(PhaseKind::Contract).and_then(gate::unpinned);
+    let lack = Lack::of(format!(
+        "an approval of the contract of version {number}, as it is"
+    ));
+    let lack = lack.noting(unpinned);
+    let more = format!(
+        ": {found}. To measure anew: {}. To approve",
         retry_command(draft)
-    ))
+    );
+    Some(lack.saying(more).by(approve))
 }
 
 /// What is measured, until when.
-fn words(draft: &Draft<'_>, measured: &Measured, side: Side) -> String {
+fn under_way_words(draft: &Draft<'_>, measured: &Measured, side: Side) -> Lack {
     let (hold, deadline) = hold(draft);
     let (revision, side) = (&measured.revision, side.word());
     let until = later(measured.since.0, hold);
     if until > draft.now {
-        return format!("stable {revision}, which is measured {side} it until {until:.0}");
+        let lack = Lack::of(format!("stable {revision}, which is measured {side} it"));
+        return lack.saying(format!(" until {until:.0}"));
     }
     let until = later(until, deadline);
-    format!(
-        "a verdict about stable {revision}, which was measured {side} it: until {until:.0} at the \
-         latest"
-    )
+    let lack = format!("a verdict about stable {revision}, which was measured {side} it");
+    Lack::of(lack).saying(format!(": until {until:.0} at the latest"))
 }
 
 /// What was found, for people.
@@ -329,7 +334,7 @@ fn said(measured: &Measured, version: i64, side: Side) -> String {
 }
 
 /// A retry while the spec asks for a revision that has failed would release that once more.
-fn retry_command(draft: &Draft<'_>) -> String {
+pub(super) fn retry_command(draft: &Draft<'_>) -> String {
     let failed = draft.outcome(draft.wanted) == Some(Outcome::Failed);
     match draft.stable().filter(|_| failed) {
         Some(stable) => format!(
@@ -347,7 +352,10 @@ pub(in crate::plan) fn after_words(
 ) -> Option<(String, bool)> {
     let measured = version.stable_after.as_ref()?;
     let words = match measured.verdict {
-        None => format!("waits for {}", words(draft, measured, Side::After)),
+        None => format!(
+            "waits for {}",
+            under_way_words(draft, measured, Side::After)
+        ),
         Some(Found::Failed) => format!(
             "{}. Nothing takes a contract back: put right what hurts in the database, or release a \
              revision that can do without what was removed. To measure anew: {}",

@@ -6,13 +6,19 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
-    api::{Approval, DatabaseRecord, PhaseKind, database::VersionRecord, sql::KeyRef},
+    api::{
+        Approval, DatabaseRecord, PhaseKind,
+        database::{AskedPhase, Dirty, VersionRecord},
+        sql::KeyRef,
+    },
     plan::{
         decision::Halt,
         draft::{Draft, later},
-        facts::{Question, RolloutFacts, SharerFacts, UserFacts},
+        facts::{KnownUsers, Question, RolloutFacts, SharerFacts, UserFacts},
         flags,
         job::terms,
+        lack::Lack,
+        words,
     },
 };
 
@@ -109,6 +115,34 @@ impl Side {
         words
     }
 
+    /// Whether somebody is among them and runs: by what is read live now; where somebody was when it
+    /// was read last, by that for a while.
+    ///
+    /// # Errors
+    /// That it must be read first.
+    pub fn is_waited_for(self, draft: &Draft<'_>) -> Result<bool, Halt> {
+        if draft.seen.answers.users.is_none()
+            && let Some(known) = known(draft).filter(|known| is_fresh(draft, known))
+            && !self.among(&known.users, draft, true).is_empty()
+        {
+            return Ok(true);
+        }
+        let users = self.users(draft)?;
+        Ok(users.iter().any(|user| user.serves))
+    }
+
+    fn among<'u>(
+        self,
+        users: &'u [UserFacts],
+        draft: &Draft<'_>,
+        serves: bool,
+    ) -> Vec<&'u UserFacts> {
+        // What a revert's own Rollout asks for is what it takes back; its record is at hand.
+        let itself = |user: &UserFacts| self.is_revert() && user.is_rollout(draft.name());
+        let users = users.iter().filter(|user| user.serves == serves);
+        users.filter(|u| self.has_user(u) && !itself(u)).collect()
+    }
+
     /// Who is among them by what is read live: other workloads too.
     ///
     /// # Errors
@@ -118,43 +152,54 @@ impl Side {
         let Some(users) = &draft.seen.answers.users else {
             return Halt::ask(Question::Users(name.to_owned()));
         };
-        // What a revert's own Rollout asks for is what it takes back; its record is at hand.
-        let itself = |user: &UserFacts| self.is_revert() && user.is_rollout(draft.name());
-        let users = users.iter();
-        Ok(users.filter(|u| self.has_user(u) && !itself(u)).collect())
+        let [idle, serving] = [false, true].map(|serves| self.among(users, draft, serves));
+        Ok(serving.into_iter().chain(idle).collect())
     }
 
-    /// The same for people, as far as it was read: those that run, or Deployments at 0.
-    pub fn named(self, draft: &Draft<'_>, serves: bool) -> Vec<String> {
-        let users = self.users(draft).unwrap_or_default();
-        let users = users.into_iter().filter(|user| user.serves == serves);
+    /// The same for people, as it was read last: those that run, or Deployments at 0.
+    pub fn named(self, draft: &Draft<'_>, serves: bool) -> Vec<Lack> {
+        let now = draft.seen.answers.users.as_ref();
+        // What is at 0 matters only where everything was read just now.
+        let before = || Some(&known(draft).filter(|_| serves)?.users);
+        let users: &[UserFacts] = match now.or_else(before) {
+            Some(users) => users,
+            None => &[],
+        };
+        let users = self.among(users, draft, serves);
         let needs = |user: &UserFacts| match self.is_revert() {
             true => user.highest,
             false => user.version,
         };
         users
+            .into_iter()
             .map(|user| match needs(user) {
-                Some(of) if serves => format!("{} needs version {of}", user.what),
-                _ => user.what.clone(),
+                Some(of) if serves => Lack::of(format!("{} needs version {of}", user.what)),
+                _ => Lack::of(user.what.clone()),
             })
             .collect()
     }
 }
 
+/// Who used the database when that was read last, in an earlier pass.
+fn known<'d>(draft: &Draft<'d>) -> Option<&'d KnownUsers> {
+    let known = draft.seen.users.as_deref();
+    known.filter(|known| Some(known.database.as_str()) == draft.spec.database())
+}
+
+/// What was read a while ago is enough to wait by: nothing that the caches hold has changed since, and
+/// it is not long ago. A gate that waits for a workload for days asks every few minutes.
+fn is_fresh(draft: &Draft<'_>, known: &KnownUsers) -> bool {
+    let until = later(known.at, known.seconds());
+    known.at <= draft.now && draft.now < until && known.rollouts == draft.seen.objects.on_database()
+}
+
 /// All Rollouts on the database, this one first.
 pub(super) fn everybody(draft: &Draft<'_>) -> Vec<SharerFacts> {
-    let objects = &draft.seen.objects;
-    let itself = SharerFacts::of(
-        &RolloutFacts {
-            status: Arc::new(draft.status.clone()),
-            ..objects.rollout.clone()
-        },
-        objects.revisions.iter(),
-        objects.children.iter(),
-        objects.pods.iter(),
-    );
-    let others = objects.sharers.iter().cloned();
-    std::iter::once(itself).chain(others).collect()
+    let rollout = RolloutFacts {
+        status: Arc::new(draft.status.clone()),
+        ..draft.seen.objects.rollout.clone()
+    };
+    draft.seen.objects.with_sharers(&rollout)
 }
 
 /// When the time after the last pod below the version is over.
@@ -165,34 +210,34 @@ pub(super) fn opens_at(version: &VersionRecord) -> Option<Timestamp> {
 }
 
 /// Everything that the contract of a version still waits for, for people. Empty: it may run.
-pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String> {
+pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<Lack> {
     let Some(database) = &draft.seen.objects.database else {
         return Vec::new();
     };
     let (number, record) = (version.version, &database.record);
     let side = Side::below(number);
-    let mut missing = side.rollouts(draft);
+    let mut missing: Vec<Lack> = side.rollouts(draft).into_iter().map(Lack::from).collect();
     if missing.is_empty() && version.alone_since.is_none() {
         missing.extend(side.named(draft, true));
         if missing.is_empty() {
-            missing.push("who else uses the database is being read".to_owned());
+            missing.push(Lack::of("who else uses the database is being read"));
         }
     }
     let moving = everybody(draft).into_iter().filter(|s| !s.moves.is_empty());
     missing.extend(
         moving
             .filter(|_| missing.is_empty())
-            .map(|s| format!("a release of Rollout {} is in motion", s.rollout))
+            .map(|s| Lack::of(format!("a release of Rollout {} is in motion", s.rollout)))
             .collect::<Vec<_>>(),
     );
     let earlier = record.versions.iter().filter(|v| v.version < number);
     missing.extend(
         earlier
             .filter(|v| v.lacks_contract())
-            .map(|v| format!("the contract of version {} comes first", v.version)),
+            .map(|v| Lack::of(format!("the contract of version {} comes first", v.version))),
     );
     if let Some(at) = opens_at(version).filter(|at| *at > draft.now) {
-        missing.push(format!("its time, until {at:.0}"));
+        missing.push(Lack::of("the end of afterSeconds").saying(format!(", at {at:.0}")));
     }
     missing.extend(flags::missing(draft, version));
     missing.extend(approval(
@@ -201,28 +246,36 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String>
         PhaseKind::Contract,
         &database.base.name,
     ));
-    missing.extend(in_the_way(record, version, PhaseKind::Contract));
+    missing.extend(in_the_way(draft, record, version, PhaseKind::Contract));
     let held = record.held_for(PhaseKind::Contract);
     if held.is_some_and(|h| h.phase == PhaseKind::Contract && h.version == Some(number)) {
         let empty = side.named(draft, false).into_iter();
-        missing.extend(empty.map(|what| format!("{what} is to be deleted")));
+        missing.extend(empty.map(|of| Lack::of(format!("{} is to be deleted", of.what))));
     }
     missing
 }
 
 /// What another phase has left, or still does.
 pub(super) fn in_the_way(
+    draft: &Draft<'_>,
     record: &DatabaseRecord,
     version: &VersionRecord,
     kind: PhaseKind,
-) -> Vec<String> {
-    let dirty = record.dirty.iter().filter(|dirty| dirty.phase != kind);
-    let dirty = dirty.map(|dirty| format!("Job {} left the database half-way", dirty.job));
+) -> Vec<Lack> {
+    let others = |dirty: &&Dirty| dirty.phase != kind || dirty.version != Some(version.version);
+    let dirty = record.dirty.iter().filter(others);
+    let database = draft.spec.database().unwrap_or_default();
+    let dirty = dirty.map(|dirty| {
+        let words = format!("Job {} left the database half-way", dirty.job);
+        Lack::of(words)
+            .saying(". Once that is put right, say so")
+            .by(words::clean_of(draft, database, &dirty.job))
+    });
     let foreign = record.holders().filter(|h| {
         h.version != Some(version.version) || terms::of(h.phase).is_none_or(|t| t.phase != kind)
     });
     dirty
-        .chain(foreign.map(|h| format!("Job {} runs on the database", h.job)))
+        .chain(foreign.map(|h| Lack::of(format!("Job {} runs on the database", h.job))))
         .collect()
 }
 
@@ -233,14 +286,14 @@ pub(super) fn approval(
     version: &VersionRecord,
     kind: PhaseKind,
     database: &str,
-) -> Option<String> {
+) -> Option<Lack> {
     let asked = version.asks(kind)?;
     let number = version.version;
     if let Some(file) = asked.files.iter().find(|file| file.sha256.is_empty()) {
         let KeyRef { name, key } = &file.config_map;
-        return Some(format!(
+        return Some(Lack::of(format!(
             "the text of key {key} of ConfigMap {name}, which cannot be read"
-        ));
+        )));
     }
     let record = &draft.seen.objects.database.as_ref()?.record;
     let mut later = record.phases.iter();
@@ -271,10 +324,20 @@ pub(super) fn approval(
     } else {
         ""
     };
-    Some(format!(
-        "an approval{why}: {}",
-        approve_command(draft, version, kind, database)
-    ))
+    let lack = Lack::of(format!("an approval{why}")).noting(unpinned(asked));
+    Some(lack.by(approve_command(draft, version, kind, database)))
+}
+
+/// Images of what is approved that may be others when it runs: the digest covers them as written.
+pub(super) fn unpinned(asked: &AskedPhase) -> Option<String> {
+    Some(match asked.unpinned.as_slice() {
+        [] => return None,
+        [one] => format!("image {one} is unpinned: its tag may lead to another image by then"),
+        more => format!(
+            "images {} are unpinned: their tags may lead to other images by then",
+            more.join(", ")
+        ),
+    })
 }
 
 /// The command by which a phase of a version is approved.

@@ -10,16 +10,20 @@ mod gate;
 mod record;
 pub(super) mod revert;
 mod run;
+mod waits;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-pub(super) use self::duty::{Duty, needs};
 use self::{
     around::Before,
     duty::{is_for, lacks_expand, lacks_expand_words, own, own_duties, recorded},
     gate::Side,
     record::{lacks_texts, registration, with_new_texts},
     run::{again, begin, drive},
+};
+pub(super) use self::{
+    duty::{Duty, needs},
+    waits::{in_short, waits_for},
 };
 use super::{
     decision::{Decision, Halt, Wait},
@@ -47,26 +51,6 @@ pub(super) fn duty<'s>(draft: &Draft<'s>) -> Option<Duty<'s>> {
         matches!(run, Run::Failed { .. } | Run::HalfWay { .. })
     };
     duties().find(waits).or_else(|| duties().next())
-}
-
-/// What a duty waits for, for people; nothing where its Job runs or is about to.
-pub(super) fn waits_for(draft: &Draft<'_>, duty: &Duty<'_>) -> Vec<String> {
-    let database = draft.seen.objects.database.as_ref();
-    let number = duty.version.version;
-    if database.is_some_and(|d| lacks_expand(&d.record, number)) {
-        return vec![lacks_expand_words(number)];
-    }
-    match duty.phase {
-        PhaseKind::Contract => {
-            let mut missing = gate::missing(draft, duty.version);
-            if missing.is_empty() {
-                missing.extend(around::missing(draft, duty.version));
-            }
-            missing
-        }
-        PhaseKind::Revert => revert::missing(draft, duty.version),
-        PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Backfill => Vec::new(),
-    }
 }
 
 /// The next write for the versions of this Rollout.
@@ -107,6 +91,8 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) -> Result<(), Halt> {
             return Ok(());
         }
     }
+    // Last, when nothing else is to be done: what is told then lasts.
+    draft.writes.extend(waits::recording(draft, database));
     Ok(())
 }
 
@@ -254,8 +240,7 @@ pub(super) fn voided_by(draft: &Draft<'_>, revision: &str) -> Option<Write> {
 
 /// Whether nobody who runs is below a version, by what is read live.
 fn is_alone(draft: &Draft<'_>, version: &VersionRecord) -> Result<bool, Halt> {
-    let below = Side::below(version.version).users(draft)?;
-    Ok(!below.iter().any(|user| user.serves))
+    Ok(!Side::below(version.version).is_waited_for(draft)?)
 }
 
 /// Puts on record since when nobody is below the version.

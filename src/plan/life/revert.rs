@@ -27,6 +27,7 @@ use crate::{
         facts::DatabaseFacts,
         intent::Write,
         job::{self, Run, protocol, texts},
+        lack::Lack,
         reason::Reason,
     },
 };
@@ -120,7 +121,7 @@ pub(super) fn registration(draft: &Draft<'_>) -> Result<Option<Write>, Halt> {
 }
 
 /// What the revert still waits for, for people. Empty: it may run.
-pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String> {
+pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<Lack> {
     let mut missing = closed(draft, version);
     if missing.is_empty() {
         missing.extend(Side::from(version.version).named(draft, true));
@@ -129,25 +130,26 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String>
 }
 
 /// The same without what must be read live.
-fn closed(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String> {
+fn closed(draft: &Draft<'_>, version: &VersionRecord) -> Vec<Lack> {
     let Some(database) = &draft.seen.objects.database else {
         return Vec::new();
     };
     let (number, record) = (version.version, &database.record);
-    let mut missing = Side::from(number).rollouts(draft);
-    missing.extend(forgotten(draft, record, number));
+    let rollouts = Side::from(number).rollouts(draft).into_iter();
+    let rollouts = rollouts.chain(forgotten(draft, record, number));
+    let mut missing: Vec<Lack> = rollouts.map(Lack::from).collect();
     let later = record.phases.iter().filter(|p| {
         let counts = p.succeeded || !p.nothing_applied;
         p.phase == PhaseKind::Expand && p.version > Some(number) && counts && p.undone_by.is_none()
     });
     if let Some(later) = later.max_by_key(|p| p.version) {
-        missing.push(format!(
+        missing.push(Lack::of(format!(
             "version {} was expanded later (Rollout {}): revert that version first",
             later.version.unwrap_or_default(),
             later.rollout
-        ));
+        )));
     }
-    missing.extend(gate::in_the_way(record, version, PHASE));
+    missing.extend(gate::in_the_way(draft, record, version, PHASE));
     missing.extend(gate::approval(draft, version, PHASE, &database.base.name));
     missing
 }
@@ -229,7 +231,10 @@ pub(super) fn next(
         let is_clear = wanted
             && Side::from(number).rollouts(draft).is_empty()
             && forgotten(draft, &database.record, number).is_empty()
-            && serving(draft, number)?.is_empty();
+            && Side::from(number)
+                .users(draft)?
+                .iter()
+                .all(|user| !user.serves);
         if is_clear {
             return drive(draft, &duty);
         }
@@ -255,7 +260,7 @@ pub(super) fn next(
     {
         return Ok(Some(write));
     }
-    if !closed(draft, version).is_empty() || !serving(draft, number)?.is_empty() {
+    if !closed(draft, version).is_empty() || Side::from(number).is_waited_for(draft)? {
         return Ok(None);
     }
     begin(draft, database, &duty)
@@ -286,13 +291,6 @@ fn given_up(
         protocol::give_up_gone(record, PHASE, now);
         record.versions.retain(|v| v.version != number);
     }))
-}
-
-/// Who runs and may need what the version added, by what is read live.
-fn serving(draft: &Draft<'_>, version: i64) -> Result<Vec<String>, Halt> {
-    let side = Side::from(version);
-    side.users(draft)?;
-    Ok(side.named(draft, true))
 }
 
 /// A retry of a revert that has failed, or whose Job is gone. Otherwise it is the release's.

@@ -13,6 +13,7 @@ use crate::{
         facts::{DatabaseFacts, Question, Refused},
         intent::Write,
         job::{self, Run, protocol},
+        reason::Reason,
     },
 };
 
@@ -30,7 +31,11 @@ pub(super) fn begin(
     if goes && let Some(write) = with_new_texts(draft, database, duty)? {
         return Ok(Some(write));
     }
-    drive(draft, duty)
+    let write = drive(draft, duty)?;
+    if let Some(words) = protocol::left_out(draft, &duty.turn(draft), write.as_ref())? {
+        draft.inform(Reason::LeftOut, words);
+    }
+    Ok(write)
 }
 
 pub(super) fn drive(draft: &Draft<'_>, duty: &Duty<'_>) -> Result<Option<Write>, Halt> {
@@ -50,10 +55,10 @@ pub(super) fn again(draft: &Draft<'_>, duty: &Duty<'_>) -> Result<Option<Decisio
     match job::run(draft, &turn) {
         Run::Failed { job: failed, .. } => {
             job.attempt = job::attempts_of_version(draft, duty.version, duty.phase) + 1;
-            let dirty = database.and_then(|d| d.record.dirty.as_ref());
+            let mut dirty = database.into_iter().flat_map(|d| &d.record.dirty);
             // With its failure was told what it has left.
-            if dirty.is_some_and(|dirty| dirty.job == failed) {
-                job.accepted_dirty = Some(failed);
+            if dirty.any(|dirty| dirty.job == failed) {
+                job.accept(&failed);
             }
         }
         Run::HalfWay { job: left, .. } => {
@@ -69,7 +74,7 @@ pub(super) fn again(draft: &Draft<'_>, duty: &Duty<'_>) -> Result<Option<Decisio
             if let Some(holder) = job::vanished_hold(draft, &turn).filter(own) {
                 job.attempt = job.attempt.max(holder.attempt) + 1;
             }
-            job.accepted_dirty = Some(left);
+            job.accept(&left);
         }
         Run::Unread => {
             let name = database.map(|d| d.base.name.clone()).unwrap_or_default();

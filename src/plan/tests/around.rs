@@ -202,16 +202,17 @@ fn what_keeps_its_job_from_beginning_takes_the_measurement_off_the_record() {
     let dirty = Dirty {
         rollout: "worker".into(),
         revision: "w1".into(),
+        version: None,
         phase: PhaseKind::Expand,
         attempt: 1,
         job: "worker-w1-expand-1".into(),
         since: version.stable_before.unwrap().since,
     };
-    world.database_mut().dirty = Some(dirty);
+    world.database_mut().dirty = vec![dirty];
     let cleared = next(&mut world).expect("it is taken off the record");
     assert_eq!(cleared.stable_before, None);
     assert!(next(&mut world).is_none(), "nor is it measured meanwhile");
-    world.database_mut().dirty = None;
+    world.database_mut().dirty.clear();
     let anew = next(&mut world).and_then(|v| v.stable_before);
     assert_eq!(anew.expect("it is measured anew").verdict, None);
 }

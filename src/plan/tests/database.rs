@@ -159,7 +159,7 @@ fn the_end_that_is_recorded_is_that_of_the_job_that_holds() {
     assert_eq!(recorded(&world), None);
     world.jobs[1].base.uid = own.base.uid;
     let record = recorded(&world).unwrap();
-    assert_eq!((record.holder, record.dirty), (None, None));
+    assert_eq!((record.holder, record.dirty), (None, Vec::new()));
     assert_eq!(record.phases[0].job, "job-02");
 }
 
@@ -177,7 +177,7 @@ fn a_phase_that_failed_is_told_and_leaves_the_database_dirty() {
     let mut world = seen(vec![failed.clone()], held_by(&failed));
     let record = recorded(&world).unwrap();
     assert_eq!(record.phases[0].message, "BackoffLimitExceeded");
-    assert_eq!(record.dirty.unwrap().job, failed.base.name);
+    assert_eq!(record.dirty[0].job, failed.base.name);
     let events = database::plan(&world, &Shown::default(), second(0), 1).events;
     assert_eq!(events.len(), 1);
     assert!(events[0].warning && events[0].message.contains("BackoffLimitExceeded"));
@@ -204,12 +204,13 @@ fn a_phase_that_has_applied_nothing_leaves_the_database_as_it_was() {
         let dirty = Dirty {
             rollout: "other".into(),
             revision: "r0".into(),
+            version: None,
             phase: PhaseKind::Expand,
             attempt: 1,
             job: "other-r0-expand-1".into(),
             since: Time(second(1)),
         };
-        record.dirty = dirty_before.then_some(dirty);
+        record.dirty = dirty_before.then_some(dirty).into_iter().collect();
         let before = record.dirty.clone();
         let record = recorded(&seen(vec![failed], record)).unwrap();
         assert_eq!(record.dirty, before, "nobody else's is cleared either");
@@ -359,4 +360,136 @@ fn a_contract_that_applied_nothing_takes_its_floor_back() {
         let told = events.iter().any(|e| e.reason.word() == "FloorLowered");
         assert_eq!(told, then != Some(7));
     }
+}
+
+/// This phase of a version holds the database.
+fn holds(job: &JobFacts, phase: PhaseKind, version: Option<i64>, record: &mut DatabaseRecord) {
+    let holder = held_by(job).holder.expect("a holder");
+    record.holder = Some(Holder {
+        phase,
+        version,
+        ..holder
+    });
+}
+
+fn left(n: i64, phase: PhaseKind, version: Option<i64>, rollout: &str) -> Dirty {
+    Dirty {
+        rollout: rollout.into(),
+        revision: "r0".into(),
+        version,
+        phase,
+        attempt: 1,
+        job: format!("left-{n}"),
+        since: Time(second(0)),
+    }
+}
+
+#[test]
+fn one_success_clears_what_it_has_put_right_and_no_other() {
+    use PhaseKind::{Contract, Expand, Revert};
+    let dirty = || {
+        vec![
+            left(1, Contract, Some(5), "shop"),
+            left(2, Expand, Some(6), "other"),
+            left(3, Revert, Some(7), "shop"),
+            left(4, Expand, None, "shop"),
+            left(5, Expand, None, "other"),
+        ]
+    };
+    for (phase, version, cleared) in [
+        (Expand, Some(8), None),
+        (Contract, Some(5), Some("left-1")),
+        // Whose attempt it was does not matter: the version is expanded now.
+        (Expand, Some(6), Some("left-2")),
+        // What a revert had half removed is added anew, and the other way round.
+        (Expand, Some(7), Some("left-3")),
+        (Revert, Some(6), Some("left-2")),
+        // Without versions nobody knows that two Rollouts do the same.
+        (Expand, None, Some("left-4")),
+    ] {
+        let mut record = DatabaseRecord {
+            dirty: dirty(),
+            ..DatabaseRecord::default()
+        };
+        holds(&job(9), phase, version, &mut record);
+        let record = recorded(&seen(vec![job(9)], record)).expect("a record");
+        let mut expected = dirty();
+        expected.retain(|d| Some(d.job.as_str()) != cleared);
+        assert_eq!(record.dirty, expected, "{phase:?} of {version:?}");
+    }
+}
+
+#[test]
+fn a_failure_is_remembered_beside_those_of_others_and_in_the_place_of_its_own() {
+    let mut failed = job(9);
+    failed.ended = Some(JobEnd {
+        refusal: None,
+        sql: false,
+        nothing_applied: false,
+        succeeded: false,
+        message: "BackoffLimitExceeded".into(),
+        at: second(9),
+    });
+    let own = left(1, PhaseKind::Contract, Some(7), "shop");
+    let other = left(2, PhaseKind::Contract, Some(5), "shop");
+    let mut record = DatabaseRecord {
+        dirty: vec![own, other.clone()],
+        ..DatabaseRecord::default()
+    };
+    holds(&failed, PhaseKind::Contract, Some(7), &mut record);
+    let record = recorded(&seen(vec![failed], record)).expect("a record");
+    let jobs: Vec<_> = record.dirty.iter().map(|d| d.job.as_str()).collect();
+    assert_eq!(jobs, [other.job.as_str(), "job-09"]);
+    assert_eq!(record.summary.dirty, "5/contract, 7/contract");
+}
+
+#[test]
+fn a_person_says_which_jobs_leftovers_are_put_right() {
+    let record = DatabaseRecord {
+        dirty: vec![
+            left(1, PhaseKind::Expand, Some(6), "shop"),
+            left(2, PhaseKind::Contract, Some(5), "shop"),
+        ],
+        ..DatabaseRecord::default()
+    };
+    for (text, done, stay) in [
+        ("left-1 a", true, 1),
+        ("left-9 a", false, 2),
+        ("", false, 2),
+    ] {
+        let mut world = seen(Vec::new(), record.clone());
+        let annotations = [(keys::CLEAN.to_owned(), text.to_owned())];
+        world.database.annotations = Arc::new(annotations.into());
+        let answer = recorded(&world).expect("an answer");
+        assert_eq!(answer.dirty.len(), stay, "{text}");
+        assert_eq!(answer.commands[0].result == "Done", done, "{text}");
+        let said = &answer.commands[0].message;
+        assert!(
+            said.contains(if done { "left-1" } else { "left-1, left-2" }),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn what_is_open_of_a_rollout_that_is_gone_waits_for_a_person() {
+    let mut record = DatabaseRecord::default();
+    let open = serde_json::json!({
+        "version": 7, "rollout": "gone", "revision": "r1",
+        "asked": [{"phase": "Contract", "digest": "abc"}],
+    });
+    record.versions = vec![serde_json::from_value(open).expect("a version")];
+    let mut world = seen(Vec::new(), record);
+    let record = recorded(&world).expect("it is told");
+    assert_eq!(
+        record.summary.waits,
+        "contract of version 7: Rollout gone, which does not use this database any more"
+    );
+    let command = record.waiting[0].missing[0].command.clone();
+    assert!(command.is_some_and(|command| command.contains("stepgate.io/drop=\"7 <id>\"")));
+    // Once, and not while its Rollout is there.
+    world.database.record = Arc::new(record);
+    assert_eq!(recorded(&world), None);
+    world.rollouts.insert("gone".into(), "u-gone".into());
+    assert_eq!(recorded(&world), None, "it says itself what it waits for");
 }

@@ -119,6 +119,7 @@ impl World {
             limits: Limits::default(),
             readings: None,
             heard: None,
+            users: None,
             flags_looked: None,
             looked: second(0),
             trusted_since: second(-1_000_000),
@@ -219,10 +220,12 @@ impl World {
         plan::plan(&self.seen, self.now)
     }
 
-    /// The status that the next decision records; nothing is applied.
+    /// The status that the next decision records, or that news bring; nothing is applied.
     pub fn decide(&self) -> RolloutStatus {
         let plan = self.plan();
-        match plan.writes.into_iter().next() {
+        let mut writes = plan.writes.into_iter();
+        // What waits is told on the database besides.
+        match writes.find(|w| !matches!(w, Write::RecordDatabase { .. })) {
             Some(Write::RecordStatus { status, .. }) => *status,
             other => panic!("no decision: {other:?} {:?}", plan.questions),
         }

@@ -15,6 +15,7 @@ mod gone;
 mod hands;
 mod history;
 mod leaders;
+mod left_out;
 mod lost;
 mod order;
 mod permission;
@@ -31,6 +32,7 @@ mod steps;
 mod told;
 mod undo;
 mod versions;
+mod waited_for;
 mod waiting;
 mod waits;
 mod way_back;
@@ -202,14 +204,15 @@ fn a_failed_expand_starts_no_pod_and_says_so() {
 #[test]
 fn a_dirty_database_waits_for_a_person() {
     let mut world = World::stable("v1").wants("v2").at_stage("expand");
-    world.database_mut().dirty = Some(Dirty {
+    world.database_mut().dirty = vec![Dirty {
         rollout: "other".into(),
         revision: "x".into(),
+        version: None,
         phase: PhaseKind::Expand,
         attempt: 1,
         job: "other-expand".into(),
         since: Time(second(0)),
-    });
+    }];
     assert_eq!(fixture::stalled(&world.record()), "DatabaseDirty");
     world.command("retry", &format!("{} r1", world.revision("v2")));
     let status = world.record();
@@ -219,9 +222,8 @@ fn a_dirty_database_waits_for_a_person() {
             .release
             .unwrap()
             .job(PhaseKind::Expand)
-            .accepted_dirty
-            .as_deref(),
-        Some("other-expand")
+            .accepted_dirty,
+        ["other-expand"]
     );
     assert!(matches!(
         world.plan().writes.as_slice(),

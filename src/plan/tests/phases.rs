@@ -143,7 +143,7 @@ fn without_a_backup_the_release_is_blocked_at_the_deadline_and_the_database_is_c
     steps(&mut world, 5);
     assert_eq!(stalled(world.status()), "PreflightFailed");
     let record = world.database_mut();
-    assert_eq!((&record.dirty, &record.holder), (&None, &None));
+    assert_eq!((record.dirty.len(), &record.holder), (0, &None));
     // It can be said again.
     let revision = world.spec.revision().to_owned();
     world.command("retry", &format!("{revision} 1"));
@@ -167,7 +167,7 @@ fn what_fails_is_tried_again_after_growing_pauses_and_never_leaves_the_database_
             assert_eq!(holder.phase, PhaseKind::Preflight);
             began.push((at, holder.attempt));
             ends(&mut world, false);
-            assert_eq!(world.database_mut().dirty, None);
+            assert_eq!(world.database_mut().dirty, []);
             steps(&mut world, 25);
         }
     }
@@ -179,22 +179,12 @@ fn what_fails_is_tried_again_after_growing_pauses_and_never_leaves_the_database_
 }
 
 #[test]
-fn a_version_that_is_expanded_needs_no_preflight_and_one_that_goes_down_has_none() {
+fn a_version_that_is_expanded_needs_no_preflight() {
     let mut world = with_preflight(json!({"command": ["check"], "deadlineSeconds": 60}));
     let expanded = ran(PhaseKind::Expand, 2, true);
     world.database_mut().phases = vec![expanded.clone()];
     steps(&mut world, 25);
     assert_eq!(stage(&world), "expand");
-
-    let mut world = with_preflight(json!({"command": ["check"], "deadlineSeconds": 60}));
-    let higher = ran(PhaseKind::Expand, 5, true);
-    world.database_mut().phases = vec![higher];
-    steps(&mut world, 25);
-    assert_eq!(stage(&world), "preflight");
-    assert_eq!(world.database_mut().holder, None);
-    world.now = later(world.now, 11);
-    steps(&mut world, 2);
-    assert!(says(&world).contains("above 5"), "{}", says(&world));
 
     let mut world = with_preflight(json!({"command": ["check"], "deadlineSeconds": 60}));
     let undone = PhaseRecord {
@@ -204,6 +194,98 @@ fn a_version_that_is_expanded_needs_no_preflight_and_one_that_goes_down_has_none
     world.database_mut().phases = vec![undone];
     steps(&mut world, 25);
     assert_eq!(stage(&world), "preflight");
+}
+
+/// The release of version 2 does not begin, with a preflight or without.
+#[test]
+fn a_version_that_goes_down_is_refused_whether_there_is_a_preflight_or_not() {
+    for preflight in [
+        json!({}),
+        json!({"preflight": {"command": ["check"], "deadlineSeconds": 60}}),
+    ] {
+        let mut world = world(preflight);
+        world.database_mut().phases = vec![ran(PhaseKind::Expand, 5, true)];
+        steps(&mut world, 25);
+        assert!(world.status().release.is_none());
+        assert_eq!(stalled(world.status()), "VersionGoesDown");
+        let said = condition(world.status(), "Stalled").message.clone();
+        assert!(said.contains("spec.schema.version is 2"), "{said}");
+        assert!(said.contains("above 5"), "{said}");
+        assert_eq!(world.database_mut().holder, None);
+        // The higher one is reverted: there is nothing to go down from.
+        let undone = PhaseRecord {
+            undone_by: Some("a-revert".into()),
+            ..ran(PhaseKind::Expand, 5, true)
+        };
+        world.database_mut().phases = vec![undone];
+        steps(&mut world, 25);
+        assert!(world.status().release.is_some());
+    }
+}
+
+#[test]
+fn a_version_that_was_there_comes_back_whatever_came_after_it() {
+    type Known = fn(&mut World);
+    let expanded: Known = |world| {
+        world
+            .database_mut()
+            .phases
+            .push(ran(PhaseKind::Expand, 2, true))
+    };
+    let reverted: Known = |world| {
+        let mut expand = ran(PhaseKind::Expand, 2, true);
+        expand.undone_by = Some("a-revert".into());
+        world.database_mut().phases.push(expand);
+    };
+    // The record of its expand may be older than what is kept.
+    let stable: Known = |world| {
+        let asked = world.spec.asked().to_vec();
+        let database = world.database_mut();
+        database.versions.push(VersionRecord {
+            version: 2,
+            rollout: "other".into(),
+            revision: "r".into(),
+            stable_since: Some(Time(second(0))),
+            asked,
+            backfilled: None,
+            alone_since: None,
+            approved: None,
+            stable_before: None,
+            stable_after: None,
+            contracted: None,
+            frozen_flags: Vec::new(),
+            reverted: None,
+            dropped: false,
+        });
+    };
+    for known in [expanded, reverted, stable] {
+        let mut world = world(json!({}));
+        world.database_mut().phases = vec![ran(PhaseKind::Expand, 5, true)];
+        known(&mut world);
+        steps(&mut world, 25);
+        assert!(world.status().release.is_some(), "{:?}", world.status());
+    }
+}
+
+/// Code that has no expand of its own says what it needs, and changes nothing.
+#[test]
+fn who_expands_nothing_may_need_a_lower_version() {
+    let mut world = world(json!({}));
+    world.edit_spec(|spec| spec.schema.as_mut().expect("a schema").expand = None);
+    world.database_mut().phases = vec![ran(PhaseKind::Expand, 5, true)];
+    steps(&mut world, 25);
+    assert!(world.status().release.is_some());
+}
+
+/// Another Rollout expands a higher version while this release is on its way to the database.
+#[test]
+fn an_expand_that_was_overtaken_by_a_higher_one_does_not_run() {
+    let mut world = world(json!({})).at_stage("expand");
+    world.database_mut().phases = vec![ran(PhaseKind::Expand, 5, true)];
+    steps(&mut world, 25);
+    assert_eq!(stalled(world.status()), "VersionGoesDown");
+    assert_eq!(world.database_mut().holder, None);
+    assert!(world.seen.objects.jobs.is_empty());
 }
 
 #[test]
@@ -334,7 +416,7 @@ fn a_revert_needs_an_approval_of_its_own_and_reads_live_who_is_there() {
     steps(&mut world, 3);
     let version = on_record(&mut world).expect("on record");
     assert!(version.reverted.is_some() && !version.is_open());
-    assert_eq!(world.database_mut().dirty, None);
+    assert_eq!(world.database_mut().dirty, []);
     assert!(world.database_mut().phases[0].undone_by.is_some());
     // Version 2 is expanded again, as another attempt, and its revert is open no more.
     let revision = world.spec.revision().to_owned();
@@ -468,14 +550,15 @@ fn a_later_release_goes_first_and_one_that_runs_is_waited_for() {
 fn an_expand_that_failed_is_not_reverted() {
     let mut world = failed("Automatic");
     let dirty = world.database_mut().phases[0].clone();
-    world.database_mut().dirty = Some(crate::api::database::Dirty {
+    world.database_mut().dirty = vec![crate::api::database::Dirty {
         rollout: dirty.rollout,
         revision: dirty.revision,
+        version: None,
         phase: PhaseKind::Expand,
         attempt: 1,
         job: "shop-x-expand-1".into(),
         since: Time(second(0)),
-    });
+    }];
     steps(&mut world, 5);
     let write = world.plan().writes.into_iter().next();
     assert!(!matches!(write, Some(Write::Create { .. })));

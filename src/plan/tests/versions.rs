@@ -6,7 +6,7 @@ use serde_json::json;
 use super::fixture::{World, second};
 use crate::{
     api::{
-        PhaseKind,
+        DatabaseRecord, PhaseKind,
         database::{Approved, Done, Holder, VersionRecord},
     },
     plan::{
@@ -40,13 +40,23 @@ pub(super) fn world() -> World {
     world
 }
 
+/// What goes on record of version 2, but for what people read of it.
 pub(super) fn recorded(world: &World) -> Option<VersionRecord> {
+    let database = world.seen.objects.database.as_ref();
+    let now = database.map(|d| (*d.record).clone()).unwrap_or_default();
     world
         .plan()
         .writes
         .into_iter()
         .find_map(|write| match write {
-            Write::RecordDatabase { record, .. } => record.version(2).cloned(),
+            Write::RecordDatabase { record, .. } => {
+                let told = DatabaseRecord {
+                    waiting: now.waiting.clone(),
+                    summary: now.summary.clone(),
+                    ..(*record).clone()
+                };
+                (told != now).then(|| record.version(2).cloned())?
+            }
             _ => None,
         })
 }
@@ -205,6 +215,7 @@ fn filling() -> World {
     (job.runs, job.ended) = (true, None);
     let (name, uid) = (job.base.name.clone(), job.base.uid.clone());
     let record = world.database_mut();
+    record.waiting.clear();
     let version = record.version_mut(2).expect("the version");
     version.backfilled = None;
     for asked in &mut version.asked {

@@ -66,6 +66,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("flag-by-hand", flags::by_hand),
     ("frozen", flags::frozen),
     ("allowed", permission::allowed),
+    ("upward", permission::upward),
+    ("dirty", schema::dirty),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
     ("soak", soak::soak),

@@ -1,6 +1,7 @@
-//! Who may use a database: whoever its administrator has named.
+//! Who may use a database: whoever its administrator has named, for versions that only go up.
 
 use crate::{
+    api::PhaseKind,
     plan::intent::Write,
     simulate::{ledger::Happened, object::Object, world::World},
 };
@@ -27,5 +28,50 @@ pub(super) fn allowed(_: &World, happened: &Happened) -> Result<(), String> {
             before.meta.name, holder.rollout
         )),
         None => Ok(()),
+    }
+}
+
+/// *upward* – no expand takes a database for a version that was never there, where a higher one is.
+pub(super) fn upward(world: &World, happened: &Happened) -> Result<(), String> {
+    let Some(arrival) = happened.accepted() else {
+        return Ok(());
+    };
+    let (Write::RecordDatabase { record, .. }, Some(Object::Database(before))) =
+        (&*arrival.write, &arrival.before)
+    else {
+        return Ok(());
+    };
+    let held = before.record.holder.as_ref();
+    let taken = record.holder.as_ref();
+    let taken = taken.filter(|now| held.is_none_or(|held| held.job != now.job));
+    let Some((holder, version)) = taken.and_then(|holder| Some((holder, holder.version?))) else {
+        return Ok(());
+    };
+    if holder.phase != PhaseKind::Expand {
+        return Ok(());
+    }
+    let known = before.record.version(version);
+    let mut stable = world.live.revisions.values();
+    let was_stable = stable.any(|r| {
+        let schema = r.schema.as_ref().filter(|_| r.number > 0);
+        schema.is_some_and(|s| s.version == Some(version) && s.database == *before.meta.name)
+    });
+    let expands = || {
+        before
+            .record
+            .phases
+            .iter()
+            .filter(|p| p.phase == PhaseKind::Expand)
+    };
+    let was_here = expands().any(|p| p.succeeded && p.version == Some(version))
+        || known.is_some_and(|known| known.stable_since.is_some())
+        || was_stable;
+    let there = expands().filter(|p| p.succeeded && p.undone_by.is_none());
+    match there.filter_map(|p| p.version).max() {
+        Some(highest) if highest > version && !was_here => Err(format!(
+            "{} takes {} for version {version}, and version {highest} is there",
+            holder.job, before.meta.name
+        )),
+        _ => Ok(()),
     }
 }

@@ -21,8 +21,8 @@ pub(super) fn preflight(world: &World, happened: &Happened) -> Result<(), String
     };
     match (&*arrival.write, &arrival.before, &arrival.after) {
         (Write::RecordDatabase { record, base, .. }, Some(Object::Database(before)), _) => {
-            let dirty = record.dirty.as_ref();
-            if let Some(dirty) = dirty.filter(|dirty| dirty.phase == PhaseKind::Preflight) {
+            let mut dirty = record.dirty.iter();
+            if let Some(dirty) = dirty.find(|dirty| dirty.phase == PhaseKind::Preflight) {
                 return Err(format!("{} is Dirty by {}", base.name, dirty.job));
             }
             takes_the_database(world, arrival, &before.record, record)

@@ -105,9 +105,9 @@ fn released(world: &World, job: &JobObject, then: Option<&Holder>) -> Result<(),
             holder.attempt
         ));
     }
-    let dirty = record_of(world, job).and_then(|r| r.dirty.as_ref());
-    if let Some(dirty) = dirty.filter(|_| job.phase != Some(PhaseKind::Backfill)) {
-        let since = dirty.since.0;
+    let dirty = record_of(world, job).into_iter().flat_map(|r| &r.dirty);
+    let dirty = dirty.filter(|_| job.phase != Some(PhaseKind::Backfill));
+    if let Some(since) = dirty.map(|dirty| dirty.since.0).max() {
         let mut commands = world.commands.iter();
         if !commands.any(|c| c.verb == "retry" && c.rollout == job.rollout && c.at >= since) {
             return Err(format!(
@@ -312,4 +312,54 @@ pub(super) fn version_of(world: &World, rollout: &str, revision: &str) -> Option
     let known = world.live.revision(rollout, revision)?;
     let schema = known.schema.as_ref()?;
     Some((schema.database.clone(), schema.version?))
+}
+
+/// *dirty* – what a phase has left half-way goes off the record only when that phase of that version
+/// succeeds, or the one that takes it back or does it anew; or a person says so.
+pub(super) fn dirty(_: &World, happened: &Happened) -> Result<(), String> {
+    let Some(arrival) = happened.accepted() else {
+        return Ok(());
+    };
+    let (Write::RecordDatabase { record, .. }, Some(Object::Database(before))) =
+        (&*arrival.write, &arrival.before)
+    else {
+        return Ok(());
+    };
+    let before = &before.record;
+    let said = record.commands.iter().any(|now| {
+        let known = before.commands.iter();
+        let by = ["clean", "baseline"].contains(&now.command.as_str());
+        by && now.result == "Done"
+            && !known
+                .clone()
+                .any(|c| c.command == now.command && c.id == now.id)
+    });
+    for left in before
+        .dirty
+        .iter()
+        .filter(|left| !record.dirty.contains(left))
+    {
+        let of = |version: Option<i64>, rollout: &str| {
+            version == left.version && (version.is_some() || rollout == left.rollout)
+        };
+        let again = |phase: PhaseKind| match left.phase {
+            PhaseKind::Expand | PhaseKind::Revert if left.version.is_some() => {
+                matches!(phase, PhaseKind::Expand | PhaseKind::Revert)
+            }
+            own => phase == own,
+        };
+        let succeeded = record.phases.iter().any(|p| {
+            let new = !before.phases.contains(p);
+            new && p.succeeded && again(p.phase) && of(p.version, &p.rollout)
+        });
+        let mut now = record.dirty.iter();
+        let failed = now.any(|d| d.phase == left.phase && of(d.version, &d.rollout));
+        if !said && !succeeded && !failed {
+            return Err(format!(
+                "what {} has left half-way is forgotten, and nobody has put it right",
+                left.job
+            ));
+        }
+    }
+    Ok(())
 }

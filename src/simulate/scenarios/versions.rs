@@ -16,6 +16,9 @@ use crate::{
 /// A release of four pods, from its start to its end, takes so many seconds at most.
 pub(super) const RELEASED: i64 = SETTLED + 330;
 
+/// A workload may lag for so many seconds.
+const LAGS: i64 = 7200;
+
 /// With a backfill, and a contract a minute after nobody is below it.
 pub(super) fn with_contract(mut spec: RolloutSpec, approval: &str) -> RolloutSpec {
     let phases = json!({
@@ -168,6 +171,27 @@ pub(super) fn versions() -> Vec<Scenario> {
             .then(RELEASED + 200, consumer(Some(None)))
             .then(RELEASED + 400, consumer(Some(Some(2))))
             .lasts(1200),
+        // It is asked for every few minutes, not at every look.
+        version_2("a-cron-job-lags-for-hours", "Automatic")
+            .then(2, consumer(Some(Some(1))))
+            .then(RELEASED + LAGS, consumer(Some(Some(2))))
+            .lasts(RELEASED + LAGS + 700),
+        // What it left is put right by nobody's success but its own, or by a person.
+        Scenario::new("one-success-clears-no-other")
+            .image("v2", phase(PhaseKind::Expand, &[(10, fails)]))
+            .then(1, apply(shop("v1", 4, Some(1))))
+            .then(SETTLED, apply(shop("v2", 4, Some(2))))
+            .then(SETTLED + 40, apply(at_once(shop("v3", 4, Some(3)))))
+            .then(SETTLED + 80, command("retry"))
+            .then(RELEASED + 200, Action::Clean("shop-db".into()))
+            .lasts(900),
+        Scenario::new("a-version-that-goes-down")
+            .then(1, apply(shop("v1", 4, Some(1))))
+            .then(2, worker("w1", Some(3)))
+            .then(SETTLED, release("v2", Some(2)))
+            .then(SETTLED + 60, release("v4", Some(4)))
+            .then(SETTLED + 500, release("v1", Some(1)))
+            .lasts(800),
         version_2("given-up", "Manual")
             .then(RELEASED + 100, Action::Drop("shop-db".into()))
             .lasts(700),
@@ -195,4 +219,21 @@ pub(super) fn versions() -> Vec<Scenario> {
             )
             .lasts(900),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LAGS, versions};
+    use crate::simulate::story::Detail;
+
+    #[test]
+    fn a_gate_that_waits_for_hours_reads_seldom_who_uses_the_database() {
+        let mut all = versions().into_iter();
+        let lags = all.find(|story| story.name == "a-cron-job-lags-for-hours");
+        let (simulation, ended) = lags.expect("the story").play(1, Detail::Nothing);
+        assert!(ended.is_ok(), "{ended:?}");
+        let read = i64::from(simulation.world().ledger.users_read);
+        // Every five minutes at the end, a few times more at first, and around the contract itself.
+        assert!((LAGS / 400..LAGS / 300 + 16).contains(&read), "{read}");
+    }
 }

@@ -127,7 +127,7 @@ func expectedHealth(one *Kept) (health, words string) {
 		case record["holder"] != nil:
 			return "Progressing", record["holder"].(map[string]any)["job"].(string)
 		case record["dirty"] != nil:
-			return "Degraded", record["dirty"].(map[string]any)["job"].(string)
+			return "Degraded", record["dirty"].([]any)[0].(map[string]any)["job"].(string)
 		case record["backfillHolder"] != nil:
 			return "Progressing", record["backfillHolder"].(map[string]any)["job"].(string)
 		}
