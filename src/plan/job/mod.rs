@@ -10,6 +10,7 @@ mod phase;
 pub mod pod;
 pub(super) mod preflight;
 pub mod progress;
+pub(super) mod proof;
 pub mod protocol;
 pub(super) mod recorded;
 pub(super) mod sql;
@@ -47,8 +48,8 @@ pub(super) enum Run {
         message: String,
         /// Before it had applied anything.
         nothing_applied: bool,
-        /// What is on record is not what the ledger says.
-        disagrees: bool,
+        /// Why Stepgate's runner has refused it, where more follows from that.
+        refusal: Option<SqlRefusal>,
     },
     /// Somebody or something else comes first.
     Waiting(Obstacle),
@@ -86,7 +87,7 @@ pub(super) fn run(draft: &Draft<'_>, turn: &Turn<'_>) -> Run {
             job: phase.job.clone(),
             message: phase.message.clone(),
             nothing_applied: phase.nothing_applied,
-            disagrees: phase.refusal == Some(SqlRefusal::RecordDisagrees),
+            refusal: phase.refusal,
         };
     }
     match holder {
@@ -132,8 +133,19 @@ pub(super) fn run(draft: &Draft<'_>, turn: &Turn<'_>) -> Run {
                 }
             ),
         ),
-        None => match &record.dirty {
-            Some(dirty) if turn.minds(dirty) => {
+        None => match (&record.dirty, turn.kept_out_by(record)) {
+            (_, Some(other)) => waiting(
+                false,
+                Reason::WaitingForDatabase,
+                format!(
+                    "the {} of Rollout {} (Job {}) has {name}, and a backfill that is exclusive runs \
+                     beside nothing",
+                    other.phase.word(),
+                    other.rollout,
+                    other.job
+                ),
+            ),
+            (Some(dirty), None) if turn.minds(dirty) => {
                 let words = dirty_words(name, dirty, turn.to_retry(draft));
                 half_way(&dirty.job, Reason::DatabaseDirty, words)
             }

@@ -66,6 +66,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("flag-by-hand", flags::by_hand),
     ("frozen", flags::frozen),
     ("allowed", permission::allowed),
+    ("alone", permission::alone),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
     ("soak", soak::soak),
