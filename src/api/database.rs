@@ -148,6 +148,16 @@ impl DatabaseRecord {
         }
     }
 
+    /// The backfill that runs, where nothing may run beside it.
+    #[must_use]
+    pub(crate) fn runs_alone(&self) -> Option<&Holder> {
+        self.backfill_holder.as_ref().filter(|holder| {
+            let version = holder.version.and_then(|version| self.version(version));
+            let asked = version.and_then(|version| version.asks(holder.phase));
+            asked.is_some_and(|asked| asked.exclusive)
+        })
+    }
+
     /// The same place, to be taken or let go.
     pub(crate) const fn place_of(&mut self, phase: PhaseKind) -> &mut Option<Holder> {
         match phase {
@@ -212,6 +222,9 @@ pub struct Baseline {
     pub expanded: i64,
     /// The highest version whose contract has run; 0: none.
     pub contracted: i64,
+    /// That contract stopped half-way, and Stepgate does not run the rest of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub half: bool,
 }
 
 /// The holder of a database.

@@ -13,6 +13,7 @@ pub mod flags;
 pub mod keys;
 pub mod metric;
 pub mod name;
+pub mod proof;
 pub mod release;
 pub mod rollout;
 pub mod rollout_status;

@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::{
     OnInconclusive,
     name::{DNS_LABEL, FLAG_NAME},
-    sql::{Batch, Postgres, Sql, SqlFile},
+    proof::Verify,
+    sql::{Batch, Lint, Postgres, Sql, SqlFile},
 };
 
 /// The database of a workload, and the commands that change its schema.
@@ -24,7 +25,9 @@ use super::{
     validation = Rule::new("has(self.postgres) || !((has(self.preflight) && has(self.preflight.sql)) || (has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)) || (has(self.revert) && has(self.revert.sql)))")
         .message("schema.postgres is needed with sql and batches: name the Secret with the connection in schema.postgres.connection.secretKeyRef"),
     validation = Rule::new("(has(self.version) && self.version <= 2147483647) || !((has(self.preflight) && has(self.preflight.sql)) || (has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)) || (has(self.revert) && has(self.revert.sql)))")
-        .message("schema.version is needed with sql and batches, 2147483647 at most: the database remembers by it what has run")
+        .message("schema.version is needed with sql and batches, 2147483647 at most: the database remembers by it what has run"),
+    validation = Rule::new("!has(self.contract) || !has(self.backfill) || has(self.backfill.batches) || has(self.backfill.verify)")
+        .message("a contract removes nothing without a proof: give schema.backfill.verify.command, which exits with 0 when every row is filled in, and with 65 when one is not")
 )]
 pub struct SchemaSpec {
     /// Name of the database. Rollouts in a namespace that name the same database share one
@@ -66,6 +69,7 @@ pub struct SchemaSpec {
     /// `stepgate lint` for their phase, before it runs any statement. `Enforce`: after an error,
     /// nothing of the phase runs, and the database is unchanged; statements that lint cannot judge
     /// need `approval: Manual` in a contract and in a revert, and are warnings in other phases.
+    /// `Strict`: the same, and in other phases they are errors too.
     /// `Warn`: findings are only in the Job's log. `Off`: no check.
     #[serde(default, skip_serializing_if = "Lint::is_enforced")]
     pub lint: Lint,
@@ -169,53 +173,13 @@ impl SchemaSpec {
     /// The pod template of its own that this phase has, if it has one.
     pub(crate) fn template_mut(&mut self, kind: PhaseKind) -> Option<&mut Value> {
         let phase = match kind {
-            PhaseKind::Expand => match &mut self.expand {
-                Some(expand) => Some(&mut expand.run),
-                None => None,
-            },
-            PhaseKind::Backfill => match &mut self.backfill {
-                Some(backfill) => Some(&mut backfill.run),
-                None => None,
-            },
-            PhaseKind::Contract => match &mut self.contract {
-                Some(contract) => Some(&mut contract.run),
-                None => None,
-            },
-            PhaseKind::Preflight => match &mut self.preflight {
-                Some(preflight) => Some(&mut preflight.run),
-                None => None,
-            },
-            PhaseKind::Revert => match &mut self.revert {
-                Some(revert) => Some(&mut revert.run),
-                None => None,
-            },
+            PhaseKind::Expand => self.expand.as_mut().map(|expand| &mut expand.run),
+            PhaseKind::Backfill => self.backfill.as_mut().map(|backfill| &mut backfill.run),
+            PhaseKind::Contract => self.contract.as_mut().map(|contract| &mut contract.run),
+            PhaseKind::Preflight => self.preflight.as_mut().map(|preflight| &mut preflight.run),
+            PhaseKind::Revert => self.revert.as_mut().map(|revert| &mut revert.run),
         };
-        match phase {
-            Some(phase) => phase.template.as_mut(),
-            None => None,
-        }
-    }
-}
-
-/// What becomes of SQL that would hurt users.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Lint {
-    /// It does not run.
-    #[default]
-    Enforce,
-    /// It runs, and the log says what it does.
-    Warn,
-    /// It is not looked at.
-    Off,
-}
-
-impl Lint {
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde calls it with a reference"
-    )]
-    const fn is_enforced(&self) -> bool {
-        matches!(self, Self::Enforce)
+        phase?.template.as_mut()
     }
 }
 
@@ -439,6 +403,16 @@ pub struct Backfill {
     /// `Trigger`: a trigger of the expand does, and once is enough.
     #[serde(default, skip_serializing_if = "KeptBy::is_code")]
     pub kept_by: KeptBy,
+
+    /// No phase of any Rollout runs on the database beside it: an expand waits until it has ended.
+    /// Default: expands of later releases run beside it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
+
+    /// Proves before a contract that every row is filled in. Needed with a contract, unless there
+    /// are `batches`: the runner counts their rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
 }
 
 impl Backfill {

@@ -18,6 +18,18 @@ pub struct Postgres {
     /// Certificate authorities in PEM. Default: those that come with the runner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<FromConfigMap>,
+
+    /// Milliseconds that a statement waits for a lock before it is tried again: everybody else queues
+    /// behind it meanwhile. Default: 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 60000))]
+    pub lock_timeout_ms: Option<i64>,
+
+    /// Seconds that sessions of others may wait for locks of a statement before it is cancelled and
+    /// tried again. Default: 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3600))]
+    pub blocked_seconds: Option<i64>,
 }
 
 /// A value that a Secret holds.
@@ -100,6 +112,30 @@ impl Transaction {
     )]
     const fn is_auto(&self) -> bool {
         matches!(self, Self::Auto)
+    }
+}
+
+/// What becomes of SQL that would hurt users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Lint {
+    /// Neither it nor what cannot be judged runs, unless a person has approved that.
+    Strict,
+    /// It does not run.
+    #[default]
+    Enforce,
+    /// It runs, and the log says what it does.
+    Warn,
+    /// It is not looked at.
+    Off,
+}
+
+impl Lint {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde calls it with a reference"
+    )]
+    pub(super) const fn is_enforced(&self) -> bool {
+        matches!(self, Self::Enforce)
     }
 }
 

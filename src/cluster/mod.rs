@@ -104,8 +104,8 @@ pub enum Answer {
     JobLog(crate::plan::facts::JobLog),
     /// A Job; `None` when there is none of its name.
     Job(Option<Box<JobFacts>>),
-    /// Why a Job's pod does not run; empty when nobody has said.
-    JobPod(String),
+    /// Why a Job's pod does not run.
+    JobPod(crate::plan::facts::PodOfJob),
     /// How far the batches of a Job are; or why nobody says. `None` when others are being asked.
     Progress(Option<Result<Report, String>>),
     /// The ConfigMap; `None` when there is none of its name.

@@ -9,7 +9,7 @@ use super::{
     flags,
     gate::checks,
     intent::{Event, Plan, RolloutState, Stands, Write},
-    job::{progress, told},
+    job::{heard, progress, told},
     life::around,
     reason::Reason,
     routes, services, soak,
@@ -39,6 +39,7 @@ pub(super) fn describe(draft: &mut Draft<'_>) {
     figures(draft);
     draft.status.schema = told::status(draft);
     progress::tell(draft);
+    heard::tell(draft);
     draft.status.undo = way_back::now(draft);
     let since = draft.measured_since().map(Time);
     if let Some(release) = &mut draft.status.release {

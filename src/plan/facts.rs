@@ -22,7 +22,9 @@ pub use self::{
         Adopted, Base, ChildFacts, DatabaseFacts, JobEnd, JobFacts, PodFacts, Reach, RevisionFacts,
         RolloutFacts, ServiceFacts,
     },
-    questions::{Answers, ConfigFacts, JobLog, Overlap, Question, Remembered, Text, Texts},
+    questions::{
+        Answers, ConfigFacts, JobLog, Overlap, PodOfJob, Question, Remembered, Text, Texts,
+    },
     sharers::{KnownUsers, SharerFacts, UserFacts},
 };
 pub use super::template::ConfigRef;

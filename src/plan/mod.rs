@@ -180,6 +180,7 @@ fn turn(draft: &mut Draft<'_>) -> Decided {
     if draft.writes.is_empty() {
         // Last, as nothing waits for it.
         job::progress::listen(draft)?;
+        job::heard::look(draft)?;
     }
     Ok(None)
 }

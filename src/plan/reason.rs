@@ -403,6 +403,9 @@ reasons! {
     BackfillProgress: Event,
         "a quarter, a half or three quarters of the rows of a batch are filled in",
         "";
+    PodKilled: Event,
+        "pods of a phase in SQL are killed, for want of memory mostly; each makes room for another, until the deadline",
+        "`kubectl describe pod` says why; the runner may use 128Mi, unless a LimitRange says less";
     SoakEnded: Event,
         "stable was measured after the expand, or that was cut off, and the first pods may start; the message says what was found",
         "";

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::api::{
     OnNewRevision, PhaseKind,
+    database::SqlRefusal,
     release::{Release, Stage, Undo},
     status::{Outcome, Stopwatch},
 };
@@ -429,7 +430,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
         }
         Run::Failed {
             job,
-            disagrees: true,
+            refusal: Some(SqlRefusal::RecordDisagrees),
             ..
         } => disagrees(draft, release, phase, job),
         Run::Failed {

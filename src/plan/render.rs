@@ -6,7 +6,7 @@ use super::{
     draft::Draft,
     facts::{Base, DatabaseFacts, RevisionFacts, RolloutFacts},
     intent::Kind,
-    job::{permission, pod, preflight, sql},
+    job::{permission, pod, preflight, proof, sql},
     revision::child_name,
 };
 use crate::api::{
@@ -138,6 +138,7 @@ pub(super) fn job(
     };
     let pod = entry(&mut template, "spec");
     pod["restartPolicy"] = json!("Never");
+    proof::comes_first(draft, of_the_pods, schema, holder, database, seconds, pod)?;
     permission::cut_grace(draft, pod);
     let labels = json!({keys::DATABASE: database.base.name, keys::PHASE: holder.phase.word()});
     label_pods(&mut template, &labels);

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{measurable::probes, template};
+use super::{job::pod, measurable::probes, template};
 use crate::api::{
     Approval, PhaseKind, RevertWhen, RolloutSpec, SchemaSpec,
     database::{AskedPhase, FileRecord},
@@ -211,6 +211,7 @@ pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
         unpinned: Vec::new(),
         files: files(schema, PhaseKind::Backfill),
         kept_by: backfill.kept_by,
+        exclusive: backfill.exclusive,
         after_seconds: 0,
         flags: Vec::new(),
         approval: Approval::Automatic,
@@ -222,6 +223,7 @@ pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
         unpinned: unpinned(template, schema, PhaseKind::Contract),
         files: files(schema, PhaseKind::Contract),
         kept_by: KeptBy::default(),
+        exclusive: false,
         after_seconds: contract.after_seconds,
         flags: contract.flags.clone(),
         approval: contract.approval,
@@ -241,6 +243,7 @@ pub fn asked_after_failure(template: &Value, schema: Option<&SchemaSpec>) -> Vec
             unpinned: unpinned(template, schema, PhaseKind::Revert),
             files: files(schema, PhaseKind::Revert),
             kept_by: KeptBy::default(),
+            exclusive: false,
             after_seconds: 0,
             flags: Vec::new(),
             approval: revert.approval,
@@ -262,75 +265,63 @@ fn files(schema: &SchemaSpec, phase: PhaseKind) -> Vec<FileRecord> {
 /// administrator's.
 fn unpinned(template: &Value, schema: &SchemaSpec, kind: PhaseKind) -> Vec<String> {
     let phase = schema.phase(kind);
-    let images: Vec<&Value> = match phase.and_then(|phase| phase.template.as_ref()) {
+    let image = |container: &Value| container["image"].as_str().map(str::to_owned);
+    let images: Vec<String> = match phase.and_then(|phase| phase.template.as_ref()) {
         _ if schema.runs_sql(kind) => Vec::new(),
         Some(template) => ["/spec/initContainers", "/spec/containers"]
             .into_iter()
             .filter_map(|list| template.pointer(list)?.as_array())
             .flatten()
-            .map(|container| &container["image"])
+            .filter_map(image)
             .collect(),
-        None => vec![image_of_command(template, schema)],
+        None => {
+            let command = phase.map_or(&[][..], |phase| &phase.command);
+            let container = pod::command_container(template, schema.container.as_deref(), command);
+            container.as_ref().and_then(image).into_iter().collect()
+        }
     };
-    let images = images.into_iter().filter_map(Value::as_str);
-    let unpinned = images.filter(|image| !image.contains("@sha256:"));
-    unpinned.map(str::to_owned).take(16).collect()
-}
-
-/// The image of the container in which commands run.
-fn image_of_command<'t>(template: &'t Value, schema: &SchemaSpec) -> &'t Value {
-    let containers = template.pointer("/spec/containers");
-    let mut containers = containers.and_then(Value::as_array).into_iter().flatten();
-    let container = match &schema.container {
-        Some(name) => containers.find(|c| c["name"] == *name.as_str()),
-        None => containers.next(),
-    };
-    container.map_or(&Value::Null, |container| &container["image"])
+    let unpinned = images
+        .into_iter()
+        .filter(|image| !image.contains("@sha256:"));
+    unpinned.take(16).collect()
 }
 
 /// The digest of what a phase runs: its image as it is written and its command, or its template, or
-/// its batches and where its files and its database are. A contract that runs SQL proves what was
-/// filled in: what it counts is a part of it.
+/// its batches and where its files and its database are. What a contract proves before it removes
+/// anything is a part of it.
 fn digest(template: &Value, schema: &SchemaSpec, kind: PhaseKind) -> String {
     let phase = schema.phase(kind);
-    let runs = match phase.and_then(|phase| phase.template.as_ref()) {
+    let of_command = |command: &[String]| {
+        let container = pod::command_container(template, schema.container.as_deref(), command);
+        let image = container.map_or(Value::Null, |container| container["image"].clone());
+        serde_json::json!({"image": image, "command": command})
+    };
+    let mut runs = match phase.and_then(|phase| phase.template.as_ref()) {
         _ if schema.runs_sql(kind) => {
             let batches = match kind {
                 PhaseKind::Backfill => schema.batches(),
                 _ => &[],
             };
             let sql = phase.and_then(|phase| phase.sql.as_ref());
-            let proofs = match kind {
-                PhaseKind::Contract => proofs(schema),
-                _ => Value::Null,
-            };
-            serde_json::json!({
-                "sql": sql, "batches": batches, "postgres": schema.postgres, "proofs": proofs,
-            })
+            serde_json::json!({"sql": sql, "batches": batches, "postgres": schema.postgres})
         }
         Some(template) => template.clone(),
-        None => {
-            let image = image_of_command(template, schema);
-            let command = phase.map_or(&[][..], |phase| &phase.command);
-            serde_json::json!({"image": image, "command": command})
-        }
+        None => of_command(phase.map_or(&[][..], |phase| &phase.command)),
     };
+    let verify = schema.verifies(kind);
+    if schema.counts(kind) || !verify.is_empty() {
+        let proofs = schema.batches().iter();
+        let proofs: Vec<_> = proofs
+            .map(|b| serde_json::json!([b.name, b.table, b.r#where]))
+            .collect();
+        let verify = (!verify.is_empty()).then(|| of_command(verify));
+        runs = serde_json::json!({
+            "runs": runs, "proofs": proofs, "verify": verify, "postgres": schema.postgres,
+        });
+    }
     let mut bytes = Vec::with_capacity(1024);
     canonical(&runs, &mut bytes);
     short(&bytes)
-}
-
-/// What a contract counts before it removes anything: no part of a digest where it is nothing.
-fn proofs(schema: &SchemaSpec) -> Value {
-    let proofs: Vec<_> = schema
-        .batches()
-        .iter()
-        .map(|b| serde_json::json!([b.name, b.table, b.r#where]))
-        .collect();
-    match proofs.is_empty() {
-        true => Value::Null,
-        false => Value::Array(proofs),
-    }
 }
 
 /// The first 12 hexadecimal digits of a SHA-256.
@@ -493,5 +484,16 @@ mod tests {
         );
         // A contract that proves nothing has the digest that it always had.
         assert_eq!(without, "63c0ed6dfbef");
+        let commands = |verify: Value| {
+            let schema = json!({
+                "database": "db", "version": 7, "contract": {"command": ["drop"]},
+                "backfill": {"command": ["fill"], "verify": verify},
+            });
+            let schema: SchemaSpec = serde_json::from_value(schema).unwrap();
+            asked(&json!({}), Some(&schema)).pop().unwrap().digest
+        };
+        let proves = commands(json!({"command": ["prove"]}));
+        assert_ne!(proves, commands(json!({"command": ["true"]})));
+        assert_ne!(proves, commands(Value::Null));
     }
 }

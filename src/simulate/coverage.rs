@@ -55,6 +55,7 @@ kinds! {
     RecordRestored: "a DatabaseSchema is restored without its database",
     DatabaseRestored: "a database is restored without its DatabaseSchema",
     RecordDisagrees: "the runner finds another ledger than what is on record",
+    Unproven: "a contract finds rows that are not filled in",
     MetricsDown: "the metric source is down",
     MetricsSlow: "the metric source answers too late",
     MetricsEmpty: "the metric source has no series",

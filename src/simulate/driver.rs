@@ -30,7 +30,8 @@ use crate::{
     evidence,
     plan::{
         facts::{
-            ConfigFacts, DatabaseObjects, JobLog, Limits, Objects, Overlap, Question, Remembered,
+            ConfigFacts, DatabaseObjects, JobLog, Limits, Objects, Overlap, PodOfJob, Question,
+            Remembered,
         },
         intent::Write,
     },
@@ -338,7 +339,9 @@ impl World {
                 Answer::Flags(map.map(|map| facts::config_map(map).into()))
             }
             Question::Progress(job, _) => Answer::Progress(Some(self.progress_of(job))),
-            Question::JobPod(_) => Answer::JobPod("ErrImagePull: image not found".into()),
+            Question::JobPod(_) => {
+                Answer::JobPod(PodOfJob::that_waits("ErrImagePull: image not found"))
+            }
             Question::JobLog(name) => {
                 let end = format!("the last line of {name}");
                 Answer::JobLog(JobLog::Ends(end))

@@ -54,10 +54,14 @@ impl World {
 
     /// The next pod of a Job runs, until its own end or the Job's deadline.
     fn run_a_pod(&mut self, job: JobObject) {
-        let refused = match (self.holds(&job.files), self.ledger_agrees(&job)) {
-            (false, _) => Some((End::Refused, "another text than it was given")),
-            (true, false) => Some((End::Disagrees, "another ledger than what is on record")),
-            (true, true) => None,
+        let refused = if !self.holds(&job.files) {
+            Some((End::Refused, "another text than it was given"))
+        } else if !self.ledger_agrees(&job) {
+            Some((End::Disagrees, "another ledger than what is on record"))
+        } else if job.proves && self.loses_rows(&job) {
+            Some((End::Unproven, "rows that are not filled in"))
+        } else {
+            None
         };
         if let Some((end, found)) = refused {
             self.job_event(&job, 1, |job, uid| Event::JobEnds { job, uid, end });
@@ -189,6 +193,9 @@ impl World {
             return;
         };
         let succeeded = end == End::Succeeded;
+        if end == End::Unproven {
+            self.coverage.count(Kind::Unproven);
+        }
         self.phase_ended(&job, end);
         if succeeded {
             self.sql_ended(&job);
@@ -203,13 +210,14 @@ impl World {
             ended: Some(JobEnd {
                 succeeded,
                 refusal: match end {
-                    End::Unproven if job.is_sql() => Some(SqlRefusal::ProofFailed),
+                    End::Unproven if job.is_sql() || job.proves => Some(SqlRefusal::ProofFailed),
                     End::Disagrees => Some(SqlRefusal::RecordDisagrees),
                     _ => None,
                 },
                 sql: job.is_sql(),
                 nothing_applied: job.has_policy
                     && (end == End::NothingApplied
+                        || (end == End::Unproven && job.proves)
                         || matches!(end, End::Refused | End::Unproven | End::Disagrees)
                             && job.is_sql()),
                 message: words_of(end, job.has_policy).into(),

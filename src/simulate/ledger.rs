@@ -40,6 +40,8 @@ pub enum Happened {
     RolloutGone(Arc<RolloutObject>),
     /// A phase in SQL, in this Job, begins to change its database.
     SqlRuns(Name),
+    /// A phase in this Job begins to change its database.
+    PhaseRuns(Name),
     /// A Job was collected while it might still change the database.
     JobCut(Name),
     /// A pass has ended in which the API server refused writes for good.

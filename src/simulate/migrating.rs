@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     coverage::Kind,
     event::End,
+    ledger::Happened,
     object::{JobObject, Name, PodObject},
     tables::{Code, Column},
     world::World,
@@ -119,6 +120,23 @@ impl World {
             self.everybody_writes(&job.database);
             let tables = self.tables.entry(job.database.clone()).or_default();
             tables.runs(&job.meta.uid);
+            let runs = Happened::PhaseRuns(job.meta.name.clone());
+            self.happened.push(runs);
+        }
+    }
+
+    /// Whether rows have their value in nothing but what this Job removes.
+    pub(super) fn loses_rows(&mut self, job: &JobObject) -> bool {
+        self.everybody_writes(&job.database);
+        let tables = self.tables.get(&job.database);
+        tables.is_some_and(|tables| tables.lost() > 0)
+    }
+
+    /// Whoever else uses the databases writes a row of its version.
+    pub(super) fn consumer_writes(&mut self) {
+        let Some(version) = self.consumer else { return };
+        for tables in self.tables.values_mut() {
+            tables.write(version);
         }
     }
 

@@ -213,6 +213,8 @@ pub struct JobObject {
     pub files: Vec<(KeyRef, String)>,
     /// What Stepgate's own runner is told in it; null for everything else.
     pub order: Arc<Value>,
+    /// It proves first that every row is filled in.
+    pub proves: bool,
     /// How it ended.
     pub ended: Option<JobEnd>,
 }

@@ -251,7 +251,9 @@ impl World {
             let words = "the Job has no label that names its phase or test";
             return Err(refused(write, words));
         }
+        let order = sql_ledger::order(&manifest["spec"]["template"]);
         let object = JobObject {
+            proves: sql_ledger::proves(&manifest["spec"]["template"], &order),
             meta: self.meta(name, owner(manifest)),
             rollout: label(manifest, keys::ROLLOUT),
             revision: label(manifest, keys::REVISION),
@@ -269,7 +271,7 @@ impl World {
             has_policy: manifest["spec"]["podFailurePolicy"].is_object(),
             backoff_limit: manifest["spec"]["backoffLimit"].as_i64().unwrap_or(6),
             files: sql::files(&manifest["spec"]["template"]),
-            order: sql_ledger::order(&manifest["spec"]["template"]),
+            order,
             ended: None,
         };
         Ok(Written::Job(facts::job(&self.store(object))))

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::tables::Tables;
 use crate::{
     api::{DatabaseRecord, PhaseKind},
-    plan::job::order_in,
+    plan::job::{order_in, pod},
 };
 
 /// Phases of versions whose SQL has run.
@@ -40,6 +40,16 @@ pub enum Half {
 pub(super) fn order(template: &Value) -> Arc<Value> {
     let env = &template["spec"]["containers"][0]["env"];
     Arc::new(order_in(env).unwrap_or_default())
+}
+
+/// Whether a Job proves before anything else that every row is filled in.
+pub(super) fn proves(template: &Value, order: &Value) -> bool {
+    let init = template["spec"]["initContainers"].as_array();
+    let mut names = init.into_iter().flatten().map(|c| c["name"].as_str());
+    let counts = order["proofs"]
+        .as_array()
+        .is_some_and(|all| !all.is_empty());
+    counts || names.any(|name| name.is_some_and(pod::is_proof))
 }
 
 /// Which phase of which version an order is for.

@@ -41,7 +41,9 @@ impl World {
                     None => "CronJob nightly is deleted".to_owned(),
                 };
                 self.did("", &words);
+                self.consumer_writes();
                 self.consumer = version;
+                self.consumer_writes();
                 self.ledger.consumer_changed = Some(self.now);
             }
             Circumstance::Adoptable(is) => self.adoptable(is),

@@ -253,6 +253,8 @@ impl Versions {
             "command": ["shop", "backfill"],
             "deadlineSeconds": 120,
             "keptBy": random.one_of(&["Code", "Trigger"]),
+            "verify": {"command": ["shop", "verify"]},
+            "exclusive": self.seed.is_multiple_of(4),
         });
         let contract = json!({
             "command": ["shop", "contract"],

@@ -21,6 +21,9 @@ use crate::{
 
 /// The first batch; the next ones follow the time it took.
 const FIRST: i64 = 500;
+/// Processes that began one after the other without progress before that counts as one long stall: a
+/// node may be away for long.
+const KILLED: i32 = 3;
 /// So many passes may find as many rows as the one before, although they filled some.
 const USELESS: i32 = 5;
 
@@ -38,6 +41,15 @@ struct State {
 /// Fills all batches, in their order.
 pub async fn run(runner: &mut Runner) -> Result<(), Failure> {
     runner.moved();
+    let (processes, since) = runner
+        .persist(async |runner| {
+            let order = runner.order.clone();
+            ledger::start(runner.client()?, &order).await
+        })
+        .await?;
+    if processes >= KILLED {
+        runner.has_stalled_for(since)?;
+    }
     for (index, batch) in runner.order.batches.clone().iter().enumerate() {
         runner.progress.turn_to(index + 1);
         fill(runner, batch).await?;
@@ -84,7 +96,7 @@ async fn begin(runner: &mut Runner, batch: &Batch) -> Result<i64, Failure> {
     runner
         .client()?
         .execute(
-            "INSERT INTO stepgate.batches (version, name, digest) VALUES ($1, $2, $3) \
+            "INSERT INTO stepgate.batches (version, name, digest, changed) VALUES ($1, $2, $3, '-infinity') \
              ON CONFLICT (version, name) DO UPDATE SET digest = excluded.digest, position = NULL, pass = 1, \
                rows_done = 0, rows_in_pass = 0, rows_at_start = NULL, left_before = NULL, useless_passes = 0, proved = NULL \
              WHERE batches.digest <> excluded.digest",
@@ -312,7 +324,7 @@ async fn end(runner: &mut Runner, batch: &Batch) -> Result<Option<i64>, Failure>
         .client()?
         .execute(
             "UPDATE stepgate.batches SET position = NULL, pass = pass + 1, rows_in_pass = 0, left_before = $3::bigint, \
-               useless_passes = $4, proved = CASE WHEN $3::bigint = 0 THEN pg_catalog.now() END WHERE version = $1 AND name = $2",
+               changed = pg_catalog.now(), useless_passes = $4, proved = CASE WHEN $3::bigint = 0 THEN pg_catalog.now() END WHERE version = $1 AND name = $2",
             &[&runner.order.version, &batch.name, &left, &useless],
         )
         .await?;

@@ -57,7 +57,13 @@ CREATE TABLE IF NOT EXISTS stepgate.batches (
   began timestamptz NOT NULL DEFAULT now(),
   changed timestamptz NOT NULL DEFAULT now(),
   proved timestamptz,
-  PRIMARY KEY (version, name));";
+  PRIMARY KEY (version, name));
+CREATE TABLE IF NOT EXISTS stepgate.starts (
+  version int PRIMARY KEY,
+  attempt int NOT NULL,
+  pods int NOT NULL,
+  moved timestamptz NOT NULL,
+  at timestamptz NOT NULL);";
 
 /// Whether the ledger is there, and whose it is.
 pub async fn owner(client: &Client) -> Result<Option<(String, String)>, Failure> {
@@ -104,7 +110,8 @@ pub async fn check_owner(client: &Client, order: &Order) -> Result<bool, Failure
 
 /// Makes the ledger where it is missing. The caller holds the lock.
 pub async fn open(client: &Client, order: &Order) -> Result<(), Failure> {
-    if check_owner(client, order).await? && has(client, "stepgate.baseline").await? {
+    let known = check_owner(client, order).await?;
+    if known && has(client, "stepgate.baseline").await? && has(client, "stepgate.starts").await? {
         return Ok(());
     }
     // One transaction: both locks' owners may come here at once, and wait for each other briefly.
@@ -178,6 +185,26 @@ pub async fn anything(client: &Client, order: &Order) -> Result<bool, Failure> {
         )
         .await?;
     Ok(row.try_get(0)?)
+}
+
+/// The batches of an attempt begin, or go on in another process: how many have begun one after the
+/// other without progress, this one too, and the seconds since there was some.
+pub async fn start(client: &Client, order: &Order) -> Result<(i32, f64), Failure> {
+    let attempt = i32::try_from(order.attempt).unwrap_or(i32::MAX);
+    let row = client
+        .query_one(
+            "WITH last AS (SELECT coalesce(max(changed), '-infinity') AS moved FROM stepgate.batches WHERE version = $1) \
+             INSERT INTO stepgate.starts AS s (version, attempt, pods, moved, at) \
+             VALUES ($1, $2, 1, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp()) \
+             ON CONFLICT (version) DO UPDATE SET attempt = excluded.attempt, at = excluded.at, \
+               pods = CASE WHEN s.attempt <> excluded.attempt OR (SELECT moved FROM last) > s.at THEN 1 ELSE s.pods + 1 END, \
+               moved = CASE WHEN s.attempt <> excluded.attempt THEN excluded.moved \
+                            ELSE greatest(s.moved, (SELECT moved FROM last)) END \
+             RETURNING pods, pg_catalog.date_part('epoch', at - moved)",
+            &[&order.version, &attempt],
+        )
+        .await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 /// A revert takes back what the expand of its version did, and an expand what its revert did: what

@@ -54,15 +54,21 @@ pub fn check(order: &Order, scripts: &mut [Script]) -> Result<(), Failure> {
 }
 
 /// Whether a finding keeps the phase from running. What cannot be judged is read by whoever approves
-/// a phase that removes something; in the others it is a warning, as nobody is asked there.
+/// a phase that removes something; in the others, where nobody is asked, it is a warning, unless
+/// nothing unread is to run.
 fn stops(order: &Order, finding: &Finding) -> bool {
-    let removes = matches!(order.phase, Phase::Contract | Phase::Revert);
     !finding.suppressed
         && match finding.severity {
             Severity::Error => true,
-            Severity::CannotJudge => removes && !order.approved,
+            Severity::CannotJudge if removes(order) => !order.approved,
+            Severity::CannotJudge => order.lint == Lint::Strict,
             Severity::Warning => false,
         }
+}
+
+/// Whether the phase removes something, and may need an approval.
+const fn removes(order: &Order) -> bool {
+    matches!(order.phase, Phase::Contract | Phase::Revert)
 }
 
 fn words(finding: &Finding) -> String {
@@ -83,14 +89,14 @@ fn message(order: &Order, stops: &[&Finding]) -> String {
     let unseen = stops
         .iter()
         .any(|one| one.severity == Severity::CannotJudge);
-    let phase = match order.phase {
-        Phase::Revert => "revert",
-        _ => "contract",
-    };
+    let phase = order.phase;
     let approve = match unseen {
-        true => format!(
+        true if removes(order) => format!(
             "What cannot be judged needs schema.{phase}.approval: Manual, and somebody who reads it. "
         ),
+        true => "What cannot be judged does not run here with schema.lint: Strict: write plain \
+                 statements, or set schema.lint: Enforce. "
+            .to_owned(),
         false => String::new(),
     };
     format!(

@@ -52,7 +52,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Carries out one order. Exit status: 0 done, 75 nothing applied (try again), 64 nothing applied (somebody has to act), 65 the same (rows are not filled in), 66 the same (the ledger disagrees), 1 failed.
+    /// Carries out one order. Exit status: 0 done, 75 nothing applied (try again), 76 told to end (go on in another process), 64 nothing applied (somebody has to act), 65 the same (rows are not filled in), 66 the same (the ledger disagrees), 1 failed.
     Run(Run),
     /// Tells how files would be run, without a database. Exit status: 64 if one is refused.
     Split {

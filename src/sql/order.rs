@@ -74,6 +74,8 @@ pub struct Order {
 /// What becomes of files that would hurt users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum Lint {
+    /// Neither they nor those that cannot be judged run.
+    Strict,
     /// They do not run.
     Enforce,
     /// They run, and it is said.
@@ -259,6 +261,8 @@ mod tests {
         assert_eq!(orders[0].files.len(), 2);
         assert_eq!(orders[1].batches[0].max_rows, 5000);
         assert_eq!(orders[1].limits.max_lag_seconds, 20);
+        assert_eq!(orders[1].limits.blocked_seconds, 8);
+        assert_eq!(orders[1].limits.lock_timeout_ms, 1000);
         assert_eq!(orders[1].stalls_after(), 300);
         assert_eq!(orders[2].proofs.len(), 1);
         assert_eq!(orders[0].lint, Lint::Enforce);

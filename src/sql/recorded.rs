@@ -43,6 +43,8 @@ struct Entry {
     old: bool,
     rollout: String,
     at: String,
+    /// Files of it that were begun and not ended, with how far they came.
+    half: String,
 }
 
 type Ledger = BTreeMap<(String, i32), Entry>;
@@ -54,7 +56,18 @@ pub async fn compare(client: &Client, order: &Order) -> Result<(), Failure> {
     if found.is_empty() {
         return Ok(());
     }
-    let (expanded, contracted) = baseline(order, &ledger.unwrap_or_default());
+    let ledger = ledger.unwrap_or_default();
+    let (expanded, contracted) = baseline(order, &ledger);
+    let (mark, rest) = match half(order, &ledger, contracted) {
+        None => ("", String::new()),
+        Some(half) => (
+            "+",
+            format!(
+                ". By the ledger the contract of version {contracted} stopped half-way ({half}), and after that nobody \
+                 runs the rest of it: run it yourself first; the + puts on record that it was not whole"
+            ),
+        ),
+    };
     let (namespace, database) = (&order.namespace, &order.database);
     Err(Failure::fatal(
         "RecordDisagrees",
@@ -64,7 +77,7 @@ pub async fn compare(client: &Client, order: &Order) -> Result<(), Failure> {
              from a backup, restore the other one to the same time, then retry. If the database is to stay as it is, put \
              on record that it is expanded up to version {expanded} and contracted up to version {contracted}: \
              kubectl annotate -n {namespace} databaseschema {database} --overwrite \
-             stepgate.io/baseline=\"{expanded}/{contracted} $(date +%s)\"; then retry, and release again what is \
+             stepgate.io/baseline=\"{expanded}/{contracted}{mark} $(date +%s)\"{rest}; then retry, and release again what is \
              missing above version {expanded}",
             found.join("; ")
         ),
@@ -175,6 +188,15 @@ fn baseline(order: &Order, ledger: &Ledger) -> (i32, i32) {
     (highest(Phase::Expand).max(contracted), contracted)
 }
 
+/// What is missing of the contract of this version, where it stopped half-way.
+fn half<'l>(order: &Order, ledger: &'l Ledger, version: i32) -> Option<&'l str> {
+    let entry = ledger.get(&(Phase::Contract.to_string(), version))?;
+    let phases = order.recorded.iter().flat_map(|recorded| &recorded.phases);
+    let mut contracts = phases.filter(|known| known.phase == Phase::Contract);
+    let ended = contracts.any(|known| known.done.contains(&version));
+    (!ended && !entry.half.is_empty()).then_some(entry.half.as_str())
+}
+
 /// With nothing on record, what is in the ledger by now is where the record begins. The caller holds
 /// the lock.
 pub async fn begin(client: &Client) -> Result<(), Failure> {
@@ -207,10 +229,12 @@ async fn read(client: &Client) -> Result<Option<Ledger>, Failure> {
             &format!(
                 "SELECT phase, version, pg_catalog.bool_or(finished IS NOT NULL), min(rollout), \
                    pg_catalog.to_char(max(coalesce(finished, began)) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), \
-                   {is_old} \
+                   {is_old}, \
+                   coalesce(pg_catalog.string_agg(file || ', ' || done || ' of ' || statements || ' statements', '; ') \
+                     FILTER (WHERE finished IS NULL), '') \
                  FROM stepgate.files WHERE done > 0 OR finished IS NOT NULL GROUP BY phase, version \
                  UNION ALL \
-                 SELECT 'backfill', version, true, '', '', false FROM stepgate.batches GROUP BY version"
+                 SELECT 'backfill', version, true, '', '', false, '' FROM stepgate.batches GROUP BY version"
             ),
             &[],
         )
@@ -222,6 +246,7 @@ async fn read(client: &Client) -> Result<Option<Ledger>, Failure> {
             old: row.try_get(5)?,
             rollout: row.try_get(3)?,
             at: row.try_get(4)?,
+            half: row.try_get(6)?,
         };
         let known = ledger.entry((row.try_get(0)?, row.try_get(1)?));
         let known = known.or_insert_with(|| entry.clone());

@@ -101,7 +101,8 @@ impl Report {
         match result {
             Ok(()) => 0,
             Err(failure) => match failure.way {
-                // A backfill goes on where it was.
+                // Another pod of its Job goes on where it was, whatever is committed.
+                _ if failure.reason == "Stopped" => 76,
                 // This run has left the database as it found it, and what an earlier one left is on
                 // record, or what is on record is wrong.
                 Way::Fatal
@@ -110,6 +111,7 @@ impl Report {
                 {
                     66
                 }
+                // A backfill goes on where it was.
                 Way::Again | Way::Later if !self.applied() || self.phase == Phase::Backfill => 75,
                 Way::BadInput | Way::Fatal if !self.applied() => match failure.reason {
                     "ProofFailed" => 65,
@@ -128,7 +130,7 @@ impl Report {
             "attempt": self.attempt,
             "result": match result {
                 Ok(()) => "Done",
-                Err(_) if self.exit(result) == 75 => "TryAgain",
+                Err(_) if matches!(self.exit(result), 75 | 76) => "TryAgain",
                 Err(failure) if failure.way == Way::BadInput && !self.applied() => "BadInput",
                 Err(_) => "Failed",
             },
@@ -257,6 +259,8 @@ mod tests {
         report.applied = true;
         assert_eq!(report.exit(&Err(Failure::fatal("X", "x"))), 1);
         assert_eq!(report.exit(&later()), 1);
+        let stopped = Err(Failure::new(Way::Later, "Stopped", "x"));
+        assert_eq!(report.exit(&stopped), 76, "another pod goes on");
         assert_eq!(report.exit(&Ok(())), 0);
     }
 }

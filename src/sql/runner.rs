@@ -85,6 +85,20 @@ impl Runner {
         self.deadline = Instant::now() + Duration::from_secs(self.order.stalls_after());
     }
 
+    /// Processes before this one have had so many seconds without progress, and were killed.
+    pub fn has_stalled_for(&mut self, seconds: f64) -> Result<(), Failure> {
+        let seconds = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        let left = Duration::from_secs(self.order.stalls_after()).saturating_sub(seconds);
+        if left.is_zero() {
+            let mut failure = exceeded(&self.order, true, None);
+            failure.message += ": the processes before this one were killed before they came forward. Is it the \
+                                memory that the pod may use (kubectl describe pod)?";
+            return Err(failure);
+        }
+        self.deadline = Instant::now() + left;
+        Ok(())
+    }
+
     async fn open(&mut self) -> Result<(), Failure> {
         if let Some(session) = &self.session
             && !session.client.is_closed()

@@ -62,7 +62,7 @@ fn a_rollout_leads_to_the_sql_of_each_phase() {
         rollout(&json!({
             "expand": sql(&["drop", "index"]),
             "contract": sql(&["drop", "index"]),
-            "backfill": {"command": ["fill"]},
+            "backfill": {"command": ["fill"], "verify": {"command": ["prove"]}},
         })),
         config_map(&json!({"drop": drop, "index": index})),
     ]);
@@ -106,6 +106,31 @@ fn the_status_tells_whether_somebody_is_needed() {
         let ran = piped(&["lint", "-f", "-"], &manifest);
         assert_eq!(ran.status, status, "{text}: {}{}", ran.told, ran.complained);
     }
+}
+
+#[test]
+fn where_nobody_approves_strict_refuses_what_cannot_be_judged() {
+    let of = |lint: &str| {
+        let manifest = yaml(&[
+            rollout(&json!({"lint": lint, "expand": sql(&["a"]), "contract": sql(&["a"])})),
+            config_map(&json!({"a": "DO $$ BEGIN PERFORM 1; END $$;"})),
+        ]);
+        let ran = piped(&["lint", "-f", "-", "--format", "json"], &manifest);
+        let document: Value = serde_json::from_str(&ran.told).expect("JSON");
+        [0, 1].map(|phase| document["phases"][phase]["findings"][0].clone())
+    };
+    let [expand, contract] = of("Strict");
+    let message = expand["message"].as_str().expect("a message");
+    assert!(
+        message.contains("it does not run (schema.lint: Strict)"),
+        "{message}"
+    );
+    assert_ne!(
+        expand["severity"], contract["severity"],
+        "somebody approves a contract"
+    );
+    let [expand, contract] = of("Enforce");
+    assert_eq!(expand["severity"], contract["severity"]);
 }
 
 #[test]

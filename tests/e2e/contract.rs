@@ -146,6 +146,7 @@ fn version_2(contract: &str) -> Value {
         "backfill": command("exit 0"),
         "contract": command(contract),
     });
+    schema["backfill"]["verify"] = json!({"command": ["sh", "-c", "exit 0"]});
     schema["contract"]["afterSeconds"] = json!(1);
     schema["contract"]["approval"] = json!("Automatic");
     app("2").with("/schema", schema)
@@ -232,6 +233,40 @@ async fn a_contract_that_fails_runs_again_by_a_retry() {
         assert_eq!(result, "Done", "{words}");
         schema(ns, APP, "the end of the contract", contracted).await?;
         assert_eq!(ns.view.now().databases["db"].spec.record.dirty, []);
+        Ok(())
+    })
+    .await;
+}
+
+/// What proves that every row is filled in says that one is not: nothing is removed, and a retry runs
+/// the backfill again first.
+#[tokio::test]
+async fn a_contract_without_its_proof_removes_nothing() {
+    play("contract-unproven", async |ns| {
+        let with = |verify: &str| {
+            let verify = json!({"command": ["sh", "-c", verify]});
+            version_2("exit 0").with("/schema/backfill/verify", verify)
+        };
+        ns.release_to_the_end(&version_1()).await?;
+        let stable = ns.release_to_the_end(&with("exit 65")).await?;
+        let failed = |s: &SchemaStatus| s.state == "Failed";
+        let failed = schema(ns, APP, "a contract without its proof", failed).await?;
+        for words in ["rows are not filled in", "-c stepgate-verify"] {
+            assert!(failed.message.contains(words), "{failed:?}");
+        }
+        let record = ns.view.now().databases["db"].spec.record.clone();
+        assert_eq!((record.undo_floor, record.dirty), (None, Vec::new()));
+        ns.release(&with("exit 0")).await?;
+        ns.tell(APP, "retry", &format!("{stable} again")).await?;
+        let (result, words) = ns.answer("retry", "again").await?;
+        assert_eq!(result, "Done", "{words}");
+        schema(ns, APP, "the end of the contract", contracted).await?;
+        let record = ns.view.now().databases["db"].spec.record.clone();
+        let backfills = record
+            .phases
+            .iter()
+            .filter(|p| format!("{:?}", p.phase) == "Backfill");
+        assert_eq!(backfills.count(), 2);
         Ok(())
     })
     .await;

@@ -208,7 +208,7 @@ fn a_version_that_is_out(ns: &str) {
             "expand":{{"command":["true"]}}{rest}}}}}}}"#
         )
     };
-    let gated = r#","backfill":{"command":["fill"]},
+    let gated = r#","backfill":{"command":["fill"],"verify":{"command":["prove"]}},
         "contract":{"command":["drop"],"approval":"Manual","afterSeconds":86400}"#;
     let open = r#","contract":{"approval":"Automatic","afterSeconds":0}"#;
     let filled = r#","backfill":null"#;

@@ -180,6 +180,9 @@ pub struct AskedPhase {
     /// Of a backfill: what keeps the data filled in.
     #[serde(default)]
     pub kept_by: KeptBy,
+    /// Of a backfill: nothing runs beside it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
     /// Of a contract: seconds to wait after nothing below the version is left.
     #[serde(default)]
     pub after_seconds: i64,

@@ -14,9 +14,9 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use stepgate_lint::{Finding, Phase};
+use stepgate_lint::{Finding, Phase, Severity};
 
-use self::linted::Linted;
+use self::{linted::Linted, source::Part};
 use super::simulate::report::Ink;
 
 /// Nothing that needs anybody.
@@ -126,12 +126,33 @@ fn lint(args: &LintArgs) -> Result<Vec<Linted>, String> {
         eprintln!("stepgate: {note}");
     }
     let mut linted = Vec::new();
-    for (phase, files) in sources.phases {
+    for Part {
+        phase,
+        files,
+        strict,
+    } in sources.phases
+    {
+        let names = files.iter().map(|file| file.name.clone()).collect();
+        let mut findings = stepgate_lint_child::lint(phase, files)?;
+        if strict {
+            findings.iter_mut().for_each(refuse_what_cannot_be_judged);
+        }
         linted.push(Linted {
             phase,
-            files: files.iter().map(|file| file.name.clone()).collect(),
-            findings: stepgate_lint_child::lint(phase, files)?,
+            files: names,
+            findings,
         });
     }
     Ok(linted)
+}
+
+/// As the Job of the phase does where nobody is asked.
+fn refuse_what_cannot_be_judged(finding: &mut Finding) {
+    if finding.severity == Severity::CannotJudge {
+        finding.severity = Severity::Error;
+        finding.message = format!(
+            "cannot be judged, so it does not run (schema.lint: Strict): {}",
+            finding.message
+        );
+    }
 }

@@ -22,10 +22,18 @@ const PHASES: [Phase; 5] = [
     Phase::Revert,
 ];
 
+/// SQL of a phase.
+pub(super) struct Part {
+    pub(super) phase: Phase,
+    pub(super) files: Vec<Source>,
+    /// What cannot be judged does not run, and nobody is asked (`schema.lint: Strict`).
+    pub(super) strict: bool,
+}
+
 /// SQL by phase.
 pub(super) struct Sources {
     /// Each with files.
-    pub(super) phases: Vec<(Phase, Vec<Source>)>,
+    pub(super) phases: Vec<Part>,
     /// What is not looked at.
     pub(super) notes: Vec<String>,
 }
@@ -55,7 +63,11 @@ pub(super) fn read(paths: &[PathBuf], only: Option<Phase>) -> Result<Sources, St
             ));
         };
         let files: Result<Vec<_>, _> = sql.iter().map(|path| file(path)).collect();
-        sources.phases.push((phase, files?));
+        sources.phases.push(Part {
+            phase,
+            files: files?,
+            strict: false,
+        });
     }
     if sources.phases.is_empty() {
         for note in &sources.notes {
@@ -113,7 +125,12 @@ fn of_rollout(
                     files.push(of_config_map(rollout, entry, documents, &at)?);
                 }
                 if !files.is_empty() {
-                    sources.phases.push((phase, files));
+                    let approved = matches!(phase, Phase::Contract | Phase::Revert);
+                    sources.phases.push(Part {
+                        phase,
+                        files,
+                        strict: !approved && rollout["spec"]["schema"]["lint"] == "Strict",
+                    });
                 }
             }
             _ if spec["command"].is_array() || spec["template"].is_object() => {

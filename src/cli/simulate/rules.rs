@@ -12,7 +12,7 @@ use crate::api::name::is_dns_label;
 type Rule = fn(&Value) -> bool;
 
 /// Each rule's text, and what it asks for. True where the rule holds.
-const RULES: [(&str, Rule); 58] = [
+const RULES: [(&str, Rule); 59] = [
     ("self != 'without-undo'", |me| *me != "without-undo"),
     ("self.metadata.name.size() <= 40", |me| {
         text(&me["metadata"]["name"]).chars().count() <= 40
@@ -145,6 +145,14 @@ const RULES: [(&str, Rule); 58] = [
     (
         "has(self.postgres) || !((has(self.preflight) && has(self.preflight.sql)) || (has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)) || (has(self.revert) && has(self.revert.sql)))",
         |me| has(me, "postgres") || !runs_sql(me),
+    ),
+    (
+        "!has(self.contract) || !has(self.backfill) || has(self.backfill.batches) || has(self.backfill.verify)",
+        |me| {
+            let fills = &me["backfill"];
+            let proves = has(fills, "batches") || has(fills, "verify");
+            !has(me, "contract") || !has(me, "backfill") || proves
+        },
     ),
     (
         "(has(self.version) && self.version <= 2147483647) || !((has(self.preflight) && has(self.preflight.sql)) || (has(self.expand) && has(self.expand.sql)) || (has(self.backfill) && (has(self.backfill.sql) || has(self.backfill.batches))) || (has(self.contract) && has(self.contract.sql)) || (has(self.revert) && has(self.revert.sql)))",

@@ -7,8 +7,7 @@ use super::{
 use crate::{
     api::{
         PhaseKind, RolloutSpec,
-        schema::Lint,
-        sql::{FILE_BYTES, KeyRef},
+        sql::{FILE_BYTES, KeyRef, Lint},
     },
     plan::job::pod,
 };
@@ -122,6 +121,10 @@ pub(super) fn jobs(spec: &RolloutSpec, found: &mut Vec<Finding>) {
     if let Some(postgres) = &schema.postgres {
         let KeyRef { name, key } = &postgres.connection.secret_key_ref;
         let lint = match schema.lint {
+            Lint::Strict => {
+                "what stepgate lint calls an error, or cannot judge, does not run (schema.lint), so \
+                 see what it says"
+            }
             Lint::Enforce => {
                 "what stepgate lint calls an error does not run (schema.lint), so see what it says"
             }

@@ -35,7 +35,7 @@ use crate::{
     },
     cluster::{Answer, Hold, Key, ReadError},
     plan::{
-        facts::{ConfigFacts, ConfigRef, JobLog, Overlap, Question, Text, Texts},
+        facts::{ConfigFacts, ConfigRef, JobLog, Overlap, PodOfJob, Question, Text, Texts},
         flags::file::ConfigMapFacts,
         revision::{Wanted, sha256},
     },
@@ -111,9 +111,10 @@ pub async fn answer(
             progress::of_job(client, namespace, job, uid).await,
         )),
         Question::JobPod(job) => {
-            let words = in_time(job_pod(client, namespace, job)).await;
-            let words = words.unwrap_or_else(|error| format!("its pod cannot be read: {error}"));
-            Ok(Answer::JobPod(words))
+            let pod = in_time(job_pod(client, namespace, job)).await;
+            let unread = |error| PodOfJob::that_waits(format!("its pod cannot be read: {error}"));
+            let pod = pod.unwrap_or_else(unread);
+            Ok(Answer::JobPod(pod))
         }
     }
 }
@@ -325,17 +326,23 @@ where
     }
 }
 
-/// Why the newest pod of a Job does not run; empty when nobody has said.
-async fn job_pod(client: &Client, namespace: &str, job: &str) -> Result<String, String> {
+/// Why no pod of a Job runs.
+async fn job_pod(client: &Client, namespace: &str, job: &str) -> Result<PodOfJob, String> {
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
     let pods = pods_of(&api, job).await?;
-    let newest = |p: &Pod| p.metadata.creation_timestamp.clone();
-    let Some(pod) = pods.into_iter().max_by_key(newest) else {
-        return Ok(format!(
+    let killed: Vec<_> = pods.iter().filter_map(facts::killed).collect();
+    let newest = |p: &&Pod| p.metadata.creation_timestamp.clone();
+    let waits = match pods.iter().max_by_key(newest) {
+        Some(pod) => facts::pod(pod).why_it_waits().unwrap_or_default(),
+        None => format!(
             "it has no pod: a quota or an admission rule may refuse it, see kubectl describe job {job}"
-        ));
+        ),
     };
-    Ok(facts::pod(&pod).why_it_waits().unwrap_or_default())
+    Ok(PodOfJob {
+        waits,
+        killed: killed.len(),
+        oom: killed.contains(&true),
+    })
 }
 
 /// The end of the log of the pod that a Job failed with.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
-        batch::v1::Job,
+        batch::v1::{Job, PodFailurePolicyOnExitCodesRequirement},
         core::v1::{ConfigMap, ContainerStatus, Pod, Service, ServicePort, ServiceSpec},
     },
     apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta},
@@ -248,6 +248,18 @@ fn waiting(container: &ContainerStatus) -> Option<(String, String)> {
     Some((bounded(&reason), bounded(message)))
 }
 
+/// Whether the pod of a Job was killed; and if so, for want of memory.
+#[must_use]
+pub fn killed(object: &Pod) -> Option<bool> {
+    let status = object.status.as_ref()?;
+    let lists = [&status.init_container_statuses, &status.container_statuses];
+    let all = lists.into_iter().flatten().flatten();
+    let ends = all.filter_map(|c| c.state.as_ref()?.terminated.as_ref());
+    let mut killed = ends.filter(|end| end.exit_code == pod::KILLED);
+    let reason = killed.next()?.reason.as_deref();
+    Some(reason == Some("OOMKilled"))
+}
+
 /// A Job.
 #[must_use]
 pub fn job(object: &Job) -> JobFacts {
@@ -289,26 +301,41 @@ fn job_end(object: &Job) -> Option<JobEnd> {
         .as_ref()
         .and_then(|s| s.pod_failure_policy.as_ref());
     let ran_out_of_tries = end.reason.as_deref() == Some("BackoffLimitExceeded");
-    // The runner of SQL says so by an exit code that has the first rule for itself.
-    let first = policy.and_then(|policy| policy.rules.first());
-    let codes = first.and_then(|rule| rule.on_exit_codes.as_ref());
-    let has_word =
-        codes.is_some_and(|codes| codes.operator == "In" && codes.values == pod::REFUSALS);
+    let rules = policy.map_or(&[][..], |policy| &policy.rules);
     let said = end.message.as_deref().unwrap_or_default();
-    let refused = has_word
-        && end.reason.as_deref() == Some("PodFailurePolicy")
-        && said.ends_with("matching FailJob rule at index 0");
+    // By a rule of its own the runner of SQL says that nothing was applied, and so does what proves
+    // something before a contract begins.
+    let met = said.rsplit_once(" rule at index ").filter(|_| {
+        end.reason.as_deref() == Some("PodFailurePolicy") && said.contains("matching FailJob")
+    });
+    let met = met.and_then(|(_, index)| rules.get(index.parse::<usize>().ok()?));
+    let met = met.and_then(|rule| rule.on_exit_codes.as_ref());
+    let refused = met.is_some_and(|codes| is_word(codes) || is_proof(codes));
+    let speaks = met.is_some_and(|codes| codes.container_name.as_deref() != Some(pod::VERIFY));
+    let why = pod::WHY.into_iter().filter(|(code, _)| {
+        let told = said.contains(&format!("exit code {code} "));
+        refused && told && (speaks || *code == pod::PROOF_FAILED)
+    });
     Some(JobEnd {
         succeeded: end.type_ == "Complete",
-        refusal: pod::WHY
-            .into_iter()
-            .find(|(code, _)| refused && said.contains(&format!("exit code {code} ")))
-            .map(|(_, why)| why),
-        sql: has_word,
+        refusal: why.map(|(_, why)| why).next(),
+        sql: rules
+            .iter()
+            .any(|r| r.on_exit_codes.as_ref().is_some_and(is_word)),
         nothing_applied: (ran_out_of_tries && policy.is_some()) || refused,
         message: bounded(&words.join(": ")),
         at: at.map_or(Timestamp::UNIX_EPOCH, |t| t.0),
     })
+}
+
+/// Whether these are the codes by which the runner of SQL says that it has applied nothing.
+fn is_word(codes: &PodFailurePolicyOnExitCodesRequirement) -> bool {
+    codes.operator == "In" && codes.values == pod::REFUSALS
+}
+
+/// Whether these are of a container that proves something before a contract.
+fn is_proof(codes: &PodFailurePolicyOnExitCodesRequirement) -> bool {
+    codes.container_name.as_deref().is_some_and(pod::is_proof)
 }
 
 /// A Service.

@@ -17,7 +17,11 @@ use crate::api::{
 pub(super) fn put(record: &mut DatabaseRecord, asked_for: &str) -> Result<String, String> {
     let parts = asked_for.split_once('/');
     let number = |text: &str| text.parse::<i64>().ok().filter(|v| *v >= 0);
-    let Some((expanded, contracted)) = parts.and_then(|(e, c)| Some((number(e)?, number(c)?)))
+    let half = asked_for.ends_with('+');
+    let whole = |text: &str| number(text.strip_suffix('+').unwrap_or(text));
+    let Some((expanded, contracted)) = parts
+        .and_then(|(e, c)| Some((number(e)?, whole(c)?)))
+        .filter(|(_, contracted)| *contracted > 0 || !half)
     else {
         return Err(format!(
             "{asked_for:?} is not <expanded>/<contracted>: two versions, as the log of the Job says them"
@@ -76,13 +80,18 @@ pub(super) fn put(record: &mut DatabaseRecord, asked_for: &str) -> Result<String
     record.baseline = Some(Baseline {
         expanded,
         contracted,
+        half,
     });
     let floor = match record.undo_floor {
         Some(floor) => format!("the undo floor is {floor}"),
         None => "there is no undo floor".to_owned(),
     };
+    let half = match half {
+        true => " (stopped half-way: nobody runs the rest of it)",
+        false => "",
+    };
     Ok(format!(
-        "the database is expanded up to version {expanded} and contracted up to version {contracted}; \
+        "the database is expanded up to version {expanded} and contracted up to version {contracted}{half}; \
          what its SQL did above that does not count any more; {floor}"
     ))
 }

@@ -146,8 +146,30 @@ pub struct Answers {
     pub job_live: Option<String>,
     /// The end of a Job's log.
     pub job_log: Option<JobLog>,
-    /// Why a Job's pod does not run, in the words of whoever knows; empty when nobody does.
-    pub job_pod: Option<String>,
+    /// Why a Job's pod does not run.
+    pub job_pod: Option<PodOfJob>,
+}
+
+/// Why a Job that goes on has no pod that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodOfJob {
+    /// What the newest waits for, in the words of whoever knows; empty when nobody does.
+    pub waits: String,
+    /// So many of its pods were killed.
+    pub killed: usize,
+    /// One of them for want of memory.
+    pub oom: bool,
+}
+
+impl PodOfJob {
+    /// One that waits.
+    #[must_use]
+    pub fn that_waits(words: impl Into<String>) -> Self {
+        Self {
+            waits: words.into(),
+            ..Self::default()
+        }
+    }
 }
 
 /// A Deployment that selects the same pods.

@@ -2,10 +2,14 @@
 
 use jiff::Timestamp;
 
-use crate::plan::{
-    decision::{Halt, Wait},
-    draft::{Draft, seconds_between},
-    facts::Question,
+use crate::{
+    api::database::Holder,
+    plan::{
+        decision::{Halt, Wait},
+        draft::{Draft, seconds_between},
+        facts::{PodOfJob, Question},
+        reason::Reason,
+    },
 };
 
 /// Seconds after which a Job's pod that does not run yet is worth a word, and between two looks.
@@ -60,13 +64,79 @@ pub(in crate::plan) fn why_its_pod_waits(
     if waited < POD_STARTS_WITHIN {
         return Ok((String::new(), look(POD_STARTS_WITHIN - waited)));
     }
-    let Some(words) = &draft.seen.answers.job_pod else {
-        return Halt::ask(Question::JobPod(job));
+    match known(draft, &job) {
+        Some(words) => Ok((words, look(POD_STARTS_WITHIN))),
+        None => Halt::ask(Question::JobPod(job)),
+    }
+}
+
+/// The same, as far as it was read in this pass.
+fn known(draft: &Draft<'_>, job: &str) -> Option<String> {
+    let pod = draft.seen.answers.job_pod.as_ref()?;
+    Some(match (&*pod.waits, killed(draft, job, pod)) {
+        (_, Some(killed)) => format!(", but {killed}"),
+        ("", None) => ", but its pod does not start".to_owned(),
+        (waits, None) => format!(", but its pod does not start: {waits}"),
+    })
+}
+
+/// That pods of a Job were killed, and what to do. Each makes room for another.
+fn killed(draft: &Draft<'_>, job: &str, pod: &PodOfJob) -> Option<String> {
+    let why = match pod.oom {
+        true => "killed for want of memory (OOMKilled)",
+        false => "killed (exit code 137)",
     };
-    let words = match words.as_str() {
-        "" => String::new(),
-        words => format!(": {words}"),
+    let way = match pod.oom {
+        true => {
+            ". The runner may use 128Mi, unless a LimitRange or an admission rule of the namespace \
+             says less: raise that, or split large files of spec.schema"
+        }
+        false => "",
     };
-    let words = format!(", but its pod does not start{words}");
-    Ok((words, look(POD_STARTS_WITHIN)))
+    let namespace = &draft.seen.objects.rollout.namespace;
+    (pod.killed > 0).then(|| {
+        format!(
+            "{} of its pods were {why}, and another is made until its deadline: see kubectl \
+             describe pod -n {namespace} -l batch.kubernetes.io/job-name={job}{way}",
+            pod.killed
+        )
+    })
+}
+
+/// What is to be said of the pod of a phase after the release that does not run.
+///
+/// # Errors
+/// When it must be read first.
+pub(in crate::plan) fn look(draft: &mut Draft<'_>) -> Result<(), Halt> {
+    if draft.seen.unread.is_some() {
+        return Ok(());
+    }
+    let (_, wait) = why_its_pod_waits(draft, super::waits_for_its_pod(draft))?;
+    draft.wait_for(wait);
+    Ok(())
+}
+
+/// The same in the words of its status.
+pub(super) fn words(draft: &Draft<'_>, holder: &Holder) -> String {
+    let waits = super::waits_for_its_pod(draft).filter(|(job, _)| *job == holder.job);
+    waits.map_or_else(String::new, |(job, _)| {
+        known(draft, &job).unwrap_or_default()
+    })
+}
+
+/// An Event, each time when another pod was killed.
+pub(in crate::plan) fn tell(draft: &mut Draft<'_>) {
+    let waits = super::waits_for_its_pod(draft);
+    let Some(((job, _), pod)) = waits.zip(draft.seen.answers.job_pod.as_ref()) else {
+        return;
+    };
+    let Some(words) = killed(draft, &job, pod) else {
+        return;
+    };
+    let before = &draft.seen.objects.rollout.status;
+    let schema = before.schema.iter().map(|schema| &schema.message);
+    let conditions = before.conditions.iter().map(|condition| &condition.message);
+    if !schema.chain(conditions).any(|said| said.contains(&words)) {
+        draft.tell(Reason::PodKilled, format!("Job {job}: {words}"));
+    }
 }

@@ -10,6 +10,7 @@ mod phase;
 pub mod pod;
 pub(super) mod preflight;
 pub mod progress;
+pub(super) mod proof;
 pub mod protocol;
 pub(super) mod recorded;
 pub(super) mod sql;
@@ -50,8 +51,8 @@ pub(super) enum Run {
         message: String,
         /// Before it had applied anything.
         nothing_applied: bool,
-        /// What is on record is not what the ledger says.
-        disagrees: bool,
+        /// Why Stepgate's runner has refused it, where more follows from that.
+        refusal: Option<SqlRefusal>,
     },
     /// Somebody or something else comes first.
     Waiting(Obstacle),
@@ -89,7 +90,7 @@ pub(super) fn run(draft: &Draft<'_>, turn: &Turn<'_>) -> Run {
             job: phase.job.clone(),
             message: phase.message.clone(),
             nothing_applied: phase.nothing_applied,
-            disagrees: phase.refusal == Some(SqlRefusal::RecordDisagrees),
+            refusal: phase.refusal,
         };
     }
     match holder {
@@ -135,14 +136,25 @@ pub(super) fn run(draft: &Draft<'_>, turn: &Turn<'_>) -> Run {
                 }
             ),
         ),
-        None => match turn.left_dirty(record) {
-            Some(dirty) => {
+        None => match (turn.left_dirty(record), turn.kept_out_by(record)) {
+            (_, Some(other)) => waiting(
+                false,
+                Reason::WaitingForDatabase,
+                format!(
+                    "the {} of Rollout {} (Job {}) has {name}, and a backfill that is exclusive runs \
+                     beside nothing",
+                    other.phase.word(),
+                    other.rollout,
+                    other.job
+                ),
+            ),
+            (Some(dirty), None) => {
                 let words = dirty_words(draft, name, dirty, turn);
                 half_way(&dirty.job, Reason::DatabaseDirty, words)
             }
             // A preflight may have no more than the questions that are built in.
-            None if !turn.has_job(draft) => Run::Succeeded,
-            None => prepared(draft, turn, format!("{word} of {name} is about to start")),
+            (None, None) if !turn.has_job(draft) => Run::Succeeded,
+            (None, None) => prepared(draft, turn, format!("{word} of {name} is about to start")),
         },
     }
 }

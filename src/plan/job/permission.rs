@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Of, Turn, sql, upward::goes_down};
 use crate::{
-    api::{PhaseKind, SchemaSpec},
+    api::{DatabaseRecord, PhaseKind, SchemaSpec, database::Holder},
     plan::{
         decision::{Halt, Obstacle, Wait},
         draft::Draft,
@@ -89,6 +89,24 @@ impl Turn<'_> {
         not_allowed(draft)
             .or_else(|| too_long(draft, schema?, self.phase()))
             .or_else(|| of_release.then(|| goes_down(draft))?)
+    }
+}
+
+impl Turn<'_> {
+    /// The Job of another phase beside which it may not run, though that has a place of its own: one
+    /// of the two is a backfill that runs alone.
+    pub(super) fn kept_out_by<'r>(&self, record: &'r DatabaseRecord) -> Option<&'r Holder> {
+        if self.phase() != PhaseKind::Backfill {
+            return record.runs_alone();
+        }
+        let Of::Version(version) = self.of else {
+            return None;
+        };
+        let asked = version.asks(PhaseKind::Backfill);
+        record
+            .holder
+            .as_ref()
+            .filter(|_| asked.is_some_and(|asked| asked.exclusive))
     }
 }
 

@@ -39,8 +39,19 @@ pub const WHY: [(i32, SqlRefusal); 2] = [
     (DISAGREES, SqlRefusal::RecordDisagrees),
 ];
 
+/// The exit code by which it says that it was told to end (`SIGTERM`): its pod was deleted, or its
+/// node goes away. Another pod goes on.
+const STOPPED: i32 = 76;
+
 /// The exit code of a container that was killed (`SIGKILL`), for want of memory too.
-const KILLED: i32 = 137;
+pub const KILLED: i32 = 137;
+
+/// The container in which the user's command proves that every row is filled in, before anything of
+/// a contract runs.
+pub const VERIFY: &str = "stepgate-verify";
+
+/// The one in which Stepgate's own runner counts them, where it does not run the contract itself.
+pub const PROOF: &str = "stepgate-proof";
 
 /// Prefixes of labels that mean something to Kubernetes, or to a tool that deploys, on the object
 /// that carries them.
@@ -69,29 +80,43 @@ pub(in crate::plan) enum Work {
 /// made again.
 ///
 /// Stepgate's own runner says more ([`REFUSALS`]), and its ledger and its lock let another pod go on
-/// where one was lost with its node, or killed.
+/// where one was lost with its node, deleted, or killed.
+///
+/// What proves that a contract may run ends before that begins, so whatever it says, nothing was
+/// applied. It comes first, as a rule for all containers would have its ends too.
 pub(in crate::plan) fn failure_policy(template: &Value, work: Work) -> Value {
-    let name = container_of(template, work);
-    let on = |action: &str, operator: &str, codes: &[i32]| {
+    let of = |name: Option<&str>, action: &str, operator: &str, codes: &[i32]| {
         let mut exits = json!({"operator": operator, "values": codes});
         if let Some(name) = name {
             exits["containerName"] = json!(name);
         }
         json!({"action": action, "onExitCodes": exits})
     };
+    let main = container_of(template, work);
+    let on = |action: &str, operator: &str, codes: &[i32]| of(main, action, operator, codes);
     let lost = |action: &str| {
         json!({
             "action": action,
             "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
         })
     };
-    let rules = match work {
+    let mut rules = Vec::new();
+    for name in proofs_in(template) {
+        let of =
+            |action: &str, operator: &str, codes: &[i32]| of(Some(name), action, operator, codes);
+        if name == PROOF {
+            rules.push(of("Ignore", "In", &[STOPPED]));
+        }
+        rules.push(of("FailJob", "NotIn", &[NOTHING_APPLIED]));
+        rules.push(of("Count", "In", &[NOTHING_APPLIED]));
+    }
+    rules.extend(match work {
         Work::Sql => vec![
-            // Its place in the list is how this end is told from others.
+            // These codes are how this end is told from others.
             on("FailJob", "In", &REFUSALS),
             lost("Ignore"),
-            on("Ignore", "In", &[KILLED]),
-            on("FailJob", "NotIn", &[NOTHING_APPLIED, KILLED]),
+            on("Ignore", "In", &[STOPPED, KILLED]),
+            on("FailJob", "NotIn", &[NOTHING_APPLIED, STOPPED, KILLED]),
         ],
         // What the command says of itself holds also where its node goes away.
         Work::Command | Work::Template => vec![
@@ -99,8 +124,22 @@ pub(in crate::plan) fn failure_policy(template: &Value, work: Work) -> Value {
             on("Count", "In", &[NOTHING_APPLIED]),
             lost("FailJob"),
         ],
-    };
+    });
     json!({"rules": rules})
+}
+
+/// Containers of a pod that prove something before a contract, and change nothing.
+fn proofs_in(template: &Value) -> impl Iterator<Item = &str> {
+    let init = template.pointer("/spec/initContainers");
+    let init = init.and_then(Value::as_array).into_iter().flatten();
+    let names = init.filter_map(|container| container["name"].as_str());
+    names.filter(|name| is_proof(name))
+}
+
+/// Whether a container of this name proves something before a contract.
+#[must_use]
+pub fn is_proof(name: &str) -> bool {
+    [VERIFY, PROOF].contains(&name)
 }
 
 /// The container whose exit codes count; none where those of every container do: in a template of
@@ -110,7 +149,9 @@ fn container_of(template: &Value, work: Work) -> Option<&str> {
         let list = template.pointer(field).and_then(Value::as_array);
         list.into_iter().flatten()
     };
-    let ends = |c: &&Value| c["restartPolicy"] != json!("Always");
+    let ends = |c: &&Value| {
+        c["restartPolicy"] != json!("Always") && !c["name"].as_str().is_some_and(is_proof)
+    };
     let first = list("/spec/containers").next()?;
     let others =
         list("/spec/containers").count() - 1 + list("/spec/initContainers").filter(ends).count();
@@ -129,8 +170,32 @@ pub(in crate::plan) fn of_command(
     job: &JobPods,
 ) -> Option<Value> {
     let mut pod = template.get("spec")?.clone();
-    let containers = pod.get("containers")?.as_array()?;
-    let mut container = match container {
+    let container = command_container(template, container, command)?;
+    let kept = kept_containers(template, job, true);
+    pod["containers"] = json!([container]);
+    set_containers(&mut pod, kept);
+    if let Some(name) = &job.service_account_name {
+        set_account(&mut pod, name);
+    }
+    let annotations = template.pointer("/metadata/annotations");
+    let annotations = annotations.and_then(Value::as_object).cloned();
+    Some(json!({
+        "metadata": {
+            "labels": labels(template, selector, job),
+            "annotations": with(annotations.unwrap_or_default(), job),
+        },
+        "spec": pod,
+    }))
+}
+
+/// A container of the revision's pods, made to run one command to its end.
+pub(in crate::plan) fn command_container(
+    template: &Value,
+    name: Option<&str>,
+    command: &[String],
+) -> Option<Value> {
+    let containers = template.pointer("/spec/containers")?.as_array()?;
+    let mut container = match name {
         Some(name) => containers.iter().find(|c| c["name"] == json!(name))?,
         None => containers.first()?,
     }
@@ -147,21 +212,7 @@ pub(in crate::plan) fn of_command(
         fields.retain(|field, _| !serving.contains(&field.as_str()));
         fields.insert("command".into(), json!(command));
     }
-    let kept = kept_containers(template, job, true);
-    pod["containers"] = json!([container]);
-    set_containers(&mut pod, kept);
-    if let Some(name) = &job.service_account_name {
-        set_account(&mut pod, name);
-    }
-    let annotations = template.pointer("/metadata/annotations");
-    let annotations = annotations.and_then(Value::as_object).cloned();
-    Some(json!({
-        "metadata": {
-            "labels": labels(template, selector, job),
-            "annotations": with(annotations.unwrap_or_default(), job),
-        },
-        "spec": pod,
-    }))
+    Some(container)
 }
 
 fn with(mut annotations: Map<String, Value>, job: &JobPods) -> Map<String, Value> {
@@ -243,6 +294,21 @@ fn kept_containers(template: &Value, job: &JobPods, native: bool) -> Vec<Value> 
     init.cloned().chain(serving).collect()
 }
 
+/// Volumes of the Rollout's pods that these containers mount.
+pub(super) fn mounted(template: &Value, containers: &[Value]) -> Vec<Value> {
+    let mounts = containers
+        .iter()
+        .filter_map(|c| c["volumeMounts"].as_array());
+    let names = mounts.flatten().filter_map(|m| m["name"].as_str());
+    let names: BTreeSet<_> = names.collect();
+    let given = template.pointer("/spec/volumes").and_then(Value::as_array);
+    let needed = given.into_iter().flatten().filter(|volume| {
+        let name = volume["name"].as_str();
+        name.is_some_and(|name| names.contains(name))
+    });
+    needed.cloned().collect()
+}
+
 /// The pod in which Stepgate's runner does its work: the container, and of the Rollout's pods only
 /// what says where they may run and as whom, and what `keepContainers` names.
 pub(super) fn of_runner(
@@ -280,22 +346,8 @@ pub(super) fn of_runner(
         // The runner asks Kubernetes nothing.
         pod["automountServiceAccountToken"] = json!(false);
     } else {
-        for field in ["securityContext", "automountServiceAccountToken"] {
-            if let Some(value) = of.get(field) {
-                pod[field] = value.clone();
-            }
-        }
-        let mounts = kept.iter().filter_map(|c| c["volumeMounts"].as_array());
-        let mounted: BTreeSet<_> = mounts
-            .flatten()
-            .filter_map(|m| m["name"].as_str())
-            .collect();
-        let given = of.get("volumes").and_then(Value::as_array);
-        let needed = given.into_iter().flatten().filter(|volume| {
-            let name = volume["name"].as_str();
-            name.is_some_and(|name| mounted.contains(name))
-        });
-        volumes.extend(needed.cloned());
+        as_the_pods_run(template, &mut pod);
+        volumes.extend(mounted(template, &kept));
     }
     pod["containers"] = json!([container]);
     pod["volumes"] = json!(volumes);
@@ -310,6 +362,20 @@ pub(super) fn of_runner(
         },
         "spec": pod,
     }))
+}
+
+/// What a container of the Rollout's pods finds in a pod of the runner as it does in its own.
+pub(super) fn as_the_pods_run(template: &Value, pod: &mut Value) {
+    let Some(pod) = pod.as_object_mut() else {
+        return;
+    };
+    for field in ["securityContext", "automountServiceAccountToken"] {
+        let path = format!("/spec/{field}");
+        match template.pointer(&path) {
+            Some(value) => pod.insert(field.into(), value.clone()),
+            None => pod.remove(field),
+        };
+    }
 }
 
 /// What of the Rollout's pods is not in those of a phase, for people: containers that it may need,

@@ -12,7 +12,7 @@ use super::{Run, Turn, attempts, has_vanished, heard, run};
 use crate::{
     api::{
         PhaseKind,
-        database::Holder,
+        database::{Holder, SqlRefusal},
         keys,
         release::{JobStatus, Release},
     },
@@ -202,7 +202,7 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
         Run::HalfWay { .. } => return Ok(Step::Obstacle),
         Run::Failed {
             job,
-            disagrees: true,
+            refusal: Some(SqlRefusal::RecordDisagrees),
             ..
         } => return Ok(Step::Disagrees(job)),
         Run::Failed { job, message, .. } => {

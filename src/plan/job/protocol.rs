@@ -56,6 +56,7 @@ pub(in crate::plan) fn drive(draft: &Draft<'_>, turn: &Turn<'_>) -> Result<Optio
     let makes_a_job = draft.spec.problem().is_none() || !turn.is_of_the_spec(draft);
     let Some(holder) = holder else {
         let free = makes_a_job
+            && turn.kept_out_by(record).is_none()
             && turn.left_dirty(record).is_none()
             && preflight::lets_begin(draft, turn)
             && turn.is_usable(draft)?;

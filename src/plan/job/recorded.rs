@@ -169,6 +169,7 @@ mod tests {
         record.baseline = Some(Baseline {
             expanded: 6,
             contracted: 4,
+            half: false,
         });
         let expand = json!({"phase": "Expand", "from": 7, "done": [], "others": [5, 6, 8]});
         assert_eq!(of(&record, PhaseKind::Expand), expand);

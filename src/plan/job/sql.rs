@@ -1,6 +1,6 @@
 //! The Job in which Stepgate's own runner carries out a phase of SQL: its order, and its pod.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{pod, progress, recorded};
 use crate::api::{DatabaseRecord, PhaseKind, RolloutSpec, SchemaSpec, database::Holder};
@@ -127,16 +127,28 @@ pub(in crate::plan) fn order(
     if let Some(backfill) = schema.backfill.as_ref().filter(|_| batches_run) {
         order["stallSeconds"] = json!(backfill.stalls_after());
     }
-    let lag = schema.backfill.as_ref().and_then(|b| b.max_lag_seconds);
     if phase == PhaseKind::Preflight {
         order["upcoming"] = json!(upcoming);
-        if order["batches"] == json!([]) {
-            // Replication is a matter of batches.
-            order["limits"] = json!({"maxLagSeconds": 0});
-        }
     }
-    if let Some(seconds) = lag.filter(|_| order["batches"] != json!([])) {
-        order["limits"] = json!({"maxLagSeconds": seconds});
+    let lag = schema.backfill.as_ref().and_then(|b| b.max_lag_seconds);
+    let lag = match phase {
+        _ if batches_run => lag,
+        // Replication is a matter of batches.
+        PhaseKind::Preflight => Some(0),
+        _ => None,
+    };
+    let postgres = schema.postgres.as_ref();
+    let limits = [
+        ("lockTimeoutMs", postgres.and_then(|p| p.lock_timeout_ms)),
+        ("blockedSeconds", postgres.and_then(|p| p.blocked_seconds)),
+        ("maxLagSeconds", lag),
+    ];
+    let limits = limits
+        .into_iter()
+        .filter_map(|(name, limit)| Some((name.to_owned(), json!(limit?))));
+    let limits: Map<_, _> = limits.collect();
+    if !limits.is_empty() {
+        order["limits"] = json!(limits);
     }
     Some(order)
 }
@@ -154,6 +166,16 @@ pub(in crate::plan) fn template(
     image: &str,
     order: &Value,
 ) -> Option<Value> {
+    let (container, volumes) = runner(schema, image, order)?;
+    pod::of_runner((of_the_pods, &spec.selector), schema, container, volumes)
+}
+
+/// The container that carries out an order, and the volumes that it mounts.
+pub(super) fn runner(
+    schema: &SchemaSpec,
+    image: &str,
+    order: &Value,
+) -> Option<(Value, Vec<Value>)> {
     if image.is_empty() {
         return None;
     }
@@ -218,7 +240,7 @@ pub(in crate::plan) fn template(
         },
         "volumeMounts": mounts,
     });
-    pod::of_runner((of_the_pods, &spec.selector), schema, container, volumes)
+    Some((container, volumes))
 }
 
 #[cfg(test)]
@@ -246,6 +268,7 @@ mod tests {
                 "postgres": {
                     "connection": {"secretKeyRef": {"name": "ddl", "key": "uri"}},
                     "ca": {"configMapKeyRef": {"name": "ca", "key": "root.pem"}},
+                    "blockedSeconds": 8,
                 },
                 "expand": {
                     "sql": {"files": [file("a.sql"), file("b.sql")]},
@@ -321,6 +344,11 @@ mod tests {
         assert_eq!(orders[3]["upcoming"][1]["path"], "/sql/2/b.sql");
         assert_eq!(orders[3]["upcoming"][1]["sha256"], "0b");
         assert_eq!(orders[3]["batches"][0]["name"], "names");
+        assert_eq!(orders[0]["limits"], json!({"blockedSeconds": 8}));
+        assert_eq!(
+            orders[1]["limits"],
+            json!({"blockedSeconds": 8, "maxLagSeconds": 20})
+        );
         assert_eq!(orders[2]["proofs"][0]["where"], "full_name IS NULL");
         // Without a hash nothing could be compared.
         assert_eq!(order_of(PhaseKind::Expand, &["0a"]), None);

@@ -87,7 +87,7 @@ pub(in crate::plan) fn are_usable(draft: &Draft<'_>) -> Result<(), Halt> {
 }
 
 impl Turn<'_> {
-    /// Its files of SQL; nothing where it runs none.
+    /// Its files of SQL; nothing where Stepgate's runner has no part in it.
     fn texts(&self, draft: &Draft<'_>) -> Option<Vec<KeyRef>> {
         match &self.of {
             super::Of::Release(_) => {
@@ -97,8 +97,11 @@ impl Turn<'_> {
             }
             super::Of::Version(version) => {
                 let asked = version.asks(self.job.phase)?;
+                // The runner may have to count what it has filled in, whatever the contract is.
+                let backfill = version.asks(PhaseKind::Backfill);
+                let runs = asked.sql || backfill.is_some_and(|backfill| backfill.sql);
                 let files = asked.files.iter().map(|file| file.config_map.clone());
-                asked.sql.then(|| files.collect())
+                runs.then(|| files.collect())
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What people read of the Jobs of a release.
 
 use super::{
-    Run, progress, recorded,
+    Run, heard, progress, proof, recorded,
     terms::{self, Terms},
 };
 use crate::{
@@ -198,7 +198,7 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
         Run::Failed {
             job,
             message,
-            disagrees,
+            refusal,
             ..
         } => {
             let back = match draft.stable() {
@@ -221,7 +221,7 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
                 }
                 _ => "",
             };
-            if disagrees {
+            if refusal == Some(SqlRefusal::RecordDisagrees) {
                 let words = recorded::words(draft, duty.phase, Some(duty.version.version));
                 let words = format!(
                     "{words}; {back}then retry with the annotation stepgate.io/retry: \"{revision} <id>\". \
@@ -233,10 +233,18 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
                 status.message = words;
                 return Some(status);
             }
+            let unproven = match refusal {
+                Some(SqlRefusal::ProofFailed) => {
+                    "; rows are not filled in, so nothing was removed: stop what writes such rows; \
+                     the retry runs the backfill again first"
+                }
+                _ => "",
+            };
             let words = format!(
-                "{message}; see kubectl logs -n {} job/{job}, put right what failed, {back}then \
+                "{message}{unproven}; see kubectl logs -n {} job/{job}{}, put right what failed, {back}then \
                  retry with the annotation stepgate.io/retry: \"{revision} <id>\"{instead}",
-                draft.seen.objects.rollout.namespace
+                draft.seen.objects.rollout.namespace,
+                proof::has_the_log(&message)
             );
             (Reason::Failed, Some(job), words)
         }
@@ -256,7 +264,12 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
                 Some(holder) => {
                     status.progress = progress::told(draft, holder);
                     let words = progress::words(draft, holder, status.progress.as_ref());
-                    (Reason::Running, Some(holder.job.clone()), message + &words)
+                    let pod = heard::words(draft, holder);
+                    (
+                        Reason::Running,
+                        Some(holder.job.clone()),
+                        message + &words + &pod,
+                    )
                 }
                 None => {
                     let missing = life::waits_for(draft, &duty);

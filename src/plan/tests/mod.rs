@@ -20,6 +20,7 @@ mod lost;
 mod order;
 mod permission;
 mod phases;
+mod proof;
 mod recorded;
 mod release_tests;
 mod routes;

@@ -224,6 +224,7 @@ fn a_database_of_an_earlier_time_is_put_on_record() {
     let baseline = Baseline {
         expanded: 6,
         contracted: 5,
+        half: false,
     };
     assert_eq!(after.baseline, Some(baseline));
     assert_eq!(said(record(), "0/0 now").0.undo_floor, None);
@@ -246,6 +247,19 @@ fn a_database_ahead_of_its_record_raises_the_floor() {
 }
 
 #[test]
+fn a_contract_that_stopped_half_way_is_no_whole_one_on_record() {
+    let mut old = record();
+    old.phases.truncate(3);
+    let (after, words) = said(old, "7/7+ now");
+    assert!(
+        words.contains("contracted up to version 7 (stopped half-way"),
+        "{words}"
+    );
+    assert_eq!(after.undo_floor, Some(7), "something is gone");
+    assert!(after.baseline.is_some_and(|baseline| baseline.half));
+}
+
+#[test]
 fn what_is_no_baseline_is_ignored_with_the_reason() {
     let mut held = record();
     held.holder = Some(Holder {
@@ -262,6 +276,7 @@ fn what_is_no_baseline_is_ignored_with_the_reason() {
     for (before, text, why) in [
         (record(), "7 a", "is not <expanded>/<contracted>"),
         (record(), "7/x a", "is not <expanded>/<contracted>"),
+        (record(), "7/0+ a", "is not <expanded>/<contracted>"),
         (record(), "-1/0 a", "is not <expanded>/<contracted>"),
         (
             record(),
@@ -314,6 +329,7 @@ fn a_version_that_never_had_an_expand_lacks_none() {
     record.baseline = Some(Baseline {
         expanded: 1,
         contracted: 0,
+        half: false,
     });
     record.phases.clear();
     let takes = |write: &Write| match write {
@@ -331,6 +347,7 @@ fn a_version_whose_expand_is_gone_runs_nothing_until_it_is_released_again() {
     record.baseline = Some(Baseline {
         expanded: 1,
         contracted: 0,
+        half: false,
     });
     for phase in &mut record.phases {
         phase.undone_by = Some(keys::BASELINE.to_owned());

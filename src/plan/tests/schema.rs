@@ -15,7 +15,7 @@ use crate::{
     plan::{
         database::{self, Shown},
         draft::later,
-        facts::{DatabaseFacts, DatabaseObjects, Question, Refusal, Refused},
+        facts::{DatabaseFacts, DatabaseObjects, PodOfJob, Question, Refusal, Refused},
         intent::{Kind, Write},
     },
 };
@@ -261,7 +261,7 @@ fn a_pod_that_cannot_run_the_expand_says_why() {
     );
     world.hold(20);
     assert_eq!(world.plan().questions, [Question::JobPod(name)]);
-    world.seen.answers.job_pod = Some("ImagePullBackOff: not found".into());
+    world.seen.answers.job_pod = Some(PodOfJob::that_waits("ImagePullBackOff: not found"));
     let message = says(&mut world);
     assert!(
         message.ends_with("its pod does not start: ImagePullBackOff: not found"),
@@ -285,7 +285,7 @@ fn whoever_corrects_an_image_is_told_what_the_job_of_the_wrong_one_waits_for() {
         }
         world.step();
     }
-    world.seen.answers.job_pod = Some("ImagePullBackOff: not found".into());
+    world.seen.answers.job_pod = Some(PodOfJob::that_waits("ImagePullBackOff: not found"));
     world.seen.status_written = None;
     world.record();
     let told = condition(world.status(), "Reconciling");

@@ -6,30 +6,35 @@ use serde_json::json;
 use super::fixture::{World, second};
 use crate::{
     api::{
-        DatabaseRecord, PhaseKind,
+        DatabaseRecord, PhaseKind, RolloutSpec,
         database::{Approved, Done, Holder, VersionRecord},
     },
     plan::{
-        facts::{Question, SharerFacts, UserFacts},
+        facts::{PodOfJob, Question, SharerFacts, UserFacts},
         intent::Write,
+        reason::Reason,
     },
 };
 
 /// A revision of version 2 is stable, and asks for a backfill and a contract.
 pub(super) fn world() -> World {
-    let mut world = World::new();
-    world.seen.answers.overlaps = Some(Vec::new());
-    world.seen.answers.revisions_live = true;
-    world.edit_spec(|spec| {
+    released(World::new(), |spec| {
         spec.schema = serde_json::from_value(json!({
             "database": "db",
             "version": 2,
             "expand": {"command": ["x"]},
-            "backfill": {"command": ["fill"]},
+            "backfill": {"command": ["fill"], "verify": {"command": ["prove"]}},
             "contract": {"command": ["drop"], "afterSeconds": 10, "approval": "Manual"},
         }))
         .expect("a schema");
-    });
+    })
+}
+
+/// A revision of version 2 of this spec is stable.
+pub(super) fn released(mut world: World, edit: impl FnOnce(&mut RolloutSpec)) -> World {
+    world.seen.answers.overlaps = Some(Vec::new());
+    world.seen.answers.revisions_live = true;
+    world.edit_spec(edit);
     for _ in 0..4 {
         world.settle();
         world.hold(1000);
@@ -73,7 +78,11 @@ fn done() -> Option<Done> {
 
 /// Version 2 is released; its backfill ended after the last pod below it.
 pub(super) fn filled() -> World {
-    let mut world = world();
+    filled_in(world())
+}
+
+/// The same of a version that is released.
+pub(super) fn filled_in(mut world: World) -> World {
     let database = world.seen.objects.database.as_ref();
     let version = database.and_then(|d| d.record.version(2).cloned());
     let mut version = version.expect("the version on record");
@@ -247,6 +256,55 @@ fn nobody_is_asked_how_far_a_backfill_is_while_a_read_stays_without_an_answer() 
     assert!(asks(&world), "{:?}", world.plan());
     world.seen.unread = Some("Service shop: no answer".to_owned());
     assert!(!asks(&world));
+}
+
+#[test]
+fn pods_of_a_backfill_that_are_killed_are_counted_and_said_once_each() {
+    let mut world = filling();
+    let record = world.database_mut();
+    record.phases.retain(|p| p.phase != PhaseKind::Backfill);
+    let (now, job) = (world.now, world.seen.objects.jobs.len() - 1);
+    let job = &mut world.seen.objects.jobs[job];
+    (job.runs, job.started) = (false, Some(crate::plan::draft::later(now, -60)));
+    let name = job.base.name.clone();
+    assert_eq!(world.plan().questions, [Question::JobPod(name.clone())]);
+    let events = |world: &World| {
+        let events = world.plan().events.into_iter();
+        let killed = events.filter(|event| event.reason == Reason::PodKilled);
+        killed.map(|event| event.message).collect::<Vec<_>>()
+    };
+    let pod = |killed| PodOfJob {
+        killed,
+        oom: true,
+        ..PodOfJob::default()
+    };
+    for killed in [2, 3] {
+        world.seen.answers.job_pod = Some(pod(killed));
+        let told = events(&world);
+        let words = format!("Job {name}: {killed} of its pods were killed for want of memory");
+        assert!(told[0].starts_with(&words), "{told:?}");
+        world.seen.status_written = None;
+        world.record();
+        let schema = world.status().schema.clone().expect("the schema");
+        assert!(
+            schema.message.contains("raise that, or split large files"),
+            "{schema:?}"
+        );
+        assert_eq!(events(&world), Vec::<String>::new(), "it was said");
+    }
+    // While it runs nobody asks.
+    world.seen.answers.job_pod = None;
+    world
+        .seen
+        .objects
+        .jobs
+        .iter_mut()
+        .for_each(|job| job.runs = true);
+    let questions = world.plan().questions;
+    assert!(
+        !questions.contains(&Question::JobPod(name)),
+        "{questions:?}"
+    );
 }
 
 #[test]

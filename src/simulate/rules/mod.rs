@@ -68,6 +68,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("allowed", permission::allowed),
     ("upward", permission::upward),
     ("dirty", schema::dirty),
+    ("alone", permission::alone),
     ("contract-last", schema::contract_last),
     ("backfill-first", schema::backfill_first),
     ("soak", soak::soak),

@@ -112,19 +112,34 @@ pub(super) fn needed(world: &World, happened: &Happened) -> Result<(), String> {
 }
 
 /// *rows* – no row is lost: nothing is removed before a backfill has put its values elsewhere, after
-/// the last that somebody older wrote.
+/// the last that somebody older wrote; and what nobody could see of that, a proof has found before.
 pub(super) fn rows(world: &World, happened: &Happened) -> Result<(), String> {
-    let Some((_, job)) = released(happened) else {
+    let lost = |job: &JobObject| world.tables.get(&job.database).map_or(0, |t| t.lost());
+    let told = |job: &JobObject, what: &str| match lost(job) {
+        0 => Ok(()),
+        lost => Err(format!(
+            "{} {what}, and {lost} rows have their value in nothing but what it removes",
+            job.meta.name
+        )),
+    };
+    if let Happened::PhaseRuns(name) = happened {
+        let job = world.live.jobs.get(name);
+        let removes = job.filter(|job| job.phase == Some(PhaseKind::Contract));
+        return removes.map_or(Ok(()), |job| told(job, "runs without a proof"));
+    }
+    let Some((arrival, job)) = released(happened) else {
         return Ok(());
     };
-    let lost = world.tables.get(&job.database).map_or(0, |t| t.lost());
-    if lost == 0 {
+    // Other workloads are looked at twice, and not in between.
+    let record = record_of(world, job);
+    let version = record.and_then(|r| r.version(r.holder.as_ref()?.version?));
+    let alone = version.and_then(|version| version.alone_since.as_ref());
+    let changed = world.ledger.consumer_changed;
+    let unseen = changed.filter(|at| alone.is_some_and(|alone| alone.0 <= *at));
+    if job.proves && unseen.is_some_and(|at| at < arrival.sent) {
         return Ok(());
     }
-    Err(format!(
-        "{} is released, and {lost} rows have their value in nothing but what it removes",
-        job.meta.name
-    ))
+    told(job, "is released")
 }
 
 /// *approved* – a contract or a revert that asks for an approval runs as it was approved: the phase,

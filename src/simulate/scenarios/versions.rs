@@ -22,7 +22,11 @@ const LAGS: i64 = 7200;
 /// With a backfill, and a contract a minute after nobody is below it.
 pub(super) fn with_contract(mut spec: RolloutSpec, approval: &str) -> RolloutSpec {
     let phases = json!({
-        "backfill": {"command": ["shop", "migrate", "backfill"], "deadlineSeconds": 300},
+        "backfill": {
+            "command": ["shop", "migrate", "backfill"],
+            "deadlineSeconds": 300,
+            "verify": {"command": ["shop", "migrate", "verify"]},
+        },
         "contract": {
             "command": ["shop", "migrate", "contract"],
             "deadlineSeconds": 120,
@@ -45,6 +49,15 @@ pub(super) fn at_once(spec: RolloutSpec) -> RolloutSpec {
         if let Some(contract) = &mut schema.contract {
             contract.after_seconds = 0;
         }
+    }
+    spec
+}
+
+/// Nothing runs beside its backfill.
+fn exclusive(mut spec: RolloutSpec) -> RolloutSpec {
+    let backfill = spec.schema.as_mut().and_then(|s| s.backfill.as_mut());
+    if let Some(backfill) = backfill {
+        backfill.exclusive = true;
     }
     spec
 }
@@ -143,6 +156,24 @@ pub(super) fn versions() -> Vec<Scenario> {
             .image("v2", phase(PhaseKind::Backfill, &[(200, succeeds)]))
             .then(RELEASED + 20, release("v4", Some(2)))
             .lasts(1500),
+        Scenario::new("a-hotfix-waits-for-an-exclusive-backfill")
+            .image("v2", phase(PhaseKind::Backfill, &[(200, succeeds)]))
+            .then(1, apply(shop("v1", 4, Some(1))))
+            .then(
+                SETTLED,
+                apply(exclusive(with_contract(
+                    shop("v2", 4, Some(2)),
+                    "Automatic",
+                ))),
+            )
+            .then(
+                RELEASED + 20,
+                apply(exclusive(with_contract(
+                    shop("v4", 4, Some(2)),
+                    "Automatic",
+                ))),
+            )
+            .lasts(1500),
         version_2("undone-after-the-backfill", "Manual")
             .then(RELEASED + 60, command("undo"))
             .then(RELEASED + 200, approve())
@@ -192,6 +223,13 @@ pub(super) fn versions() -> Vec<Scenario> {
             .then(SETTLED + 60, release("v4", Some(4)))
             .then(SETTLED + 500, release("v1", Some(1)))
             .lasts(800),
+        // It comes and goes after it was looked who is below the version.
+        version_2("a-cron-job-goes-back-unseen", "Automatic")
+            .then(2, consumer(Some(Some(2))))
+            .then(SETTLED + 260, consumer(Some(Some(1))))
+            .then(SETTLED + 270, consumer(Some(Some(2))))
+            .then(RELEASED + 200, command("retry"))
+            .lasts(1000),
         version_2("given-up", "Manual")
             .then(RELEASED + 100, Action::Drop("shop-db".into()))
             .lasts(700),

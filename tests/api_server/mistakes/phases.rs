@@ -55,6 +55,15 @@ pub fn mistakes() -> Vec<Mistake> {
             "stallSeconds is about batches, and there are none",
         ),
         mistake(
+            "a contract without a proof",
+            "/spec/schema",
+            json!({
+                "database": "db", "version": 2,
+                "backfill": {"command": ["a"]}, "contract": {"command": ["a"]},
+            }),
+            "a contract removes nothing without a proof: give schema.backfill.verify.command",
+        ),
+        mistake(
             "a contract that waits for a flag that is not there",
             "/spec/schema",
             json!({
@@ -72,7 +81,7 @@ pub fn mistakes() -> Vec<Mistake> {
         mistake(
             "a lint that nobody knows",
             "/spec/schema",
-            json!({"database": "db", "lint": "Strict"}),
+            json!({"database": "db", "lint": "Severe"}),
             "spec.schema.lint",
         ),
     ]

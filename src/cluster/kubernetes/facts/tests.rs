@@ -292,6 +292,42 @@ fn the_runners_word_that_nothing_was_applied_is_told_by_the_rule_that_it_met() {
     assert_eq!(end(65, &[65], 0).refusal, None, "another's policy");
 }
 
+/// Whatever a proof says, the contract after it has not begun; and only the runner knows a ledger.
+#[test]
+fn a_proof_that_fails_is_told_by_its_container() {
+    let end = |name: &str, code: i32, rule: usize| {
+        let words = format!(
+            "Container {name} for pod a/b failed with exit code {code} matching FailJob rule at \
+             index {rule}"
+        );
+        let not = json!({"operator": "NotIn", "values": [75]});
+        let of = |name: &str| {
+            let mut exits = not.clone();
+            exits["containerName"] = json!(name);
+            json!({"action": "FailJob", "onExitCodes": exits})
+        };
+        let object = json!({
+            "metadata": {"name": "j"},
+            "spec": {"template": {}, "podFailurePolicy": {"rules": [of(name), of("shop")]}},
+            "status": {"failed": 1, "conditions": [{
+                "type": "Failed", "status": "True", "reason": "PodFailurePolicy", "message": words}]},
+        });
+        job(&read::<Job>(object)).ended.unwrap()
+    };
+    let unproven = end("stepgate-verify", 65, 0);
+    assert!(unproven.nothing_applied && !unproven.sql);
+    assert_eq!(unproven.refusal, Some(SqlRefusal::ProofFailed));
+    let unknown = end("stepgate-verify", 1, 0);
+    assert!(unknown.nothing_applied && unknown.refusal.is_none());
+    let users_own = end("stepgate-verify", 66, 0);
+    assert!(users_own.nothing_applied && users_own.refusal.is_none());
+    let proof = end("stepgate-proof", 66, 0);
+    assert_eq!(proof.refusal, Some(SqlRefusal::RecordDisagrees));
+    assert!(!proof.sql, "no contract is in the ledger");
+    let contract = end("stepgate-verify", 65, 1);
+    assert!(!contract.nothing_applied && contract.refusal.is_none());
+}
+
 #[test]
 fn a_job_ends_with_its_last_condition_and_lives_with_its_pods() {
     let ended = |conditions: Value| {

@@ -103,4 +103,13 @@ fn a_database_that_cannot_be_read_is_not_an_empty_one() {
     );
     let error = named(json!({"undoFloor": "three"})).unwrap_err();
     assert!(error.starts_with("undoFloor: "), "{error}");
+    // After a downgrade: a phase that only a later version knows.
+    let phase = |kind: &str| {
+        json!({"phases": [{"rollout": "shop", "revision": "r", "phase": kind, "attempt": 1,
+                           "succeeded": true, "job": "j", "ended": "2030-01-01T00:00:00Z"}]})
+    };
+    assert_eq!(named(phase("Expand")).unwrap().record.phases.len(), 1);
+    let error = named(phase("Seed")).unwrap_err();
+    assert!(error.starts_with("phases[0].phase: "), "{error}");
+    assert!(error.contains("Seed"), "{error}");
 }

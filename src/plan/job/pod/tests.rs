@@ -101,17 +101,50 @@ fn only_the_commands_own_word_is_tried_again() {
     assert_eq!(rules(&template, Work::Command), of_command);
 }
 
-/// The operator knows the first rule by its place (see the facts of a Job).
+/// The operator knows the first rule by its codes (see the facts of a Job).
 #[test]
 fn the_runners_own_word_has_the_first_rule_and_its_pod_is_made_again_where_it_was_cut_off() {
     let template = json!({"spec": {"containers": [{"name": "stepgate-sql"}]}});
     let of_sql = [
         "FailJob stepgate-sql In [64,65,66]",
         "Ignore DisruptionTarget",
-        "Ignore stepgate-sql In [137]",
-        "FailJob stepgate-sql NotIn [75,137]",
+        "Ignore stepgate-sql In [76,137]",
+        "FailJob stepgate-sql NotIn [75,76,137]",
     ];
     assert_eq!(rules(&template, Work::Sql), of_sql);
+}
+
+/// What proves something before a contract ends before that begins: its ends are its own.
+#[test]
+fn whatever_a_proof_says_the_contract_has_not_begun() {
+    let init = |names: &[&str]| {
+        let init: Vec<_> = names.iter().map(|name| json!({"name": name})).collect();
+        json!({"spec": {"initContainers": init, "containers": [{"name": "shop"}]}})
+    };
+    let of_verify = [
+        "FailJob stepgate-verify NotIn [75]",
+        "Count stepgate-verify In [75]",
+        "FailJob shop NotIn [75]",
+        "Count shop In [75]",
+        "FailJob DisruptionTarget",
+    ];
+    assert_eq!(rules(&init(&["stepgate-verify"]), Work::Command), of_verify);
+    // In a template of one container beside the proof it is still known who changes the database.
+    assert_eq!(
+        rules(&init(&["stepgate-verify"]), Work::Template),
+        of_verify
+    );
+    let of_proof = rules(&init(&["prepare", "stepgate-proof"]), Work::Template);
+    let expected = [
+        // Its pod was deleted: another counts.
+        "Ignore stepgate-proof In [76]",
+        "FailJob stepgate-proof NotIn [75]",
+        "Count stepgate-proof In [75]",
+        "FailJob * NotIn [75]",
+        "Count * In [75]",
+        "FailJob DisruptionTarget",
+    ];
+    assert_eq!(of_proof, expected);
 }
 
 #[test]

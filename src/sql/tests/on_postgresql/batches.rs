@@ -166,6 +166,50 @@ fn a_killed_run_loses_at_most_a_batch() {
     );
 }
 
+/// For want of memory, say: each begins with the same rows, and none commits a batch.
+#[test]
+fn processes_that_are_killed_again_and_again_have_one_time_without_progress() {
+    let server = Server::start();
+    users(&server, 10);
+    server.sql(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;
+         CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let task = Task::batch(&server, names()).with("stallSeconds", 600);
+    let sessions = |state: &str| {
+        server.number(&format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'stepgate backfill%' {state}"
+        ))
+    };
+    for number in [1, 2] {
+        let mut run = task.spawn();
+        wait_for("a batch at work", || {
+            (sessions("AND wait_event = 'PgSleep'") > 0).then_some(())
+        });
+        assert_eq!(
+            server.number("SELECT pods::bigint FROM stepgate.starts"),
+            number
+        );
+        run.kill();
+        wait_for("the server has noticed", || {
+            (sessions("") == 0).then_some(())
+        });
+        // A node may be away for long: that alone ends nothing.
+        server.sql("UPDATE stepgate.starts SET moved = moved - interval '1 hour'");
+    }
+    let ended = task.run().is(75, "DeadlineExceeded");
+    for words in [
+        "600 s without progress (stallSeconds) are over",
+        "were killed before they came forward",
+    ] {
+        assert!(ended.message().contains(words), "{ended:?}");
+    }
+    // Another attempt has its own time.
+    server.sql("DROP TRIGGER slow ON users");
+    task.with("attempt", 2).run().done();
+    assert_eq!(server.number(LEFT), 0);
+}
+
 #[test]
 fn a_restart_of_the_server_is_survived() {
     let mut server = Server::start();

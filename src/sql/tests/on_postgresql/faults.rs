@@ -165,7 +165,7 @@ fn a_run_that_is_told_to_end_rolls_back_and_says_so() {
         server.log().contains("pg_sleep(60)").then_some(())
     });
     kill_process(Pid::from_child(&run.child), Signal::TERM).unwrap();
-    let ended = run.end().is(75, "Stopped");
+    let ended = run.end().is(76, "Stopped");
     assert_eq!(ended.report["applied"], false);
     assert_eq!(
         server.number("SELECT count(*) FROM pg_class WHERE relname = 't'"),

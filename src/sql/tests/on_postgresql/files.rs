@@ -316,6 +316,28 @@ fn what_cannot_be_judged_is_for_whoever_approves_a_contract() {
     let run = task.spawn();
     run.says("lint: cannot be judged: expand.sql:1:1 opaque-block: ");
     run.end().done();
+    // Unless nothing unread is to run.
+    for (phase, name) in [("Expand", "expand.sql"), ("Backfill", "backfill.sql")] {
+        let ended = Task::files(&server, phase, &[(name, block)])
+            .with("version", 8)
+            .with("lint", "Strict")
+            .run()
+            .is(64, "LintFailed");
+        assert!(
+            ended.message().contains("schema.lint: Enforce"),
+            "{ended:?}"
+        );
+        assert!(!ended.message().contains("approval"), "{ended:?}");
+    }
+    let strict = contract().with("version", 8).with("lint", "Strict");
+    let ended = strict.run().is(64, "LintFailed");
+    assert!(ended.message().contains("approval: Manual"), "{ended:?}");
+    let strict = contract().with("version", 8).with("lint", "Strict");
+    strict.with("approved", true).run().done();
+    // A preflight can only read.
+    let preflight = Task::files(&server, "Preflight", &[("check.sql", block)]);
+    let strict = preflight.with("version", 8).with("lint", "Strict");
+    strict.run().done();
 }
 
 #[test]

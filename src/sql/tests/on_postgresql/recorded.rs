@@ -171,6 +171,34 @@ fn a_database_older_than_its_record_stops_everything_above_it() {
 }
 
 #[test]
+fn a_contract_that_stopped_half_way_is_no_whole_one_in_the_way_out() {
+    let server = filled();
+    let known = record(&[("Expand", &[6, 7], &[]), ("Contract", &[7], &[])]);
+    task(&server, "Expand", 8, NEXT)
+        .with("recorded", known)
+        .run()
+        .done();
+    let known = || record(&[("Expand", &[6, 7, 8], &[]), ("Contract", &[7], &[])]);
+    let text = "ALTER TABLE users DROP COLUMN mail; ALTER TABLE users DROP COLUMN nothing";
+    let mut half = task(&server, "Contract", 8, text).with("recorded", known());
+    half.order["files"][0]["transaction"] = "Statement".into();
+    half.run().is(1, "StatementFailed");
+    // The record is of a time before that.
+    let refused = task(&server, "Expand", 9, "ALTER TABLE users ADD fax text")
+        .with("recorded", known())
+        .run()
+        .is(66, "RecordDisagrees");
+    for words in [
+        "the contract of version 8 has begun",
+        "stepgate.io/baseline=\"8/8+ ",
+        "stopped half-way (a.sql, 1 of 2 statements)",
+        "run it yourself first",
+    ] {
+        assert!(refused.message().contains(words), "{words}: {refused:#?}");
+    }
+}
+
+#[test]
 fn a_backfill_minds_nothing_that_may_run_beside_it() {
     let server = filled();
     // The expand of a hotfix began after the order was written, or was taken back.
