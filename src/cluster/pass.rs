@@ -85,7 +85,7 @@ pub enum Stopped {
 impl Stopped {
     /// A cache has not caught up yet: a newer copy settles it, soon.
     #[must_use]
-    pub fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         matches!(
             self,
             Self::Write(WriteError::Conflict { .. } | WriteError::Exists { .. })

@@ -29,7 +29,7 @@ pub fn revision_of(deployment: &str) -> String {
 
 /// The Deployment that a revision is, if it is one.
 #[must_use]
-pub fn deployment_of(revision: &str) -> Option<&str> {
+pub(crate) fn deployment_of(revision: &str) -> Option<&str> {
     revision.strip_prefix(PREFIX)
 }
 

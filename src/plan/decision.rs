@@ -112,7 +112,7 @@ impl Wait {
     }
 
     /// The same, with more words.
-    pub fn saying(mut self, words: &str) -> Self {
+    pub(crate) fn saying(mut self, words: &str) -> Self {
         if let Some(obstacle) = &mut self.obstacle {
             obstacle.message.push_str(words);
         }
@@ -125,7 +125,7 @@ impl Wait {
     }
 
     /// Looks again at `at`, if nothing happens before.
-    pub fn wake(mut self, at: Timestamp) -> Self {
+    pub(crate) fn wake(mut self, at: Timestamp) -> Self {
         self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
         self
     }
@@ -172,7 +172,7 @@ impl Decision {
     }
 
     /// The same, where it takes something back for this reason.
-    pub fn undoes(mut self, reason: Reason) -> Self {
+    pub(crate) fn undoes(mut self, reason: Reason) -> Self {
         self.counts(reason);
         self
     }

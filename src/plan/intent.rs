@@ -315,7 +315,7 @@ impl UndoCause {
     }
 
     /// Those of flags.
-    pub const OF_FLAGS: [Self; 5] = [
+    pub(crate) const OF_FLAGS: [Self; 5] = [
         Self::Check,
         Self::Crash,
         Self::Person,
@@ -324,7 +324,7 @@ impl UndoCause {
     ];
 
     /// Those of releases.
-    pub const OF_RELEASES: [Self; 10] = [
+    pub(crate) const OF_RELEASES: [Self; 10] = [
         Self::Check,
         Self::Test,
         Self::Crash,

@@ -75,7 +75,7 @@ pub fn moves(
 
 /// Pods that serve for sure: what is available and also asked for, at its lowest.
 #[must_use]
-pub fn assured(children: &[ChildFacts]) -> i32 {
+pub(crate) fn assured(children: &[ChildFacts]) -> i32 {
     children
         .iter()
         .filter(|c| !c.deleting)

@@ -130,7 +130,7 @@ impl Wanted {
 
     /// The phases that are to run after the release has failed.
     #[must_use]
-    pub fn asked_after_failure(&self) -> &[AskedPhase] {
+    pub(crate) fn asked_after_failure(&self) -> &[AskedPhase] {
         &self.asked_after_failure
     }
 
@@ -229,7 +229,10 @@ pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
 
 /// The same after a release that has failed.
 #[must_use]
-pub fn asked_after_failure(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
+pub(crate) fn asked_after_failure(
+    template: &Value,
+    schema: Option<&SchemaSpec>,
+) -> Vec<AskedPhase> {
     let asked = schema.and_then(|schema| {
         let revert = schema.revert.as_ref()?;
         (revert.when == RevertWhen::AfterFailure).then(|| AskedPhase {
@@ -322,7 +325,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// Name of a revision's Deployment and ControllerRevision.
 #[must_use]
-pub fn child_name(rollout: &str, revision: &str) -> String {
+pub(crate) fn child_name(rollout: &str, revision: &str) -> String {
     format!("{rollout}-{revision}")
 }
 

@@ -184,7 +184,7 @@ pub(super) fn essence(way: &mut WayBack) {
 
 /// In a sentence.
 #[must_use]
-pub fn sentence(way: &WayBack) -> String {
+pub(crate) fn sentence(way: &WayBack) -> String {
     let WayBack { from, to, .. } = way;
     let Some(to) = to else {
         let why = way.obstacles.first().map_or("", String::as_str);

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The name of the ConfigMap of every scenario.
-pub const MAP: &str = "shop-flags";
+pub(crate) const MAP: &str = "shop-flags";
 
 impl World {
     pub(super) fn create_config_map(&mut self, write: &Write, manifest: &Value) -> Answer {

@@ -83,7 +83,7 @@ impl World {
     }
 
     /// A route as Git has it, that is there from the beginning.
-    pub fn route_at_rest(&mut self, name: &str) {
+    pub(crate) fn route_at_rest(&mut self, name: &str) {
         let route = RouteObject {
             uid: format!("route-{name}"),
             version: 1,
@@ -165,7 +165,7 @@ impl World {
 
     /// The share of the requests that a revision gets, from 0 to 1, where Services decide that.
     #[must_use]
-    pub fn share_of(&self, rollout: &str, revision: &str) -> Option<f64> {
+    pub(crate) fn share_of(&self, rollout: &str, revision: &str) -> Option<f64> {
         let (mut of_users, mut of_canary) = (None, 0.0);
         for service in self.live.services_of(rollout) {
             let name = &service.meta.name;

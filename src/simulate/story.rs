@@ -332,7 +332,7 @@ impl Story {
 
     /// Words with revisions by the names that people know.
     #[must_use]
-    pub fn with_known_names(&self, words: &str) -> String {
+    pub(crate) fn with_known_names(&self, words: &str) -> String {
         let mut words = words.to_owned();
         for (revision, image) in &self.aliases {
             if words.contains(revision.as_str()) {

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Image of the made-up revision that runs before; also what the story calls it.
-pub const OLD: &str = "old";
+pub(crate) const OLD: &str = "old";
 /// Image of the revision that is released; also what the story calls it.
 pub const NEW: &str = "new";
 
@@ -344,7 +344,7 @@ fn longest(spec: &RolloutSpec) -> i64 {
 
 /// Seconds that a good release takes: its holds, and what its pods and schema need.
 #[must_use]
-pub fn expected_seconds(spec: &RolloutSpec, assumed: &Assumed) -> i64 {
+pub(crate) fn expected_seconds(spec: &RolloutSpec, assumed: &Assumed) -> i64 {
     let course = course(spec);
     let startup = assumed.pull_seconds + assumed.startup_seconds;
     let surge = (course.bounds.ceiling - spec.replicas).max(1);

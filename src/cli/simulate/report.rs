@@ -21,7 +21,7 @@ pub struct Ink(bool);
 impl Ink {
     /// Colour for a terminal whose user has not said otherwise.
     #[must_use]
-    pub fn of_stdout() -> Self {
+    pub(crate) fn of_stdout() -> Self {
         Self(io::stdout().is_terminal() && !is_refused())
     }
 
@@ -41,7 +41,7 @@ impl Ink {
 
     /// For headings.
     #[must_use]
-    pub fn bold(self, words: impl fmt::Display) -> String {
+    pub(crate) fn bold(self, words: impl fmt::Display) -> String {
         self.paint("1", words)
     }
 

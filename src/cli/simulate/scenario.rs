@@ -114,7 +114,7 @@ pub struct Scenario {
 const TEST_SECONDS: i64 = 10;
 
 /// The scenarios that are built in, with a line about each.
-pub const BUILT_IN: [(&str, &str); 15] = [
+pub(crate) const BUILT_IN: [(&str, &str); 15] = [
     ("good", "the new revision is as good as the old one"),
     ("errors", "it answers some requests with an error"),
     ("slow", "it answers slowly"),

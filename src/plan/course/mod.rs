@@ -43,7 +43,7 @@ fn strategic(strategy: &Strategy) -> Strategic {
 
 /// The course of a release of this spec.
 #[must_use]
-pub fn course(spec: &RolloutSpec) -> Course {
+pub(crate) fn course(spec: &RolloutSpec) -> Course {
     let (strategy, total) = (&spec.strategy, spec.replicas);
     let strategic = strategic(strategy);
     Course {
@@ -85,7 +85,7 @@ impl Course {
     /// A state that has more pods than the bounds permit: that of a single replica beside its canary,
     /// without surge.
     #[must_use]
-    pub fn beyond_its_bounds(&self) -> Option<&Target> {
+    pub(crate) fn beyond_its_bounds(&self) -> Option<&Target> {
         let mut targets = self.targets.iter();
         targets.find(|target| target.canary + target.stable > self.bounds.ceiling)
     }

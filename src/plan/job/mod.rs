@@ -259,7 +259,7 @@ enum Of<'a> {
 
 impl<'a> Turn<'a> {
     /// This Job of a release.
-    pub fn of_release(draft: &Draft<'_>, release: &'a Release, phase: PhaseKind) -> Self {
+    pub(crate) fn of_release(draft: &Draft<'_>, release: &'a Release, phase: PhaseKind) -> Self {
         let mut turn = Self {
             of: Of::Release(release),
             job: release.job(phase),
@@ -273,7 +273,7 @@ impl<'a> Turn<'a> {
     }
 
     /// This Job of a version, from the attempt `least` on.
-    pub fn of_version(
+    pub(crate) fn of_version(
         draft: &Draft<'_>,
         version: &'a VersionRecord,
         phase: PhaseKind,
@@ -448,7 +448,7 @@ impl<'a> Turn<'a> {
 
     /// Whether a person has said that a vanished Job's hold may be taken over. Of one that only
     /// looked, for something else than this, nobody needs to.
-    pub fn may_take_over(&self, draft: &Draft<'_>, holder: &Holder) -> bool {
+    pub(crate) fn may_take_over(&self, draft: &Draft<'_>, holder: &Holder) -> bool {
         let own = self.is_of(draft, holder);
         self.job.accepted_dirty.as_ref() == Some(&holder.job)
             || (own && holder.attempt < self.job.attempt)

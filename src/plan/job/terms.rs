@@ -42,7 +42,7 @@ pub enum Failure {
 }
 
 /// All kinds that this version runs, in the order in which they run.
-pub const TERMS: [Terms; 5] = [
+pub(crate) const TERMS: [Terms; 5] = [
     Terms {
         phase: PhaseKind::Preflight,
         runs: Runs::BeforePods,
@@ -82,19 +82,19 @@ pub const TERMS: [Terms; 5] = [
 
 /// Whether a kind runs apart from the release, after it.
 #[must_use]
-pub fn is_after_release(phase: PhaseKind) -> bool {
+pub(crate) fn is_after_release(phase: PhaseKind) -> bool {
     of(phase).is_some_and(|terms| terms.runs == Runs::AfterRelease)
 }
 
 /// Whether a kind changes nothing, whatever becomes of it.
 #[must_use]
-pub fn only_looks(phase: PhaseKind) -> bool {
+pub(crate) fn only_looks(phase: PhaseKind) -> bool {
     of(phase).is_some_and(|terms| terms.failure == Failure::Nothing)
 }
 
 /// The kind whose successes for the same version a Job of this kind takes back.
 #[must_use]
-pub const fn takes_back(phase: PhaseKind) -> Option<PhaseKind> {
+pub(crate) const fn takes_back(phase: PhaseKind) -> Option<PhaseKind> {
     match phase {
         PhaseKind::Revert => Some(PhaseKind::Expand),
         PhaseKind::Expand => Some(PhaseKind::Revert),
@@ -109,7 +109,7 @@ pub fn of(phase: PhaseKind) -> Option<&'static Terms> {
 }
 
 /// Those that a release of this spec runs before its pods, in order.
-pub fn before_the_pods(spec: &RolloutSpec) -> impl Iterator<Item = &'static Terms> {
+pub(crate) fn before_the_pods(spec: &RolloutSpec) -> impl Iterator<Item = &'static Terms> {
     let schema = spec.schema.as_ref();
     TERMS
         .iter()

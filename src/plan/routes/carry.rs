@@ -71,7 +71,7 @@ pub(in crate::plan) fn way_back(draft: &Draft<'_>, stable: i32, new: i32) -> Opt
 /// Times that pods of stable are waited for until it is whole again, beside a revision that has so
 /// many: each time those that the ceiling has room for.
 #[must_use]
-pub fn rounds(bounds: Bounds, total: i32, mut stable: i32, mut other: i32) -> i64 {
+pub(crate) fn rounds(bounds: Bounds, total: i32, mut stable: i32, mut other: i32) -> i64 {
     let whole = whole(bounds);
     let mut rounds = 0;
     while stable < total {

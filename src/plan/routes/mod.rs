@@ -15,7 +15,6 @@ use self::known::{
     LOOKS_EVERY, TRIES_AGAIN_AFTER, is_late, is_ready, is_settled, names, read, shows, told,
     weighed,
 };
-pub use self::known::{SETTLES_WITHIN, UNREPORTED_WITHIN};
 use self::record::is_contested;
 pub(super) use self::record::{note, to_be_at_rest};
 use super::{

@@ -37,7 +37,7 @@ pub fn world(schema: Value) -> World {
     world
 }
 
-pub fn with_preflight(preflight: Value) -> World {
+pub(crate) fn with_preflight(preflight: Value) -> World {
     world(json!({ "preflight": preflight }))
 }
 
@@ -269,7 +269,7 @@ pub fn failed(approval: &str) -> World {
     world
 }
 
-pub fn on_record(world: &mut World) -> Option<VersionRecord> {
+pub(crate) fn on_record(world: &mut World) -> Option<VersionRecord> {
     world.database_mut().version(2).cloned()
 }
 

@@ -39,7 +39,7 @@ use crate::plan::intent::Write;
 pub type Rule = fn(&World, &Happened) -> Result<(), String>;
 
 /// All rules by name.
-pub const RULES: &[(&str, Rule)] = &[
+pub(crate) const RULES: &[(&str, Rule)] = &[
     ("floor", replicas::floor),
     ("served", replicas::served),
     ("ceiling", replicas::ceiling),
@@ -105,7 +105,7 @@ impl World {
     ///
     /// # Errors
     /// The first rule that is broken.
-    pub fn judge(&mut self) -> Result<(), Broken> {
+    pub(crate) fn judge(&mut self) -> Result<(), Broken> {
         let happened = std::mem::take(&mut self.happened);
         for one in &happened {
             let rewound = !self.ledger.rewound.is_empty();
