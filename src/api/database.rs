@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     PhaseKind,
-    schema::{Approval, KeptBy},
+    schema::{Approval, HolderSlot, KeptBy},
     sql::KeyRef,
 };
 
@@ -103,14 +103,13 @@ pub struct DatabaseRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dirty: Option<Dirty>,
 
-    /// The highest version of which a revision was ever stable here, whatever became of it, among
-    /// the Rollouts whose spec has a revert: what its expand added is not taken back any more.
+    /// Highest schema version that was ever stable, among Rollouts with a `revert`. Its expand is
+    /// never reverted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable_version: Option<i64>,
 
-    /// How far a person has said that the database is, after it or this record was restored from a
-    /// backup (`stepgate.io/baseline`): up to there the runner's ledger is not compared with this
-    /// record.
+    /// The versions of the database that a person recorded with `stepgate.io/baseline` after a
+    /// restore. Up to these, the runner's ledger is not compared with this record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
 
@@ -128,21 +127,17 @@ impl DatabaseRecord {
     /// Who holds the place that a phase of this kind takes.
     #[must_use]
     pub(crate) const fn held_for(&self, phase: PhaseKind) -> Option<&Holder> {
-        match phase {
-            PhaseKind::Backfill => self.backfill_holder.as_ref(),
-            PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Contract | PhaseKind::Revert => {
-                self.holder.as_ref()
-            }
+        match phase.slot() {
+            HolderSlot::Beside => self.backfill_holder.as_ref(),
+            HolderSlot::Alone => self.holder.as_ref(),
         }
     }
 
     /// The same place, to be taken or let go.
     pub(crate) const fn place_of(&mut self, phase: PhaseKind) -> &mut Option<Holder> {
-        match phase {
-            PhaseKind::Backfill => &mut self.backfill_holder,
-            PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Contract | PhaseKind::Revert => {
-                &mut self.holder
-            }
+        match phase.slot() {
+            HolderSlot::Beside => &mut self.backfill_holder,
+            HolderSlot::Alone => &mut self.holder,
         }
     }
 
@@ -201,8 +196,8 @@ pub struct Baseline {
 pub struct VersionRecord {
     /// The version.
     pub version: i64,
-    /// The Rollout whose phases run for it: the first of which a revision became stable; before
-    /// that the one of which a release failed, and whose revert is asked for.
+    /// The Rollout whose phases run for this version: the first one with a stable revision of it.
+    /// Before that, the Rollout whose release failed and whose revert is to run.
     pub rollout: String,
     /// The last revision of that Rollout and this version that became stable, or that failed. Its
     /// pods are what the phases run in.
@@ -215,7 +210,7 @@ pub struct VersionRecord {
     /// The last backfill that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfilled: Option<Done>,
-    /// Since when nobody on the database is below the version; absent while somebody is.
+    /// Since when every workload on the database is at the version or above. Absent while one is below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alone_since: Option<Time>,
     /// The approval of the contract, or of the revert.
@@ -497,8 +492,8 @@ pub struct PhaseRecord {
     /// was refused or rolled back (64, 65, 66), or no pod of it ever ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nothing_applied: bool,
-    /// The Job of the revert, or of a later expand, that has taken back what this one did, or
-    /// `stepgate.io/baseline`, where a person has said so: it does not count any more.
+    /// Name of the Job that reverted this phase, or `stepgate.io/baseline`. If it is set, the phase no
+    /// longer counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone_by: Option<String>,
     /// Name of the Job.

@@ -18,7 +18,7 @@ use crate::{
         facts::{
             Answers, DatabaseObjects, Limits, Observed, Question, Refusal, Refused, RolloutFacts,
         },
-        intent::{Event, Kind, Plan, Stands, Write},
+        intent::{Event, Kind, Notes, Plan, Stands, Write},
         measuring,
         reason::Reason,
     },
@@ -63,7 +63,7 @@ pub struct Ran {
     /// When to come again if nothing happens before.
     pub wake_at: Option<Timestamp>,
     /// Why, one line per decision.
-    pub notes: Vec<String>,
+    pub notes: Notes,
     /// What stopped the pass; it is to be tried again, with backoff.
     pub error: Option<Stopped>,
 }

@@ -280,7 +280,7 @@ fn report(key: &Key, ran: &Ran) {
         Key::Database { .. } => "DatabaseSchema",
     };
     if ran.writes > 0 {
-        for note in &ran.notes {
+        for note in ran.notes.iter() {
             info!(kind, namespace, name, "{note}");
         }
     }

@@ -160,9 +160,8 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
         },
     );
     let terms = terms::of(holder.phase);
-    // What this version does not know may have left anything behind.
     let touched = succeeded || !end.nothing_applied;
-    if touched && terms.is_none_or(|terms| terms.failure == Failure::Dirty) {
+    if touched && terms.failure == Failure::Dirty {
         record.dirty = (!succeeded).then(|| holder.left_dirty(Time(end.at)));
     }
     if succeeded {
@@ -191,7 +190,7 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
         holder.attempt,
         if succeeded { "succeeded" } else { "failed" }
     ));
-    if let Some(terms) = terms.filter(|t| succeeded && t.runs == Runs::AfterRelease) {
+    if succeeded && terms.runs == Runs::AfterRelease {
         plan.events.push(Event {
             reason: terms.succeeded,
             message: format!(

@@ -10,7 +10,7 @@ use super::{
     course::{self, Course},
     decision::{Decision, Halt, Wait},
     facts::{Observed, Question, Refused, Remembered, RevisionFacts},
-    intent::{Event, Kind, Write},
+    intent::{Event, Kind, Note, Notes, Write},
     reason::Reason,
     replicas::Bounds,
     revision::{Wanted, Whole},
@@ -38,7 +38,7 @@ pub(super) struct Draft<'a> {
     pub wait: Wait,
     pub writes: Vec<Write>,
     pub events: Vec<Event>,
-    pub notes: Vec<String>,
+    pub notes: Notes,
 }
 
 impl<'a> Draft<'a> {
@@ -54,7 +54,7 @@ impl<'a> Draft<'a> {
             wait: Wait::default(),
             writes: Vec::new(),
             events: Vec::new(),
-            notes: Vec::new(),
+            notes: Notes::default(),
         }
     }
 
@@ -65,7 +65,7 @@ impl<'a> Draft<'a> {
             wait: Wait::default(),
             writes: Vec::new(),
             events: Vec::new(),
-            notes: Vec::new(),
+            notes: Notes::default(),
             ..self
         }
     }
@@ -91,7 +91,7 @@ impl<'a> Draft<'a> {
         Decision {
             status: self.status.clone(),
             events: Vec::new(),
-            notes: Vec::new(),
+            notes: Notes::default(),
             wait: Wait::default(),
         }
     }
@@ -275,7 +275,11 @@ impl<'a> Draft<'a> {
 
     /// A warning.
     pub fn tell(&mut self, reason: Reason, message: String) {
-        self.notes.push(format!("{reason}: {message}"));
+        self.notes.push(Note::Event {
+            reason,
+            what: message.clone(),
+            because: None,
+        });
         self.events.push(Event {
             reason,
             message,

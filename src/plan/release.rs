@@ -14,7 +14,7 @@ use super::{
         self, Run, Turn,
         heard::{end_of_phase_log, why_its_pod_waits},
         preflight::{self, Step},
-        terms::Failure,
+        terms::{Failure, Runs},
     },
     life, order,
     reason::Reason,
@@ -82,7 +82,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
         return Ok(None);
     }
     if let Some(by) = draft.paused_by() {
-        let words = format!("revision {wanted} waits: paused by {by}; nothing has happened for it");
+        let words = format!("revision {wanted} has not started: paused by {by}");
         return Err(Wait::held(Reason::Paused, words).into());
     }
     // The way back needs no expand, no checks, and no selector that it did not have before.
@@ -353,7 +353,8 @@ fn fails(draft: &Draft<'_>, release: &Release, reason: Reason, message: &str) ->
 
 /// The schema before the first pod.
 fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) -> Decided {
-    let Some(terms) = job::terms::of(phase) else {
+    let terms = job::terms::of(phase);
+    let Runs::BeforePods { running, done } = terms.runs else {
         return before_pods::first(draft, release)?.made();
     };
     if phase == PhaseKind::Expand && preflight::comes_first(draft, release) {
@@ -407,7 +408,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
         Run::Succeeded => {
             let took = seconds_between(release.started.0, draft.now);
             let message = format!(
-                "the schema is expanded for revision {} after {took} seconds",
+                "{done} for revision {} after {took} seconds",
                 release.revision
             );
             let after = match phase {
@@ -443,14 +444,14 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             let mut words = format!("{} failed: {message}{log}", phase.word());
             words.push_str(if nothing_applied && schema.is_some_and(|s| s.runs_sql(phase)) {
                 ". Nothing was applied, and the database is clean. No pod of the revision was \
-                 started. Put right what failed, then set the annotation stepgate.io/retry"
+                 started. Fix what failed, then retry with the annotation stepgate.io/retry"
             } else if nothing_applied {
                 ". Every run exited with 75: nothing was applied, and the database is clean. No pod \
-                 of the revision was started. Put right what the command waits for, then set the \
+                 of the revision was started. Provide what the command waits for, then retry with the \
                  annotation stepgate.io/retry"
             } else {
-                ". No pod of the revision was started; the database needs a retry: put right what \
-                 failed, then set the annotation stepgate.io/retry"
+                ". No pod of the revision was started. The database may be inconsistent: fix it, then \
+                 retry with the annotation stepgate.io/retry"
             });
             let told = format!("revision {}: {words}", release.revision);
             fails(draft, release, terms.failed, &words)
@@ -462,7 +463,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             let way = if words.is_empty() {
                 ""
             } else {
-                ". To go on before its deadline, delete that Job and set the annotation \
+                ". To continue before its deadline, delete that Job and set the annotation \
                  stepgate.io/retry"
             };
             let message = format!("{}{words}{way}", obstacle.message);
@@ -489,7 +490,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
         Run::Unread => Ok(None),
         Run::Runs(message) => {
             let (words, look) = why_its_pod_waits(draft, job::waits_for_its_pod(draft))?;
-            let wait = Wait::held(Reason::Expanding, format!("{message}{words}"));
+            let wait = Wait::held(running, format!("{message}{words}"));
             Err(wait.and(look).into())
         }
     }
@@ -520,8 +521,8 @@ fn preflight_failed(
         None => String::new(),
     };
     let words = format!(
-        "preflight failed: {words}{log}. Nothing has run, and the database is as it was. Put right \
-         what failed, then set the annotation stepgate.io/retry"
+        "preflight failed: {words}{log}. Nothing has run, and the database is unchanged. Fix what \
+         failed, then retry with the annotation stepgate.io/retry"
     );
     let told = format!("revision {}: {words}", release.revision);
     fails(draft, release, Reason::PreflightFailed, &words)

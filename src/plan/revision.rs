@@ -318,7 +318,7 @@ pub(super) fn short(bytes: &[u8]) -> String {
 
 /// A SHA-256 in hexadecimal.
 #[must_use]
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

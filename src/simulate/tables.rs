@@ -69,7 +69,7 @@ pub struct Code {
 impl Code {
     /// Whether it is hurt where this is removed: what nobody says may be anything.
     #[must_use]
-    pub fn uses(&self, column: &Column) -> bool {
+    pub(crate) fn uses(&self, column: &Column) -> bool {
         self.version.is_none()
             || self.needs.contains(column)
             || matches!(column, Column::Of(of) if self.version == Some(*of))

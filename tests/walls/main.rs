@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod circles;
+mod doors;
 
 use std::{
     collections::BTreeSet,

@@ -412,7 +412,7 @@ impl Index {
 
     /// Whether an object of this key is known.
     #[must_use]
-    pub fn knows(&self, key: &Key) -> bool {
+    pub(crate) fn knows(&self, key: &Key) -> bool {
         let state = self.read();
         match key {
             Key::Rollout { namespace, name } => {

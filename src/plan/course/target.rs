@@ -57,6 +57,7 @@ pub(super) struct Strategic {
     pub targets: fn(&Strategy, i32) -> Vec<Target>,
     pub bounds: fn(&Strategy, i32) -> Bounds,
     pub batch: fn(&Strategy) -> Option<String>,
+    pub shrinks: fn(&Strategy) -> bool,
 }
 
 /// The tests of a list that run at this time.

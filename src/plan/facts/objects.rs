@@ -293,7 +293,7 @@ impl ServiceFacts {
 
     /// Whether it selects pods with these labels.
     #[must_use]
-    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub(crate) fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         let mut wanted = self.selector.iter();
         !self.selector.is_empty() && wanted.all(|(key, value)| labels.get(key) == Some(value))
     }

@@ -133,7 +133,7 @@ fn lacks(draft: &Draft<'_>, version: &VersionRecord, key: &str) -> Option<String
         return Some(format!("flag {key}: ConfigMap {map} cannot be read"));
     }
     if !is_written(draft, known) {
-        return Some(format!("flag {key}: ConfigMap {map} does not have it on"));
+        return Some(format!("flag {key}, which is off in ConfigMap {map}"));
     }
     match &known.reaches_pods_by {
         None => Some(format!(

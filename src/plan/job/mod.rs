@@ -96,7 +96,7 @@ pub(super) fn run(draft: &Draft<'_>, turn: &Turn<'_>) -> Run {
                 prepared(
                     draft,
                     turn,
-                    format!("{word} of {name} is about to start anew"),
+                    format!("{word} of {name} is about to start again"),
                 )
             } else {
                 half_way(
@@ -123,13 +123,7 @@ pub(super) fn run(draft: &Draft<'_>, turn: &Turn<'_>) -> Run {
                 holder.phase.word(),
                 holder.rollout,
                 holder.job,
-                match holder.phase {
-                    PhaseKind::Backfill => "backfillHolder",
-                    PhaseKind::Preflight
-                    | PhaseKind::Expand
-                    | PhaseKind::Contract
-                    | PhaseKind::Revert => "holder",
-                }
+                holder.phase.slot().field(),
             ),
         ),
         None => match &record.dirty {
@@ -196,9 +190,10 @@ fn prepared(draft: &Draft<'_>, turn: &Turn<'_>, message: String) -> Run {
         Some(database) => {
             let words = format!(
                 "DatabaseSchema {} is being deleted, and with it the record of what ran: when it \
-                 is gone a new one is made, and the expand runs from the beginning; if it stays, \
-                 see its metadata.finalizers",
-                database.base.name
+                 is gone a new one is made, and the {} runs from the beginning; if it stays, see \
+                 its metadata.finalizers",
+                database.base.name,
+                turn.phase().word()
             );
             waiting(false, Reason::DatabaseTerminating, words)
         }

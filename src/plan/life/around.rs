@@ -278,7 +278,7 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Option<Stri
         let after =
             busy(draft, (number, Side::Before)).map(|what| format!(", which waits: {what}"));
         return Some(format!(
-            "stable, which is measured before it{}",
+            "the measurement of stable before the contract{}",
             after.unwrap_or_default()
         ));
     };
@@ -291,7 +291,7 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Option<Stri
     let approve = gate::approve_command(draft, version, PhaseKind::Contract, &database.base.name);
     Some(format!(
         "an approval of the contract of version {number}, as it is: {}. To approve: {approve}. To \
-         measure anew: {}",
+         measure again: {}",
         said(measured, number, Side::Before),
         retry_command(draft)
     ))
@@ -349,8 +349,8 @@ pub(in crate::plan) fn after_words(
     let words = match measured.verdict {
         None => format!("waits for {}", words(draft, measured, Side::After)),
         Some(Found::Failed) => format!(
-            "{}. Nothing takes a contract back: put right what hurts in the database, or release a \
-             revision that can do without what was removed. To measure anew: {}",
+            "{}. A contract cannot be reverted: fix the cause in the database, or release a \
+             revision that does not need what was removed. To measure again: {}",
             said(measured, version.version, Side::After),
             retry_command(draft)
         ),

@@ -12,7 +12,6 @@ use crate::{
         draft::{Draft, later},
         facts::{Question, RolloutFacts, SharerFacts, UserFacts},
         flags,
-        job::terms,
     },
 };
 
@@ -135,6 +134,7 @@ impl Side {
         users
             .map(|user| match needs(user) {
                 Some(of) if serves => format!("{} needs version {of}", user.what),
+                None if serves => format!("{}, whose version is not known", user.what),
                 _ => user.what.clone(),
             })
             .collect()
@@ -175,7 +175,7 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String>
     if missing.is_empty() && version.alone_since.is_none() {
         missing.extend(side.named(draft, true));
         if missing.is_empty() {
-            missing.push("who else uses the database is being read".to_owned());
+            missing.push("the list of workloads that use the database".to_owned());
         }
     }
     let moving = everybody(draft).into_iter().filter(|s| !s.moves.is_empty());
@@ -192,7 +192,7 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<String>
             .map(|v| format!("the contract of version {} comes first", v.version)),
     );
     if let Some(at) = opens_at(version).filter(|at| *at > draft.now) {
-        missing.push(format!("its time, until {at:.0}"));
+        missing.push(format!("afterSeconds, until {at:.0}"));
     }
     missing.extend(flags::missing(draft, version));
     missing.extend(approval(
@@ -218,9 +218,9 @@ pub(super) fn in_the_way(
 ) -> Vec<String> {
     let dirty = record.dirty.iter().filter(|dirty| dirty.phase != kind);
     let dirty = dirty.map(|dirty| format!("Job {} left the database half-way", dirty.job));
-    let foreign = record.holders().filter(|h| {
-        h.version != Some(version.version) || terms::of(h.phase).is_none_or(|t| t.phase != kind)
-    });
+    let foreign = record
+        .holders()
+        .filter(|h| h.version != Some(version.version) || h.phase != kind);
     dirty
         .chain(foreign.map(|h| format!("Job {} runs on the database", h.job)))
         .collect()

@@ -39,7 +39,7 @@ pub fn takes(pods: i32, whole: i32) -> i32 {
 /// Percent of the requests that so many pods may be left with: rounded up, as a percent is the
 /// finest that a route knows.
 #[must_use]
-pub fn keeps(pods: i32, whole: i32) -> i32 {
+pub(crate) fn keeps(pods: i32, whole: i32) -> i32 {
     let (percent, rest) = percent(pods, whole);
     (percent + i32::from(rest)).min(100)
 }
@@ -98,7 +98,7 @@ struct Pace<'d> {
 
 /// Stable has fewer pods than all requests need, or may have.
 pub(in crate::plan) fn shrinks(draft: &Draft<'_>) -> bool {
-    draft.spec.strategy.shrinks() || told(draft).is_some_and(|told| told.shrinks)
+    draft.course.shrinks || told(draft).is_some_and(|told| told.shrinks)
 }
 
 fn pace<'d>(draft: &'d Draft<'_>) -> Option<Pace<'d>> {
