@@ -7,6 +7,7 @@
 
 mod circles;
 mod doors;
+mod pages;
 
 use std::{
     collections::BTreeSet,
