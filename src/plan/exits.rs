@@ -145,7 +145,7 @@ pub(super) fn crash_loop(draft: &Draft<'_>, release: &Release) -> Option<Why> {
 }
 
 /// A container of the revision in motion has ended.
-pub(super) struct Ended {
+pub(super) struct Exit {
     /// When that was long enough ago, unless another ends.
     pub until: Timestamp,
     /// What happened, for people.
@@ -160,7 +160,7 @@ pub fn proof(hold_seconds: i64) -> i64 {
 
 /// The last end of a container of the revision in motion within so many seconds. Where there is no
 /// stable revision to stay with, none counts.
-pub(super) fn ended_within(draft: &Draft<'_>, seconds: i64) -> Option<Ended> {
+pub(super) fn ended_within(draft: &Draft<'_>, seconds: i64) -> Option<Exit> {
     let release = draft.status.release.as_ref()?;
     if release.first || !matches!(release.stage, Stage::Step(_)) {
         return None;
@@ -172,7 +172,7 @@ pub(super) fn ended_within(draft: &Draft<'_>, seconds: i64) -> Option<Ended> {
         |at: Timestamp| later(at, seconds) > draft.now && at <= later(draft.now, STEADY_SECONDS);
     let (at, pod) = ends.filter(|(at, _)| recent(*at)).max()?;
     let until = later(at, seconds);
-    Some(Ended {
+    Some(Exit {
         until,
         message: format!(
             "a container of pod {pod} exited at {at:.0}; the release continues {seconds} seconds \

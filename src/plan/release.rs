@@ -13,7 +13,7 @@ use super::{
     job::{
         self, Run, Turn,
         heard::{end_of_phase_log, why_its_pod_waits},
-        preflight::{self, Step},
+        preflight::{self, PreflightState},
         terms::{Failure, Runs},
     },
     life, order,
@@ -385,7 +385,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
     }
     if terms.failure == Failure::Nothing {
         match preflight::step(draft, release)? {
-            Step::Over(why) => {
+            PreflightState::Over(why) => {
                 let decision = before_pods::after(draft, release, phase)?;
                 let Some(why) = why else {
                     return decision.made();
@@ -393,14 +393,16 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
                 let message = format!("revision {}: {why}", release.revision);
                 return decision.event(terms.succeeded, message).made();
             }
-            Step::Goes(decision) => return (*decision).made(),
-            Step::Waits(wait) => {
+            PreflightState::Goes(decision) => return (*decision).made(),
+            PreflightState::Waits(wait) => {
                 let (words, look) = why_its_pod_waits(draft, job::waits_for_its_pod(draft))?;
                 return Err(wait.saying(&words).and(look).into());
             }
-            Step::Fails { words, job } => return preflight_failed(draft, release, words, job),
-            Step::Disagrees(job) => return disagrees(draft, release, phase, job),
-            Step::Obstacle => {}
+            PreflightState::Fails { words, job } => {
+                return preflight_failed(draft, release, words, job);
+            }
+            PreflightState::Disagrees(job) => return disagrees(draft, release, phase, job),
+            PreflightState::Obstacle => {}
         }
     }
     match job::run(draft, &turn) {

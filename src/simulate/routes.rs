@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::{
     action::Routed,
-    event::{Event, Sync},
+    event::{Occurrence, Sync},
     object::{Name, RouteObject},
     setting::Delay,
     story::Detail,
@@ -107,7 +107,7 @@ impl World {
         }
         let (reports, follows) = (self.draw(REPORTS), self.draw(FOLLOWS));
         for (delay, data) in [(reports, false), (follows, true)] {
-            let event = Event::Gateway {
+            let event = Occurrence::Gateway {
                 route: name.into(),
                 data,
             };
@@ -129,7 +129,7 @@ impl World {
                 for data in [true, false] {
                     let delay = SignedDuration::from_millis(500);
                     let route = name.as_str().into();
-                    self.after(delay, Event::Gateway { route, data });
+                    self.after(delay, Occurrence::Gateway { route, data });
                 }
             }
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     action::Action,
-    driver::{Ended, Simulation},
+    driver::{BrokenOff, Simulation},
     object::Name,
     request::Fate,
     setting::{Behaviour, Health, Migration, MigrationEnd, Setting},
@@ -111,7 +111,7 @@ impl Scenario {
     ///
     /// # Errors
     /// When a rule was broken on the way; the world is as it was then.
-    pub fn play(&self, seed: u64, detail: Detail) -> (Simulation, Result<(), Ended>) {
+    pub fn play(&self, seed: u64, detail: Detail) -> (Simulation, Result<(), BrokenOff>) {
         let mut simulation = self.begin(seed, detail);
         let result = simulation.run_for(self.seconds, MOST_EVENTS);
         (simulation, result)
