@@ -8,6 +8,7 @@ use std::{
     num::NonZero,
     ops::Range,
     path::PathBuf,
+    process::Command,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Instant,
@@ -67,6 +68,37 @@ fn no_story(name: &str) -> String {
         "NAME={name}: no story has that name. Near it: {}",
         near.join(", ")
     )
+}
+
+/// `make story` plays the story that it is asked for, and none in silence.
+#[test]
+fn the_command_for_one_story_plays_it() {
+    let make = |name: &str| {
+        let dry = Command::new("make")
+            .args(["-n", "story", &format!("NAME={name}")])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        let line = String::from_utf8(dry.stdout).unwrap();
+        let (_, arguments) = line.split_once("--test simulate ").unwrap();
+        // What cargo hands to this program.
+        let arguments = arguments.split_whitespace().filter(|word| *word != "--");
+        assert!(line.contains(&format!("NAME='{name}'")), "{line}");
+        let played = Command::new(env::current_exe().unwrap())
+            .args(arguments)
+            .env("NAME", name)
+            .env_remove("UPDATE_GOLDEN")
+            .output()
+            .unwrap();
+        let text = [played.stdout, played.stderr].concat();
+        (played.status.success(), String::from_utf8(text).unwrap())
+    };
+    let (is_played, told) = make("good");
+    assert!(is_played && told.contains("write status of shop"), "{told}");
+    for (name, said) in [("", "no story has that name"), ("goood", "Near it: good")] {
+        let (is_played, told) = make(name);
+        assert!(!is_played && told.contains(said), "{told}");
+    }
 }
 
 /// Every story is as it is kept, in the folder of its theme. `make golden` writes them.

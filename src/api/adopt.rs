@@ -24,7 +24,7 @@ pub struct AdoptedStatus {
     pub uid: String,
     /// The replicas that it had when it was adopted.
     pub replicas: i32,
-    /// Its generation when its replicas were last found to be in order, whoever wrote them. What
-    /// somebody else writes later is not overwritten.
+    /// Generation of the Deployment at which Stepgate last accepted its replicas. What somebody else
+    /// writes later is not overwritten.
     pub generation: i64,
 }

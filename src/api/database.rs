@@ -22,7 +22,7 @@ pub use self::{
     version::{Approved, AskedPhase, Done, FileRecord, Found, Measured, VersionRecord},
     waiting::{Missing, Summary, Waiting},
 };
-use super::PhaseKind;
+use super::{PhaseKind, schema::HolderSlot};
 
 /// The record of the schema phases of one database, which only the operator writes; and who may use
 /// it, which its administrator says.
@@ -115,14 +115,13 @@ pub struct DatabaseRecord {
     #[serde(skip_serializing_if = "Summary::is_empty")]
     pub summary: Summary,
 
-    /// The highest version of which a revision was ever stable here, whatever became of it, among
-    /// the Rollouts whose spec has a revert: what its expand added is not taken back any more.
+    /// Highest schema version that was ever stable, among Rollouts with a `revert`. Its expand is
+    /// never reverted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable_version: Option<i64>,
 
-    /// How far a person has said that the database is, after it or this record was restored from a
-    /// backup (`stepgate.io/baseline`): up to there the runner's ledger is not compared with this
-    /// record.
+    /// The versions of the database that a person recorded with `stepgate.io/baseline` after a
+    /// restore. Up to these, the runner's ledger is not compared with this record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
 
@@ -140,11 +139,9 @@ impl DatabaseRecord {
     /// Who holds the place that a phase of this kind takes.
     #[must_use]
     pub(crate) const fn held_for(&self, phase: PhaseKind) -> Option<&Holder> {
-        match phase {
-            PhaseKind::Backfill => self.backfill_holder.as_ref(),
-            PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Contract | PhaseKind::Revert => {
-                self.holder.as_ref()
-            }
+        match phase.slot() {
+            HolderSlot::Beside => self.backfill_holder.as_ref(),
+            HolderSlot::Alone => self.holder.as_ref(),
         }
     }
 
@@ -160,11 +157,9 @@ impl DatabaseRecord {
 
     /// The same place, to be taken or let go.
     pub(crate) const fn place_of(&mut self, phase: PhaseKind) -> &mut Option<Holder> {
-        match phase {
-            PhaseKind::Backfill => &mut self.backfill_holder,
-            PhaseKind::Preflight | PhaseKind::Expand | PhaseKind::Contract | PhaseKind::Revert => {
-                &mut self.holder
-            }
+        match phase.slot() {
+            HolderSlot::Beside => &mut self.backfill_holder,
+            HolderSlot::Alone => &mut self.holder,
         }
     }
 
@@ -313,8 +308,8 @@ pub struct PhaseRecord {
     /// was refused or rolled back (64, 65, 66), or no pod of it ever ran.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nothing_applied: bool,
-    /// The Job of the revert, or of a later expand, that has taken back what this one did, or
-    /// `stepgate.io/baseline`, where a person has said so: it does not count any more.
+    /// Name of the Job that reverted this phase, or `stepgate.io/baseline`. If it is set, the phase no
+    /// longer counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone_by: Option<String>,
     /// Name of the Job.

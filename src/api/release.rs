@@ -108,12 +108,12 @@ pub struct StepStatus {
     /// Time in which the target was held.
     #[serde(default)]
     pub held: Stopwatch,
-    /// The most pods of the revision that this step has seen available at once, in whole batches:
-    /// more of them is progress.
+    /// Highest number of available pods of the revision seen at this step, in whole batches. A higher
+    /// number is progress.
     #[serde(default)]
     pub available: i32,
-    /// In a rolling release: the size of a batch, as it was written when the step began. When that
-    /// is edited, the release goes on from the pods that it has.
+    /// In a rolling release: the size of a batch, as it was written when the step began. If it is
+    /// edited, the release continues from the pods that it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
 }
@@ -124,7 +124,7 @@ pub struct StepStatus {
 pub struct JobStatus {
     /// The phase that it runs.
     pub phase: PhaseKind,
-    /// Its attempt; only a retry raises it, but for a preflight, which is tried again by itself.
+    /// Its attempt. Only a retry raises it; a preflight is also retried automatically.
     pub attempt: i64,
     /// The Job that was reported here as one that may have left the database inconsistent. A retry
     /// accepts only what was reported before it.
@@ -377,11 +377,11 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     tests: Vec<TestStatus>,
-    /// A person has let it go on though something that stable needs to come back is gone.
+    /// Whether a person let the release continue although stable cannot be restored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     without_undo: bool,
-    /// ConfigMaps and Secrets that stable needs to come back and that the operator may not read:
-    /// whether they are there is not known.
+    /// ConfigMaps and Secrets that stable needs for a rollback, but that the operator may not read, so
+    /// it does not know whether they exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     not_checked: Vec<String>,

@@ -72,8 +72,7 @@ pub struct RolloutStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaStatus>,
 
-    /// The Jobs that run after the release of a schema version, as far as people said something of
-    /// them, by version.
+    /// Jobs after the release that a person has retried, by schema version.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub version_jobs: Vec<VersionJobs>,
@@ -100,10 +99,10 @@ pub struct RolloutStatus {
 pub struct VersionJobs {
     /// The version.
     pub version: i64,
-    /// Those of which more is to be said than that they are at their first attempt.
+    /// Jobs that are past their first attempt, or for which a person accepted something.
     #[schemars(length(max = 16))]
     pub jobs: Vec<super::release::JobStatus>,
-    /// When a person asked that stable be measured anew around its contract.
+    /// When a person asked for a new measurement of stable around the contract.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured_from: Option<Time>,
 }

@@ -92,9 +92,9 @@ pub struct SchemaSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Backfill>,
 
-    /// Removes what nobody needs any more. Runs once per version, when its gate is open: no pod, no
-    /// release and no way back of any Rollout on the database is below the version, the backfill
-    /// has ended, `afterSeconds` have passed, and it is approved.
+    /// Removes unused parts of the schema. Runs once per version, when no pod, release or rollback
+    /// target of any Rollout on the database is below the version, the backfill has ended,
+    /// `afterSeconds` have passed, and it is approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<Contract>,
 
@@ -379,15 +379,15 @@ pub struct Backfill {
     #[serde(flatten)]
     pub run: Phase,
 
-    /// Rows that are changed in batches of a bounded size, each committed on its own, after the
-    /// files of `sql`, until `where` is true of none. A run that is cut off goes on where it was.
+    /// Rows to change in batches, each committed on its own, after the files of `sql`, until no row
+    /// matches `where`. An interrupted run continues where it stopped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub batches: Vec<Batch>,
 
-    /// Batches that have not changed a row, nor found a range without one, for so many seconds have
-    /// failed; time in which they pause counts too. What they have done stays, and a retry goes on
-    /// there. Default: 900.
+    /// Seconds without progress (no row changed, no range found empty) after which batches have
+    /// failed; pauses count too. What they have done stays, and a retry continues there.
+    /// Default: 900.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 604800))]
     pub stall_seconds: Option<i64>,
@@ -544,6 +544,35 @@ impl PhaseKind {
             Self::Backfill => "backfill",
             Self::Contract => "contract",
             Self::Revert => "revert",
+        }
+    }
+
+    /// The place in the record of the database that its Job takes.
+    #[must_use]
+    pub(crate) const fn slot(self) -> HolderSlot {
+        match self {
+            Self::Backfill => HolderSlot::Beside,
+            Self::Preflight | Self::Expand | Self::Contract | Self::Revert => HolderSlot::Alone,
+        }
+    }
+}
+
+/// Where a Job that holds a database is on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HolderSlot {
+    /// No other Job runs beside it, but for a backfill.
+    Alone,
+    /// It runs beside the Jobs of others.
+    Beside,
+}
+
+impl HolderSlot {
+    /// The field of the record.
+    #[must_use]
+    pub(crate) const fn field(self) -> &'static str {
+        match self {
+            Self::Alone => "holder",
+            Self::Beside => "backfillHolder",
         }
     }
 }

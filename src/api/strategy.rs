@@ -108,11 +108,11 @@ pub struct RollbackWindow {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.stablePods) || self.steps.exists(s, has(s.weight))")
-        .message("strategy.canary.stablePods says what becomes of stable's pods while routes share the requests: give each step a weight and spec.traffic its routes, or remove stablePods"),
+        .message("strategy.canary.stablePods needs steps with weights: give each step a weight and spec.traffic its routes, or remove stablePods"),
 )]
 pub struct Canary {
-    /// What becomes of the stable revision's pods while requests go to the new one by weight. Left
-    /// out: `Keep`. It is given with weights alone.
+    /// Whether stable keeps its pods while a weight splits the requests. Left out: `Keep`. Only for
+    /// steps with weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable_pods: Option<StablePods>,
 
@@ -141,11 +141,10 @@ pub struct Canary {
     pub steps: Vec<Step>,
 }
 
-/// What becomes of the stable revision's pods while requests go to the new one by weight; it needs
-/// steps with weights. `Keep`, and also when it is left out: all of them stay until the release ends,
-/// so up to twice `spec.replicas` run, and an undo is one write. `Shrink`: they become fewer as the
-/// weight rises, within `maxSurge`, and in an undo requests go back only as fast as pods of stable
-/// are ready for them.
+/// Whether stable keeps its pods while a weight splits the requests. `Keep` (the default): all of
+/// them stay until the release ends, so up to twice `spec.replicas` run, and an undo is one write.
+/// `Shrink`: they become fewer as the weight rises, within `maxSurge`. In an undo, requests go back
+/// only as fast as stable's pods are ready for them. Needs steps with weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum StablePods {
     /// All of them stay until the release ends: an undo finds everybody, and takes seconds. Up to
@@ -168,7 +167,7 @@ pub struct Step {
     )]
     #[x_kube(
         validation = Rule::new("self != 'without-undo'")
-            .message("a step cannot be called without-undo: promote <revision>/without-undo goes on without a way back to stable"),
+            .message("a step cannot be called without-undo: promote <revision>/without-undo continues although stable cannot be restored"),
     )]
     pub name: String,
 
@@ -412,13 +411,6 @@ impl Canary {
 }
 
 impl Strategy {
-    /// Stable's pods become fewer as the weight of the new revision rises.
-    #[must_use]
-    pub(crate) fn shrinks(&self) -> bool {
-        let canary = self.canary.as_ref().filter(|canary| canary.is_weighted());
-        canary.is_some_and(|canary| canary.stable_pods == Some(StablePods::Shrink))
-    }
-
     /// All tests of its steps.
     pub(crate) fn tests_mut(&mut self) -> impl Iterator<Item = &mut StepTest> {
         let steps = self.canary.iter_mut().flat_map(|canary| &mut canary.steps);

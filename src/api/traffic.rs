@@ -117,10 +117,10 @@ pub struct TrafficStatus {
     pub stable_service: ServiceStatus,
     /// The Service of the revision that is being released.
     pub canary_service: ServiceStatus,
-    /// What the routes were told last, until they have been at rest for a minute.
+    /// The last weight given to the routes. Absent once they have been at rest for a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<WeightStatus>,
-    /// The share of the requests that the new revision really gets, while routes share them by weight.
+    /// The share of the requests that the new revision really gets while a weight splits them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<MeasuredStatus>,
 }
@@ -138,7 +138,7 @@ pub struct MeasuredStatus {
     pub requests: i64,
 }
 
-/// What routes are told.
+/// The weight that the routes were given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WeightStatus {
@@ -146,21 +146,21 @@ pub struct WeightStatus {
     pub routes: Vec<RouteRef>,
     /// Percent of the requests that they are to send to `canaryService`.
     pub canary: i32,
-    /// The percent that requests may still follow until this one has settled, where that is more.
+    /// The previous percent, if it was higher and requests may still follow it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub former: i32,
-    /// Since when that is asked of them; since they were last changed by somebody else.
+    /// When this weight was requested, or last changed by another writer.
     pub since: Time,
-    /// All of them have been seen with it.
+    /// Whether all routes have been seen with this weight.
     #[serde(default, skip_serializing_if = "is_false")]
     pub seen: bool,
-    /// Since when all of them have it, and those whose kind reports so have accepted it.
+    /// Since when all routes have this weight and, where their kind reports it, have accepted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Time>,
-    /// How often somebody else has changed it since.
+    /// How often another writer has changed it since.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resets: i32,
-    /// Stable's pods follow the weight, or have not all come back since they did.
+    /// Whether stable has fewer pods because of the weight, or has not yet got all of them back.
     #[serde(default, skip_serializing_if = "is_false")]
     pub shrinks: bool,
 }

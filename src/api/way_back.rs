@@ -15,15 +15,14 @@ pub struct WayBack {
     /// The revision that would come back; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// Pods of it that would be started.
+    /// Pods of `to` that would be started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts: Option<i32>,
-    /// Pods of the other that would be stopped.
+    /// Pods of `from` that would be stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stops: Option<i32>,
-    /// About how many seconds the start of these pods takes, from what running pods of that revision
-    /// took, or of the other where it has none. Absent where none need be started, and where nothing
-    /// is known of that.
+    /// Estimated seconds to start these pods, from the start times of running pods. Absent if no pod
+    /// must start or no start time is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about_seconds: Option<i64>,
     /// The highest schema version that was applied to the database: an undo leaves it as it is.

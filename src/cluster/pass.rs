@@ -18,7 +18,7 @@ use crate::{
         facts::{
             Answers, DatabaseObjects, Limits, Observed, Question, Refusal, Refused, RolloutFacts,
         },
-        intent::{Event, Kind, Plan, Stands, Write},
+        intent::{Event, Kind, Notes, Plan, Stands, Write},
         measuring,
         reason::Reason,
     },
@@ -63,7 +63,7 @@ pub struct Ran {
     /// When to come again if nothing happens before.
     pub wake_at: Option<Timestamp>,
     /// Why, one line per decision.
-    pub notes: Vec<String>,
+    pub notes: Notes,
     /// What stopped the pass; it is to be tried again, with backoff.
     pub error: Option<Stopped>,
 }
@@ -85,7 +85,7 @@ pub enum Stopped {
 impl Stopped {
     /// A cache has not caught up yet: a newer copy settles it, soon.
     #[must_use]
-    pub fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         matches!(
             self,
             Self::Write(WriteError::Conflict { .. } | WriteError::Exists { .. })

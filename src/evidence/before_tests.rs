@@ -139,7 +139,7 @@ fn a_few_requests_before_say_little_of_what_was_before() {
     let (.., message) = after_a_quiet_minute(1.0, 2.0);
     assert!(
         message.ends_with(
-            "above the limit, but it may have been so before (test 0, fails at 100); before: 1.00% \
+            "above the limit, but perhaps no more than before (test 0, fails at 100); before: 1.00% \
              errors (1 of 100 requests): with so few requests, a bad share of up to 5.60% cannot \
              be ruled out"
         ),

@@ -63,7 +63,7 @@ impl Tally {
 
 /// What one moment added.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Step {
+pub(super) struct Added {
     /// Requests not counted before.
     pub tally: Tally,
     /// Those of them that certainly came after the hold began.
@@ -188,9 +188,9 @@ impl Ledger {
         snapshot: &Snapshot,
         at: Timestamp,
         terms: Terms,
-    ) -> Step {
+    ) -> Added {
         let silent = self.note_silence(snapshot, at);
-        let mut step = Step::default();
+        let mut step = Added::default();
         // Only a target that is new is judged by it.
         let is_new = |c: &Counted| !self.targets.contains_key(&c.target);
         let known: BTreeSet<Arc<str>> = if snapshot.counted.iter().any(is_new) {

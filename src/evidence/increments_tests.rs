@@ -7,7 +7,7 @@ fn requests(snapshot: Snapshot, ledger: &mut Ledger, measure: &Measure, at: i64)
 }
 
 /// Takes in a moment that was scraped when it is looked at.
-fn look(ledger: &mut Ledger, m: &Measure, snapshot: &Snapshot, at: i64, limit: f64) -> Step {
+fn look(ledger: &mut Ledger, m: &Measure, snapshot: &Snapshot, at: i64, limit: f64) -> Added {
     let snapshot = Snapshot {
         clock: clock(at),
         ..snapshot.clone()

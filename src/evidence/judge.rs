@@ -256,8 +256,8 @@ fn message(s: &Standing<'_>, reason: Reason, figure: &str) -> String {
             s.spec.min_requests
         ),
         (Reason::OnlyProbes, _) => format!(
-            "{figure}; that is no more than the probes and scrapes of these pods may be (up to \
-             {:.0}): say with metric.matchers which requests are users'",
+            "{figure}; all of these may be probes and scrapes (up to {:.0}): set metric.matchers to \
+             count user requests only",
             s.probes.unwrap_or_default().floor()
         ),
         (Reason::NotCompared, _) => format!(
@@ -269,12 +269,12 @@ fn message(s: &Standing<'_>, reason: Reason, figure: &str) -> String {
         ),
         (Reason::AboveLimit, _) => {
             let but = if s.hold.bad <= s.share * s.hold.total {
-                "may have been so before"
+                "perhaps no more than before"
             } else {
-                "may be chance"
+                "not significantly"
             };
             format!(
-                "{figure}: above the limit, but it {but} (test {:.0}, fails at {:.0})",
+                "{figure}: above the limit, but {but} (test {:.0}, fails at {:.0})",
                 s.test.current(),
                 s.threshold
             )

@@ -489,7 +489,7 @@ fn what_may_all_be_probes_does_not_pass() {
     let (verdict, message) = judge(38.0, false);
     assert_eq!(verdict, (OPEN, Reason::OnlyProbes));
     assert!(
-        message.contains("(up to 38): say with metric.matchers"),
+        message.contains("(up to 38): set metric.matchers"),
         "{message}"
     );
     assert_eq!(judge(39.0, false).0, (Verdict::Pass, Reason::Passed));

@@ -21,7 +21,7 @@ use crate::plan::reason::Reason;
 
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub(crate) enum Outcome {
+pub(crate) enum PassResult {
     /// Nothing was to be written.
     Unchanged,
     /// Something was written.
@@ -34,7 +34,7 @@ pub(crate) enum Outcome {
     Panicked,
 }
 
-impl Outcome {
+impl PassResult {
     const ALL: [Self; 5] = [
         Self::Unchanged,
         Self::Changed,
@@ -178,7 +178,7 @@ struct FlagLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
-    outcome: Outcome,
+    outcome: PassResult,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -280,7 +280,7 @@ impl Metrics {
     /// Makes every series whose labels are known. A counter that first appears at 1 shows no
     /// increase to Prometheus, and the first failure would be missed.
     fn start_at_nothing(&self) {
-        for outcome in Outcome::ALL {
+        for outcome in PassResult::ALL {
             drop(self.reconciles.get_or_create(&OutcomeLabels { outcome }));
             drop(self.durations.get_or_create(&OutcomeLabels { outcome }));
         }
@@ -379,7 +379,7 @@ impl Metrics {
     }
 
     /// Counts a reconcile.
-    pub(crate) fn reconciled(&self, outcome: Outcome, took: Duration) {
+    pub(crate) fn reconciled(&self, outcome: PassResult, took: Duration) {
         self.reconciles
             .get_or_create(&OutcomeLabels { outcome })
             .inc();

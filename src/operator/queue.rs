@@ -21,7 +21,7 @@ const SOONEST: Duration = Duration::from_millis(50);
 
 /// How a pass ended, as far as its next turn goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum PassEnd {
     /// Well; to be looked at again at this time at the latest.
     Well(Option<Instant>),
     /// The copy it rested on was old.
@@ -102,19 +102,19 @@ impl Queue {
     }
 
     /// A pass over this key has ended.
-    pub(crate) fn done(&mut self, key: Key, ended: Ended, now: Instant) {
+    pub(crate) fn done(&mut self, key: Key, ended: PassEnd, now: Instant) {
         let Some(slot) = self.slots.get_mut(&key) else {
             return;
         };
         let again = slot.state == State::RunningAgain;
         slot.state = State::Idle;
         let at = match ended {
-            Ended::Well(at) => {
+            PassEnd::Well(at) => {
                 slot.failures = 0;
                 at.map(|at| at.max(now + SOONEST))
             }
-            Ended::Conflict => Some(now + slot.backoff(CONFLICT)),
-            Ended::Failed => Some(now + slot.backoff(BACKOFF)),
+            PassEnd::Conflict => Some(now + slot.backoff(CONFLICT)),
+            PassEnd::Failed => Some(now + slot.backoff(BACKOFF)),
         };
         if again {
             self.push(key);
@@ -166,10 +166,10 @@ mod tests {
         queue.push(key("a"));
         assert_eq!(queue.take(), Some(key("b")));
         assert_eq!(queue.take(), None);
-        queue.done(key("a"), Ended::Well(None), now);
+        queue.done(key("a"), PassEnd::Well(None), now);
         assert_eq!(queue.take(), Some(key("a")));
-        queue.done(key("a"), Ended::Well(None), now);
-        queue.done(key("b"), Ended::Well(None), now);
+        queue.done(key("a"), PassEnd::Well(None), now);
+        queue.done(key("b"), PassEnd::Well(None), now);
         assert_eq!(queue.take(), None);
         assert_eq!(queue.next_timer(), None);
     }
@@ -180,12 +180,12 @@ mod tests {
         let later = now + Duration::from_secs(10);
         queue.push(key("a"));
         queue.take();
-        queue.done(key("a"), Ended::Well(Some(later)), now);
+        queue.done(key("a"), PassEnd::Well(Some(later)), now);
         queue.wake(now);
         assert_eq!((queue.take(), queue.next_timer()), (None, Some(later)));
         queue.wake(later);
         assert_eq!(queue.take(), Some(key("a")));
-        queue.done(key("a"), Ended::Well(Some(later)), now);
+        queue.done(key("a"), PassEnd::Well(Some(later)), now);
         queue.push(key("a"));
         assert_eq!(
             (queue.take(), queue.next_timer()),
@@ -199,7 +199,7 @@ mod tests {
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.push(key("a"));
         queue.take();
-        queue.done(key("a"), Ended::Well(Some(now)), now);
+        queue.done(key("a"), PassEnd::Well(Some(now)), now);
         queue.wake(now);
         assert_eq!(
             (queue.take(), queue.next_timer()),
@@ -214,7 +214,7 @@ mod tests {
         queue.push(key("a"));
         for _ in 0..12 {
             let taken = queue.take().expect("it is due");
-            queue.done(taken, Ended::Failed, now);
+            queue.done(taken, PassEnd::Failed, now);
             let at = queue.next_timer().expect("it is tried again");
             delays.push((at - now).as_millis());
             queue.wake(at);
@@ -222,10 +222,10 @@ mod tests {
         assert_eq!(&delays[..4], [100, 200, 400, 800]);
         assert_eq!(delays.last(), Some(&60_000));
         let taken = queue.take().expect("it is due");
-        queue.done(taken, Ended::Well(None), now);
+        queue.done(taken, PassEnd::Well(None), now);
         queue.push(key("a"));
         let taken = queue.take().expect("it is due");
-        queue.done(taken, Ended::Conflict, now);
+        queue.done(taken, PassEnd::Conflict, now);
         assert_eq!(queue.next_timer(), Some(now + CONFLICT.0));
     }
 
@@ -234,7 +234,7 @@ mod tests {
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.push(key("a"));
         queue.take();
-        queue.done(key("a"), Ended::Failed, now);
+        queue.done(key("a"), PassEnd::Failed, now);
         queue.forget(&key("a"));
         assert_eq!(queue.next_timer(), None);
         assert!(queue.slots.is_empty());

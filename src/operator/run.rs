@@ -20,8 +20,8 @@ use super::{
     clock::Clock,
     inbox::Inbox,
     lease::Leadership,
-    metrics::{Metrics, Outcome},
-    queue::{Ended, Queue},
+    metrics::{Metrics, PassResult},
+    queue::{PassEnd, Queue},
     shutdown::Stop,
 };
 use crate::cluster::{
@@ -221,22 +221,22 @@ impl<'a, R: Reconcile> Turns<'a, R> {
         };
         let ended = match back {
             None => {
-                self.parent.metrics.reconciled(Outcome::Panicked, took);
-                Ended::Failed
+                self.parent.metrics.reconciled(PassResult::Panicked, took);
+                PassEnd::Failed
             }
             Some((memory, ran)) => {
                 report(&key, &ran);
                 self.parent.metrics.reconciled(outcome(&ran), took);
                 self.memories.insert(key.clone(), memory);
                 match &ran.error {
-                    None => Ended::Well(ran.wake_at.map(|at| self.parent.clock.instant_of(at))),
-                    Some(stopped) if stopped.is_conflict() => Ended::Conflict,
-                    Some(_) => Ended::Failed,
+                    None => PassEnd::Well(ran.wake_at.map(|at| self.parent.clock.instant_of(at))),
+                    Some(stopped) if stopped.is_conflict() => PassEnd::Conflict,
+                    Some(_) => PassEnd::Failed,
                 }
             }
         };
         let known = self.parent.reconcile.knows(&key);
-        let ended = if known { ended } else { Ended::Well(None) };
+        let ended = if known { ended } else { PassEnd::Well(None) };
         self.queue.done(key.clone(), ended, Instant::now());
         if !known {
             self.memories.remove(&key);
@@ -264,12 +264,12 @@ async fn pass<R: Reconcile>(reconcile: &R, key: Key, mut memory: Memory, term: T
     }
 }
 
-fn outcome(ran: &Ran) -> Outcome {
+fn outcome(ran: &Ran) -> PassResult {
     match (&ran.error, ran.writes, ran.wake_at) {
-        (Some(_), ..) => Outcome::Failed,
-        (None, 1.., _) => Outcome::Changed,
-        (None, 0, Some(_)) => Outcome::Waiting,
-        (None, 0, None) => Outcome::Unchanged,
+        (Some(_), ..) => PassResult::Failed,
+        (None, 1.., _) => PassResult::Changed,
+        (None, 0, Some(_)) => PassResult::Waiting,
+        (None, 0, None) => PassResult::Unchanged,
     }
 }
 
@@ -280,7 +280,7 @@ fn report(key: &Key, ran: &Ran) {
         Key::Database { .. } => "DatabaseSchema",
     };
     if ran.writes > 0 {
-        for note in &ran.notes {
+        for note in ran.notes.iter() {
             info!(kind, namespace, name, "{note}");
         }
     }

@@ -81,7 +81,7 @@ const PHASES: [Phase; 3] = [Phase::Work, Phase::Lease, Phase::Serve];
 
 /// Why the process ends with an error.
 #[derive(Debug, thiserror::Error)]
-pub enum Ended {
+pub enum Fatal {
     /// A vital task returned although nobody asked it to.
     #[error("the task `{0}` ended by itself")]
     ByItself(&'static str),
@@ -107,7 +107,7 @@ struct Group {
 
 impl Group {
     /// Waits for any task; `None` when there is none left.
-    async fn next(&mut self) -> Option<Result<(), Ended>> {
+    async fn next(&mut self) -> Option<Result<(), Fatal>> {
         let joined = self.tasks.join_next_with_id().await?;
         let id = match &joined {
             Ok((id, _)) => *id,
@@ -115,9 +115,9 @@ impl Group {
         };
         let task = self.names.remove(&id).unwrap_or("unnamed");
         Some(match joined {
-            Ok((_, Ok(()))) => Err(Ended::ByItself(task)),
-            Ok((_, Err(cause))) => Err(Ended::Failed { task, cause }),
-            Err(error) => Err(Ended::Failed {
+            Ok((_, Ok(()))) => Err(Fatal::ByItself(task)),
+            Ok((_, Err(cause))) => Err(Fatal::Failed { task, cause }),
+            Err(error) => Err(Fatal::Failed {
                 task,
                 cause: panic_message(error),
             }),
@@ -125,13 +125,13 @@ impl Group {
     }
 
     /// Asks all tasks to end and waits for them until `deadline`. Returns the first that failed.
-    async fn end(&mut self, deadline: Instant) -> Result<(), Ended> {
+    async fn end(&mut self, deadline: Instant) -> Result<(), Fatal> {
         self.source.pull();
         let mut outcome = Ok(());
         loop {
             match timeout_at(deadline, self.next()).await {
                 Ok(None) => return outcome,
-                Ok(Some(Ok(()) | Err(Ended::ByItself(_)))) => {}
+                Ok(Some(Ok(()) | Err(Fatal::ByItself(_)))) => {}
                 Ok(Some(Err(ended))) => {
                     error!(error = %ended, "a task failed while it ended");
                     outcome = outcome.and(Err(ended));
@@ -139,7 +139,7 @@ impl Group {
                 Err(_) => {
                     self.tasks.abort_all();
                     let task = self.names.values().next().copied().unwrap_or("unnamed");
-                    return outcome.and(Err(Ended::Stuck(task)));
+                    return outcome.and(Err(Fatal::Stuck(task)));
                 }
             }
         }
@@ -211,7 +211,7 @@ impl Supervisor {
     ///
     /// When a task ended by itself, failed, panicked, or did not end in time. The process should
     /// then exit with a status other than 0.
-    pub async fn run(mut self, signal: impl Future<Output = ()>) -> Result<(), Ended> {
+    pub async fn run(mut self, signal: impl Future<Output = ()>) -> Result<(), Fatal> {
         let [work, lease, serve] = &mut self.groups;
         let mut outcome = tokio::select! {
             () = signal => Ok(()),
@@ -225,7 +225,7 @@ impl Supervisor {
         for phase in PHASES {
             let deadline = Instant::now() + self.grace;
             let ended = self.groups[phase as usize].end(deadline).await;
-            let stuck = matches!(ended, Err(Ended::Stuck(_)));
+            let stuck = matches!(ended, Err(Fatal::Stuck(_)));
             outcome = outcome.and(ended);
             if stuck {
                 // What still runs may write: the lead is then left to expire instead of handed on.
@@ -339,7 +339,7 @@ mod tests {
         spawn_logged(&mut supervisor, &log, Phase::Lease, "lease");
         supervisor.spawn(Phase::Work, "writer", pending::<Result<(), TaskError>>());
         let ended = supervisor.run(async {}).await.unwrap_err();
-        assert!(matches!(ended, Ended::Stuck("writer")), "{ended}");
+        assert!(matches!(ended, Fatal::Stuck("writer")), "{ended}");
         assert!(log.lock().unwrap().is_empty());
     }
 

@@ -18,7 +18,7 @@ use super::{
     metrics::Metrics,
     reconcile::{Overruled, Passes, Sampling},
     run::RunLoop,
-    shutdown::{Ended, Phase, Signals, Supervisor, TaskError},
+    shutdown::{Fatal, Phase, Signals, Supervisor, TaskError},
 };
 use crate::{
     cluster::kubernetes::{
@@ -65,7 +65,7 @@ pub enum StartError {
     },
     /// A task.
     #[error(transparent)]
-    Ended(#[from] Ended),
+    Ended(#[from] Fatal),
 }
 
 impl Sampling for Sampler {

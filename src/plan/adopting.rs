@@ -29,7 +29,7 @@ pub fn revision_of(deployment: &str) -> String {
 
 /// The Deployment that a revision is, if it is one.
 #[must_use]
-pub fn deployment_of(revision: &str) -> Option<&str> {
+pub(crate) fn deployment_of(revision: &str) -> Option<&str> {
     revision.strip_prefix(PREFIX)
 }
 
@@ -123,7 +123,7 @@ pub(super) fn takes_over(draft: &Draft<'_>) -> Result<Option<AdoptedStatus>, Hal
     };
     if let Some(rival) = &draft.seen.objects.rival {
         return impossible(format!(
-            "Rollout {rival} adopts it too, and was there first. Remove spec.adopt of one of them"
+            "Rollout {rival}, which is older, already adopts it. Remove spec.adopt of one of them"
         ));
     }
     let Some(found) = &draft.seen.answers.deployment else {
@@ -272,9 +272,9 @@ pub(super) fn contested(draft: &Draft<'_>) -> Option<Wait> {
     let writer = writer(child);
     let namespace = &draft.seen.objects.rollout.namespace;
     let words = format!(
-        "{writer} has set the replicas of Deployment {name} to {has}, and {target} are asked for \
-         now: they are not set back. Remove spec.replicas of that Deployment from Git and from its \
-         autoscaler, then run kubectl scale -n {namespace} deployment/{name} --replicas={target}"
+        "{writer} has set the replicas of Deployment {name} to {has}, but it needs {target}. \
+         Stepgate does not overwrite that. Remove spec.replicas of that Deployment from Git and from \
+         its autoscaler, then run kubectl scale -n {namespace} deployment/{name} --replicas={target}"
     );
     Some(Wait::stalled(Reason::AdoptedContested, words))
 }
@@ -382,9 +382,9 @@ fn is_gone(draft: &Draft<'_>, adopted: &AdoptedStatus) -> Decided {
         }
         Some(release) => {
             release.first = true;
-            "it goes on as a first deployment, without a way back"
+            "the release continues as a first deployment; no rollback is possible"
         }
-        None => "there is nothing to go back to",
+        None => "there is nothing to roll back to",
     };
     let words = format!("Deployment {name} was deleted while it was stable{again}: {goes_on}");
     decision.warning(Reason::AdoptedGone, words).made()

@@ -31,7 +31,7 @@ pub(super) fn after(
     release: &Release,
     phase: PhaseKind,
 ) -> Result<Decision, Halt> {
-    next(draft, release, terms::of(phase))
+    next(draft, release, Some(terms::of(phase)))
 }
 
 /// The next Job before the pods, after that of `done`; the first step when none is left.

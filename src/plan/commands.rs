@@ -94,8 +94,8 @@ pub(super) fn forget_what_was_said(draft: &Draft<'_>) -> Decided {
         }
         return Ok(None);
     }
-    let message = "the status was lost, and with it whether this was done: if it is still wanted, \
-                   say it again with another id";
+    let message = "the status was lost, so Stepgate cannot tell whether this command was carried \
+                   out. If you still want it, repeat it with a new id";
     let mut decision = draft.decision();
     for (command, _, id) in said {
         acknowledge(&mut decision, command, id, false, message.to_owned());
@@ -200,7 +200,7 @@ fn no_such(name: &str) -> String {
     ]
     .contains(&&*format!("{}{name}", keys::PREFIX))
     {
-        return "that is said to the DatabaseSchema, not to a Rollout".into();
+        return "set this annotation on the DatabaseSchema, not on the Rollout".into();
     }
     let near = COMMANDS.iter().map(|(known, _)| *known);
     let near = near.min_by_key(|known| strsim::damerau_levenshtein(name, known));
@@ -324,7 +324,7 @@ fn resume(draft: &Draft<'_>, target: &str) -> Result<Answer, Ignored> {
                       false"
                 .to_owned(),
         }),
-        (true, false, None) => done(decision, "it goes on"),
+        (true, false, None) => done(decision, "the release continues"),
         (false, false, None) => Err("it was not paused".into()),
         (true, false, Some(why)) => done(
             decision,
@@ -477,15 +477,15 @@ fn without_undo(draft: &Draft<'_>, release: &Release) -> Result<Answer, Ignored>
         return Err("it is being undone".into());
     }
     if release.without_undo {
-        return Err("it goes on without a way back already".into());
+        return Err("this release already continues without a possible rollback".into());
     }
     let Some(lack) = configuration::lack(draft)? else {
-        return Err("nothing is missing that stable needs to come back".into());
+        return Err("stable has everything that it needs to be restored".into());
     };
     let mut release = release.clone();
     release.without_undo = true;
     let words = format!(
-        "revision {} goes on without a way back to stable: {}",
+        "revision {} continues although stable cannot be restored: {}",
         release.revision, lack.what
     );
     done(draft.goes(release), words)

@@ -46,7 +46,7 @@ pub(super) fn describe(draft: &mut Draft<'_>) {
         release.measured_since = since;
     }
     let standing = standing(draft);
-    if standing.reason == Reason::Scaling.word()
+    if Reason::of(&standing.reason) == Some(Reason::Scaling)
         && let Some(at) = late_at(draft).filter(|at| *at > draft.now)
     {
         // Then it is not a matter of waiting any more, and that is said.
@@ -296,7 +296,7 @@ fn set_conditions(draft: &mut Draft<'_>, standing: &Standing) {
             "the spec has no schema phase".to_owned(),
         ),
         Some(s) => (
-            s.state == Reason::Succeeded.word(),
+            Reason::of(&s.state) == Some(Reason::Succeeded),
             s.state.clone(),
             s.message.clone(),
         ),

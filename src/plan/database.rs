@@ -202,9 +202,8 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
         },
     );
     let terms = terms::of(holder.phase);
-    // What this version does not know may have left anything behind.
     let touched = succeeded || !end.nothing_applied;
-    if touched && terms.is_none_or(|terms| terms.failure == Failure::Dirty) {
+    if touched && terms.failure == Failure::Dirty {
         let left = holder.left_dirty(Time(end.at));
         match succeeded {
             true => put_right(&mut record, &left),
@@ -237,7 +236,7 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
         holder.attempt,
         if succeeded { "succeeded" } else { "failed" }
     ));
-    if let Some(terms) = terms.filter(|t| succeeded && t.runs == Runs::AfterRelease) {
+    if succeeded && terms.runs == Runs::AfterRelease {
         plan.events.push(Event {
             reason: terms.succeeded,
             message: format!(
@@ -268,7 +267,9 @@ fn record_end(plan: &mut Plan, seen: &DatabaseObjects, holder: &Holder, end: &Jo
 
 /// What this phase of this version did before is whole by now, and what it takes back is gone.
 fn put_right(record: &mut DatabaseRecord, by: &Dirty) {
-    let taken_back = terms::takes_back(by.phase).filter(|_| by.version.is_some());
+    let taken_back = terms::of(by.phase)
+        .takes_back
+        .filter(|_| by.version.is_some());
     let taken_back = taken_back.map(|phase| Dirty {
         phase,
         ..by.clone()

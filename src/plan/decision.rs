@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     facts::Question,
-    intent::{Around, Event, Measurement, UndoCause},
+    intent::{Around, Event, Measurement, Note, Notes, UndoCause},
     reason::Reason,
 };
 use crate::api::{RolloutStatus, database::Found, release::Why, status::RevisionStatus};
@@ -47,7 +47,7 @@ pub(super) struct Decision {
     /// The status as it will be.
     pub status: RolloutStatus,
     pub events: Vec<Event>,
-    pub notes: Vec<String>,
+    pub notes: Notes,
     /// What is waited for from here on.
     pub wait: Wait,
 }
@@ -112,7 +112,7 @@ impl Wait {
     }
 
     /// The same, with more words.
-    pub fn saying(mut self, words: &str) -> Self {
+    pub(crate) fn saying(mut self, words: &str) -> Self {
         if let Some(obstacle) = &mut self.obstacle {
             obstacle.message.push_str(words);
         }
@@ -125,7 +125,7 @@ impl Wait {
     }
 
     /// Looks again at `at`, if nothing happens before.
-    pub fn wake(mut self, at: Timestamp) -> Self {
+    pub(crate) fn wake(mut self, at: Timestamp) -> Self {
         self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
         self
     }
@@ -160,8 +160,24 @@ impl Decision {
     }
 
     pub fn tell(&mut self, reason: Reason, warning: bool, message: impl Into<String>) {
-        let message = message.into();
-        self.notes.push(format!("{reason}: {message}"));
+        self.say(reason, warning, message.into(), None);
+    }
+
+    /// What happened, and what caused it.
+    pub(crate) fn tell_because(&mut self, reason: Reason, warning: bool, what: String, why: &str) {
+        self.say(reason, warning, what, Some(why.to_owned()));
+    }
+
+    fn say(&mut self, reason: Reason, warning: bool, what: String, because: Option<String>) {
+        let message = match &because {
+            Some(why) => format!("{what}: {why}"),
+            None => what.clone(),
+        };
+        self.notes.push(Note::Event {
+            reason,
+            what,
+            because,
+        });
         self.events.push(Event {
             reason,
             message,
@@ -172,7 +188,7 @@ impl Decision {
     }
 
     /// The same, where it takes something back for this reason.
-    pub fn undoes(mut self, reason: Reason) -> Self {
+    pub(crate) fn undoes(mut self, reason: Reason) -> Self {
         self.counts(reason);
         self
     }
@@ -185,15 +201,15 @@ impl Decision {
     }
 
     /// What was told last is how a measurement of stable has ended.
-    pub fn measures(mut self, around: Around, verdict: Found) -> Self {
+    pub(crate) fn measures(mut self, around: Around, verdict: Found) -> Self {
         if let Some(event) = self.events.last_mut() {
             event.measured = Some(Measurement { around, verdict });
         }
         self
     }
 
-    pub fn note(mut self, note: impl Into<String>) -> Self {
-        self.notes.push(note.into());
+    pub fn note(mut self, note: impl Into<Note>) -> Self {
+        self.notes.push(note);
         self
     }
 

@@ -10,7 +10,7 @@ use super::{
     course::{self, Course},
     decision::{Decision, Halt, Wait},
     facts::{Observed, Question, Refused, Remembered, RevisionFacts},
-    intent::{Event, Kind, Write},
+    intent::{Event, Kind, Note, Notes, Write},
     reason::Reason,
     replicas::Bounds,
     revision::{Wanted, Whole},
@@ -38,7 +38,7 @@ pub(super) struct Draft<'a> {
     pub wait: Wait,
     pub writes: Vec<Write>,
     pub events: Vec<Event>,
-    pub notes: Vec<String>,
+    pub notes: Notes,
 }
 
 impl<'a> Draft<'a> {
@@ -54,7 +54,7 @@ impl<'a> Draft<'a> {
             wait: Wait::default(),
             writes: Vec::new(),
             events: Vec::new(),
-            notes: Vec::new(),
+            notes: Notes::default(),
         }
     }
 
@@ -65,23 +65,23 @@ impl<'a> Draft<'a> {
             wait: Wait::default(),
             writes: Vec::new(),
             events: Vec::new(),
-            notes: Vec::new(),
+            notes: Notes::default(),
             ..self
         }
     }
 
     /// So many seconds from now.
-    pub fn in_seconds(&self, seconds: i64) -> Timestamp {
+    pub(crate) fn in_seconds(&self, seconds: i64) -> Timestamp {
         later(self.now, seconds)
     }
 
     /// When what the API server has refused is tried again.
-    pub fn tries_again(&self) -> Timestamp {
+    pub(crate) fn tries_again(&self) -> Timestamp {
         self.in_seconds(TRIES_AGAIN_AFTER)
     }
 
     /// What the API server has refused in this pass is not tried again in it.
-    pub fn was_refused(&self, what: &Refused) -> bool {
+    pub(crate) fn was_refused(&self, what: &Refused) -> bool {
         let mut refusals = self.seen.refusals.iter();
         refusals.any(|refusal| refusal.what == *what)
     }
@@ -91,7 +91,7 @@ impl<'a> Draft<'a> {
         Decision {
             status: self.status.clone(),
             events: Vec::new(),
-            notes: Vec::new(),
+            notes: Notes::default(),
             wait: Wait::default(),
         }
     }
@@ -192,7 +192,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The release in motion is an undo.
-    pub fn is_undoing(&self) -> bool {
+    pub(crate) fn is_undoing(&self) -> bool {
         let release = self.status.release.as_ref();
         release.is_some_and(|r| r.undo().is_some())
     }
@@ -229,7 +229,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Who holds the rollout, if anybody.
-    pub fn paused_by(&self) -> Option<&'static str> {
+    pub(crate) fn paused_by(&self) -> Option<&'static str> {
         if self.spec.paused {
             Some("spec.paused")
         } else if self.status.paused_since.is_some() {
@@ -245,7 +245,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The same of a release that may have ended by now.
-    pub fn measured_since_of(&self, release: &Release) -> Option<Timestamp> {
+    pub(crate) fn measured_since_of(&self, release: &Release) -> Option<Timestamp> {
         release.measured_since.as_ref().map(|t| t.0).or_else(|| {
             let pods = self.seen.objects.pods_of(&release.revision);
             pods.filter_map(|pod| pod.ready_since).min()
@@ -254,7 +254,7 @@ impl<'a> Draft<'a> {
 
     /// Why pods of a revision are not available, in the words of whoever knows; `None` when nobody
     /// has said anything.
-    pub fn why_not_available(&self, revision: &str) -> Option<String> {
+    pub(crate) fn why_not_available(&self, revision: &str) -> Option<String> {
         let mut refusals = self.seen.refusals.iter();
         if let Some(refusal) = refusals.find(|r| r.what == Refused::Scale) {
             return Some(refusal.message.clone());
@@ -275,7 +275,11 @@ impl<'a> Draft<'a> {
 
     /// A warning.
     pub fn tell(&mut self, reason: Reason, message: String) {
-        self.notes.push(format!("{reason}: {message}"));
+        self.notes.push(Note::Event {
+            reason,
+            what: message.clone(),
+            because: None,
+        });
         self.events.push(Event {
             reason,
             message,
@@ -286,7 +290,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Something that is no warning.
-    pub fn inform(&mut self, reason: Reason, message: String) {
+    pub(crate) fn inform(&mut self, reason: Reason, message: String) {
         self.tell(reason, message);
         if let Some(event) = self.events.last_mut() {
             event.warning = false;
@@ -300,7 +304,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Looks again at `at`, if nothing happens before.
-    pub fn wake(&mut self, at: Timestamp) {
+    pub(crate) fn wake(&mut self, at: Timestamp) {
         self.wait_for(Wait::until(at));
     }
 

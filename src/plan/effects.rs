@@ -106,7 +106,7 @@ fn drive_its_job(draft: &mut Draft<'_>) -> Result<(), Halt> {
         let database = draft.seen.objects.database.as_ref();
         let gives_way = |write| database.is_some_and(|d| life::revert::gives_way(d, write));
         if write.as_ref().is_some_and(gives_way) {
-            let words = "a revert of this version is not run: it is expanded again";
+            let words = "the revert is cancelled: the version is being expanded again";
             draft.inform(Reason::RevertGivesWay, words.to_owned());
         }
         if let Some(words) = left_out {

@@ -20,21 +20,21 @@ const CRASH_WINDOW: i64 = 600;
 /// Seconds after such an end in which the revision gets nothing more. Its kubelet starts a
 /// container again at once, the first time, and the pod is soon ready again: what ends right after
 /// its start has by then ended once more, and is a crash loop.
-pub const STEADY_SECONDS: i64 = 10;
+pub(crate) const STEADY_SECONDS: i64 = 10;
 
 /// Seconds without such an end before a step is left, or its hold if that is shorter. It is no
 /// longer than that, for of many pods one ends now and then.
 const PROVEN_SECONDS: i64 = 60;
 
 /// How often a pod may stop being ready within [`flap_window`] before its revision has failed.
-pub const MOST_LOSSES: usize = 3;
+pub(crate) const MOST_LOSSES: usize = 3;
 /// Pods whose losses are put on record: the first of them that does it once too often is enough.
 const RECORDED_PODS: usize = 10;
 
 /// Seconds within which losses of readiness are counted together: a step's hold, but ten minutes at
 /// least and an hour at most.
 #[must_use]
-pub fn flap_window(hold_seconds: i64) -> i64 {
+pub(crate) fn flap_window(hold_seconds: i64) -> i64 {
     hold_seconds.clamp(CRASH_WINDOW, 3600)
 }
 
@@ -145,7 +145,7 @@ pub(super) fn crash_loop(draft: &Draft<'_>, release: &Release) -> Option<Why> {
 }
 
 /// A container of the revision in motion has ended.
-pub(super) struct Ended {
+pub(super) struct Exit {
     /// When that was long enough ago, unless another ends.
     pub until: Timestamp,
     /// What happened, for people.
@@ -160,7 +160,7 @@ pub fn proof(hold_seconds: i64) -> i64 {
 
 /// The last end of a container of the revision in motion within so many seconds. Where there is no
 /// stable revision to stay with, none counts.
-pub(super) fn ended_within(draft: &Draft<'_>, seconds: i64) -> Option<Ended> {
+pub(super) fn ended_within(draft: &Draft<'_>, seconds: i64) -> Option<Exit> {
     let release = draft.status.release.as_ref()?;
     if release.first || !matches!(release.stage, Stage::Step(_)) {
         return None;
@@ -172,7 +172,7 @@ pub(super) fn ended_within(draft: &Draft<'_>, seconds: i64) -> Option<Ended> {
         |at: Timestamp| later(at, seconds) > draft.now && at <= later(draft.now, STEADY_SECONDS);
     let (at, pod) = ends.filter(|(at, _)| recent(*at)).max()?;
     let until = later(at, seconds);
-    Some(Ended {
+    Some(Exit {
         until,
         message: format!(
             "a container of pod {pod} exited at {at:.0}; the release continues {seconds} seconds \

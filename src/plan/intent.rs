@@ -1,6 +1,6 @@
 //! What the planner wants: writes in order, and what to tell people.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub struct Plan {
     /// When to look again if nothing happens before.
     pub wake_at: Option<Timestamp>,
     /// Why, one line per decision.
-    pub notes: Vec<String>,
+    pub notes: Notes,
 }
 
 /// How a Rollout stands, in a word, and why.
@@ -228,6 +228,83 @@ pub enum Kind {
     ConfigMap,
 }
 
+/// Why something was done, line by line, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes(Vec<Note>);
+
+/// One line of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// What an Event says too.
+    Event {
+        /// Its reason.
+        reason: Reason,
+        /// What happened.
+        what: String,
+        /// What caused it, where that is said apart.
+        because: Option<String>,
+    },
+    /// Anything else.
+    Words(String),
+}
+
+impl Notes {
+    /// One more line.
+    pub fn push(&mut self, note: impl Into<Note>) {
+        self.0.push(note.into());
+    }
+
+    /// The lines, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Note> {
+        self.0.iter()
+    }
+
+    /// Those of another after these.
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// Whether a line is among them.
+    #[must_use]
+    pub(crate) fn contain(&self, note: &Note) -> bool {
+        self.0.contains(note)
+    }
+}
+
+impl<N: Into<Note>> From<N> for Notes {
+    fn from(note: N) -> Self {
+        Self(vec![note.into()])
+    }
+}
+
+impl From<String> for Note {
+    fn from(words: String) -> Self {
+        Self::Words(words)
+    }
+}
+
+impl From<&str> for Note {
+    fn from(words: &str) -> Self {
+        Self::Words(words.to_owned())
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Words(words) => f.write_str(words),
+            Self::Event {
+                reason,
+                what,
+                because,
+            } => {
+                write!(f, "{reason}: {what}")?;
+                because.iter().try_for_each(|why| write!(f, ": {why}"))
+            }
+        }
+    }
+}
+
 /// An Event for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -315,7 +392,7 @@ impl UndoCause {
     }
 
     /// Those of flags.
-    pub const OF_FLAGS: [Self; 5] = [
+    pub(crate) const OF_FLAGS: [Self; 5] = [
         Self::Check,
         Self::Crash,
         Self::Person,
@@ -324,7 +401,7 @@ impl UndoCause {
     ];
 
     /// Those of releases.
-    pub const OF_RELEASES: [Self; 10] = [
+    pub(crate) const OF_RELEASES: [Self; 10] = [
         Self::Check,
         Self::Test,
         Self::Crash,

@@ -142,7 +142,7 @@ pub(super) fn leave(seen: &Observed, now: Timestamp) -> Plan {
         writes,
         events: (told || warns).then_some(event).into_iter().collect(),
         wake_at,
-        notes: vec![words],
+        notes: words.into(),
         ..Plan::default()
     }
 }

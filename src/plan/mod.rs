@@ -75,7 +75,7 @@ use self::{
     decision::{Decided, Decision, Halt, Wait},
     draft::Draft,
     facts::{Objects, Observed, Question, Refused},
-    intent::{Plan, Write},
+    intent::{Notes, Plan, Write},
     reason::Reason,
 };
 use crate::api::status::Outcome;
@@ -97,22 +97,23 @@ pub fn plan(seen: &Observed, now: Timestamp) -> Plan {
     };
     if let Some(epoch) = newer_leader(&seen.objects, seen.outranks) {
         return Plan {
-            notes: vec![format!(
+            notes: format!(
                 "a leader of epoch {epoch} acts here, this one is of {}: nothing is written",
                 seen.epoch
-            )],
+            )
+            .into(),
             ..Plan::default()
         };
     }
     if services::are_awaited(seen) {
         return Plan {
-            notes: vec!["the Services of the namespace are being listed".to_owned()],
+            notes: "the Services of the namespace are being listed".into(),
             ..Plan::default()
         };
     }
     if adopting::is_awaited(seen) {
         return Plan {
-            notes: vec!["the Deployments of the namespace are being listed".to_owned()],
+            notes: "the Deployments of the namespace are being listed".into(),
             ..Plan::default()
         };
     }
@@ -233,7 +234,7 @@ fn ask(draft: Draft<'_>, questions: Vec<Question>) -> Plan {
     };
     // Nothing is decided without the answer.
     let mut draft = draft.anew();
-    let message = format!("what must be known to go on cannot be read: {words}");
+    let message = format!("blocked: a required read failed: {words}");
     let again = draft.tries_again();
     draft.wait = Wait::held(Reason::ReadFailed, message).wake(again);
     finish(draft, None)
@@ -259,7 +260,7 @@ fn finish(mut draft: Draft<'_>, decision: Option<Decision>) -> Plan {
                 measure: measuring::measure(&draft),
                 writes: fences,
                 // What they tell is not written yet.
-                notes: Vec::new(),
+                notes: Notes::default(),
                 ..Plan::default()
             };
         }

@@ -36,7 +36,7 @@ pub struct Move {
 /// `floor` and `ceiling` hold after every single one of them, whatever became of the others. While
 /// pods start, fewer than `least` are not worth a write.
 #[must_use]
-pub fn moves(
+pub(crate) fn moves(
     children: &[ChildFacts],
     targets: &BTreeMap<&str, i32>,
     bounds: Bounds,
@@ -75,7 +75,7 @@ pub fn moves(
 
 /// Pods that serve for sure: what is available and also asked for, at its lowest.
 #[must_use]
-pub fn assured(children: &[ChildFacts]) -> i32 {
+pub(crate) fn assured(children: &[ChildFacts]) -> i32 {
     children
         .iter()
         .filter(|c| !c.deleting)

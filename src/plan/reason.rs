@@ -3,7 +3,7 @@
 //! Behaviour matches on [`Reason`], never on its word. The tables in `docs/rollout.md` are made
 //! from this list.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// Where people meet a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +51,8 @@ macro_rules! reasons {
             }
 
             /// What it means.
-            #[must_use]
-            pub const fn meaning(self) -> &'static str {
+            #[cfg(test)]
+            pub(crate) const fn meaning(self) -> &'static str {
                 match self {
                     $(Self::$name => $meaning,)*
                 }
@@ -81,7 +81,7 @@ reasons! {
         "the Deployment and ControllerRevision of the revision are being created; then its preflight asks whether the schema may be expanded, and is tried again until its `deadlineSeconds`",
         "see the message; the command for what is missing is in it";
     Expanding: Reconciling,
-        "the expand is about to run, or runs in its Job",
+        "the expand is about to run, or is running in its Job",
         "";
     Soaking: Reconciling,
         "the expand has succeeded, no pod of the revision runs yet, and Stepgate measures stable: \
@@ -92,9 +92,9 @@ reasons! {
         "wait, or look at the Job that the message names";
     WaitingForBackfill: Reconciling,
         "the backfill of a lower schema version has not ended; no pod of the revision starts before it. On `Stalled` once it has failed",
-        "wait; where it failed, put right what did, then `retry`";
+        "wait; if it failed, fix the cause, then `retry`";
     WaitingForRollout: Reconciling,
-        "the release waits for a Rollout in `spec.after`; nothing of it has run. On `Stalled` \
+        "the release waits for a Rollout in `spec.after`; it has not started. On `Stalled` \
          while that Rollout is stalled",
         "wait, see the Rollout that the message names, or remove it from `spec.after`";
     DatabaseTerminating: Reconciling,
@@ -107,16 +107,16 @@ reasons! {
         "the Deployment that `spec.adopt` names has a rollout of its own under way; it is moved in afterwards",
         "wait, or see `kubectl rollout status`";
     Stepping: Reconciling,
-        "pods are on their way to the step's target",
+        "pods are being scaled to the step's target",
         "";
     GoingSlowly: Reconciling,
-        "a step takes longer than the progress deadline, but users are served and pods come up; it is not undone for that",
+        "a step takes longer than the progress deadline, but users are served and pods become available, so it is not undone",
         "nothing; if pods are lost all the time, see why they go";
     WaitingForRoom: Reconciling,
-        "pods have no room before others of the Rollout are gone; the progress deadline stands still",
+        "there is no room for new pods until others of the Rollout are gone; the progress deadline does not run",
         "wait, or see the pods that the message names; if releases often wait for them, shorten `terminationGracePeriodSeconds` or add room";
     WaitingForNode: Reconciling,
-        "pods are missing because their node has stopped reporting; the progress deadline stands still until it reports again, or Kubernetes has replaced the pods",
+        "pods are missing because their node has stopped reporting; the progress deadline does not run until it reports again, or Kubernetes has replaced the pods",
         "see `kubectl describe node` for the node that the message names";
     Holding: Reconciling,
         "the step's target is reached and being held",
@@ -125,8 +125,8 @@ reasons! {
         "the step's target is reached, and its tests run; the hold begins when they have succeeded. Or the last step is passed, and the tests after the release run",
         "";
     CheckUnreadable: Reconciling,
-        "the step's target is reached and being held, but a check cannot be read as it is written, or has counted only what may be probes; also as an Event",
-        "edit the field that the message names; nothing is released anew by that";
+        "the step's target is reached and being held, but a check has no usable data: its metric cannot be read, or has counted only what may be probes; also as an Event",
+        "edit the field that the message names; that does not start a new release";
     Unsteady: Reconciling,
         "a container of the revision has just exited; for some seconds no pods are added and stable keeps its pods",
         "";
@@ -140,19 +140,19 @@ reasons! {
         "the revision is being undone",
         "";
     Scaling: Reconciling,
-        "pods are on their way to `spec.replicas`",
+        "pods are being scaled to `spec.replicas`",
         "";
     Degraded: Reconciling,
         "too few pods are available",
         "see the message; usual causes are pods that do not start and nodes that are gone";
     ScaledToZero: Ready,
-        "`spec.replicas` is 0; a release goes on when it is raised",
+        "`spec.replicas` is 0; a release continues when it is raised",
         "";
     Switching: Reconciling,
-        "a Service is on its way to the revision that it is to select",
+        "a Service is being switched to another revision",
         "";
     Weighing: Reconciling,
-        "all pods of the step are there, and the routes are about to send the requests that it asks for",
+        "all pods of the step are ready; Stepgate waits for the routes to apply the weight",
         "";
     WaitingForPromotion: Reconciling,
         "the release is ready for the next step and waits for a person to promote it",
@@ -164,7 +164,7 @@ reasons! {
         "the API server refuses the weights of a route, or does not answer; it is tried again every ten seconds, and an undo does not wait for it",
         "give the operator the right to patch the route (`rbac.routes`), or correct what the message names";
     ReadFailed: Reconciling,
-        "something that must be known cannot be read",
+        "a required read failed",
         "see the message; usual causes are a missing permission and an API server that does not answer";
     DeploymentRefused: Reconciling,
         "the API server refuses a Deployment for now, or does not answer; it is tried again every ten seconds",
@@ -198,26 +198,26 @@ reasons! {
         "the API server rejects the template; no pod was started",
         "correct the template, which makes a new revision";
     PreflightFailed: Stalled,
-        "the preflight did not pass within its `deadlineSeconds`; nothing has run, and the database is as it was",
-        "put right what the message names, then `retry`; or release another revision";
+        "the preflight did not pass within its `deadlineSeconds`; nothing has run, and the database is unchanged",
+        "fix what the message names, then `retry`; or release another revision";
     ExpandFailed: Stalled,
         "the expand failed; no pod was started",
         "correct what failed (the script, the database, `schema.expand`), then `retry`. `schema.expand` is not part of the revision, so changing it alone starts nothing";
     ExpandHurts: Stalled,
         "stable does worse since the expand, and no pod of the new revision runs yet: the schema change hurts, not the new code. The message has the figures before and now. Also as an Event. The schema stays expanded",
-        "put right what hurts in the database, then `resume`, which measures anew; or `promote <revision>/expand` to go on all the same; or `undo`";
+        "fix the cause in the database, then `resume`, which measures again; or `promote <revision>/expand` to continue anyway; or `undo`";
     JobRefused: Stalled,
-        "the API server refuses the expand's Job; no pod was started",
+        "the API server refuses the Job of the preflight or the expand; no pod was started",
         "as for `ExpandFailed`";
     SqlUnreadable: Stalled,
         "a file of SQL that a phase names cannot be read: its ConfigMap or key is not there, it is too large, or the operator may not read it; nothing has run",
-        "put right what the message names; it is looked at again every 15 seconds";
+        "fix what the message names; Stepgate looks again every 15 seconds";
     NoSqlRunner: Stalled,
         "a phase is `sql`, and the operator was started without an image for it",
         "give the operator `--sql-image` (`sqlImage` of the chart), or run the phase as a `command`";
     DatabaseNotAllowed: Stalled,
-        "the database's DatabaseSchema names the Rollouts that may use it, and this is none of them; nothing of it runs there",
-        "ask whoever administers the database to add it to `allowedRollouts`; it goes on by itself";
+        "`allowedRollouts` of the DatabaseSchema does not list this Rollout; none of its phases runs there",
+        "ask the database's administrator to add this Rollout to `allowedRollouts`; the release then continues automatically";
     PhaseTooLong: Stalled,
         "a phase's `deadlineSeconds` is above what the operator permits",
         "write a shorter one, or ask the operator's administrator (`--max-phase-seconds`, `limits.phaseSeconds` of the chart)";
@@ -225,28 +225,28 @@ reasons! {
         "an earlier phase on this database failed and may have left it inconsistent",
         "check the database, then `retry`";
     RecordDisagrees: Stalled,
-        "what is on record in the DatabaseSchema, or a file that is to run, is not what the ledger in the database says has run: one of them was restored from a backup or changed, or it is another database. Nothing ran. Also on `SchemaReady`",
-        "restore the other one to the same time, or put on record how far the database is (`stepgate.io/baseline`); then `retry`. The Job's log names what disagrees, and has the whole command";
+        "the DatabaseSchema's record, or a file to be run, does not match the ledger in the database: one of them was restored from a backup or changed, or it is another database. Nothing ran. Also on `SchemaReady`",
+        "restore the other one to the same time, or record the database's versions with `stepgate.io/baseline`; then `retry`. The Job's log says what does not match, and has the whole command";
     JobVanished: Stalled,
         "a phase's Job was deleted before its end was seen",
         "check the database, then `retry`";
     UndoImpossible: Stalled,
         "a ConfigMap or Secret that stable needs, or stable's ControllerRevision, is gone, so nothing is promoted",
-        "restore what the message names, or let this release go on without a way back by the command in it";
+        "restore what the message names, or continue without a possible rollback, with the command in the message";
     StableUnavailable: Stalled,
         "the canary has its pods but stable lacks some, so there is no automatic undo to it",
         "`promote` to continue with the canary, `undo`, or repair stable's pods";
     UndoBlocked: Stalled,
         "stable's pods do not become available; the canary keeps serving",
-        "remove the cause that the message names (often a lack of room); the undo then continues by itself";
+        "remove the cause that the message names (often a lack of room); the undo then continues automatically";
     SelectorOverlap: Stalled,
         "a Deployment or an older Rollout selects the same pods",
         "move that Deployment in with `spec.adopt`, or delete it with `--cascade=orphan` (see [moving a Deployment in](adopt.md)); or create this Rollout anew with a selector of its own";
     AdoptImpossible: Stalled,
         "the Deployment that `spec.adopt` names cannot be moved in: it does not exist, belongs to another controller or Rollout, is paused, selects other pods, or has more replicas than the Rollout asks for",
-        "do what the message says; it is looked at again as soon as the Deployment changes";
+        "do what the message says; Stepgate looks again as soon as the Deployment changes";
     AdoptedContested: Stalled,
-        "somebody else writes the replicas of the Deployment that is moved in, or has raised it afterwards; they are not set back",
+        "somebody else writes the replicas of the Deployment that is moved in, or raised them afterwards; Stepgate does not change them back",
         "remove `spec.replicas`, or the whole Deployment, from Git, and its autoscaler; then run the command of the message";
     AdoptedLabelled: Stalled,
         "somebody gave the Deployment that is moved in the label `stepgate.io/rollout`; it is not watched, so nothing moves",
@@ -268,16 +268,16 @@ reasons! {
         "a route that `spec.traffic.routes` names does not exist, is of a kind that the cluster does not know, does not name the two Services as it should, or is not at 100 and 0 while nothing is released",
         "correct the route as the message says";
     RouteNotAccepted: Stalled,
-        "the controllers of a route have not reported its new weights for a minute; pods and users stay as they are, and it goes on as soon as they do",
-        "look at the route's `status.parents`, and whether the gateway's controller runs; `undo` goes back without it";
+        "the controllers of a route have not reported its new weights for a minute; pods and users stay as they are, and the release continues as soon as they do",
+        "look at the route's `status.parents`, and whether the gateway's controller runs; an `undo` does not wait for it";
     RouteContested: Stalled,
-        "somebody else changes the weights of a route again and again; they are left as they are for five minutes",
-        "let your GitOps tool ignore these weights (`docs/traffic.md`); the step then goes on by itself";
+        "somebody else keeps changing the weights of a route; Stepgate leaves them alone for five minutes",
+        "let your GitOps tool ignore these weights (`docs/traffic.md`); the step then continues automatically";
     ServiceBypassesSwitch: Stalled,
-        "another Service of the namespace selects the pods of every revision, so its users would reach pods that are not to be reached yet",
+        "another Service of the namespace selects the pods of every revision, so its users would reach pods too early",
         "delete it, or let its users address `stableService`; if no user reaches pods through it, annotate it with `stepgate.io/not-for-users: \"true\"`";
     SurgeNeeded: Stalled,
-        "there is one replica, and `maxSurge: 0` leaves no room for a canary beside it; nothing is moved",
+        "there is one replica, and `maxSurge: 0` leaves no room for a canary beside it; no pod is moved",
         "set `strategy.maxSurge` to 1, scale to 2 or more, or set `strategy.type: Rolling`, by which the old pod goes first";
     ChildEdited: Stalled,
         "somebody changed the template of a Deployment, so what runs there is not the revision; it gets no more pods",
@@ -311,7 +311,7 @@ reasons! {
         "`spec.traffic` was changed in mid-release",
         "";
     FlagWithRelease: History,
-        "in `status.flags`: the release under which a flag was turned on goes back",
+        "in `status.flags`: the release under which a flag was turned on is rolled back",
         "";
     UndoneByPerson: History,
         "a person gave the `undo` command",
@@ -346,7 +346,7 @@ reasons! {
         "";
     ContractHurts: Condition,
         "on `SchemaReady`, and as an Event: stable does worse since the contract than before it. Nothing was taken back, and nothing is blocked",
-        "put right what hurts in the database, or release a revision that can do without what was removed; then `retry`, which measures anew";
+        "fix the cause in the database, or release a revision that does not need what was removed; then `retry`, which measures again";
     StableKept: Condition,
         "`UndoPossible`: stable can be returned to",
         "";
@@ -376,10 +376,10 @@ reasons! {
         "`promote <key>/<step>`, or `undo <key>`";
     FlagTakenBack: Condition,
         "`FlagsReady` is false: a flag was turned off again; also as an Event",
-        "put right what failed, then `retry <key>`, or change the flag in the spec";
+        "fix what failed, then `retry <key>`, or change the flag in the spec";
     FlagChangedByHand: Condition,
         "`FlagsReady` is false: somebody changed a flag in its ConfigMap, and it is left as it is; also as an Event",
-        "`retry <key>` to have it ramped again from off";
+        "`retry <key>` to ramp it again from off";
     FlagFrozen: Event,
         "a flag stays on for everybody, although its release is rolled back or the spec no longer \
          has it: a contract that names it has begun and removes what the off variant needs",
@@ -407,7 +407,7 @@ reasons! {
         "pods of a phase in SQL are killed, for want of memory mostly; each makes room for another, until the deadline",
         "`kubectl describe pod` says why; the runner may use 128Mi, unless a LimitRange says less";
     SoakEnded: Event,
-        "stable was measured after the expand, or that was cut off, and the first pods may start; the message says what was found",
+        "the measurement of stable after the expand has ended, and the first pods may start; the message has the result",
         "";
     BackfillSucceeded: Event,
         "on a DatabaseSchema: the backfill of a version succeeded",
@@ -416,16 +416,16 @@ reasons! {
         "on a DatabaseSchema: the contract of a version succeeded; no revision below it can run any more",
         "";
     FloorLowered: Event,
-        "on a DatabaseSchema: a contract ended before it had applied anything, and the undo floor is where it was before it",
+        "on a DatabaseSchema: a contract ended before it applied anything; the undo floor is again what it was before",
         "";
     StableMeasured: Event,
-        "stable was measured before a contract, or after it; the message says what was found. What is no success before a contract asks for an approval",
+        "stable was measured before or after a contract; the message has the result. Without a success before a contract, the contract needs an approval",
         "see `status.schema.message`";
     RevertSucceeded: Event,
         "on a DatabaseSchema: the revert of a version succeeded; its expands count as undone",
         "";
     RevertGivesWay: Event,
-        "a revert that was asked for is not run: the spec asks for something else by now, or the version has become stable",
+        "a revert was cancelled: the spec now asks for something else, or the version has become stable",
         "";
     TestPassed: Event,
         "a test of a step succeeded",
@@ -455,10 +455,10 @@ reasons! {
         "a running Deployment counts as stable from here on, by `spec.adopt`",
         "";
     MovedIn: Event,
-        "the adopted Deployment has been replaced, and stands at 0",
+        "the adopted Deployment has been replaced, and has no pods",
         "delete it, in Git too";
     AdoptedGone: Event,
-        "the adopted Deployment was deleted while it was stable; the release goes on without a way back",
+        "the adopted Deployment was deleted while it was stable; the release continues, and no rollback is possible",
         "";
     AdoptedGivenBack: Event,
         "the Rollout is being deleted, and the adopted Deployment gets its replicas back",
@@ -482,7 +482,7 @@ reasons! {
         "a command was ignored; the message says why",
         "";
     SqlChanged: Event,
-        "the text of a phase's SQL was changed before its Job was made; an approval of the former text is void, and nothing has run",
+        "the SQL of a phase was changed before its Job was created; an approval of the former text is void, and nothing has run",
         "";
     LeftOut: Event,
         "the pod of a phase does not have what the message names of the Rollout's own pods; told before its Job is made",
@@ -512,51 +512,52 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The tables of all reasons, as `docs/rollout.md` has them.
-#[must_use]
-pub fn tables() -> String {
-    let parts = [
-        (Shown::Stalled, "Reasons of `Stalled`", true),
-        (Shown::Reconciling, "Reasons of `Reconciling`", true),
-        (Shown::Event, "Events", false),
-        (Shown::History, "Other reasons in `status.history`", false),
-        (Shown::Condition, "Reasons of the other conditions", false),
-    ];
-    let mut text = String::new();
-    for (shown, title, with_action) in parts {
-        let head = if with_action {
-            "| reason | what it means | what to do |\n|---|---|---|"
-        } else {
-            "| reason | what it means |\n|---|---|"
-        };
-        let _ = writeln!(text, "#### {title}\n\n{head}");
-        for reason in Reason::ALL.iter().filter(|r| r.shown() == shown) {
-            let _ = write!(text, "| `{reason}` | {} |", reason.meaning());
-            if with_action {
-                let _ = write!(
-                    text,
-                    " {} |",
-                    match reason.action() {
-                        "" => "nothing",
-                        action => action,
-                    }
-                );
-            }
-            text.push('\n');
-        }
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     // What a test gives up on ends the test.
     #![allow(clippy::unwrap_used)]
 
-    use std::{collections::BTreeSet, env, fs};
+    use std::{collections::BTreeSet, env, fmt::Write as _, fs};
 
     use super::*;
+
+    /// The tables of all reasons, as `docs/rollout.md` has them.
+    fn tables() -> String {
+        let parts = [
+            (Shown::Stalled, "Reasons of `Stalled`"),
+            (Shown::Reconciling, "Reasons of `Reconciling`"),
+            (Shown::Event, "Events"),
+            (Shown::History, "Other reasons in `status.history`"),
+            (Shown::Condition, "Reasons of the other conditions"),
+        ];
+        let mut text = String::new();
+        for (shown, title) in parts {
+            let all = || Reason::ALL.iter().filter(|r| r.shown() == shown);
+            let with_action = all().any(|reason| !reason.action().is_empty());
+            let head = if with_action {
+                "| reason | what it means | what to do |\n|---|---|---|"
+            } else {
+                "| reason | what it means |\n|---|---|"
+            };
+            let _ = writeln!(text, "#### {title}\n\n{head}");
+            for reason in all() {
+                let _ = write!(text, "| `{reason}` | {} |", reason.meaning());
+                if with_action {
+                    let _ = write!(
+                        text,
+                        " {} |",
+                        match reason.action() {
+                            "" => "nothing",
+                            action => action,
+                        }
+                    );
+                }
+                text.push('\n');
+            }
+            text.push('\n');
+        }
+        text
+    }
 
     const BEGIN: &str = "<!-- reasons: generated by make golden -->\n";
     const END: &str = "<!-- end of reasons -->";
@@ -582,6 +583,20 @@ mod tests {
     fn no_two_reasons_share_a_word() {
         let words: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.word()).collect();
         assert_eq!(words.len(), Reason::ALL.len());
+    }
+
+    /// `Ready` alone has no table: it says that all is well.
+    #[test]
+    fn what_to_do_reaches_the_reader() {
+        let tables = tables();
+        for reason in Reason::ALL.iter().filter(|r| !r.action().is_empty()) {
+            let row = format!(
+                "| `{reason}` | {} | {} |",
+                reason.meaning(),
+                reason.action()
+            );
+            assert!(tables.contains(&row), "{reason}");
+        }
     }
 
     #[test]

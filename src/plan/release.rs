@@ -13,8 +13,8 @@ use super::{
     job::{
         self, Run, Turn,
         heard::{end_of_phase_log, why_its_pod_waits},
-        preflight::{self, Step},
-        terms::Failure,
+        preflight::{self, PreflightState},
+        terms::{Failure, Runs},
     },
     life, order,
     reason::Reason,
@@ -83,7 +83,7 @@ fn begin(draft: &Draft<'_>) -> Decided {
         return Ok(None);
     }
     if let Some(by) = draft.paused_by() {
-        let words = format!("revision {wanted} waits: paused by {by}; nothing has happened for it");
+        let words = format!("revision {wanted} has not started: paused by {by}");
         return Err(Wait::held(Reason::Paused, words).into());
     }
     // The way back needs no expand, no checks, and no selector that it did not have before.
@@ -354,7 +354,8 @@ fn fails(draft: &Draft<'_>, release: &Release, reason: Reason, message: &str) ->
 
 /// The schema before the first pod.
 fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) -> Decided {
-    let Some(terms) = job::terms::of(phase) else {
+    let terms = job::terms::of(phase);
+    let Runs::BeforePods { running, done } = terms.runs else {
         return before_pods::first(draft, release)?.made();
     };
     if phase == PhaseKind::Expand && preflight::comes_first(draft, release) {
@@ -385,7 +386,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
     }
     if terms.failure == Failure::Nothing {
         match preflight::step(draft, release)? {
-            Step::Over(why) => {
+            PreflightState::Over(why) => {
                 let decision = before_pods::after(draft, release, phase)?;
                 let Some(why) = why else {
                     return decision.made();
@@ -393,14 +394,16 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
                 let message = format!("revision {}: {why}", release.revision);
                 return decision.event(terms.succeeded, message).made();
             }
-            Step::Goes(decision) => return (*decision).made(),
-            Step::Waits(wait) => {
+            PreflightState::Goes(decision) => return (*decision).made(),
+            PreflightState::Waits(wait) => {
                 let (words, look) = why_its_pod_waits(draft, job::waits_for_its_pod(draft))?;
                 return Err(wait.saying(&words).and(look).into());
             }
-            Step::Fails { words, job } => return preflight_failed(draft, release, words, job),
-            Step::Disagrees(job) => return disagrees(draft, release, phase, job),
-            Step::Obstacle => {}
+            PreflightState::Fails { words, job } => {
+                return preflight_failed(draft, release, words, job);
+            }
+            PreflightState::Disagrees(job) => return disagrees(draft, release, phase, job),
+            PreflightState::Obstacle => {}
         }
     }
     match job::run(draft, &turn) {
@@ -408,7 +411,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
         Run::Succeeded => {
             let took = seconds_between(release.started.0, draft.now);
             let message = format!(
-                "the schema is expanded for revision {} after {took} seconds",
+                "{done} for revision {} after {took} seconds",
                 release.revision
             );
             let after = match phase {
@@ -444,14 +447,14 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             let mut words = format!("{} failed: {message}{log}", phase.word());
             words.push_str(if nothing_applied && schema.is_some_and(|s| s.runs_sql(phase)) {
                 ". Nothing was applied, and the database is clean. No pod of the revision was \
-                 started. Put right what failed, then set the annotation stepgate.io/retry"
+                 started. Fix what failed, then retry with the annotation stepgate.io/retry"
             } else if nothing_applied {
                 ". Every run exited with 75: nothing was applied, and the database is clean. No pod \
-                 of the revision was started. Put right what the command waits for, then set the \
+                 of the revision was started. Provide what the command waits for, then retry with the \
                  annotation stepgate.io/retry"
             } else {
-                ". No pod of the revision was started; the database needs a retry: put right what \
-                 failed, then set the annotation stepgate.io/retry"
+                ". No pod of the revision was started. The database may be inconsistent: fix it, then \
+                 retry with the annotation stepgate.io/retry"
             });
             let told = format!("revision {}: {words}", release.revision);
             fails(draft, release, terms.failed, &words)
@@ -463,7 +466,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
             let way = if words.is_empty() {
                 ""
             } else {
-                ". To go on before its deadline, delete that Job and set the annotation \
+                ". To continue before its deadline, delete that Job and set the annotation \
                  stepgate.io/retry"
             };
             let message = format!("{}{words}{way}", obstacle.message);
@@ -490,7 +493,7 @@ fn job_of_the_release(draft: &Draft<'_>, release: &Release, phase: PhaseKind) ->
         Run::Unread => Ok(None),
         Run::Runs(message) => {
             let (words, look) = why_its_pod_waits(draft, job::waits_for_its_pod(draft))?;
-            let wait = Wait::held(Reason::Expanding, format!("{message}{words}"));
+            let wait = Wait::held(running, format!("{message}{words}"));
             Err(wait.and(look).into())
         }
     }
@@ -521,8 +524,8 @@ fn preflight_failed(
         None => String::new(),
     };
     let words = format!(
-        "preflight failed: {words}{log}. Nothing has run, and the database is as it was. Put right \
-         what failed, then set the annotation stepgate.io/retry"
+        "preflight failed: {words}{log}. Nothing has run, and the database is unchanged. Fix what \
+         failed, then retry with the annotation stepgate.io/retry"
     );
     let told = format!("revision {}: {words}", release.revision);
     fails(draft, release, Reason::PreflightFailed, &words)

@@ -23,14 +23,14 @@ impl Bounds {
 
     /// All that serves may go before anything new is there: no pod is added, and none need be left.
     #[must_use]
-    pub fn may_serve_nobody(self, total: i32) -> bool {
+    pub(crate) fn may_serve_nobody(self, total: i32) -> bool {
         total > 0 && self.floor == 0 && self.ceiling <= total
     }
 
     /// Of so many of `total` pods, those that may be missing: their share of what may be
     /// unavailable, rounded down.
     #[must_use]
-    pub fn may_lack(self, of: i32, total: i32) -> i32 {
+    pub(crate) fn may_lack(self, of: i32, total: i32) -> i32 {
         let product = i64::from(of) * i64::from(total - self.floor);
         i32::try_from(product / i64::from(total.max(1))).unwrap_or(0)
     }

@@ -130,7 +130,7 @@ impl Wanted {
 
     /// The phases that are to run after the release has failed.
     #[must_use]
-    pub fn asked_after_failure(&self) -> &[AskedPhase] {
+    pub(crate) fn asked_after_failure(&self) -> &[AskedPhase] {
         &self.asked_after_failure
     }
 
@@ -233,7 +233,10 @@ pub fn asked(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
 
 /// The same after a release that has failed.
 #[must_use]
-pub fn asked_after_failure(template: &Value, schema: Option<&SchemaSpec>) -> Vec<AskedPhase> {
+pub(crate) fn asked_after_failure(
+    template: &Value,
+    schema: Option<&SchemaSpec>,
+) -> Vec<AskedPhase> {
     let asked = schema.and_then(|schema| {
         let revert = schema.revert.as_ref()?;
         (revert.when == RevertWhen::AfterFailure).then(|| AskedPhase {
@@ -333,14 +336,14 @@ pub(super) fn short(bytes: &[u8]) -> String {
 
 /// A SHA-256 in hexadecimal.
 #[must_use]
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Name of a revision's Deployment and ControllerRevision.
 #[must_use]
-pub fn child_name(rollout: &str, revision: &str) -> String {
+pub(crate) fn child_name(rollout: &str, revision: &str) -> String {
     format!("{rollout}-{revision}")
 }
 

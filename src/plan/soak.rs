@@ -173,7 +173,7 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, soak: &SoakStatus) ->
         }
         Heard::Waits(lack, at) => {
             let words = format!(
-                "the soak after the expand is held on, no pod of the revision runs yet: {lack}"
+                "the soak after the expand stays held, no pod of the revision runs yet: {lack}"
             );
             return Err(Wait::held(Reason::Inconclusive, words).wake(at).into());
         }

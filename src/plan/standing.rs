@@ -7,7 +7,11 @@ use super::{
     draft::{Draft, later},
     facts::ChildFacts,
     gate::checks,
-    job::{step_test, terms::only_looks, told},
+    job::{
+        step_test,
+        terms::{self, Runs},
+        told,
+    },
     life,
     reason::Reason,
     services, soak, waiting, words,
@@ -92,7 +96,7 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
         );
     }
     if let Some(schema) = &draft.status.schema
-        && schema.state == Reason::RecordDisagrees.word()
+        && Reason::of(&schema.state) == Some(Reason::RecordDisagrees)
     {
         let words = format!("revision {stable} is stable, but {}", schema.message);
         return say(StandingKind::Stalled, &schema.state, words);
@@ -107,12 +111,12 @@ pub(super) fn standing(draft: &Draft<'_>) -> Standing {
         .all(|child| child.replicas == if child.revision == stable { total } else { 0 })
         && draft.seen.objects.child(stable).is_some();
     if !settled {
-        let way = format!("on the way to {total} pods");
+        let way = format!("scaling to {total} pods");
         if late_at(draft).is_some_and(|at| at <= draft.now) {
             let words = draft
                 .why_not_available(stable)
-                .unwrap_or_else(|| "they do not become ready".into());
-            let message = format!("{way}, but pods of {stable} do not come up: {words}");
+                .unwrap_or_else(|| format!("pods of {stable} do not become ready"));
+            let message = format!("{way}: {words}");
             return say(StandingKind::Reconciling, Reason::Degraded.word(), message);
         }
         return say(StandingKind::Reconciling, Reason::Scaling.word(), way);
@@ -186,14 +190,15 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
             (Reason::Undoing, words)
         }
         Stage::Preflight => {
-            let words = format!("children of revision {revision} are made");
+            let words =
+                format!("creating the Deployment and ControllerRevision of revision {revision}");
             (Reason::Preflight, words)
         }
         Stage::Job(phase) => {
             let words = format!("{} for revision {revision} comes next", phase.word());
-            match only_looks(*phase) {
-                true => (Reason::Preflight, words),
-                false => (Reason::Expanding, words),
+            match terms::of(*phase).runs {
+                Runs::BeforePods { running, .. } => (running, words),
+                Runs::AfterRelease => (Reason::Running, words),
             }
         }
         Stage::Soak(soak) => (Reason::Soaking, soak::words(draft, soak)),
@@ -249,7 +254,7 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
             let until = later(since, limit - release.unreached.seconds);
             if let Some(reached) = &step.reached {
                 let words = format!(
-                    "{place} was reached at {:.0}, then lost pods: {share}; they must be back by \
+                    "{place} was reached at {:.0} but has lost pods: {share}. Deadline: \
                      {until:.0}{words}",
                     reached.0
                 );
@@ -263,7 +268,7 @@ fn motion(draft: &Draft<'_>, release: &Release) -> (Reason, String) {
                 return (Reason::GoingSlowly, words);
             }
             let unserved = unserved(draft, revision);
-            let words = format!("{place} is to be reached by {until:.0}{unserved}{words}");
+            let words = format!("{place} must be reached by {until:.0}{unserved}{words}");
             (Reason::Stepping, words)
         }
     }

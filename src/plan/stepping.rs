@@ -220,9 +220,9 @@ fn reposition(draft: &Draft<'_>, release: &Release, step: &StepStatus) -> Decide
 fn edited(draft: &Draft<'_>, release: &Release) -> Option<Wait> {
     let child = draft.seen.objects.child(&release.revision)?;
     let message = format!(
-        "somebody changed the template of Deployment {}: what runs is not the revision, so \
-         nothing is promoted. Change the Rollout instead; for this revision, undo, delete that \
-         Deployment when it is empty, and retry",
+        "somebody changed the template of Deployment {}: its pods no longer match \
+         the revision, so the release is blocked. Change the Rollout instead. For this revision: \
+         undo, delete that Deployment once it has no pods, and retry",
         child.base.name
     );
     child
@@ -357,12 +357,12 @@ fn keep_time(draft: &Draft<'_>, release: &Release, run: Run) -> Option<Decision>
         }
     };
     let words = match (run, unreached.since.is_some(), &step.reached) {
-        (Run::Held, ..) => "target reached, it is held",
-        (Run::Weighed, ..) => "its pods are there, its routes follow",
-        (Run::Tested, ..) => "target reached, it is tested",
+        (Run::Held, ..) => "target reached, held",
+        (Run::Weighed, ..) => "its pods are available, its routes follow",
+        (Run::Tested, ..) => "target reached, its tests run",
         (Run::Lost, true, Some(_)) => "target lost",
-        (Run::Lost, true, None) => "it goes on",
-        (Run::Lost, false, _) => "the progress deadline stands still",
+        (Run::Lost, true, None) => "the progress deadline runs again",
+        (Run::Lost, false, _) => "the progress deadline does not run",
     };
     let note = format!("step {}: {words}", step.name);
     release.unreached = unreached;

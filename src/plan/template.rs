@@ -166,7 +166,7 @@ pub fn images(template: &Value) -> String {
 
 /// ConfigMaps and Secrets that a pod template cannot start without.
 #[must_use]
-pub fn config_refs(template: &Value) -> Vec<ConfigRef> {
+pub(crate) fn config_refs(template: &Value) -> Vec<ConfigRef> {
     let mut found = BTreeSet::new();
     collect(template, &mut found);
     found.into_iter().collect()

@@ -41,8 +41,9 @@ pub(super) fn begin(
     let mut decision = draft.goes(undone);
     // For the way back its replicas are written, whoever has written them since.
     adopting::accept(draft, &mut decision);
-    let words = format!("revision {}: {message}", release.revision);
-    decision.tell(Reason::UndoStarted, outcome == Outcome::Failed, words);
+    let what = format!("revision {}", release.revision);
+    let warning = outcome == Outcome::Failed;
+    decision.tell_because(Reason::UndoStarted, warning, what, message);
     decision.undoes(Reason::of(reason).unwrap_or(Reason::Unknown))
 }
 
@@ -54,12 +55,12 @@ pub(super) fn decide(draft: &Draft<'_>, release: &Release, undo: &Undo) -> Decid
         decision.status.checks.clear();
         let stable = draft.stable().unwrap_or("none");
         let took = seconds_between(undo.since.0, draft.now);
-        let words = format!(
-            "revision {} was rolled back in {took} seconds, stable {stable} serves: {message}",
+        let what = format!(
+            "revision {} was rolled back in {took} seconds, stable {stable} serves",
             release.revision
         );
         let warning = undo.outcome == Outcome::Failed;
-        decision.tell(Reason::UndoCompleted, warning, words);
+        decision.tell_because(Reason::UndoCompleted, warning, what, message);
         return decision.made();
     }
     if let Some(wait) = adopting::contested(draft) {

@@ -123,8 +123,8 @@ pub(super) fn possible(draft: &Draft<'_>) -> (bool, Reason, String) {
     let mut release = draft.status.release.iter();
     if let Some(release) = release.find(|release| release.without_undo) {
         let words = format!(
-            "a person let revision {} go on though something that stable revision {stable} needs \
-             is gone",
+            "a person let revision {} continue although something that stable revision {stable} \
+             needs is gone",
             release.revision
         );
         return (false, Reason::Missing, words);
@@ -184,7 +184,7 @@ pub(super) fn essence(way: &mut WayBack) {
 
 /// In a sentence.
 #[must_use]
-pub fn sentence(way: &WayBack) -> String {
+pub(crate) fn sentence(way: &WayBack) -> String {
     let WayBack { from, to, .. } = way;
     let Some(to) = to else {
         let why = way.obstacles.first().map_or("", String::as_str);

@@ -51,12 +51,13 @@ pub(super) fn failed(draft: &Draft<'_>, revision: &str) -> (String, String) {
     let at = ended_of(draft, revision).map(ended).unwrap_or_default();
     let before = [
         Reason::ExpandFailed,
+        Reason::JobRefused,
         Reason::PreflightFailed,
         Reason::RecordDisagrees,
         Reason::TemplateRefused,
     ];
     // No pod of it ever ran.
-    let ended = match before.iter().any(|r| r.word() == reason) {
+    let ended = match Reason::of(&reason).is_some_and(|reason| before.contains(&reason)) {
         true => "failed",
         false => "was undone",
     };

@@ -94,9 +94,9 @@ fn measure(rollout: &str, source: &str) -> Measure {
     }
 }
 
-type Told = mpsc::UnboundedReceiver<(Key, Change, Vec<PollResult>)>;
+type Results = mpsc::UnboundedReceiver<(Key, Change, Vec<PollResult>)>;
 
-fn started(sources: Vec<(SourceConfig, Oracle)>) -> (Sampler<Oracle>, Told, JoinSet<()>) {
+fn started(sources: Vec<(SourceConfig, Oracle)>) -> (Sampler<Oracle>, Results, JoinSet<()>) {
     let (tell, told) = mpsc::unbounded_channel();
     let results = Arc::new(Mutex::new(Vec::new()));
     let counted = results.clone();
@@ -114,7 +114,7 @@ fn started(sources: Vec<(SourceConfig, Oracle)>) -> (Sampler<Oracle>, Told, Join
     (sampler, told, running)
 }
 
-async fn next(told: &mut Told) -> (Key, Change, Vec<PollResult>) {
+async fn next(told: &mut Results) -> (Key, Change, Vec<PollResult>) {
     let told = tokio::time::timeout(Duration::from_secs(20), told.recv());
     told.await.unwrap().unwrap()
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     action::{Action, Autoscaler, GitOps},
     coverage::Kind,
-    event::{Event, Sync},
+    event::{Occurrence, Sync},
     object::Name,
     people::image_of,
     world::World,
@@ -22,7 +22,7 @@ impl World {
     /// The same again later, until then.
     pub(super) fn again(&mut self, every: i64, until: Timestamp, action: Action) {
         if self.now < until {
-            let event = Event::Act(Box::new(action));
+            let event = Occurrence::Act(Box::new(action));
             self.after(SignedDuration::from_secs(every), event);
         }
     }

@@ -4,7 +4,7 @@
 use jiff::SignedDuration;
 
 use super::{
-    event::Step,
+    event::PodStep,
     object::{Name, Notice},
     world::World,
 };
@@ -37,7 +37,7 @@ impl World {
     }
 
     /// A pod's kubelet takes this step now; what it was about to do is overtaken.
-    pub fn take_step(&mut self, pod: &str, step: Step) {
+    pub fn take_step(&mut self, pod: &str, step: PodStep) {
         self.plan_step(&Name::from(pod), step, SignedDuration::ZERO);
     }
 

@@ -15,7 +15,7 @@ const INSTEAD: [OnInconclusive; 3] = [
 
 impl Amendment {
     /// A rolling release in mid-flight: other batches, or (seldom) steps instead.
-    pub fn of_batches(random: &mut Random) -> Self {
+    pub(crate) fn of_batches(random: &mut Random) -> Self {
         if random.chance(20) {
             return Self::Steps(steps(random));
         }
@@ -23,7 +23,7 @@ impl Amendment {
     }
 
     /// A blue-green release in mid-flight: other sets, or (seldom) steps or batches instead.
-    pub fn of_sets(random: &mut Random) -> Self {
+    pub(crate) fn of_sets(random: &mut Random) -> Self {
         match random.below(10) {
             0 => Self::Steps(steps(random)),
             1 => Self::Rolling(batches(random)),

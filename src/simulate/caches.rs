@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use jiff::SignedDuration;
 
 use super::{
-    event::{Event, Life},
+    event::{Life, Occurrence},
     object::{Object, Objects, Watched},
     process::{database_key, rollout_key},
     world::World,
@@ -25,7 +25,7 @@ impl World {
         }
         process.blocked.insert(kind, until);
         let life = process.life;
-        self.at(until, Event::Deliver(life, kind));
+        self.at(until, Occurrence::Deliver(life, kind));
     }
 
     /// A cache takes in what is due.
@@ -36,7 +36,7 @@ impl World {
         }
         if let Some(until) = self.processes[life.process].blocked.get(&kind).copied() {
             if now < until {
-                self.at(until, Event::Deliver(life, kind));
+                self.at(until, Occurrence::Deliver(life, kind));
                 return;
             }
             self.replay(life, kind);
@@ -63,7 +63,7 @@ impl World {
             }
         }
         if let Some(next) = next {
-            self.at(next, Event::Deliver(life, kind));
+            self.at(next, Occurrence::Deliver(life, kind));
         }
         self.wake(life, keys);
     }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     action::Action,
-    event::{Event, Step, Sync},
+    event::{Occurrence, PodStep, Sync},
     ledger::Happened,
     object::{Container, DeploymentObject, Name, Object, PodObject, Watched},
     world::World,
@@ -87,7 +87,7 @@ impl World {
             // The real one comes back with backoff, and when pods go away.
             self.after(
                 jiff::SignedDuration::from_secs(10),
-                Event::Sync(Sync::Replicas(name.into())),
+                Occurrence::Sync(Sync::Replicas(name.into())),
             );
         }
         if !deployment.meta.deleting {
@@ -128,7 +128,7 @@ impl World {
             deployment: pod.deployment.clone(),
         });
         let delay = self.draw(self.setting.timing.controllers);
-        self.plan_step(&pod.meta.name, Step::Schedule, delay);
+        self.plan_step(&pod.meta.name, PodStep::Schedule, delay);
     }
 
     /// A template edited by hand: its pods are replaced one by one.

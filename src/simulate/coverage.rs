@@ -11,7 +11,10 @@ use super::{
     setting::{Behaviour, Health, MigrationEnd},
     sql_ledger::Half,
 };
-use crate::api::{PhaseKind, RolloutSpec, StrategyType, traffic::RouteKind};
+use crate::{
+    api::{PhaseKind, RolloutSpec, StrategyType, traffic::RouteKind},
+    plan::course::shrinks,
+};
 
 macro_rules! kinds {
     ($($kind:ident: $words:literal,)*) => {
@@ -254,7 +257,7 @@ impl Coverage {
             return;
         };
         self.count(Kind::Weighted);
-        if strategy.shrinks() {
+        if shrinks(spec) {
             self.count(Kind::Shrinking);
         }
         if route.kind == RouteKind::VirtualService {

@@ -1,7 +1,7 @@
 //! Each event comes to whom it concerns.
 
 use super::{
-    event::{Event, Sync, Turn},
+    event::{Occurrence, Sync, Turn},
     world::World,
 };
 
@@ -13,46 +13,46 @@ impl World {
         Some(std::mem::take(&mut self.turns))
     }
 
-    fn handle(&mut self, event: Event) {
+    fn handle(&mut self, event: Occurrence) {
         let needs_the_api_server = matches!(
             event,
-            Event::Sync(_)
-                | Event::Kubelet { .. }
-                | Event::JobEnds { .. }
-                | Event::JobTries { .. }
-                | Event::JobPodGone { .. }
-                | Event::Deliver(..)
+            Occurrence::Sync(_)
+                | Occurrence::Kubelet { .. }
+                | Occurrence::JobEnds { .. }
+                | Occurrence::JobTries { .. }
+                | Occurrence::JobPodGone { .. }
+                | Occurrence::Deliver(..)
         );
         if self.faults.away && needs_the_api_server {
             self.frozen.push(event);
             return;
         }
-        if let (Some(silenced), Event::Kubelet { .. }) = (&mut self.silenced, &event) {
+        if let (Some(silenced), Occurrence::Kubelet { .. }) = (&mut self.silenced, &event) {
             silenced.push(event);
             return;
         }
         match event {
-            Event::Sync(Sync::Deployment(name)) => self.sync_deployment(&name),
-            Event::Sync(Sync::Replicas(name)) => self.sync_replicas(&name),
-            Event::Sync(Sync::Job(name)) => self.sync_job(&name),
-            Event::Sync(Sync::Garbage) => self.collect_garbage(),
-            Event::Sync(Sync::Endpoints(rollout)) => self.sync_endpoints(&rollout),
-            Event::Sync(Sync::Scheduler) => self.sync_scheduler(),
-            Event::Kubelet { pod, step, turn } => self.kubelet(&pod, step, turn),
-            Event::JobEnds { job, uid, end } => self.job_ends(&job, &uid, end),
-            Event::JobTries { job, uid } => self.job_tries(&job, &uid),
-            Event::JobPodGone { job, uid } => self.job_pod_gone(&job, &uid),
-            Event::Flagged { rollout, share } => self.flags_reach_pods(&rollout, share),
-            Event::Deliver(life, kind) => self.deliver(life, kind),
-            Event::Arrive(ticket) => self.arrive(ticket),
-            Event::Return(ticket) => self.return_answer(ticket),
-            Event::Start(life, key) => self.start_pass(life, key),
-            Event::Poll(life) => self.poll(life),
-            Event::Answered(life, answered) => self.polled(life, &answered.0, answered.1),
-            Event::Boot(process) => self.boot(process),
-            Event::Deposed(life) => self.deposed(life),
-            Event::Gateway { route, data } => self.gateway_follows(&route, data),
-            Event::Act(action) => self.act(*action),
+            Occurrence::Sync(Sync::Deployment(name)) => self.sync_deployment(&name),
+            Occurrence::Sync(Sync::Replicas(name)) => self.sync_replicas(&name),
+            Occurrence::Sync(Sync::Job(name)) => self.sync_job(&name),
+            Occurrence::Sync(Sync::Garbage) => self.collect_garbage(),
+            Occurrence::Sync(Sync::Endpoints(rollout)) => self.sync_endpoints(&rollout),
+            Occurrence::Sync(Sync::Scheduler) => self.sync_scheduler(),
+            Occurrence::Kubelet { pod, step, turn } => self.kubelet(&pod, step, turn),
+            Occurrence::JobEnds { job, uid, end } => self.job_ends(&job, &uid, end),
+            Occurrence::JobTries { job, uid } => self.job_tries(&job, &uid),
+            Occurrence::JobPodGone { job, uid } => self.job_pod_gone(&job, &uid),
+            Occurrence::Flagged { rollout, share } => self.flags_reach_pods(&rollout, share),
+            Occurrence::Deliver(life, kind) => self.deliver(life, kind),
+            Occurrence::Arrive(ticket) => self.arrive(ticket),
+            Occurrence::Return(ticket) => self.return_answer(ticket),
+            Occurrence::Start(life, key) => self.start_pass(life, key),
+            Occurrence::Poll(life) => self.poll(life),
+            Occurrence::Answered(life, answered) => self.polled(life, &answered.0, answered.1),
+            Occurrence::Boot(process) => self.boot(process),
+            Occurrence::Deposed(life) => self.deposed(life),
+            Occurrence::Gateway { route, data } => self.gateway_follows(&route, data),
+            Occurrence::Act(action) => self.act(*action),
         }
     }
 }

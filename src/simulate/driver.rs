@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     action::Action,
     coverage::Kind,
-    event::{Event, Life, Turn},
+    event::{Life, Occurrence, Turn},
     facts,
     object::Object,
     object::SQL_IMAGE,
@@ -47,7 +47,7 @@ pub struct Simulation {
 
 /// How a run ended before its time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
+pub enum BrokenOff {
     /// A rule was broken.
     #[error(transparent)]
     Broken(#[from] Broken),
@@ -63,7 +63,7 @@ impl Simulation {
         let mut world = World::new(setting, seed);
         world.processes = (0..processes).map(Process::new).collect();
         for index in 0..processes {
-            world.after(SignedDuration::ZERO, Event::Boot(index));
+            world.after(SignedDuration::ZERO, Occurrence::Boot(index));
         }
         Self {
             world: Arc::new(Mutex::new(world)),
@@ -81,19 +81,19 @@ impl Simulation {
         let at = DAWN
             .saturating_add(SignedDuration::from_secs(second))
             .unwrap_or(Timestamp::MAX);
-        self.world().at(at, Event::Act(Box::new(action)));
+        self.world().at(at, Occurrence::Act(Box::new(action)));
     }
 
     /// Lets everything happen until then.
     ///
     /// # Errors
     /// When a rule is broken, or there is no end.
-    pub fn run(&mut self, until: Timestamp, most: u64) -> Result<(), Ended> {
+    pub fn run(&mut self, until: Timestamp, most: u64) -> Result<(), BrokenOff> {
         loop {
             let turns = {
                 let mut world = self.world();
                 if world.events > most {
-                    return Err(Ended::Endless(most));
+                    return Err(BrokenOff::Endless(most));
                 }
                 match world.next_at() {
                     Some(at) if at <= until => world.step().unwrap_or_default(),
@@ -112,7 +112,7 @@ impl Simulation {
     ///
     /// # Errors
     /// When a rule is broken, or there is no end.
-    pub fn run_for(&mut self, seconds: i64, most: u64) -> Result<(), Ended> {
+    pub fn run_for(&mut self, seconds: i64, most: u64) -> Result<(), BrokenOff> {
         let until = self
             .world()
             .now

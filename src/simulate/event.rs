@@ -30,7 +30,7 @@ pub enum End {
 
 /// One thing that happens at one moment.
 #[derive(Debug)]
-pub enum Event {
+pub enum Occurrence {
     /// A controller looks at an object.
     Sync(Sync),
     /// A kubelet takes the next step with a pod.
@@ -38,7 +38,7 @@ pub enum Event {
         /// The pod.
         pod: Name,
         /// What is next.
-        step: Step,
+        step: PodStep,
         /// The pod's turn when it was planned: overtaken steps do nothing.
         turn: u32,
     },
@@ -127,7 +127,7 @@ pub enum Sync {
 
 /// What a kubelet does next with a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum PodStep {
     /// Finds room.
     Schedule,
     /// Starts the container.

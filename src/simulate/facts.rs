@@ -240,7 +240,7 @@ fn services(objects: &Objects, rollout: &RolloutObject) -> Services {
 
 /// Everything a cache holds of one Rollout.
 #[must_use]
-pub fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
+pub(crate) fn cached(objects: &Objects, name: &str) -> Option<facts::Objects> {
     let found = objects.rollouts.get(name)?;
     let spec = found.spec.as_ref().ok();
     let database_name = spec.and_then(|s| s.database());
@@ -319,7 +319,7 @@ fn sharers(objects: &Objects, name: &str, database: &str) -> Vec<SharerFacts> {
 
 /// A Rollout, as others on its database see it.
 #[must_use]
-pub fn sharer(objects: &Objects, of: &RolloutObject) -> SharerFacts {
+pub(crate) fn sharer(objects: &Objects, of: &RolloutObject) -> SharerFacts {
     let name = &of.meta.name;
     let revisions = objects.revisions.values().filter(|r| r.rollout == *name);
     let revisions: Vec<_> = revisions.map(|r| revision(r)).collect();
@@ -332,7 +332,7 @@ pub fn sharer(objects: &Objects, of: &RolloutObject) -> SharerFacts {
 
 /// Everything a cache holds of one DatabaseSchema.
 #[must_use]
-pub fn cached_database(objects: &Objects, name: &str) -> Option<facts::DatabaseObjects> {
+pub(crate) fn cached_database(objects: &Objects, name: &str) -> Option<facts::DatabaseObjects> {
     let found = objects.databases.get(name)?;
     let names_it = |o: &&Arc<RolloutObject>| {
         let spec = o.spec.as_deref().ok();

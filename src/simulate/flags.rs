@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     action::Tampering,
-    event::Event,
+    event::Occurrence,
     object::{ConfigMapObject, Name, Object, Watched},
     server::{Answer, epoch, label, owner, text},
     world::World,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The name of the ConfigMap of every scenario.
-pub const MAP: &str = "shop-flags";
+pub(crate) const MAP: &str = "shop-flags";
 
 impl World {
     pub(super) fn create_config_map(&mut self, write: &Write, manifest: &Value) -> Answer {
@@ -52,7 +52,7 @@ impl World {
         };
         let share = share(&map.file);
         let delay = i64::from(self.random.below(60)) + 20;
-        let event = Event::Flagged { rollout, share };
+        let event = Occurrence::Flagged { rollout, share };
         self.after(SignedDuration::from_secs(delay), event);
     }
 

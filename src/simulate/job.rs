@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::{
     coverage::Kind,
-    event::{End, Event},
+    event::{End, Occurrence},
     object::{JobObject, Name},
     setting::{Health, MigrationEnd},
     world::World,
@@ -64,7 +64,7 @@ impl World {
             None
         };
         if let Some((end, found)) = refused {
-            self.job_event(&job, 1, |job, uid| Event::JobEnds { job, uid, end });
+            self.job_event(&job, 1, |job, uid| Occurrence::JobEnds { job, uid, end });
             if end == End::Disagrees {
                 self.coverage.count(Kind::RecordDisagrees);
             }
@@ -112,7 +112,11 @@ impl World {
             MigrationEnd::Unproven => (migration.seconds, End::Unproven),
             _ => (migration.seconds, End::Succeeded),
         };
-        self.job_event(&job, seconds, |job, uid| Event::JobEnds { job, uid, end });
+        self.job_event(&job, seconds, |job, uid| Occurrence::JobEnds {
+            job,
+            uid,
+            end,
+        });
         self.story
             .note(self.now, &job.rollout, format!("{} runs", job.meta.name));
         self.store(JobObject {
@@ -129,7 +133,12 @@ impl World {
         job.deadline.map_or(i64::MAX, |deadline| deadline - ran)
     }
 
-    fn job_event(&mut self, job: &JobObject, seconds: i64, event: impl Fn(Name, Name) -> Event) {
+    fn job_event(
+        &mut self,
+        job: &JobObject,
+        seconds: i64,
+        event: impl Fn(Name, Name) -> Occurrence,
+    ) {
         if seconds < i64::MAX {
             let event = event(job.meta.name.clone(), job.meta.uid.clone());
             self.after(SignedDuration::from_secs(seconds), event);
@@ -150,7 +159,7 @@ impl World {
         };
         match end {
             End::Deadline if job.live_pods > 0 => {
-                let gone = |job, uid| Event::JobPodGone { job, uid };
+                let gone = |job, uid| Occurrence::JobPodGone { job, uid };
                 self.job_event(&job, CUT_OFF_SECONDS, gone);
                 self.store(JobObject { runs: false, ..job });
             }
@@ -158,10 +167,10 @@ impl World {
                 let pause = BACKOFF_SECONDS << job.failed_pods.min(5);
                 let left = self.seconds_left(&job);
                 if pause < left {
-                    self.job_event(&job, pause, |job, uid| Event::JobTries { job, uid });
+                    self.job_event(&job, pause, |job, uid| Occurrence::JobTries { job, uid });
                 } else {
                     let end = End::Deadline;
-                    self.job_event(&job, left, |job, uid| Event::JobEnds { job, uid, end });
+                    self.job_event(&job, left, |job, uid| Occurrence::JobEnds { job, uid, end });
                 }
                 self.story
                     .note(self.now, &job.rollout, format!("{name} exits with 75"));

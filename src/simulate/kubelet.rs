@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    event::{Event, Step},
+    event::{Occurrence, PodStep},
     ledger::Happened,
     object::{Name, Object, PodObject},
     setting::Health,
@@ -22,15 +22,15 @@ const GRACE: i64 = 30;
 
 impl World {
     /// The next step with a pod; what was planned before is overtaken.
-    pub(super) fn plan_step(&mut self, pod: &Name, step: Step, delay: SignedDuration) {
+    pub(super) fn plan_step(&mut self, pod: &Name, step: PodStep, delay: SignedDuration) {
         if let Some(container) = self.containers.get_mut(pod) {
             container.turn += 1;
             let (pod, turn) = (pod.clone(), container.turn);
-            self.after(delay, Event::Kubelet { pod, step, turn });
+            self.after(delay, Occurrence::Kubelet { pod, step, turn });
         }
     }
 
-    pub(super) fn kubelet(&mut self, name: &Name, step: Step, turn: u32) {
+    pub(super) fn kubelet(&mut self, name: &Name, step: PodStep, turn: u32) {
         let (Some(pod), Some(container)) = (self.live.pods.get(name), self.containers.get(name))
         else {
             return;
@@ -40,9 +40,9 @@ impl World {
         }
         let pod = (**pod).clone();
         match step {
-            Step::Schedule => self.schedule(pod),
-            Step::Start => self.start(pod),
-            Step::Ready => {
+            PodStep::Schedule => self.schedule(pod),
+            PodStep::Start => self.start(pod),
+            PodStep::Ready => {
                 self.traffic.ready(name, self.now);
                 let next = PodObject {
                     ready_since: Some(whole_seconds(self.now)),
@@ -53,17 +53,17 @@ impl World {
                 let image = self.image(name);
                 if let Health::Crashes { after } = self.setting.behaviour(&image).health {
                     let left = (after - self.setting.behaviour(&image).start_seconds).max(0);
-                    self.plan_step(name, Step::Exit, SignedDuration::from_secs(left));
+                    self.plan_step(name, PodStep::Exit, SignedDuration::from_secs(left));
                 }
                 if let Health::Flaps { ready, .. } = self.setting.behaviour(&image).health {
-                    self.plan_step(name, Step::Unready, SignedDuration::from_secs(ready));
+                    self.plan_step(name, PodStep::Unready, SignedDuration::from_secs(ready));
                 }
                 let next = self.store(next);
                 self.pod_writes(&next);
             }
-            Step::Unready => self.stops_being_ready(pod),
-            Step::Exit => self.exit(pod),
-            Step::Gone => {
+            PodStep::Unready => self.stops_being_ready(pod),
+            PodStep::Exit => self.exit(pod),
+            PodStep::Gone => {
                 self.traffic.stopped(name, self.now);
                 self.pod_writes(&pod);
                 self.containers.remove(name);
@@ -98,7 +98,7 @@ impl World {
             ..pod
         });
         let pull = SignedDuration::from_secs(behaviour.pull_seconds);
-        self.plan_step(&name, Step::Start, pull);
+        self.plan_step(&name, PodStep::Start, pull);
     }
 
     fn start(&mut self, pod: PodObject) {
@@ -106,7 +106,7 @@ impl World {
         let behaviour = self.setting.behaviour(&self.image(&name));
         if self.setting.disk_of_one_node && self.is_attached_elsewhere(&pod) {
             let again = SignedDuration::from_secs(ATTACHES_EVERY);
-            self.plan_step(&name, Step::Start, again);
+            self.plan_step(&name, PodStep::Start, again);
             let waiting = Some(("ContainerCreating".into(), String::new()));
             if pod.waiting != waiting {
                 self.store(PodObject { waiting, ..pod });
@@ -127,11 +127,11 @@ impl World {
         let start = behaviour.start_seconds;
         match behaviour.health {
             Health::Crashes { after } if after <= start => {
-                self.plan_step(&name, Step::Exit, SignedDuration::from_secs(after));
+                self.plan_step(&name, PodStep::Exit, SignedDuration::from_secs(after));
             }
             Health::NeverReady | Health::NoImage => {}
             Health::Good | Health::Crashes { .. } | Health::Flaps { .. } => {
-                self.plan_step(&name, Step::Ready, SignedDuration::from_secs(start));
+                self.plan_step(&name, PodStep::Ready, SignedDuration::from_secs(start));
             }
         }
         self.store(PodObject {
@@ -158,7 +158,7 @@ impl World {
         let name = pod.meta.name.clone();
         self.ledger.harmed.insert(pod.rollout.clone());
         if let Health::Flaps { unready, .. } = self.setting.behaviour(&self.image(&name)).health {
-            self.plan_step(&name, Step::Ready, SignedDuration::from_secs(unready));
+            self.plan_step(&name, PodStep::Ready, SignedDuration::from_secs(unready));
         }
         self.store(PodObject {
             ready_since: None,
@@ -183,7 +183,7 @@ impl World {
             exits => (10_i64 << (exits - 1).min(5)).min(LONGEST_BACKOFF),
         };
         container.exits += 1;
-        self.plan_step(&name, Step::Start, SignedDuration::from_secs(wait));
+        self.plan_step(&name, PodStep::Start, SignedDuration::from_secs(wait));
         let words = format!("back-off {wait}s restarting failed container");
         self.store(PodObject {
             ready_since: None,
@@ -218,7 +218,7 @@ impl World {
         let stop = self.setting.behaviour(&self.image(&name)).stop_seconds;
         let placed = self.containers.get(&name).is_some_and(|c| c.placed);
         let stop = if placed { stop } else { 0 };
-        self.plan_step(&name, Step::Gone, SignedDuration::from_secs(stop));
+        self.plan_step(&name, PodStep::Gone, SignedDuration::from_secs(stop));
         let mut next = (*pod).clone();
         next.meta.deleting = true;
         let grace = SignedDuration::from_secs(stop.max(GRACE));
@@ -295,7 +295,7 @@ impl World {
             .filter(|p| p.unschedulable.is_some());
         let waiting: Vec<Name> = waiting.map(|p| p.meta.name.clone()).collect();
         for pod in waiting {
-            self.plan_step(&pod, Step::Schedule, SignedDuration::ZERO);
+            self.plan_step(&pod, PodStep::Schedule, SignedDuration::ZERO);
         }
     }
 

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     coverage::Kind,
-    event::{Event, Life, Turn},
+    event::{Life, Occurrence, Turn},
     process::{Process, database_key, rollout_key},
     world::World,
 };
@@ -65,7 +65,7 @@ impl World {
         self.turns.push(Turn::Died(index));
         self.struck("", "the operator dies");
         let away = SignedDuration::from_secs(self.setting.restart_seconds);
-        self.after(away, Event::Boot(index));
+        self.after(away, Occurrence::Boot(index));
         let heir = self.processes.iter().position(|p| p.running && !p.leading);
         let vacant = self.processes.iter().all(|p| !p.leading);
         if let (true, true, Some(heir)) = (was_leading, vacant, heir) {
@@ -81,7 +81,7 @@ impl World {
         };
         let heir = self.processes.iter().position(|p| p.running && !p.leading);
         self.struck("", "the lease changes hands");
-        self.after(overlap, Event::Deposed(self.processes[from].life));
+        self.after(overlap, Occurrence::Deposed(self.processes[from].life));
         if let Some(heir) = heir {
             self.lead(heir);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::{
-    driver::Ended,
+    driver::BrokenOff,
     driver::Simulation,
     flags,
     object::{ConfigMapObject, RolloutObject},
@@ -37,7 +37,7 @@ const IDLE: i64 = 600;
 pub enum NoEnd {
     /// A rule was broken, or there were too many events.
     #[error(transparent)]
-    Ended(#[from] Ended),
+    Ended(#[from] BrokenOff),
     /// It is still on its way.
     #[error("after {seconds} quiet seconds {message}")]
     OnItsWay {

@@ -15,7 +15,7 @@ use crate::api::{PhaseKind, schema::KeptBy};
 impl World {
     /// What the code of a revision needs of its database, if it has one.
     #[must_use]
-    pub fn code_of(&self, rollout: &str, revision: &str) -> Option<Code> {
+    pub(crate) fn code_of(&self, rollout: &str, revision: &str) -> Option<Code> {
         let known = self.live.revision(rollout, revision)?;
         let schema = known.schema.as_ref()?;
         let version = schema.version;

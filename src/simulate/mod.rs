@@ -71,4 +71,4 @@ mod wire;
 pub mod world;
 
 pub use action::Action;
-pub use driver::{Ended, Simulation};
+pub use driver::{BrokenOff, Simulation};

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Image of the runner.
-pub const SQL_IMAGE: &str = "stepgate-sql";
+pub(crate) const SQL_IMAGE: &str = "stepgate-sql";
 
 /// A name; cloned often.
 pub type Name = Arc<str>;
@@ -55,7 +55,7 @@ impl Meta {
 
     /// Whether it is a later state of the same object.
     #[must_use]
-    pub fn is_newer(&self, than: &Self) -> bool {
+    pub(crate) fn is_newer(&self, than: &Self) -> bool {
         self.uid == than.uid && self.version > than.version
     }
 }
@@ -222,13 +222,13 @@ pub struct JobObject {
 impl JobObject {
     /// Whether it may still change the database.
     #[must_use]
-    pub const fn may_run(&self) -> bool {
+    pub(crate) const fn may_run(&self) -> bool {
         !self.suspended && (self.ended.is_none() || self.live_pods > 0)
     }
 
     /// Whether Stepgate's own runner is what it runs.
     #[must_use]
-    pub fn is_sql(&self) -> bool {
+    pub(crate) fn is_sql(&self) -> bool {
         *self.image == *SQL_IMAGE
     }
 }
@@ -432,7 +432,7 @@ impl Objects {
     }
 
     /// Replaces everything of one kind, as a new list does.
-    pub fn relist(&mut self, kind: Watched, from: &Self) {
+    pub(crate) fn relist(&mut self, kind: Watched, from: &Self) {
         match kind {
             Watched::Rollouts => self.rollouts.clone_from(&from.rollouts),
             Watched::Revisions => self.revisions.clone_from(&from.revisions),
@@ -461,7 +461,7 @@ impl Objects {
     }
 
     /// Services that were made for a Rollout.
-    pub fn services_of<'a>(
+    pub(crate) fn services_of<'a>(
         &'a self,
         rollout: &'a str,
     ) -> impl Iterator<Item = &'a Arc<ServiceObject>> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    event::{Event, Life, Turn},
+    event::{Life, Occurrence, Turn},
     ledger::Happened,
     process::Trust,
     world::World,
@@ -36,7 +36,7 @@ impl World {
         }
         process.due.insert(key.clone(), at);
         let life = process.life;
-        self.at(at, Event::Start(life, key));
+        self.at(at, Occurrence::Start(life, key));
     }
 
     /// A pass begins, if it is still due and none is under way for the same object.
@@ -104,7 +104,7 @@ impl World {
         process.memories.insert(key.clone(), memory);
         let missed = process.due.get(key).copied();
         if let Some(at) = missed {
-            self.at(at, Event::Start(life, key.clone()));
+            self.at(at, Occurrence::Start(life, key.clone()));
         }
         // A pass that was stopped half-way may not have come to what is measured.
         if let Key::Rollout { name, .. } = key

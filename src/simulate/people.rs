@@ -537,7 +537,7 @@ pub(super) fn unseen() -> RolloutStatus {
 
 /// Image of a spec's first container.
 #[must_use]
-pub fn image_of(spec: &RolloutSpec) -> Name {
+pub(crate) fn image_of(spec: &RolloutSpec) -> Name {
     image_in(&spec.template)
 }
 

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{
-    event::{Event, Life},
+    event::{Life, Occurrence},
     process::rollout_key,
     prometheus::{Outage, Source},
     world::World,
@@ -45,7 +45,7 @@ impl World {
             .is_none_or(|planned| at < planned || planned < now)
         {
             process.poll_at = Some(at);
-            self.at(at, Event::Poll(life));
+            self.at(at, Occurrence::Poll(life));
         }
     }
 
@@ -71,7 +71,7 @@ impl World {
                     SignedDuration::from_millis(self.setting.timing.queries.draw(&mut self.random))
                 }
             };
-            self.after(delay, Event::Answered(life, Box::new((ask, answer))));
+            self.after(delay, Occurrence::Answered(life, Box::new((ask, answer))));
         }
         self.plan_poll(life);
     }

@@ -56,12 +56,12 @@ impl Random {
 
     /// A generator of its own, so that what it draws moves nothing else.
     #[must_use]
-    pub fn fork(&mut self) -> Self {
+    pub(crate) fn fork(&mut self) -> Self {
         Self::new(self.fork_seed())
     }
 
     /// The seed of a generator of its own.
-    pub fn fork_seed(&mut self) -> u64 {
+    pub(crate) fn fork_seed(&mut self) -> u64 {
         u64::from(self.next()) << 32 | u64::from(self.next())
     }
 }

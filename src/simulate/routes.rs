@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::{
     action::Routed,
-    event::{Event, Sync},
+    event::{Occurrence, Sync},
     object::{Name, RouteObject},
     setting::Delay,
     story::Detail,
@@ -99,7 +99,7 @@ impl World {
     }
 
     /// A route as Git has it, that is there from the beginning.
-    pub fn route_at_rest(&mut self, name: &str) {
+    pub(crate) fn route_at_rest(&mut self, name: &str) {
         let route = RouteObject {
             uid: format!("route-{name}"),
             version: 1,
@@ -127,7 +127,7 @@ impl World {
         };
         let (reports, follows) = (self.draw(REPORTS), self.draw(follows));
         for (delay, data) in [(reports, false), (follows, true)] {
-            let event = Event::Gateway {
+            let event = Occurrence::Gateway {
                 route: name.into(),
                 data,
             };
@@ -150,7 +150,7 @@ impl World {
                 let reports = SignedDuration::from_secs(REPORTS_AFTER_A_START);
                 for (delay, data) in [(follows, true), (reports, false)] {
                     let route = name.as_str().into();
-                    self.after(delay, Event::Gateway { route, data });
+                    self.after(delay, Occurrence::Gateway { route, data });
                 }
             }
         }
@@ -186,7 +186,7 @@ impl World {
 
     /// The share of the requests that a revision gets, from 0 to 1, where Services decide that.
     #[must_use]
-    pub fn share_of(&self, rollout: &str, revision: &str) -> Option<f64> {
+    pub(crate) fn share_of(&self, rollout: &str, revision: &str) -> Option<f64> {
         let (mut of_users, mut of_canary) = (None, 0.0);
         for service in self.live.services_of(rollout) {
             let name = &service.meta.name;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     action::Action,
-    driver::{Ended, Simulation},
+    driver::{BrokenOff, Simulation},
     object::Name,
     request::Fate,
     setting::{Behaviour, Health, Migration, MigrationEnd, Setting},
@@ -21,7 +21,7 @@ use crate::{
 const MOST_EVENTS: u64 = 400_000;
 
 /// When `v1` is stable in each scenario that is about a later release.
-pub const SETTLED: i64 = 120;
+pub(crate) const SETTLED: i64 = 120;
 
 /// A world, what happens in it, and for how long it is watched.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl Scenario {
 
     /// Its pods have a disk that one node at a time can have.
     #[must_use]
-    pub const fn with_a_disk_of_one_node(mut self) -> Self {
+    pub(crate) const fn with_a_disk_of_one_node(mut self) -> Self {
         self.setting.disk_of_one_node = true;
         self
     }
@@ -111,7 +111,7 @@ impl Scenario {
     ///
     /// # Errors
     /// When a rule was broken on the way; the world is as it was then.
-    pub fn play(&self, seed: u64, detail: Detail) -> (Simulation, Result<(), Ended>) {
+    pub fn play(&self, seed: u64, detail: Detail) -> (Simulation, Result<(), BrokenOff>) {
         let mut simulation = self.begin(seed, detail);
         let result = simulation.run_for(self.seconds, MOST_EVENTS);
         (simulation, result)
@@ -177,7 +177,7 @@ pub fn apply(spec: RolloutSpec) -> Action {
 
 /// Somebody applies this spec.
 #[must_use]
-pub fn apply_to(rollout: &str, spec: RolloutSpec) -> Action {
+pub(crate) fn apply_to(rollout: &str, spec: RolloutSpec) -> Action {
     Action::Apply {
         rollout: rollout.into(),
         spec: Box::new(spec),
@@ -254,7 +254,7 @@ pub fn slow(p95_milliseconds: f64) -> Behaviour {
 
 /// Pods that do not come up, or do not stay up.
 #[must_use]
-pub fn unwell(health: Health) -> Behaviour {
+pub(crate) fn unwell(health: Health) -> Behaviour {
     Behaviour {
         health,
         ..Behaviour::default()
@@ -263,7 +263,7 @@ pub fn unwell(health: Health) -> Behaviour {
 
 /// A release whose expand goes so, attempt by attempt.
 #[must_use]
-pub fn migrating(attempts: &[(i64, MigrationEnd)]) -> Behaviour {
+pub(crate) fn migrating(attempts: &[(i64, MigrationEnd)]) -> Behaviour {
     let attempts = attempts.iter().map(|(seconds, end)| Migration {
         seconds: *seconds,
         end: *end,

@@ -11,13 +11,13 @@ use crate::api::PhaseKind;
 pub const NAMESPACE: &str = "default";
 
 /// Name of the one node.
-pub const NODE: &str = "node-1";
+pub(crate) const NODE: &str = "node-1";
 
 /// When every world begins: 2027-01-15 08:00:00 UTC.
 pub const DAWN: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
 /// Seconds of a random schedule in which things happen.
-pub const BUSY: i64 = 1_500;
+pub(crate) const BUSY: i64 = 1_500;
 
 /// What pods of backfills say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -251,7 +251,7 @@ impl Default for Setting {
 impl Setting {
     /// How this image behaves.
     #[must_use]
-    pub fn behaviour(&self, image: &str) -> Behaviour {
+    pub(crate) fn behaviour(&self, image: &str) -> Behaviour {
         self.behaviours.get(image).cloned().unwrap_or_default()
     }
 }

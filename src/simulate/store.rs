@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    event::{Event, Sync},
+    event::{Occurrence, Sync},
     object::{Name, Notice, Object, Stored},
     world::World,
 };
@@ -139,7 +139,7 @@ impl World {
             }
             queue.push_back((due, object.clone(), gone));
             if queue.len() == 1 {
-                self.at(due, Event::Deliver(life, kind));
+                self.at(due, Occurrence::Deliver(life, kind));
             }
         }
     }

@@ -18,8 +18,9 @@ use crate::{
     cluster::{Key, WriteError, Written, pass::Ran},
     plan::{
         facts::{DatabaseFacts, RolloutFacts},
-        intent::Write,
+        intent::{Note, Notes, Write},
         job::terms,
+        reason::Reason,
     },
 };
 
@@ -32,7 +33,7 @@ pub struct Story {
     /// Names of revisions, and the image that people know them by.
     aliases: BTreeMap<String, String>,
     last_pods: BTreeMap<String, Vec<Pods>>,
-    last_notes: BTreeMap<Key, Vec<String>>,
+    last_notes: BTreeMap<Key, Notes>,
 }
 
 /// One line of a story.
@@ -61,9 +62,9 @@ pub enum Told {
     /// Fate struck.
     Fault(String),
     /// What a pass over a Rollout decided, or a controller did for it.
-    Note(String),
+    Note(Note),
     /// What a pass over a DatabaseSchema decided.
-    Database(String),
+    Database(Note),
     /// Pods of a Rollout, as they are from now on.
     Pods(Vec<Pods>),
     /// How a Rollout says that it stands, from now on.
@@ -93,6 +94,15 @@ pub struct Pods {
 }
 
 impl Told {
+    /// The reason of the Event that it is, if it is one.
+    #[must_use]
+    pub(crate) const fn event(&self) -> Option<Reason> {
+        match self {
+            Self::Note(Note::Event { reason, .. }) => Some(*reason),
+            _ => None,
+        }
+    }
+
     /// Whether it only shows what the lines around it have led to.
     const fn is_aside(&self) -> bool {
         matches!(
@@ -114,7 +124,7 @@ impl fmt::Display for Told {
                 write!(f, "> applied: {image}, {replicas} replicas")
             }
             Self::Fault(words) => write!(f, "! {words}"),
-            Self::Note(words) | Self::Database(words) => f.write_str(words),
+            Self::Note(note) | Self::Database(note) => write!(f, "{note}"),
             Self::Pods(pods) => {
                 let pods: Vec<_> = pods.iter().map(ToString::to_string).collect();
                 write!(f, "pods  {}", pods.join("  "))
@@ -193,7 +203,7 @@ impl Story {
 
     /// A controller did something.
     pub(super) fn note(&mut self, at: Timestamp, rollout: &str, words: String) {
-        self.tell(at, rollout, Told::Note(words));
+        self.tell(at, rollout, Told::Note(words.into()));
     }
 
     /// Pods by revision; told when that has changed.
@@ -211,7 +221,7 @@ impl Story {
         }
         let last = self.last_notes.insert(key.clone(), ran.notes.clone());
         let before = last.unwrap_or_default();
-        for note in ran.notes.iter().filter(|n| !before.contains(n)) {
+        for note in ran.notes.iter().filter(|note| !before.contain(note)) {
             let told = match key {
                 Key::Rollout { .. } => Told::Note(note.clone()),
                 Key::Database { .. } => Told::Database(note.clone()),
@@ -356,7 +366,7 @@ impl Story {
 
     /// Words with revisions by the names that people know.
     #[must_use]
-    pub fn with_known_names(&self, words: &str) -> String {
+    pub(crate) fn with_known_names(&self, words: &str) -> String {
         let mut words = words.to_owned();
         for (revision, image) in &self.aliases {
             if words.contains(revision.as_str()) {

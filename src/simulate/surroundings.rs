@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     action::{Adoptable, Circumstance, Given},
-    event::Event,
+    event::Occurrence,
     object::{DeploymentObject, Foreign, Object, ServiceObject},
     world::World,
 };
@@ -218,7 +218,7 @@ impl World {
         }
         for event in std::mem::take(&mut self.frozen) {
             let longest = match event {
-                Event::Deliver(..) => 2_000,
+                Occurrence::Deliver(..) => 2_000,
                 _ => 15_000,
             };
             let delay = i64::from(self.random.below(longest));

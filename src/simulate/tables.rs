@@ -69,7 +69,7 @@ pub struct Code {
 impl Code {
     /// Whether it is hurt where this is removed: what nobody says may be anything.
     #[must_use]
-    pub fn uses(&self, column: &Column) -> bool {
+    pub(crate) fn uses(&self, column: &Column) -> bool {
         self.version.is_none()
             || self.needs.contains(column)
             || matches!(column, Column::Of(of) if self.version == Some(*of))
@@ -129,7 +129,7 @@ impl Tables {
     /// Why code finds no column that it needs, if it does not: it was never added, or something that
     /// removes it was let run.
     #[must_use]
-    pub fn lacks(&self, code: &Code) -> Option<String> {
+    pub(crate) fn lacks(&self, code: &Code) -> Option<String> {
         let own = code.version.map(Column::Of);
         if let Some(job) = own.and_then(|column| self.gone.get(&column)) {
             return Some(format!("{job} removes, or has removed, what it needs"));
@@ -141,7 +141,7 @@ impl Tables {
 
     /// When a version above this one was last expanded.
     #[must_use]
-    pub fn overtaken_at(&self, version: i64) -> Option<Timestamp> {
+    pub(crate) fn overtaken_at(&self, version: i64) -> Option<Timestamp> {
         let above = self.added.range(version + 1..);
         above.map(|(_, at)| *at).max()
     }
@@ -153,7 +153,7 @@ impl Tables {
 
     /// What a Job removes.
     #[must_use]
-    pub fn taken_by(&self, job: &str) -> Option<&BTreeSet<Column>> {
+    pub(crate) fn taken_by(&self, job: &str) -> Option<&BTreeSet<Column>> {
         self.works.get(job).map(|work| &work.takes)
     }
 

@@ -86,7 +86,7 @@ impl Versions {
     }
 
     /// How these phases go.
-    pub fn behave(&mut self, setting: &mut Setting) {
+    pub(crate) fn behave(&mut self, setting: &mut Setting) {
         self.phases_behave(setting);
         if let Some(random) = &mut self.sql {
             let ends = [

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::{
     coverage,
-    event::{Event, Life, Turn},
+    event::{Life, Occurrence, Turn},
     ledger::{Arrival, Happened},
     object::Object,
     request::{Fate, OnRecord, Request, describe},
@@ -80,15 +80,15 @@ impl World {
         self.requests.insert(ticket, request);
         match fate {
             Fate::Arrives | Fate::Overtaken | Fate::CrashAfter => {
-                self.after(way, Event::Arrive(ticket));
+                self.after(way, Occurrence::Arrive(ticket));
             }
-            Fate::Late(by) => self.after(way + milliseconds(by), Event::Arrive(ticket)),
-            Fate::NotTaken => self.after(way, Event::Return(ticket)),
+            Fate::Late(by) => self.after(way + milliseconds(by), Occurrence::Arrive(ticket)),
+            Fate::NotTaken => self.after(way, Occurrence::Return(ticket)),
             Fate::Unanswered(handled) => {
                 if let Some(by) = handled {
-                    self.after(milliseconds(by), Event::Arrive(ticket));
+                    self.after(milliseconds(by), Occurrence::Arrive(ticket));
                 }
-                self.after(CLIENT_TIMEOUT, Event::Return(ticket));
+                self.after(CLIENT_TIMEOUT, Occurrence::Return(ticket));
             }
             Fate::CrashBefore => self.crash(life.process),
         }
@@ -161,7 +161,7 @@ impl World {
             _ => {
                 let way = self.draw(self.setting.timing.requests);
                 self.requests.insert(ticket, request);
-                self.after(way, Event::Return(ticket));
+                self.after(way, Occurrence::Return(ticket));
             }
         }
     }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     action::Command,
     coverage::Coverage,
-    event::{Event, Sync, Turn},
+    event::{Occurrence, Sync, Turn},
     ledger::{Happened, Ledger},
     object::RouteObject,
     object::{Container, Meta, Name, Notice, Object, Objects, ReplicaSet, Watched},
@@ -104,14 +104,14 @@ pub struct World {
     pub(super) job_spans: BTreeMap<Name, (Timestamp, Option<i64>)>,
     pub(super) turns: Vec<Turn>,
     /// What waits for the API server to be back.
-    pub(super) frozen: Vec<Event>,
+    pub(super) frozen: Vec<Occurrence>,
     /// What the kubelet does when it is back, while it is away.
-    pub(super) silenced: Option<Vec<Event>>,
+    pub(super) silenced: Option<Vec<Occurrence>>,
     /// The API server handles a write of the operator.
     pub(super) handling: bool,
     /// What watchers of everything are told, if there are any.
     pub(super) notices: Option<Vec<Notice>>,
-    agenda: BTreeMap<(Timestamp, u64), Event>,
+    agenda: BTreeMap<(Timestamp, u64), Occurrence>,
     sequence: u64,
     pending: BTreeSet<Sync>,
     /// The resourceVersion given last.
@@ -178,13 +178,13 @@ impl World {
     }
 
     /// Something happens so much later.
-    pub fn after(&mut self, delay: SignedDuration, event: Event) {
+    pub fn after(&mut self, delay: SignedDuration, event: Occurrence) {
         let at = self.now.saturating_add(delay).unwrap_or(Timestamp::MAX);
         self.at(at, event);
     }
 
     /// Something happens then; at once if that is past.
-    pub fn at(&mut self, at: Timestamp, event: Event) {
+    pub fn at(&mut self, at: Timestamp, event: Occurrence) {
         self.sequence += 1;
         self.agenda.insert((at.max(self.now), self.sequence), event);
     }
@@ -208,7 +208,7 @@ impl World {
     pub(super) fn sync(&mut self, sync: Sync) {
         if self.pending.insert(sync.clone()) {
             let delay = self.draw(self.setting.timing.controllers);
-            self.after(delay, Event::Sync(sync));
+            self.after(delay, Occurrence::Sync(sync));
         }
     }
 
@@ -219,11 +219,11 @@ impl World {
     }
 
     /// The next event; it is that late now.
-    pub(super) fn next(&mut self) -> Option<Event> {
+    pub(super) fn next(&mut self) -> Option<Occurrence> {
         let ((at, _), event) = self.agenda.pop_first()?;
         self.now = at;
         self.events += 1;
-        if let Event::Sync(sync) = &event {
+        if let Occurrence::Sync(sync) = &event {
             self.pending.remove(sync);
         }
         Some(event)

@@ -105,7 +105,10 @@ async fn any_other_exit_ends_it_at_once_and_leaves_it_dirty() {
     home.create(&rollout(5)).await.expect("a Rollout");
     exits(&home, 1).await;
     let words = stalled(&home, "ExpandFailed").await;
-    assert!(words.contains("the database needs a retry"), "{words}");
+    assert!(
+        words.contains("The database may be inconsistent"),
+        "{words}"
+    );
     let record = record(&home).await;
     assert_eq!(
         record["dirty"][0]["job"],

@@ -9,7 +9,7 @@ use stepgate::{
     plan::{facts::Question, intent::Write},
     simulate::{
         Action,
-        event::Step,
+        event::PodStep,
         facts,
         object::{Meta, Object, Watched},
         setting::{Behaviour, Migration, MigrationEnd, Setting},
@@ -87,12 +87,12 @@ impl Side for Memory {
         let world = &mut self.world;
         match deed {
             Deed::Ready(pod) => {
-                world.take_step(pod, Step::Start);
+                world.take_step(pod, PodStep::Start);
                 self.settle();
-                self.world.take_step(pod, Step::Ready);
+                self.world.take_step(pod, PodStep::Ready);
             }
-            Deed::Crash(pod) => world.take_step(pod, Step::Exit),
-            Deed::Stopped(pod) => world.take_step(pod, Step::Gone),
+            Deed::Crash(pod) => world.take_step(pod, PodStep::Exit),
+            Deed::Stopped(pod) => world.take_step(pod, PodStep::Gone),
             Deed::Lost(pod) => world.take_node_of(pod),
             Deed::DeletePod(pod) => world.ask_to_end(pod),
             Deed::Room(pods) => world.act(Action::Capacity(*pods)),

@@ -107,7 +107,7 @@ impl File {
     }
 }
 
-fn is_a_test(file: &str) -> bool {
+pub(super) fn is_a_test(file: &str) -> bool {
     let mut parts = file.trim_end_matches(".rs").split('/');
     parts.any(|part| part == "tests" || part.ends_with("_tests") || part == "fixture")
 }

@@ -16,8 +16,8 @@ use crate::api::{
 pub struct VersionRecord {
     /// The version.
     pub version: i64,
-    /// The Rollout whose phases run for it: the first of which a revision became stable; before
-    /// that the one of which a release failed, and whose revert is asked for.
+    /// The Rollout whose phases run for this version: the first one with a stable revision of it.
+    /// Before that, the Rollout whose release failed and whose revert is to run.
     pub rollout: String,
     /// The last revision of that Rollout and this version that became stable, or that failed. Its
     /// pods are what the phases run in.
@@ -30,7 +30,7 @@ pub struct VersionRecord {
     /// The last backfill that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfilled: Option<Done>,
-    /// Since when nobody on the database is below the version; absent while somebody is.
+    /// Since when every workload on the database is at the version or above. Absent while one is below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alone_since: Option<Time>,
     /// The approval of the contract, or of the revert.

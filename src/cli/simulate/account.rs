@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{
     manifest::Manifest,
     play::{NEW, OLD, Played},
-    scenario::{End, Scenario, checks},
+    scenario::{End, Play, checks},
 };
 
 /// The figures of one play. Times are seconds since the new revision was applied.
@@ -82,7 +82,7 @@ pub struct Users {
 
 /// The figures of a play.
 #[must_use]
-pub fn account(played: &Played, on: &Manifest, scenario: &Scenario) -> Account {
+pub fn account(played: &Played, on: &Manifest, scenario: &Play) -> Account {
     let world = played.simulation.world();
     let rollout = world.live.rollouts.get(on.name.as_str());
     let history = rollout
@@ -131,7 +131,7 @@ fn known_names(words: &str, played: &Played) -> String {
 fn users(
     played: &Played,
     on: &Manifest,
-    scenario: &Scenario,
+    scenario: &Play,
     traffic: &crate::simulate::traffic::Traffic,
     now: Timestamp,
 ) -> Users {
@@ -164,7 +164,7 @@ fn users(
 
 /// Share of the new revision's requests that take longer: of a Rayleigh distribution, as the
 /// simulator's durations are.
-fn slower(milliseconds: i64, scenario: &Scenario) -> f64 {
+fn slower(milliseconds: i64, scenario: &Play) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "below an hour of milliseconds")]
     let ratio = milliseconds as f64 / scenario.new.p95_milliseconds;
     (-ratio * ratio * 20.0_f64.ln()).exp()

@@ -84,7 +84,7 @@ pub enum Output {
 impl SimulateArgs {
     /// What is assumed of the service.
     #[must_use]
-    pub const fn assumed(&self) -> Assumed {
+    pub(crate) const fn assumed(&self) -> Assumed {
         Assumed {
             requests_per_second: self.requests_per_second,
             pull_seconds: self.pull_seconds,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{
     manifest::Manifest,
-    scenario::{Assumed, End, Scenario, good},
+    scenario::{Assumed, End, Play, good},
 };
 use crate::{
     api::PhaseKind,
@@ -165,7 +165,7 @@ enum Verb {
 ///
 /// # Errors
 /// When it cannot be read, or says something that is not known.
-pub fn read(path: &Path, on: &Manifest, assumed: &Assumed) -> Result<Scenario, FileError> {
+pub fn read(path: &Path, on: &Manifest, assumed: &Assumed) -> Result<Play, FileError> {
     let wrong = |message: String| FileError {
         path: path.display().to_string(),
         message,
@@ -177,7 +177,7 @@ pub fn read(path: &Path, on: &Manifest, assumed: &Assumed) -> Result<Scenario, F
     parse(&text, name, on, assumed).map_err(wrong)
 }
 
-fn parse(text: &str, name: String, on: &Manifest, assumed: &Assumed) -> Result<Scenario, String> {
+fn parse(text: &str, name: String, on: &Manifest, assumed: &Assumed) -> Result<Play, String> {
     let options = serde_saphyr::options! { with_snippet: false };
     let file: File =
         serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())?;
@@ -192,7 +192,7 @@ fn parse(text: &str, name: String, on: &Manifest, assumed: &Assumed) -> Result<S
         .events
         .into_iter()
         .map(|event| happening(event, &on.name));
-    Ok(Scenario {
+    Ok(Play {
         about: file.description.unwrap_or_else(|| name.clone()),
         name,
         old: file.old.behaviour("old", &usual)?,

@@ -1,18 +1,24 @@
 //! The simulator's story, told from the release on, for a person who reads it once.
 
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
 use super::play::{NEW, OLD, Played};
-use crate::simulate::story::{self, Pods, Told};
+use crate::{
+    plan::{intent::Note, reason::Reason},
+    simulate::story::{self, Pods, Told},
+};
 
 /// Conditions that only repeat what the lines around them say.
-const SAID_OTHERWISE: [&str; 6] = [
-    "Preflight",
-    "Expanding",
-    "Stepping",
-    "Holding",
-    "Undoing",
-    "Stable",
+const SAID_OTHERWISE: [Reason; 6] = [
+    Reason::Preflight,
+    Reason::Expanding,
+    Reason::Stepping,
+    Reason::Holding,
+    Reason::Undoing,
+    Reason::Stable,
 ];
 
 /// One line.
@@ -37,7 +43,7 @@ pub fn story(played: &Played) -> Vec<Line> {
     let world = played.simulation.world();
     let told = world.story.lines();
     let mut lines: Vec<Line> = Vec::new();
-    let (mut pods, mut said) = (None, Vec::new());
+    let (mut pods, mut said) = (None, BTreeSet::new());
     for (index, line) in told.iter().enumerate() {
         let second = line.at.duration_since(played.released).as_secs();
         let is_after = line.at >= played.released;
@@ -47,16 +53,10 @@ pub fn story(played: &Played) -> Vec<Line> {
                 lines.push(Line::of_pods(second, &now));
             }
             pods = Some(now);
-        } else if is_after && let Some(words) = in_short(told, index) {
-            let words = world.story.with_known_names(&words);
-            let text = match line.told {
-                Told::Says(_) => words,
-                _ => without_repetition(&words, &said),
-            };
-            said.push(text.clone());
+        } else if is_after && let Some(text) = in_short(told, index, &mut said) {
             lines.push(Line {
                 second,
-                text,
+                text: world.story.with_known_names(&text),
                 ..Line::default()
             });
         }
@@ -80,18 +80,27 @@ impl Line {
     }
 }
 
-/// A line as it is told here; `None` when others say it already.
-fn in_short(told: &[story::Line], index: usize) -> Option<String> {
+/// A line as it is told here; `None` when others say it already. What was said to be the cause of
+/// something is said once.
+fn in_short<'t>(
+    told: &'t [story::Line],
+    index: usize,
+    said: &mut BTreeSet<&'t str>,
+) -> Option<String> {
     match &told.get(index)?.told {
         Told::Says(condition) => {
-            let (reason, message) = (&condition.reason, &condition.message);
-            let mut near = told[index.saturating_sub(6)..(index + 6).min(told.len())].iter();
-            let repeats = SAID_OTHERWISE.contains(&reason.as_str())
-                // What was undone, and why, is told as it happens.
-                || message.contains(" is not tried again; ")
-                || near.any(|other| says(&other.told, message));
-            (!repeats).then(|| format!("{reason}: {message}"))
+            let near = told[index.saturating_sub(6)..(index + 6).min(told.len())].iter();
+            let mut near = near.filter_map(|line| line.told.event());
+            let reason = Reason::of(&condition.reason);
+            let repeats = reason.is_some_and(|reason| SAID_OTHERWISE.contains(&reason))
+                || near.any(|event| Some(event) == reason || ends(event, condition));
+            (!repeats).then(|| format!("{}: {}", condition.reason, condition.message))
         }
+        Told::Note(Note::Event {
+            reason,
+            what,
+            because: Some(why),
+        }) if !said.insert(why) => Some(format!("{reason}: {what}")),
         // It repeats what became of a Job, or what its Rollout waits for.
         Told::Database(_) | Told::Waits(_) => None,
         Told::Applied { .. } => Some("> the new revision is applied".into()),
@@ -99,30 +108,14 @@ fn in_short(told: &[story::Line], index: usize) -> Option<String> {
     }
 }
 
-/// Whether these words are in a line that is no condition.
-fn says(told: &Told, words: &str) -> bool {
-    match told {
-        Told::Note(note) | Told::PassEnded(note) => note.contains(words),
-        Told::Write { error, .. } => error.as_ref().is_some_and(|error| error.contains(words)),
-        _ => false,
-    }
-}
-
-/// Reasons are told once: an end that was told already is cut off.
-fn without_repetition(words: &str, said: &[String]) -> String {
-    for (index, _) in words.match_indices(": ") {
-        let tail = &words[index + 2..];
-        if tail.len() > 30
-            && said
-                .iter()
-                .rev()
-                .take(12)
-                .any(|earlier| earlier.ends_with(tail))
-        {
-            return words[..index].to_owned();
-        }
-    }
-    words.to_owned()
+/// Whether an Event says why a release stands still, as this condition does.
+fn ends(event: Reason, condition: &Condition) -> bool {
+    let ends = [
+        Reason::Stalled,
+        Reason::RolloutPaused,
+        Reason::UndoCompleted,
+    ];
+    condition.type_ == "Stalled" && ends.contains(&event)
 }
 
 fn count_of(pods: &[Pods], image: &str) -> String {
@@ -148,21 +141,54 @@ fn without_rush(lines: Vec<Line>) -> Vec<Line> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
 
+    fn line(told: Told) -> story::Line {
+        story::Line {
+            at: Timestamp::UNIX_EPOCH,
+            about: "shop".into(),
+            told,
+        }
+    }
+
+    fn event(reason: Reason, what: &str, why: &str) -> story::Line {
+        line(Told::Note(Note::Event {
+            reason,
+            what: what.into(),
+            because: Some(why.into()),
+        }))
+    }
+
+    fn stalled(reason: Reason) -> story::Line {
+        line(Told::Says(Condition {
+            type_: "Stalled".into(),
+            status: "True".into(),
+            reason: reason.word().into(),
+            message: "whatever it says".into(),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            observed_generation: None,
+        }))
+    }
+
+    /// By their reasons, however they are worded.
     #[test]
-    fn an_end_is_told_once() {
-        let said = vec![
-            "UndoStarted: revision new: 5% errors (18 of 363 requests), limit 0.5%".to_owned(),
+    fn a_cause_is_told_once_and_an_end_too() {
+        let told = [
+            event(Reason::UndoStarted, "revision new", "5% errors"),
+            event(Reason::UndoCompleted, "out", "5% errors"),
+            stalled(Reason::CheckFailed),
         ];
-        assert_eq!(
-            without_repetition(
-                "UndoCompleted: out: 5% errors (18 of 363 requests), limit 0.5%",
-                &said
-            ),
-            "UndoCompleted: out"
-        );
-        assert_eq!(without_repetition("a: b", &said), "a: b");
+        let mut said = BTreeSet::new();
+        let all: Vec<_> = (0..3).map(|i| in_short(&told, i, &mut said)).collect();
+        let started = "UndoStarted: revision new: 5% errors".to_owned();
+        let ended = "UndoCompleted: out".to_owned();
+        assert_eq!(all, [Some(started), Some(ended), None]);
+        let alone = [stalled(Reason::CheckFailed)];
+        let text = in_short(&alone, 0, &mut said).unwrap_or_default();
+        assert_eq!(text, "CheckFailed: whatever it says");
     }
 
     #[test]

@@ -30,7 +30,7 @@ use self::{
     manifest::{Documents, Manifest},
     play::NoPlay,
     report::{Document, Ink, RolloutReport, RunReport},
-    scenario::{Assumed, BUILT_IN, Scenario},
+    scenario::{Assumed, BUILT_IN, Play},
 };
 use crate::{
     api::{Promotion, keys},
@@ -260,7 +260,7 @@ impl Telling {
 }
 
 /// The scenario of that name, or in that file.
-fn chosen(name: &str, on: &Manifest, assumed: &Assumed) -> Result<Scenario, String> {
+fn chosen(name: &str, on: &Manifest, assumed: &Assumed) -> Result<Play, String> {
     if let Some(scenario) = scenario::built_in(name, on, assumed) {
         return scenario.map_err(|why| format!("--scenario {name}: {why}"));
     }
@@ -382,7 +382,7 @@ fn about(on: &Manifest) -> String {
     )
 }
 
-fn assumptions(scenario: &Scenario) -> String {
+fn assumptions(scenario: &Play) -> String {
     format!(
         "{} requests a second; pods are ready {} s after they found a node. old is a made-up \
          revision that runs before, new the manifest's own; times count from its release.",
@@ -394,7 +394,7 @@ fn assumptions(scenario: &Scenario) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulate::{Ended, rules::Broken};
+    use crate::simulate::{BrokenOff, rules::Broken};
 
     #[test]
     fn a_broken_rule_is_a_bug_and_outdoes_every_other_status() {
@@ -408,14 +408,14 @@ mod tests {
             rule: "floor",
             message: "3 of 4".into(),
         };
-        let words = telling.no_play(&NoPlay::from(Ended::Broken(broken)));
+        let words = telling.no_play(&NoPlay::from(BrokenOff::Broken(broken)));
         assert_eq!(telling.status, BUG);
         assert!(
             words.contains("a bug in Stepgate") && words.contains("floor"),
             "{words}"
         );
         assert_eq!(
-            telling.no_play(&NoPlay::from(Ended::Endless(1))),
+            telling.no_play(&NoPlay::from(BrokenOff::Endless(1))),
             NoPlay::TooLong.to_string()
         );
         assert_eq!(telling.status, BUG);

@@ -5,20 +5,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{
     manifest::{self, Manifest},
-    scenario::{Assumed, End, Scenario},
+    scenario::{Assumed, End, Play},
     watched::Watched,
 };
 use crate::{
     api::{PhaseKind, RolloutSpec, RolloutStatus, release::Stage, status::Outcome},
     plan::{course::course, flags::REACHES_PODS_WITHIN, template},
     simulate::{
-        Action, Ended, Simulation, action::Circumstance, event::Event, object::SQL_IMAGE,
+        Action, BrokenOff, Simulation, action::Circumstance, event::Occurrence, object::SQL_IMAGE,
         setting::Setting, story::Detail, world::World,
     },
 };
 
 /// Image of the made-up revision that runs before; also what the story calls it.
-pub const OLD: &str = "old";
+pub(crate) const OLD: &str = "old";
 /// Image of the revision that is released; also what the story calls it.
 pub const NEW: &str = "new";
 
@@ -32,7 +32,7 @@ const SETTLED: i64 = 5;
 pub enum NoPlay {
     /// A rule that always holds was broken: the operator's fault, not the manifest's.
     #[error("this is a bug in Stepgate, please report it with the manifest and this line: {0}")]
-    Bug(Ended),
+    Bug(BrokenOff),
     /// The old revision did not come up, so there is nothing to release over.
     #[error("even with a good revision this Rollout does not become ready: {0}")]
     NoStart(String),
@@ -41,10 +41,10 @@ pub enum NoPlay {
     TooLong,
 }
 
-impl From<Ended> for NoPlay {
-    fn from(ended: Ended) -> Self {
+impl From<BrokenOff> for NoPlay {
+    fn from(ended: BrokenOff) -> Self {
         match ended {
-            Ended::Endless(_) => Self::TooLong,
+            BrokenOff::Endless(_) => Self::TooLong,
             broken => Self::Bug(broken),
         }
     }
@@ -72,7 +72,7 @@ pub struct Played {
 /// When there is no end to tell of.
 pub fn play(
     on: &Manifest,
-    scenario: &Scenario,
+    scenario: &Play,
     assumed: &Assumed,
     detail: Detail,
 ) -> Result<Played, NoPlay> {
@@ -116,7 +116,7 @@ pub fn play(
     let backed_up = backed_up.iter().filter(|_| asks);
     for (second, action) in scenario.events.iter().chain(backed_up) {
         let at = released.saturating_add(SignedDuration::from_secs(*second));
-        let event = Event::Act(Box::new(action.clone()));
+        let event = Occurrence::Act(Box::new(action.clone()));
         simulation.world().at(at.unwrap_or(Timestamp::MAX), event);
     }
     apply(&simulation, on, new(&on.spec));
@@ -344,7 +344,7 @@ fn longest(spec: &RolloutSpec) -> i64 {
 
 /// Seconds that a good release takes: its holds, and what its pods and schema need.
 #[must_use]
-pub fn expected_seconds(spec: &RolloutSpec, assumed: &Assumed) -> i64 {
+pub(crate) fn expected_seconds(spec: &RolloutSpec, assumed: &Assumed) -> i64 {
     let course = course(spec);
     let startup = assumed.pull_seconds + assumed.startup_seconds;
     let surge = (course.bounds.ceiling - spec.replicas).max(1);

@@ -11,7 +11,7 @@ use super::{
     account::{Account, StepTaken, Users},
     finding::{Finding, Level},
     lines::Line,
-    scenario::{End, Scenario},
+    scenario::{End, Play},
 };
 
 /// Whether words are coloured.
@@ -21,7 +21,7 @@ pub struct Ink(bool);
 impl Ink {
     /// Colour for a terminal whose user has not said otherwise.
     #[must_use]
-    pub fn of_stdout() -> Self {
+    pub(crate) fn of_stdout() -> Self {
         Self(io::stdout().is_terminal() && !is_refused())
     }
 
@@ -41,7 +41,7 @@ impl Ink {
 
     /// For headings.
     #[must_use]
-    pub fn bold(self, words: impl fmt::Display) -> String {
+    pub(crate) fn bold(self, words: impl fmt::Display) -> String {
         self.paint("1", words)
     }
 
@@ -128,7 +128,7 @@ pub fn story(lines: &[Line], ink: Ink) -> String {
 
 /// How a play ended, and what it cost.
 #[must_use]
-pub fn summary(scenario: &Scenario, told: &Account, ink: Ink) -> String {
+pub fn summary(scenario: &Play, told: &Account, ink: Ink) -> String {
     let mut text = format!("{}\n", verdict(scenario, told, ink));
     if !told.message.is_empty() && told.end != End::Stable {
         let _ = writeln!(text, "  {}: {}", told.reason, told.message);
@@ -165,7 +165,7 @@ pub fn summary(scenario: &Scenario, told: &Account, ink: Ink) -> String {
     text
 }
 
-fn verdict(scenario: &Scenario, told: &Account, ink: Ink) -> String {
+fn verdict(scenario: &Play, told: &Account, ink: Ink) -> String {
     let after = duration(told.ended_after);
     let ending = match told.end {
         End::Stable => format!("new is stable after {after}"),

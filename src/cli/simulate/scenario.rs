@@ -93,7 +93,7 @@ impl Default for Assumed {
 
 /// One play.
 #[derive(Clone, Debug)]
-pub struct Scenario {
+pub struct Play {
     /// Its name.
     pub name: String,
     /// What it is about, in a sentence.
@@ -114,7 +114,7 @@ pub struct Scenario {
 const TEST_SECONDS: i64 = 10;
 
 /// The scenarios that are built in, with a line about each.
-pub const BUILT_IN: [(&str, &str); 15] = [
+pub(crate) const BUILT_IN: [(&str, &str); 15] = [
     ("good", "the new revision is as good as the old one"),
     ("errors", "it answers some requests with an error"),
     ("slow", "it answers slowly"),
@@ -150,10 +150,10 @@ pub const BUILT_IN: [(&str, &str); 15] = [
 /// A built-in scenario for this manifest: `None` when there is none of that name, an error when
 /// the manifest has nothing that it could be played on.
 #[must_use]
-pub fn built_in(name: &str, on: &Manifest, assumed: &Assumed) -> Option<Result<Scenario, String>> {
+pub fn built_in(name: &str, on: &Manifest, assumed: &Assumed) -> Option<Result<Play, String>> {
     let (name, about) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
     let spec = &on.spec;
-    let mut play = Scenario {
+    let mut play = Play {
         name: (*name).into(),
         about: (*about).into(),
         old: good(spec, assumed),
@@ -165,7 +165,7 @@ pub fn built_in(name: &str, on: &Manifest, assumed: &Assumed) -> Option<Result<S
     Some(fill(&mut play, on, assumed).map(|()| play))
 }
 
-fn fill(play: &mut Scenario, on: &Manifest, assumed: &Assumed) -> Result<(), String> {
+fn fill(play: &mut Play, on: &Manifest, assumed: &Assumed) -> Result<(), String> {
     let spec = &on.spec;
     match play.name.as_str() {
         "errors" => {
@@ -280,7 +280,7 @@ fn soak(spec: &RolloutSpec) -> Option<&Soak> {
 }
 
 /// A check whose author wants a person to decide is as it should be when it waits for one.
-fn expect_pause_of(play: &mut Scenario, spec: &RolloutSpec, about: impl Fn(&Check) -> bool) {
+fn expect_pause_of(play: &mut Play, spec: &RolloutSpec, about: impl Fn(&Check) -> bool) {
     let asks = |check: &&Check| about(check) && check.on_failure == OnFailure::Pause;
     if checks(spec).find(asks).is_some() {
         play.expected.push(End::Paused);

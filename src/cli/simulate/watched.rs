@@ -77,7 +77,7 @@ impl Watched {
 
     /// Whether it came as far as a step, with or without a pod.
     #[must_use]
-    pub fn came_to_a_step(&self) -> bool {
+    pub(crate) fn came_to_a_step(&self) -> bool {
         self.pods_seen || !self.steps.is_empty()
     }
 

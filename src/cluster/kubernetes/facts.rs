@@ -97,7 +97,7 @@ fn owns_replicas(entry: &&ManagedFieldsEntry) -> bool {
 /// The manager by whose name the replicas of an adopted Deployment are applied. One that settles has
 /// another, so that it always changes something.
 #[must_use]
-pub fn manager(epoch: i64, settles: Option<&str>) -> String {
+pub(crate) fn manager(epoch: i64, settles: Option<&str>) -> String {
     match settles {
         None => format!("{}-{epoch}", keys::FIELD_MANAGER),
         Some(version) => format!("{}-{epoch}-{version}", keys::FIELD_MANAGER),
@@ -408,7 +408,7 @@ fn ports(spec: &ServiceSpec) -> Value {
 
 /// Labels of a Deployment's pods.
 #[must_use]
-pub fn template_labels(object: &Deployment) -> BTreeMap<String, String> {
+pub(crate) fn template_labels(object: &Deployment) -> BTreeMap<String, String> {
     let template = object.spec.as_ref().map(|s| &s.template);
     let metadata = template.and_then(|t| t.metadata.as_ref());
     metadata.and_then(|m| m.labels.clone()).unwrap_or_default()

@@ -387,7 +387,7 @@ impl Index {
     /// Names of Rollouts that Deployments of this namespace say they belong to, and that are not
     /// known.
     #[must_use]
-    pub fn missing_rollouts(&self, namespace: &str) -> BTreeSet<String> {
+    pub(crate) fn missing_rollouts(&self, namespace: &str) -> BTreeSet<String> {
         let state = self.read();
         let missing = state.missing.iter();
         let here = missing.filter(|place| place.namespace == namespace);
@@ -396,13 +396,13 @@ impl Index {
 
     /// Whether a Deployment of this namespace carries a Rollout's label and is not that Rollout's.
     #[must_use]
-    pub fn has_foreign_children(&self, namespace: &str) -> bool {
+    pub(crate) fn has_foreign_children(&self, namespace: &str) -> bool {
         self.read().children.has_strays(namespace)
     }
 
     /// The highest epoch that Deployments and Jobs of this key carry, and the one that it adopts.
     #[must_use]
-    pub fn highest_epoch(&self, key: &Key) -> Option<i64> {
+    pub(crate) fn highest_epoch(&self, key: &Key) -> Option<i64> {
         let state = self.read();
         let children = state.children.of(key).filter_map(|(_, c)| c.epoch);
         let jobs = state.jobs.of(key).filter_map(|(_, j)| j.epoch);
@@ -412,7 +412,7 @@ impl Index {
 
     /// Whether an object of this key is known.
     #[must_use]
-    pub fn knows(&self, key: &Key) -> bool {
+    pub(crate) fn knows(&self, key: &Key) -> bool {
         let state = self.read();
         match key {
             Key::Rollout { namespace, name } => {

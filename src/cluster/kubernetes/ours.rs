@@ -30,7 +30,7 @@ pub fn is_child(object: &Deployment) -> bool {
 
 /// Whether this ControllerRevision is what its labels say.
 #[must_use]
-pub fn is_revision(object: &ControllerRevision) -> bool {
+pub(crate) fn is_revision(object: &ControllerRevision) -> bool {
     is_rollouts(&object.metadata)
 }
 
@@ -38,7 +38,7 @@ pub fn is_revision(object: &ControllerRevision) -> bool {
 /// Deployment controls it. A reference to one that does not exist is no way around it: the garbage
 /// collector deletes such a pod.
 #[must_use]
-pub fn is_pod(object: &Pod) -> bool {
+pub(crate) fn is_pod(object: &Pod) -> bool {
     let metadata = &object.metadata;
     let hash = label(metadata, POD_TEMPLATE_HASH);
     let set = format!("{}-{hash}", name_by_labels(metadata));
@@ -48,7 +48,7 @@ pub fn is_pod(object: &Pod) -> bool {
 
 /// The Deployment that a pod belongs to, by the ReplicaSet that controls it.
 #[must_use]
-pub fn deployment_of(object: &Pod) -> Option<&str> {
+pub(crate) fn deployment_of(object: &Pod) -> Option<&str> {
     let metadata = &object.metadata;
     let hash = label(metadata, POD_TEMPLATE_HASH);
     let set =
@@ -61,7 +61,7 @@ pub fn deployment_of(object: &Pod) -> Option<&str> {
 /// choice and proves nothing, so one that nobody controls is believed to be somebody else's, unless
 /// it carries the epoch that the operator gives to what it makes (a restored backup has no owner).
 #[must_use]
-pub fn is_service(object: &Service) -> bool {
+pub(crate) fn is_service(object: &Service) -> bool {
     let metadata = &object.metadata;
     let rollout = label(metadata, keys::ROLLOUT);
     match controller(metadata) {

@@ -31,7 +31,7 @@ pub fn sort(object: &str, creates: bool, error: &kube::Error) -> WriteError {
 
 /// The same with field and index, where a pod template was refused in words that lack them.
 #[must_use]
-pub fn with_field(write: &Write, error: WriteError) -> WriteError {
+pub(crate) fn with_field(write: &Write, error: WriteError) -> WriteError {
     let (Write::Create { manifest, kind }, WriteError::Refused { .. }) = (write, &error) else {
         return error;
     };

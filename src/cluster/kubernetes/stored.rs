@@ -49,7 +49,7 @@ impl Pods {
 
     /// Whether one's selector would select the other's pods.
     #[must_use]
-    pub fn overlap(&self, other: &Self) -> bool {
+    pub(crate) fn overlap(&self, other: &Self) -> bool {
         self.selector.selects(&other.labels) || other.selector.selects(&self.labels)
     }
 }

@@ -55,7 +55,7 @@ impl<F> Table<F> {
     }
 
     /// Whether an object within `namespace` belongs to no key.
-    pub fn has_strays(&self, namespace: &str) -> bool {
+    pub(crate) fn has_strays(&self, namespace: &str) -> bool {
         self.strays.contains_key(namespace)
     }
 

@@ -72,7 +72,7 @@ fn database(name: &str, version: u64) -> DatabaseFacts {
     }
 }
 
-pub fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
+pub(crate) fn cached(children: Vec<ChildFacts>, jobs: Vec<JobFacts>) -> Objects {
     let spec = json!({
         "selector": {"matchLabels": {"app": "shop"}},
         "template": {},

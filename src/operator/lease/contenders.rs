@@ -27,7 +27,7 @@ enum Request {
 }
 
 #[derive(Clone, Debug)]
-enum Event {
+enum Occasion {
     /// A contender looks what to do.
     Turn,
     Arrives(Request),
@@ -46,7 +46,7 @@ struct Contender {
     stored: Option<LeaseFacts>,
     alive: bool,
     paused: bool,
-    kept: Vec<Event>,
+    kept: Vec<Occasion>,
 }
 
 impl Contender {
@@ -69,7 +69,7 @@ struct World {
     writes: u64,
     highest: u32,
     contenders: Vec<Contender>,
-    queue: BTreeMap<(At, u64), (usize, u32, Event)>,
+    queue: BTreeMap<(At, u64), (usize, u32, Occasion)>,
     scheduled: u64,
     tape: Vec<u16>,
     drawn: usize,
@@ -106,7 +106,7 @@ impl World {
                 kept: Vec::new(),
             });
             let start = world.draw(3000);
-            world.schedule(start, index, Event::Turn);
+            world.schedule(start, index, Occasion::Turn);
         }
         world
     }
@@ -119,7 +119,7 @@ impl World {
         (u64::from(value) ^ ((turn * 40_503) & 0xffff)) % below
     }
 
-    fn schedule(&mut self, after: At, who: usize, event: Event) {
+    fn schedule(&mut self, after: At, who: usize, event: Occasion) {
         self.scheduled += 1;
         let life = self.contenders[who].life;
         self.queue
@@ -149,11 +149,11 @@ impl World {
             let ((at, _), (who, life, event)) = entry.remove_entry();
             self.now = at;
             // What reached the server is done, whatever became of its sender.
-            if let Event::Arrives(request) = event {
+            if let Occasion::Arrives(request) = event {
                 self.serve(who, life, request);
             } else if life == self.contenders[who].life && self.contenders[who].alive {
                 match (self.contenders[who].paused, event) {
-                    (true, Event::Resumes) => self.resume(who),
+                    (true, Occasion::Resumes) => self.resume(who),
                     (true, event) => self.contenders[who].kept.push(event),
                     (false, event) => self.handle(who, event),
                 }
@@ -179,11 +179,11 @@ impl World {
         (0..self.contenders.len()).find(|c| self.contenders[*c].believes(self.now))
     }
 
-    fn handle(&mut self, who: usize, event: Event) {
+    fn handle(&mut self, who: usize, event: Occasion) {
         match event {
-            Event::Turn => self.turn(who),
-            Event::Answers(facts, sent) => self.answered(who, facts, sent),
-            Event::Arrives(_) | Event::Resumes => {}
+            Occasion::Turn => self.turn(who),
+            Occasion::Answers(facts, sent) => self.answered(who, facts, sent),
+            Occasion::Arrives(_) | Occasion::Resumes => {}
         }
     }
 
@@ -208,7 +208,7 @@ impl World {
             Action::Done => return,
             Action::Wait(wait) => {
                 let wait = contender.world(wait);
-                return self.schedule(wait, who, Event::Turn);
+                return self.schedule(wait, who, Occasion::Turn);
             }
             Action::Create { epoch } | Action::Acquire { epoch } => {
                 contender.election.sending(epoch);
@@ -250,15 +250,15 @@ impl World {
         }
         let patience = contender.world(patience) + 1;
         self.contenders[who].stored = None;
-        self.schedule(patience, who, Event::Turn);
+        self.schedule(patience, who, Occasion::Turn);
         if let Some(way) = self.way() {
-            self.schedule(way, who, Event::Arrives(request));
+            self.schedule(way, who, Occasion::Arrives(request));
         }
     }
 
     fn serve(&mut self, who: usize, life: u32, request: Request) {
         let answer = match request {
-            Request::Read => Event::Answers(self.lease.clone(), None),
+            Request::Read => Occasion::Answers(self.lease.clone(), None),
             Request::Write {
                 observed,
                 lease,
@@ -272,7 +272,7 @@ impl World {
                 if accepted {
                     self.store(lease);
                 }
-                Event::Answers(self.lease.clone().filter(|_| accepted), Some(sent))
+                Occasion::Answers(self.lease.clone().filter(|_| accepted), Some(sent))
             }
         };
         if let Some(way) = self.way() {
@@ -310,9 +310,9 @@ impl World {
                 contender.election.accepted(stored.clone(), sent, now);
                 let held = contender.election.term(now).is_some();
                 contender.stored = Some(stored).filter(|_| held);
-                self.schedule(0, who, Event::Turn);
+                self.schedule(0, who, Occasion::Turn);
             }
-            (None, Some(_)) => self.schedule(100, who, Event::Turn),
+            (None, Some(_)) => self.schedule(100, who, Occasion::Turn),
         }
     }
 
@@ -327,7 +327,7 @@ impl World {
     fn pause(&mut self, who: usize, lasting: At) {
         if !self.contenders[who].paused {
             self.contenders[who].paused = true;
-            self.schedule(lasting, who, Event::Resumes);
+            self.schedule(lasting, who, Occasion::Resumes);
         }
     }
 
@@ -347,7 +347,7 @@ impl World {
         contender.stored = None;
         contender.offset = 0;
         contender.election = Election::new(format!("c{who}"), Timing::default());
-        self.schedule(0, who, Event::Turn);
+        self.schedule(0, who, Occasion::Turn);
     }
 
     fn fault(&mut self) {
@@ -398,7 +398,7 @@ proptest! {
         // A clean stop hands over within one retry period.
         let leader = leader.unwrap();
         world.contenders[leader].election.stop();
-        world.schedule(0, leader, Event::Turn);
+        world.schedule(0, leader, Occasion::Turn);
         world.run_to(world.now + 2_000);
         prop_assert!(world.leader().is_some_and(|next| next != leader), "no hand-over in 2 s");
 

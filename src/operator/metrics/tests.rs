@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn every_family_has_our_prefix_and_reads_as_documented() {
     let metrics = Metrics::new();
-    metrics.reconciled(Outcome::Changed, Duration::from_millis(3));
+    metrics.reconciled(PassResult::Changed, Duration::from_millis(3));
     metrics.wrote(WriteKind::Object(Kind::Deployment), WriteResult::Conflict);
     metrics.error(ErrorReason::EventDropped);
     metrics.polled(PollResult::Empty);

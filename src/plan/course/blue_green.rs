@@ -19,6 +19,7 @@ pub(super) const STRATEGY: Strategic = Strategic {
     targets,
     bounds,
     batch: |_| None,
+    shrinks: |_| false,
 };
 
 /// The new set is shown with few pods, made whole, and then users are switched to it. The old one is

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::target::{Active, Strategic, Target, tests};
 use crate::{
-    api::{Step, Strategy, TestAfter, strategy::Canary},
+    api::{StablePods, Step, Strategy, TestAfter, strategy::Canary},
     plan::replicas::{self, Bounds, Round, pods},
 };
 
@@ -13,6 +13,7 @@ pub(super) const STRATEGY: Strategic = Strategic {
     targets,
     bounds,
     batch: |_| None,
+    shrinks,
 };
 
 fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
@@ -56,6 +57,11 @@ fn targets(strategy: &Strategy, total: i32) -> Vec<Target> {
     targets
 }
 
+fn shrinks(strategy: &Strategy) -> bool {
+    let canary = strategy.canary.as_ref().filter(|c| c.is_weighted());
+    canary.is_some_and(|canary| canary.stable_pods == Some(StablePods::Shrink))
+}
+
 /// Pods of each revision at a step.
 #[derive(Clone, Copy, Default)]
 struct Split {
@@ -68,7 +74,7 @@ struct Split {
 /// Pods of stable beside a revision that gets requests by weight: all of them, so that whoever goes
 /// back finds everybody; or those that the rest of the requests need.
 fn beside(strategy: &Strategy, step: &Step, split: Split, total: i32) -> i32 {
-    if !strategy.shrinks() {
+    if !shrinks(strategy) {
         return total.max(0);
     }
     if split.full || total <= 0 {
@@ -129,7 +135,7 @@ fn bounds(strategy: &Strategy, total: i32) -> Bounds {
     };
     Bounds {
         ceiling: match beside {
-            Some(_) if strategy.shrinks() => plain.ceiling.max(asked().unwrap_or(total)),
+            Some(_) if shrinks(strategy) => plain.ceiling.max(asked().unwrap_or(total)),
             Some(_) => plain.ceiling.max(total.saturating_mul(2)),
             None => plain.ceiling,
         },

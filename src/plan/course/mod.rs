@@ -27,6 +27,8 @@ pub struct Course {
     /// The size by which its states are counted, as it is written, where they are batches. Such a
     /// release stands at a number, not at a name.
     pub batch: Option<String>,
+    /// Stable's pods become fewer as the weight of the new revision rises.
+    pub shrinks: bool,
 }
 
 /// Seconds for which a first deployment is held that nothing measures.
@@ -43,7 +45,7 @@ fn strategic(strategy: &Strategy) -> Strategic {
 
 /// The course of a release of this spec.
 #[must_use]
-pub fn course(spec: &RolloutSpec) -> Course {
+pub(crate) fn course(spec: &RolloutSpec) -> Course {
     let (strategy, total) = (&spec.strategy, spec.replicas);
     let strategic = strategic(strategy);
     Course {
@@ -51,6 +53,7 @@ pub fn course(spec: &RolloutSpec) -> Course {
         bounds: bounds(spec),
         field: strategic.field,
         batch: (strategic.batch)(strategy),
+        shrinks: shrinks(spec),
     }
 }
 
@@ -75,6 +78,12 @@ pub fn bounds(spec: &RolloutSpec) -> Bounds {
     (strategic(&spec.strategy).bounds)(&spec.strategy, spec.replicas)
 }
 
+/// Whether stable's pods become fewer, alone.
+#[must_use]
+pub(crate) fn shrinks(spec: &RolloutSpec) -> bool {
+    (strategic(&spec.strategy).shrinks)(&spec.strategy)
+}
+
 impl Course {
     /// The number of a step among all, for people.
     #[must_use]
@@ -85,7 +94,7 @@ impl Course {
     /// A state that has more pods than the bounds permit: that of a single replica beside its canary,
     /// without surge.
     #[must_use]
-    pub fn beyond_its_bounds(&self) -> Option<&Target> {
+    pub(crate) fn beyond_its_bounds(&self) -> Option<&Target> {
         let mut targets = self.targets.iter();
         targets.find(|target| target.canary + target.stable > self.bounds.ceiling)
     }
@@ -143,7 +152,7 @@ impl Course {
     /// Index of the state in which a step goes on that the spec has moved: that of its name; a
     /// batch goes on from the pods that the revision has. Nothing where it begins again.
     #[must_use]
-    pub fn resume(&self, step: &StepStatus, pods: i32) -> Option<usize> {
+    pub(crate) fn resume(&self, step: &StepStatus, pods: i32) -> Option<usize> {
         if self.batch.is_none() {
             return self.position(&step.name);
         }

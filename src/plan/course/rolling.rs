@@ -21,6 +21,7 @@ pub(super) const STRATEGY: Strategic = Strategic {
         let rolling = strategy.rolling.as_ref();
         Some(rolling.map_or_else(|| text(&Rolling::default().batch), |r| text(&r.batch)))
     },
+    shrinks: |_| false,
 };
 
 fn text(batch: &IntOrString) -> String {

@@ -57,6 +57,7 @@ pub(super) struct Strategic {
     pub targets: fn(&Strategy, i32) -> Vec<Target>,
     pub bounds: fn(&Strategy, i32) -> Bounds,
     pub batch: fn(&Strategy) -> Option<String>,
+    pub shrinks: fn(&Strategy) -> bool,
 }
 
 /// The tests of a list that run at this time.
@@ -67,19 +68,19 @@ pub(super) fn tests(all: &[StepTest], after: TestAfter) -> Vec<StepTest> {
 
 impl Target {
     /// All of its tests, in order.
-    pub fn all_tests(&self) -> impl Iterator<Item = &StepTest> {
+    pub(crate) fn all_tests(&self) -> impl Iterator<Item = &StepTest> {
         self.tests.iter().chain(&self.final_tests)
     }
 
     /// No user reaches the new revision yet.
     #[must_use]
-    pub fn is_hidden(&self) -> bool {
+    pub(crate) fn is_hidden(&self) -> bool {
         self.active == Active::Stable
     }
 
     /// It is passed without a verdict.
     #[must_use]
-    pub fn is_blind(&self) -> bool {
+    pub(crate) fn is_blind(&self) -> bool {
         self.on_inconclusive == OnInconclusive::Proceed
     }
 }

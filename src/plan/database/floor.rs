@@ -45,8 +45,8 @@ pub(super) fn lower(record: &mut DatabaseRecord, version: i64) -> Result<Option<
         .collect();
     if let Some(unclear) = attempts.iter().find(|p| !p.nothing_applied) {
         return Err(format!(
-            "Job {} of the contract of version {version} may have removed something: put right what \
-             failed and retry, or release a revision that can do without",
+            "Job {} of the contract of version {version} may have removed something: fix the \
+             cause and retry, or release a revision that does not need it",
             unclear.job
         ));
     }

@@ -15,7 +15,7 @@ use crate::{
     plan::{
         database::{baseline, floor},
         facts::DatabaseObjects,
-        intent::{Event, Plan},
+        intent::{Event, Note, Plan},
         job::{protocol, terms::is_after_release},
         reason::Reason,
     },
@@ -68,7 +68,12 @@ pub(super) fn take(seen: &DatabaseObjects, now: Timestamp) -> Option<Plan> {
         };
         let message = format!("{command} ({id}): {message}");
         Some(Plan {
-            notes: vec![format!("{reason}: {message}")],
+            notes: Note::Event {
+                reason,
+                what: message.clone(),
+                because: None,
+            }
+            .into(),
             events: vec![Event {
                 reason,
                 message,
@@ -111,8 +116,8 @@ fn approve(
     let wanted = wanted.map(|asked| asked.digest.clone()).unwrap_or_default();
     if digest != wanted {
         return Err(format!(
-            "it approves {digest}, but what would run is {wanted}: look at it, then approve \
-             {asked_for}/{phase}/{wanted} with a new id"
+            "the approval is for digest {digest}, but the {phase} now has digest {wanted}: review \
+             it, then approve {asked_for}/{phase}/{wanted} with a new id"
         ));
     }
     let user = words.get(2).cloned();

@@ -293,7 +293,7 @@ impl ServiceFacts {
 
     /// Whether it selects pods with these labels.
     #[must_use]
-    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub(crate) fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         let mut wanted = self.selector.iter();
         !self.selector.is_empty() && wanted.all(|(key, value)| labels.get(key) == Some(value))
     }
@@ -302,13 +302,13 @@ impl ServiceFacts {
 impl JobFacts {
     /// Whether its command may have begun, though somebody may have suspended it since.
     #[must_use]
-    pub const fn has_begun(&self) -> bool {
+    pub(crate) const fn has_begun(&self) -> bool {
         !self.suspended || self.started.is_some() || self.live_pods > 0 || self.ended.is_some()
     }
 
     /// Whether its command may change the database still.
     #[must_use]
-    pub const fn may_run(&self) -> bool {
+    pub(crate) const fn may_run(&self) -> bool {
         self.has_begun() && (self.ended.is_none() || self.live_pods > 0)
     }
 }
@@ -322,7 +322,7 @@ impl PodFacts {
 
     /// Why it does not run, in the words of the scheduler or the kubelet, if they have said so.
     #[must_use]
-    pub fn why_it_waits(&self) -> Option<String> {
+    pub(crate) fn why_it_waits(&self) -> Option<String> {
         let waiting = self
             .waiting
             .as_ref()
@@ -335,7 +335,7 @@ impl PodFacts {
 
     /// Which node does not say how it is, if that is why it does not count as ready.
     #[must_use]
-    pub fn why_nobody_knows(&self) -> Option<String> {
+    pub(crate) fn why_nobody_knows(&self) -> Option<String> {
         let (since, node, name) = (self.silent?, self.node.as_ref()?, &self.name);
         Some(format!(
             "pod {name} is on node {node}, which has not reported since {since:.0}: see kubectl \

@@ -85,7 +85,7 @@ impl UserFacts {
 
     /// A Rollout: what its spec asks for, what is stable, and what is in motion.
     #[must_use]
-    pub fn of_rollout(name: &str, versions: &[Option<i64>]) -> Self {
+    pub(crate) fn of_rollout(name: &str, versions: &[Option<i64>]) -> Self {
         let unknown = versions.contains(&None);
         let known = || versions.iter().flatten().copied();
         Self {
@@ -98,7 +98,7 @@ impl UserFacts {
 
     /// The Deployment that a Rollout has moved in, as long as it is there: nobody says what it needs.
     #[must_use]
-    pub fn of_adopted(rollout: &str, status: &RolloutStatus) -> Option<Self> {
+    pub(crate) fn of_adopted(rollout: &str, status: &RolloutStatus) -> Option<Self> {
         let deployment = &status.adopted.as_ref()?.deployment;
         let what = format!("Deployment {deployment}, which Rollout {rollout} moved in,");
         Some(Self::of(what, None, true))

@@ -134,7 +134,7 @@ fn lacks(draft: &Draft<'_>, version: &VersionRecord, key: &str) -> Option<Lack> 
         return some(format!("flag {key}: ConfigMap {map} cannot be read"));
     }
     if !is_written(draft, known) {
-        return some(format!("flag {key}: ConfigMap {map} does not have it on"));
+        return some(format!("flag {key}, which is off in ConfigMap {map}"));
     }
     match &known.reaches_pods_by {
         None => some(format!(

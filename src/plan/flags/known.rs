@@ -16,7 +16,7 @@ use crate::{
 
 /// Seconds after a write of a ConfigMap by which every pod has it: the kubelet looks again after a
 /// minute, and what it looks at may be half a minute old.
-pub const REACHES_PODS_WITHIN: i64 = 90;
+pub(crate) const REACHES_PODS_WITHIN: i64 = 90;
 
 /// What stands against a ConfigMap.
 pub(super) enum Problem {

@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use self::file::{ConfigMapFacts, Contents, FILE, Found, Note, entry};
-pub use self::known::REACHES_PODS_WITHIN;
+pub(crate) use self::known::REACHES_PODS_WITHIN;
 use self::known::{
     Problem, asked, begins_to_go_back, change, digest, found, is_written, maps, own, with,
 };

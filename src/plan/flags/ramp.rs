@@ -221,10 +221,10 @@ fn bound<'d>(draft: &'d Draft<'_>, target: &str) -> Option<(&'d Flag, &'d FlagSt
 }
 
 /// What a command comes to that is bound to a flag; nothing where it is bound to something else.
-type Told = Option<Result<(Decision, String), String>>;
+type FlagAnswer = Option<Result<(Decision, String), String>>;
 
 /// What a command is told that is bound to a flag.
-pub(in crate::plan) fn command(draft: &Draft<'_>, verb: &str, target: &str) -> Told {
+pub(in crate::plan) fn command(draft: &Draft<'_>, verb: &str, target: &str) -> FlagAnswer {
     match verb {
         "promote" => promote(draft, target),
         "undo" => undo(draft, target),
@@ -234,7 +234,7 @@ pub(in crate::plan) fn command(draft: &Draft<'_>, verb: &str, target: &str) -> T
 }
 
 /// `promote <key>/<step>`.
-fn promote(draft: &Draft<'_>, target: &str) -> Told {
+fn promote(draft: &Draft<'_>, target: &str) -> FlagAnswer {
     let (flag, known) = bound(draft, target)?;
     let step = target.split_once('/').map_or("", |(_, step)| step);
     let at = position(flag, known);
@@ -268,7 +268,7 @@ fn promote(draft: &Draft<'_>, target: &str) -> Told {
 }
 
 /// `undo <key>`.
-fn undo(draft: &Draft<'_>, target: &str) -> Told {
+fn undo(draft: &Draft<'_>, target: &str) -> FlagAnswer {
     let (flag, known) = bound(draft, target)?;
     if let Some(version) = frozen::by(draft, &flag.key) {
         return Some(Err(frozen::words(&flag.key, version)));
@@ -287,7 +287,7 @@ fn undo(draft: &Draft<'_>, target: &str) -> Told {
 }
 
 /// `retry <key>`.
-fn retry(draft: &Draft<'_>, target: &str) -> Told {
+fn retry(draft: &Draft<'_>, target: &str) -> FlagAnswer {
     let (flag, known) = bound(draft, target)?;
     Some(match known.state {
         FlagState::TakenBack | FlagState::ChangedByHand => {

@@ -62,7 +62,7 @@ fn has_no_problem(status: &RolloutStatus) -> bool {
     let mut conditions = status.conditions.iter();
     let said = conditions.find(|c| c.type_ == "FlagsReady");
     let problems = [Reason::FlagsForbidden, Reason::FlagsNotOurs];
-    said.is_some_and(|said| !problems.iter().any(|p| p.word() == said.reason))
+    said.is_some_and(|said| Reason::of(&said.reason).is_none_or(|r| !problems.contains(&r)))
 }
 
 /// A contract that has not succeeded yet names a flag.

@@ -66,7 +66,7 @@ pub(in crate::plan) fn condition(draft: &Draft<'_>) -> Option<(bool, Reason, Str
             None => "that is being written to its ConfigMap".to_owned(),
         };
         let words = format!(
-            "flag {} is off: {}; {reaches}. Put right what failed, then stepgate.io/retry: \"{} <id>\"",
+            "flag {} is off: {}; {reaches}. Fix what failed, then stepgate.io/retry: \"{} <id>\"",
             flag.key,
             why(flag),
             flag.key

@@ -118,12 +118,12 @@ fn late(draft: &Draft<'_>, target: &Target, missing: Missing) -> Result<Why, Hal
     if waited < target.deadline_seconds {
         let at = draft.in_seconds(target.deadline_seconds - waited);
         let then = match target.on_inconclusive {
-            OnInconclusive::Pause => "it is paused",
-            OnInconclusive::Undo => "it is undone",
-            OnInconclusive::Proceed => "it goes on without a verdict",
+            OnInconclusive::Pause => "pause",
+            OnInconclusive::Undo => "undo",
+            OnInconclusive::Proceed => "continue without a verdict",
         };
         let message = format!(
-            "step {} is held on until {at:.0}, then {then}: {}",
+            "step {} stays held until {at:.0} (then: {then}): {}",
             target.name, missing.message
         );
         let wait = Wait::held(Reason::Inconclusive, message).wake(at);

@@ -18,7 +18,7 @@ pub(super) fn gate(draft: &Draft<'_>, passage: &Passage<'_>) -> Result<Gate, Hal
     {
         return Ok(Gate::Missing(Missing {
             message: format!(
-                "{pods} of its pods stopped being ready, last at {at:.0}; the revision goes on \
+                "{pods} of its pods stopped being ready, last at {at:.0}; the step can pass \
                  {proof} seconds after the last such loss"
             ),
             waited: passage.over(draft) - proof,

@@ -100,7 +100,7 @@ pub(super) fn run(draft: &Draft<'_>, turn: &Turn<'_>) -> Run {
                 prepared(
                     draft,
                     turn,
-                    format!("{word} of {name} is about to start anew"),
+                    format!("{word} of {name} is about to start again"),
                 )
             } else {
                 half_way(
@@ -127,13 +127,7 @@ pub(super) fn run(draft: &Draft<'_>, turn: &Turn<'_>) -> Run {
                 holder.phase.word(),
                 holder.rollout,
                 holder.job,
-                match holder.phase {
-                    PhaseKind::Backfill => "backfillHolder",
-                    PhaseKind::Preflight
-                    | PhaseKind::Expand
-                    | PhaseKind::Contract
-                    | PhaseKind::Revert => "holder",
-                }
+                holder.phase.slot().field(),
             ),
         ),
         None => match (turn.left_dirty(record), turn.kept_out_by(record)) {
@@ -211,9 +205,10 @@ fn prepared(draft: &Draft<'_>, turn: &Turn<'_>, message: String) -> Run {
         Some(database) => {
             let words = format!(
                 "DatabaseSchema {} is being deleted, and with it the record of what ran: when it \
-                 is gone a new one is made, and the expand runs from the beginning; if it stays, \
-                 see its metadata.finalizers",
-                database.base.name
+                 is gone a new one is made, and the {} runs from the beginning; if it stays, see \
+                 its metadata.finalizers",
+                database.base.name,
+                turn.phase().word()
             );
             waiting(false, Reason::DatabaseTerminating, words)
         }
@@ -282,7 +277,7 @@ enum Of<'a> {
 
 impl<'a> Turn<'a> {
     /// This Job of a release.
-    pub fn of_release(draft: &Draft<'_>, release: &'a Release, phase: PhaseKind) -> Self {
+    pub(crate) fn of_release(draft: &Draft<'_>, release: &'a Release, phase: PhaseKind) -> Self {
         let mut turn = Self {
             of: Of::Release(release),
             job: release.job(phase),
@@ -296,7 +291,7 @@ impl<'a> Turn<'a> {
     }
 
     /// This Job of a version, from the attempt `least` on.
-    pub fn of_version(
+    pub(crate) fn of_version(
         draft: &Draft<'_>,
         version: &'a VersionRecord,
         phase: PhaseKind,
@@ -471,7 +466,7 @@ impl<'a> Turn<'a> {
 
     /// Whether a person has said that a vanished Job's hold may be taken over. Of one that only
     /// looked, for something else than this, nobody needs to.
-    pub fn may_take_over(&self, draft: &Draft<'_>, holder: &Holder) -> bool {
+    pub(crate) fn may_take_over(&self, draft: &Draft<'_>, holder: &Holder) -> bool {
         let own = self.is_of(draft, holder);
         self.job.accepts(&holder.job)
             || (own && holder.attempt < self.job.attempt)

@@ -48,7 +48,7 @@ fn not_allowed(draft: &Draft<'_>) -> Option<Obstacle> {
     };
     let message = format!(
         "DatabaseSchema {name} does not allow Rollout {}: its allowedRollouts has {others}, so \
-         nothing of it runs there. Whoever administers the database adds it: kubectl edit -n {} \
+         none of its phases runs there. The database's administrator can add it: kubectl edit -n {} \
          databaseschema {name}",
         draft.name(),
         draft.seen.objects.rollout.namespace,

@@ -18,23 +18,23 @@ use crate::api::{
 };
 
 /// The exit code by which a command says that it has applied nothing (`EX_TEMPFAIL`).
-pub const NOTHING_APPLIED: i32 = 75;
+pub(crate) const NOTHING_APPLIED: i32 = 75;
 
 /// The exit code by which Stepgate's own runner says that nothing was applied, and that trying again
 /// would not help.
 pub const REFUSED: i32 = 64;
 
 /// The same, where the rows that a backfill should have filled are not.
-pub const PROOF_FAILED: i32 = 65;
+pub(crate) const PROOF_FAILED: i32 = 65;
 
 /// The same, where the ledger disagrees with what it is told.
-pub const DISAGREES: i32 = 66;
+pub(crate) const DISAGREES: i32 = 66;
 
 /// All exit codes by which it says that, in the order in which the API server wants them.
-pub const REFUSALS: [i32; 3] = [REFUSED, PROOF_FAILED, DISAGREES];
+pub(crate) const REFUSALS: [i32; 3] = [REFUSED, PROOF_FAILED, DISAGREES];
 
 /// Those that say why.
-pub const WHY: [(i32, SqlRefusal); 2] = [
+pub(crate) const WHY: [(i32, SqlRefusal); 2] = [
     (PROOF_FAILED, SqlRefusal::ProofFailed),
     (DISAGREES, SqlRefusal::RecordDisagrees),
 ];
@@ -381,7 +381,7 @@ pub(super) fn as_the_pods_run(template: &Value, pod: &mut Value) {
 /// What of the Rollout's pods is not in those of a phase, for people: containers that it may need,
 /// and labels that may let it into a network.
 #[must_use]
-pub fn left_out(
+pub(crate) fn left_out(
     template: &Value,
     selector: &Selector,
     schema: &SchemaSpec,

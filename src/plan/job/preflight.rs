@@ -35,7 +35,7 @@ const LEAST_LONGEST_PAUSE: i64 = 60;
 const SKEW: i64 = 60;
 
 /// What becomes of the preflight of a release now.
-pub(in crate::plan) enum Step {
+pub(in crate::plan) enum PreflightState {
     /// The expand may run: why, for people; nothing where it was not needed.
     Over(Option<String>),
     /// It stands so.
@@ -174,10 +174,10 @@ fn backup(draft: &Draft<'_>, database: &DatabaseFacts) -> Option<String> {
 ///
 /// # Errors
 /// What must be read first.
-pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step, Halt> {
+pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<PreflightState, Halt> {
     let schema = draft.spec.schema.as_ref();
     let Some(phase) = schema.and_then(|schema| schema.phase(PHASE)) else {
-        return Ok(Step::Over(None));
+        return Ok(PreflightState::Over(None));
     };
     let turn = Turn::of_release(draft, release, PHASE);
     let job = turn.job().clone();
@@ -187,9 +187,11 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
     let ran = run(draft, &turn);
     let failed = match ran {
         Run::Succeeded if turn.has_job(draft) => {
-            return Ok(Step::Over(Some("its preflight has passed".to_owned())));
+            return Ok(PreflightState::Over(Some(
+                "its preflight has passed".to_owned(),
+            )));
         }
-        Run::Unread => return Ok(Step::Waits(Wait::default())),
+        Run::Unread => return Ok(PreflightState::Waits(Wait::default())),
         Run::Waiting(obstacle) => return Ok(waits(draft, release, &job, &obstacle)),
         Run::HalfWay {
             job: gone,
@@ -199,12 +201,12 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
             let words = format!("Job {gone} was deleted before its end was seen");
             Some((words, gone, Timestamp::MIN))
         }
-        Run::HalfWay { .. } => return Ok(Step::Obstacle),
+        Run::HalfWay { .. } => return Ok(PreflightState::Obstacle),
         Run::Failed {
             job,
             refusal: Some(SqlRefusal::RecordDisagrees),
             ..
-        } => return Ok(Step::Disagrees(job)),
+        } => return Ok(PreflightState::Disagrees(job)),
         Run::Failed { job, message, .. } => {
             let database = draft.seen.objects.database.as_ref();
             let ended = database.and_then(|d| turn.ended(draft, &d.record));
@@ -212,7 +214,10 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
             Some((message, job, at))
         }
         Run::Runs(message) if holds(draft, &turn).is_some_and(|h| !has_vanished(draft, h)) => {
-            return Ok(Step::Waits(Wait::held(Reason::Preflight, message)));
+            return Ok(PreflightState::Waits(Wait::held(
+                Reason::Preflight,
+                message,
+            )));
         }
         Run::NotAsked | Run::Succeeded | Run::Runs(_) => None,
     };
@@ -231,7 +236,7 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
         let pause = FIRST_PAUSE.saturating_mul(1 << tries.clamp(0, 20));
         let next = later(at.min(draft.now), pause.min(longest));
         if next.max(draft.now) >= until {
-            return Ok(Step::Fails {
+            return Ok(PreflightState::Fails {
                 words: over(&words),
                 job: Some(gone),
             });
@@ -244,39 +249,39 @@ pub(in crate::plan) fn step(draft: &Draft<'_>, release: &Release) -> Result<Step
                  {words}{log}"
             );
             let wait = Wait::held(Reason::Preflight, words);
-            return Ok(Step::Waits(wait.wake(next)));
+            return Ok(PreflightState::Waits(wait.wake(next)));
         }
         let decision = with(draft, release, |job, _| job.attempt += 1);
         return Ok(goes(decision.note(format!("{words}: once more"))));
     }
     let Some(missing) = question(draft) else {
         return Ok(match turn.has_job(draft) {
-            true => Step::Waits(Wait::held(
+            true => PreflightState::Waits(Wait::held(
                 Reason::Preflight,
                 "its preflight is about to run",
             )),
-            false => Step::Over(Some(
+            false => PreflightState::Over(Some(
                 "its preflight found no obstacle to the expand".to_owned(),
             )),
         });
     };
     if until <= draft.now {
-        return Ok(Step::Fails {
+        return Ok(PreflightState::Fails {
             words: over(&missing),
             job: None,
         });
     }
     let words = format!("its preflight waits until {until:.0}: {missing}");
-    Ok(Step::Waits(
+    Ok(PreflightState::Waits(
         Wait::held(Reason::Preflight, words).wake(until),
     ))
 }
 
 /// The first attempt for this release goes on record: higher than any before, by what is read live.
-fn begin(draft: &Draft<'_>, release: &Release) -> Result<Step, Halt> {
+fn begin(draft: &Draft<'_>, release: &Release) -> Result<PreflightState, Halt> {
     let Some(database) = &draft.seen.objects.database else {
         // It is being made.
-        return Ok(Step::Waits(Wait::default()));
+        return Ok(PreflightState::Waits(Wait::default()));
     };
     if draft.seen.answers.hold_live.as_ref() != Some(&database.base.uid) {
         return Halt::ask(Question::Hold(database.base.name.clone()));
@@ -292,11 +297,16 @@ fn begin(draft: &Draft<'_>, release: &Release) -> Result<Step, Halt> {
 }
 
 /// Somebody else comes first. Time in which another phase has the database is not its own.
-fn waits(draft: &Draft<'_>, release: &Release, job: &JobStatus, obstacle: &Obstacle) -> Step {
+fn waits(
+    draft: &Draft<'_>,
+    release: &Release,
+    job: &JobStatus,
+    obstacle: &Obstacle,
+) -> PreflightState {
     if obstacle.reason == Reason::WaitingForDatabase && job.since.is_some() {
         return goes(with(draft, release, |job, _| job.since = None));
     }
-    Step::Obstacle
+    PreflightState::Obstacle
 }
 
 /// The hold of its Job, also of an earlier attempt.
@@ -311,8 +321,8 @@ fn has_hold(draft: &Draft<'_>, turn: &Turn<'_>) -> bool {
     holds(draft, turn).is_some()
 }
 
-fn goes(decision: Decision) -> Step {
-    Step::Goes(Box::new(decision))
+fn goes(decision: Decision) -> PreflightState {
+    PreflightState::Goes(Box::new(decision))
 }
 
 fn with(

@@ -18,10 +18,10 @@ use crate::{
 };
 
 /// The port of the runner's pod on which it says how far it is.
-pub const PORT: u16 = 8378;
+pub(crate) const PORT: u16 = 8378;
 
 /// The most that is read of its answer.
-pub const ANSWER_BYTES: usize = 8192;
+pub(crate) const ANSWER_BYTES: usize = 8192;
 
 /// Seconds between two questions.
 const ASKED_EVERY: i64 = 10;

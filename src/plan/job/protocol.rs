@@ -12,7 +12,7 @@ use super::{
     recorded::KEPT_PHASES,
     rests_on_caches,
     summary::{still_waits, sum_up},
-    terms::{self, Failure, Runs},
+    terms::{self, Failure},
 };
 use crate::{
     api::{
@@ -207,8 +207,7 @@ pub(in crate::plan) fn let_go_of_abandoned(draft: &Draft<'_>) -> Option<Write> {
             release.is_before_its_pods()
                 && Turn::of_release(draft, release, holder.phase).is_of(draft, holder)
         };
-        let terms = terms::of(holder.phase);
-        let of_release = terms.is_some_and(|terms| terms.runs == Runs::BeforePods);
+        let of_release = !terms::is_after_release(holder.phase);
         let needed = draft.status.release.as_ref().is_some_and(needed);
         if holder.rollout != draft.name() || !of_release || needed {
             return None;
@@ -292,7 +291,7 @@ fn take_hold(draft: &Draft<'_>, database: &DatabaseFacts, turn: &Turn<'_>) -> Wr
             }
         }
     }
-    if let Some(taken) = terms::takes_back(phase).filter(|_| version.is_some()) {
+    if let Some(taken) = terms::of(phase).takes_back.filter(|_| version.is_some()) {
         // Before its Job runs, too: from now on nothing rests on what it takes back.
         let name = turn.name(draft);
         let phases = record.phases.iter_mut();
@@ -327,7 +326,7 @@ pub(in crate::plan) fn give_up_gone(record: &mut DatabaseRecord, place: PhaseKin
     let Some(gone) = record.place_of(place).take() else {
         return;
     };
-    if terms::of(gone.phase).is_none_or(|terms| terms.failure == Failure::Dirty) {
+    if terms::of(gone.phase).failure == Failure::Dirty {
         record.leave_dirty(gone.left_dirty(gone.since.clone()));
     }
     let message = "its Job was gone before its end was seen, and a retry went on without it";

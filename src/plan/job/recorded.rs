@@ -84,7 +84,7 @@ pub(in crate::plan) fn words(draft: &Draft<'_>, phase: PhaseKind, version: Optio
         "the {}{} did not begin: the record of DatabaseSchema {name} and the ledger in the database \
          (schema stepgate) disagree, as the log of the Job says. Nothing ran. If one of them was restored \
          from a backup, restore the other to the same time. If a file that has run was changed, restore \
-         its text. Or put on record how far the database is, with the two versions from the log: \
+         its text. Or record the versions of the database, with the two numbers from the log: \
          kubectl annotate -n {namespace} databaseschema {name} --overwrite \
          stepgate.io/baseline=\"<expanded>/<contracted> $(date +%s)\"",
         phase.word(),

@@ -28,7 +28,7 @@ use crate::{
 const LETTERS: usize = 5;
 
 /// How a test that was let run has ended.
-pub(in crate::plan) struct Ended<'a> {
+pub(in crate::plan) struct TestEnd<'a> {
     pub test: &'a StepTest,
     pub job: String,
     pub passed: bool,
@@ -75,7 +75,7 @@ pub(in crate::plan) fn ended<'a>(
     release: &'a Release,
     step: &StepStatus,
     target: &'a Target,
-) -> Result<Option<Ended<'a>>, Halt> {
+) -> Result<Option<TestEnd<'a>>, Halt> {
     let Some((record, test)) = open(release, step, target) else {
         return Ok(None);
     };
@@ -84,7 +84,7 @@ pub(in crate::plan) fn ended<'a>(
     };
     let ended = |passed, message: String, gone| {
         let job = record.job.clone();
-        Ok(Some(Ended {
+        Ok(Some(TestEnd {
             test,
             job,
             passed,

@@ -15,6 +15,8 @@ pub struct Terms {
     pub runs: Runs,
     /// What a failure leaves behind.
     pub failure: Failure,
+    /// The kind whose successes for the same version its Job takes back.
+    pub takes_back: Option<PhaseKind>,
     /// How its success is called.
     pub succeeded: Reason,
     /// How its failure is called.
@@ -25,7 +27,12 @@ pub struct Terms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runs {
     /// Before the first pod of the revision, once per revision, while it holds the database.
-    BeforePods,
+    BeforePods {
+        /// The reason that the Rollout shows meanwhile.
+        running: Reason,
+        /// What is so once it has succeeded, for people.
+        done: &'static str,
+    },
     /// Apart from the release, after it, once per version.
     AfterRelease,
 }
@@ -41,78 +48,128 @@ pub enum Failure {
     Nothing,
 }
 
-/// All kinds that this version runs, in the order in which they run.
-pub const TERMS: [Terms; 5] = [
-    Terms {
-        phase: PhaseKind::Preflight,
-        runs: Runs::BeforePods,
-        failure: Failure::Nothing,
-        succeeded: Reason::PreflightSucceeded,
-        failed: Reason::PreflightFailed,
-    },
-    Terms {
-        phase: PhaseKind::Expand,
-        runs: Runs::BeforePods,
-        failure: Failure::Dirty,
-        succeeded: Reason::ExpandSucceeded,
-        failed: Reason::ExpandFailed,
-    },
-    Terms {
-        phase: PhaseKind::Backfill,
-        runs: Runs::AfterRelease,
-        failure: Failure::Unfinished,
-        succeeded: Reason::BackfillSucceeded,
-        failed: Reason::PhaseFailed,
-    },
-    Terms {
-        phase: PhaseKind::Contract,
-        runs: Runs::AfterRelease,
-        failure: Failure::Dirty,
-        succeeded: Reason::ContractSucceeded,
-        failed: Reason::PhaseFailed,
-    },
-    Terms {
-        phase: PhaseKind::Revert,
-        runs: Runs::AfterRelease,
-        failure: Failure::Dirty,
-        succeeded: Reason::RevertSucceeded,
-        failed: Reason::PhaseFailed,
-    },
-];
+/// The terms of a kind: its row.
+#[must_use]
+pub const fn of(phase: PhaseKind) -> &'static Terms {
+    match phase {
+        PhaseKind::Preflight => &Terms {
+            phase: PhaseKind::Preflight,
+            runs: Runs::BeforePods {
+                running: Reason::Preflight,
+                done: "the preflight found no obstacle",
+            },
+            failure: Failure::Nothing,
+            takes_back: None,
+            succeeded: Reason::PreflightSucceeded,
+            failed: Reason::PreflightFailed,
+        },
+        PhaseKind::Expand => &Terms {
+            phase: PhaseKind::Expand,
+            runs: Runs::BeforePods {
+                running: Reason::Expanding,
+                done: "the schema is expanded",
+            },
+            failure: Failure::Dirty,
+            takes_back: Some(PhaseKind::Revert),
+            succeeded: Reason::ExpandSucceeded,
+            failed: Reason::ExpandFailed,
+        },
+        PhaseKind::Backfill => &Terms {
+            phase: PhaseKind::Backfill,
+            runs: Runs::AfterRelease,
+            failure: Failure::Unfinished,
+            takes_back: None,
+            succeeded: Reason::BackfillSucceeded,
+            failed: Reason::PhaseFailed,
+        },
+        PhaseKind::Contract => &Terms {
+            phase: PhaseKind::Contract,
+            runs: Runs::AfterRelease,
+            failure: Failure::Dirty,
+            takes_back: None,
+            succeeded: Reason::ContractSucceeded,
+            failed: Reason::PhaseFailed,
+        },
+        PhaseKind::Revert => &Terms {
+            phase: PhaseKind::Revert,
+            runs: Runs::AfterRelease,
+            failure: Failure::Dirty,
+            takes_back: Some(PhaseKind::Expand),
+            succeeded: Reason::RevertSucceeded,
+            failed: Reason::PhaseFailed,
+        },
+    }
+}
 
 /// Whether a kind runs apart from the release, after it.
 #[must_use]
-pub fn is_after_release(phase: PhaseKind) -> bool {
-    of(phase).is_some_and(|terms| terms.runs == Runs::AfterRelease)
+pub(crate) fn is_after_release(phase: PhaseKind) -> bool {
+    of(phase).runs == Runs::AfterRelease
 }
 
 /// Whether a kind changes nothing, whatever becomes of it.
 #[must_use]
-pub fn only_looks(phase: PhaseKind) -> bool {
-    of(phase).is_some_and(|terms| terms.failure == Failure::Nothing)
-}
-
-/// The kind whose successes for the same version a Job of this kind takes back.
-#[must_use]
-pub const fn takes_back(phase: PhaseKind) -> Option<PhaseKind> {
-    match phase {
-        PhaseKind::Revert => Some(PhaseKind::Expand),
-        PhaseKind::Expand => Some(PhaseKind::Revert),
-        PhaseKind::Preflight | PhaseKind::Backfill | PhaseKind::Contract => None,
-    }
-}
-
-/// The terms of a kind; nothing where this version does not run it.
-#[must_use]
-pub fn of(phase: PhaseKind) -> Option<&'static Terms> {
-    TERMS.iter().find(|terms| terms.phase == phase)
+pub(crate) fn only_looks(phase: PhaseKind) -> bool {
+    of(phase).failure == Failure::Nothing
 }
 
 /// Those that a release of this spec runs before its pods, in order.
-pub fn before_the_pods(spec: &RolloutSpec) -> impl Iterator<Item = &'static Terms> {
+pub(crate) fn before_the_pods(spec: &RolloutSpec) -> impl Iterator<Item = &'static Terms> {
     let schema = spec.schema.as_ref();
-    TERMS
-        .iter()
-        .filter(|terms| terms.runs == Runs::BeforePods)
-        .filter(move |terms| schema.is_some_and(|schema| schema.phase(terms.phase).is_some()))
+    PhaseKind::ALL
+        .into_iter()
+        .filter(|phase| !is_after_release(*phase))
+        .filter(move |phase| schema.is_some_and(|schema| schema.phase(*phase).is_some()))
+        .map(of)
+}
+
+#[cfg(test)]
+mod tests {
+    // What a test gives up on ends the test.
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::release::{Release, Stage};
+
+    #[test]
+    fn every_kind_has_its_own_row() {
+        for phase in PhaseKind::ALL {
+            assert_eq!(of(phase).phase, phase);
+        }
+    }
+
+    /// What is written once for all kinds must be true of each.
+    #[test]
+    fn nothing_but_the_expand_says_that_it_expands() {
+        let says = |terms: &Terms| match terms.runs {
+            Runs::BeforePods { running, done } => {
+                running == Reason::Expanding || done.contains("expand")
+            }
+            Runs::AfterRelease => false,
+        };
+        for phase in PhaseKind::ALL {
+            let terms = of(phase);
+            let is_expand = phase == PhaseKind::Expand;
+            assert_eq!(says(terms), is_expand, "{phase:?}");
+            let word = terms.succeeded.word().starts_with("Expand");
+            assert_eq!(word, is_expand, "{phase:?}");
+        }
+    }
+
+    /// A release that is read again stands at the same Job.
+    #[test]
+    fn a_job_before_the_pods_is_stored_as_itself() {
+        for phase in PhaseKind::ALL.into_iter().filter(|p| !is_after_release(*p)) {
+            let mut release: Release = serde_json::from_value(json!({
+                "revision": "abc", "stage": "Preflight", "started": "2026-01-01T00:00:00Z",
+            }))
+            .unwrap();
+            release.stage = Stage::Job(phase);
+            let stored = serde_json::to_value(&release).unwrap();
+            let read: Release = serde_json::from_value(stored).unwrap();
+            assert_eq!(read, release);
+        }
+    }
 }

@@ -40,8 +40,9 @@ pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
     let told = |terms: &Terms| {
         let mut history = draft.status.history.iter();
         history.find(|e| {
-            let other = e.reason == Reason::RecordDisagrees.word() && refused(terms.phase);
-            e.revision == revision && (e.reason == terms.failed.word() || other)
+            let reason = Reason::of(&e.reason);
+            let other = reason == Some(Reason::RecordDisagrees) && refused(terms.phase);
+            e.revision == revision && (reason == Some(terms.failed) || other)
         })
     };
     let phase = match release.map(|r| &r.stage) {
@@ -53,7 +54,7 @@ pub(in crate::plan) fn status(draft: &Draft<'_>) -> Option<SchemaStatus> {
                 .phase
         }
     };
-    let told = terms::of(phase).and_then(told);
+    let told = told(terms::of(phase));
     let mut status = SchemaStatus {
         database: schema.database.clone(),
         version: schema.version,
@@ -241,7 +242,7 @@ fn of_versions(draft: &Draft<'_>, database: &str) -> Option<SchemaStatus> {
                 _ => "",
             };
             let words = format!(
-                "{message}{unproven}; see kubectl logs -n {} job/{job}{}, put right what failed, {back}then \
+                "{message}{unproven}; see kubectl logs -n {} job/{job}{}, fix the cause, {back}then \
                  retry with the annotation stepgate.io/retry: \"{revision} <id>\"{instead}",
                 draft.seen.objects.rollout.namespace,
                 proof::has_the_log(&message)

@@ -279,7 +279,7 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Option<Lack
         let after =
             busy(draft, (number, Side::Before)).map(|what| format!(", which waits: {what}"));
         return Some(Lack::of(format!(
-            "stable, which is measured before it{}",
+            "the measurement of stable before the contract{}",
             after.unwrap_or_default()
         )));
     };
@@ -297,7 +297,7 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Option<Lack
     ));
     let lack = lack.noting(unpinned);
     let more = format!(
-        ": {found}. To measure anew: {}. To approve",
+        ": {found}. To measure again: {}. To approve",
         retry_command(draft)
     );
     Some(lack.saying(more).by(approve))
@@ -357,8 +357,8 @@ pub(in crate::plan) fn after_words(
             under_way_words(draft, measured, Side::After)
         ),
         Some(Found::Failed) => format!(
-            "{}. Nothing takes a contract back: put right what hurts in the database, or release a \
-             revision that can do without what was removed. To measure anew: {}",
+            "{}. A contract cannot be reverted: fix the cause in the database, or release a \
+             revision that does not need what was removed. To measure again: {}",
             said(measured, version.version, Side::After),
             retry_command(draft)
         ),

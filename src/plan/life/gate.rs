@@ -16,7 +16,6 @@ use crate::{
         draft::{Draft, later},
         facts::{KnownUsers, Question, RolloutFacts, SharerFacts, UserFacts},
         flags,
-        job::terms,
         lack::Lack,
         words,
     },
@@ -174,6 +173,7 @@ impl Side {
             .into_iter()
             .map(|user| match needs(user) {
                 Some(of) if serves => Lack::of(format!("{} needs version {of}", user.what)),
+                None if serves => Lack::of(format!("{}, whose version is not known", user.what)),
                 _ => Lack::of(user.what.clone()),
             })
             .collect()
@@ -220,7 +220,7 @@ pub(super) fn missing(draft: &Draft<'_>, version: &VersionRecord) -> Vec<Lack> {
     if missing.is_empty() && version.alone_since.is_none() {
         missing.extend(side.named(draft, true));
         if missing.is_empty() {
-            missing.push(Lack::of("who else uses the database is being read"));
+            missing.push(Lack::of("the list of workloads that use the database"));
         }
     }
     let moving = everybody(draft).into_iter().filter(|s| !s.moves.is_empty());
@@ -271,9 +271,9 @@ pub(super) fn in_the_way(
             .saying(". Once that is put right, say so")
             .by(words::clean_of(draft, database, &dirty.job))
     });
-    let foreign = record.holders().filter(|h| {
-        h.version != Some(version.version) || terms::of(h.phase).is_none_or(|t| t.phase != kind)
-    });
+    let foreign = record
+        .holders()
+        .filter(|h| h.version != Some(version.version) || h.phase != kind);
     dirty
         .chain(foreign.map(|h| Lack::of(format!("Job {} runs on the database", h.job))))
         .collect()

@@ -391,7 +391,7 @@ pub(super) fn retry(draft: &Draft<'_>) -> Result<Option<(Decision, &'static str)
     });
     let measured = || {
         let decision = around::retry(draft)?;
-        Some((decision, "stable is measured anew around the contract"))
+        Some((decision, "stable is measured again for the contract"))
     };
     Ok(again.or_else(measured))
 }

@@ -39,7 +39,7 @@ pub fn takes(pods: i32, whole: i32) -> i32 {
 /// Percent of the requests that so many pods may be left with: rounded up, as a percent is the
 /// finest that a route knows.
 #[must_use]
-pub fn keeps(pods: i32, whole: i32) -> i32 {
+pub(crate) fn keeps(pods: i32, whole: i32) -> i32 {
     let (percent, rest) = percent(pods, whole);
     (percent + i32::from(rest)).min(100)
 }
@@ -71,7 +71,7 @@ pub(in crate::plan) fn way_back(draft: &Draft<'_>, stable: i32, new: i32) -> Opt
 /// Times that pods of stable are waited for until it is whole again, beside a revision that has so
 /// many: each time those that the ceiling has room for.
 #[must_use]
-pub fn rounds(bounds: Bounds, total: i32, mut stable: i32, mut other: i32) -> i64 {
+pub(crate) fn rounds(bounds: Bounds, total: i32, mut stable: i32, mut other: i32) -> i64 {
     let whole = whole(bounds);
     let mut rounds = 0;
     while stable < total {
@@ -98,7 +98,7 @@ struct Pace<'d> {
 
 /// Stable has fewer pods than all requests need, or may have.
 pub(in crate::plan) fn shrinks(draft: &Draft<'_>) -> bool {
-    draft.spec.strategy.shrinks() || told(draft).is_some_and(|told| told.shrinks)
+    draft.course.shrinks || told(draft).is_some_and(|told| told.shrinks)
 }
 
 fn pace<'d>(draft: &'d Draft<'_>) -> Option<Pace<'d>> {

@@ -82,7 +82,7 @@ pub enum Unusable {
 impl Unusable {
     /// By this route nobody gets to the new revision.
     #[must_use]
-    pub const fn leads_nowhere(&self) -> bool {
+    pub(crate) const fn leads_nowhere(&self) -> bool {
         matches!(self, Self::Missing | Self::UnknownKind | Self::Unnamed(_))
     }
 }

@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// Seconds after its controllers have taken a weight until requests follow it.
-pub const SETTLES_WITHIN: i64 = 2;
+pub(crate) const SETTLES_WITHIN: i64 = 2;
 
 /// The same of a kind of route that reports nothing: after it was written.
-pub const UNREPORTED_WITHIN: i64 = 5;
+pub(crate) const UNREPORTED_WITHIN: i64 = 5;
 
 /// Seconds after which it is said that a route does not follow.
 pub(super) const PATIENCE: i64 = 60;

@@ -15,7 +15,6 @@ use self::known::{
     LOOKS_EVERY, TRIES_AGAIN_AFTER, is_late, is_ready, is_settled, names, read, shows, told,
     weighed,
 };
-pub use self::known::{SETTLES_WITHIN, UNREPORTED_WITHIN};
 use self::record::is_contested;
 pub(super) use self::record::{note, to_be_at_rest};
 use super::{
@@ -266,9 +265,9 @@ pub(super) fn on_the_way(draft: &Draft<'_>) -> Option<Wait> {
         return Some(Wait::stalled(Reason::RouteContested, words).wake(again));
     }
     let words = format!(
-        "{place}: {weight}% of the requests are to go to revision {}, through {}: {}",
-        release.revision,
+        "{place}: waiting for {} to send {weight}% of the requests to revision {}: {}",
         names(&told.routes),
+        release.revision,
         match told.accepted {
             Some(_) => "they follow within seconds",
             None => "the controllers of the route have not reported the weight yet",

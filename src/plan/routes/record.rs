@@ -71,7 +71,7 @@ pub(in crate::plan) fn note(draft: &mut Draft<'_>) {
 pub(in crate::plan) fn to_be_at_rest(draft: &Draft<'_>, now: Time) -> Option<WeightStatus> {
     let routes = draft.spec.traffic.as_ref().map(|t| t.routes.clone());
     Some(WeightStatus {
-        shrinks: draft.spec.strategy.shrinks(),
+        shrinks: draft.course.shrinks,
         former: 100,
         ..told_anew(routes.filter(|routes| !routes.is_empty())?, 0, now)
     })
@@ -107,7 +107,7 @@ fn asked(draft: &Draft<'_>, wanted: i32, now: &Time) -> WeightStatus {
         }
     };
     // What stable was made to give away it lacks until it has come back, whatever the spec says.
-    next.shrinks = draft.spec.strategy.shrinks()
+    next.shrinks = draft.course.shrinks
         || known.is_some_and(|told| told.shrinks)
             && draft
                 .stable()

@@ -9,7 +9,7 @@ use crate::{
         facts::Refused,
         job::{
             heard,
-            step_test::{self, Ended, Next},
+            step_test::{self, Next, TestEnd},
         },
         reason::Reason,
         undoing,
@@ -69,7 +69,7 @@ pub(super) fn ended(
     draft: &Draft<'_>,
     release: &Release,
     step: &StepStatus,
-    ended: &Ended<'_>,
+    ended: &TestEnd<'_>,
 ) -> Decided {
     let test = ended.test;
     let result = match ended.passed {

@@ -144,7 +144,7 @@ fn what_stands_in_the_way_is_said() {
     assert!(
         condition(&world.decide(), "Stalled")
             .message
-            .contains("Rollout other adopts it too")
+            .contains("Rollout other, which is older, already adopts it")
     );
     let mut rolling = web(2);
     rolling.rolling = true;

@@ -136,7 +136,7 @@ fn a_retry_measures_anew() {
     world.now = later(world.now, 60);
     world.command("retry", &format!("{} again", world.spec.revision()));
     let said = world.record().commands[0].message.clone();
-    assert_eq!(said, "stable is measured anew around the contract");
+    assert_eq!(said, "stable is measured again for the contract");
     let second = next(&mut world).and_then(|v| v.stable_before);
     let second = second.expect("another measurement");
     assert_eq!(second.verdict, None);
@@ -190,7 +190,7 @@ fn after_a_contract_stable_is_compared_with_before_it() {
     let status = world.decide();
     let ready = condition(&status, "SchemaReady");
     assert_eq!(ready.reason, "ContractHurts");
-    assert!(ready.message.contains("Nothing takes a contract back"));
+    assert!(ready.message.contains("A contract cannot be reverted"));
     // It blocks nothing.
     assert_eq!(condition(&status, "Ready").status, "True");
 }

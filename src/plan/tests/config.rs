@@ -22,7 +22,7 @@ impl World {
     }
 
     /// These do not exist; all others do.
-    pub fn lacks(&mut self, missing: &[ConfigRef]) {
+    pub(crate) fn lacks(&mut self, missing: &[ConfigRef]) {
         self.seen.answers.config = Some(ConfigFacts {
             missing: missing.to_vec(),
             unread: Vec::new(),

@@ -166,7 +166,7 @@ impl World {
         self
     }
 
-    pub fn edit_spec(&mut self, edit: impl FnOnce(&mut RolloutSpec)) {
+    pub(crate) fn edit_spec(&mut self, edit: impl FnOnce(&mut RolloutSpec)) {
         self.seen.objects.rollout.generation += 1;
         self.change_spec(edit);
     }
@@ -181,7 +181,7 @@ impl World {
         self.seen.answers.whole = Some((rollout.generation, Arc::clone(&self.whole)));
     }
 
-    pub fn edit_steps(&mut self, edit: impl Fn(&mut Value)) {
+    pub(crate) fn edit_steps(&mut self, edit: impl Fn(&mut Value)) {
         self.edit_spec(|spec| {
             for step in spec.strategy.steps_mut() {
                 let mut value = serde_json::to_value(&*step).unwrap();
@@ -191,7 +191,7 @@ impl World {
         });
     }
 
-    pub fn with_check(mut self, name: &str) -> Self {
+    pub(crate) fn with_check(mut self, name: &str) -> Self {
         self.edit_spec(|spec| {
             spec.analysis = serde_json::from_value(
                 json!({"checks": [{"name": name, "errorRate": {"maxPercent": "0.5"}}]}),
@@ -221,7 +221,7 @@ impl World {
     }
 
     /// The status that the next decision records, or that news bring; nothing is applied.
-    pub fn decide(&self) -> RolloutStatus {
+    pub(crate) fn decide(&self) -> RolloutStatus {
         let plan = self.plan();
         let mut writes = plan.writes.into_iter();
         // What waits is told on the database besides.
@@ -266,7 +266,7 @@ impl World {
     }
 
     /// Goes on to the stage; the target of a step is reached on the way.
-    pub fn at_stage(mut self, stage: &str) -> Self {
+    pub(crate) fn at_stage(mut self, stage: &str) -> Self {
         for _ in 0..40 {
             if self
                 .status()
@@ -284,7 +284,7 @@ impl World {
         panic!("stage {stage} is not reached: {:?}", self.status().release);
     }
 
-    pub fn at_step(mut self, index: i32) -> Self {
+    pub(crate) fn at_step(mut self, index: i32) -> Self {
         for _ in 0..20 {
             self.settle();
             let step = self
@@ -365,7 +365,7 @@ impl World {
         annotations.insert(format!("stepgate.io/{command}"), text.into());
     }
 
-    pub fn database_mut(&mut self) -> &mut DatabaseRecord {
+    pub(crate) fn database_mut(&mut self) -> &mut DatabaseRecord {
         let database = self
             .seen
             .objects
@@ -412,7 +412,7 @@ impl World {
     }
 
     /// What becomes of the database by itself.
-    pub fn finish_database(&mut self) {
+    pub(crate) fn finish_database(&mut self) {
         let Some(database) = self.seen.objects.database.clone() else {
             return;
         };

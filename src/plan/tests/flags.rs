@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-pub const MAP: &str = "shop-flags";
+pub(crate) const MAP: &str = "shop-flags";
 
 /// What a write makes of a ConfigMap.
 pub fn write(seen: &mut Observed, name: &str, change: &Value) {
@@ -91,7 +91,7 @@ fn world() -> World {
 }
 
 /// The flag is on for 1%, and every pod has it.
-pub fn at_one() -> World {
+pub(crate) fn at_one() -> World {
     let mut world = world();
     world.settle();
     world
@@ -117,7 +117,7 @@ fn says(world: &mut World, verdict: Verdict) {
 }
 
 /// The hold of the step is over.
-pub fn hold_ends(world: &mut World) {
+pub(crate) fn hold_ends(world: &mut World) {
     world.now += jiff::SignedDuration::from_secs(REACHES_PODS_WITHIN + 100);
 }
 
@@ -299,7 +299,7 @@ fn a_config_map_of_somebody_else_is_told_and_holds_up_no_release() {
 }
 
 /// Under `v2` the flag was turned on.
-pub fn on_under_v2() -> World {
+pub(crate) fn on_under_v2() -> World {
     let mut world = World::stable("v1").wants("v2");
     for _ in 0..4 {
         world.settle();

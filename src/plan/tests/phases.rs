@@ -37,7 +37,7 @@ pub fn world(schema: Value) -> World {
     world
 }
 
-pub fn with_preflight(preflight: Value) -> World {
+pub(crate) fn with_preflight(preflight: Value) -> World {
     world(json!({ "preflight": preflight }))
 }
 
@@ -175,7 +175,7 @@ fn what_fails_is_tried_again_after_growing_pauses_and_never_leaves_the_database_
     assert_eq!(stalled(world.status()), "PreflightFailed");
     let said = condition(world.status(), "Stalled").message.clone();
     assert!(said.contains("its log ends: no"), "{said}");
-    assert!(said.contains("the database is as it was"), "{said}");
+    assert!(said.contains("the database is unchanged"), "{said}");
 }
 
 #[test]
@@ -351,7 +351,7 @@ pub fn failed(approval: &str) -> World {
     world
 }
 
-pub fn on_record(world: &mut World) -> Option<VersionRecord> {
+pub(crate) fn on_record(world: &mut World) -> Option<VersionRecord> {
     world.database_mut().version(2).cloned()
 }
 

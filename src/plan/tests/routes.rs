@@ -85,7 +85,7 @@ fn at(canary: i32) -> Result<Found, Unusable> {
 }
 
 /// The API server has taken in new weights.
-pub fn weighed(seen: &mut Observed, canary: i32) {
+pub(crate) fn weighed(seen: &mut Observed, canary: i32) {
     let routes = seen.answers.routes.iter().flat_map(|routes| routes.iter());
     let routes = routes.map(|route| RouteFacts {
         asked: route.asked.clone(),

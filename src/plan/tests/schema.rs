@@ -55,6 +55,8 @@ fn a_refused_job_holds_the_database_no_longer() {
     world.settle();
     assert_eq!(holder(&world), None, "others wait for it");
     assert_eq!(stalled(world.status()), "JobRefused");
+    let said = &condition(world.status(), "Stalled").message;
+    assert!(said.contains(" failed "), "nothing was undone: {said}");
 }
 
 #[test]
@@ -290,7 +292,8 @@ fn whoever_corrects_an_image_is_told_what_the_job_of_the_wrong_one_waits_for() {
     world.record();
     let told = condition(world.status(), "Reconciling");
     assert_eq!(told.reason, "WaitingForDatabase");
-    let words = "does not start: ImagePullBackOff: not found. To go on before its deadline, delete";
+    let words =
+        "does not start: ImagePullBackOff: not found. To continue before its deadline, delete";
     assert!(told.message.contains(words), "{told:?}");
 }
 

@@ -78,7 +78,7 @@ fn switched() -> World {
     world
 }
 
-pub fn lead_users(spec: &mut RolloutSpec) {
+pub(crate) fn lead_users(spec: &mut RolloutSpec) {
     spec.strategy.blue_green_mut().promotion = Promotion::Automatic;
     spec.traffic = serde_json::from_value(json!({
         "portsFrom": {"name": "shop"},

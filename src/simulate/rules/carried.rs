@@ -132,7 +132,7 @@ pub(super) fn carried(world: &World, happened: &Happened) -> Result<(), String> 
 pub(super) fn is_asked(arrival: &Arrival, spec: &RolloutSpec) -> bool {
     let seen = arrival.seen.as_ref();
     let told = seen.and_then(|seen| told(&seen.rollout.status));
-    spec.strategy.shrinks() || told.is_some_and(|told| told.shrinks)
+    course::shrinks(spec) || told.is_some_and(|told| told.shrinks)
 }
 
 /// Users are led to another revision than stable.

@@ -39,7 +39,7 @@ use crate::plan::intent::Write;
 pub type Rule = fn(&World, &Happened) -> Result<(), String>;
 
 /// All rules by name.
-pub const RULES: &[(&str, Rule)] = &[
+pub(crate) const RULES: &[(&str, Rule)] = &[
     ("floor", replicas::floor),
     ("served", replicas::served),
     ("ceiling", replicas::ceiling),
@@ -108,7 +108,7 @@ impl World {
     ///
     /// # Errors
     /// The first rule that is broken.
-    pub fn judge(&mut self) -> Result<(), Broken> {
+    pub(crate) fn judge(&mut self) -> Result<(), Broken> {
         let happened = std::mem::take(&mut self.happened);
         for one in &happened {
             let rewound = !self.ledger.rewound.is_empty();
@@ -164,5 +164,34 @@ impl World {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod page {
+    // What a test gives up on ends the test.
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeSet;
+
+    use super::RULES;
+
+    /// Every rule has its line in the design, and every line there its rule. *progress* is a play of
+    /// its own.
+    #[test]
+    fn the_design_names_every_rule() {
+        let page = include_str!("../../../docs/design.md");
+        let (_, section) = page.split_once("\n## 5. ").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let lines = section.lines().filter_map(|line| line.strip_prefix("**"));
+        let named: Vec<_> = lines
+            .filter_map(|line| Some(line.split_once("** – ")?.0))
+            .collect();
+        let rules = RULES.iter().map(|(name, _)| *name).chain(["progress"]);
+        assert_eq!(
+            named.iter().copied().collect::<BTreeSet<_>>(),
+            rules.collect()
+        );
+        assert_eq!(named.len(), RULES.len() + 1, "one line each");
     }
 }
