@@ -34,6 +34,7 @@ mod mistakes;
 mod outage;
 mod policies;
 mod process;
+mod restarted;
 mod routes;
 mod stored;
 mod telling;

@@ -294,6 +294,7 @@ async fn a_deployment_is_made_scaled_fenced_adopted_and_deleted() {
         base,
         from: 0,
         to: 2,
+        template: None,
     };
     refused_when_old(&home, &child.base.clone(), scale).await;
     child = answered!(adapter, home, scale(child.base.clone()), Child);

@@ -522,6 +522,7 @@ impl World {
                 available: 0,
                 adopted: None,
                 edited: false,
+                template: None,
                 problem: None,
                 deleting: false,
             }),
