@@ -30,6 +30,7 @@ mod fuzz;
 mod given_up;
 mod input;
 mod labelled;
+mod many;
 mod mistakes;
 mod outage;
 mod policies;
