@@ -281,7 +281,7 @@ fn schedules() {
 fn a_good_release_goes_out_amid_churn() {
     let (first, count) = (number("SEED", 1), number("CHURNS", 60));
     let seeds: Vec<u64> = (first..first + count).collect();
-    let played = on_all_cores(&seeds, |seed| churn::play(*seed, Detail::Nothing));
+    let played = on_all_cores(&seeds, |seed| churn::of_seed(*seed).play(Detail::Nothing));
     let seconds: Vec<i64> = played.iter().filter_map(|p| p.clone().ok()).collect();
     println!(
         "{} of {count} are out, after {} seconds on average and {} at most",
@@ -293,8 +293,22 @@ fn a_good_release_goes_out_amid_churn() {
         .filter_map(|(seed, played)| played.is_err().then_some(*seed))
         .collect();
     if let Some(seed) = failed.first() {
-        let told = churn::play(*seed, Detail::Decisions).unwrap_err();
-        panic!("{told}\nnot out: {failed:?}");
+        let told = churn::of_seed(*seed).play(Detail::Decisions).unwrap_err();
+        panic!("seed {seed}: {told}\nnot out: {failed:?}");
+    }
+}
+
+/// Nodes come and go: one pod is lost every minute or two, and with 500 pods every three seconds, so
+/// that half of what may be missing always is.
+#[test]
+fn a_good_release_goes_out_amid_churn_of_nodes_with_20_and_with_500_pods() {
+    let cases = [(20, 60, 75), (20, 90, 60), (20, 120, 45), (500, 3, 75)];
+    let failed = on_all_cores(&cases, |(pods, every, start)| {
+        let churned = churn::of_nodes(*pods, *every, *start);
+        churned.play(Detail::Nothing).is_err().then_some(churned)
+    });
+    if let Some(churned) = failed.into_iter().flatten().next() {
+        panic!("{}", churned.play(Detail::Decisions).unwrap_err());
     }
 }
 

@@ -63,6 +63,8 @@ fn limits(member: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
     use serde_json::{Value, json};
 
     use super::explain;
@@ -160,6 +162,63 @@ mod tests {
             );
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    /// Pages about how Stepgate is made, which a user need not read.
+    const NOT_FOR_USERS: [&str; 7] = [
+        "architecture",
+        "bugs-of-other-tools",
+        "design",
+        "figures",
+        "mutants",
+        "planted-faults",
+        "soak",
+    ];
+
+    /// What stands in code on the pages for users, word by word.
+    fn words_in_code() -> BTreeSet<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let pages = std::fs::read_dir(root.join("docs")).unwrap();
+        let pages = pages.map(|page| page.unwrap().path()).filter(|page| {
+            let name = page.file_stem().unwrap_or_default();
+            let others = NOT_FOR_USERS.iter().any(|other| name == *other);
+            page.extension().is_some_and(|ext| ext == "md") && !others
+        });
+        let mut words = BTreeSet::new();
+        for page in pages.chain([root.join("README.md")]) {
+            let text = std::fs::read_to_string(page).unwrap();
+            for (n, block) in text.split("```").enumerate() {
+                let spans: Vec<&str> = match n % 2 {
+                    1 => vec![block],
+                    _ => block.split('`').skip(1).step_by(2).collect(),
+                };
+                let code = spans
+                    .iter()
+                    .flat_map(|span| span.split(|letter: char| !letter.is_ascii_alphanumeric()));
+                words.extend(code.map(str::to_owned));
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn every_field_that_a_person_writes_is_on_a_page() {
+        let words = words_in_code();
+        let (mut fields, mut missing) = (0, Vec::new());
+        let mut look = |at: &str, _: &Value, _: bool| {
+            let name = at.trim_end_matches("[]").rsplit('.').next().unwrap();
+            fields += 1;
+            if !words.contains(name) {
+                missing.push(at.to_owned());
+            }
+        };
+        for (_, definition) in definitions().unwrap() {
+            let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+            walk(&schema["properties"]["spec"], "spec", &mut look);
+        }
+        look("allowedRollouts", &Value::Null, false);
+        assert!(fields > 200, "{fields} fields");
+        assert!(missing.is_empty(), "no page has {}", missing.join(", "));
     }
 
     #[test]

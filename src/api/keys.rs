@@ -45,6 +45,12 @@ pub(crate) const CLEAN: &str = "stepgate.io/clean";
 /// was settled.
 pub(crate) const SETTLED: &str = "stepgate.io/settled";
 
+/// Annotation on a Deployment of Stepgate: a hash of its template, by which a restart of its pods is
+/// told from an edit.
+pub(crate) const TEMPLATE: &str = "stepgate.io/template";
+/// Annotation on a pod template: kubectl sets it so that the pods are made anew.
+pub(crate) const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+
 /// Annotation on a ControllerRevision: how the revision ended (`Stable`, `Failed`, `Withdrawn`).
 pub(crate) const OUTCOME: &str = "stepgate.io/outcome";
 /// Annotation on a ControllerRevision: why it ended so, for people.

@@ -48,7 +48,11 @@ pub struct Strategy {
     #[serde(default)]
     pub rollback_window: RollbackWindow,
 
-    /// What happens to a release whose pods run when the spec asks for a newer revision.
+    /// What happens to a release whose pods run when the spec asks for a newer revision. `Replace`:
+    /// it is withdrawn at once, also at its last step, and the newer one begins at the first step.
+    /// `Finish`: it ends first, unless it fails; then the newest revision begins, and those in
+    /// between are skipped. Choose `Finish` where revisions come faster than releases end. While
+    /// `spec.paused` is true, a newer revision does nothing.
     #[serde(default)]
     pub on_new_revision: OnNewRevision,
 

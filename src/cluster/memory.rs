@@ -351,7 +351,7 @@ impl Memory {
             let version = base.resource_version.clone();
             self.unsettled.insert(base.uid.clone(), version);
         }
-        if let Write::Scale { base, from, to } | Write::Resize { base, from, to, .. } = write {
+        if let Write::Scale { base, from, to, .. } | Write::Resize { base, from, to, .. } = write {
             let mut open = Unanswered {
                 resource_version: base.resource_version.clone(),
                 low: *from.min(to),

@@ -450,7 +450,12 @@ pub(super) fn is_free(draft: &Draft<'_>, child: &ChildFacts) -> bool {
 pub(super) fn scale(child: &ChildFacts, epoch: i64, from: i32, to: i32) -> Write {
     let base = child.base.clone();
     match child.adopted {
-        None => Write::Scale { base, from, to },
+        None => Write::Scale {
+            base,
+            from,
+            to,
+            template: child.template.clone(),
+        },
         Some(_) => Write::Resize {
             base,
             epoch,

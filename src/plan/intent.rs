@@ -1,6 +1,6 @@
 //! What the planner wants: writes in order, and what to tell people.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -119,6 +119,8 @@ pub enum Write {
         from: i32,
         /// Replicas wanted.
         to: i32,
+        /// A hash of its template, which is put on record with it.
+        template: Option<Arc<str>>,
     },
     /// The replicas of a Deployment that is adopted, by server-side apply: nothing else of it is
     /// written. Who applies them is called by the epoch, so this fences too. Where `to` is what they

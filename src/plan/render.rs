@@ -7,6 +7,7 @@ use super::{
     facts::{Base, DatabaseFacts, RevisionFacts, RolloutFacts},
     intent::Kind,
     job::{permission, pod, preflight, proof, sql},
+    replicas,
     revision::child_name,
 };
 use crate::api::{
@@ -66,6 +67,8 @@ pub(super) fn deployment(
     );
     let mut labels = ours;
     merge(&mut labels, &json!({keys::EPOCH: epoch.to_string()}));
+    // For `kubectl rollout restart`: a release replaces no pod of it.
+    let [surge, unavailable] = replicas::for_kubernetes(&spec.strategy, spec.replicas);
     json!({
         "apiVersion": Kind::Deployment.api_version(),
         "kind": Kind::Deployment.name(),
@@ -77,7 +80,15 @@ pub(super) fn deployment(
             // that serve with it.
             "ownerReferences": [owned_by_rollout(rollout)],
         },
-        "spec": {"replicas": 0, "selector": selector, "template": template},
+        "spec": {
+            "replicas": 0,
+            "selector": selector,
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable},
+            },
+            "template": template,
+        },
     })
 }
 

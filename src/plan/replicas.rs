@@ -51,16 +51,28 @@ pub fn bounds(strategy: &Strategy, total: i32) -> Bounds {
     }
 }
 
+/// `maxSurge` and `maxUnavailable` for Kubernetes to keep when it replaces pods of one revision by
+/// itself: where both come to 0 for `total` pods it would stop a pod first, and refuses them where
+/// they are written so.
+pub(super) fn for_kubernetes(strategy: &Strategy, total: i32) -> [IntOrString; 2] {
+    let (surge, unavailable) = (&strategy.max_surge, &strategy.max_unavailable);
+    let total = total.max(1);
+    if pods(surge, total, Round::Up) == 0 && pods(unavailable, total, Round::Down) == 0 {
+        return [IntOrString::Int(1), IntOrString::Int(0)];
+    }
+    [surge.clone(), unavailable.clone()]
+}
+
 /// Which way a share of a pod is rounded.
 #[derive(Clone, Copy)]
-pub(super) enum Round {
+pub(crate) enum Round {
     Up,
     Down,
 }
 
 /// A number of pods, or a share of `total`. What cannot be read counts as 0; the CRD refuses it
 /// before.
-pub(super) fn pods(value: &IntOrString, total: i32, round: Round) -> i32 {
+pub(crate) fn pods(value: &IntOrString, total: i32, round: Round) -> i32 {
     match value {
         IntOrString::Int(count) => (*count).max(0),
         IntOrString::String(text) => {
@@ -78,6 +90,33 @@ pub(super) fn pods(value: &IntOrString, total: i32, round: Round) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kubernetes_replaces_pods_by_the_same_bounds() {
+        let text = |text: &str| IntOrString::String(text.into());
+        let (zero, one, quarter) = (IntOrString::Int(0), IntOrString::Int(1), text("25%"));
+        let of = |surge: &IntOrString, unavailable: &IntOrString, total| {
+            let strategy = Strategy {
+                max_surge: surge.clone(),
+                max_unavailable: unavailable.clone(),
+                ..Strategy::default()
+            };
+            for_kubernetes(&strategy, total)
+        };
+        let as_given = [quarter.clone(), quarter.clone()];
+        assert_eq!(of(&quarter, &quarter, 8), as_given);
+        assert_eq!(of(&quarter, &quarter, 0), as_given, "scaled to 0");
+        assert_eq!(of(&zero, &one, 1), [zero.clone(), one.clone()]);
+        assert_eq!(
+            of(&zero, &quarter, 8),
+            [zero.clone(), quarter.clone()],
+            "two may be missing"
+        );
+        let one_more = [one.clone(), zero.clone()];
+        assert_eq!(of(&zero, &quarter, 3), one_more, "none may be missing");
+        assert_eq!(of(&zero, &zero, 3), one_more);
+        assert_eq!(of(&text("0%"), &zero, 3), one_more);
+    }
 
     #[test]
     fn bounds_round_towards_safety() {

@@ -110,6 +110,13 @@ pub enum Action {
         /// The image it gets.
         to: Name,
     },
+    /// `kubectl rollout restart` of a child.
+    RestartChild {
+        /// The Rollout.
+        rollout: Name,
+        /// Image of the child.
+        image: Name,
+    },
     /// Deletes a child by hand.
     DeleteChild {
         /// The Rollout.

@@ -13,6 +13,7 @@ use super::{
     object::{Container, DeploymentObject, Name, Object, PodObject, Watched},
     world::World,
 };
+use crate::plan::replicas::{self, Round};
 
 impl World {
     /// How many pods a Deployment, by uid, has ever had.
@@ -51,16 +52,13 @@ impl World {
         let ready = pods.iter().filter(|p| p.ready_since.is_some()).count();
         let all: usize = self.live.pods.len();
         let quota = self.setting.quota;
-        let set = self
-            .replica_sets
-            .entry(deployment.meta.uid.clone())
-            .or_default();
-        let desired = match usize::try_from(set.desired) {
+        let set = self.replica_sets.get(&deployment.meta.uid);
+        let desired = set.map_or(0, |set| usize::try_from(set.desired).unwrap_or(0));
+        let (missing, surplus) = match deployment.meta.deleting {
             // Nothing is made or taken any more; its pods go with it.
-            _ if deployment.meta.deleting => pods.len(),
-            desired => desired.unwrap_or(0),
+            true => (0, Vec::new()),
+            false => self.wanting(&deployment, &pods, desired),
         };
-        let missing = desired.saturating_sub(pods.len());
         let room = quota.saturating_sub(all).min(missing);
         let problem = (room < missing).then(|| {
             format!(
@@ -72,6 +70,10 @@ impl World {
             i32::try_from(ready).unwrap_or(i32::MAX),
             problem,
         );
+        let set = self
+            .replica_sets
+            .entry(deployment.meta.uid.clone())
+            .or_default();
         let news = (set.replicas, set.available, &set.problem) != (report.0, report.1, &report.2);
         (set.replicas, set.available, set.problem) = report;
         if news {
@@ -80,7 +82,7 @@ impl World {
         for _ in 0..room {
             self.make_pod(&deployment);
         }
-        for pod in self.surplus(&pods, desired) {
+        for pod in surplus {
             self.delete_pod(&pod);
         }
         if room < missing {
@@ -115,7 +117,7 @@ impl World {
             unschedulable: None,
             ends_by: None,
         };
-        let container = Container::new(deployment.image.clone());
+        let container = Container::new(deployment.image.clone(), deployment.restarts);
         if let Some(code) = self.code_of(&pod.rollout, &pod.revision) {
             self.code.insert(pod.meta.name.clone(), code);
         }
@@ -129,6 +131,41 @@ impl World {
         });
         let delay = self.draw(self.setting.timing.controllers);
         self.plan_step(&pod.meta.name, PodStep::Schedule, delay);
+    }
+
+    /// How many pods are to be made, and which are to go. Pods of before a restart are replaced
+    /// within the Deployment's own bounds.
+    fn wanting(
+        &self,
+        deployment: &DeploymentObject,
+        pods: &[Arc<PodObject>],
+        desired: usize,
+    ) -> (usize, Vec<Name>) {
+        let is_old = |pod: &Arc<PodObject>| {
+            let container = self.containers.get(&pod.meta.name);
+            container.is_some_and(|c| c.restarts != deployment.restarts)
+        };
+        let (old, new): (Vec<_>, Vec<_>) = pods.iter().cloned().partition(is_old);
+        if old.is_empty() {
+            let missing = desired.saturating_sub(pods.len());
+            return (missing, self.surplus(pods, desired));
+        }
+        let total = i32::try_from(desired).unwrap_or(i32::MAX);
+        let share = |bound, round| usize::try_from(replicas::pods(bound, total, round));
+        let surge = share(&deployment.bounds[0], Round::Up).unwrap_or(0);
+        let unavailable = share(&deployment.bounds[1], Round::Down).unwrap_or(0);
+        // As Kubernetes does where both are rounded to 0.
+        let unavailable = unavailable.max(usize::from(surge == 0));
+        let room = (desired + surge).saturating_sub(pods.len());
+        let missing = desired.saturating_sub(new.len()).min(room);
+        let ready = |pods: &[Arc<PodObject>]| {
+            let ready = pods.iter().filter(|p| p.ready_since.is_some());
+            ready.count()
+        };
+        let spare = ready(pods).saturating_sub(desired.saturating_sub(unavailable));
+        let mut going = self.surplus(&old, ready(&old).saturating_sub(spare));
+        going.extend(self.surplus(&new, desired));
+        (missing, going)
     }
 
     /// A template edited by hand: its pods are replaced one by one.

@@ -97,6 +97,7 @@ kinds! {
     Deleted: "the Rollout is deleted",
     ChildScaled: "somebody scales a Deployment by hand",
     ChildEdited: "somebody edits a Deployment by hand",
+    ChildRestarted: "somebody restarts the pods of a Deployment",
     ChildDeleted: "somebody deletes a Deployment",
     RevisionDeleted: "somebody deletes a ControllerRevision",
     JobsDeleted: "somebody deletes the Jobs",
@@ -313,6 +314,9 @@ impl Coverage {
             }
             Action::EditChild { rollout, image, .. } => {
                 (Kind::ChildEdited, has_child(rollout, image))
+            }
+            Action::RestartChild { rollout, image } => {
+                (Kind::ChildRestarted, has_child(rollout, image))
             }
             Action::DeleteChild { rollout, image } => {
                 (Kind::ChildDeleted, has_child(rollout, image))

@@ -93,6 +93,7 @@ pub fn child(o: &DeploymentObject) -> ChildFacts {
             epochs: o.epoch.into_iter().collect(),
         }),
         edited: o.edited,
+        template: None,
         problem: o.problem.clone(),
         deleting: o.meta.deleting,
     }

@@ -286,6 +286,7 @@ impl Ledger {
             | Action::Delete(rollout)
             | Action::DeleteInForeground(rollout)
             | Action::EditChild { rollout, .. }
+            | Action::RestartChild { rollout, .. }
             | Action::ScaleChild { rollout, .. } => {
                 self.harmed.insert(rollout.clone());
                 if matches!(action, Action::Delete(_) | Action::DeleteInForeground(_)) {

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use crate::{
@@ -118,6 +119,10 @@ pub struct DeploymentObject {
     pub foreign: Option<Foreign>,
     /// Its template is no longer the one it was made with.
     pub edited: bool,
+    /// How many times its pods were told to start anew.
+    pub restarts: u32,
+    /// `maxSurge` and `maxUnavailable` of its strategy.
+    pub bounds: [IntOrString; 2],
     /// `spec.replicas`.
     pub replicas: i32,
     /// `status.observedGeneration`.
@@ -128,6 +133,11 @@ pub struct DeploymentObject {
     pub available: i32,
     /// Message of the condition `ReplicaFailure`.
     pub problem: Option<String>,
+}
+
+/// What Kubernetes takes for a bound of a Deployment that is left out.
+pub(super) fn default_bound() -> IntOrString {
+    IntOrString::String("25%".into())
 }
 
 /// What is known of a Deployment of somebody else.
@@ -532,15 +542,18 @@ pub struct ReplicaSet {
 pub struct Container {
     /// Its image: names how it behaves.
     pub image: Name,
+    /// Of its Deployment, when it was made.
+    pub(super) restarts: u32,
     pub(super) turn: u32,
     pub(super) placed: bool,
     pub(super) exits: u32,
 }
 
 impl Container {
-    pub(super) const fn new(image: Name) -> Self {
+    pub(super) const fn new(image: Name, restarts: u32) -> Self {
         Self {
             image,
+            restarts,
             turn: 0,
             placed: false,
             exits: 0,

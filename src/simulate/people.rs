@@ -101,6 +101,13 @@ impl World {
                     child.image = to;
                 });
             }
+            Action::RestartChild { rollout, image } => {
+                let words = format!("somebody restarts the Deployment of {image}");
+                self.by_hand(&rollout, &image, &words, |child| {
+                    child.meta.generation += 1;
+                    child.restarts += 1;
+                });
+            }
             Action::DeleteChild { rollout, image } => {
                 let words = format!("somebody deletes the Deployment of {image}");
                 self.did(&rollout, &words);

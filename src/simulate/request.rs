@@ -157,7 +157,7 @@ pub fn describe(write: &Write) -> String {
             None => format!("unmark {}", base.name),
         },
         Write::Adopt { base, .. } => format!("adopt {}", base.name),
-        Write::Scale { base, from, to } => format!("scale {} {from} -> {to}", base.name),
+        Write::Scale { base, from, to, .. } => format!("scale {} {from} -> {to}", base.name),
         Write::Resize {
             base,
             epoch,

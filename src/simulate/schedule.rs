@@ -518,15 +518,16 @@ fn action(random: &mut Random, processes: usize, database: Option<i64>) -> Actio
             command(verbs[random.below(5) as usize])
         }
         23 => pause(random.chance(50)),
-        24 => Action::Delete(if random.chance(50) {
-            rollout()
-        } else {
-            "worker".into()
-        }),
+        24 if random.chance(50) => Action::Delete(rollout()),
+        24 => Action::Delete("worker".into()),
         25 => Action::ScaleChild {
             rollout: rollout(),
             image: image.into(),
             replicas: i32::try_from(random.between(0, 5)).unwrap_or(0),
+        },
+        26 if random.chance(50) => Action::RestartChild {
+            rollout: rollout(),
+            image: image.into(),
         },
         26 => Action::EditChild {
             rollout: rollout(),

@@ -9,7 +9,7 @@ use super::{
     facts,
     object::{
         ConfigMapObject, DatabaseObject, DeploymentObject, JobObject, Meta, Name, Object,
-        RevisionObject, RolloutObject, ServiceObject, Stored, Watched,
+        RevisionObject, RolloutObject, ServiceObject, Stored, Watched, default_bound,
     },
     request::describe,
     sql, sql_ledger,
@@ -64,7 +64,7 @@ impl World {
                 Ok(Written::Revision(facts::revision(&self.store(next))))
             }
             Write::Adopt { kind, base, owner } => self.adopt(write, *kind, base, owner),
-            Write::Scale { base, from, to } => {
+            Write::Scale { base, from, to, .. } => {
                 let mut next: DeploymentObject = self.read(write, base)?;
                 // What settles another sets an annotation; of a Deployment these count like its
                 // spec.
@@ -217,6 +217,11 @@ impl World {
             image,
             foreign: None,
             edited: false,
+            restarts: 0,
+            bounds: ["maxSurge", "maxUnavailable"].map(|bound| {
+                let bound = &manifest["spec"]["strategy"]["rollingUpdate"][bound];
+                serde_json::from_value(bound.clone()).unwrap_or_else(|_| default_bound())
+            }),
             replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
             observed: 0,
             status_replicas: 0,

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     action::{Adoptable, Circumstance, Given},
     event::Occurrence,
-    object::{DeploymentObject, Foreign, Object, ServiceObject},
+    object::{DeploymentObject, Foreign, Object, ServiceObject, default_bound},
     world::World,
 };
 use crate::plan::{adopting, facts::Reach};
@@ -169,6 +169,8 @@ impl World {
                         writer: "kubectl-client-side-apply".to_owned(),
                     }),
                     edited: false,
+                    restarts: 0,
+                    bounds: [default_bound(), default_bound()],
                     replicas,
                     observed: 0,
                     status_replicas: 0,

@@ -1,7 +1,5 @@
 //! A Deployment of somebody else that is moved in: what is written of it, and how that is seen.
 
-use std::time::Duration;
-
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api,
@@ -20,7 +18,7 @@ use stepgate::{
 };
 
 use super::{
-    fixture::{Home, eventually, minimal},
+    fixture::{Home, eventually, is_settled, minimal},
     writes::adapter,
 };
 
@@ -46,13 +44,9 @@ fn api(home: &Home) -> Api<Deployment> {
 
 /// The Deployment once its controller has nothing left to write about it.
 async fn settled(home: &Home) -> Deployment {
-    let mut last = String::new();
     eventually("the Deployment's controller", async || {
-        tokio::time::sleep(Duration::from_millis(300)).await;
         let object = api(home).get("web").await.expect("the Deployment");
-        let seen = facts::foreign(&object);
-        let same = std::mem::replace(&mut last, seen.base.resource_version.clone());
-        (seen.current && same == seen.base.resource_version).then_some(object)
+        is_settled(&object).then_some(object)
     })
     .await
 }

@@ -81,6 +81,7 @@ async fn a_missing_right_may_pass_later() {
             base,
             from: 0,
             to: 1,
+            template: None,
         },
     ] {
         let error = adapter.write(&home.namespace, &write).await;
@@ -151,6 +152,7 @@ async fn an_update_to_a_wrong_value_is_refused_for_good() {
         },
         from: 0,
         to: -1,
+        template: None,
     };
     let error = adapter.write(&home.namespace, &write).await;
     let (message, transient) = refusal(error.expect_err("it is refused"));

@@ -4,7 +4,7 @@
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job};
 use kube::{
     Api,
-    api::{ListParams, PostParams},
+    api::{DeleteParams, ListParams, PostParams},
 };
 use serde_json::{Value, json};
 
@@ -163,6 +163,51 @@ async fn a_newcomer_with_a_broad_selector_stops_only_itself() {
             .then_some(())
     })
     .await;
+}
+
+/// Rollouts of somebody who fills a namespace with the largest objects that are stored.
+const HUGE: usize = 60;
+/// What the chart gives the operator.
+const MEMORY: u64 = 256 << 20;
+
+/// The most memory that a process has ever had.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kilobytes.and_then(|n| n.parse::<u64>().ok()).expect("kB") << 10
+}
+
+#[tokio::test]
+async fn sixty_templates_of_more_than_a_megabyte_end_no_operator_that_starts_beside_them() {
+    let home = Home::new("huge").await;
+    let name = |n| format!("huge-{n}");
+    for n in 0..HUGE {
+        let mut rollout = quick(&name(n));
+        rollout["spec"]["template"]["spec"]["containers"][0]["env"] =
+            json!([{"name": "HUGE", "value": "x".repeat(1_400_000)}]);
+        home.create(&rollout).await.expect("a Rollout");
+    }
+    home.create(&quick("shop")).await.expect("a Rollout");
+    let operator = operator_with(&home, &["--leader-elect=false", "--listen=127.0.0.1:0"]);
+    until_ready(&home, "shop").await;
+    for n in 0..HUGE {
+        let rollout = name(n);
+        eventually(&format!("{rollout} to be refused"), async || {
+            let stalled = condition(&home, &rollout, "Stalled").await?;
+            (stalled["status"] == "True" && stalled["reason"] == "InvalidSpec").then_some(())
+        })
+        .await;
+    }
+    let pid = operator.id().expect("it runs");
+    let peak = peak(pid);
+    assert!(peak < MEMORY, "it had {} MiB", peak >> 20);
+    // They are in nobody's way after this.
+    let deleted = home
+        .rollouts()
+        .delete_collection(&DeleteParams::default(), &ListParams::default())
+        .await;
+    deleted.expect("deleted");
 }
 
 #[tokio::test]

@@ -15,15 +15,11 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    process::Child,
-};
+use tokio::{net::TcpListener, process::Child};
 
 use super::{
     fixture::{Home, eventually, minimal},
-    process::{condition, operator_with, pods, say_ready},
+    process::{condition, free_port, metrics, operator_with, pods, say_ready},
 };
 
 /// Pods by name.
@@ -75,12 +71,6 @@ fn result(kind: &str, series: &[Value]) -> Value {
     json!({"status": "success", "data": {"resultType": kind, "result": series}})
 }
 
-/// A free port, on which nobody listens.
-fn free_port() -> u16 {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
-    free.expect("a free port").port()
-}
-
 /// The operator as a process, and where it shows its metrics.
 struct Operator {
     process: Child,
@@ -99,12 +89,7 @@ impl Operator {
     }
 
     async fn metrics(&self) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
-        let request = "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.ok()?;
-        Some(text)
+        metrics(self.port).await
     }
 
     /// The series of a counter that are above nothing, by their only label.

@@ -1,7 +1,8 @@
 //! What is asked before the first write of a release, by the API server's audit log.
 
-use std::{collections::BTreeSet, process::Stdio, time::Duration};
+use std::{collections::BTreeSet, process::Stdio};
 
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
@@ -71,10 +72,14 @@ async fn is_ready(home: &Home, image: &str) {
 /// write told apart from what was asked before them.
 async fn release(home: &Home, image: &str) -> (BTreeSet<String>, Vec<String>) {
     // What is left to write for the revision before is no part of it.
-    eventually("the operator to rest", async || {
-        let known = requests(home).len();
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        (requests(home).len() == known).then_some(())
+    eventually("the revision before to be marked", async || {
+        let status = home.rollouts().get("shop").await.ok()?.data;
+        let stable = status.pointer("/status/stable/revision")?.as_str()?;
+        let api = Api::<ControllerRevision>::namespaced(home.client.clone(), &home.namespace);
+        let marked = api.get(&format!("shop-{stable}")).await.ok()?;
+        let outcome = marked.metadata.annotations?;
+        let ended = status.pointer("/status/release").is_none();
+        (ended && outcome.get("stepgate.io/outcome")? == "Stable").then_some(())
     })
     .await;
     let before = requests(home).len();

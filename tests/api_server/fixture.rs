@@ -6,7 +6,7 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::core::v1::Namespace,
+    api::{apps::v1::Deployment, core::v1::Namespace},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
@@ -121,6 +121,20 @@ pub fn minimal(name: &str) -> Value {
             },
         },
     })
+}
+
+/// Whether the controller of a Deployment has nothing left to write about it, while nothing becomes of
+/// its pods.
+pub fn is_settled(deployment: &Deployment) -> bool {
+    let (Some(spec), Some(status)) = (&deployment.spec, &deployment.status) else {
+        return false;
+    };
+    let mut conditions = status.conditions.iter().flatten();
+    let wanted = spec.replicas.unwrap_or(1);
+    let counts = [status.replicas, status.updated_replicas];
+    status.observed_generation == deployment.metadata.generation
+        && counts.iter().all(|count| count.unwrap_or(0) == wanted)
+        && conditions.any(|condition| condition.type_ == "Progressing")
 }
 
 /// Asks until there is an answer.

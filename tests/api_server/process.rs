@@ -9,7 +9,11 @@ use kube::{
     api::{ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::{Child, Command},
+};
 
 use super::fixture::{Home, Relaxed, eventually, minimal};
 
@@ -27,6 +31,22 @@ pub fn operator_with(home: &Home, arguments: &[&str]) -> Child {
         .kill_on_drop(true)
         .spawn()
         .expect("the operator")
+}
+
+/// A free port, on which nobody listens.
+pub fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr());
+    free.expect("a free port").port()
+}
+
+/// What an operator that listens on this port says of itself.
+pub async fn metrics(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    let request = "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.ok()?;
+    Some(text)
 }
 
 pub async fn condition(home: &Home, rollout: &str, kind: &str) -> Option<Value> {

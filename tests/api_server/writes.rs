@@ -30,7 +30,7 @@ use stepgate::{
     },
 };
 
-use super::fixture::{Home, minimal};
+use super::fixture::{Home, is_settled, minimal};
 
 /// An adapter without watches.
 pub fn adapter(home: &Home) -> Kubernetes {
@@ -294,6 +294,7 @@ async fn a_deployment_is_made_scaled_fenced_adopted_and_deleted() {
         base,
         from: 0,
         to: 2,
+        template: None,
     };
     refused_when_old(&home, &child.base.clone(), scale).await;
     child = answered!(adapter, home, scale(child.base.clone()), Child);
@@ -344,13 +345,9 @@ async fn a_deployment_is_made_scaled_fenced_adopted_and_deleted() {
 /// The Deployment once its controller has nothing left to write about it.
 async fn settled(home: &Home) -> ChildFacts {
     let api = Api::<Deployment>::namespaced(home.client.clone(), &home.namespace);
-    let mut last = String::new();
     super::fixture::eventually("the Deployment's controller", async || {
-        tokio::time::sleep(Duration::from_millis(300)).await;
         let object = api.get("shop-r1").await.expect("the Deployment");
-        let facts = stepgate::cluster::kubernetes::facts::child(&object);
-        let same = std::mem::replace(&mut last, facts.base.resource_version.clone());
-        (facts.current && same == facts.base.resource_version).then_some(facts)
+        is_settled(&object).then(|| stepgate::cluster::kubernetes::facts::child(&object))
     })
     .await
 }

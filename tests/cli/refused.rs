@@ -137,6 +137,51 @@ fn unknown_fields_and_wrong_templates_are_named_with_their_path() {
     }
 }
 
+/// YAML reads `1.10` as the number 1.1, and `0x10` as 16: only the file still says what was meant.
+#[test]
+fn a_word_that_yaml_reads_as_a_number_is_to_be_quoted_as_it_stands_in_the_file() {
+    for (line, field) in [
+        (
+            "selector: {matchLabels: {version: 1.10}}",
+            "spec.selector.matchLabels.version",
+        ),
+        (
+            "schema: {database: db, expand: {command: [a]}, job: {labels: {version: 1.10}}}",
+            "spec.schema.job.labels.version",
+        ),
+        (
+            "schema: {database: db, expand: {command: [a, 1.10]}}",
+            "spec.schema.expand.command[1]",
+        ),
+        (
+            "schema: {database: 0x10, expand: {command: [a]}}",
+            "spec.schema.database",
+        ),
+        (
+            "schema: {database: True, expand: {command: [a]}}",
+            "spec.schema.database",
+        ),
+    ] {
+        let mut text = String::from(
+            "apiVersion: stepgate.io/v1alpha1\nkind: Rollout\nmetadata: {name: shop}\nspec:\n",
+        );
+        if !line.starts_with("selector") {
+            text.push_str("  selector: {matchLabels: {app: shop}}\n");
+        }
+        text.push_str("  template:\n    metadata: {labels: {app: shop}}\n");
+        text.push_str("    spec: {containers: [{name: app, image: \"app:1\"}]}\n");
+        text.push_str(&format!("  {line}\n"));
+        let ran = simulate(&text, &[]);
+        let told = ran.told.lines().find(|told| told.contains(field));
+        let told = told.unwrap_or_else(|| panic!("{line}: {}", ran.told));
+        assert_eq!(ran.status, 2, "{told}");
+        assert!(
+            told.ends_with("in quotes, as it stands in the file"),
+            "{told}"
+        );
+    }
+}
+
 #[test]
 fn several_mistakes_are_told_at_once() {
     let ran = simulate(&file("tests/cli/manifests/mistakes.yaml"), &[]);

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,8 @@ use stepgate::operator::shutdown::{Phase, Signals, Stop, Supervisor, TaskError};
 
 const IDENTITY: &str = "STEPGATE_TEST_IDENTITY";
 const LEASE: &str = "STEPGATE_TEST_LEASE";
+/// What it says before each look at the Lease.
+const TURN: &str = "turn";
 
 /// Something a contender did: when (microseconds since 1970, the same clock for all) and under
 /// which epoch.
@@ -32,6 +35,7 @@ impl Act {
 pub struct Contender {
     child: Child,
     acts: Arc<Mutex<Vec<Act>>>,
+    turns: Arc<AtomicUsize>,
 }
 
 impl Contender {
@@ -44,13 +48,21 @@ impl Contender {
             .spawn()
             .expect("a second process of this program");
         let acts = Arc::new(Mutex::new(Vec::new()));
+        let turns = Arc::new(AtomicUsize::new(0));
         let (lines, told) = (child.stdout.take().expect("its output"), acts.clone());
+        let turned = turns.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(lines).lines().map_while(Result::ok) {
                 told.lock().unwrap().extend(parse(&line));
+                turned.fetch_add(usize::from(line == TURN), Ordering::SeqCst);
             }
         });
-        Self { child, acts }
+        Self { child, acts, turns }
+    }
+
+    /// It looked at the Lease twice, and would have taken it had it wanted to.
+    pub fn has_looked_twice(&self) -> bool {
+        self.turns.load(Ordering::SeqCst) > 2
     }
 
     pub fn acts(&self) -> Vec<Act> {
@@ -123,7 +135,7 @@ async fn contend() {
     let (working, leading) = (supervisor.stop(Phase::Work), supervisor.stop(Phase::Lease));
     supervisor.spawn(Phase::Work, "actor", act(leadership, working));
     supervisor.spawn(Phase::Lease, "elector", async move {
-        elector.run(leading, || ()).await;
+        elector.run(leading, || println!("{TURN}")).await;
         Ok::<_, TaskError>(())
     });
     supervisor.run(signals.first()).await.unwrap();

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
@@ -57,6 +57,8 @@ async fn carry(mut inward: TcpStream, server: String, mut dead: watch::Receiver<
 /// An elector of this process. It runs until it is dropped.
 struct InProcess {
     leadership: Leadership,
+    /// How many times it began to look at the Lease.
+    turns: Arc<AtomicUsize>,
     answers_again: Arc<AtomicBool>,
     _stop: StopSource,
 }
@@ -74,10 +76,14 @@ fn contend(config: Config, lease: &str, identity: &str) -> InProcess {
     let answers_again = Arc::new(AtomicBool::new(false));
     let told = answers_again.clone();
     let elector = elector.telling(move || told.store(true, Ordering::SeqCst));
-    let stop = StopSource::new();
-    tokio::spawn(elector.run(stop.stop(), || ()));
+    let (stop, turns) = (StopSource::new(), Arc::new(AtomicUsize::new(0)));
+    let turned = turns.clone();
+    tokio::spawn(elector.run(stop.stop(), move || {
+        turned.fetch_add(1, Ordering::SeqCst);
+    }));
     InProcess {
         leadership,
+        turns,
         answers_again,
         _stop: stop,
     }
@@ -105,7 +111,10 @@ async fn a_leader_cut_off_stops_at_its_deadline_and_another_follows_after_it() {
     let cut_off = contend(broken, &lease, "cut-off");
     let epoch = led(&cut_off).await;
     let other = contend(direct, &lease, "other");
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    super::eventually("the other to have looked twice", || {
+        (other.turns.load(Ordering::SeqCst) > 2).then_some(())
+    })
+    .await;
 
     wire.dead.send_replace(true);
     let cut = Instant::now();

@@ -12,8 +12,10 @@ async fn pair(lease: &str) -> (Contender, Contender) {
     let first = Contender::start(lease, "first");
     eventually("the first to lead", || first.first()).await;
     let second = Contender::start(lease, "second");
-    // Long enough to have looked at the Lease at least twice, had it wanted to take it.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    eventually("the second to look twice", || {
+        second.has_looked_twice().then_some(())
+    })
+    .await;
     assert_eq!(second.first(), None, "a renewed Lease was taken");
     (first, second)
 }

@@ -68,8 +68,11 @@ fn is_of_type(schema: &Value, value: &Value, path: &str, found: &mut Vec<Finding
     };
     if !fits {
         let hint = match (wanted, is) {
-            ("string", "number" | "integer" | "boolean") => format!(": write \"{value}\""),
-            _ => String::new(),
+            // What it is by now is not what was written: 1.10 is 1.1.
+            ("string", "number" | "integer" | "boolean") => {
+                ": write it in quotes, as it stands in the file"
+            }
+            _ => "",
         };
         let message = format!("must be of type {wanted}, is {is}{hint}");
         found.push(Finding::error(path, message));

@@ -25,12 +25,14 @@ use crate::{
         },
         flags::file::{ConfigMapFacts, FILE},
         job::pod,
+        revision::sha256,
     },
 };
 
 /// Set by the Deployment controller: the number of the newest ReplicaSet. A Deployment whose
 /// template is never changed stays at 1.
 const DEPLOYMENT_REVISION: &str = "deployment.kubernetes.io/revision";
+const FIRST: &str = "1";
 
 /// Why a pod is not ready whose containers are: one of its readiness gates is shut.
 const NOT_LET_THROUGH: &str = "ReadinessGatesNotReady";
@@ -43,6 +45,12 @@ pub fn child(object: &Deployment) -> ChildFacts {
     // The API server defaults `replicas` to 1.
     let replicas = object.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
     let observed = status.and_then(|s| s.observed_generation);
+    let current = observed >= metadata.generation;
+    let number = annotation(metadata, DEPLOYMENT_REVISION);
+    let known = annotation(metadata, keys::TEMPLATE);
+    // Once the controller has seen it and counts one, it is as it was made.
+    let certain = current && number == Some(FIRST) && known.is_none();
+    let changed = number.is_some_and(|number| number != FIRST);
     ChildFacts {
         base: base(metadata),
         revision: label(metadata, keys::REVISION),
@@ -50,11 +58,12 @@ pub fn child(object: &Deployment) -> ChildFacts {
         epoch: epoch(metadata),
         replicas,
         possible: (replicas, replicas),
-        current: observed >= metadata.generation,
+        current,
         status_replicas: status.and_then(|s| s.replicas).unwrap_or(0),
         available: status.and_then(|s| s.available_replicas).unwrap_or(0),
         adopted: None,
-        edited: annotation(metadata, DEPLOYMENT_REVISION).is_some_and(|r| r != "1"),
+        edited: changed && known.is_none_or(|known| known != template_hash(object)),
+        template: certain.then(|| template_hash(object).into()),
         problem: child_problem(object),
         deleting: metadata.deletion_timestamp.is_some(),
     }
@@ -85,8 +94,22 @@ pub fn foreign(object: &Deployment) -> ChildFacts {
             epochs,
         }),
         edited: false,
+        template: None,
         ..facts
     }
+}
+
+/// A hash of its pods' template, but for what kubectl writes there so that they are made anew.
+fn template_hash(object: &Deployment) -> String {
+    let template = object.spec.as_ref().map(|spec| spec.template.clone());
+    let mut template = template.unwrap_or_default();
+    if let Some(metadata) = &mut template.metadata
+        && let Some(annotations) = &mut metadata.annotations
+    {
+        annotations.remove(keys::RESTARTED_AT);
+        metadata.annotations.take_if(|left| left.is_empty());
+    }
+    sha256(&serde_json::to_vec(&template).unwrap_or_default())
 }
 
 fn owns_replicas(entry: &&ManagedFieldsEntry) -> bool {

@@ -98,13 +98,21 @@ pub fn prepare(namespace: &str, write: &Write) -> Result<Prepared, hyper::http::
             let change = json!({"metadata": {"ownerReferences": owner}});
             target.merge(*kind, base, change)
         }
-        Write::Scale { base, from, to } => {
+        Write::Scale {
+            base,
+            from,
+            to,
+            template,
+        } => {
             let mut change = json!({"spec": {"replicas": to}});
+            if let Some(template) = template {
+                change["metadata"]["annotations"][keys::TEMPLATE] = json!(&**template);
+            }
             if from == to {
                 // It settles what an unanswered write may have left. The API server gives an
                 // update that changes nothing no new resourceVersion, and then a late one would
                 // still be accepted.
-                change["metadata"] = json!({"annotations": {keys::SETTLED: base.resource_version}});
+                change["metadata"]["annotations"][keys::SETTLED] = json!(base.resource_version);
             }
             target.merge(Kind::Deployment, base, change)
         }
@@ -351,9 +359,20 @@ mod tests {
                 uid: "u1".into(),
                 resource_version: "7".into(),
             };
-            let prepared = prepare("default", &Write::Scale { base, from, to }).unwrap();
+            let template = (from < to).then(|| "hash".into());
+            let write = Write::Scale {
+                base,
+                from,
+                to,
+                template,
+            };
+            let prepared = prepare("default", &write).unwrap();
             serde_json::from_slice::<Value>(prepared.request.body()).unwrap()
         };
+        assert_eq!(
+            body(0, 1)["metadata"]["annotations"][keys::TEMPLATE],
+            "hash"
+        );
         assert_eq!(body(5, 5)["metadata"]["annotations"][keys::SETTLED], "7");
         assert_eq!(body(5, 2)["metadata"].get("annotations"), None);
         assert_eq!(body(5, 2)["metadata"]["resourceVersion"], "7");

@@ -30,6 +30,7 @@ fn child(version: u64, replicas: i32) -> ChildFacts {
         available: replicas,
         adopted: None,
         edited: false,
+        template: None,
         problem: None,
         deleting: false,
     }
@@ -116,7 +117,12 @@ fn overlaid(memory: &mut Memory, mut cached: Objects) -> Objects {
 
 fn scale(version: u64, from: i32, to: i32) -> Write {
     let base = base("a", version);
-    Write::Scale { base, from, to }
+    Write::Scale {
+        base,
+        from,
+        to,
+        template: None,
+    }
 }
 
 #[test]

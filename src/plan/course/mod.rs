@@ -198,3 +198,44 @@ impl Course {
                 .count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Seconds for which the last state of a release is held.
+    fn bake(strategy: &Value, checks: &Value, first: bool) -> i64 {
+        let spec = json!({
+            "replicas": 4,
+            "selector": {"matchLabels": {"app": "shop"}},
+            "template": {},
+            "strategy": strategy,
+            "analysis": {"source": "default", "checks": checks},
+        });
+        let spec: RolloutSpec = serde_json::from_value(spec).unwrap();
+        let course = of_release(&spec, first);
+        let entry = &course.targets[course.entry(first)];
+        assert!(!first || entry == course.targets.last().unwrap());
+        course.targets.last().unwrap().hold_seconds
+    }
+
+    #[test]
+    fn what_is_deployed_first_and_measured_by_nothing_is_held_for_a_moment() {
+        let check = json!([{"name": "errors", "errorRate": {"maxPercent": "0.5"}}]);
+        let (none, canary, rolling) = (json!([]), json!({}), json!({"type": "Rolling"}));
+        for (strategy, usual) in [(&canary, 900), (&rolling, 300)] {
+            assert_eq!(bake(strategy, &none, true), 30, "{strategy}");
+            assert_eq!(bake(strategy, &check, true), usual, "{strategy}: measured");
+            assert_eq!(bake(strategy, &none, false), usual, "{strategy}: a release");
+        }
+        let step = json!({"name": "full", "replicas": "100%", "holdSeconds": 600});
+        let written = json!({"canary": {"steps": [step]}});
+        assert_eq!(
+            bake(&written, &none, true),
+            600,
+            "as somebody has written it"
+        );
+    }
+}

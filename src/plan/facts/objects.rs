@@ -119,8 +119,10 @@ pub struct ChildFacts {
     pub available: i32,
     /// It is somebody else's, and adopted.
     pub adopted: Option<Adopted>,
-    /// Somebody changed its template after it was made.
+    /// Somebody changed its template after it was made. A restart of its pods is no change.
     pub edited: bool,
+    /// A hash of its template, where that is certain and is not on record with it yet.
+    pub template: Option<Arc<str>>,
     /// Why it cannot make pods, in the words of its controller (quota, refused pods).
     pub problem: Option<String>,
     /// Whether it is being deleted.

@@ -20,6 +20,7 @@ fn child(revision: &str, replicas: i32, available: i32) -> ChildFacts {
         available,
         adopted: None,
         edited: false,
+        template: None,
         problem: None,
         deleting: false,
     }

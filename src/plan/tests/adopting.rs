@@ -48,6 +48,7 @@ fn web(replicas: i32) -> DeploymentFacts {
                 epochs: Vec::new(),
             }),
             edited: false,
+            template: None,
             problem: None,
             deleting: false,
         },

@@ -525,6 +525,7 @@ impl World {
                 available: 0,
                 adopted: None,
                 edited: false,
+                template: None,
                 problem: None,
                 deleting: false,
             }),

@@ -1,11 +1,14 @@
 //! What people and the world do to children behind the planner's back.
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::json;
+
 use super::fixture::{World, condition, stalled};
 use crate::{
     api::status::Outcome,
     plan::{
         facts::{Question, Refusal, Refused},
-        intent::Write,
+        intent::{Kind, Write},
     },
 };
 
@@ -280,4 +283,56 @@ fn no_step_is_reached_while_pods_of_a_third_revision_run() {
     };
     assert!(held(0));
     assert!(!held(1));
+}
+
+/// Goes on to a write of a kind.
+fn next<T>(world: &mut World, find: impl Fn(&Write) -> Option<T>) -> T {
+    for _ in 0..40 {
+        let writes = world.plan().writes;
+        if let Some(found) = writes.iter().find_map(&find) {
+            return found;
+        }
+        for write in writes {
+            world.apply(write);
+        }
+    }
+    panic!("it does not come to that: {:?}", world.plan());
+}
+
+#[test]
+fn a_deployment_has_the_bounds_of_its_rollout_for_whoever_restarts_it() {
+    let mut world = World::stable("v1").wants("v2");
+    world.edit_spec(|spec| {
+        spec.schema = None;
+        spec.strategy.max_surge = IntOrString::Int(3);
+        spec.strategy.max_unavailable = IntOrString::Int(2);
+    });
+    let made = next(&mut world, |write| match write {
+        Write::Create {
+            kind: Kind::Deployment,
+            manifest,
+        } => Some(manifest.clone()),
+        _ => None,
+    });
+    assert_eq!(
+        made["spec"]["strategy"],
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}})
+    );
+}
+
+#[test]
+fn a_template_is_put_on_record_together_with_a_scaling() {
+    let mut world = World::stable("v1");
+    world.settle();
+    let v1 = world.revision("v1");
+    let mut children = world.seen.objects.children.iter_mut();
+    let child = children.find(|c| c.revision == v1).unwrap();
+    child.template = Some("hash".into());
+    assert!(world.plan().writes.is_empty(), "never for itself");
+    world.edit_spec(|spec| spec.replicas += 1);
+    let recorded = next(&mut world, |write| match write {
+        Write::Scale { template, .. } => Some(template.clone()),
+        _ => None,
+    });
+    assert_eq!(recorded.as_deref(), Some("hash"));
 }

@@ -59,6 +59,7 @@ fn it_is_not_over_while_an_unanswered_write_may_still_bring_the_canary_back() {
             base,
             from: 0,
             to: 0,
+            ..
         },
         ..,
     ] = plan.writes.as_slice()

@@ -35,6 +35,9 @@ pub(super) fn hands() -> Vec<Scenario> {
                 to: "v9".into(),
             },
         ),
+        good("stable-restarted").then(100, restart_child("v1")),
+        v2("stable-restarted-in-mid-release", wrong(5.0)).then(SETTLED + 25, restart_child("v1")),
+        good("canary-restarted").then(180, restart_child("v2")),
         good("canary-deleted-by-hand")
             .then(180, delete_child("v2"))
             .lasts(800),
@@ -92,6 +95,13 @@ pub(super) fn hands() -> Vec<Scenario> {
 
 fn delete_child(image: &str) -> Action {
     Action::DeleteChild {
+        rollout: name(),
+        image: image.into(),
+    }
+}
+
+fn restart_child(image: &str) -> Action {
+    Action::RestartChild {
         rollout: name(),
         image: image.into(),
     }

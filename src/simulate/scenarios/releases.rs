@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::{
-    api::{OnNewRevision, RolloutSpec},
+    api::{OnNewRevision, RolloutSpec, Strategy},
     simulate::{
         action::{Action, Circumstance},
         scenario::{
@@ -37,6 +37,12 @@ fn one_after_the_other(mut spec: RolloutSpec) -> RolloutSpec {
     spec
 }
 
+/// No steps and no checks are given.
+fn as_short_as_can_be(mut spec: RolloutSpec) -> RolloutSpec {
+    (spec.strategy, spec.analysis) = (Strategy::default(), None);
+    spec
+}
+
 /// The old pod goes before the new one comes.
 fn without_surge(mut spec: RolloutSpec) -> RolloutSpec {
     spec.strategy.max_surge = IntOrString::Int(0);
@@ -60,6 +66,9 @@ pub(super) fn releases() -> Vec<Scenario> {
             .lasts(300),
         Scenario::new("first-deploy-without-database")
             .then(1, apply(shop("v1", 4, None)))
+            .lasts(300),
+        Scenario::new("first-deploy-without-checks")
+            .then(1, apply(as_short_as_can_be(shop("v1", 4, None))))
             .lasts(300),
         Scenario::new("first-deploy-wrong")
             .image("v1", wrong(20.0))

@@ -39,7 +39,12 @@ const fn delete(kind: Kind, base: Base) -> Write {
 }
 
 const fn scale(base: Base, from: i32, to: i32) -> Write {
-    Write::Scale { base, from, to }
+    Write::Scale {
+        base,
+        from,
+        to,
+        template: None,
+    }
 }
 
 /// An owner that never was.

@@ -49,9 +49,74 @@ fn a_second_replica_set_is_an_edit() {
         (json!({}), false),
         (json!({key: "1"}), false),
         (json!({key: "2"}), true),
+        (json!({key: "2", keys::TEMPLATE: "another"}), true),
     ] {
         assert_eq!(deployment(annotations, 1, json!({})).edited, edited);
     }
+}
+
+#[test]
+fn a_restart_by_kubectl_is_no_edit_and_whatever_comes_with_it_is() {
+    let template = |annotations: Value, image: &str| {
+        json!({
+            "metadata": {"labels": {"app": "shop"}, "annotations": annotations},
+            "spec": {"containers": [{"name": "shop", "image": image}]},
+        })
+    };
+    let of = |number: &str, known: Option<&str>, template: &Value| {
+        let mut annotations = json!({DEPLOYMENT_REVISION: number});
+        if let Some(known) = known {
+            annotations[keys::TEMPLATE] = json!(known);
+        }
+        let object = json!({
+            "metadata": {"name": "shop-r1", "generation": 3, "annotations": annotations},
+            "spec": {"selector": {}, "template": template},
+            "status": {"observedGeneration": 3},
+        });
+        child(&read::<Deployment>(object))
+    };
+    let restarted = json!({keys::RESTARTED_AT: "2027-01-15T08:00:00Z"});
+    let made = template(json!(null), "shop:1");
+    let hash = of("1", None, &made).template.unwrap();
+    let known = Some(&*hash);
+    assert_eq!(of("1", known, &made).template, None, "it is on record");
+    for (what, template, edited) in [
+        ("restarted", template(restarted.clone(), "shop:1"), false),
+        ("as it was made, by rollout undo", made.clone(), false),
+        (
+            "restarted and edited",
+            template(restarted.clone(), "shop:2"),
+            true,
+        ),
+        (
+            "another annotation",
+            template(json!({"a": "b"}), "shop:1"),
+            true,
+        ),
+    ] {
+        let child = of("2", known, &template);
+        assert_eq!((child.edited, child.template), (edited, None), "{what}");
+        assert!(of("2", None, &template).edited, "{what}, and nothing known");
+    }
+
+    let mut given = restarted;
+    given["a"] = json!("b");
+    let hash = of("1", None, &template(json!({"a": "b"}), "shop:1")).template;
+    assert!(!of("2", hash.as_deref(), &template(given, "shop:1")).edited);
+}
+
+#[test]
+fn a_template_is_on_record_only_as_it_was_made() {
+    let seen = json!({"observedGeneration": 7});
+    let first = json!({DEPLOYMENT_REVISION: "1"});
+    let of = |annotations: &Value, generation, status: &Value| {
+        let child = deployment(annotations.clone(), generation, status.clone());
+        child.template.is_some()
+    };
+    assert!(of(&first, 7, &seen));
+    assert!(!of(&first, 8, &seen), "its controller has not seen it yet");
+    assert!(!of(&json!({}), 7, &seen), "nor counted it");
+    assert!(!of(&json!({DEPLOYMENT_REVISION: "2"}), 7, &seen));
 }
 
 #[test]

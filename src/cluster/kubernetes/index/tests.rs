@@ -297,6 +297,7 @@ fn a_rollout_is_missing_while_a_deployment_names_it_and_it_is_not_there() {
         available: 0,
         adopted: None,
         edited: false,
+        template: None,
         problem: None,
         deleting: false,
     };

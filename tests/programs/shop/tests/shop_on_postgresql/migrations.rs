@@ -1,6 +1,9 @@
 //! `shop migrate`: re-runnable, in order, polite, and clean when it fails.
 
-use std::time::Duration;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+};
 
 use crate::postgres_server::PostgresServer;
 use crate::shop_process::{eventually, migrate, migrated, said, shop};
@@ -246,10 +249,15 @@ fn a_migration_waits_for_the_database_and_says_when_it_gives_up() {
 
     let mut waiting = shop(&server.url())
         .args(["migrate", "expand", "--version", "v1"])
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(waiting.try_wait().unwrap().is_none(), "it must wait");
+    let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    let waits = lines.any(|line| line.unwrap().contains("waiting for PostgreSQL"));
+    assert!(waits, "it must wait");
     server.launch();
+    // What it says after that goes nowhere, and must not fill the pipe.
+    let read = std::thread::spawn(move || lines.for_each(drop));
     assert!(waiting.wait().unwrap().success());
+    read.join().unwrap();
 }
