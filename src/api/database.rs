@@ -100,7 +100,7 @@ pub struct DatabaseRecord {
 
     /// Failed phases that may have left the database inconsistent: of each version and phase the last
     /// attempt that did. An entry stays until the same phase of the same version succeeds, a revert
-    /// or a new expand takes back what that did, or a person says that it is put right
+    /// or a new expand takes back what that did, or a person confirms that it is fixed
     /// (`stepgate.io/clean`). Until then the next phase needs a `retry`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]

@@ -38,7 +38,7 @@ pub(crate) const LOWER_FLOOR: &str = "stepgate.io/lower-floor";
 /// Annotation on a DatabaseSchema: `<expanded>/<contracted> <id>`: how far the database is by its
 /// ledger, after it or its record was restored from a backup.
 pub(crate) const BASELINE: &str = "stepgate.io/baseline";
-/// Annotation on a DatabaseSchema: `<job> <id>`: what that Job left half-way is put right.
+/// Annotation on a DatabaseSchema: `<job> <id>`: what that Job left half-way is fixed.
 pub(crate) const CLEAN: &str = "stepgate.io/clean";
 
 /// Annotation on a Deployment, label on a Service: the resourceVersion at which an unanswered write

@@ -182,13 +182,13 @@ pub enum Refused {
 impl Objects {
     /// The Rollouts on its database, this one first, as the caches hold them.
     #[must_use]
-    pub fn on_database(&self) -> Vec<SharerFacts> {
+    pub(crate) fn on_database(&self) -> Vec<SharerFacts> {
         self.with_sharers(&self.rollout)
     }
 
     /// The same, where this is how the Rollout itself stands.
     #[must_use]
-    pub fn with_sharers(&self, rollout: &RolloutFacts) -> Vec<SharerFacts> {
+    pub(crate) fn with_sharers(&self, rollout: &RolloutFacts) -> Vec<SharerFacts> {
         let itself = SharerFacts::of(
             rollout,
             self.revisions.iter(),

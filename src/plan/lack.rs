@@ -31,13 +31,13 @@ impl Lack {
     }
 
     /// With what a person should know of it.
-    pub fn noting(mut self, note: Option<String>) -> Self {
+    pub(crate) fn noting(mut self, note: Option<String>) -> Self {
         self.note = note;
         self
     }
 
     /// With more words, which follow it.
-    pub fn saying(mut self, more: impl Into<String>) -> Self {
+    pub(crate) fn saying(mut self, more: impl Into<String>) -> Self {
         self.more = more.into();
         self
     }
@@ -49,7 +49,7 @@ impl Lack {
     }
 
     /// As it stands on the DatabaseSchema.
-    pub fn on_record(self) -> Missing {
+    pub(crate) fn on_record(self) -> Missing {
         let (what, command) = LONGEST;
         let short = |text: String, most| text.chars().take(most).collect();
         Missing {

@@ -35,7 +35,7 @@ pub(super) fn drop_of(draft: &Draft<'_>, database: &str, version: i64) -> String
     )
 }
 
-/// The command by which a person says that what a Job left half-way is put right.
+/// The command by which a person says that what a Job left half-way is fixed.
 pub(super) fn clean_of(draft: &Draft<'_>, database: &str, job: &str) -> String {
     format!(
         "kubectl annotate -n {} databaseschema {database} --overwrite \

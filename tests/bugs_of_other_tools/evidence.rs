@@ -40,8 +40,7 @@ fn a_metric_source_that_is_down_undoes_nothing() {
     let film = waits_for_evidence("metrics-down");
     film.check(
         "it is said why it waits",
-        film.told("then it is paused: check errors: connection refused; check p95: connection")
-            == 1,
+        film.told("(then: pause): check errors: connection refused; check p95: connection") == 1,
     );
 }
 

@@ -5,7 +5,7 @@
 //! not to run any more; `stepgate.io/lower-floor: "<version> <id>"` that the undo floor goes back to
 //! where it was before a contract of which nothing was applied; `stepgate.io/baseline:
 //! "<expanded>/<contracted> <id>"` how far the database is after a restore; `stepgate.io/clean: "<job>
-//! <id>"` that what a Job left half-way is put right. Each is taken once, by its id.
+//! <id>"` that what a Job left half-way is fixed. Each is taken once, by its id.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -161,7 +161,7 @@ fn clean(record: &mut DatabaseRecord, words: &[String], _: Timestamp) -> Result<
     };
     let dirty = record.dirty.remove(at);
     Ok(format!(
-        "what Job {} ({} of Rollout {}) left half-way is put right",
+        "what Job {} ({} of Rollout {}) left half-way is fixed",
         dirty.job,
         dirty.phase.word(),
         dirty.rollout

@@ -164,7 +164,7 @@ pub struct PodOfJob {
 impl PodOfJob {
     /// One that waits.
     #[must_use]
-    pub fn that_waits(words: impl Into<String>) -> Self {
+    pub(crate) fn that_waits(words: impl Into<String>) -> Self {
         Self {
             waits: words.into(),
             ..Self::default()

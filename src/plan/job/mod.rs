@@ -251,7 +251,7 @@ fn dirty_words(draft: &Draft<'_>, database: &str, dirty: &Dirty, turn: &Turn<'_>
     };
     format!(
         "the {} of Rollout {} failed on {database} (Job {}) and may have left the database \
-         inconsistent: check the database{goes_on}. Once it is put right, say so: {}",
+         inconsistent: check the database{goes_on}. Once it is fixed, confirm it: {}",
         dirty.phase.word(),
         dirty.rollout,
         dirty.job,

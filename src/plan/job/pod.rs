@@ -44,14 +44,14 @@ pub(crate) const WHY: [(i32, SqlRefusal); 2] = [
 const STOPPED: i32 = 76;
 
 /// The exit code of a container that was killed (`SIGKILL`), for want of memory too.
-pub const KILLED: i32 = 137;
+pub(crate) const KILLED: i32 = 137;
 
 /// The container in which the user's command proves that every row is filled in, before anything of
 /// a contract runs.
-pub const VERIFY: &str = "stepgate-verify";
+pub(crate) const VERIFY: &str = "stepgate-verify";
 
 /// The one in which Stepgate's own runner counts them, where it does not run the contract itself.
-pub const PROOF: &str = "stepgate-proof";
+pub(crate) const PROOF: &str = "stepgate-proof";
 
 /// Prefixes of labels that mean something to Kubernetes, or to a tool that deploys, on the object
 /// that carries them.
@@ -138,7 +138,7 @@ fn proofs_in(template: &Value) -> impl Iterator<Item = &str> {
 
 /// Whether a container of this name proves something before a contract.
 #[must_use]
-pub fn is_proof(name: &str) -> bool {
+pub(crate) fn is_proof(name: &str) -> bool {
     [VERIFY, PROOF].contains(&name)
 }
 

@@ -119,7 +119,7 @@ impl Side {
     ///
     /// # Errors
     /// That it must be read first.
-    pub fn is_waited_for(self, draft: &Draft<'_>) -> Result<bool, Halt> {
+    pub(crate) fn is_waited_for(self, draft: &Draft<'_>) -> Result<bool, Halt> {
         if draft.seen.answers.users.is_none()
             && let Some(known) = known(draft).filter(|known| is_fresh(draft, known))
             && !self.among(&known.users, draft, true).is_empty()
@@ -268,7 +268,7 @@ pub(super) fn in_the_way(
     let dirty = dirty.map(|dirty| {
         let words = format!("Job {} left the database half-way", dirty.job);
         Lack::of(words)
-            .saying(". Once that is put right, say so")
+            .saying(". Once that is fixed, confirm it")
             .by(words::clean_of(draft, database, &dirty.job))
     });
     let foreign = record
