@@ -587,4 +587,6 @@ pub struct RouteObject {
     pub by_hand: bool,
     /// When somebody else wrote it.
     pub touched: Option<Timestamp>,
+    /// The operator has written last what it had told the route of this name before.
+    pub told_again: bool,
 }

@@ -83,6 +83,7 @@ impl World {
             share: 0,
             by_hand: true,
             touched: None,
+            told_again: false,
         };
         let now = self.now;
         let route = self.routes.entry(name.to_owned()).or_insert_with(made);
@@ -110,6 +111,7 @@ impl World {
             share: 0,
             by_hand: true,
             touched: None,
+            told_again: false,
         };
         self.routes.insert(name.to_owned(), route);
     }
@@ -257,6 +259,8 @@ impl World {
         route.former = route.weights.1;
         route.weights = (said(STABLE, route.weights.0), said(CANARY, route.weights.1));
         route.by_hand = false;
+        let told = self.told_weights.insert(base.name.clone(), route.weights.1);
+        route.told_again = told == Some(route.weights.1);
         let words = format!(
             "{} {} is at {} and {}",
             self.route_kind.name(),

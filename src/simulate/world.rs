@@ -93,6 +93,8 @@ pub struct World {
     /// Of what kind all routes are, and whether the API server knows it.
     pub route_kind: RouteKind,
     pub(super) route_kind_known: bool,
+    /// What the operator has told routes last, by their names.
+    pub(super) told_weights: BTreeMap<String, i32>,
     /// For which share of users flags are on in the pods of each Rollout: it follows late.
     pub(super) flagged: BTreeMap<Name, f64>,
     pub(super) requests: BTreeMap<u64, Request>,
@@ -157,6 +159,7 @@ impl World {
             gateway_away: false,
             route_kind: RouteKind::Http,
             route_kind_known: true,
+            told_weights: BTreeMap::new(),
             flagged: BTreeMap::new(),
             requests: BTreeMap::new(),
             replica_sets: BTreeMap::new(),

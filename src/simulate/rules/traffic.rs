@@ -188,11 +188,12 @@ pub(super) fn weight(world: &World, happened: &Happened) -> Result<(), String> {
         if !statuses().any(told) {
             return Err(format!("a route is told {canary}%, which is not on record"));
         }
-        // Back, it falls; or it brings stable, behind users that are led to the new revision.
+        // Back, it falls, or is told again where somebody else had taken it away; or it brings stable,
+        // behind users that are led to the new revision.
         let back = carried::is_asked(arrival, spec)
             && (world
                 .routed(rollout)
-                .is_some_and(|route| *canary <= route.former)
+                .is_some_and(|route| *canary <= route.former || route.told_again)
                 || carried::users_are_away(world, arrival));
         if *canary > 0 && !back && !statuses().filter_map(most).any(|most| *canary <= most) {
             return Err(format!(
