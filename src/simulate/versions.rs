@@ -25,6 +25,9 @@ const SQL: u64 = 0x2c90_41b7_0000_0000;
 /// Sets apart what contracts do to the code that is left.
 const AROUND: u64 = 0x4d17_6ea2_0000_0000;
 
+/// Sets apart what people say of what phases have left half-way.
+const CLEAN: u64 = 0x63a8_1f0d_0000_0000;
+
 /// What files of SQL hold, one time or another.
 const TEXTS: [&str; 3] = ["DROP TABLE one", "DROP TABLE two", "DROP TABLE three"];
 
@@ -277,7 +280,25 @@ impl Versions {
     pub fn script(&mut self) -> Vec<(i64, Action)> {
         let mut script = self.script_of_phases();
         script.extend(self.script_of_versions());
+        script.extend(self.cleaned());
         script
+    }
+
+    /// People put right what phases have left half-way, or say so.
+    fn cleaned(&self) -> Vec<(i64, Action)> {
+        let mut random = Random::new(self.seed ^ CLEAN);
+        if !random.chance(30) {
+            return Vec::new();
+        }
+        let times = 0..random.between(1, 3);
+        times
+            .map(|_| {
+                (
+                    random.between(200, BUSY - 50),
+                    Action::Clean("shop-db".into()),
+                )
+            })
+            .collect()
     }
 
     fn script_of_versions(&mut self) -> Vec<(i64, Action)> {

@@ -108,7 +108,9 @@ fn phases(version: i64, approval: &str) -> Value {
     json!({
         "version": version,
         "expand": {"command": again, "deadlineSeconds": 60},
-        "backfill": {"command": again, "deadlineSeconds": 60},
+        "backfill": {
+            "command": again, "deadlineSeconds": 60, "verify": {"command": again},
+        },
         "contract": {
             "command": again, "deadlineSeconds": 60, "afterSeconds": 0, "approval": approval,
         },
