@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use super::{
     action::{Action, Circumstance},
     event::Life,
-    object::{DeploymentObject, Name, Object, Objects, RolloutObject},
+    object::{DatabaseObject, DeploymentObject, Name, Object, Objects, RolloutObject},
     process::{Seen, Trust},
     request::OnRecord,
 };
 use crate::{
     api::{
-        PhaseKind, RolloutStatus,
+        DatabaseRecord, PhaseKind, RolloutStatus,
         database::FileRecord,
         status::{Outcome, ProgressStatus},
     },
@@ -133,6 +133,17 @@ impl Happened {
     pub(super) fn accepted(&self) -> Option<&Arrival> {
         match self {
             Self::Arrived(arrival) if arrival.refused.is_none() => Some(arrival),
+            _ => None,
+        }
+    }
+
+    /// The record of a database that was accepted, and the DatabaseSchema before it.
+    pub(super) fn database_recorded(&self) -> Option<(&DatabaseRecord, &DatabaseObject)> {
+        let arrival = self.accepted()?;
+        match (&*arrival.write, &arrival.before) {
+            (Write::RecordDatabase { record, .. }, Some(Object::Database(before))) => {
+                Some((record, before))
+            }
             _ => None,
         }
     }

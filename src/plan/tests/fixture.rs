@@ -223,8 +223,8 @@ impl World {
     /// The status that the next decision records, or that news bring; nothing is applied.
     pub(crate) fn decide(&self) -> RolloutStatus {
         let plan = self.plan();
-        let mut writes = plan.writes.into_iter();
         // What waits is told on the database besides.
+        let mut writes = plan.writes.into_iter();
         match writes.find(|w| !matches!(w, Write::RecordDatabase { .. })) {
             Some(Write::RecordStatus { status, .. }) => *status,
             other => panic!("no decision: {other:?} {:?}", plan.questions),
@@ -593,9 +593,6 @@ fn template(version: &str) -> Value {
 }
 
 fn text(value: &Value, pointer: &str) -> String {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
+    let found = value.pointer(pointer).and_then(Value::as_str);
+    found.unwrap_or_default().to_owned()
 }

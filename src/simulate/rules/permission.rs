@@ -2,18 +2,12 @@
 
 use crate::{
     api::{DatabaseRecord, PhaseKind},
-    plan::intent::Write,
-    simulate::{ledger::Happened, object::Object, world::World},
+    simulate::{ledger::Happened, world::World},
 };
 
 /// *alone* – no phase takes a database beside a backfill that runs alone, nor that beside another.
 pub(super) fn alone(_: &World, happened: &Happened) -> Result<(), String> {
-    let Some(arrival) = happened.accepted() else {
-        return Ok(());
-    };
-    let (Write::RecordDatabase { record, .. }, Some(Object::Database(before))) =
-        (&*arrival.write, &arrival.before)
-    else {
+    let Some((record, before)) = happened.database_recorded() else {
         return Ok(());
     };
     let both = |record: &DatabaseRecord| {
@@ -32,12 +26,7 @@ pub(super) fn alone(_: &World, happened: &Happened) -> Result<(), String> {
 /// *allowed* – no Rollout takes a database for a phase that the DatabaseSchema does not allow it, as
 /// that was when it was taken. So no Job of it ever runs there.
 pub(super) fn allowed(_: &World, happened: &Happened) -> Result<(), String> {
-    let Some(arrival) = happened.accepted() else {
-        return Ok(());
-    };
-    let (Write::RecordDatabase { record, .. }, Some(Object::Database(before))) =
-        (&*arrival.write, &arrival.before)
-    else {
+    let Some((record, before)) = happened.database_recorded() else {
         return Ok(());
     };
     let Some(allowed) = &before.allowed else {
@@ -56,12 +45,7 @@ pub(super) fn allowed(_: &World, happened: &Happened) -> Result<(), String> {
 
 /// *upward* – no expand takes a database for a version that was never there, where a higher one is.
 pub(super) fn upward(world: &World, happened: &Happened) -> Result<(), String> {
-    let Some(arrival) = happened.accepted() else {
-        return Ok(());
-    };
-    let (Write::RecordDatabase { record, .. }, Some(Object::Database(before))) =
-        (&*arrival.write, &arrival.before)
-    else {
+    let Some((record, before)) = happened.database_recorded() else {
         return Ok(());
     };
     let held = before.record.holder.as_ref();

@@ -317,12 +317,7 @@ pub(super) fn version_of(world: &World, rollout: &str, revision: &str) -> Option
 /// *dirty* – what a phase has left half-way goes off the record only when that phase of that version
 /// succeeds, or the one that takes it back or does it anew; or a person says so.
 pub(super) fn dirty(_: &World, happened: &Happened) -> Result<(), String> {
-    let Some(arrival) = happened.accepted() else {
-        return Ok(());
-    };
-    let (Write::RecordDatabase { record, .. }, Some(Object::Database(before))) =
-        (&*arrival.write, &arrival.before)
-    else {
+    let Some((record, before)) = happened.database_recorded() else {
         return Ok(());
     };
     let before = &before.record;
