@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
 pub(super) use self::hold::{fences, hold_back};
-pub use self::known::SETTLES_WITHIN;
+pub(crate) use self::known::SETTLES_WITHIN;
 pub(super) use self::known::{asked, available, counted, lead, leads_users_to, used};
 use self::{
     aim::aim,

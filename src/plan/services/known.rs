@@ -7,7 +7,7 @@ use crate::{
 
 /// Seconds after a Service has left a revision before that revision's pods may go: endpoints and
 /// every node's kube-proxy follow within them.
-pub const SETTLES_WITHIN: i64 = 5;
+pub(crate) const SETTLES_WITHIN: i64 = 5;
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
