@@ -2,11 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::json;
-use stepgate::api::status::Outcome;
+use load::Record;
+use serde_json::{Value, json};
+use stepgate::api::{release::TestResult, status::Outcome};
+use stepgate::plan::services::SETTLES_WITHIN;
 use testbed::traffic::Traffic;
 use testbed::view::State;
-use testbed::{Namespace, Result, install, reach};
+use testbed::{Namespace, Result, install, kill, reach};
 
 use crate::clients::all_served;
 use crate::play::{PATIENCE, condition, play};
@@ -21,6 +23,39 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// Seconds for which the old set stays.
 const DELAY: i64 = 15;
 
+/// Asks a Service, without a DNS, and shows the headers of the answer, which name the pod.
+const ASK: &str = r#"
+ask() {
+  name=$(echo "$1" | tr 'a-z-' 'A-Z_')
+  eval "host=\$${name}_SERVICE_HOST"
+  wget -S -O /dev/null -T 5 "http://$host/users/1" 2>&1
+}
+new="x-pod: shop-$STEPGATE_REVISION-"
+"#;
+/// The preview answers at one Service, and does not at that of users.
+const PREVIEW: &str = r#"
+ask "$STEPGATE_CANARY_SERVICE" | grep -qi "$new" || { echo "no preview there"; exit 1; }
+answer=$(ask "$STEPGATE_STABLE_SERVICE")
+echo "$answer" | grep -qi "x-pod: shop-" || { echo "users get no answer"; exit 1; }
+! echo "$answer" | grep -qi "$new" || { echo "users are there"; exit 1; }
+"#;
+/// Users are answered by the new set.
+const SWITCHED: &str = r#"ask "$STEPGATE_STABLE_SERVICE" | grep -qi "$new""#;
+
+/// A test of a step that runs this.
+fn test(name: &str, after: &str, script: &str) -> Value {
+    json!({
+        "name": name, "after": after, "deadlineSeconds": 60,
+        "template": {"spec": {
+            "automountServiceAccountToken": false,
+            "containers": [{
+                "name": "ask", "image": "localhost/stepgate/busybox:test", "imagePullPolicy": "Never",
+                "command": ["sh", "-c", format!("{ASK}{script}")],
+            }],
+        }},
+    })
+}
+
 /// Applies a release of the shop that goes from set to set by itself.
 async fn apply(ns: &Namespace, release: &str) -> Result<i64> {
     let folder = format!("tests/programs/shop/manifests/releases/{release}");
@@ -34,6 +69,12 @@ async fn apply(ns: &Namespace, release: &str) -> Result<i64> {
         "progressDeadlineSeconds": 120,
         "blueGreen": {"promotion": "Automatic", "scaleDownDelaySeconds": DELAY},
     });
+    if release != "errors" {
+        spec["strategy"]["blueGreen"]["tests"] = json!([
+            test("preview", "Target", PREVIEW),
+            test("switched", "Release", SWITCHED),
+        ]);
+    }
     spec["traffic"] = json!({
         "portsFrom": {"name": SHOP}, "stableService": USERS, "canaryService": "shop-canary",
     });
@@ -100,6 +141,44 @@ async fn alone(ns: &Namespace, revision: &str) -> Result<()> {
     .await
 }
 
+/// The preview was tested while users were at the old set, and the release when they were at the new one.
+fn tested_before_users_and_after(state: &State, old: &str, new: &str) {
+    let passed = |name: &str| {
+        let mut versions = state.versions.iter();
+        versions.find_map(|(_, rollout)| {
+            let status = rollout.status.as_ref()?;
+            let release = status.release.as_ref().filter(|r| r.revision == new)?;
+            let mut tests = release.tests.iter();
+            tests.find(|t| t.name == name && t.result == Some(TestResult::Passed))?;
+            Some(status.traffic.as_ref()?.stable_service.revision.clone())
+        })
+    };
+    assert_eq!(passed("preview").as_deref(), Some(old));
+    assert_eq!(passed("switched").as_deref(), Some(new));
+}
+
+/// What the removal of pods rests on: so long after the switch nobody is led to the old set any more.
+fn old_set_gets_no_new_connection(ns: &Namespace, records: &[Record], old: &str, new: &str) {
+    let state = ns.view.now();
+    let mut versions = state.versions.iter();
+    let switched = versions.find_map(|(at, rollout)| {
+        let traffic = rollout.status.as_ref()?.traffic.as_ref()?;
+        (traffic.stable_service.revision == new).then_some(*at)
+    });
+    let switched = switched.expect("a switch");
+    let late = records
+        .iter()
+        .filter(|r| r.at > switched && state.is_of(&r.pod, old));
+    let late = late.filter_map(|r| r.at.duration_since(switched).ok());
+    let last = late.max().unwrap_or_default();
+    println!(
+        "the last new connection to the old set: {:.2} s after the switch was on record",
+        last.as_secs_f64()
+    );
+    let settles = Duration::from_secs(SETTLES_WITHIN.unsigned_abs());
+    assert!(last < settles, "{last:?}");
+}
+
 #[tokio::test]
 async fn users_go_from_set_to_set_and_back_and_no_request_fails() {
     play("blue-green", async |ns| {
@@ -113,9 +192,18 @@ async fn users_go_from_set_to_set_and_back_and_no_request_fails() {
         alone(ns, &second).await?;
         let good = all_served(ns, traffic.records()?, SystemTime::UNIX_EPOCH);
         println!("good: {good} requests, 0 failed");
+        tested_before_users_and_after(&ns.view.now(), &first, &second);
+        old_set_gets_no_new_connection(ns, traffic.records()?, &first, &second);
 
-        // One that is undone by a person, after users were switched to it.
+        // One whose switch loses its operator, and that is undone by a person afterwards.
         apply(ns, "v3").await?;
+        let switch = |state: &State| {
+            let release = state.status(SHOP).release?;
+            (release.step()?.name == "switch").then_some(())
+        };
+        ns.until("a switch that has begun", LONGEST, switch).await?;
+        let (leader, _) = kill::leader(ns.testbed()).await?;
+        kill::kill(ns.testbed(), &leader).await?;
         let third = live(ns).await?;
         ns.tell(SHOP, "undo", &format!("{third} 1")).await?;
         let led_back = |state: &State| {
@@ -159,7 +247,19 @@ async fn users_are_led_back_from_a_bad_set() {
         all_served(ns, &others, before);
         let wrong = of_bad.iter().filter(|r| r.failed()).count();
         assert!(wrong > 0, "nobody noticed");
-        println!("errors: {wrong} of {} answers of the bad set", of_bad.len());
+        let failed = || of_bad.iter().filter(|r| r.failed()).map(|r| r.at);
+        let (first, last) = (failed().min(), failed().max());
+        let between = |from: Option<SystemTime>, to: Option<SystemTime>| {
+            let time = to?.duration_since(from?).unwrap_or_default();
+            Some(time.as_secs_f64())
+        };
+        println!(
+            "errors: {wrong} of {} answers of the bad set; first to last {:.1} s, the last {:.2} s after the \
+             decision",
+            of_bad.len(),
+            between(first, last).unwrap_or_default(),
+            between(Some(undo), last).unwrap_or_default(),
+        );
         Ok(())
     })
     .await;
