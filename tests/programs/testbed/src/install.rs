@@ -1,5 +1,7 @@
 //! The operator and Prometheus on a cluster, from the manifests that users install.
 
+use std::path::PathBuf;
+
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, ResourceExt as _};
@@ -13,6 +15,10 @@ pub const OPERATOR: &str = "stepgate-system";
 /// Where Prometheus runs.
 pub const MONITORING: &str = "stepgate-monitoring";
 
+const DEFINITIONS: [&str; 2] = [
+    "crd/rollouts.stepgate.io",
+    "crd/databaseschemas.stepgate.io",
+];
 const PROMETHEUS: &str = "tests/programs/shop/manifests/prometheus";
 
 /// Installs both and waits until they are there. What an earlier testbed left is brought up to date.
@@ -24,23 +30,108 @@ pub async fn install(testbed: &Testbed) -> Result<()> {
     testbed
         .run_kubectl(&["apply", "--kustomize", PROMETHEUS])
         .await?;
-    let address = address(testbed, MONITORING, "prometheus").await?;
-    testbed.apply(&manifest(&address)?).await?;
-    let definitions = [
-        "crd/rollouts.stepgate.io",
-        "crd/databaseschemas.stepgate.io",
-    ];
-    for definition in definitions {
-        let wait = ["wait", "--for=condition=Established", "--timeout=60s"];
-        testbed
-            .run_kubectl(&[&wait[..], &[definition]].concat())
-            .await?;
-    }
+    let built = Version::built();
+    built.define(testbed).await?;
     tokio::try_join!(
         started(testbed, MONITORING, "deployment/prometheus"),
-        started(testbed, OPERATOR, "deployment/stepgate"),
+        built.operate(testbed),
     )?;
     Ok(())
+}
+
+/// A version of Stepgate: its manifests, and the tag of its image.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// The folder in which its `deploy` lies.
+    pub folder: PathBuf,
+    /// The tag of `localhost/stepgate/stepgate`.
+    pub tag: String,
+}
+
+impl Version {
+    /// The one that was built here.
+    #[must_use]
+    pub fn built() -> Self {
+        Self {
+            folder: program::repository(),
+            tag: "test".to_owned(),
+        }
+    }
+
+    /// Applies its definitions, and waits until they are served.
+    ///
+    /// # Errors
+    /// When the API server refuses them.
+    pub async fn define(&self, testbed: &Testbed) -> Result<()> {
+        testbed.apply(&self.read("deploy/crds.yaml")?).await?;
+        for definition in DEFINITIONS {
+            let wait = ["wait", "--for=condition=Established", "--timeout=60s"];
+            testbed
+                .run_kubectl(&[&wait[..], &[definition]].concat())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Applies its operator, and waits until every replica is of this version.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn operate(&self, testbed: &Testbed) -> Result<()> {
+        let prometheus = address(testbed, MONITORING, "prometheus").await?;
+        testbed.apply(&self.operator(&prometheus)?).await?;
+        started(testbed, OPERATOR, "deployment/stepgate").await
+    }
+
+    /// Its `deploy/install.yaml` with its image and this Prometheus.
+    fn operator(&self, prometheus: &str) -> Result<Vec<Value>> {
+        let mut objects = self.read("deploy/install.yaml")?;
+        let mut given = rules("deploy/roles/pod-logs.yaml")?;
+        given.extend(rules("deploy/roles/config-maps.yaml")?);
+        let (mut images, mut sources) = (0, 0);
+        for object in &mut objects {
+            match object["kind"].as_str() {
+                Some("Namespace") => object["metadata"]["labels"][MINE.0] = json!(MINE.1),
+                Some("Deployment") => {
+                    let container = &mut object["spec"]["template"]["spec"]["containers"][0];
+                    container["image"] = json!(format!("localhost/stepgate/stepgate:{}", self.tag));
+                    container["imagePullPolicy"] = json!("Never");
+                    let env = container["env"].as_array_mut().into_iter().flatten();
+                    for one in env.filter(|one| one["name"] == "STEPGATE_SQL_IMAGE") {
+                        one["value"] = json!("localhost/stepgate/stepgate-sql:test");
+                    }
+                    images += 1;
+                }
+                // What an administrator gives where it is wanted.
+                Some("ClusterRole") if object["metadata"]["name"] == "stepgate-operator" => {
+                    let rules = object["rules"].as_array_mut().into_iter();
+                    rules.for_each(|rules| rules.append(&mut given));
+                }
+                Some("ConfigMap") => {
+                    let file = &mut object["data"]["sources.yaml"];
+                    let text = file.as_str().unwrap_or_default();
+                    let url = format!("http://{prometheus}:9090");
+                    *file = json!(text.replace("http://prometheus.monitoring.svc:9090", &url));
+                    sources += usize::from(file.as_str().is_some_and(|text| text.contains(&url)));
+                }
+                _ => {}
+            }
+        }
+        if (images, sources) != (1, 1) {
+            let words = "deploy/install.yaml is no longer as the testbed knows it: it wants one \
+                         Deployment and one metric source";
+            return Err(Error::refused(words));
+        }
+        Ok(objects)
+    }
+
+    /// The objects in one of its files.
+    fn read(&self, file: &str) -> Result<Vec<Value>> {
+        let path = self.folder.join(file);
+        let text = std::fs::read_to_string(&path);
+        let text = text.map_err(|error| Error::refused(format!("{}: {error}", path.display())))?;
+        documents(&text)
+    }
 }
 
 /// Removes both, with the definitions and so every Rollout.
@@ -48,7 +139,10 @@ pub async fn install(testbed: &Testbed) -> Result<()> {
 /// # Errors
 /// When something is left.
 pub async fn uninstall(testbed: &Testbed) -> Result<()> {
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": manifest("none")?});
+    let built = Version::built();
+    let mut objects = built.read("deploy/crds.yaml")?;
+    objects.extend(built.operator("none")?);
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
     let delete = ["delete", "--ignore-not-found", "--timeout=90s"];
     let mut operator = testbed.kubectl(&[&delete[..], &["-f", "-"]].concat());
     program::feed(&mut operator, &list.to_string()).await?;
@@ -109,63 +203,9 @@ async fn started(testbed: &Testbed, namespace: &str, workload: &str) -> Result<(
     Err(Error::refused(format!("{error}{hint}\n{pods}")))
 }
 
-/// `deploy/crds.yaml`, and `deploy/install.yaml` with the image that was built here and this
-/// Prometheus.
-fn manifest(prometheus: &str) -> Result<Vec<Value>> {
-    let mut objects = Vec::new();
-    for file in ["deploy/crds.yaml", "deploy/install.yaml"] {
-        objects.extend(read(file)?);
-    }
-    let mut given = rules("deploy/roles/pod-logs.yaml")?;
-    given.extend(rules("deploy/roles/config-maps.yaml")?);
-    let (mut images, mut sources) = (0, 0);
-    for object in &mut objects {
-        match object["kind"].as_str() {
-            Some("Namespace") => object["metadata"]["labels"][MINE.0] = json!(MINE.1),
-            Some("Deployment") => {
-                let container = &mut object["spec"]["template"]["spec"]["containers"][0];
-                container["image"] = json!("localhost/stepgate/stepgate:test");
-                container["imagePullPolicy"] = json!("Never");
-                let env = container["env"].as_array_mut().into_iter().flatten();
-                for one in env.filter(|one| one["name"] == "STEPGATE_SQL_IMAGE") {
-                    one["value"] = json!("localhost/stepgate/stepgate-sql:test");
-                }
-                images += 1;
-            }
-            // What an administrator gives where it is wanted.
-            Some("ClusterRole") if object["metadata"]["name"] == "stepgate-operator" => {
-                let rules = object["rules"].as_array_mut().into_iter();
-                rules.for_each(|rules| rules.append(&mut given));
-            }
-            Some("ConfigMap") => {
-                let file = &mut object["data"]["sources.yaml"];
-                let text = file.as_str().unwrap_or_default();
-                let url = format!("http://{prometheus}:9090");
-                *file = json!(text.replace("http://prometheus.monitoring.svc:9090", &url));
-                sources += usize::from(file.as_str().is_some_and(|text| text.contains(&url)));
-            }
-            _ => {}
-        }
-    }
-    if (images, sources) != (1, 1) {
-        let words = "deploy/install.yaml is no longer as the testbed knows it: it wants one \
-                     Deployment and one metric source";
-        return Err(Error::refused(words));
-    }
-    Ok(objects)
-}
-
-/// The objects in a file of the repository.
-fn read(file: &str) -> Result<Vec<Value>> {
-    let path = program::repository().join(file);
-    let text = std::fs::read_to_string(&path);
-    let text = text.map_err(|error| Error::refused(format!("{}: {error}", path.display())))?;
-    documents(&text)
-}
-
 /// The rules of the Roles in a file of the repository.
 fn rules(file: &str) -> Result<Vec<Value>> {
-    let objects = read(file)?;
+    let objects = Version::built().read(file)?;
     let rules = objects
         .iter()
         .filter_map(|object| object["rules"].as_array());
@@ -186,7 +226,7 @@ pub fn documents(text: &str) -> Result<Vec<Value>> {
 mod tests {
     #[test]
     fn the_manifest_is_as_the_bed_knows_it() {
-        let objects = super::manifest("10.96.0.9").unwrap();
+        let objects = super::Version::built().operator("10.96.0.9").unwrap();
         let text = serde_json::to_string(&objects).unwrap();
         assert!(text.contains("localhost/stepgate/stepgate:test"));
         assert!(text.contains("http://10.96.0.9:9090"));
