@@ -30,7 +30,7 @@ const SETTLED: Duration = Duration::from_secs(5);
 const ASK: &str = r#"
 ask() {
   name=$(echo "$1" | tr 'a-z-' 'A-Z_')
-  eval "host=\$${name}_SERVICE_HOST"
+  host=$(env | sed -n "s/^${name}_SERVICE_HOST=//p")
   { printf 'GET /users/1 HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n'; sleep 2; } | nc -w 5 "$host" 80
 }
 new="x-pod: shop-$STEPGATE_REVISION-"

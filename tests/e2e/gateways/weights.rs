@@ -122,6 +122,30 @@ fn shares_are_right(ns: &Namespace, records: &[Record], revision: &str, late: Du
     }
 }
 
+/// Demands that the status of each step told nearly that share. It counts at the pods, scrape by scrape, so a
+/// second's requests of a pod may be missing: two percent more or less.
+fn status_told_the_shares(ns: &Namespace, revision: &str) {
+    let state = ns.view.now();
+    for (step, percent) in STEPS.into_iter().filter(|(_, percent)| *percent < 100) {
+        let told = state.versions.iter().rev().find_map(|(_, rollout)| {
+            let status = rollout.status.as_ref()?;
+            status.release.as_ref().filter(|r| r.revision == revision)?;
+            let measured = status.traffic.as_ref()?.measured.clone();
+            measured.filter(|m| m.step == step)
+        });
+        let told = told.unwrap_or_else(|| panic!("{step}: no share in the status"));
+        let share = told.percent.strip_suffix('%').and_then(|p| p.parse().ok());
+        let share: f64 = share.unwrap_or_else(|| panic!("{step}: {told:?}"));
+        let wanted = f64::from(percent);
+        let spread = (wanted * (100.0 - wanted) / told.requests as f64).sqrt();
+        assert!(
+            (share - wanted).abs() <= 5.0 * spread + 2.0,
+            "{step}: {told:?}"
+        );
+        println!("{}: {step} {percent}%: {told:?}", ns.name());
+    }
+}
+
 /// Demands that the route stands as it does in Git.
 async fn route_is_at_rest(gateway: Gateway, ns: &Namespace) -> Result<()> {
     let weights = route::weights(gateway, ns).await?;
@@ -168,6 +192,7 @@ async fn out_and_back(gateway: Gateway, name: &str) {
         let served = all_served(ns, traffic.records()?, SystemTime::UNIX_EPOCH);
         println!("{name}: {served} requests, 0 failed");
         shares_are_right(ns, traffic.records()?, &second, ARRIVES_WITHIN);
+        status_told_the_shares(ns, &second);
 
         let before = SystemTime::now();
         let generation = apply(ns, gateway, "errors").await?;
