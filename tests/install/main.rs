@@ -63,14 +63,16 @@ fn definitions() {
     INSTALLED.get_or_init(|| {
         kubectl(&["apply", "--server-side", "--force-conflicts", "-k", "crds"]);
         for name in ["rollouts.stepgate.io", "databaseschemas.stepgate.io"] {
-            let definition = format!("crd/{name}");
-            kubectl(&[
-                "wait",
-                "--for=condition=Established",
-                "--timeout=60s",
-                &definition,
-            ]);
+            established(name);
         }
+    });
+}
+
+/// The definition is served. `kubectl wait` gives up on one that has no condition yet.
+fn established(name: &str) {
+    let path = r#"jsonpath={.status.conditions[?(@.type=="Established")].status}"#;
+    eventually(&format!("CRD {name} to be established"), || {
+        kubectl(&["get", "crd", name, "-o", path]) == "True"
     });
 }
 

@@ -1,6 +1,6 @@
 //! The install manifest and the examples.
 
-use super::{Namespace, definitions, eventually, kubectl, may};
+use super::{Namespace, definitions, established, eventually, kubectl, may};
 
 pub fn apply() {
     // The controller of namespaces makes some objects a moment after the namespace.
@@ -156,8 +156,7 @@ fn the_examples_are_accepted_without_a_warning() {
     let namespace = Namespace::new("examples");
     // A kind of others that one of them names.
     kubectl(&["apply", "-f", "tests/install/httproutes.yaml"]);
-    let kind = "crd/httproutes.gateway.networking.k8s.io";
-    kubectl(&["wait", "--for=condition=Established", kind]);
+    established("httproutes.gateway.networking.k8s.io");
     // Not --dry-run: what the definitions' rules say is only known when objects are stored.
     let said = super::output(
         "kubectl",

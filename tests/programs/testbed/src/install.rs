@@ -1,9 +1,11 @@
 //! The operator and Prometheus on a cluster, from the manifests that users install.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::runtime::wait::{await_condition, conditions::is_crd_established};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
@@ -15,10 +17,9 @@ pub const OPERATOR: &str = "stepgate-system";
 /// Where Prometheus runs.
 pub const MONITORING: &str = "stepgate-monitoring";
 
-const DEFINITIONS: [&str; 2] = [
-    "crd/rollouts.stepgate.io",
-    "crd/databaseschemas.stepgate.io",
-];
+const DEFINITIONS: [&str; 2] = ["rollouts.stepgate.io", "databaseschemas.stepgate.io"];
+/// For how long the API server may take to serve them.
+const PATIENCE: Duration = Duration::from_secs(60);
 const PROMETHEUS: &str = "tests/programs/shop/manifests/prometheus";
 
 /// Installs both and waits until they are there. What an earlier testbed left is brought up to date.
@@ -64,11 +65,15 @@ impl Version {
     /// When the API server refuses them.
     pub async fn define(&self, testbed: &Testbed) -> Result<()> {
         testbed.apply(&self.read("deploy/crds.yaml")?).await?;
-        for definition in DEFINITIONS {
-            let wait = ["wait", "--for=condition=Established", "--timeout=60s"];
-            testbed
-                .run_kubectl(&[&wait[..], &[definition]].concat())
-                .await?;
+        let definitions: Api<CustomResourceDefinition> = Api::all(testbed.client());
+        for name in DEFINITIONS {
+            // `kubectl wait` gives up on a definition that has no condition yet.
+            let served = await_condition(definitions.clone(), name, is_crd_established());
+            let served = tokio::time::timeout(PATIENCE, served).await;
+            let words =
+                || Error::refused(format!("CRD {name} is not established after {PATIENCE:?}"));
+            let watched = served.map_err(|_| words())?;
+            watched.map_err(|error| Error::refused(format!("CRD {name}: {error}")))?;
         }
         Ok(())
     }
