@@ -20,7 +20,7 @@ image: ## An image: the operator's, or BIN=stepgate-sql (IMAGE=your.registry/ste
 test: ## Everything that CI asks for, with a verdict at the end.
 	@tests/run
 
-long: ## What takes too long for CI: real gateways, a flag's whole ramp, phases that are cut off, outages.
+long: ## What takes too long for CI: real gateways, Flux's library, a flag's whole ramp, phases that are cut off, outages.
 	@tests/run long
 
 fuzz: ## A thousand mutations of Rollouts and DatabaseSchemas on a real API server (SEED=, MUTATIONS= set others).
