@@ -8,7 +8,7 @@ QUICK = --config profile.dev.package.stepgate.opt-level=0
 help: ## What can be made.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Good and bad releases on a real cluster (STRATEGY=rolling or blueGreen plays another way; KEEP=1 keeps it; NAME=other is another one).
+demo: ## Good and bad releases on a real cluster (STRATEGY=rolling, blueGreen or weighted plays another way; KEEP=1 keeps it; NAME=other is another one).
 	@tests/programs/demo/run $(if $(STRATEGY),--strategy=$(STRATEGY)) $(if $(findstring command,$(origin NAME)),--name=$(NAME))
 
 study: ## A column is renamed over two million rows under 1,000 requests a second (ROWS=, RATE=, OUT=folder).
