@@ -165,6 +165,11 @@ async fn is_read_weighed_and_left_alone(home: &Home, kind: RouteKind) {
     expected["rules"][1]["backendRefs"][1]["weight"] = json!(75);
     assert_eq!(now.data["spec"], expected, "the weights, and nothing else");
     assert_eq!(now.metadata.labels, made.metadata.labels);
+    // The tests of Flux's library write as this does: it treats who applies otherwise than who updates.
+    let managers = now.metadata.managed_fields.iter().flatten();
+    let ours = managers.filter(|entry| entry.manager.as_deref() == Some("stepgate"));
+    let operations: Vec<_> = ours.map(|entry| entry.operation.as_deref()).collect();
+    assert_eq!(operations, [Some("Update")]);
 
     // What rests on an old copy is refused, and so is what rests on a former object.
     let late = adapter
