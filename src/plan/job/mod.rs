@@ -13,7 +13,7 @@ pub mod progress;
 pub(super) mod proof;
 pub mod protocol;
 pub(super) mod recorded;
-pub(super) mod sql;
+pub mod sql;
 pub(super) mod step_test;
 mod summary;
 pub mod terms;

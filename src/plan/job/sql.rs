@@ -62,7 +62,8 @@ pub(super) fn deadline(schema: &SchemaSpec, phase: PhaseKind, seconds: i64) -> i
 
 /// The order of one run, as the runner reads it; `approved`: a person has read and approved what
 /// runs. `None` where the hash of a file is not known.
-pub(in crate::plan) fn order(
+#[must_use]
+pub fn order(
     namespace: &str,
     schema: &SchemaSpec,
     holder: &Holder,

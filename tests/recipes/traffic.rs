@@ -12,7 +12,7 @@ use std::{
 use tokio::task::JoinHandle;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::server::Server;
+use super::server::Server;
 
 /// What sessions of code are called.
 pub const WHO: &str = "code";

@@ -1,15 +1,18 @@
 //! Each page: its files pass the lint of their phase, run in order, and can be taken back.
 
-use recipes::{
-    page::{PHASES, Page},
-    server::{Server, fill, run},
-};
+use stepgate::api::PhaseKind;
 use stepgate_lint::{Finding, lint_files};
 use tokio_postgres::Client;
 
+use super::{
+    job::{self, UNPROVED},
+    page::{PHASES, Page},
+    server::Server,
+};
+
 #[test]
 fn every_file_passes_the_lint_of_its_phase() {
-    let pages = Page::all();
+    let pages = Page::recipes();
     assert!(pages.len() >= 9, "{}", pages.len());
     for page in pages {
         assert_eq!(page.unknown(), Vec::<&str>::new(), "{}", page.name);
@@ -32,69 +35,92 @@ fn every_file_passes_the_lint_of_its_phase() {
     }
 }
 
+/// A field that does not exist, or a value that it may not have, would be refused.
+#[test]
+fn what_a_page_shows_is_what_the_api_takes() {
+    let rename = Page::read("rename-a-column");
+    let (mut whole, mut parts) = (0, 0);
+    for page in Page::all() {
+        for (name, fragment) in page.fragments() {
+            if name == "backfill" {
+                parts += 1;
+                assert!(fragment.keys().eq(["backfill"]), "{}", page.name);
+                for release in ["v2", page.last()] {
+                    assert!(page.schema(release).backfill.is_some(), "{}", page.name);
+                }
+                continue;
+            }
+            whole += 1;
+            assert!(fragment.keys().eq(["schema"]), "{}", page.name);
+            let schema = page.taken(&fragment["schema"]);
+            if page.name == "README" {
+                assert_eq!(schema, rename.schema(name), "{name}");
+            }
+        }
+    }
+    assert_eq!((whole, parts), (3, 6));
+}
+
 #[tokio::test]
 async fn every_page_runs_in_order() {
-    let server = Server::start();
-    let client = server.connect("phases").await;
-    for page in Page::all() {
+    let server = Server::start().await;
+    let client = server.connect("test").await;
+    for page in Page::recipes() {
+        let run = async |release, phase| job::run(&server, &page, release, phase).await;
         begin(&client, &page).await;
-        phase(&client, &page, "expand").await;
+        run("v2", PhaseKind::Expand).await;
         serves(&client, &page, "v1").await;
         serves(&client, &page, "v2").await;
-        phase(&client, &page, "backfill").await;
+        let last = page.last();
+        if page.schema(last).backfill.is_some() {
+            let early = job::try_to(&server, &page, last, PhaseKind::Contract).await;
+            let status = early.unwrap().status.code();
+            assert_eq!(status, Some(UNPROVED), "{}", page.name);
+        }
+        run("v2", PhaseKind::Backfill).await;
         for proof in page.blocks("proof") {
             assert_eq!(count(&client, proof).await, 0, "{}: {proof}", page.name);
         }
         for check in page.blocks("check") {
             client.batch_execute(check).await.unwrap();
         }
-        let last = if page.blocks("v3").is_empty() {
-            "v2"
-        } else {
-            "v3"
-        };
-        phase(&client, &page, "contract").await;
+        if last != "v2" {
+            run(last, PhaseKind::Backfill).await;
+        }
+        run(last, PhaseKind::Contract).await;
         serves(&client, &page, last).await;
     }
 }
 
 #[tokio::test]
 async fn every_revert_leaves_the_schema_as_it_was() {
-    let server = Server::start();
-    let client = server.connect("phases").await;
+    let server = Server::start().await;
+    let client = server.connect("test").await;
     let mut taken_back = 0;
-    for page in Page::all() {
+    for page in Page::recipes() {
         if page.files("revert").is_empty() {
             continue;
         }
         taken_back += 1;
+        let run = async |phase| job::run(&server, &page, "v2", phase).await;
         begin(&client, &page).await;
         let before = schema(&client).await;
-        phase(&client, &page, "expand").await;
+        run(PhaseKind::Expand).await;
         let expanded = schema(&client).await;
         assert_ne!(before, expanded, "{}", page.name);
-        phase(&client, &page, "backfill").await;
-        phase(&client, &page, "revert").await;
+        run(PhaseKind::Backfill).await;
+        run(PhaseKind::Revert).await;
         assert_eq!(before, schema(&client).await, "{}", page.name);
         serves(&client, &page, "v1").await;
     }
     assert!(taken_back >= 7, "{taken_back}");
 }
 
+/// An empty database, without a ledger, with what the page starts from.
 async fn begin(client: &Client, page: &Page) {
-    let empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;";
+    let empty = "DROP SCHEMA IF EXISTS public, stepgate CASCADE; CREATE SCHEMA public;";
     client.batch_execute(empty).await.unwrap();
     client.batch_execute(page.block("start")).await.unwrap();
-}
-
-async fn phase(client: &Client, page: &Page, name: &str) {
-    for file in page.files(name) {
-        if name == "backfill" {
-            fill(client, &file).await;
-        } else {
-            run(client, &file).await;
-        }
-    }
 }
 
 /// The statements of a release can be prepared, which is what a schema that lacks something

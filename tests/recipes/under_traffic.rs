@@ -1,12 +1,14 @@
 //! Four recipes under requests of old and new code: none fails, nobody waits for a lock for more
 //! than a second, and the way back works at every stage before the contract.
 
-use recipes::{
+use stepgate::api::{PhaseKind, schema::KeptBy};
+
+use super::{
+    job,
     page::Page,
-    server::{Server, fill, run},
+    server::Server,
     traffic::{Code, WHO},
 };
-use tokio_postgres::Client;
 
 /// Requests at each stage.
 const REQUESTS: u64 = 300;
@@ -35,20 +37,20 @@ async fn shadow_table_and_swap() {
 #[tokio::test(flavor = "current_thread")]
 async fn a_change_that_hurts_is_seen() {
     let page = Page::read("rename-a-column");
-    let server = Server::start();
-    let phases = server.connect("phases").await;
-    phases.batch_execute(page.block("start")).await.unwrap();
+    let server = Server::start().await;
+    let other = server.connect("other").await;
+    other.batch_execute(page.block("start")).await.unwrap();
 
     let v1 = Code::start(&server, page.block("v1")).await;
     v1.serve(REQUESTS).await;
     let held = "BEGIN; LOCK TABLE users; SELECT pg_sleep(1.5); COMMIT;";
-    phases.batch_execute(held).await.unwrap();
+    other.batch_execute(held).await.unwrap();
     v1.stop().await;
     assert!(!server.long_waits(WHO).is_empty(), "{}", server.log());
 
     let v1 = Code::start(&server, page.block("v1")).await;
     let renamed = "ALTER TABLE users RENAME COLUMN name TO full_name";
-    phases.batch_execute(renamed).await.unwrap();
+    other.batch_execute(renamed).await.unwrap();
     v1.serve(REQUESTS).await;
     let failed = v1.end().await;
     assert!(
@@ -59,19 +61,33 @@ async fn a_change_that_hurts_is_seen() {
 
 async fn play(name: &str) {
     let page = Page::read(name);
-    let server = Server::start();
-    let phases = server.connect("phases").await;
-    phases.batch_execute(page.block("start")).await.unwrap();
+    let server = Server::start().await;
+    let test = server.connect("test").await;
+    test.batch_execute(page.block("start")).await.unwrap();
     let start = async |release: &str| Code::start(&server, page.block(release)).await;
+    let run = async |release, phase| job::run(&server, &page, release, phase).await;
+    let kept_by = page.schema("v2").backfill.unwrap().kept_by;
+    // Beneath old code too where a trigger keeps what it writes; otherwise beneath the new alone.
+    let backfill = async |v1: Code| match kept_by {
+        KeptBy::Trigger => {
+            run("v2", PhaseKind::Backfill).await;
+            v1
+        }
+        KeptBy::Code => {
+            v1.stop().await;
+            run("v2", PhaseKind::Backfill).await;
+            start("v1").await
+        }
+    };
 
     // Old code; the expand, and its way back, beneath it.
     let v1 = start("v1").await;
     v1.serve(REQUESTS).await;
-    phase(&phases, &page, "expand").await;
+    run("v2", PhaseKind::Expand).await;
     v1.serve(REQUESTS).await;
-    phase(&phases, &page, "revert").await;
+    run("v2", PhaseKind::Revert).await;
     v1.serve(REQUESTS).await;
-    phase(&phases, &page, "expand").await;
+    run("v2", PhaseKind::Expand).await;
     v1.serve(REQUESTS).await;
 
     // New code beside it; back to the old, and on again.
@@ -82,56 +98,44 @@ async fn play(name: &str) {
     let v2 = start("v2").await;
     v2.serve(REQUESTS).await;
 
-    // The backfill beneath both; back to the old even then, with the expand taken back too.
-    phase(&phases, &page, "backfill").await;
+    // The backfill; back to the old even then, with the expand taken back too.
+    let v1 = backfill(v1).await;
     v2.serve(REQUESTS).await;
     v2.stop().await;
     v1.serve(REQUESTS).await;
-    phase(&phases, &page, "revert").await;
+    run("v2", PhaseKind::Revert).await;
     v1.serve(REQUESTS).await;
-    phase(&phases, &page, "expand").await;
+    run("v2", PhaseKind::Expand).await;
     let v2 = start("v2").await;
     v2.serve(REQUESTS).await;
-    phase(&phases, &page, "backfill").await;
+    let v1 = backfill(v1).await;
     v1.serve(REQUESTS).await;
 
-    // The last old pod goes; the proof is taken after it.
+    // The last old pod goes. What it wrote is filled in once more, unless a trigger has done it.
     v1.stop().await;
-    let v3 = if page.blocks("v3").is_empty() {
-        None
+    if kept_by == KeptBy::Code {
+        run("v2", PhaseKind::Backfill).await;
+    }
+    let last = page.last();
+    let newest = if last == "v2" {
+        v2
     } else {
-        let v3 = start("v3").await;
-        v3.serve(REQUESTS).await;
-        Some(v3)
+        let newest = start(last).await;
+        newest.serve(REQUESTS).await;
+        v2.serve(REQUESTS).await;
+        v2.stop().await;
+        run(last, PhaseKind::Backfill).await;
+        newest
     };
-    phase(&phases, &page, "backfill").await;
     let proof = page.block("proof").trim().trim_end_matches(';');
-    let left: i64 = phases.query_one(proof, &[]).await.unwrap().get(0);
+    let left: i64 = test.query_one(proof, &[]).await.unwrap().get(0);
     assert_eq!(left, 0, "{name}");
 
     // The contract beneath the newest code.
-    let newest = match v3 {
-        Some(v3) => {
-            v2.serve(REQUESTS).await;
-            v2.stop().await;
-            v3
-        }
-        None => v2,
-    };
-    phase(&phases, &page, "contract").await;
+    run(last, PhaseKind::Contract).await;
     newest.serve(REQUESTS).await;
     newest.stop().await;
 
     let waits = server.long_waits(WHO);
     assert!(waits.is_empty(), "{name}: {waits:#?}");
-}
-
-async fn phase(client: &Client, page: &Page, name: &str) {
-    for file in page.files(name) {
-        if name == "backfill" {
-            fill(client, &file).await;
-        } else {
-            run(client, &file).await;
-        }
-    }
 }

@@ -1,11 +1,10 @@
 //! What PostgreSQL does not take for SQL never passes the lint as clean.
 
-use recipes::server::Server;
 use squawk_lexer::{TokenKind, tokenize};
 use stepgate_lint::{Finding, Phase, lint};
 use tokio_postgres::error::SqlState;
 
-use super::corpus::CASES;
+use super::{corpus::CASES, server::Server};
 
 /// Each statement without one of its tokens, with one twice, and with two in the wrong order.
 fn broken() -> Vec<String> {
@@ -33,7 +32,7 @@ fn broken() -> Vec<String> {
 
 #[tokio::test]
 async fn what_postgresql_cannot_read_is_never_clean() {
-    let server = Server::start();
+    let server = Server::start().await;
     let client = server.connect("test").await;
     let (mut asked, mut missed) = (0, Vec::new());
     for sql in broken() {
