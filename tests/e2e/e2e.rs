@@ -26,3 +26,4 @@ mod scale;
 mod shop;
 mod sql;
 mod undo;
+mod waits;
