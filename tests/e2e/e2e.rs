@@ -27,3 +27,4 @@ mod shop;
 mod sql;
 mod undo;
 mod upgrade;
+mod waits;

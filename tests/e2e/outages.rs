@@ -8,14 +8,19 @@ use std::time::{Duration, SystemTime};
 use futures::FutureExt as _;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
-use stepgate::api::Rollout;
 use stepgate::api::status::Outcome;
+use stepgate::api::{PhaseKind, Rollout};
 use testbed::install::OPERATOR;
 use testbed::outage::Part;
-use testbed::{Namespace, Result};
+use testbed::{Namespace, Result, kill, postgres};
 
+use crate::app::APP;
 use crate::clients::all_served;
-use crate::play::{PATIENCE, condition, play};
+use crate::phases::{
+    ADD, SETUP, all_once, backfill, has_ended, hurry, more_rows, runner, schema, sql, version_1,
+    version_2,
+};
+use crate::play::{PATIENCE, Play as _, condition, play, until_answered};
 use crate::shop::{SHOP, apply_so, end, open, outcome_of};
 
 /// How long the API server is away.
@@ -164,6 +169,67 @@ async fn a_kubelet_that_is_away_undoes_no_release_and_is_what_is_waited_for() {
         assert_eq!(state.status(SHOP).stable.map(|s| s.revision), Some(stable));
         Part::Kubelet.start().await?;
         went_on(ns, generation, stopped).await
+    })
+    .await;
+}
+
+/// What the ledger has of the backfill, whoever is away.
+async fn rows_done(ns: &Namespace) -> Result<i64> {
+    let rows = "SELECT rows_done FROM stepgate.batches";
+    let rows = postgres::query_without_kubelet(ns, rows).await?;
+    Ok(rows.parse().expect("a number"))
+}
+
+#[tokio::test]
+#[ignore = "it takes the kubelet away: make long"]
+async fn a_backfill_goes_on_without_the_kubelet_and_from_its_checkpoint_when_its_pod_ends_meanwhile()
+ {
+    without(Part::Kubelet, "kubelet-backfill", async |ns| {
+        // Slow enough to last longer than the outage.
+        version_1(ns, &SETUP.replace("0.001", "0.004")).await?;
+        postgres::files(ns, &[("expand.sql", ADD)]).await?;
+        let phases = [("expand", sql("expand.sql")), ("backfill", backfill())];
+        let stable = ns.release_to_the_end(&version_2(&phases)).await?;
+        more_rows(ns, 1_000).await?;
+        let pod = runner(ns).await?;
+
+        Part::Kubelet.stop().await?;
+        let before = rows_done(ns).await?;
+        ns.until("pods that nobody vouches for", PATIENCE, |state| {
+            (state.ready_pods().count() == 0).then_some(())
+        })
+        .await?;
+        // It runs on, and who reads of it reads of the node.
+        let told = schema(ns, "the node that says nothing", |schema| {
+            schema.message.contains("node0")
+        })
+        .await?;
+        assert_eq!(told.state, "Running");
+        assert!(!told.message.contains("does not start"), "{told:?}");
+        let meanwhile = rows_done(ns).await?;
+        assert!(meanwhile > before, "{meanwhile} after {before} rows");
+        assert!(meanwhile < 40_000, "the outage was too short");
+
+        // Nobody starts another one before the kubelet is back.
+        kill::container(ns.testbed(), ns.name(), &pod).await?;
+        let left = rows_done(ns).await?;
+        Part::Kubelet.start().await?;
+        until_answered(ns, "another pod of the backfill", async || {
+            Ok((runner(ns).await? != pod).then_some(()))
+        })
+        .await?;
+        assert!(rows_done(ns).await? >= left, "it began anew");
+        hurry(ns).await?;
+        let ended = has_ended(PhaseKind::Backfill, "Succeeded");
+        schema(ns, "the end of the backfill", ended).await?;
+        // What was committed before the pod ended was not done again.
+        all_once(ns).await?;
+        let proved = "SELECT proved IS NOT NULL, rows_done FROM stepgate.batches";
+        assert_eq!(postgres::query(ns, proved).await?, "t|40000");
+        let state = ns.view.now();
+        assert_eq!(state.databases["db"].spec.record.dirty, []);
+        assert_eq!(state.status(APP).stable.map(|s| s.revision), Some(stable));
+        Ok(())
     })
     .await;
 }

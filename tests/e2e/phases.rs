@@ -10,17 +10,17 @@ use stepgate::api::status::{Outcome, SchemaStatus};
 use testbed::{Error, Namespace, Result, kill, postgres};
 
 use crate::app::{APP, Change as _, app};
-use crate::play::{PATIENCE, Play as _, condition, outcome, play};
+use crate::play::{PATIENCE, Play as _, condition, outcome, play, until_answered};
 use crate::shop::{SHOP, apply_so, open};
 
 /// How long a backfill may take that is cut off again and again.
-const LONG: Duration = Duration::from_secs(240);
+pub const LONG: Duration = Duration::from_secs(240);
 
-const ADD: &str = "ALTER TABLE users ADD COLUMN full_name text;\n";
+pub const ADD: &str = "ALTER TABLE users ADD COLUMN full_name text;\n";
 const DROP: &str = "ALTER TABLE users DROP COLUMN full_name;\n";
 
 /// A table whose rows are slow to change, and which remembers each time that one is.
-const SETUP: &str = "
+pub const SETUP: &str = "
 CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL);
 INSERT INTO users SELECT n, 'user ' || n FROM generate_series(1, 40000) n;
 CREATE TABLE filled (id bigint NOT NULL);
@@ -30,7 +30,7 @@ CREATE TRIGGER remember BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION rem
 ";
 
 /// Version 1 is out, and whoever runs SQL is the owner.
-async fn version_1(ns: &Namespace, setup: &str) -> Result<String> {
+pub async fn version_1(ns: &Namespace, setup: &str) -> Result<String> {
     ns.add_database_and_service().await?;
     postgres::query(ns, setup).await?;
     postgres::connection(ns, "shop").await?;
@@ -39,13 +39,13 @@ async fn version_1(ns: &Namespace, setup: &str) -> Result<String> {
         .await
 }
 
-fn sql(file: &str) -> Value {
+pub fn sql(file: &str) -> Value {
     let files = json!([{"configMapKeyRef": {"name": "sql", "key": file}}]);
     json!({"sql": {"files": files}, "deadlineSeconds": 120})
 }
 
 /// Version 2, with these phases.
-fn version_2(phases: &[(&str, Value)]) -> Value {
+pub fn version_2(phases: &[(&str, Value)]) -> Value {
     let connection = json!({"secretKeyRef": {"name": "ddl", "key": "uri"}});
     let mut schema =
         json!({"database": "db", "version": 2, "postgres": {"connection": connection}});
@@ -55,7 +55,7 @@ fn version_2(phases: &[(&str, Value)]) -> Value {
     app("2").with("/schema", schema)
 }
 
-fn backfill() -> Value {
+pub fn backfill() -> Value {
     json!({
         "batches": [{
             "name": "names", "table": "public.users", "key": ["id"],
@@ -66,7 +66,7 @@ fn backfill() -> Value {
 }
 
 /// Waits until the schema of the Rollout stands so.
-async fn schema(
+pub async fn schema(
     ns: &Namespace,
     what: &str,
     so: impl Fn(&SchemaStatus) -> bool,
@@ -77,34 +77,33 @@ async fn schema(
     .await
 }
 
-fn has_ended(phase: PhaseKind, state: &'static str) -> impl Fn(&SchemaStatus) -> bool {
+pub fn has_ended(phase: PhaseKind, state: &'static str) -> impl Fn(&SchemaStatus) -> bool {
     move |schema| schema.phase == phase && schema.state == state
 }
 
-/// Waits until so many rows more than now are filled in; how many are.
-async fn more_rows(ns: &Namespace, more: u32) -> Result<u32> {
+/// Waits until so many rows more than now are filled in.
+pub async fn more_rows(ns: &Namespace, more: u32) -> Result<()> {
     let count = async || -> Result<u32> {
         let text = postgres::query(ns, "SELECT count(*) FROM filled").await?;
         Ok(text.parse().expect("a number"))
     };
     let first = count().await?;
-    for _ in 0..300 {
-        // The server may be on its way up again.
-        if let Ok(now) = count().await
-            && now >= first + more
-        {
-            return Ok(now);
-        }
-        ns.view.changed(Duration::from_millis(300)).await;
-    }
-    Err(Error::NotInTime {
-        what: format!("{more} rows more than {first}"),
-        limit: Duration::from_secs(90),
+    let what = format!("{more} rows more than {first}");
+    until_answered(ns, &what, async || {
+        Ok((count().await? >= first + more).then_some(()))
     })
+    .await
+}
+
+/// From now on its rows are quick to change: the rest of a backfill need not last.
+pub async fn hurry(ns: &Namespace) -> Result<()> {
+    let quick = "CREATE OR REPLACE FUNCTION remember() RETURNS trigger LANGUAGE plpgsql AS
+      $do$ BEGIN INSERT INTO filled VALUES (NEW.id); RETURN NEW; END $do$";
+    postgres::query(ns, quick).await.map(drop)
 }
 
 /// The pod of the Job that runs now.
-async fn runner(ns: &Namespace) -> Result<String> {
+pub async fn runner(ns: &Namespace) -> Result<String> {
     let of_a_phase = ListParams::default().labels("stepgate.io/phase");
     let pods = ns.api::<Pod>().list(&of_a_phase).await;
     let pods = pods.map_err(Error::api("pods of phases"))?;
@@ -121,7 +120,7 @@ async fn runner(ns: &Namespace) -> Result<String> {
 }
 
 /// Each row is filled in, and none of them twice.
-async fn all_once(ns: &Namespace) -> Result<()> {
+pub async fn all_once(ns: &Namespace) -> Result<()> {
     let left = "SELECT count(*) FROM users WHERE full_name IS DISTINCT FROM name";
     assert_eq!(postgres::query(ns, left).await?, "0");
     let filled = "SELECT count(*) || ' ' || count(DISTINCT id) FROM filled";
@@ -178,15 +177,10 @@ async fn an_expand_is_applied_once_though_postgresql_ends_in_the_middle_of_it() 
         let generation = ns.release(&slow).await?;
         let sleeps = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' \
                       AND query LIKE 'SELECT pg_sleep(15)%'";
-        let mut found = false;
-        for _ in 0..300 {
-            found = postgres::query(ns, sleeps).await? != "0";
-            if found {
-                break;
-            }
-            ns.view.changed(Duration::from_millis(200)).await;
-        }
-        assert!(found, "the expand was not seen to run");
+        until_answered(ns, "the expand", async || {
+            Ok((postgres::query(ns, sleeps).await? != "0").then_some(()))
+        })
+        .await?;
         postgres::crash(ns).await?;
         let stable = ns.ready(generation).await?;
         ns.pods(&[(&stable, 4)]).await?;

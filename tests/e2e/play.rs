@@ -10,7 +10,7 @@ use serde_json::Value;
 use stepgate::api::RolloutStatus;
 use stepgate::api::status::Outcome;
 use testbed::view::State;
-use testbed::{Namespace, Result, Testbed, diagnosis};
+use testbed::{Error, Namespace, Result, Testbed, diagnosis};
 
 use crate::app::APP;
 
@@ -54,6 +54,27 @@ pub fn condition<'s>(status: &'s RolloutStatus, kind: &str) -> Option<&'s Condit
 /// Whether this condition is true.
 pub fn holds(status: &RolloutStatus, kind: &str) -> bool {
     condition(status, kind).is_some_and(|c| c.status == "True")
+}
+
+/// Asks again and again until there is an answer. Who cannot be asked may be on its way up.
+pub async fn until_answered<T>(
+    ns: &Namespace,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let asked = async {
+        loop {
+            if let Ok(Some(answer)) = ask().await {
+                return answer;
+            }
+            ns.view.changed(Duration::from_millis(200)).await;
+        }
+    };
+    let answered = tokio::time::timeout(PATIENCE, asked).await;
+    answered.map_err(|_| Error::NotInTime {
+        what: what.to_owned(),
+        limit: PATIENCE,
+    })
 }
 
 /// What is done with the application in a namespace.

@@ -332,14 +332,16 @@ async fn job_pod(client: &Client, namespace: &str, job: &str) -> Result<PodOfJob
     let pods = pods_of(&api, job).await?;
     let killed: Vec<_> = pods.iter().filter_map(facts::killed).collect();
     let newest = |p: &&Pod| p.metadata.creation_timestamp.clone();
-    let waits = match pods.iter().max_by_key(newest) {
-        Some(pod) => facts::pod(pod).why_it_waits().unwrap_or_default(),
+    let newest = pods.iter().max_by_key(newest).map(facts::pod);
+    let waits = match &newest {
+        Some(pod) => pod.why_it_waits().unwrap_or_default(),
         None => format!(
             "it has no pod: a quota or an admission rule may refuse it, see kubectl describe job {job}"
         ),
     };
     Ok(PodOfJob {
         waits,
+        silent: newest.and_then(|pod| pod.why_nobody_knows()),
         killed: killed.len(),
         oom: killed.contains(&true),
     })

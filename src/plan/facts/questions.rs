@@ -155,6 +155,8 @@ pub struct Answers {
 pub struct PodOfJob {
     /// What the newest waits for, in the words of whoever knows; empty when nobody does.
     pub waits: String,
+    /// Its node does not say how it is: which one, and what to do. It may run.
+    pub silent: Option<String>,
     /// So many of its pods were killed.
     pub killed: usize,
     /// One of them for want of memory.

@@ -73,10 +73,12 @@ pub(in crate::plan) fn why_its_pod_waits(
 /// The same, as far as it was read in this pass.
 fn known(draft: &Draft<'_>, job: &str) -> Option<String> {
     let pod = draft.seen.answers.job_pod.as_ref()?;
-    Some(match (&*pod.waits, killed(draft, job, pod)) {
-        (_, Some(killed)) => format!(", but {killed}"),
-        ("", None) => ", but its pod does not start".to_owned(),
-        (waits, None) => format!(", but its pod does not start: {waits}"),
+    let known = [killed(draft, job, pod), pod.silent.clone()];
+    let known: Vec<_> = known.into_iter().flatten().collect();
+    Some(match (&*known.join("; "), &*pod.waits) {
+        ("", "") => ", but its pod does not start".to_owned(),
+        ("", waits) => format!(", but its pod does not start: {waits}"),
+        (known, _) => format!(", but {known}"),
     })
 }
 

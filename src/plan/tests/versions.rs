@@ -259,6 +259,35 @@ fn nobody_is_asked_how_far_a_backfill_is_while_a_read_stays_without_an_answer() 
 }
 
 #[test]
+fn a_backfill_on_a_node_that_says_nothing_is_not_said_to_have_no_pod() {
+    let mut world = filling();
+    let record = world.database_mut();
+    record.phases.retain(|p| p.phase != PhaseKind::Backfill);
+    let (now, job) = (world.now, world.seen.objects.jobs.len() - 1);
+    let job = &mut world.seen.objects.jobs[job];
+    (job.runs, job.started) = (false, Some(crate::plan::draft::later(now, -60)));
+    let silent = "pod fill-x is on node n, which has not reported since noon";
+    for (killed, said) in [(0, ", but "), (1, "killed (exit code 137)")] {
+        world.seen.answers.job_pod = Some(PodOfJob {
+            silent: Some(silent.to_owned()),
+            killed,
+            ..PodOfJob::default()
+        });
+        world.seen.status_written = None;
+        world.record();
+        let schema = world.status().schema.clone().expect("the schema");
+        assert_eq!(schema.state, "Running");
+        let message = &schema.message;
+        assert!(
+            message.contains(said) && message.ends_with(silent),
+            "{message}"
+        );
+        assert!(!message.contains("does not start"), "{message}");
+        assert!(world.plan().events.is_empty(), "it was said");
+    }
+}
+
+#[test]
 fn pods_of_a_backfill_that_are_killed_are_counted_and_said_once_each() {
     let mut world = filling();
     let record = world.database_mut();
