@@ -113,7 +113,7 @@ async fn a_backfill_waits_for_a_standby_that_is_behind_says_so_and_goes_on() {
         })
         .await?;
         assert!(
-            told.message.contains("; it waits: replication is "),
+            told.message.contains(", paused: replication is "),
             "{told:?}"
         );
         assert_eq!(told.state, "Running");

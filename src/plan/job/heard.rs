@@ -97,10 +97,13 @@ fn killed(draft: &Draft<'_>, job: &str, pod: &PodOfJob) -> Option<String> {
     };
     let namespace = &draft.seen.objects.rollout.namespace;
     (pod.killed > 0).then(|| {
+        let were = match pod.killed {
+            1 => "1 of its pods was".to_owned(),
+            more => format!("{more} of its pods were"),
+        };
         format!(
-            "{} of its pods were {why}, and another is made until its deadline: see kubectl \
-             describe pod -n {namespace} -l batch.kubernetes.io/job-name={job}{way}",
-            pod.killed
+            "{were} {why}, and another is made until its deadline: see kubectl describe pod -n \
+             {namespace} -l batch.kubernetes.io/job-name={job}{way}"
         )
     })
 }

@@ -136,12 +136,12 @@ pub(super) fn words(draft: &Draft<'_>, holder: &Holder, told: Option<&ProgressSt
     }
     told.map_or_else(String::new, |told| {
         let rate = told.rows_per_second.filter(|rate| *rate > 0);
-        let rate = rate.map(|rate| format!(", {rate} a second"));
-        let paused = match told.paused.as_str() {
-            "" => String::new(),
-            why => format!("; it waits: {why}"),
+        let rest = match (is_paused(told), rate) {
+            (true, _) => format!(": {}", told.paused),
+            (false, Some(rate)) => format!(", {rate} a second"),
+            (false, None) => String::new(),
         };
-        format!(": {}{}{paused}", short(told), rate.unwrap_or_default())
+        format!(": {}{rest}", short(told))
     })
 }
 
@@ -150,18 +150,24 @@ fn short(told: &ProgressStatus) -> String {
         1 => String::new(),
         of => format!(" ({}/{of})", told.number),
     };
-    let left = told.seconds_left.map(|seconds| match seconds {
-        0..100 => format!(", {seconds} s left"),
-        100..6000 => format!(", {} min left", seconds / 60),
-        _ => format!(", {} h left", seconds / 3600),
-    });
+    let left = match (is_paused(told), told.seconds_left) {
+        (true, _) => ", paused".to_owned(),
+        (false, None) => String::new(),
+        (false, Some(seconds @ 0..100)) => format!(", {seconds} s left"),
+        (false, Some(seconds @ 100..6000)) => format!(", {} min left", seconds / 60),
+        (false, Some(seconds)) => format!(", {} h left", seconds / 3600),
+    };
     format!(
-        "{}{number} {}% of about {} rows{}",
+        "{}{number} {}% of about {} rows{left}",
         told.batch,
         percent(told),
         told.rows_total,
-        left.unwrap_or_default()
     )
+}
+
+/// What it did before says nothing about the rest then.
+fn is_paused(told: &ProgressStatus) -> bool {
+    !told.paused.is_empty()
 }
 
 fn on_record(schema: Option<&crate::api::status::SchemaStatus>) -> Option<&ProgressStatus> {
@@ -214,6 +220,15 @@ mod tests {
         assert_eq!(short(&told), "names (1/2) 41% of about 100 rows, 6 s left");
         assert_eq!(place(&told), (1, 1));
         assert_eq!(told.rows_per_second, Some(10));
+    }
+
+    #[test]
+    fn a_pause_has_no_time_left() {
+        let answer =
+            br#"{"batch": "names", "number": 1, "batches": 1, "rowsDone": 41, "rowsTotal": 100,
+            "rowsPerSecond": 10.4, "secondsLeft": 6.0, "paused": "replication is 9 s behind"}"#;
+        let told = Report::read(answer).unwrap().at(Timestamp::UNIX_EPOCH);
+        assert_eq!(short(&told), "names 41% of about 100 rows, paused");
     }
 
     #[test]
