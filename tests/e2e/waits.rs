@@ -18,7 +18,7 @@ use crate::shop::{SHOP, apply_so, end, open};
 /// How long its statements wait for a lock: less than the shop waits for one of its connections.
 const LOCK_MS: u64 = 500;
 /// The longest that users may wait behind one of them, on a busy machine.
-const LONGEST: Duration = Duration::from_millis(1500);
+const LONGEST: Duration = Duration::from_secs(3);
 
 /// The log of the phase that runs, once it has been tried so often in vain.
 async fn tries(ns: &Namespace, times: usize) -> Result<String> {
