@@ -12,22 +12,26 @@ use super::{
     prometheus::Outage,
     world::World,
 };
-use crate::plan::{self, intent::Kind};
+use crate::plan::{self, intent::Kind, reason::Reason};
 
 /// Reasons for which a Rollout may wait for somebody else, for ever.
-const WAITING: [&str; 10] = [
-    "Paused",
-    "WaitingForPromotion",
-    "ServiceRefused",
-    "ScaledToZero",
-    "WaitingForDatabase",
+const WAITING: [Reason; 10] = [
+    Reason::Paused,
+    Reason::WaitingForPromotion,
+    Reason::ServiceRefused,
+    Reason::ScaledToZero,
+    Reason::WaitingForDatabase,
     // Of another Rollout; a person may have to look there.
-    "WaitingForBackfill",
-    "WaitingForRollout",
-    "DeploymentRefused",
-    "JobRefused",
-    "Degraded",
+    Reason::WaitingForBackfill,
+    Reason::WaitingForRollout,
+    Reason::DeploymentRefused,
+    Reason::JobRefused,
+    Reason::Degraded,
 ];
+
+fn is_waiting(reason: &str) -> bool {
+    Reason::of(reason).is_some_and(|reason| WAITING.contains(&reason))
+}
 
 /// Seconds in which nothing may be written: longer than pods that crash are backed off.
 const IDLE: i64 = 600;
@@ -171,11 +175,11 @@ impl World {
             return self.why_not_ready(rollout).or_else(words).or_else(on);
         }
         if let Some(condition) = holds("Stalled") {
-            let hurts = condition.reason == "Inconclusive" && self.hurts(rollout);
+            let hurts = Reason::Inconclusive.word() == condition.reason && self.hurts(rollout);
             return hurts.then(|| "waits for a person while users get errors".into());
         }
         match holds("Reconciling") {
-            Some(condition) if WAITING.contains(&condition.reason.as_str()) => None,
+            Some(condition) if is_waiting(&condition.reason) => None,
             Some(_) => Some("is still on its way".into()),
             None => Some("says nothing".into()),
         }
@@ -185,7 +189,8 @@ impl World {
     fn why_a_flag_waits(&self, rollout: &RolloutObject) -> Option<String> {
         let mut conditions = rollout.status.conditions.iter();
         let flags = conditions.find(|c| c.type_ == "FlagsReady")?;
-        let goes = flags.reason == "FlagRamping" || flags.reason == "FlagWaiting";
+        let reason = Reason::of(&flags.reason);
+        let goes = matches!(reason, Some(Reason::FlagRamping | Reason::FlagWaiting));
         let held = ["paused by", "promote ", "stands still"];
         let held = held.iter().any(|words| flags.message.contains(words));
         let asked = rollout

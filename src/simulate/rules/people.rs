@@ -70,13 +70,14 @@ pub(super) fn refused(world: &World, happened: &Happened) -> Result<(), String> 
         return Ok(());
     }
     let refusals = [
-        "DeploymentRefused",
-        "JobRefused",
-        "ScaleRefused",
-        "WriteRefused",
+        Reason::DeploymentRefused,
+        Reason::JobRefused,
+        Reason::ScaleRefused,
+        Reason::WriteRefused,
     ];
-    let mut conditions = status.iter().flat_map(|s| &s.conditions);
-    if conditions.any(|c| refusals.contains(&c.reason.as_str())) {
+    let conditions = status.iter().flat_map(|s| &s.conditions);
+    let mut reasons = conditions.filter_map(|c| Reason::of(&c.reason));
+    if reasons.any(|reason| refusals.contains(&reason)) {
         // Of what it says, the last answer may have been none.
         return Ok(());
     }

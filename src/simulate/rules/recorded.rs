@@ -2,7 +2,7 @@
 
 use crate::{
     api::{PhaseKind, database::SqlRefusal, status::Outcome},
-    plan::intent::Write,
+    plan::{intent::Write, reason::Reason},
     simulate::{
         ledger::Happened,
         object::Object,
@@ -59,7 +59,7 @@ pub(super) fn recorded(world: &World, happened: &Happened) -> Result<(), String>
         Some(stalled)
             if refused
                 && stalled.message.contains(&failed.revision)
-                && stalled.reason != "RecordDisagrees" =>
+                && stalled.reason != Reason::RecordDisagrees.word() =>
         {
             Err(format!(
                 "the runner found that a record disagrees with its ledger, and {} says {}",
