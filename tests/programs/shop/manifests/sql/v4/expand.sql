@@ -1,2 +1,2 @@
-ALTER TABLE users ALTER COLUMN name DROP NOT NULL;
+ALTER TABLE users ALTER COLUMN name SET DEFAULT '';
 INSERT INTO schema_version (version, phase) VALUES (4, 'expand');
