@@ -175,7 +175,7 @@ impl World {
             return self.why_not_ready(rollout).or_else(words).or_else(on);
         }
         if let Some(condition) = holds("Stalled") {
-            let hurts = Reason::Inconclusive.word() == condition.reason && self.hurts(rollout);
+            let hurts = condition.reason == Reason::Inconclusive.word() && self.hurts(rollout);
             return hurts.then(|| "waits for a person while users get errors".into());
         }
         match holds("Reconciling") {

@@ -258,14 +258,21 @@ fn nobody_is_asked_how_far_a_backfill_is_while_a_read_stays_without_an_answer() 
     assert!(!asks(&world));
 }
 
-#[test]
-fn a_backfill_on_a_node_that_says_nothing_is_not_said_to_have_no_pod() {
+/// The Job of a backfill has had no pod that runs for a minute; the name of the Job.
+fn without_a_pod() -> (World, String) {
     let mut world = filling();
     let record = world.database_mut();
     record.phases.retain(|p| p.phase != PhaseKind::Backfill);
     let (now, job) = (world.now, world.seen.objects.jobs.len() - 1);
     let job = &mut world.seen.objects.jobs[job];
     (job.runs, job.started) = (false, Some(crate::plan::draft::later(now, -60)));
+    let name = job.base.name.clone();
+    (world, name)
+}
+
+#[test]
+fn a_backfill_on_a_node_that_says_nothing_is_not_said_to_have_no_pod() {
+    let (mut world, _) = without_a_pod();
     let silent = "pod fill-x is on node n, which has not reported since noon";
     for (killed, said) in [(0, ", but "), (1, "killed (exit code 137)")] {
         world.seen.answers.job_pod = Some(PodOfJob {
@@ -289,13 +296,7 @@ fn a_backfill_on_a_node_that_says_nothing_is_not_said_to_have_no_pod() {
 
 #[test]
 fn pods_of_a_backfill_that_are_killed_are_counted_and_said_once_each() {
-    let mut world = filling();
-    let record = world.database_mut();
-    record.phases.retain(|p| p.phase != PhaseKind::Backfill);
-    let (now, job) = (world.now, world.seen.objects.jobs.len() - 1);
-    let job = &mut world.seen.objects.jobs[job];
-    (job.runs, job.started) = (false, Some(crate::plan::draft::later(now, -60)));
-    let name = job.base.name.clone();
+    let (mut world, name) = without_a_pod();
     assert_eq!(world.plan().questions, [Question::JobPod(name.clone())]);
     let events = |world: &World| {
         let events = world.plan().events.into_iter();
